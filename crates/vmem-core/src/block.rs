@@ -1,0 +1,84 @@
+//! Blocks of memory, and the door to and from their raw parts.
+
+use crate::{BlockLayout, DevicePtr, Label, ResourceId};
+
+/// A live block of memory issued by a [`MemoryResource`](crate::MemoryResource).
+///
+/// Move-only, so that freeing twice or with a wrong size does not compile. It has no `Drop`:
+/// dropping a block without [`deallocate`](crate::MemoryResource::deallocate) leaks its memory until the
+/// resource's end. Use [`DeviceBuffer`](crate::DeviceBuffer) for memory that frees itself.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "dropping a block leaks its memory; give it back to its resource"]
+pub struct Block {
+    raw: RawBlock,
+}
+
+/// All fields of a [`Block`], for edges that must carry a block through foreign code.
+///
+/// Copying these out is safe; only [`Block::from_raw`] is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct RawBlock {
+    /// Where the block starts.
+    pub ptr: DevicePtr,
+    /// The size and alignment asked for.
+    pub layout: BlockLayout,
+    /// The resource that issued it.
+    pub owner: ResourceId,
+    /// The owner's index for it.
+    pub slot: u32,
+    /// How often the owner had used that slot before.
+    pub generation: u32,
+    /// What the memory is for.
+    pub label: Label,
+}
+
+impl Block {
+    /// A block from its raw parts.
+    ///
+    /// A resource calls this to issue a block; foreign code calls it to get back a block that it
+    /// took apart with [`into_raw`](Self::into_raw).
+    ///
+    /// # Safety
+    /// At most one `Block` of these parts exists at a time, and they are those of a live block, as
+    /// the [implementing](crate::contract#implementing) clauses define it. (The owner still refuses
+    /// a stale or foreign block, but the memory may meanwhile have been reused by others.)
+    pub const unsafe fn from_raw(raw: RawBlock) -> Self {
+        Self { raw }
+    }
+
+    /// Takes the block apart without freeing it.
+    pub const fn into_raw(self) -> RawBlock {
+        self.raw
+    }
+
+    /// The parts, without giving up the block.
+    pub const fn raw(&self) -> RawBlock {
+        self.raw
+    }
+
+    /// Where the block starts.
+    pub const fn ptr(&self) -> DevicePtr {
+        self.raw.ptr
+    }
+
+    /// The size and alignment asked for.
+    pub const fn layout(&self) -> BlockLayout {
+        self.raw.layout
+    }
+
+    /// The size asked for, in bytes.
+    pub const fn size(&self) -> u64 {
+        self.raw.layout.size()
+    }
+
+    /// The resource that issued it.
+    pub const fn owner(&self) -> ResourceId {
+        self.raw.owner
+    }
+
+    /// What the memory is for.
+    pub const fn label(&self) -> Label {
+        self.raw.label
+    }
+}

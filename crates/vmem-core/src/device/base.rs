@@ -1,0 +1,106 @@
+//! State that vmem keeps for every device, embedded by each backend.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::stream::WeakStream;
+use crate::{DeviceId, DriverError};
+
+/// Something that failed where no caller could be told: in a `Drop`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DropFailure {
+    /// What was being dropped.
+    pub what: &'static str,
+    /// What went wrong.
+    pub reason: String,
+}
+
+impl fmt::Display for DropFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dropping {}: {}", self.what, self.reason)
+    }
+}
+
+/// Failed drops on one device: counted, the first one kept and logged.
+#[derive(Debug)]
+pub struct DropFailures {
+    log: fn(&DropFailure),
+    state: Mutex<(u64, Option<DropFailure>)>,
+}
+
+impl DropFailures {
+    /// Counts a failure, and logs it if it is the first.
+    pub fn record(&self, what: &'static str, reason: &dyn fmt::Display) {
+        let failure = DropFailure {
+            what,
+            reason: reason.to_string(),
+        };
+        let first = {
+            let mut state = self.lock();
+            state.0 += 1;
+            let first = state.0 == 1;
+            if first {
+                state.1 = Some(failure.clone());
+            }
+            first
+        };
+        if first {
+            (self.log)(&failure);
+        }
+    }
+
+    /// Records the error of a `Result` in a drop, if there is one.
+    pub(crate) fn check(&self, what: &'static str, result: Result<(), DriverError>) {
+        if let Err(error) = result {
+            self.record(what, &error);
+        }
+    }
+
+    /// How many drops have failed.
+    pub fn count(&self) -> u64 {
+        self.lock().0
+    }
+
+    /// The first failure.
+    pub fn first(&self) -> Option<DropFailure> {
+        self.lock().1.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (u64, Option<DropFailure>)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A device's identity, its failed drops, and its legacy default stream's handle.
+///
+/// A backend keeps one in each device and returns it from [`Device::base`](crate::Device::base).
+#[derive(Debug)]
+pub struct DeviceBase {
+    id: DeviceId,
+    drop_failures: DropFailures,
+    pub(crate) legacy_default: Mutex<WeakStream>,
+}
+
+impl DeviceBase {
+    /// State for a new device. `log` is called with the first failed drop, once.
+    pub fn new(log: fn(&DropFailure)) -> Self {
+        Self {
+            id: DeviceId::new(),
+            drop_failures: DropFailures {
+                log,
+                state: Mutex::default(),
+            },
+            legacy_default: Mutex::new(WeakStream::dangling()),
+        }
+    }
+
+    /// The device's identity.
+    pub fn id(&self) -> DeviceId {
+        self.id
+    }
+
+    /// What failed where no caller could be told.
+    pub fn drop_failures(&self) -> &DropFailures {
+        &self.drop_failures
+    }
+}

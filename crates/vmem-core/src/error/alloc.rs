@@ -1,0 +1,144 @@
+//! Why an allocation failed.
+
+use std::fmt;
+
+use super::{BoxedError, DriverError, ExhaustionReport, LayoutError};
+use crate::BlockLayout;
+
+/// What kind of failure an [`AllocError`] is: what a caller can do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub enum AllocErrorKind {
+    /// Memory is short now; freeing some may help.
+    OutOfMemory,
+    /// A configured limit or budget is reached; freeing some may help.
+    Limit,
+    /// The request is above what the resource can ever satisfy; nothing helps.
+    NeverFits,
+    /// The size or alignment is not a valid layout.
+    InvalidLayout,
+    /// The stream belongs to another device or has been retired.
+    InvalidStream,
+    /// The stream is capturing, and the request needs more than a block at hand.
+    Capturing,
+    /// The driver answered something other than success or out of memory.
+    DeviceFault,
+}
+
+impl AllocErrorKind {
+    /// Whether memory is exhausted, so that reclaiming some and retrying makes sense.
+    pub const fn is_exhaustion(self) -> bool {
+        matches!(self, Self::OutOfMemory | Self::Limit)
+    }
+}
+
+/// A failed allocation. One pointer wide.
+#[derive(Debug)]
+pub struct AllocError(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: AllocErrorKind,
+    layout: Option<BlockLayout>,
+    resource: &'static str,
+    source: Option<BoxedError>,
+    report: Option<ExhaustionReport>,
+}
+
+impl AllocError {
+    /// A failure of `kind` of a request for `layout` in the resource named `resource`.
+    pub fn new(kind: AllocErrorKind, layout: BlockLayout, resource: &'static str) -> Self {
+        let layout = Some(layout);
+        Self(Box::new(Inner {
+            kind,
+            layout,
+            resource,
+            source: None,
+            report: None,
+        }))
+    }
+
+    /// What a driver's answer means for an allocation: out of memory for that code,
+    /// [`DeviceFault`](AllocErrorKind::DeviceFault) for any other.
+    pub fn from_driver(error: DriverError, layout: BlockLayout, resource: &'static str) -> Self {
+        let kind = if error.is_out_of_memory() {
+            AllocErrorKind::OutOfMemory
+        } else {
+            AllocErrorKind::DeviceFault
+        };
+        Self::new(kind, layout, resource).with_source(error)
+    }
+
+    /// The same with what caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<BoxedError>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// The same with the state of the resource.
+    #[must_use]
+    pub fn with_report(mut self, report: ExhaustionReport) -> Self {
+        self.0.report = Some(report);
+        self
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> AllocErrorKind {
+        self.0.kind
+    }
+
+    /// The layout asked for, where it was a valid one.
+    pub fn layout(&self) -> Option<BlockLayout> {
+        self.0.layout
+    }
+
+    /// The name of the resource that refused.
+    pub fn resource(&self) -> &'static str {
+        self.0.resource
+    }
+
+    /// The state of the resource, for exhaustion.
+    pub fn report(&self) -> Option<&ExhaustionReport> {
+        self.0.report.as_ref()
+    }
+}
+
+impl From<LayoutError> for AllocError {
+    fn from(error: LayoutError) -> Self {
+        Self(Box::new(Inner {
+            kind: AllocErrorKind::InvalidLayout,
+            layout: None,
+            resource: "layout",
+            source: Some(Box::new(error)),
+            report: None,
+        }))
+    }
+}
+
+impl fmt::Display for AllocError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.0.kind {
+            AllocErrorKind::OutOfMemory => "out of memory",
+            AllocErrorKind::Limit => "the limit is reached",
+            AllocErrorKind::NeverFits => "the request can never fit",
+            AllocErrorKind::InvalidLayout => "invalid layout",
+            AllocErrorKind::InvalidStream => "the stream is of another device or retired",
+            AllocErrorKind::Capturing => "the stream is capturing and no block is at hand",
+            AllocErrorKind::DeviceFault => "device fault",
+        };
+        write!(f, "{}: {what}", self.0.resource)?;
+        match (&self.0.report, self.0.layout) {
+            (Some(report), _) => write!(f, " ({report})"),
+            (None, Some(layout)) => write!(f, " ({layout})"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for AllocError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,136 @@
+//! What a driver answered.
+
+use std::fmt;
+
+/// A driver's result code, kept as the number it is.
+///
+/// The known ones have the values of CUDA's `CUresult`; an unknown one is just another number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct DriverCode(pub u32);
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $value:literal, $text:literal;)*) => {
+        impl DriverCode {
+            $($(#[$doc])* pub const $name: Self = Self($value);)*
+
+            /// CUDA's name for the code, where it is a known one.
+            pub const fn name(self) -> Option<&'static str> {
+                match self.0 {
+                    $($value => Some($text),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// An argument is outside its range.
+    INVALID_VALUE = 1, "CUDA_ERROR_INVALID_VALUE";
+    /// Not enough memory.
+    OUT_OF_MEMORY = 2, "CUDA_ERROR_OUT_OF_MEMORY";
+    /// The driver has not been initialised.
+    NOT_INITIALIZED = 3, "CUDA_ERROR_NOT_INITIALIZED";
+    /// The driver is shutting down.
+    DEINITIALIZED = 4, "CUDA_ERROR_DEINITIALIZED";
+    /// No device is present.
+    NO_DEVICE = 100, "CUDA_ERROR_NO_DEVICE";
+    /// The context is not valid here.
+    INVALID_CONTEXT = 201, "CUDA_ERROR_INVALID_CONTEXT";
+    /// A mapping failed.
+    MAP_FAILED = 205, "CUDA_ERROR_MAP_FAILED";
+    /// An unmapping failed.
+    UNMAP_FAILED = 206, "CUDA_ERROR_UNMAP_FAILED";
+    /// A stream, event or memory handle is not valid.
+    INVALID_HANDLE = 400, "CUDA_ERROR_INVALID_HANDLE";
+    /// The object's state does not allow the call.
+    ILLEGAL_STATE = 401, "CUDA_ERROR_ILLEGAL_STATE";
+    /// Work is still pending; not an error.
+    NOT_READY = 600, "CUDA_ERROR_NOT_READY";
+    /// A kernel touched an address it must not.
+    ILLEGAL_ADDRESS = 700, "CUDA_ERROR_ILLEGAL_ADDRESS";
+    /// A kernel failed; the context is lost.
+    LAUNCH_FAILED = 719, "CUDA_ERROR_LAUNCH_FAILED";
+    /// The call is not permitted.
+    NOT_PERMITTED = 800, "CUDA_ERROR_NOT_PERMITTED";
+    /// The device or driver does not support the call.
+    NOT_SUPPORTED = 801, "CUDA_ERROR_NOT_SUPPORTED";
+    /// The call is forbidden while a stream captures.
+    STREAM_CAPTURE_UNSUPPORTED = 900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED";
+    /// The call broke a running capture.
+    STREAM_CAPTURE_INVALIDATED = 901, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED";
+    /// The event was recorded inside a running capture.
+    CAPTURED_EVENT = 907, "CUDA_ERROR_CAPTURED_EVENT";
+    /// Anything else.
+    UNKNOWN = 999, "CUDA_ERROR_UNKNOWN";
+}
+
+impl fmt::Display for DriverCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => write!(f, "{} ({name})", self.0),
+            None => write!(f, "{} (not a code this version knows)", self.0),
+        }
+    }
+}
+
+/// A driver call that failed: which call, which code, and what more is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriverError {
+    call: &'static str,
+    code: DriverCode,
+    detail: Option<Box<str>>,
+}
+
+impl DriverError {
+    /// `call` answered `code`.
+    pub const fn new(call: &'static str, code: DriverCode) -> Self {
+        Self {
+            call,
+            code,
+            detail: None,
+        }
+    }
+
+    /// The same with what more is known.
+    #[must_use]
+    pub fn with_detail(self, detail: impl Into<Box<str>>) -> Self {
+        Self {
+            detail: Some(detail.into()),
+            ..self
+        }
+    }
+
+    /// The call that failed.
+    pub const fn call(&self) -> &'static str {
+        self.call
+    }
+
+    /// The code it answered.
+    pub const fn code(&self) -> DriverCode {
+        self.code
+    }
+
+    /// What more is known; empty if nothing.
+    pub fn detail(&self) -> &str {
+        self.detail.as_deref().unwrap_or("")
+    }
+
+    /// Whether the device has too little memory, as opposed to any other fault.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.code == DriverCode::OUT_OF_MEMORY
+    }
+}
+
+impl fmt::Display for DriverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} answered {}", self.call, self.code)?;
+        match &self.detail {
+            Some(detail) => write!(f, ": {detail}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for DriverError {}

@@ -1,0 +1,16 @@
+//! What can go wrong, one type per boundary.
+
+mod alloc;
+mod driver;
+mod free;
+mod layout;
+mod report;
+
+pub use alloc::{AllocError, AllocErrorKind};
+pub use driver::{DriverCode, DriverError};
+pub use free::{FreeError, FreeErrorKind};
+pub use layout::LayoutError;
+pub use report::{DeviceSample, ExhaustionReport, Rung, RungReport};
+
+/// The source of an error that can come from anywhere.
+pub type BoxedError = Box<dyn std::error::Error + Send + Sync>;

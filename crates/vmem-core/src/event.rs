@@ -1,0 +1,121 @@
+//! Events as owned handles whose state the type knows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::{Completion, Device, DriverError, RawEvent};
+
+/// An event that stands for nothing: new, or observed complete.
+///
+/// Only an idle event can be recorded, so an event is never recorded again before its completion
+/// was observed, and an event that was never recorded (which a driver reports as complete) cannot
+/// be mistaken for a marker.
+#[derive(Debug)]
+pub struct IdleEvent(Handle);
+
+/// A point in a stream's work. Clones stand for the same point.
+#[derive(Debug, Clone)]
+pub struct Event(Arc<Recorded>);
+
+#[derive(Debug)]
+struct Recorded {
+    handle: Handle,
+    observed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Handle {
+    raw: RawEvent,
+    device: Arc<dyn Device>,
+}
+
+impl IdleEvent {
+    /// Creates an event. One driver call.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn new(device: Arc<dyn Device>) -> Result<Self, DriverError> {
+        Ok(Self(Handle {
+            raw: device.create_event()?,
+            device,
+        }))
+    }
+
+    pub(crate) fn raw(&self) -> RawEvent {
+        self.0.raw
+    }
+
+    /// The caller has just recorded it.
+    pub(crate) fn into_recorded(self) -> Event {
+        Event(Arc::new(Recorded {
+            handle: self.0,
+            observed: AtomicBool::new(false),
+        }))
+    }
+}
+
+impl Event {
+    /// Whether the work before this point has completed. One driver call until it was once
+    /// observed, none afterwards.
+    ///
+    /// # Errors
+    /// Any answer of the driver but success and not ready.
+    pub fn is_complete(&self) -> Result<bool, DriverError> {
+        if self.was_observed() {
+            return Ok(true);
+        }
+        let handle = &self.0.handle;
+        // SAFETY: contract, devices 1: the handle owns the event.
+        let completion = unsafe { handle.device.query_event(handle.raw) }?;
+        if completion == Completion::Complete {
+            self.0.observed.store(true, Ordering::Release);
+        }
+        Ok(completion.is_complete())
+    }
+
+    /// Waits on the host until the work before this point has completed.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn synchronize(&self) -> Result<(), DriverError> {
+        if !self.was_observed() {
+            let handle = &self.0.handle;
+            // SAFETY: contract, devices 1: the handle owns the event.
+            unsafe { handle.device.synchronize_event(handle.raw) }?;
+            self.0.observed.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Whether completion was already observed; no driver call.
+    pub fn was_observed(&self) -> bool {
+        self.0.observed.load(Ordering::Acquire)
+    }
+
+    /// Makes the driver's event available for recording again, if its completion was observed and
+    /// this is the only handle.
+    ///
+    /// # Errors
+    /// Gives the event back otherwise.
+    pub fn recycle(self) -> Result<IdleEvent, Self> {
+        if !self.was_observed() {
+            return Err(self);
+        }
+        match Arc::try_unwrap(self.0) {
+            Ok(recorded) => Ok(IdleEvent(recorded.handle)),
+            Err(shared) => Err(Self(shared)),
+        }
+    }
+
+    pub(crate) fn raw(&self) -> RawEvent {
+        self.0.handle.raw
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: contract, devices 1: this handle owns the event and is its last user.
+        let result = unsafe { self.device.destroy_event(self.raw) };
+        self.device.base().drop_failures().check("an event", result);
+    }
+}

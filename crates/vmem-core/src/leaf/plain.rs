@@ -1,0 +1,174 @@
+//! Leaves whose memory is freed at once, after a wait on the host.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Leaf;
+use crate::{
+    AllocError, Block, Capabilities, Device, DriverCode, DriverError, Features, FreeError,
+    FreeErrorKind, HostAccess, MemoryResource, Pinned, Request, Stream,
+};
+
+/// Plain device memory: one driver allocation per block (`cuMemAlloc`).
+///
+/// Freeing waits on the host for the stream's tail first.
+///
+/// ```
+/// use vmem_core::{BlockLayout, DeviceMemory, MemoryResource, ResourceExt, Stream};
+/// use vmem_sim::SimDevice;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let device = SimDevice::new(1 << 30);
+/// let stream = Stream::new(device.clone())?;
+/// let memory = DeviceMemory::new(device);
+/// let block = memory.alloc(BlockLayout::new(1 << 20)?, &stream)?;
+/// // SAFETY: no work was ever queued on the block.
+/// unsafe { memory.deallocate(block, &stream) }?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct DeviceMemory {
+    leaf: Leaf,
+}
+
+impl DeviceMemory {
+    /// The plain memory of `device`.
+    pub fn new(device: Arc<dyn Device>) -> Self {
+        Self {
+            leaf: Leaf::new("DeviceMemory", device),
+        }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Arc<dyn Device> {
+        &self.leaf.device
+    }
+}
+
+impl fmt::Display for DeviceMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DeviceMemory")
+    }
+}
+
+// SAFETY: contract, implementing: 1-3 are the driver's, 4 and 6 the block table's, 5 the leaf's.
+#[deny(clippy::missing_trait_methods)]
+unsafe impl MemoryResource for DeviceMemory {
+    fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        self.leaf
+            .allocate(request, |bytes| self.leaf.device.allocate(bytes))
+    }
+
+    unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        free_after(&self.leaf, block, stream, |base| {
+            // SAFETY: `base` came from `allocate`, and the stream's tail, before which every access
+            // is ordered (contract, freeing 1), has completed.
+            unsafe { self.leaf.device.free(base) }
+        })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new(Features::IPC | Features::PEER_ACCESS)
+    }
+}
+
+/// Pinned host memory: page-locked, accessible by host and device at one address.
+///
+/// Freeing waits on the host for the stream's tail first.
+#[derive(Debug)]
+pub struct PinnedMemory {
+    leaf: Leaf,
+}
+
+impl PinnedMemory {
+    /// The pinned memory of `device`.
+    ///
+    /// # Errors
+    /// [`NOT_SUPPORTED`](DriverCode::NOT_SUPPORTED) if the device has none.
+    pub fn new(device: Arc<dyn Device>) -> Result<Self, DriverError> {
+        part(&*device)?;
+        Ok(Self {
+            leaf: Leaf::new("PinnedMemory", device),
+        })
+    }
+
+    /// The bytes of a block, for the host.
+    ///
+    /// # Errors
+    /// If the block is another resource's, or work on it is known to be pending.
+    ///
+    /// # Safety
+    /// All work on the block has completed and the host sees it (the contract's
+    /// [host order](crate::contract#allocating)), no work on it is queued while the slice lives,
+    /// and no other slice of it exists.
+    pub unsafe fn host_view<'a>(&self, block: &'a mut Block) -> Result<&'a mut [u8], DriverError> {
+        if block.owner() != self.leaf.blocks.owner() {
+            let error = DriverError::new("PinnedMemory::host_view", DriverCode::INVALID_VALUE);
+            return Err(error.with_detail("the block belongs to another resource"));
+        }
+        let size = block.size();
+        // SAFETY: contract, devices 2: the range is that of a live pinned block.
+        let bytes =
+            unsafe { part(&*self.leaf.device)?.host_view(block.ptr(), size, HostAccess::Write) }?;
+        let size = usize::try_from(size).expect("host memory fits the host's address space");
+        // SAFETY: the device returned the block's host address, and the caller promises exclusive
+        // access for the lifetime of the slice.
+        Ok(unsafe { std::slice::from_raw_parts_mut(bytes, size) })
+    }
+}
+
+impl fmt::Display for PinnedMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PinnedMemory")
+    }
+}
+
+// SAFETY: contract, implementing: 1-3 are the driver's, 4 and 6 the block table's, 5 the leaf's.
+#[deny(clippy::missing_trait_methods)]
+unsafe impl MemoryResource for PinnedMemory {
+    fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        self.leaf
+            .allocate(request, |bytes| part(&*self.leaf.device)?.allocate(bytes))
+    }
+
+    unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        free_after(&self.leaf, block, stream, |base| {
+            // SAFETY: `base` came from `allocate`, and the stream's tail, before which every access
+            // is ordered (contract, freeing 1), has completed.
+            unsafe { part(&*self.leaf.device)?.free(base) }
+        })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new(Features::HOST_ACCESSIBLE | Features::PEER_ACCESS)
+    }
+}
+
+fn part(device: &dyn Device) -> Result<&dyn Pinned, DriverError> {
+    device.pinned().ok_or_else(|| {
+        let error = DriverError::new("PinnedMemory", DriverCode::NOT_SUPPORTED);
+        error.with_detail("the device has no pinned memory")
+    })
+}
+
+/// Waits for the stream's tail on the host, then frees.
+fn free_after(
+    leaf: &Leaf,
+    block: Block,
+    stream: &Stream,
+    free: impl FnOnce(crate::DevicePtr) -> Result<(), DriverError>,
+) -> Result<(), FreeError> {
+    if stream.device_id() != leaf.device.id() {
+        return Err(FreeError::new(
+            FreeErrorKind::InvalidStream,
+            block,
+            leaf.name,
+        ));
+    }
+    leaf.blocks.take_back(block, leaf.name, |&base| {
+        stream.synchronize()?;
+        free(base)
+    })?;
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! The seams of vmem: what a memory resource is, what a device is, and the contract between them.
+//!
+//! vmem is a set of small crates that a program stacks into the GPU memory manager it needs. This
+//! crate holds what all of them share and nothing else:
+//!
+//! * [`MemoryResource`], the seam between a program and a stack of resources, with its vocabulary:
+//!   [`Request`], [`BlockLayout`], [`Block`], [`Capabilities`], [`AllocError`], [`FreeError`];
+//! * [`Device`], the seam between a stack and a driver, with the parts a device may have:
+//!   [`VirtualMemory`], [`Managed`], [`Pinned`], [`AsyncPool`];
+//! * [`Stream`] and [`Event`], owned handles that know when they end;
+//! * [`DeviceBuffer`], memory that frees itself in stream order;
+//! * the leaves [`DeviceMemory`], [`PinnedMemory`] and [`AsyncMemory`], which ask the driver for
+//!   every block;
+//! * [`Label`]s that name memory and [`EventSink`]s that watch it.
+//!
+//! The rules that make this sound are written once, in [`contract`].
+//!
+//! ```
+//! use std::sync::Arc;
+//! use vmem_core::{BlockLayout, Device, DeviceMemory, ResourceExt, Stream};
+//! use vmem_sim::SimDevice;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let device: Arc<dyn Device> = SimDevice::new(1 << 30);
+//! let stream = Stream::new(device.clone())?;
+//! let memory = DeviceMemory::new(device);
+//!
+//! let mut buffer = memory.buffer(4096, &stream)?;
+//! buffer.copy_from_slice(0, &[7; 4096])?;
+//! assert_eq!(buffer.to_vec()?, vec![7; 4096]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The crate needs `std`. Its one feature, `serde`, serialises the data types.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod block;
+mod block_table;
+mod buffer;
+mod capabilities;
+mod clock;
+pub mod contract {
+    #![doc = include_str!("contract.md")]
+}
+mod device;
+mod error;
+mod event;
+mod id;
+mod label;
+mod layout;
+mod leaf;
+mod observe;
+mod ptr;
+mod request;
+mod resource;
+mod stream;
+
+pub use block::{Block, RawBlock};
+pub use block_table::BlockTable;
+pub use buffer::DeviceBuffer;
+pub use capabilities::{Capabilities, Features};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use device::{
+    Advice, AsyncPool, Completion, Device, DeviceBase, DeviceFacts, DropFailure, DropFailures,
+    HostAccess, Location, Managed, MemoryInfo, PhysicalHandle, Pinned, RawEvent, RawStream,
+    VirtualMemory,
+};
+pub use error::{
+    AllocError, AllocErrorKind, BoxedError, DeviceSample, DriverCode, DriverError,
+    ExhaustionReport, FreeError, FreeErrorKind, LayoutError, Rung, RungReport,
+};
+pub use event::{Event, IdleEvent};
+pub use id::{DeviceId, ReservationId, ResourceId, StreamId};
+pub use label::{Label, LabelScope, label};
+pub use layout::BlockLayout;
+pub use leaf::{AsyncMemory, DeviceMemory, PinnedMemory};
+pub use observe::{EventKind, EventSink, MemoryEvent};
+pub use ptr::DevicePtr;
+pub use request::{AccessClass, Request, Retry};
+pub use resource::{MemoryResource, ResourceExt};
+pub use stream::{Stream, StreamKind, StreamObserver, WeakStream};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared<T: Send + Sync>() {}
+
+    #[test]
+    fn every_public_handle_is_send_and_sync() {
+        shared::<Block>();
+        shared::<DeviceBuffer>();
+        shared::<Event>();
+        shared::<IdleEvent>();
+        shared::<Stream>();
+        shared::<WeakStream>();
+        shared::<AllocError>();
+        shared::<FreeError>();
+        shared::<DeviceMemory>();
+        shared::<PinnedMemory>();
+        shared::<AsyncMemory>();
+        shared::<BlockTable<u64>>();
+        shared::<ManualClock>();
+    }
+
+    #[test]
+    fn errors_are_one_pointer_wide() {
+        let pointer = size_of::<usize>();
+        assert_eq!(size_of::<AllocError>(), pointer);
+        assert_eq!(size_of::<Result<(), FreeError>>(), pointer);
+    }
+}

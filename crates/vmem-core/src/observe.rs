@@ -1,0 +1,106 @@
+//! Watching memory: what happened, told to a sink.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{BlockLayout, DevicePtr, Label, ResourceId, StreamId};
+
+/// What happened to memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A block was handed out.
+    Allocate {
+        /// Where it starts.
+        ptr: DevicePtr,
+        /// The size and alignment asked for.
+        layout: BlockLayout,
+    },
+    /// A block was taken back.
+    Free {
+        /// Where it started.
+        ptr: DevicePtr,
+        /// The size and alignment asked for.
+        layout: BlockLayout,
+    },
+    /// A request was refused.
+    Failure {
+        /// The size and alignment asked for.
+        layout: BlockLayout,
+    },
+    /// A resource took memory from its upstream or device.
+    Growth {
+        /// Bytes taken.
+        bytes: u64,
+    },
+    /// Physical memory moved to another address.
+    Move {
+        /// Bytes moved.
+        bytes: u64,
+    },
+    /// A resource returned memory to its upstream or device.
+    Trim {
+        /// Bytes returned.
+        bytes: u64,
+    },
+    /// A stream ended; what was freed on it is no longer tied to it.
+    Retire,
+}
+
+/// One event and its circumstances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct MemoryEvent {
+    /// What happened.
+    pub kind: EventKind,
+    /// The resource it happened in.
+    pub resource: ResourceId,
+    /// The stream it happened on, where there is one.
+    pub stream: Option<StreamId>,
+    /// What the memory is for.
+    pub label: Label,
+}
+
+impl MemoryEvent {
+    /// An event of `resource` without stream or label.
+    pub const fn new(kind: EventKind, resource: ResourceId) -> Self {
+        Self {
+            kind,
+            resource,
+            stream: None,
+            label: Label::NONE,
+        }
+    }
+
+    /// The same on a stream.
+    #[must_use]
+    pub const fn on(self, stream: StreamId) -> Self {
+        Self {
+            stream: Some(stream),
+            ..self
+        }
+    }
+
+    /// The same under a label.
+    #[must_use]
+    pub const fn labelled(self, label: Label) -> Self {
+        Self { label, ..self }
+    }
+}
+
+/// Something that watches memory events.
+///
+/// Called on the thread that caused the event, after it happened and never under a lock of the
+/// resource, so a sink may itself allocate. It should return quickly and must not panic.
+pub trait EventSink: fmt::Debug + Send + Sync {
+    /// Takes note of an event.
+    fn event(&self, event: &MemoryEvent);
+}
+
+impl<S: EventSink + ?Sized> EventSink for Arc<S> {
+    fn event(&self, event: &MemoryEvent) {
+        (**self).event(event);
+    }
+}

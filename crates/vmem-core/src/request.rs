@@ -1,0 +1,95 @@
+//! What an allocation asks for.
+
+use crate::{BlockLayout, Label, ReservationId, Stream};
+
+/// How a block will be accessed. A hint: resources that cannot use it ignore it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum AccessClass {
+    /// Nothing is known.
+    #[default]
+    Unknown,
+    /// Read or written once, front to back.
+    Streaming,
+    /// Read again and again in no predictable order.
+    RandomReuse,
+    /// Written once, then only read.
+    WriteOnce,
+}
+
+/// Whether a failed request may be retried by adaptors on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Retry {
+    /// Adaptors may reclaim memory and ask again.
+    #[default]
+    Allowed,
+    /// The first failure is final. Failure hooks set this on their own allocations.
+    Never,
+}
+
+/// One allocation, as asked for: what, on which stream, for whom.
+///
+/// Borrowed and built for one call; new needs become fields here, not methods on
+/// [`MemoryResource`](crate::MemoryResource).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Request<'a> {
+    /// Size and alignment.
+    pub layout: BlockLayout,
+    /// The stream in whose order the block becomes usable.
+    pub stream: &'a Stream,
+    /// What the memory is for; the thread's current label unless set.
+    pub label: Label,
+    /// The reservation to draw from, if any.
+    pub reservation: Option<ReservationId>,
+    /// How the block will be accessed.
+    pub access: AccessClass,
+    /// Whether adaptors may retry.
+    pub retry: Retry,
+}
+
+impl<'a> Request<'a> {
+    /// A request for `layout` on `stream` under the thread's current label.
+    pub fn new(layout: BlockLayout, stream: &'a Stream) -> Self {
+        Self {
+            layout,
+            stream,
+            label: Label::current(),
+            reservation: None,
+            access: AccessClass::Unknown,
+            retry: Retry::Allowed,
+        }
+    }
+
+    /// The same under another label.
+    #[must_use]
+    pub fn with_label(self, label: Label) -> Self {
+        Self { label, ..self }
+    }
+
+    /// The same, drawing from a reservation.
+    #[must_use]
+    pub fn with_reservation(self, reservation: ReservationId) -> Self {
+        Self {
+            reservation: Some(reservation),
+            ..self
+        }
+    }
+
+    /// The same with an access class.
+    #[must_use]
+    pub fn with_access(self, access: AccessClass) -> Self {
+        Self { access, ..self }
+    }
+
+    /// The same, not to be retried.
+    #[must_use]
+    pub fn without_retry(self) -> Self {
+        Self {
+            retry: Retry::Never,
+            ..self
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Which thread a per-thread default stream belongs to, by lifetime rather than by handle.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Stream, WeakStream};
+use crate::DeviceId;
+
+/// A thread's identity, which outlives the thread and knows that it ended.
+#[derive(Debug, Clone)]
+pub(super) struct ThreadToken(Arc<AtomicBool>);
+
+impl ThreadToken {
+    pub(super) fn is_current(&self) -> bool {
+        LOCAL
+            .try_with(|local| Arc::ptr_eq(&local.ended.0, &self.0))
+            .unwrap_or(false)
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// What a thread keeps: its token, and weakly its default streams, one per device.
+struct Local {
+    ended: ThreadToken,
+    streams: RefCell<Vec<(DeviceId, WeakStream)>>,
+}
+
+impl Drop for Local {
+    /// No driver call may be made here, so nothing is recorded: streams that still have strong
+    /// handles become orphans.
+    fn drop(&mut self) {
+        self.ended.0.store(true, Ordering::Release);
+    }
+}
+
+thread_local! {
+    static LOCAL: Local = Local {
+        ended: ThreadToken(Arc::new(AtomicBool::new(false))),
+        streams: RefCell::default(),
+    };
+}
+
+/// The thread's stream for `device`, built if no handle of it lives.
+pub(super) fn cached(device: DeviceId, build: impl FnOnce(ThreadToken) -> Stream) -> Stream {
+    LOCAL.with(|local| {
+        let mut streams = local.streams.borrow_mut();
+        streams.retain(|(_, stream)| stream.0.strong_count() > 0);
+        let found = streams
+            .iter()
+            .find(|(id, _)| *id == device)
+            .and_then(|(_, s)| s.upgrade());
+        found.unwrap_or_else(|| {
+            let stream = build(local.ended.clone());
+            streams.push((device, stream.downgrade()));
+            stream
+        })
+    })
+}
