@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn another_tables_block_is_foreign() {
-        let (table, other) = (BlockTable::new(), BlockTable::new());
+        let (table, other) = (BlockTable::<u8>::new(), BlockTable::new());
         let error = table
             .take_back(issue(&other), "test", |_| Ok(()))
             .unwrap_err();

@@ -397,8 +397,9 @@ fn queue_copy(
     })
 }
 
-/// Waits for a copy with the host. Should waiting fail, the host memory may still be in use, but a
-/// driver that cannot synchronise has lost its context and runs nothing any more.
+/// Waits for a copy with the host. Should that fail, the host memory may still be in use: the whole
+/// device is waited for. A driver that cannot do that either has lost its context and runs nothing
+/// any more.
 fn finish(
     queued: Result<(), DriverError>,
     device: &dyn crate::Device,
@@ -406,5 +407,9 @@ fn finish(
 ) -> Result<(), DriverError> {
     queued?;
     // SAFETY: contract, devices 1 and 5: the caller holds a valid, callable stream.
-    unsafe { device.synchronize_stream(raw) }
+    let waited = unsafe { device.synchronize_stream(raw) };
+    if waited.is_err() {
+        let _ = device.synchronize();
+    }
+    waited
 }

@@ -65,6 +65,12 @@ impl Label {
             .unwrap_or("")
     }
 
+    /// The label's place in the order of interning, from 0 for [`NONE`](Self::NONE), without gaps:
+    /// an index for tables. Means nothing in another process.
+    pub const fn index(self) -> u32 {
+        self.0
+    }
+
     /// Makes this the calling thread's current label until the scope is dropped.
     pub fn enter(self) -> LabelScope {
         LabelScope {

@@ -24,6 +24,8 @@ pub enum Rung {
     Trim,
     /// A wait on the host for pending frees.
     HostWait,
+    /// A synchronisation of the whole device, for memory that no marker covers.
+    DeviceSync,
 }
 
 /// What one rung came to.

@@ -1,0 +1,71 @@
+//! Returning granules that hold nothing.
+
+use vmem_core::BoxedError;
+
+use super::VirtualArena;
+use crate::core::Core;
+use crate::lanes::CLEAN;
+use crate::space::{Slot, State as Range};
+
+/// Returns whole granules without a live or pending byte, the highest first, while more than `keep`
+/// bytes are held.
+pub(super) fn give_back(core: &Core<VirtualArena>, keep: u64) -> (u64, Option<BoxedError>) {
+    let mapping = &core.backing.mapping;
+    let before = mapping.held();
+    mapping.release_spares();
+    let mut error = None;
+    while error.is_none()
+        && let Some((slot, start, size)) = claim_granules(core, keep)
+    {
+        let (done, stopped) = mapping.unmap(start, size);
+        let mut state = core.lock();
+        if done < size {
+            let rest = if done > 0 { state.space.split(slot, start + done) } else { slot };
+            state.space.release(rest, Range::Free(CLEAN));
+        }
+        if done > 0 {
+            state.space.release(slot, Range::Hole);
+        }
+        state.set_reserved(mapping.held());
+        error = stopped.map(BoxedError::from);
+    }
+    core.lock().set_reserved(mapping.held());
+    (before - mapping.held(), error)
+}
+
+/// Claims the highest run of granules that can go, no longer than what is held above `keep`.
+fn claim_granules(core: &Core<VirtualArena>, keep: u64) -> Option<(Slot, u64, u64)> {
+    let mapping = &core.backing.mapping;
+    let granule = mapping.granule();
+    let mut state = core.lock();
+    let forgotten = state.settle();
+    let surplus = mapping.held().saturating_sub(keep) / granule * granule;
+    let runs = state.space.free_of(CLEAN.lane).filter_map(|slot| {
+        let range = state.space[slot];
+        let (start, end) = whole_granules(range.start, range.end(), granule)?;
+        Some((slot, start.max(end.saturating_sub(surplus)), end))
+    });
+    let highest = runs.filter(|(_, start, end)| start < end).max_by_key(|&(_, _, end)| end);
+    if let Some((slot, start, end)) = highest {
+        state.space.claim(slot);
+        state.space.cut(slot, start, end - start, Range::Free(CLEAN));
+    }
+    drop(state);
+    drop(forgotten);
+    highest.map(|(slot, start, end)| (slot, start, end - start))
+}
+
+/// What `give_back` could return if everything pending were complete.
+pub(super) fn returnable(core: &Core<VirtualArena>) -> u64 {
+    let granule = core.backing.mapping.granule();
+    let state = core.lock();
+    let whole = state.space.free_stretches().into_iter().filter_map(|(start, end)| {
+        whole_granules(start, end, granule).map(|(start, end)| end - start)
+    });
+    whole.sum::<u64>() + core.backing.mapping.spare()
+}
+
+fn whole_granules(start: u64, end: u64, granule: u64) -> Option<(u64, u64)> {
+    let (start, end) = (start.next_multiple_of(granule), end - end % granule);
+    (start < end).then_some((start, end))
+}

@@ -1,0 +1,197 @@
+//! Chunks of any resource. They never join, so memory can be lost to the ends of chunks.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vmem_core::{
+    AllocErrorKind, Block, BlockLayout, BoxedError, Capabilities, Device, EventKind, Features,
+    Label, MemoryResource, Stream,
+};
+
+use super::{Growth, GrowthFailure, Sealed};
+use crate::core::Core;
+use crate::ladder::Climb;
+use crate::lanes::CLEAN;
+use crate::space::{GRAIN, Slot, State as Range, Tag};
+
+/// A backing that takes chunks of memory from an upstream resource.
+pub struct Chunks<U> {
+    upstream: U,
+    device: Arc<dyn Device>,
+    /// The upstream's block of each chunk, by address.
+    blocks: Mutex<HashMap<u64, Block>>,
+}
+
+impl<U: MemoryResource + 'static> Chunks<U> {
+    /// Chunks of `upstream`, whose memory is on `device`.
+    pub fn new(upstream: U, device: Arc<dyn Device>) -> Self {
+        Self { upstream, device, blocks: Mutex::default() }
+    }
+}
+
+impl<U> Chunks<U> {
+    /// Where the chunks come from.
+    pub fn upstream(&self) -> &U {
+        &self.upstream
+    }
+
+    fn blocks(&self) -> MutexGuard<'_, HashMap<u64, Block>> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<U: MemoryResource + 'static> Chunks<U> {
+    fn take(&self, climb: &Climb<'_>, size: u64) -> Result<Block, GrowthFailure> {
+        let alignment = climb.need.alignment;
+        let layout = BlockLayout::with_alignment(size, alignment)
+            .map_err(|error| GrowthFailure::Refused(error.into()))?;
+        let mut request = climb.request.clone().with_label(Label::NONE);
+        request.layout = layout;
+        self.upstream.allocate(&request).map_err(|error| match error.kind() {
+            AllocErrorKind::OutOfMemory | AllocErrorKind::Limit | AllocErrorKind::NeverFits => {
+                GrowthFailure::Refused(error.into())
+            }
+            _ => GrowthFailure::Fault(error.into()),
+        })
+    }
+}
+
+impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
+    fn device(&self) -> &Arc<dyn Device> {
+        &self.device
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.upstream.capabilities()
+    }
+
+    fn granule(&self) -> u64 {
+        GRAIN
+    }
+
+    fn address_range(&self) -> Option<(u64, u64)> {
+        None
+    }
+
+    fn default_growth(&self) -> Growth {
+        Growth::Double
+    }
+
+    fn grow(core: &Core<Self>, climb: &Climb<'_>) -> Result<Slot, GrowthFailure> {
+        let needed = climb.need.size;
+        let reserved = core.lock().counters.reserved;
+        let room = core.ceiling - reserved;
+        if needed > room {
+            return Err(GrowthFailure::Ceiling);
+        }
+        let policy = core.config.growth.unwrap_or_else(|| core.backing.default_growth());
+        // `room` may be odd where there is no ceiling; chunks lie on the grain.
+        let target = policy.target(needed, reserved, room) / GRAIN * GRAIN;
+        let (block, size) = match core.backing.take(climb, target) {
+            Ok(block) => (block, target),
+            Err(GrowthFailure::Refused(_)) if target > needed => {
+                (core.backing.take(climb, needed)?, needed)
+            }
+            Err(failure) => return Err(failure),
+        };
+        let start = block.ptr().get();
+        core.backing.blocks().insert(start, block);
+        let mut state = core.lock();
+        // The upstream's memory is the requesting stream's to use; others wait for that stream.
+        let ordered = core.backing.capabilities().has(Features::STREAM_ORDERED);
+        let rest = match climb.lane {
+            lane if ordered => state.lanes.open_tag(lane),
+            lane if lane == CLEAN.lane => CLEAN,
+            lane => Tag { lane, epoch: 0 },
+        };
+        let slot = state.space.add_segment(start, size, Range::Claimed);
+        state.fit(slot, climb.need, rest);
+        state.set_reserved(reserved + size);
+        drop(state);
+        core.tell(EventKind::Growth { bytes: size });
+        Ok(slot)
+    }
+
+    fn give_back(
+        core: &Core<Self>,
+        keep: u64,
+        service: &mut Option<Stream>,
+    ) -> (u64, Option<BoxedError>) {
+        let mut returned = 0;
+        while let Some((slot, start, size)) = claim_whole_chunk(core, keep) {
+            if let Err(error) = free_chunk(core, start, service) {
+                core.lock().space.release(slot, Range::Free(CLEAN));
+                return (returned, Some(error));
+            }
+            let mut state = core.lock();
+            state.space.remove_segment(slot);
+            let held = state.counters.reserved - size;
+            state.set_reserved(held);
+            returned += size;
+        }
+        (returned, None)
+    }
+
+    fn returnable(core: &Core<Self>) -> u64 {
+        core.lock().space.whole_segments().map(|(_, _, size)| size).sum()
+    }
+
+    fn close(_core: &Core<Self>) {
+        // Chunks that still hold live blocks leak, as the contract says; the upstream reports them.
+    }
+}
+
+/// Claims a chunk that is wholly free and complete, if more than `keep` bytes would be left
+/// without it; the largest first.
+fn claim_whole_chunk<U: MemoryResource + 'static>(
+    core: &Core<Chunks<U>>,
+    keep: u64,
+) -> Option<(Slot, u64, u64)> {
+    let mut state = core.lock();
+    let forgotten = state.settle();
+    let spare = state.counters.reserved.saturating_sub(keep);
+    let whole = state.space.whole_segments().filter(|(slot, _, size)| {
+        *size <= spare && state.space[*slot].tag() == Some(CLEAN)
+    });
+    let chosen = whole.max_by_key(|(_, start, size)| (*size, *start));
+    if let Some((slot, ..)) = chosen {
+        state.space.claim(slot);
+    }
+    drop(state);
+    drop(forgotten);
+    chosen
+}
+
+fn free_chunk<U: MemoryResource + 'static>(
+    core: &Core<Chunks<U>>,
+    start: u64,
+    service: &mut Option<Stream>,
+) -> Result<(), BoxedError> {
+    let chunks = &core.backing;
+    let stream = match service {
+        Some(stream) => stream,
+        None => service.insert(Stream::new(chunks.device.clone())?),
+    };
+    let block = chunks.blocks().remove(&start).ok_or("the chunk is not the backing's")?;
+    // SAFETY: contract, freeing: 1, 2: the chunk is claimed and the host has observed that all work
+    // on it completed; 3: the pool's own stream, which nobody captures.
+    if let Err(error) = unsafe { chunks.upstream.deallocate(block, stream) } {
+        let message = error.to_string();
+        chunks.blocks().insert(start, error.into_block());
+        return Err(message.into());
+    }
+    Ok(())
+}
+
+impl<U: fmt::Debug> fmt::Debug for Chunks<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chunks").field("upstream", &self.upstream).finish_non_exhaustive()
+    }
+}
+
+impl<U: fmt::Display> fmt::Display for Chunks<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunks<{}>", self.upstream)
+    }
+}

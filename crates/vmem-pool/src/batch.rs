@@ -1,0 +1,24 @@
+//! How often a stream marks what it freed.
+
+/// When a contended lane closes its open batch of frees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Batch {
+    /// After this many frees; 1 records an event for every free.
+    pub frees: u32,
+    /// After frees of this many bytes in all.
+    pub bytes: u64,
+}
+
+impl Default for Batch {
+    /// 64 frees or 32 MiB.
+    fn default() -> Self {
+        Self { frees: 64, bytes: 32 << 20 }
+    }
+}
+
+impl Batch {
+    /// Records an event for every free, as RMM's pool does: no false wait, at the price of a driver
+    /// call per free.
+    pub const STRICT: Self = Self { frees: 1, bytes: 0 };
+}

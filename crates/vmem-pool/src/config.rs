@@ -1,0 +1,125 @@
+//! How a pool behaves.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vmem_core::{Clock, EventSink, SystemClock};
+
+use crate::{Batch, Growth};
+
+/// Configuration of a [`Pool`](crate::Pool). Every field has a default that suits any workload.
+///
+/// ```
+/// use vmem_pool::{Batch, PoolConfig};
+///
+/// let config = PoolConfig { ceiling: Some(8 << 30), batch: Batch::STRICT, ..Default::default() };
+/// assert_eq!(config.initial, 0);
+/// ```
+#[derive(Debug, Clone)]
+pub struct PoolConfig {
+    /// The most the pool may hold from its backing, in bytes; `None` for no limit. Exact to 256
+    /// bytes on chunks and to one granule on virtual memory (rounded down;
+    /// [`Capacity::ceiling`](crate::Capacity) says what it comes to).
+    pub ceiling: Option<u64>,
+    /// Bytes to hold from the start. Zero holds nothing until the first request.
+    pub initial: u64,
+    /// How much to take at a time; `None` for what suits the backing: exactly what is needed on
+    /// virtual memory, doubling on chunks.
+    pub growth: Option<Growth>,
+    /// When a stream whose memory other streams want marks its frees.
+    pub batch: Batch,
+    /// How long a request may wait on the host for pending frees before it fails; `None` for not at
+    /// all.
+    pub host_wait: Option<Duration>,
+    /// After a failed growth, how long requests at least as large are refused at once while nothing
+    /// was freed or returned.
+    pub back_off: Duration,
+    /// The clock for `host_wait` and `back_off`.
+    pub clock: Arc<dyn Clock>,
+    /// Who is told of allocations, frees, growth and the rest.
+    pub sink: Option<Arc<dyn EventSink>>,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            ceiling: None,
+            initial: 0,
+            growth: None,
+            batch: Batch::default(),
+            host_wait: None,
+            back_off: Duration::from_millis(100),
+            clock: Arc::new(SystemClock::new()),
+            sink: None,
+        }
+    }
+}
+
+/// Why a pool could not be built.
+#[derive(Debug)]
+pub struct BuildError {
+    kind: BuildErrorKind,
+    source: Option<vmem_core::BoxedError>,
+}
+
+/// What kind of failure a [`BuildError`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildErrorKind {
+    /// The ceiling is below one granule of the backing.
+    CeilingTooLow {
+        /// The ceiling asked for, in bytes.
+        ceiling: u64,
+        /// The granule, in bytes.
+        granule: u64,
+    },
+    /// The initial size is above the ceiling.
+    InitialAboveCeiling {
+        /// The initial size, in bytes.
+        initial: u64,
+        /// The ceiling, in bytes.
+        ceiling: u64,
+    },
+    /// The device lacks what the backing needs.
+    Unsupported,
+    /// The driver or the upstream refused the initial memory or the address range.
+    Refused,
+}
+
+impl BuildError {
+    pub(crate) const fn new(kind: BuildErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+
+    pub(crate) fn refused(source: impl Into<vmem_core::BoxedError>) -> Self {
+        Self { kind: BuildErrorKind::Refused, source: Some(source.into()) }
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> BuildErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            BuildErrorKind::CeilingTooLow { ceiling, granule } => write!(
+                f,
+                "a pool cannot be held under {ceiling} B: the ceiling must be at least {granule} B"
+            ),
+            BuildErrorKind::InitialAboveCeiling { initial, ceiling } => {
+                write!(f, "the initial size of {initial} B is above the ceiling of {ceiling} B")
+            }
+            BuildErrorKind::Unsupported => f.write_str("the device has no virtual memory"),
+            BuildErrorKind::Refused => f.write_str("the memory for the pool was refused"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

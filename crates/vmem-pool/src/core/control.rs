@@ -1,0 +1,152 @@
+//! What handles can do with a pool.
+
+use vmem_core::{BoxedError, DevicePtr, EventKind, RawBlock};
+
+use super::{Core, State};
+use crate::backing::Backing;
+use crate::space::{Slot, State as Range};
+use crate::{Capacity, ControlError, Counters, RangeInfo, RangeState, Segment, Snapshot};
+
+/// A pool without its type.
+pub(crate) trait Control: Send + Sync {
+    fn counters(&self) -> Counters;
+    fn capacity(&self) -> Capacity;
+    fn snapshot(&self) -> Snapshot;
+    fn find(&self, ptr: DevicePtr) -> Option<RawBlock>;
+    fn trim_to(&self, keep: u64) -> Result<u64, ControlError>;
+    fn try_trim(&self, keep: u64) -> Result<u64, ControlError>;
+    fn check_invariants(&self);
+}
+
+impl<B: Backing> Control for Core<B> {
+    fn counters(&self) -> Counters {
+        self.lock().counters
+    }
+
+    fn capacity(&self) -> Capacity {
+        let returnable = B::returnable(self);
+        let state = self.lock();
+        let ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
+        let growth_left = ceiling.map(|ceiling| ceiling.saturating_sub(state.counters.reserved));
+        let stretches = state.space.free_stretches();
+        let largest_now = stretches.iter().map(|(start, end)| end - start).max().unwrap_or(0);
+        Capacity {
+            live: state.counters.live,
+            reserved: state.counters.reserved,
+            ceiling,
+            growth_left,
+            largest_now,
+            largest_after_trim: growth_left.map(|left| largest_now.max(left + returnable)),
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.lock().snapshot()
+    }
+
+    fn find(&self, ptr: DevicePtr) -> Option<RawBlock> {
+        let state = self.lock();
+        state.blocks.find(ptr, &state.space, self.id)
+    }
+
+    fn trim_to(&self, keep: u64) -> Result<u64, ControlError> {
+        self.wait_for_all().map_err(ControlError::driver)?;
+        self.give_back(keep)
+    }
+
+    fn try_trim(&self, keep: u64) -> Result<u64, ControlError> {
+        self.close_all().and_then(|()| self.refresh()).map_err(ControlError::driver)?;
+        self.give_back(keep)
+    }
+
+    fn check_invariants(&self) {
+        let state = self.lock();
+        state.space.check();
+        let live = state.space.iter().filter(|(_, range)| range.state.is_live());
+        let described = live.filter_map(|(slot, range)| {
+            let (layout, _) = state.blocks.describe(slot)?;
+            assert!(layout.size() <= range.size, "a block has the size asked for");
+            assert!(range.start.is_multiple_of(layout.alignment()), "and the alignment");
+            Some(layout.size())
+        });
+        let (count, bytes) = described.fold((0, 0), |(n, sum), size| (n + 1, sum + size));
+        let counters = state.counters;
+        assert_eq!(counters.live, bytes, "live is the sum of the requested sizes");
+        assert_eq!(counters.allocations - counters.frees, count, "live blocks are counted");
+        assert!(counters.reserved <= self.ceiling, "the ceiling holds");
+    }
+}
+
+impl<B: Backing> Core<B> {
+    fn give_back(&self, keep: u64) -> Result<u64, ControlError> {
+        let mut growing = self.lock_growth();
+        let (returned, error) = B::give_back(self, keep, &mut growing);
+        drop(growing);
+        if returned > 0 {
+            self.tell(EventKind::Trim { bytes: returned });
+            tracing::debug!(returned, "the pool shrank");
+        }
+        error.map_or(Ok(returned), |error| Err(ControlError::failed(error)))
+    }
+
+    /// The pool is being dropped.
+    pub(crate) fn shut_down(&self) {
+        let live = self.lock().counters.live;
+        let failures = self.backing.device().base().drop_failures();
+        if live > 0 {
+            failures.record("a pool", &format_args!("blocks of {live} B in all are live and leak"));
+        }
+        // After a device fault nothing can be waited for, and nothing is returned: it leaks.
+        let closed = self.wait_for_all().map_err(BoxedError::from).and_then(|()| {
+            let (_, error) = B::give_back(self, 0, &mut self.lock_growth());
+            error.map_or(Ok(()), Err)
+        });
+        match closed {
+            Ok(()) => B::close(self),
+            Err(error) => failures.record("a pool", &error),
+        }
+        let service = self.lock_growth().take();
+        drop(service);
+        let idle = self.lock().lanes.take_idle();
+        drop(idle);
+    }
+}
+
+impl State {
+    fn snapshot(&self) -> Snapshot {
+        let firsts = self.space.iter().filter(|(_, range)| range.prev.is_none());
+        let mut segments: Vec<Segment> = firsts.map(|(first, _)| self.segment(first)).collect();
+        segments.sort_by_key(|segment| segment.start);
+        Snapshot { counters: self.counters, segments }
+    }
+
+    fn segment(&self, first: Slot) -> Segment {
+        let mut ranges = Vec::new();
+        let mut next = Some(first);
+        while let Some(slot) = next {
+            let range = self.space[slot];
+            let start = pointer(range.start);
+            ranges.push(RangeInfo { start, size: range.size, state: self.range_state(slot) });
+            next = range.next;
+        }
+        let size = ranges.iter().map(|range| range.size).sum();
+        Segment { start: pointer(self.space[first].start), size, ranges }
+    }
+
+    fn range_state(&self, slot: Slot) -> RangeState {
+        match self.space[slot].state {
+            Range::Live => match self.blocks.describe(slot) {
+                Some((layout, label)) => RangeState::Live { layout, label },
+                None => RangeState::Busy,
+            },
+            Range::Free(tag) if self.lanes.is_complete(tag) => RangeState::Free,
+            Range::Free(_) => RangeState::Pending,
+            Range::Hole => RangeState::Unmapped,
+            Range::Claimed | Range::Vacant => RangeState::Busy,
+        }
+    }
+}
+
+fn pointer(address: u64) -> DevicePtr {
+    DevicePtr::new(address).expect("a range does not start at zero")
+}

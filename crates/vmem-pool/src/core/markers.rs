@@ -1,0 +1,179 @@
+//! Recording and querying markers, without the lock.
+
+use vmem_core::{DriverError, Event, IdleEvent, Stream, StreamObserver};
+
+use super::{Core, MutexGuard, State};
+use crate::backing::Backing;
+
+impl<B: Backing> Core<B> {
+    /// Locks the state and finds the stream's lane, making it if the stream is new.
+    pub(super) fn enter(&self, stream: &Stream) -> (MutexGuard<'_, State>, u32) {
+        let mut state = self.lock();
+        if let Some(lane) = state.lanes.find(stream.id()) {
+            return (state, lane);
+        }
+        let lane = state.lanes.add(stream);
+        // Whatever ends the stream from here on finds the lane; what ended it before is seen below.
+        state.claims += 1;
+        drop(state);
+        let me: std::sync::Weak<dyn StreamObserver> = self.me.clone();
+        stream.observe(me);
+        let marker = stream.final_marker();
+        let mut state = self.lock();
+        state.claims -= 1;
+        if let Some(marker) = marker {
+            state.lanes.end(lane, Some(&marker));
+        }
+        (state, lane)
+    }
+
+    /// Closes a lane's open epoch and records its marker. Does nothing if this thread cannot.
+    /// `ask` makes sure first that the stream is not capturing, which its owner would know.
+    pub(crate) fn close(&self, lane: u32, ask: bool) -> Result<(), DriverError> {
+        let begun = self.lock().lanes.begin_close(lane);
+        let Ok(closing) = begun else { return Ok(()) };
+        let capturing = if ask { closing.is_capturing() } else { Ok(false) };
+        let recorded = match capturing {
+            Ok(false) => closing.record(),
+            Ok(true) => {
+                let code = vmem_core::DriverCode::STREAM_CAPTURE_UNSUPPORTED;
+                closing.abandon(DriverError::new("Pool::close", code))
+            }
+            Err(error) => closing.abandon(error),
+        };
+        let mut state = self.lock();
+        let (result, leftover) = state.lanes.finish_close(recorded);
+        // A stream that was retired meanwhile has left a final marker; one that captures cannot
+        // be marked now. Neither is a fault.
+        let ended = state.lanes.get(lane).is_none_or(crate::lanes::Lane::has_ended);
+        state.counters.markers += u64::from(result.is_ok());
+        drop(state);
+        drop(leftover);
+        match result {
+            Err(_) if ended => Ok(()),
+            Err(error) if is_capture(&error) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Whether a marker has completed; if so, notes it. Poisons the lane if the driver answers
+    /// anything but yes or not yet.
+    pub(crate) fn query(&self, lane: u32, epoch: u64, marker: &Event) -> Result<bool, DriverError> {
+        match marker.is_complete() {
+            Ok(true) => {
+                self.note_complete(lane, epoch);
+                Ok(true)
+            }
+            Ok(false) => Ok(false),
+            Err(error) => {
+                if let Some(state) = self.lock().lanes.get_mut(lane) {
+                    state.poison();
+                }
+                tracing::warn!(%error, "a marker could not be queried; its lane is set aside");
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes that everything the lane freed up to `epoch` has completed.
+    pub(crate) fn note_complete(&self, lane: u32, epoch: u64) {
+        let done = self.lock().lanes.complete(lane, epoch);
+        self.recycle(done);
+    }
+
+    /// Keeps the driver's events of markers of no more use.
+    pub(crate) fn recycle(&self, markers: Vec<Event>) {
+        let idle: Vec<IdleEvent> = markers.into_iter().filter_map(|m| m.recycle().ok()).collect();
+        if !idle.is_empty() {
+            let surplus = self.lock().lanes.keep_idle(idle);
+            drop(surplus);
+        }
+    }
+
+    /// Queries every lane's markers, oldest first, until one is pending. Lanes whose query fails
+    /// are set aside; the first such error is returned at the end.
+    pub(crate) fn refresh(&self) -> Result<(), DriverError> {
+        let mut result = Ok(());
+        for (lane, epoch, marker) in self.all_markers() {
+            if !marker.was_observed() || !self.is_lane_complete(lane, epoch) {
+                result = result.and(self.query(lane, epoch, &marker).map(drop));
+            }
+        }
+        result
+    }
+
+    /// Marks all that was freed, and waits on the host until it has completed.
+    pub(crate) fn wait_for_all(&self) -> Result<(), DriverError> {
+        self.close_all()?;
+        let mut newest: Vec<(u32, u64, Event)> = Vec::new();
+        for (lane, epoch, marker) in self.all_markers() {
+            newest.retain(|(known, ..)| *known != lane);
+            newest.push((lane, epoch, marker));
+        }
+        for (lane, epoch, marker) in newest {
+            marker.synchronize()?;
+            self.note_complete(lane, epoch);
+        }
+        if self.needs_device() {
+            self.synchronize_device()?;
+        }
+        Ok(())
+    }
+
+    /// Closes every lane that has frees in its open batch and can be closed by this thread.
+    pub(crate) fn close_all(&self) -> Result<(), DriverError> {
+        let open: Vec<u32> = {
+            let state = self.lock();
+            let open = |&lane: &u32| state.lanes.get(lane).is_some_and(|l| l.has_open_frees());
+            state.lanes.numbers().filter(open).collect()
+        };
+        open.into_iter().try_for_each(|lane| self.close(lane, true))
+    }
+
+    /// Waits for the whole device, after which everything freed before has completed.
+    pub(crate) fn synchronize_device(&self) -> Result<(), DriverError> {
+        let epochs: Vec<(u32, u64)> = {
+            let mut state = self.lock();
+            let numbers: Vec<u32> = state.lanes.numbers().skip(1).collect();
+            let begin = |lane| Some((lane, state.lanes.get_mut(lane)?.before_device_sync()));
+            numbers.into_iter().filter_map(begin).collect()
+        };
+        self.backing.device().synchronize()?;
+        for (lane, epoch) in epochs {
+            let done = {
+                let mut state = self.lock();
+                state.lanes.get_mut(lane).map(|lane| lane.after_device_sync(epoch))
+            };
+            self.recycle(done.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Whether some lane has free memory that only synchronising the device makes usable.
+    pub(crate) fn needs_device(&self) -> bool {
+        let state = self.lock();
+        state.lanes.numbers().skip(1).any(|number| {
+            let stuck = state.lanes.get(number).is_some_and(|lane| {
+                lane.needs_device() || (lane.has_open_frees() && lane.is_thread_bound())
+            });
+            stuck && state.space.free_of(number).next().is_some()
+        })
+    }
+
+    fn all_markers(&self) -> Vec<(u32, u64, Event)> {
+        let state = self.lock();
+        let lanes = state.lanes.numbers().filter_map(|n| Some((n, state.lanes.get(n)?)));
+        let marker = |(number, lane): (u32, &crate::lanes::Lane)| {
+            lane.markers().map(|(epoch, event)| (number, epoch, event.clone())).collect::<Vec<_>>()
+        };
+        lanes.flat_map(marker).collect()
+    }
+
+    fn is_lane_complete(&self, lane: u32, epoch: u64) -> bool {
+        self.lock().lanes.get(lane).is_none_or(|lane| lane.is_complete(epoch))
+    }
+}
+
+fn is_capture(error: &DriverError) -> bool {
+    error.code() == vmem_core::DriverCode::STREAM_CAPTURE_UNSUPPORTED
+}

@@ -1,0 +1,241 @@
+//! What a pool, its handles and the streams it has seen share.
+
+mod blocks;
+mod control;
+mod claim;
+mod markers;
+mod retire;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+pub(crate) use claim::{Claim, Obstacle};
+pub(crate) use control::Control;
+use vmem_core::{
+    AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, EventKind, Features, FreeError,
+    FreeErrorKind, MemoryEvent, Request, ResourceId, Stream,
+};
+
+use blocks::Blocks;
+
+use crate::backing::{Backing, GrowthFailure};
+use crate::ladder::Climb;
+use crate::lanes::{CLEAN, Lanes, Reuse};
+use crate::space::{Fit, GRAIN, Need, Space, State as Range};
+use crate::{BuildError, BuildErrorKind, Counters, PoolConfig};
+
+/// A pool's inside. Driver calls are made without the state's lock; whoever makes them has claimed
+/// the ranges they concern.
+#[derive(Debug)]
+pub(crate) struct Core<B> {
+    pub(crate) id: ResourceId,
+    pub(crate) backing: B,
+    pub(crate) config: PoolConfig,
+    pub(crate) ceiling: u64,
+    fit: Fit,
+    state: Mutex<State>,
+    /// Held while memory is taken from or returned to the backing, over the driver calls. Taken
+    /// before the state's lock.
+    growing: Mutex<Option<Stream>>,
+    me: Weak<Self>,
+}
+
+/// What the lock protects.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) space: Space,
+    pub(crate) lanes: Lanes,
+    pub(crate) blocks: Blocks,
+    pub(crate) counters: Counters,
+    /// Threads that hold claims, and with them tags of lanes that must not be forgotten.
+    pub(crate) claims: usize,
+    pub(crate) refused: Option<Refusal>,
+}
+
+/// A growth that failed: what it was for, when, and what had been freed by then.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusal {
+    pub(crate) size: u64,
+    pub(crate) kind: AllocErrorKind,
+    pub(crate) at: Duration,
+    pub(crate) freed: u64,
+}
+
+impl<B: Backing> Core<B> {
+    pub(crate) fn new(backing: B, config: PoolConfig, fit: Fit) -> Result<Arc<Self>, BuildError> {
+        let granule = backing.granule();
+        let ceiling = config.ceiling.map_or(u64::MAX, |bytes| bytes - bytes % granule);
+        if let (0, Some(asked)) = (ceiling, config.ceiling) {
+            let kind = BuildErrorKind::CeilingTooLow { ceiling: asked, granule };
+            return Err(BuildError::new(kind));
+        }
+        if config.initial > ceiling {
+            let kind = BuildErrorKind::InitialAboveCeiling { initial: config.initial, ceiling };
+            return Err(BuildError::new(kind));
+        }
+        let observed = backing.capabilities().has(Features::HOST_ACCESSIBLE);
+        let reuse = if observed { Reuse::Observed } else { Reuse::StreamOrdered };
+        let mut space = Space::new(fit);
+        if let Some((start, size)) = backing.address_range() {
+            space.add_segment(start, size, Range::Hole);
+        }
+        let state = State {
+            space,
+            lanes: Lanes::new(reuse, config.batch),
+            blocks: Blocks::default(),
+            counters: Counters::default(),
+            claims: 0,
+            refused: None,
+        };
+        let core = Arc::new_cyclic(|me| Self {
+            id: ResourceId::new(),
+            backing,
+            config,
+            ceiling,
+            fit,
+            state: Mutex::new(state),
+            growing: Mutex::new(None),
+            me: me.clone(),
+        });
+        if core.config.initial > 0 {
+            core.take_initial()?;
+        }
+        Ok(core)
+    }
+
+    fn take_initial(&self) -> Result<(), BuildError> {
+        let stream = Stream::new(self.backing.device().clone()).map_err(BuildError::refused)?;
+        let layout = BlockLayout::new(self.config.initial).map_err(BuildError::refused)?;
+        let need = self.need(layout);
+        let request = Request::new(layout, &stream);
+        let mut climb = Climb::new(&request, CLEAN.lane, need);
+        let slot = self.grow(&mut climb).map_err(|failure| match failure {
+            GrowthFailure::Refused(source) | GrowthFailure::Fault(source) => {
+                BuildError::refused(source)
+            }
+            GrowthFailure::Ceiling => BuildError::new(BuildErrorKind::InitialAboveCeiling {
+                initial: self.config.initial,
+                ceiling: self.ceiling,
+            }),
+        })?;
+        // A stream-ordered upstream's memory is usable in that stream's order only.
+        let ready = stream.synchronize();
+        self.lock().space.release(slot, Range::Free(CLEAN));
+        ready.map_err(BuildError::refused)
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock is a bug in the pool's own arithmetic; the tests look for them.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lock_growth(&self) -> MutexGuard<'_, Option<Stream>> {
+        self.growing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        "Pool"
+    }
+
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        self.backing.capabilities().with(Features::STREAM_ORDERED | Features::TRIMS)
+    }
+
+    fn need(&self, layout: BlockLayout) -> Need {
+        let grains = layout.rounded_to(GRAIN);
+        let size = match self.fit {
+            Fit::Best => grains,
+            Fit::Bins => grains.next_power_of_two(),
+        };
+        Need { size, alignment: layout.alignment().max(GRAIN) }
+    }
+
+    pub(crate) fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        let result = self.find_block(request);
+        if let Some(sink) = &self.config.sink {
+            let layout = request.layout;
+            let kind = match &result {
+                Ok(block) => EventKind::Allocate { ptr: block.ptr(), layout },
+                Err(_) => EventKind::Failure { layout },
+            };
+            let event = MemoryEvent::new(kind, self.id).on(request.stream.id());
+            sink.event(&event.labelled(request.label));
+        }
+        result
+    }
+
+    fn find_block(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        let (layout, stream) = (request.layout, request.stream);
+        let fail = |kind| AllocError::new(kind, layout, self.name());
+        if stream.device_id() != self.backing.device().id() {
+            return Err(fail(AllocErrorKind::InvalidStream));
+        }
+        if stream.has_pending_waits() && stream.is_callable_here() {
+            // Blocks freed on this stream by other threads rely on these waits.
+            let queued = stream.queue_pending_waits();
+            queued.map_err(|error| AllocError::from_driver(error, layout, self.name()))?;
+        }
+        let need = self.need(layout);
+        let (mut state, lane) = self.enter(stream);
+        if let Some(slot) = state.hit(lane, need) {
+            return Ok(state.issue(slot, request, self.id));
+        }
+        drop(state);
+        let slot = self.climb(request, lane, need).inspect_err(|_| {
+            self.lock().counters.failures += 1;
+        })?;
+        Ok(self.lock().issue(slot, request, self.id))
+    }
+
+    pub(crate) fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        if stream.device_id() != self.backing.device().id() {
+            return Err(FreeError::new(FreeErrorKind::InvalidStream, block, self.name()));
+        }
+        if block.owner() != self.id {
+            return Err(FreeError::new(FreeErrorKind::Foreign, block, self.name()));
+        }
+        let raw = block.raw();
+        let (mut state, lane) = self.enter(stream);
+        let Some(slot) = state.take_back(&raw) else {
+            drop(state);
+            return Err(FreeError::new(FreeErrorKind::Stale, block, self.name()));
+        };
+        let size = state.space[slot].size;
+        let (tag, close) = state.lanes.tag_free(lane, size);
+        state.space.release(slot, Range::Free(tag));
+        state.counters.frees += 1;
+        state.counters.live -= raw.layout.size();
+        drop(state);
+        if close && let Err(error) = self.close(lane, false) {
+            // The next marker covers these frees too; nothing is lost but a chance to share them.
+            tracing::debug!(%error, "a batch of frees could not be marked");
+        }
+        if let Some(sink) = &self.config.sink {
+            let kind = EventKind::Free { ptr: raw.ptr, layout: raw.layout };
+            sink.event(&MemoryEvent::new(kind, self.id).on(stream.id()).labelled(raw.label));
+        }
+        Ok(())
+    }
+
+    /// Tells the sink, if there is one. Not to be called under the lock.
+    pub(crate) fn tell(&self, kind: EventKind) {
+        if let Some(sink) = &self.config.sink {
+            sink.event(&MemoryEvent::new(kind, self.id));
+        }
+    }
+}
+
+impl State {
+    /// Bytes held from the backing, as they are now.
+    pub(crate) fn set_reserved(&mut self, bytes: u64) {
+        let counters = &mut self.counters;
+        let before = counters.reserved;
+        if bytes > before {
+            counters.growths += 1;
+            counters.bytes_grown += bytes - before;
+        }
+        counters.bytes_trimmed += before.saturating_sub(bytes);
+        counters.reserved = bytes;
+        counters.peak_reserved = counters.peak_reserved.max(bytes);
+    }
+}

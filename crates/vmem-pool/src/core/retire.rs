@@ -1,0 +1,57 @@
+//! What a pool does when a stream ends, and how it lets go of ended lanes.
+
+use vmem_core::{Event, EventKind, MemoryEvent, StreamId, StreamObserver};
+
+use super::{Core, State};
+use crate::backing::Backing;
+use crate::lanes::{CLEAN, Lane};
+use crate::space::{Slot, State as Range};
+
+impl<B: Backing> StreamObserver for Core<B> {
+    fn retiring(&self, stream: StreamId, marker: Option<&Event>) {
+        let mut state = self.lock();
+        if let Some(lane) = state.lanes.find(stream) {
+            state.lanes.end(lane, marker);
+        }
+        let forgotten = state.forget_ended();
+        drop(state);
+        drop(forgotten);
+        if let Some(sink) = &self.config.sink {
+            sink.event(&MemoryEvent::new(EventKind::Retire, self.id).on(stream));
+        }
+    }
+}
+
+impl State {
+    /// Hands everything that has completed to the clean lane, where neighbours of all lanes join.
+    /// Takes `O(n)` steps. Returns lanes to be dropped without the lock.
+    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
+    pub(crate) fn settle(&mut self) -> Vec<Lane> {
+        let numbers: Vec<u32> = self.lanes.numbers().skip(1).collect();
+        for lane in numbers {
+            let complete = |slot: &Slot| {
+                self.space[*slot].tag().is_some_and(|tag| self.lanes.is_complete(tag))
+            };
+            let slots: Vec<Slot> = self.space.free_of(lane).filter(complete).collect();
+            for slot in slots {
+                self.space.claim(slot);
+                self.space.release(slot, Range::Free(CLEAN));
+            }
+        }
+        self.forget_ended()
+    }
+
+    /// Forgets ended lanes that have no memory left, unless somebody may hold a tag of theirs.
+    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
+    fn forget_ended(&mut self) -> Vec<Lane> {
+        if self.claims > 0 {
+            return Vec::new();
+        }
+        let ended = |number: &u32| {
+            self.lanes.get(*number).is_some_and(Lane::has_ended)
+                && self.space.free_of(*number).next().is_none()
+        };
+        let numbers: Vec<u32> = self.lanes.numbers().skip(1).filter(ended).collect();
+        numbers.into_iter().filter_map(|number| self.lanes.forget(number)).collect()
+    }
+}

@@ -1,0 +1,116 @@
+//! What a pool says of itself in numbers.
+
+use vmem_core::{BlockLayout, DevicePtr, Label};
+
+/// What a pool has done since it was built. Sizes in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Counters {
+    /// Blocks handed out.
+    pub allocations: u64,
+    /// Blocks taken back.
+    pub frees: u64,
+    /// Requests refused.
+    pub failures: u64,
+    /// Requests satisfied from another stream's memory known to be complete.
+    pub completed: u64,
+    /// Requests satisfied from another stream's memory after a device-side wait.
+    pub waits: u64,
+    /// Requests satisfied by joining neighbours of several streams.
+    pub merges: u64,
+    /// Times memory was taken from the backing.
+    pub growths: u64,
+    /// Bytes taken from the backing.
+    pub bytes_grown: u64,
+    /// Bytes returned to the backing.
+    pub bytes_trimmed: u64,
+    /// Markers recorded.
+    pub markers: u64,
+    /// Requested sizes of live blocks.
+    pub live: u64,
+    /// The most `live` has been.
+    pub peak_live: u64,
+    /// Bytes held from the backing.
+    pub reserved: u64,
+    /// The most `reserved` has been.
+    pub peak_reserved: u64,
+}
+
+/// How much more a pool can give. Sizes in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Capacity {
+    /// Requested sizes of live blocks.
+    pub live: u64,
+    /// Bytes held from the backing.
+    pub reserved: u64,
+    /// The most the pool may hold, as it effectively is; `None` for no limit.
+    pub ceiling: Option<u64>,
+    /// Ceiling less reserved; `None` for no limit. The device may have less.
+    pub growth_left: Option<u64>,
+    /// The largest request that can be satisfied without growing, once pending work is complete.
+    pub largest_now: u64,
+    /// The largest request that can be satisfied after returning everything unused; `None` for no
+    /// limit. The device may have less.
+    pub largest_after_trim: Option<u64>,
+}
+
+/// A pool's memory at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The pool's counters.
+    pub counters: Counters,
+    /// Its segments, by address.
+    pub segments: Vec<Segment>,
+}
+
+/// A contiguous stretch of address space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Segment {
+    /// Where it starts.
+    pub start: DevicePtr,
+    /// How long it is, in bytes.
+    pub size: u64,
+    /// What lies in it, by address, without gaps.
+    pub ranges: Vec<RangeInfo>,
+}
+
+/// One range of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct RangeInfo {
+    /// Where it starts.
+    pub start: DevicePtr,
+    /// How long it is, in bytes, rounding included.
+    pub size: u64,
+    /// What it is.
+    pub state: RangeState,
+}
+
+/// What a range is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub enum RangeState {
+    /// A live block.
+    Live {
+        /// The size and alignment asked for.
+        layout: BlockLayout,
+        /// What it is for.
+        label: Label,
+    },
+    /// Free, and no work touches it.
+    Free,
+    /// Free, but work that was queued before it was freed may still touch it.
+    Pending,
+    /// Address space without memory.
+    Unmapped,
+    /// Being worked on at this moment.
+    Busy,
+}

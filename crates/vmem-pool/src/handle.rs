@@ -1,0 +1,117 @@
+//! Control of a pool from outside its stack.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use vmem_core::{BoxedError, DevicePtr, DriverError, RawBlock};
+
+use crate::backing::Backing;
+use crate::core::{Control, Core};
+use crate::{Capacity, Counters, Snapshot};
+
+/// Control of one pool: non-generic, cloneable, taken before the stack is erased. It does not keep
+/// the pool alive, and says so once the pool is gone.
+#[derive(Clone)]
+pub struct PoolHandle {
+    pool: Weak<dyn Control>,
+}
+
+impl PoolHandle {
+    pub(crate) fn new<B: Backing>(core: &Arc<Core<B>>) -> Self {
+        let control: Arc<dyn Control> = core.clone();
+        Self { pool: Arc::downgrade(&control) }
+    }
+
+    /// The pool's counters; `None` once it is gone. Constant time.
+    pub fn counters(&self) -> Option<Counters> {
+        self.pool.upgrade().map(|pool| pool.counters())
+    }
+
+    /// How much more the pool can give; `None` once it is gone. Takes `O(n)` steps.
+    pub fn capacity(&self) -> Option<Capacity> {
+        self.pool.upgrade().map(|pool| pool.capacity())
+    }
+
+    /// Everything that lies in the pool; `None` once it is gone. Takes `O(n log n)` steps.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.pool.upgrade().map(|pool| pool.snapshot())
+    }
+
+    /// The parts of the live block that starts at `ptr`, for edges that hold only an address;
+    /// `None` if there is none or the pool is gone. Takes as many steps as ranges start in 2 MiB.
+    pub fn find(&self, ptr: DevicePtr) -> Option<RawBlock> {
+        self.pool.upgrade()?.find(ptr)
+    }
+
+    /// Waits on the host for pending work and returns unused memory until at most `keep` bytes are
+    /// held or nothing more can be returned: whole granules of a virtual arena, whole chunks
+    /// otherwise. Returns the bytes returned.
+    ///
+    /// # Errors
+    /// [`ControlError::Gone`] once the pool is; [`ControlError::Failed`] if the driver fails.
+    pub fn trim_to(&self, keep: u64) -> Result<u64, ControlError> {
+        self.pool.upgrade().ok_or(ControlError::Gone)?.trim_to(keep)
+    }
+
+    /// The same, returning only what is complete already, without a wait.
+    ///
+    /// # Errors
+    /// As [`trim_to`](Self::trim_to).
+    pub fn try_trim(&self, keep: u64) -> Result<u64, ControlError> {
+        self.pool.upgrade().ok_or(ControlError::Gone)?.try_trim(keep)
+    }
+
+    /// Checks that the pool's figures and structures agree; for tests. Takes `O(n log n)` steps.
+    ///
+    /// # Panics
+    /// If they do not.
+    pub fn check_invariants(&self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.check_invariants();
+        }
+    }
+}
+
+impl fmt::Debug for PoolHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolHandle").field("counters", &self.counters()).finish()
+    }
+}
+
+/// Why a pool could not do what a handle asked.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// The pool has been dropped.
+    Gone,
+    /// The driver or the upstream failed; what had been done by then holds.
+    Failed(BoxedError),
+}
+
+impl ControlError {
+    pub(crate) fn driver(error: DriverError) -> Self {
+        Self::Failed(error.into())
+    }
+
+    pub(crate) fn failed(error: BoxedError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone => f.write_str("the pool has been dropped"),
+            Self::Failed(_) => f.write_str("the pool could not return memory"),
+        }
+    }
+}
+
+impl std::error::Error for ControlError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Gone => None,
+            Self::Failed(source) => Some(&**source),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Memory from the backing, and room made for it.
+
+use vmem_core::{DriverError, EventKind, Rung};
+
+use super::{Climb, Wait};
+use crate::backing::{Backing, GrowthFailure};
+use crate::core::Core;
+use crate::space::Slot;
+
+impl<B: Backing> Core<B> {
+    /// Takes memory from the backing, unless somebody else's growth or free has made room while
+    /// this thread waited for its turn.
+    pub(crate) fn grow(&self, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
+        let _growing = self.lock_growth();
+        self.grow_locked(climb)
+    }
+
+    fn grow_locked(&self, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
+        if let Some(slot) = self.lock().hit(climb.lane, climb.need) {
+            return Ok(slot);
+        }
+        let grown = B::grow(self, climb);
+        match &grown {
+            Ok(_) => tracing::debug!(
+                bytes = climb.need.size,
+                reserved = self.lock().counters.reserved,
+                "the pool grew"
+            ),
+            Err(_) => climb.tried(Rung::Growth, 0),
+        }
+        grown
+    }
+
+    /// Returns unused memory, as much as the request is large, and grows again. `None` if there was
+    /// nothing to return.
+    pub(super) fn trim_and_grow(
+        &self,
+        climb: &mut Climb<'_>,
+    ) -> Option<Result<Slot, GrowthFailure>> {
+        if let Err(error) = self.close_all().and_then(|()| self.refresh()) {
+            return Some(Err(GrowthFailure::Fault(error.into())));
+        }
+        let mut growing = self.lock_growth();
+        // Twice a granule covers what rounding to granules at both ends adds.
+        let wanted = climb.need.size.saturating_add(2 * self.backing.granule());
+        let keep = self.lock().counters.reserved.saturating_sub(wanted);
+        let (returned, error) = B::give_back(self, keep, &mut growing);
+        climb.tried(Rung::Trim, returned);
+        if returned > 0 {
+            self.tell(EventKind::Trim { bytes: returned });
+        }
+        match error {
+            Some(error) => Some(Err(GrowthFailure::Fault(error))),
+            None if returned == 0 => None,
+            None => Some(self.grow_locked(climb)),
+        }
+    }
+
+    /// Makes pending frees complete, as far as the configuration allows. False if there is nothing
+    /// to wait for.
+    pub(super) fn wait_before_trim(
+        &self,
+        climb: &mut Climb<'_>,
+        wait: Wait,
+    ) -> Result<bool, DriverError> {
+        match wait {
+            Wait::No => Ok(true),
+            Wait::ForMarkers => {
+                let Some(limit) = self.config.host_wait else { return Ok(false) };
+                self.close_all()?;
+                let before = self.lock().pending_bytes();
+                let deadline = self.config.clock.now().saturating_add(limit);
+                while self.lock().pending_bytes() > 0 && self.config.clock.now() < deadline {
+                    self.refresh()?;
+                    std::thread::yield_now();
+                }
+                let completed = before - self.lock().pending_bytes().min(before);
+                climb.tried(Rung::HostWait, completed);
+                Ok(completed > 0)
+            }
+            Wait::ForDevice => {
+                if !self.needs_device() {
+                    return Ok(false);
+                }
+                let before = self.lock().pending_bytes();
+                self.synchronize_device()?;
+                let completed = before - self.lock().pending_bytes().min(before);
+                climb.tried(Rung::DeviceSync, completed);
+                Ok(true)
+            }
+        }
+    }
+}
+
+impl crate::core::State {
+    /// Free bytes that pending work may still touch.
+    fn pending_bytes(&self) -> u64 {
+        let pending = |range: &&crate::space::Range| {
+            range.tag().is_some_and(|tag| !self.lanes.is_complete(tag))
+        };
+        self.space.iter().map(|(_, range)| range).filter(pending).map(|range| range.size).sum()
+    }
+}

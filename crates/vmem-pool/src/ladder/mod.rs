@@ -1,0 +1,172 @@
+//! What a pool does for a request that no block at hand satisfies: rung after rung, from cheap to
+//! dear, until one holds.
+
+mod grow;
+mod refuse;
+mod steal;
+
+use vmem_core::{AllocError, AllocErrorKind, DriverError, Request, Rung, RungReport};
+
+use crate::backing::{Backing, GrowthFailure};
+use crate::core::{Core, Obstacle};
+use crate::space::{Need, Slot};
+
+/// One request on its way up.
+#[derive(Debug)]
+pub(crate) struct Climb<'a> {
+    pub(crate) request: &'a Request<'a>,
+    pub(crate) lane: u32,
+    pub(crate) need: Need,
+    /// What was tried so far.
+    rungs: Vec<RungReport>,
+}
+
+impl<'a> Climb<'a> {
+    pub(crate) fn new(request: &'a Request<'a>, lane: u32, need: Need) -> Self {
+        Self { request, lane, need, rungs: Vec::new() }
+    }
+
+    fn tried(&mut self, rung: Rung, freed: u64) {
+        self.rungs.push(RungReport::new(rung, freed));
+    }
+}
+
+/// What trying a rung came to: a claimed range cut to the request, nothing, or a failing driver.
+type Step = Result<Option<Slot>, DriverError>;
+
+impl<B: Backing> Core<B> {
+    /// Finds memory for a request that missed. The result is claimed.
+    pub(crate) fn climb(
+        &self,
+        request: &Request<'_>,
+        lane: u32,
+        need: Need,
+    ) -> Result<Slot, AllocError> {
+        let mut climb = Climb::new(request, lane, need);
+        if let Some(error) = self.hopeless(&climb) {
+            return Err(error);
+        }
+        self.may_climb(request)?;
+        match self.try_rungs(&mut climb) {
+            Ok(slot) => Ok(slot),
+            Err(Stop::Driver(error)) => {
+                Err(AllocError::from_driver(error, request.layout, self.name()))
+            }
+            Err(Stop::Growth(failure)) => {
+                let kind = kind_of(&failure);
+                let error = match kind {
+                    AllocErrorKind::DeviceFault => {
+                        AllocError::new(kind, request.layout, self.name())
+                    }
+                    _ => self.refuse(&climb, kind),
+                };
+                Err(match failure {
+                    GrowthFailure::Ceiling => error,
+                    GrowthFailure::Refused(source) | GrowthFailure::Fault(source) => {
+                        error.with_source(source)
+                    }
+                })
+            }
+        }
+    }
+
+    /// A capturing stream gets only blocks at hand: every rung makes driver calls that a capture
+    /// would record or break.
+    fn may_climb(&self, request: &Request<'_>) -> Result<(), AllocError> {
+        let fail = |kind| AllocError::new(kind, request.layout, self.name());
+        let stream = request.stream;
+        if stream.is_retired() {
+            return Err(fail(AllocErrorKind::InvalidStream));
+        }
+        if !stream.is_callable_here() {
+            // Only its own thread can make this stream wait.
+            return Ok(());
+        }
+        match stream.is_capturing() {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(fail(AllocErrorKind::Capturing)),
+            Err(error) => Err(AllocError::from_driver(error, request.layout, self.name())),
+        }
+    }
+
+    fn try_rungs(&self, climb: &mut Climb<'_>) -> Result<Slot, Stop> {
+        if let Some(slot) = self.share(climb)? {
+            return Ok(slot);
+        }
+        let mut failure = match self.grow(climb) {
+            Ok(slot) => return Ok(slot),
+            Err(failure) => failure,
+        };
+        if let GrowthFailure::Fault(_) = failure {
+            return Err(Stop::Growth(failure));
+        }
+        for wait in [Wait::No, Wait::ForMarkers, Wait::ForDevice] {
+            if !self.wait_before_trim(climb, wait)? {
+                continue;
+            }
+            if wait != Wait::No
+                && let Some(slot) = self.share(climb)?
+            {
+                return Ok(slot);
+            }
+            match self.trim_and_grow(climb) {
+                Some(Ok(slot)) => return Ok(slot),
+                Some(Err(GrowthFailure::Fault(error))) => {
+                    return Err(Stop::Growth(GrowthFailure::Fault(error)));
+                }
+                Some(Err(again)) => failure = again,
+                None => {}
+            }
+        }
+        self.remember_refusal(climb, kind_of(&failure));
+        Err(Stop::Growth(failure))
+    }
+
+    /// The rungs that need no memory from the backing.
+    fn share(&self, climb: &mut Climb<'_>) -> Step {
+        if let Some(slot) = self.steal_completed(climb)? {
+            return Ok(Some(slot));
+        }
+        if let Some(slot) = self.steal_and_wait(climb)? {
+            return Ok(Some(slot));
+        }
+        self.merge(climb)
+    }
+}
+
+/// What to wait for on the host before returning memory to make room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    No,
+    ForMarkers,
+    ForDevice,
+}
+
+/// Why the ladder ended early, or at its top.
+#[derive(Debug)]
+enum Stop {
+    Driver(DriverError),
+    Growth(GrowthFailure),
+}
+
+impl From<DriverError> for Stop {
+    fn from(error: DriverError) -> Self {
+        Self::Driver(error)
+    }
+}
+
+fn kind_of(failure: &GrowthFailure) -> AllocErrorKind {
+    match failure {
+        GrowthFailure::Ceiling => AllocErrorKind::Limit,
+        GrowthFailure::Refused(_) => AllocErrorKind::OutOfMemory,
+        GrowthFailure::Fault(_) => AllocErrorKind::DeviceFault,
+    }
+}
+
+/// A range that could not be ordered is passed over; a failing driver is not.
+fn unless_fault(obstacle: Obstacle) -> Result<(), DriverError> {
+    match obstacle {
+        Obstacle::Unavailable => Ok(()),
+        Obstacle::Fault(error) => Err(error),
+    }
+}

@@ -1,0 +1,54 @@
+//! Saying no: at once where nothing can have changed, and with everything that is known.
+
+use vmem_core::{AllocError, AllocErrorKind, ExhaustionReport};
+
+use super::Climb;
+use crate::backing::Backing;
+use crate::core::{Core, Refusal};
+
+impl<B: Backing> Core<B> {
+    /// Refuses without a driver call what is above the ceiling, and what is at least as large as a
+    /// growth that failed within the back-off with nothing freed or returned since.
+    pub(super) fn hopeless(&self, climb: &Climb<'_>) -> Option<AllocError> {
+        if climb.need.size > self.ceiling {
+            return Some(self.refuse(climb, AllocErrorKind::NeverFits));
+        }
+        let (refused, freed) = {
+            let state = self.lock();
+            (state.refused?, state.progress())
+        };
+        let age = self.config.clock.now().saturating_sub(refused.at);
+        let same = climb.need.size >= refused.size && freed == refused.freed;
+        (same && age < self.config.back_off).then(|| self.refuse(climb, refused.kind))
+    }
+
+    /// Notes that nothing could be found for this request.
+    pub(super) fn remember_refusal(&self, climb: &Climb<'_>, kind: AllocErrorKind) {
+        let at = self.config.clock.now();
+        let mut state = self.lock();
+        let freed = state.progress();
+        state.refused = Some(Refusal { size: climb.need.size, kind, at, freed });
+    }
+
+    /// The error of a request, with the state of the pool and what was tried.
+    pub(super) fn refuse(&self, climb: &Climb<'_>, kind: AllocErrorKind) -> AllocError {
+        let layout = climb.request.layout;
+        let mut report = ExhaustionReport::new(layout.size());
+        report.rounded = climb.need.size;
+        report.ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
+        report.rungs.clone_from(&climb.rungs);
+        let state = self.lock();
+        report.live = state.counters.live;
+        report.reserved = state.counters.reserved;
+        report.largest_free = state.largest_complete(climb.lane);
+        drop(state);
+        AllocError::new(kind, layout, self.name()).with_report(report)
+    }
+}
+
+impl crate::core::State {
+    /// Changes whenever memory was freed or returned.
+    fn progress(&self) -> u64 {
+        self.counters.frees + self.counters.bytes_trimmed
+    }
+}

@@ -1,0 +1,165 @@
+//! Memory that other streams freed.
+
+use vmem_core::{DriverError, Event, Rung};
+
+use super::{Climb, Step, unless_fault};
+use crate::backing::Backing;
+use crate::core::{Claim, Core, State};
+use crate::lanes::{Access, CLEAN, Reuse};
+use crate::space::{Slot, Tag};
+
+/// Ranges of one lane that a thief looks at, best fit first, for one that needs no closing.
+const LOOKS: usize = 16;
+
+impl<B: Backing> Core<B> {
+    /// Takes the best fit among ranges whose last use is known to be complete, asking the driver
+    /// once per lane if none is.
+    pub(super) fn steal_completed(&self, climb: &mut Climb<'_>) -> Step {
+        if self.lock().lanes.reuse() == Reuse::Observed {
+            // Nothing of the own lane was at hand either: let its frees be marked.
+            self.close_open(climb.lane)?;
+        }
+        let markers = self.lock().markers_of_interest(climb);
+        for (lane, epoch, marker) in markers {
+            self.query(lane, epoch, &marker)?;
+        }
+        let mut state = self.lock();
+        let found = state.best_complete(climb);
+        let slot = found.map(|slot| {
+            state.counters.completed += 1;
+            let claim = state.claim_one(slot);
+            state.finish(claim, climb.lane, climb.need, false)
+        });
+        if slot.is_none() {
+            let largest = state.largest_complete(climb.lane);
+            climb.tried(Rung::Completed, largest);
+        }
+        Ok(slot)
+    }
+
+    fn close_open(&self, lane: u32) -> Result<(), DriverError> {
+        let open = self.lock().lanes.get(lane).is_some_and(|lane| lane.has_open_frees());
+        if open { self.close(lane, false) } else { Ok(()) }
+    }
+
+    /// Takes the range whose wait is the smallest, and makes the stream wait.
+    pub(super) fn steal_and_wait(&self, climb: &mut Climb<'_>) -> Step {
+        let claim = {
+            let mut state = self.lock();
+            let lanes: Vec<u32> = state.lanes.numbers().skip(1).collect();
+            for lane in lanes.into_iter().filter(|lane| *lane != climb.lane) {
+                if state.space.best_fit(lane, climb.need).is_some()
+                    && let Some(lane) = state.lanes.get_mut(lane)
+                {
+                    lane.contend();
+                }
+            }
+            if state.lanes.reuse() == Reuse::Observed {
+                return Ok(None);
+            }
+            match state.smallest_wait(climb) {
+                Some(slot) => state.claim_one(slot),
+                None => {
+                    climb.tried(Rung::Wait, 0);
+                    return Ok(None);
+                }
+            }
+        };
+        self.settle_claim(climb, claim, Rung::Wait)
+    }
+
+    /// Joins neighbours that several streams freed, and makes the stream wait for all of them.
+    pub(super) fn merge(&self, climb: &mut Climb<'_>) -> Step {
+        let claim = {
+            let mut state = self.lock();
+            let lanes = &state.lanes;
+            let waits = lanes.reuse() == Reuse::StreamOrdered;
+            let usable = |tag: Tag| match lanes.access(tag, climb.lane) {
+                Access::Now => true,
+                Access::After { .. } | Access::Close => waits,
+                Access::Never => false,
+            };
+            match state.space.best_run(climb.need, usable) {
+                Some(run) => state.claim_stretch(run),
+                None => {
+                    climb.tried(Rung::Merge, 0);
+                    return Ok(None);
+                }
+            }
+        };
+        self.settle_claim(climb, claim, Rung::Merge)
+    }
+
+    /// Orders the stream after a claim's last uses and keeps it, or puts it back.
+    fn settle_claim(&self, climb: &mut Climb<'_>, claim: Claim, rung: Rung) -> Step {
+        match self.order_after(&claim, climb.lane, climb.request.stream) {
+            Ok(waited) => {
+                let mut state = self.lock();
+                match rung {
+                    Rung::Merge => state.counters.merges += 1,
+                    _ => state.counters.waits += 1,
+                }
+                Ok(Some(state.finish(claim, climb.lane, climb.need, waited)))
+            }
+            Err(obstacle) => {
+                self.lock().give_up(claim);
+                climb.tried(rung, 0);
+                unless_fault(obstacle).map(|()| None)
+            }
+        }
+    }
+}
+
+impl State {
+    /// The markers that would make some lane's best fit usable at once.
+    fn markers_of_interest(&self, climb: &Climb<'_>) -> Vec<(u32, u64, Event)> {
+        let own = |lane: &u32| *lane == climb.lane && self.lanes.reuse() == Reuse::StreamOrdered;
+        let lanes = self.lanes.numbers().filter(|lane| !own(lane));
+        let marker = |lane: u32| {
+            let tag = self.space[self.space.best_fit(lane, climb.need)?].tag()?;
+            match self.lanes.access(tag, climb.lane) {
+                Access::After { epoch, marker, .. } => Some((lane, epoch, marker)),
+                _ => None,
+            }
+        };
+        lanes.filter_map(marker).collect()
+    }
+
+    /// The best fit among all lanes' complete ranges.
+    fn best_complete(&self, climb: &Climb<'_>) -> Option<Slot> {
+        let complete = |slot: &Slot| {
+            let tag = self.space[*slot].tag();
+            tag.is_some_and(|tag| matches!(self.lanes.access(tag, climb.lane), Access::Now))
+        };
+        let best = |lane| self.space.fits(lane, climb.need).find(complete);
+        let candidates = self.lanes.numbers().filter_map(best);
+        candidates.min_by_key(|&slot| (self.space[slot].size, self.space[slot].start))
+    }
+
+    /// The largest range that could be used at once, whether or not it fits.
+    pub(super) fn largest_complete(&self, lane: u32) -> u64 {
+        let own = match self.lanes.reuse() {
+            Reuse::StreamOrdered => self.space.largest_of(lane),
+            Reuse::Observed => 0,
+        };
+        own.max(self.space.largest_of(CLEAN.lane))
+    }
+
+    /// The range of another lane whose covering marker was recorded first; one whose lane must be
+    /// closed only if there is no other.
+    fn smallest_wait(&self, climb: &Climb<'_>) -> Option<Slot> {
+        let lanes = self.lanes.numbers().filter(|lane| *lane != climb.lane);
+        let fits = lanes.flat_map(|lane| self.space.fits(lane, climb.need).take(LOOKS));
+        let cost = |slot: Slot| {
+            let range = self.space[slot];
+            let order = match self.lanes.access(range.tag()?, climb.lane) {
+                Access::Now => 0,
+                Access::After { order, .. } => order,
+                Access::Close => u64::MAX,
+                Access::Never => return None,
+            };
+            Some(((order, range.size, range.start), slot))
+        };
+        fits.filter_map(cost).min_by_key(|(cost, _)| *cost).map(|(_, slot)| slot)
+    }
+}

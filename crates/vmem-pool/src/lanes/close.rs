@@ -1,0 +1,105 @@
+//! Closing a lane's open epoch: begun and finished under the pool's lock, recorded without it.
+
+use vmem_core::{DriverError, Event, IdleEvent, Stream};
+
+use super::Lanes;
+
+/// A closed epoch whose marker is yet to be recorded. Dropped without the lock.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    lane: u32,
+    epoch: u64,
+    stream: Stream,
+    event: Option<IdleEvent>,
+}
+
+/// What recording came to. Dropped without the lock.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    lane: u32,
+    epoch: u64,
+    /// Keeps the stream until the marker is published, and beyond the lock.
+    stream: Stream,
+    outcome: Outcome,
+}
+
+#[derive(Debug)]
+enum Outcome {
+    Marker(Option<Event>),
+    /// Nothing was recorded; the event is still idle, if one was made.
+    Failed(Option<IdleEvent>, DriverError),
+}
+
+impl Lanes {
+    /// Closes the open epoch of a lane whose stream lives and can be named by this thread. Whatever
+    /// is freed from now on belongs to the next epoch.
+    pub(crate) fn begin_close(&mut self, lane: u32) -> Result<Closing, Option<Stream>> {
+        let Some(stream) = self.get(lane).and_then(|l| l.handle().upgrade()) else {
+            return Err(None);
+        };
+        let closable = self.get(lane).is_some_and(|l| !l.has_ended());
+        if !closable || !stream.is_callable_here() {
+            return Err(Some(stream));
+        }
+        let event = self.idle.pop();
+        let epoch = self.get_mut(lane).map_or(0, super::Lane::close);
+        Ok(Closing { lane, epoch, stream, event })
+    }
+
+    /// Publishes the marker. Returns what is left to drop without the lock.
+    pub(crate) fn finish_close(
+        &mut self,
+        recorded: Recorded,
+    ) -> (Result<(), DriverError>, Leftover) {
+        let Recorded { lane, epoch, stream, outcome } = recorded;
+        let order = self.next_order();
+        let (result, event, idle) = match outcome {
+            Outcome::Marker(mut event) => {
+                let displaced = match (self.get_mut(lane), event.take()) {
+                    (Some(state), Some(event)) => state.publish(epoch, event, order),
+                    (_, event) => event,
+                };
+                (Ok(()), displaced, None)
+            }
+            Outcome::Failed(idle, error) => (Err(error), None, idle),
+        };
+        let idle = self.keep_idle(idle.into_iter().collect());
+        (result, Leftover { _stream: stream, _event: event, _idle: idle })
+    }
+}
+
+/// Handles whose end may call the driver.
+#[derive(Debug)]
+pub(crate) struct Leftover {
+    _stream: Stream,
+    _event: Option<Event>,
+    _idle: Vec<IdleEvent>,
+}
+
+impl Closing {
+    /// Records the marker at the stream's tail, which is after every free of the closed epoch.
+    pub(crate) fn record(self) -> Recorded {
+        let Self { lane, epoch, stream, event } = self;
+        let event = match event {
+            Some(event) => Ok(event),
+            None => IdleEvent::new(stream.device().clone()),
+        };
+        let outcome = match event.map(|event| stream.record(event)) {
+            Ok(Ok(event)) => Outcome::Marker(Some(event)),
+            Ok(Err((idle, error))) => Outcome::Failed(Some(idle), error),
+            Err(error) => Outcome::Failed(None, error),
+        };
+        Recorded { lane, epoch, stream, outcome }
+    }
+
+    /// Whether the stream captures, so that nothing may be recorded for the pool.
+    pub(crate) fn is_capturing(&self) -> Result<bool, DriverError> {
+        self.stream.is_capturing()
+    }
+
+    /// Gives up closing. The epoch stays closed without a marker; the next one covers it.
+    pub(crate) fn abandon(self, error: DriverError) -> Recorded {
+        let Self { lane, epoch, stream, event } = self;
+        Recorded { lane, epoch, stream, outcome: Outcome::Failed(event, error) }
+    }
+}

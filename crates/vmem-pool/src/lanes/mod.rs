@@ -1,0 +1,193 @@
+//! Lanes: who may reuse a freed block, and when. The marker protocol's state.
+//!
+//! Every stream that uses a pool is a *lane*. A lane has an open *epoch*; a free tags its range
+//! with the lane and that epoch and makes no driver call. *Closing* an epoch records an event on
+//! the stream, a *marker*, that covers every tag up to it. A thief, which wants a range that
+//! another lane freed, uses the earliest marker that covers the range's tag: if it has completed
+//! the range is free for all, otherwise the thief's stream waits for it on the device.
+//!
+//! Nothing here makes a driver call: closing is begun under the pool's lock, recorded without it,
+//! and finished under it again.
+
+#![forbid(unsafe_code)]
+
+mod close;
+mod lane;
+
+use std::collections::HashMap;
+
+pub(crate) use lane::{Access, Lane};
+use vmem_core::{Event, IdleEvent, Stream, StreamId};
+
+use crate::Batch;
+use crate::space::Tag;
+
+/// The lane of ranges that no pending work touches.
+pub(crate) const CLEAN: Tag = Tag { lane: 0, epoch: 0 };
+
+/// Events kept for recording again.
+const IDLE_EVENTS: usize = 64;
+
+/// When a freed range may be reused by the stream that freed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reuse {
+    /// At once: the stream's own order protects it.
+    StreamOrdered,
+    /// After the host observed that the work before the free completed, because the host may touch
+    /// the memory.
+    Observed,
+}
+
+/// All lanes of a pool.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    reuse: Reuse,
+    batch: Batch,
+    /// `None` where a lane ended and nothing refers to it. Number 0 is the clean lane.
+    lanes: Vec<Option<Lane>>,
+    by_stream: HashMap<StreamId, u32>,
+    /// The lane found last, because it is usually asked for again.
+    last: Option<(StreamId, u32)>,
+    idle: Vec<IdleEvent>,
+    /// Orders markers by when they were recorded.
+    recorded: u64,
+}
+
+impl Lanes {
+    pub(crate) fn new(reuse: Reuse, batch: Batch) -> Self {
+        Self {
+            reuse,
+            batch,
+            lanes: vec![Some(Lane::clean())],
+            by_stream: HashMap::new(),
+            last: None,
+            idle: Vec::new(),
+            recorded: 0,
+        }
+    }
+
+    pub(crate) fn reuse(&self) -> Reuse {
+        self.reuse
+    }
+
+    /// The lane of a stream that is known.
+    pub(crate) fn find(&mut self, stream: StreamId) -> Option<u32> {
+        if let Some((id, lane)) = self.last
+            && id == stream
+        {
+            return Some(lane);
+        }
+        let lane = *self.by_stream.get(&stream)?;
+        self.last = Some((stream, lane));
+        Some(lane)
+    }
+
+    /// Makes a lane for a stream that is not known.
+    pub(crate) fn add(&mut self, stream: &Stream) -> u32 {
+        let lane = Some(Lane::new(stream));
+        let vacant = self.lanes.iter().position(Option::is_none);
+        let index = match vacant {
+            Some(index) => {
+                self.lanes[index] = lane;
+                index
+            }
+            None => {
+                self.lanes.push(lane);
+                self.lanes.len() - 1
+            }
+        };
+        let index = u32::try_from(index).expect("fewer than 2^32 streams");
+        self.by_stream.insert(stream.id(), index);
+        index
+    }
+
+    /// How many lanes belong to streams.
+    pub(crate) fn len(&self) -> usize {
+        self.lanes.iter().flatten().count() - 1
+    }
+
+    /// The numbers of all lanes, the clean one first.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> + use<'_> {
+        let numbered = (0_u32..).zip(&self.lanes);
+        numbered.filter_map(|(number, lane)| lane.as_ref().map(|_| number))
+    }
+
+    pub(crate) fn get(&self, lane: u32) -> Option<&Lane> {
+        self.lanes.get(lane as usize)?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, lane: u32) -> Option<&mut Lane> {
+        self.lanes.get_mut(lane as usize)?.as_mut()
+    }
+
+    /// The tag of a range of `bytes` bytes that is being freed on `lane`, and whether the lane's
+    /// open batch should be closed now.
+    pub(crate) fn tag_free(&mut self, lane: u32, bytes: u64) -> (Tag, bool) {
+        let (batch, several, observed) =
+            (self.batch, self.len() > 1, self.reuse == Reuse::Observed);
+        let Some(state) = self.get_mut(lane) else { return (CLEAN, false) };
+        let (epoch, close) = state.note_free(bytes, batch, several, observed);
+        (Tag { lane, epoch }, close)
+    }
+
+    /// The tag of what `lane` may use after work that is now queued on its stream.
+    pub(crate) fn open_tag(&self, lane: u32) -> Tag {
+        self.get(lane).map_or(CLEAN, |state| Tag { lane, epoch: state.open_epoch() })
+    }
+
+    /// What `thief` must do before it uses a range with this tag.
+    pub(crate) fn access(&self, tag: Tag, thief: u32) -> Access {
+        let own = tag.lane == thief && self.reuse == Reuse::StreamOrdered;
+        match self.get(tag.lane) {
+            _ if own => Access::Now,
+            Some(lane) => lane.access(tag.epoch),
+            None => Access::Never,
+        }
+    }
+
+    /// Whether a range with this tag is known to be free of pending work.
+    pub(crate) fn is_complete(&self, tag: Tag) -> bool {
+        self.get(tag.lane).is_some_and(|lane| lane.is_complete(tag.epoch))
+    }
+
+    /// Notes that everything up to `epoch` has completed, and returns the markers that are of no
+    /// more use, to be recycled without the lock.
+    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
+    pub(crate) fn complete(&mut self, lane: u32, epoch: u64) -> Vec<Event> {
+        self.get_mut(lane).map(|lane| lane.complete(epoch)).unwrap_or_default()
+    }
+
+    /// Ends a lane: no work will follow on its stream. `marker` covers all of it, if there is one.
+    pub(crate) fn end(&mut self, lane: u32, marker: Option<&Event>) {
+        let order = self.next_order();
+        let Some(state) = self.get_mut(lane) else { return };
+        let stream = state.end(marker.cloned(), order);
+        if let Some(stream) = stream {
+            self.by_stream.remove(&stream);
+            self.last = self.last.filter(|(id, _)| *id != stream);
+        }
+    }
+
+    /// Forgets an ended lane that no range refers to.
+    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
+    pub(crate) fn forget(&mut self, lane: u32) -> Option<Lane> {
+        self.lanes.get_mut(lane as usize)?.take()
+    }
+
+    /// Keeps events for recording again; gives back those there is no room for.
+    pub(crate) fn keep_idle(&mut self, mut events: Vec<IdleEvent>) -> Vec<IdleEvent> {
+        let room = IDLE_EVENTS.saturating_sub(self.idle.len()).min(events.len());
+        self.idle.extend(events.drain(..room));
+        events
+    }
+
+    /// Takes all events kept, for the end of the pool.
+    pub(crate) fn take_idle(&mut self) -> Vec<IdleEvent> {
+        std::mem::take(&mut self.idle)
+    }
+
+    fn next_order(&mut self) -> u64 {
+        self.recorded += 1;
+        self.recorded
+    }
+}

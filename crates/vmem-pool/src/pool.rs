@@ -1,0 +1,87 @@
+//! The pool as a resource.
+
+use std::fmt;
+use std::sync::Arc;
+
+use vmem_core::{
+    AllocError, Block, Capabilities, FreeError, MemoryResource, Request, Stream,
+};
+
+use crate::backing::Backing;
+use crate::core::Core;
+use crate::space::Fit;
+use crate::{BuildError, PoolConfig, PoolHandle};
+
+/// A coalescing pool over a [`Backing`].
+///
+/// Sizes round up to 256 bytes. A request takes the smallest free range that fits, the lowest of
+/// equals, from memory freed on its own stream or with no work pending; failing that it climbs: a
+/// range that another stream freed and that has completed, one it must wait for on the device,
+/// neighbours of several streams joined, more memory from the backing, unused memory returned to
+/// make room, and, if configured, a bounded wait on the host.
+///
+/// A hit takes `O(log n)` steps under one lock, and no driver call.
+#[derive(Debug)]
+pub struct Pool<B: Backing> {
+    core: Arc<Core<B>>,
+}
+
+impl<B: Backing> Pool<B> {
+    /// A pool over `backing`.
+    ///
+    /// # Errors
+    /// A configuration that contradicts itself, or a refused initial size.
+    pub fn new(backing: B, config: PoolConfig) -> Result<Self, BuildError> {
+        Self::with_fit(backing, config, Fit::Best)
+    }
+
+    pub(crate) fn with_fit(backing: B, config: PoolConfig, fit: Fit) -> Result<Self, BuildError> {
+        Ok(Self { core: Core::new(backing, config, fit)? })
+    }
+
+    /// What the pool takes its memory from.
+    pub fn backing(&self) -> &B {
+        &self.core.backing
+    }
+
+    /// Control of the pool that does not keep it alive. Take it before the stack is erased.
+    pub fn handle(&self) -> PoolHandle {
+        PoolHandle::new(&self.core)
+    }
+}
+
+// SAFETY: contract, implementing: 1-3: a range is live for one block until that is freed, and is
+// mapped as long as it is live; 4: owner, slot, generation, address and layout are compared; 5: see
+// `drop`; 6: every rung puts back what it claimed.
+#[deny(clippy::missing_trait_methods)]
+unsafe impl<B: Backing> MemoryResource for Pool<B> {
+    fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        self.core.allocate(request)
+    }
+
+    unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        self.core.deallocate(block, stream)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.core.capabilities()
+    }
+}
+
+impl<B: Backing + fmt::Display> fmt::Display for Pool<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool<{}>", self.core.backing)?;
+        match self.core.config.ceiling {
+            Some(_) => write!(f, "(ceiling {} B)", self.core.ceiling),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<B: Backing> Drop for Pool<B> {
+    /// Waits for pending work and returns everything. Live blocks keep their memory: it leaks, and
+    /// that is reported.
+    fn drop(&mut self) {
+        self.core.shut_down();
+    }
+}

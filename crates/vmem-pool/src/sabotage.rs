@@ -1,0 +1,50 @@
+//! Faults that the tests plant to prove that the checker would catch them. Outside the tests every
+//! question here is answered no, at compile time.
+
+/// A fault in the marker protocol.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A thief does not wait for the marker.
+    SkipWait,
+    /// A free is tagged with the epoch closed before it.
+    CloseEarly,
+    /// Neighbours of different lanes coalesce.
+    CoalesceLanes,
+}
+
+#[cfg(test)]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Fault>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a fault in everything this thread does from now on.
+#[cfg(test)]
+pub(crate) fn plant(fault: Option<Fault>) {
+    PLANTED.with(|planted| planted.set(fault));
+}
+
+macro_rules! questions {
+    ($($(#[$doc:meta])* $name:ident, $fault:ident;)*) => {$(
+        $(#[$doc])*
+        #[cfg(test)]
+        pub(crate) fn $name() -> bool {
+            PLANTED.with(|planted| planted.get() == Some(Fault::$fault))
+        }
+
+        $(#[$doc])*
+        #[cfg(not(test))]
+        pub(crate) const fn $name() -> bool {
+            false
+        }
+    )*};
+}
+
+questions! {
+    /// Whether waits are skipped.
+    skip_wait, SkipWait;
+    /// Whether frees are tagged too early.
+    close_early, CloseEarly;
+    /// Whether lanes coalesce.
+    coalesce_lanes, CoalesceLanes;
+}

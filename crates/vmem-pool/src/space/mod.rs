@@ -1,0 +1,330 @@
+//! Placement over plain numbers: which ranges are live, free or unmapped, and which free range a
+//! request gets. It knows nothing of devices, locks or time.
+//!
+//! Addresses and sizes are in bytes, multiples of [`GRAIN`]. Ranges form segments: inside a segment
+//! every byte belongs to exactly one range, and neighbours know each other; ranges of different
+//! segments are never neighbours.
+//!
+//! Every free range carries a [`Tag`]: the lane that freed it last, and when. Ranges of one lane
+//! coalesce at once; ranges of different lanes stay apart until somebody who knows that it is safe
+//! joins them.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod directory;
+mod index;
+mod range;
+mod runs;
+
+use directory::Directory;
+use index::FreeIndex;
+pub(crate) use range::{Range, Slot, State, Tag};
+pub(crate) use runs::Stretch;
+
+/// All sizes and addresses are multiples of this many bytes.
+pub(crate) const GRAIN: u64 = 256;
+
+/// The ranges of all segments, and an index over the free ones.
+#[derive(Debug)]
+pub(crate) struct Space {
+    fit: Fit,
+    ranges: Vec<Range>,
+    /// Slots of ranges that were merged away.
+    vacant: Vec<Slot>,
+    /// Free ranges by lane.
+    free: Vec<FreeIndex>,
+    /// Unmapped ranges.
+    holes: FreeIndex,
+    directory: Directory,
+}
+
+/// Which ranges a request may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// The smallest that is large enough.
+    Best,
+    /// Only one of exactly its size.
+    Bins,
+}
+
+/// What a request needs of a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// Bytes, a multiple of [`GRAIN`].
+    pub(crate) size: u64,
+    /// A power of two, at least [`GRAIN`].
+    pub(crate) alignment: u64,
+}
+
+impl Need {
+    /// Where in `start .. start + size` the request would begin, if it fits.
+    pub(crate) fn place(self, start: u64, size: u64) -> Option<u64> {
+        let at = start.checked_next_multiple_of(self.alignment)?;
+        (at.checked_add(self.size)? <= start + size).then_some(at)
+    }
+}
+
+impl Space {
+    pub(crate) fn new(fit: Fit) -> Self {
+        Self {
+            fit,
+            ranges: Vec::new(),
+            vacant: Vec::new(),
+            free: Vec::new(),
+            holes: FreeIndex::default(),
+            directory: Directory::default(),
+        }
+    }
+
+    /// Adds a segment as one range in `state`.
+    pub(crate) fn add_segment(&mut self, start: u64, size: u64, state: State) -> Slot {
+        self.directory.add_segment(start, size);
+        let slot = self.new_range(Range { start, size, prev: None, next: None, state });
+        self.enter(slot);
+        slot
+    }
+
+    /// Removes a segment that is one range, in whatever state but live.
+    pub(crate) fn remove_segment(&mut self, slot: Slot) {
+        self.leave(slot);
+        let range = self[slot];
+        debug_assert!(range.prev.is_none() && range.next.is_none() && !range.state.is_live());
+        self.directory.remove_segment(range.start);
+        self.retire_slot(slot);
+    }
+
+    /// The smallest free range of `lane` that fits, the lowest one of equals. Takes `O(log n)`
+    /// steps for alignments up to [`GRAIN`]; above, it may have to pass over ranges that are large
+    /// enough but misaligned.
+    pub(crate) fn best_fit(&self, lane: u32, need: Need) -> Option<Slot> {
+        self.fits(lane, need).next()
+    }
+
+    /// All free ranges of `lane` that fit, smallest and lowest first.
+    pub(crate) fn fits(&self, lane: u32, need: Need) -> impl Iterator<Item = Slot> {
+        let index = self.free.get(lane as usize);
+        let large = index.into_iter().flat_map(move |index| index.from_size(need.size));
+        let allowed = large.take_while(move |&(size, ..)| match self.fit {
+            Fit::Best => true,
+            Fit::Bins => size == need.size,
+        });
+        allowed.filter_map(move |(size, start, slot)| need.place(start, size).map(|_| slot))
+    }
+
+    /// All free ranges of `lane`.
+    pub(crate) fn free_of(&self, lane: u32) -> impl Iterator<Item = Slot> {
+        self.free.get(lane as usize).into_iter().flat_map(FreeIndex::slots)
+    }
+
+    /// All unmapped ranges.
+    pub(crate) fn holes(&self) -> impl Iterator<Item = Slot> {
+        self.holes.slots()
+    }
+
+    /// The size of the largest free range of `lane`.
+    pub(crate) fn largest_of(&self, lane: u32) -> u64 {
+        self.free.get(lane as usize).and_then(FreeIndex::largest).unwrap_or(0)
+    }
+
+    /// Makes a free or unmapped range claimed: nobody else's to use until it is given a new state.
+    pub(crate) fn claim(&mut self, slot: Slot) {
+        self.leave(slot);
+        self.at(slot).state = State::Claimed;
+    }
+
+    /// Cuts `at .. at + size` out of a claimed range, which stays claimed; what is left on either
+    /// side gets `state` and coalesces.
+    pub(crate) fn cut(&mut self, slot: Slot, at: u64, size: u64, state: State) {
+        let range = self[slot];
+        debug_assert!(range.state == State::Claimed);
+        debug_assert!(at >= range.start && at + size <= range.end());
+        if at + size < range.end() {
+            let rest = self.split(slot, at + size);
+            self.release(rest, state);
+        }
+        if at > range.start {
+            // The claimed part must keep its slot: the new range is the one in front.
+            let front = self.split_front(slot, at);
+            self.release(front, state);
+        }
+    }
+
+    /// Splits a claimed range at `at`; both parts are claimed, the returned one is the upper.
+    pub(crate) fn split(&mut self, slot: Slot, at: u64) -> Slot {
+        let range = self[slot];
+        debug_assert!(range.state == State::Claimed && at > range.start && at < range.end());
+        let upper = self.new_range(Range {
+            start: at,
+            size: range.end() - at,
+            prev: Some(slot),
+            next: range.next,
+            state: State::Claimed,
+        });
+        if let Some(next) = range.next {
+            self.at(next).prev = Some(upper);
+        }
+        let lower = self.at(slot);
+        lower.size = at - range.start;
+        lower.next = Some(upper);
+        upper
+    }
+
+    fn split_front(&mut self, slot: Slot, at: u64) -> Slot {
+        let range = self[slot];
+        let front = self.new_range(Range {
+            start: range.start,
+            size: at - range.start,
+            prev: range.prev,
+            next: Some(slot),
+            state: State::Claimed,
+        });
+        if let Some(prev) = range.prev {
+            self.at(prev).next = Some(front);
+        }
+        let upper = self.at(slot);
+        upper.start = at;
+        upper.size = range.end() - at;
+        upper.prev = Some(front);
+        self.directory.moved(slot, range.start, at);
+        front
+    }
+
+    /// Gives a claimed or live range a new state. A free one coalesces with free neighbours of its
+    /// lane (the latest tag holds for the whole), an unmapped one with unmapped neighbours. Returns
+    /// the slot of the range it is part of now.
+    pub(crate) fn release(&mut self, slot: Slot, state: State) -> Slot {
+        debug_assert!(!self[slot].state.is_indexed());
+        self.at(slot).state = state;
+        let mut slot = slot;
+        if let Some(prev) = self[slot].prev
+            && let Some(state) = self[prev].state.joined(self[slot].state)
+        {
+            self.leave(prev);
+            self.at(prev).state = state;
+            self.absorb_next(prev);
+            slot = prev;
+        }
+        if let Some(next) = self[slot].next
+            && let Some(state) = self[slot].state.joined(self[next].state)
+        {
+            self.leave(next);
+            self.at(slot).state = state;
+            self.absorb_next(slot);
+        }
+        self.enter(slot);
+        slot
+    }
+
+    /// Joins claimed neighbours into the first one.
+    pub(crate) fn join_claimed(&mut self, first: Slot, last: Slot) {
+        let end = self[last].end();
+        while self[first].end() < end {
+            debug_assert!(self[first].next.is_some_and(|n| self[n].state == State::Claimed));
+            self.absorb_next(first);
+        }
+    }
+
+    /// The live range that starts at `start`.
+    pub(crate) fn find(&self, start: u64) -> Option<Slot> {
+        let mut slot = self.directory.first_in_page(start);
+        while let Some(at) = slot {
+            let range = &self[at];
+            if range.start >= start {
+                return (range.start == start && range.state.is_live()).then_some(at);
+            }
+            slot = range.next;
+        }
+        None
+    }
+
+    /// The range behind a slot, if the slot is in use.
+    pub(crate) fn get(&self, slot: Slot) -> Option<&Range> {
+        self.ranges.get(slot.index()).filter(|range| range.state != State::Vacant)
+    }
+
+    /// All ranges in use, in no particular order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &Range)> {
+        let in_use = |(_, range): &(usize, &Range)| range.state != State::Vacant;
+        self.ranges.iter().enumerate().filter(in_use).map(|(i, range)| (Slot::at(i), range))
+    }
+
+    fn at(&mut self, slot: Slot) -> &mut Range {
+        &mut self.ranges[slot.index()]
+    }
+
+    /// Merges the right neighbour into `slot`; neither is in an index.
+    fn absorb_next(&mut self, slot: Slot) {
+        let Some(gone) = self[slot].next else { return };
+        let Range { start, size, next, .. } = self[gone];
+        let range = self.at(slot);
+        range.size += size;
+        range.next = next;
+        if let Some(next) = next {
+            self.at(next).prev = Some(slot);
+        }
+        self.directory.removed(gone, start, next.map(|n| (n, self[n].start)));
+        self.retire_slot(gone);
+    }
+
+    fn new_range(&mut self, range: Range) -> Slot {
+        let slot = match self.vacant.pop() {
+            Some(slot) => {
+                *self.at(slot) = range;
+                slot
+            }
+            None => {
+                self.ranges.push(range);
+                Slot::at(self.ranges.len() - 1)
+            }
+        };
+        self.directory.added(slot, range.start, |s| self.ranges[s.index()].start);
+        slot
+    }
+
+    fn retire_slot(&mut self, slot: Slot) {
+        self.at(slot).state = State::Vacant;
+        self.vacant.push(slot);
+    }
+
+    /// Puts a range into the index of its state.
+    fn enter(&mut self, slot: Slot) {
+        let Range { start, size, state, .. } = self[slot];
+        if let Some(index) = self.index_of(state) {
+            index.insert(size, start, slot);
+        }
+    }
+
+    /// Takes a range out of the index of its state.
+    fn leave(&mut self, slot: Slot) {
+        let Range { start, size, state, .. } = self[slot];
+        if let Some(index) = self.index_of(state) {
+            index.remove(size, start, slot);
+        }
+    }
+
+    fn index_of(&mut self, state: State) -> Option<&mut FreeIndex> {
+        match state {
+            State::Free(tag) => {
+                let lane = tag.lane as usize;
+                if self.free.len() <= lane {
+                    self.free.resize_with(lane + 1, FreeIndex::default);
+                }
+                Some(&mut self.free[lane])
+            }
+            State::Hole => Some(&mut self.holes),
+            State::Live | State::Claimed | State::Vacant => None,
+        }
+    }
+}
+
+impl std::ops::Index<Slot> for Space {
+    type Output = Range;
+
+    fn index(&self, slot: Slot) -> &Range {
+        &self.ranges[slot.index()]
+    }
+}
+
+#[cfg(test)]
+mod tests;

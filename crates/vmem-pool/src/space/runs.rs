@@ -1,0 +1,178 @@
+//! Neighbouring ranges that together satisfy a request.
+
+use super::{Need, Slot, Space, State, Tag};
+
+/// Addresses that a request could have if what lies there were joined: whole free ranges, and
+/// whole granules of unmapped ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// Bytes of it that must be mapped first.
+    pub(crate) fresh: u64,
+}
+
+impl Space {
+    /// The smallest stretch of neighbouring free ranges that fits, the lowest of equals, using only
+    /// ranges whose tag is `usable`. Takes `O(n)` steps.
+    pub(crate) fn best_run(&self, need: Need, usable: impl Fn(Tag) -> bool) -> Option<Stretch> {
+        let joins = |slot: Slot| self[slot].tag().is_some_and(&usable);
+        let starts = self.iter().map(|(slot, _)| slot).filter(|&slot| {
+            joins(slot) && !self[slot].prev.is_some_and(joins)
+        });
+        let shortest = |first: Slot| self.shortest_window(first, need, joins);
+        starts.filter_map(shortest).min_by_key(|run| (run.end - run.start, run.start))
+    }
+
+    /// The shortest window that fits among the neighbours from `first` on.
+    fn shortest_window(
+        &self,
+        first: Slot,
+        need: Need,
+        joins: impl Fn(Slot) -> bool,
+    ) -> Option<Stretch> {
+        let mut best: Option<Stretch> = None;
+        let mut low = first;
+        let mut high = Some(first);
+        while let Some(slot) = high.filter(|&slot| joins(slot)) {
+            let end = self[slot].end();
+            while need.place(self[low].start, end - self[low].start).is_some() {
+                let window = Stretch { start: self[low].start, end, fresh: 0 };
+                if best.is_none_or(|b| window.end - window.start < b.end - b.start) {
+                    best = Some(window);
+                }
+                match self[low].next {
+                    Some(next) if low != slot => low = next,
+                    _ => break,
+                }
+            }
+            high = self[slot].next;
+        }
+        best
+    }
+
+    /// The stretch that fits after mapping the fewest bytes, the lowest of equals: an unmapped
+    /// range, or granules of one, with the free neighbours whose tag is `usable`. Takes `O(h + f)`
+    /// steps for `h` unmapped ranges with `f` free neighbours.
+    pub(crate) fn cheapest_growth(
+        &self,
+        need: Need,
+        granule: u64,
+        usable: impl Fn(Tag) -> bool,
+    ) -> Option<Stretch> {
+        let joins = |slot: Slot| self[slot].tag().is_some_and(&usable);
+        self.holes()
+            .flat_map(|hole| {
+                [self.upwards(hole, need, granule, joins), self.downwards(hole, need, granule, joins)]
+            })
+            .flatten()
+            .min_by_key(|stretch| (stretch.fresh, stretch.start))
+    }
+
+    /// From the lowest free neighbour below `hole` upwards as far as it takes.
+    fn upwards(
+        &self,
+        hole: Slot,
+        need: Need,
+        granule: u64,
+        joins: impl Fn(Slot) -> bool,
+    ) -> Option<Stretch> {
+        let mut low = hole;
+        while let Some(prev) = self[low].prev.filter(|&prev| joins(prev)) {
+            low = prev;
+        }
+        let start = self[low].start;
+        let end = start.checked_next_multiple_of(need.alignment)?.checked_add(need.size)?;
+        let mut fresh = 0;
+        let mut slot = hole;
+        loop {
+            let range = self[slot];
+            if range.state != State::Hole {
+                if range.end() >= end {
+                    return Some(Stretch { start, end: range.end(), fresh });
+                }
+            } else if range.end() >= end {
+                let part = end.saturating_sub(range.start).next_multiple_of(granule);
+                return Some(Stretch { start, end: range.start + part, fresh: fresh + part });
+            } else {
+                fresh += range.size;
+            }
+            slot = range.next.filter(|&next| self[next].state == State::Hole || joins(next))?;
+        }
+    }
+
+    /// From the highest free neighbour above `hole` downwards as far as it takes.
+    fn downwards(
+        &self,
+        hole: Slot,
+        need: Need,
+        granule: u64,
+        joins: impl Fn(Slot) -> bool,
+    ) -> Option<Stretch> {
+        let mut high = hole;
+        while let Some(next) = self[high].next.filter(|&next| joins(next)) {
+            high = next;
+        }
+        let end = self[high].end();
+        let start = end.checked_sub(need.size)? & !(need.alignment - 1);
+        let mut fresh = 0;
+        let mut slot = hole;
+        loop {
+            let range = self[slot];
+            if range.state != State::Hole {
+                if range.start <= start {
+                    return Some(Stretch { start: range.start, end, fresh });
+                }
+            } else if range.start <= start {
+                let part = range.end().saturating_sub(start).next_multiple_of(granule);
+                return Some(Stretch { start: range.end() - part, end, fresh: fresh + part });
+            } else {
+                fresh += range.size;
+            }
+            slot = range.prev.filter(|&prev| self[prev].state == State::Hole || joins(prev))?;
+        }
+    }
+
+    /// Claims everything from `start` to `end`, cutting unmapped ranges at the ends, and returns
+    /// the parts, lowest first, with the state each had.
+    pub(crate) fn claim_stretch(&mut self, stretch: Stretch) -> Vec<(Slot, State)> {
+        let mut parts = Vec::new();
+        let mut next = self.covering(stretch.start);
+        while let Some(slot) = next.filter(|&slot| self[slot].start < stretch.end) {
+            let state = self[slot].state;
+            self.claim(slot);
+            let range = self[slot];
+            let (at, end) = (range.start.max(stretch.start), range.end().min(stretch.end));
+            self.cut(slot, at, end - at, state);
+            parts.push((slot, state));
+            next = self[slot].next;
+        }
+        parts
+    }
+
+    /// Free ranges that have no neighbours: segments without anything live. As slot, start and size.
+    pub(crate) fn whole_segments(&self) -> impl Iterator<Item = (Slot, u64, u64)> {
+        let alone = |r: &super::Range| r.prev.is_none() && r.next.is_none() && r.tag().is_some();
+        self.iter().filter(move |(_, r)| alone(r)).map(|(slot, r)| (slot, r.start, r.size))
+    }
+
+    /// The longest stretches of neighbouring free ranges, whoever freed them, as start and end.
+    pub(crate) fn free_stretches(&self) -> Vec<(u64, u64)> {
+        let free = |slot: Slot| self[slot].tag().is_some();
+        let firsts = self.iter().map(|(slot, _)| slot);
+        let firsts = firsts.filter(|&s| free(s) && !self[s].prev.is_some_and(free));
+        let end = |first: Slot| {
+            let mut last = first;
+            while let Some(next) = self[last].next.filter(|&next| free(next)) {
+                last = next;
+            }
+            self[last].end()
+        };
+        firsts.map(|first| (self[first].start, end(first))).collect()
+    }
+
+    /// The range that covers an address.
+    fn covering(&self, address: u64) -> Option<Slot> {
+        self.iter().find(|(_, r)| r.start <= address && address < r.end()).map(|(slot, _)| slot)
+    }
+}

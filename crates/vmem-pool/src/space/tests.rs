@@ -1,0 +1,243 @@
+//! Placement against brute force.
+
+use proptest::prelude::*;
+
+use super::{Fit, GRAIN, Need, Slot, Space, State, Stretch, Tag};
+
+const BASE: u64 = 1 << 32;
+const GRANULE: u64 = 16 * GRAIN;
+
+fn tag(lane: u32) -> Tag {
+    Tag { lane, epoch: 1 }
+}
+
+fn need(grains: u64) -> Need {
+    Need { size: grains * GRAIN, alignment: GRAIN }
+}
+
+fn space_with(segment_grains: u64, state: State) -> Space {
+    let mut space = Space::new(Fit::Best);
+    space.add_segment(BASE, segment_grains * GRAIN, state);
+    space
+}
+
+fn take(space: &mut Space, lane: u32, need: Need) -> Option<Slot> {
+    let slot = space.best_fit(lane, need)?;
+    let range = space[slot];
+    space.claim(slot);
+    let at = need.place(range.start, range.size).unwrap();
+    space.cut(slot, at, need.size, State::Free(tag(lane)));
+    space.release(slot, State::Live);
+    Some(slot)
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Take { lane: u32, grains: u64, alignment_log2: u32 },
+    Free { which: usize, lane: u32 },
+    Relabel { lane: u32, to: u32 },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (0..3_u32, 1..40_u64, 8..14_u32)
+            .prop_map(|(lane, grains, alignment_log2)| Op::Take { lane, grains, alignment_log2 }),
+        4 => (any::<usize>(), 0..3_u32).prop_map(|(which, lane)| Op::Free { which, lane }),
+        1 => (0..3_u32, 0..3_u32).prop_map(|(lane, to)| Op::Relabel { lane, to }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_program_keeps_the_ranges_consistent_and_takes_the_best_fit(
+        ops in prop::collection::vec(op(), 1..120)
+    ) {
+        let mut space = space_with(1000, State::Free(tag(0)));
+        let mut live: Vec<(Slot, u64, u64)> = Vec::new();
+        for op in ops {
+            match op {
+                Op::Take { lane, grains, alignment_log2 } => {
+                    let need = Need { size: grains * GRAIN, alignment: 1 << alignment_log2 };
+                    let expected = brute_force(&space, lane, need);
+                    let found = space.best_fit(lane, need).map(|s| space[s].start);
+                    prop_assert_eq!(found, expected);
+                    if let Some(slot) = take(&mut space, lane, need) {
+                        let range = space[slot];
+                        prop_assert_eq!(range.size, need.size);
+                        prop_assert_eq!(range.start % need.alignment, 0);
+                        let overlaps = live.iter().any(|&(_, start, size)| {
+                            start < range.end() && range.start < start + size
+                        });
+                        prop_assert!(!overlaps);
+                        live.push((slot, range.start, range.size));
+                    }
+                }
+                Op::Free { which, lane } if !live.is_empty() => {
+                    let (slot, start, size) = live.swap_remove(which % live.len());
+                    prop_assert_eq!((space[slot].start, space[slot].size), (start, size));
+                    space.release(slot, State::Free(tag(lane)));
+                }
+                Op::Free { .. } => {}
+                Op::Relabel { lane, to } => {
+                    let slots: Vec<Slot> = space.free_of(lane).filter(|_| lane != to).collect();
+                    for slot in slots {
+                        space.claim(slot);
+                        space.release(slot, State::Free(tag(to)));
+                    }
+                }
+            }
+            space.check();
+        }
+        for (slot, ..) in live {
+            space.release(slot, State::Free(tag(0)));
+        }
+        space.check();
+        let all: u64 = space.free_stretches().iter().map(|(start, end)| end - start).sum();
+        prop_assert_eq!(all, 1000 * GRAIN);
+        prop_assert_eq!(space.free_stretches().len(), 1);
+    }
+
+    #[test]
+    fn a_run_is_the_shortest_window_of_usable_neighbours(
+        sizes in prop::collection::vec((1..6_u64, 0..4_u32), 1..30), wanted in 1..20_u64
+    ) {
+        // Lane 3 stands for live ranges: it is not usable.
+        let space = split(&sizes);
+        space.check();
+        let usable = |tag: Tag| tag.lane != 3;
+        let found = space.best_run(need(wanted), usable);
+        let mut best: Option<(u64, u64)> = None;
+        let ranges = sorted(&space);
+        for i in 0..ranges.len() {
+            for j in i..ranges.len() {
+                if !ranges[i..=j].iter().all(|r| r.tag().is_some_and(usable)) {
+                    break;
+                }
+                let (start, end) = (ranges[i].start, ranges[j].end());
+                let better = best.is_none_or(|(s, e)| (end - start, start) < (e - s, s));
+                if end - start >= wanted * GRAIN && better {
+                    best = Some((start, end));
+                }
+            }
+        }
+        prop_assert_eq!(found.map(|run| (run.start, run.end)), best);
+    }
+
+    #[test]
+    fn growth_maps_no_more_than_it_must_and_its_claim_can_be_undone(
+        parts in prop::collection::vec((1..4_u64, 0..4_u32), 1..20), wanted in 1..200_u64
+    ) {
+        let mut space = granules(&parts);
+        space.check();
+        let before = sorted(&space).iter().map(|r| (r.extent(), r.state)).collect::<Vec<_>>();
+        let Some(stretch) = space.cheapest_growth(need(wanted), GRANULE, |tag| tag.lane == 0) else {
+            return Ok(());
+        };
+        prop_assert!(stretch.end - stretch.start >= wanted * GRAIN);
+        let claim = space.claim_stretch(stretch);
+        space.check();
+        let fresh: u64 = claim
+            .iter()
+            .filter(|(_, state)| *state == State::Hole)
+            .map(|&(slot, _)| space[slot].size)
+            .sum();
+        prop_assert_eq!(fresh, stretch.fresh);
+        prop_assert!(fresh <= (wanted * GRAIN).next_multiple_of(GRANULE));
+        for (slot, state) in claim {
+            space.release(slot, state);
+        }
+        space.check();
+        let after = sorted(&space).iter().map(|r| (r.extent(), r.state)).collect::<Vec<_>>();
+        prop_assert_eq!(before, after);
+    }
+}
+
+/// The start of the smallest range that fits, found by looking at all of them.
+fn brute_force(space: &Space, lane: u32, need: Need) -> Option<u64> {
+    let fits = |range: &super::Range| {
+        range.tag().is_some_and(|tag| tag.lane == lane)
+            && need.place(range.start, range.size).is_some()
+    };
+    let ranges = space.iter().map(|(_, range)| range).filter(|range| fits(range));
+    ranges.map(|range| (range.size, range.start)).min().map(|(_, start)| start)
+}
+
+fn sorted(space: &Space) -> Vec<super::Range> {
+    let mut ranges: Vec<_> = space.iter().map(|(_, range)| *range).collect();
+    ranges.sort_by_key(|range| range.start);
+    ranges
+}
+
+/// A segment cut into free ranges of these sizes (in grains) and lanes.
+fn split(sizes: &[(u64, u32)]) -> Space {
+    let total = sizes.iter().map(|(grains, _)| grains).sum();
+    let mut space = space_with(total, State::Claimed);
+    fill(&mut space, sizes, GRAIN, |lane| State::Free(tag(lane)));
+    space
+}
+
+/// A segment of granules: lane 0 free, 1 unmapped, 2 and 3 live.
+fn granules(parts: &[(u64, u32)]) -> Space {
+    let total: u64 = parts.iter().map(|(granules, _)| granules * 16).sum();
+    let mut space = space_with(total, State::Claimed);
+    fill(&mut space, parts, GRANULE, |kind| match kind {
+        0 => State::Free(tag(0)),
+        1 => State::Hole,
+        _ => State::Live,
+    });
+    space
+}
+
+fn fill(space: &mut Space, parts: &[(u64, u32)], unit: u64, state: impl Fn(u32) -> State) {
+    let mut rest = space.iter().next().map(|(slot, _)| slot);
+    for (i, &(units, kind)) in parts.iter().enumerate() {
+        let slot = rest.unwrap();
+        rest = (i + 1 < parts.len()).then(|| {
+            let at = space[slot].start + units * unit;
+            space.split(slot, at)
+        });
+        space.release(slot, state(kind));
+    }
+}
+
+#[test]
+fn equal_fits_go_to_the_lowest_address() {
+    let mut space = split(&[(4, 0), (1, 3), (4, 0), (1, 3), (3, 0)]);
+    let lowest = take(&mut space, 0, need(4)).unwrap();
+    assert_eq!(space[lowest].start, BASE);
+}
+
+#[test]
+fn lanes_stay_apart_and_join_within_themselves() {
+    let space = split(&[(2, 0), (2, 0), (2, 1), (2, 0)]);
+    assert_eq!(space.largest_of(0), 4 * GRAIN);
+    assert_eq!(space.largest_of(1), 2 * GRAIN);
+}
+
+#[test]
+fn a_tail_is_extended_rather_than_left_behind() {
+    let mut space = granules(&[(1, 2), (1, 0), (8, 1)]);
+    let stretch = space.cheapest_growth(need(20), GRANULE, |_| true).unwrap();
+    let expected =
+        Stretch { start: BASE + GRANULE, end: BASE + 3 * GRANULE, fresh: GRANULE };
+    assert_eq!(stretch, expected);
+    let parts = space.claim_stretch(stretch);
+    space.join_claimed(parts[0].0, parts[1].0);
+    space.release(parts[0].0, State::Free(tag(0)));
+    space.check();
+}
+
+#[test]
+fn an_address_finds_only_the_live_range_that_starts_there() {
+    let mut space = space_with(100_000, State::Free(tag(0)));
+    let slots: Vec<Slot> = (0..300).map(|_| take(&mut space, 0, need(100)).unwrap()).collect();
+    for &slot in &slots {
+        let start = space[slot].start;
+        assert_eq!(space.find(start), Some(slot));
+        assert_eq!(space.find(start + GRAIN), None);
+    }
+    space.release(slots[7], State::Free(tag(0)));
+    assert_eq!(space.find(BASE + 700 * GRAIN), None);
+    assert_eq!(space.find(BASE - GRAIN), None);
+    assert_eq!(space.find(BASE + 100_000 * GRAIN), None);
+}

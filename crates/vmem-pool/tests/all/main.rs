@@ -1,0 +1,3 @@
+//! The pool over the simulated device.
+
+mod smoke;
