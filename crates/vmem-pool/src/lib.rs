@@ -52,8 +52,8 @@ mod sabotage;
 mod space;
 
 pub use backing::{Backing, Chunks, Growth, VirtualArena};
-pub use binning::BinningPool;
 pub use batch::Batch;
+pub use binning::BinningPool;
 pub use config::{BuildError, BuildErrorKind, PoolConfig};
 pub use figures::{Capacity, Counters, RangeInfo, RangeState, Segment, Snapshot};
 pub use handle::{ControlError, PoolHandle};

@@ -1,0 +1,122 @@
+//! Proof that the checker would see the pool break its own rules: each fault is planted in turn,
+//! and must show both as a race and as wrong bytes.
+
+use std::sync::Arc;
+
+use vmem_core::{Block, BlockLayout, DeviceMemory, MemoryResource, ResourceExt, Stream};
+use vmem_sim::{Kernel, SimConfig, SimDevice, ViolationKind};
+
+use crate::sabotage::{Fault, plant};
+use crate::{Batch, Chunks, Pool, PoolConfig, VirtualArena};
+
+/// The device's granule: small, so that patterns are quickly written and compared.
+const GRANULE: u64 = 32 << 10;
+
+/// What a run on the simulator saw.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    race: bool,
+    wrong_bytes: bool,
+}
+
+/// A stream that writes a pattern into a block, checks it and frees it.
+fn use_and_free(
+    device: &SimDevice,
+    pool: &dyn MemoryResource,
+    block: Block,
+    stream: &Stream,
+    tag: u64,
+) {
+    let (ptr, size) = (block.ptr(), block.size());
+    for kernel in [Kernel::write_pattern(ptr, size, tag), Kernel::check_pattern(ptr, size, tag)] {
+        // SAFETY: contract, devices 1 and 2: a live block of the device, and a live stream.
+        unsafe { device.launch(stream, kernel) }.unwrap();
+    }
+    // SAFETY: contract, freeing: its only uses were queued on this stream just now.
+    unsafe { pool.deallocate(block, stream) }.unwrap();
+}
+
+/// Two streams hand memory back and forth, whole and in halves, with work pending all the time.
+fn ping_pong(device: &Arc<SimDevice>, pool: &dyn MemoryResource) {
+    let streams = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+    let layout = |size| BlockLayout::new(size).unwrap();
+    for round in 0..12_u64 {
+        let turn = usize::from(round % 2 == 1);
+        let (here, there) = (&streams[turn], &streams[1 - turn]);
+        let whole = pool.alloc(layout(4 * GRANULE), here).unwrap();
+        use_and_free(device, pool, whole, here, 100 + round);
+        let left = pool.alloc(layout(2 * GRANULE), there).unwrap();
+        let right = pool.alloc(layout(2 * GRANULE), here).unwrap();
+        use_and_free(device, pool, right, here, 300 + round);
+        use_and_free(device, pool, left, there, 200 + round);
+    }
+    streams.iter().for_each(|stream| stream.synchronize().unwrap());
+}
+
+fn run(seed: u64, fault: Option<Fault>, make: &Make) -> Seen {
+    let config =
+        SimConfig { capacity: 64 * GRANULE, granularity: GRANULE, seed, ..Default::default() };
+    let device = SimDevice::with_config(config).unwrap();
+    let pool = make(device.clone());
+    plant(fault);
+    ping_pong(&device, &*pool);
+    plant(None);
+    drop(pool);
+    let violations = device.violations();
+    let any = |kind| violations.iter().any(|violation| violation.kind == kind);
+    Seen { race: any(ViolationKind::Race), wrong_bytes: any(ViolationKind::WrongBytes) }
+}
+
+type Make = dyn Fn(Arc<SimDevice>) -> Box<dyn MemoryResource>;
+
+fn config() -> PoolConfig {
+    let batch = Batch { frees: 1, bytes: 0 };
+    PoolConfig { ceiling: Some(4 * GRANULE), batch, ..Default::default() }
+}
+
+fn makes() -> [Box<Make>; 2] {
+    [
+        Box::new(|device| {
+            Box::new(Pool::new(VirtualArena::new(device).unwrap(), config()).unwrap())
+        }),
+        Box::new(|device| {
+            let upstream = DeviceMemory::new(device.clone());
+            Box::new(Pool::new(Chunks::new(upstream, device), config()).unwrap())
+        }),
+    ]
+}
+
+fn is_caught(fault: Fault) {
+    for make in makes() {
+        let all = (0..24).map(|seed| run(seed, Some(fault), &*make));
+        let seen = all.fold(Seen::default(), |sum, seen| Seen {
+            race: sum.race || seen.race,
+            wrong_bytes: sum.wrong_bytes || seen.wrong_bytes,
+        });
+        assert_eq!(seen, Seen { race: true, wrong_bytes: true }, "{fault:?}");
+    }
+}
+
+#[test]
+fn the_pool_as_it_is_shows_nothing() {
+    for make in makes() {
+        for seed in 0..24 {
+            assert_eq!(run(seed, None, &*make), Seen::default(), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_skipped_wait_is_caught() {
+    is_caught(Fault::SkipWait);
+}
+
+#[test]
+fn a_batch_closed_too_early_is_caught() {
+    is_caught(Fault::CloseEarly);
+}
+
+#[test]
+fn coalescing_across_lanes_is_caught() {
+    is_caught(Fault::CoalesceLanes);
+}

@@ -3,9 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use vmem_core::{
-    AllocError, Block, Capabilities, FreeError, MemoryResource, Request, Stream,
-};
+use vmem_core::{AllocError, Block, Capabilities, FreeError, MemoryResource, Request, Stream};
 
 use crate::backing::Backing;
 use crate::core::Core;

@@ -1,1 +1,114 @@
+//! Allocation traces: what a program allocated and freed, as plain data.
+//!
+//! * [`Trace`] is the model: validated [`Event`]s over numbers, made by a [`TraceBuilder`];
+//! * [`read_path`] reads RMM logs, lifetimes, PyTorch snapshots and recordings ([`Format`]),
+//!   [`write_rmm_log`] and [`write_lifetimes`] write traces for other tools;
+//! * [`Record`] records what passes through a stack, with a [`Recorder`];
+//! * [`Workload`] generates the allocations of a geospatial engine's operations at any [`Scale`];
+//! * [`replay()`] carries a trace out on a stack of memory resources and reports what it cost,
+//!   [`min_device`] finds the smallest device it runs on.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use vmem_core::{BoxedError, DeviceMemory};
+//! use vmem_sim::SimDevice;
+//! use vmem_trace::{Meter, ReplayOptions, ReplayStack, Workload, WorkloadOptions, replay};
+//!
+//! #[derive(Debug)]
+//! struct SimMeter(Arc<SimDevice>);
+//!
+//! impl Meter for SimMeter {
+//!     fn reserved(&self) -> u64 {
+//!         self.0.used()
+//!     }
+//!     fn peak_reserved(&self) -> u64 {
+//!         self.0.peak_used()
+//!     }
+//!     fn driver_calls(&self) -> Option<u64> {
+//!         Some(self.0.calls().total())
+//!     }
+//!     fn virtual_time(&self) -> Option<Duration> {
+//!         Some(self.0.virtual_time())
+//!     }
+//!     fn retries(&self) -> Option<u64> {
+//!         None
+//!     }
+//!     fn migrated_bytes(&self) -> Option<u64> {
+//!         None
+//!     }
+//! }
+//!
+//! fn build(capacity: u64) -> Result<ReplayStack, BoxedError> {
+//!     let device = SimDevice::new(capacity);
+//!     Ok(ReplayStack {
+//!         device: device.clone(),
+//!         resource: Arc::new(DeviceMemory::new(device.clone())),
+//!         description: "DeviceMemory".to_owned(),
+//!         meter: Box::new(SimMeter(device)),
+//!     })
+//! }
+//!
+//! # fn main() -> Result<(), BoxedError> {
+//! let options = WorkloadOptions {
+//!     scale: "1k".parse()?,
+//!     ..Workload::OverlayCore.defaults()
+//! };
+//! let trace = Workload::OverlayCore.generate(&options)?;
+//! let report = replay(&trace, &build(1 << 30)?, &ReplayOptions::default())?;
+//! assert!(report.passed());
+//! assert_eq!(report.peak_live, trace.peak_live());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The crate needs `std`. Its one feature, `serde`, serialises events and reports.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod builder;
+mod read;
+mod record;
+mod replay;
+mod trace;
+mod workload;
+mod write;
+
+pub use builder::{TraceBuilder, TraceError};
+pub use read::{Format, ReadError, read, read_path};
+pub use record::{Record, Recorder};
+pub use replay::{
+    Failure, Meter, ReplayError, ReplayOptions, ReplayReport, ReplayStack, StackFactory,
+    min_device, replay,
+};
+pub use trace::{Event, Mark, Origin, Trace};
+pub use workload::{
+    GenerateError, ParseError, RandomConfig, Scale, Workload, WorkloadOptions, random,
+};
+pub use write::{write_lifetimes, write_rmm_log};
+
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared<T: Send + Sync>() {}
+
+    #[test]
+    fn every_public_handle_is_send_and_sync() {
+        shared::<Trace>();
+        shared::<TraceBuilder>();
+        shared::<Recorder>();
+        shared::<Record<vmem_core::DeviceMemory>>();
+        shared::<ReplayStack>();
+        shared::<ReplayReport>();
+        shared::<ReadError>();
+        shared::<ReplayError>();
+        shared::<GenerateError>();
+    }
+}

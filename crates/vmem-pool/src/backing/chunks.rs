@@ -136,10 +136,6 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
     fn returnable(core: &Core<Self>) -> u64 {
         core.lock().space.whole_segments().map(|(_, _, size)| size).sum()
     }
-
-    fn close(_core: &Core<Self>) {
-        // Chunks that still hold live blocks leak, as the contract says; the upstream reports them.
-    }
 }
 
 /// Claims a chunk that is wholly free and complete, if more than `keep` bytes would be left
@@ -151,9 +147,10 @@ fn claim_whole_chunk<U: MemoryResource + 'static>(
     let mut state = core.lock();
     let forgotten = state.settle();
     let spare = state.counters.reserved.saturating_sub(keep);
-    let whole = state.space.whole_segments().filter(|(slot, _, size)| {
-        *size <= spare && state.space[*slot].tag() == Some(CLEAN)
-    });
+    let whole = state
+        .space
+        .whole_segments()
+        .filter(|(slot, _, size)| *size <= spare && state.space[*slot].tag() == Some(CLEAN));
     let chosen = whole.max_by_key(|(_, start, size)| (*size, *start));
     if let Some((slot, ..)) = chosen {
         state.space.claim(slot);

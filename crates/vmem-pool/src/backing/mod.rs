@@ -73,9 +73,4 @@ pub(crate) trait Sealed {
     fn returnable(core: &Core<Self>) -> u64
     where
         Self: Sized;
-
-    /// The pool ends: nothing is pending. If no block is live, lets go of everything.
-    fn close(core: &Core<Self>)
-    where
-        Self: Sized;
 }

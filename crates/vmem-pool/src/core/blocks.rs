@@ -39,7 +39,12 @@ impl Blocks {
     }
 
     /// The raw parts of the live block that starts at `ptr`.
-    pub(crate) fn find(&self, ptr: DevicePtr, space: &Space, owner: ResourceId) -> Option<RawBlock> {
+    pub(crate) fn find(
+        &self,
+        ptr: DevicePtr,
+        space: &Space,
+        owner: ResourceId,
+    ) -> Option<RawBlock> {
         let slot = space.find(ptr.get())?;
         let info = self.infos.get(slot.index())?;
         let Info { layout, label, generation } = *info;

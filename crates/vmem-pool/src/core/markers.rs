@@ -120,11 +120,11 @@ impl<B: Backing> Core<B> {
         Ok(())
     }
 
-    /// Closes every lane that has frees in its open batch and can be closed by this thread.
+    /// Closes every lane that has unmarked frees and can be closed by this thread.
     pub(crate) fn close_all(&self) -> Result<(), DriverError> {
         let open: Vec<u32> = {
             let state = self.lock();
-            let open = |&lane: &u32| state.lanes.get(lane).is_some_and(|l| l.has_open_frees());
+            let open = |&lane: &u32| state.lanes.get(lane).is_some_and(|l| l.has_unmarked_frees());
             state.lanes.numbers().filter(open).collect()
         };
         open.into_iter().try_for_each(|lane| self.close(lane, true))
@@ -154,7 +154,7 @@ impl<B: Backing> Core<B> {
         let state = self.lock();
         state.lanes.numbers().skip(1).any(|number| {
             let stuck = state.lanes.get(number).is_some_and(|lane| {
-                lane.needs_device() || (lane.has_open_frees() && lane.is_thread_bound())
+                lane.needs_device() || (lane.has_unmarked_frees() && lane.is_thread_bound())
             });
             stuck && state.space.free_of(number).next().is_some()
         })

@@ -1,8 +1,8 @@
 //! What a pool, its handles and the streams it has seen share.
 
 mod blocks;
-mod control;
 mod claim;
+mod control;
 mod markers;
 mod retire;
 

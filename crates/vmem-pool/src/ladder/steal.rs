@@ -38,7 +38,7 @@ impl<B: Backing> Core<B> {
     }
 
     fn close_open(&self, lane: u32) -> Result<(), DriverError> {
-        let open = self.lock().lanes.get(lane).is_some_and(|lane| lane.has_open_frees());
+        let open = self.lock().lanes.get(lane).is_some_and(|lane| lane.has_unmarked_frees());
         if open { self.close(lane, false) } else { Ok(()) }
     }
 

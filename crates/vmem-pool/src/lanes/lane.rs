@@ -51,6 +51,8 @@ pub(crate) struct Lane {
     open: u64,
     batch_frees: u32,
     batch_bytes: u64,
+    /// The epoch of the latest free.
+    last_freed: u64,
     /// In order of epochs.
     markers: VecDeque<Marker>,
     /// Every tag up to this epoch has completed.
@@ -73,6 +75,7 @@ impl Lane {
             open: u64::MAX,
             batch_frees: 0,
             batch_bytes: 0,
+            last_freed: 0,
             markers: VecDeque::new(),
             complete: u64::MAX,
             life: Life::Open,
@@ -129,6 +132,7 @@ impl Lane {
         self.batch_frees = self.batch_frees.saturating_add(1);
         self.batch_bytes = self.batch_bytes.saturating_add(bytes);
         self.contended = self.contended.saturating_sub(1);
+        self.last_freed = self.open;
         let epoch = if sabotage::close_early() { self.open.saturating_sub(1) } else { self.open };
         let strict = batch == Batch::STRICT && several;
         let due = self.batch_frees >= batch.frees || self.batch_bytes >= batch.bytes;
@@ -152,9 +156,10 @@ impl Lane {
         epoch
     }
 
-    /// Whether the open batch holds anything.
-    pub(crate) fn has_open_frees(&self) -> bool {
-        self.batch_frees > 0
+    /// Whether something was freed that no marker covers yet.
+    pub(crate) fn has_unmarked_frees(&self) -> bool {
+        let marked = self.markers.back().map_or(0, |marker| marker.epoch);
+        self.last_freed > self.complete.max(marked)
     }
 
     pub(super) fn access(&self, epoch: u64) -> Access {

@@ -29,7 +29,8 @@ impl Space {
     fn check_range(&self, slot: Slot, indexed: bool) {
         let range = self[slot];
         assert!(range.size > 0, "no range is empty");
-        assert!(range.start % GRAIN == 0 && range.size % GRAIN == 0, "ranges lie on the grain");
+        let on_grain = range.start.is_multiple_of(GRAIN) && range.size.is_multiple_of(GRAIN);
+        assert!(on_grain, "ranges lie on the grain");
         if range.state == State::Hole {
             assert!(indexed, "a hole is in the index of holes");
         }

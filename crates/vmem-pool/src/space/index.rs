@@ -23,7 +23,7 @@ impl FreeIndex {
     }
 
     /// Ranges of at least `size` bytes, smallest and lowest first.
-    pub(super) fn from_size(&self, size: u64) -> impl Iterator<Item = (u64, u64, Slot)> {
+    pub(super) fn at_least(&self, size: u64) -> impl Iterator<Item = (u64, u64, Slot)> {
         self.ranges.range((size, 0, Slot::MIN)..).copied()
     }
 

@@ -104,7 +104,7 @@ impl Space {
     /// All free ranges of `lane` that fit, smallest and lowest first.
     pub(crate) fn fits(&self, lane: u32, need: Need) -> impl Iterator<Item = Slot> {
         let index = self.free.get(lane as usize);
-        let large = index.into_iter().flat_map(move |index| index.from_size(need.size));
+        let large = index.into_iter().flat_map(move |index| index.at_least(need.size));
         let allowed = large.take_while(move |&(size, ..)| match self.fit {
             Fit::Best => true,
             Fit::Bins => size == need.size,

@@ -1,6 +1,6 @@
 //! Neighbouring ranges that together satisfy a request.
 
-use super::{Need, Slot, Space, State, Tag};
+use super::{Fit, Need, Slot, Space, State, Tag};
 
 /// Addresses that a request could have if what lies there were joined: whole free ranges, and
 /// whole granules of unmapped ones.
@@ -16,10 +16,14 @@ impl Space {
     /// The smallest stretch of neighbouring free ranges that fits, the lowest of equals, using only
     /// ranges whose tag is `usable`. Takes `O(n)` steps.
     pub(crate) fn best_run(&self, need: Need, usable: impl Fn(Tag) -> bool) -> Option<Stretch> {
+        if self.fit == Fit::Bins {
+            return None;
+        }
         let joins = |slot: Slot| self[slot].tag().is_some_and(&usable);
-        let starts = self.iter().map(|(slot, _)| slot).filter(|&slot| {
-            joins(slot) && !self[slot].prev.is_some_and(joins)
-        });
+        let starts = self
+            .iter()
+            .map(|(slot, _)| slot)
+            .filter(|&slot| joins(slot) && !self[slot].prev.is_some_and(joins));
         let shortest = |first: Slot| self.shortest_window(first, need, joins);
         starts.filter_map(shortest).min_by_key(|run| (run.end - run.start, run.start))
     }
@@ -63,7 +67,10 @@ impl Space {
         let joins = |slot: Slot| self[slot].tag().is_some_and(&usable);
         self.holes()
             .flat_map(|hole| {
-                [self.upwards(hole, need, granule, joins), self.downwards(hole, need, granule, joins)]
+                [
+                    self.upwards(hole, need, granule, joins),
+                    self.downwards(hole, need, granule, joins),
+                ]
             })
             .flatten()
             .min_by_key(|stretch| (stretch.fresh, stretch.start))

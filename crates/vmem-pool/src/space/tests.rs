@@ -218,8 +218,7 @@ fn lanes_stay_apart_and_join_within_themselves() {
 fn a_tail_is_extended_rather_than_left_behind() {
     let mut space = granules(&[(1, 2), (1, 0), (8, 1)]);
     let stretch = space.cheapest_growth(need(20), GRANULE, |_| true).unwrap();
-    let expected =
-        Stretch { start: BASE + GRANULE, end: BASE + 3 * GRANULE, fresh: GRANULE };
+    let expected = Stretch { start: BASE + GRANULE, end: BASE + 3 * GRANULE, fresh: GRANULE };
     assert_eq!(stretch, expected);
     let parts = space.claim_stretch(stretch);
     space.join_claimed(parts[0].0, parts[1].0);

@@ -1,3 +1,11 @@
-//! The pool over the simulated device.
+//! The pools over the simulated device.
 
-mod smoke;
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod conformance;
+mod faults;
+mod figures;
+mod footprint;
+mod ladder;
+mod streams;
+mod support;

@@ -24,10 +24,7 @@ enum Failure {
     Growth(GrowthFailure),
 }
 
-pub(super) fn grow(
-    core: &Core<VirtualArena>,
-    climb: &Climb<'_>,
-) -> Result<Slot, GrowthFailure> {
+pub(super) fn grow(core: &Core<VirtualArena>, climb: &Climb<'_>) -> Result<Slot, GrowthFailure> {
     let needed = climb.need.size;
     let reserved = core.lock().counters.reserved;
     let policy = core.config.growth.unwrap_or_else(|| core.backing.default_growth());

@@ -149,17 +149,6 @@ impl Mapping {
         }
     }
 
-    /// Gives the address range back if nothing is held; leaks it otherwise.
-    pub(super) fn close(&self) {
-        if self.held() > 0 {
-            return;
-        }
-        // SAFETY: contract, devices 2: the whole range, in which nothing is mapped any more.
-        if let Err(error) = unsafe { self.vm().free_range(self.base, self.size) } {
-            self.device.base().drop_failures().record("an address range", &error);
-        }
-    }
-
     fn vm(&self) -> &dyn VirtualMemory {
         self.device.virtual_memory().expect("the device had virtual memory at construction")
     }
@@ -170,6 +159,20 @@ impl Mapping {
 
     fn index(&self, address: u64) -> usize {
         usize::try_from((address - self.base.get()) / self.granule).expect("a granule fits usize")
+    }
+}
+
+impl Drop for Mapping {
+    /// Gives the address range back. What is still held is live, or could not be returned: it leaks
+    /// with its addresses, and the pool has reported it.
+    fn drop(&mut self) {
+        if self.held() > 0 {
+            return;
+        }
+        // SAFETY: contract, devices 2: the whole range, in which nothing is mapped any more.
+        if let Err(error) = unsafe { self.vm().free_range(self.base, self.size) } {
+            self.device.base().drop_failures().record("an address range", &error);
+        }
     }
 }
 

@@ -92,10 +92,6 @@ impl Sealed for VirtualArena {
     fn returnable(core: &Core<Self>) -> u64 {
         give_back::returnable(core)
     }
-
-    fn close(core: &Core<Self>) {
-        core.backing.mapping.close();
-    }
 }
 
 impl fmt::Debug for VirtualArena {

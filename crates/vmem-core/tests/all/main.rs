@@ -1,0 +1,11 @@
+//! What the handles, buffers and leaves of this crate promise, on the simulated device.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod buffer;
+mod common;
+mod event;
+mod leaf;
+mod stream;
+mod stream_end;
+mod stream_thread;

@@ -1,0 +1,115 @@
+//! Streams of every kind.
+
+use vmem_core::{DriverCode, RawStream, Stream, StreamKind};
+use vmem_sim::{CallKind, Kernel};
+
+use crate::common::{code, dyn_device, is_alive, launch, scratch, sim, stream};
+
+#[test]
+fn identities_are_never_reused_though_handles_are() {
+    let device = sim(0);
+    let first = stream(&device);
+    let (id, raw) = (first.id(), first.raw());
+    drop(first);
+    let second = stream(&device);
+    assert_eq!(second.raw(), raw);
+    assert_ne!(second.id(), id);
+}
+
+#[test]
+fn an_owned_stream_lives_until_its_last_handle() {
+    let device = sim(0);
+    let one = stream(&device);
+    let (two, weak, raw) = (one.clone(), one.downgrade(), one.raw());
+    assert_eq!(one, two);
+    drop(one);
+    assert!(is_alive(&device, raw));
+    assert_eq!(weak.upgrade().unwrap(), two);
+    drop(two);
+    assert!(weak.upgrade().is_none());
+    assert!(!is_alive(&device, raw));
+    assert!(device.leaks().is_empty());
+}
+
+#[test]
+fn a_failing_driver_makes_no_stream() {
+    let device = sim(0);
+    device.fail_call(Some(CallKind::CreateStream), 1, DriverCode::UNKNOWN);
+    assert_eq!(code(Stream::new(device.clone())), DriverCode::UNKNOWN);
+    assert!(device.leaks().is_empty());
+}
+
+#[test]
+fn foreign_streams_are_never_destroyed_here() {
+    let device = sim(0);
+    let raw = device.create_blocking_stream().unwrap();
+    // SAFETY: the stream outlives the handle.
+    let foreign = unsafe { Stream::foreign(device.clone(), raw) }.unwrap();
+    assert_eq!((foreign.kind(), foreign.raw()), (StreamKind::Foreign, raw));
+    drop(foreign);
+    assert!(is_alive(&device, raw));
+    device.assert_clean();
+}
+
+#[test]
+fn foreign_refuses_default_handles_and_other_devices() {
+    let (device, other) = (sim(0), sim(0));
+    for raw in [RawStream::NULL, RawStream::LEGACY, RawStream::PER_THREAD] {
+        // SAFETY: the default streams are valid; they are refused all the same.
+        let refused = unsafe { Stream::foreign(device.clone(), raw) };
+        assert_eq!(code(refused), DriverCode::INVALID_HANDLE);
+    }
+    let theirs = stream(&other);
+    // SAFETY: the stream outlives the handle that is not made.
+    let refused = unsafe { Stream::foreign(device.clone(), theirs.raw()) };
+    assert_eq!(code(refused), DriverCode::INVALID_CONTEXT);
+    device.assert_clean();
+}
+
+#[test]
+fn the_legacy_default_stream_is_one_while_a_handle_lives() {
+    let device = dyn_device(&sim(0));
+    let one = Stream::legacy_default(&device);
+    let two = Stream::legacy_default(&device);
+    assert_eq!((one.kind(), one.raw()), (StreamKind::LegacyDefault, RawStream::LEGACY));
+    assert_eq!(one, two);
+    let id = one.id();
+    drop((one, two));
+    assert_ne!(Stream::legacy_default(&device).id(), id);
+}
+
+#[test]
+fn synchronising_waits_for_what_is_queued() {
+    for seed in 0..8 {
+        let device = sim(seed);
+        let (stream, ptr) = (stream(&device), scratch(&device));
+        launch(&device, &stream, Kernel::write_pattern(ptr, 4096, 1));
+        stream.synchronize().unwrap();
+        assert!(stream.is_complete().unwrap());
+        launch(&device, &stream, Kernel::check_pattern(ptr, 4096, 1));
+        device.assert_clean();
+    }
+}
+
+#[test]
+fn a_marker_covers_what_is_queued_and_a_wait_orders_another_stream() {
+    for seed in 0..8 {
+        let device = sim(seed);
+        let (a, b, ptr) = (stream(&device), stream(&device), scratch(&device));
+        launch(&device, &a, Kernel::write_pattern(ptr, 4096, 1));
+        let marker = a.marker().unwrap();
+        b.wait(&marker).unwrap();
+        launch(&device, &b, Kernel::check_pattern(ptr, 4096, 1));
+        device.assert_clean();
+    }
+}
+
+#[test]
+fn capturing_is_known() {
+    let device = sim(0);
+    let stream = stream(&device);
+    device.begin_capture(&stream).unwrap();
+    assert!(stream.is_capturing().unwrap());
+    device.end_capture(&stream).unwrap();
+    assert!(!stream.is_capturing().unwrap());
+}

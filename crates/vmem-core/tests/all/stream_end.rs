@@ -1,0 +1,125 @@
+//! How streams end: with a marker, told to whoever keeps state for them.
+
+use vmem_core::{DriverCode, Stream};
+use vmem_sim::{CallKind, Kernel};
+
+use crate::common::{Told, code, dyn_device, is_alive, launch, scratch, sim, stream};
+
+#[test]
+fn the_last_drop_tells_observers_with_a_marker_behind_all_work() {
+    for seed in 0..8 {
+        let device = sim(seed);
+        let (old, next, ptr) = (stream(&device), stream(&device), scratch(&device));
+        let told = Told::watch(&old);
+        let (id, clone) = (old.id(), old.clone());
+        launch(&device, &old, Kernel::write_pattern(ptr, 4096, 1));
+        drop(old);
+        assert!(told.is_silent(), "a handle still lives");
+        drop(clone);
+        let (who, marker) = told.once();
+        assert_eq!(who, id);
+        next.wait(&marker.unwrap()).unwrap();
+        launch(&device, &next, Kernel::write_pattern(ptr, 4096, 2));
+        launch(&device, &next, Kernel::check_pattern(ptr, 4096, 2));
+        device.assert_clean();
+    }
+}
+
+#[test]
+fn without_observers_the_end_costs_one_call() {
+    let device = sim(0);
+    let stream = stream(&device);
+    drop(Told::watch(&stream));
+    let before = device.calls();
+    drop(stream);
+    let made = device.calls() - before;
+    assert_eq!((made.total(), made.of(CallKind::DestroyStream)), (1, 1));
+}
+
+#[test]
+fn a_capturing_stream_ends_without_a_marker() {
+    let device = sim(0);
+    let stream = stream(&device);
+    let told = Told::watch(&stream);
+    device.begin_capture(&stream).unwrap();
+    drop(stream);
+    assert!(told.once().1.is_none());
+}
+
+#[test]
+fn a_failing_driver_leaves_observers_without_a_marker() {
+    let device = sim(0);
+    let stream = stream(&device);
+    let told = Told::watch(&stream);
+    device.fail_call(Some(CallKind::RecordEvent), 1, DriverCode::UNKNOWN);
+    drop(stream);
+    assert!(told.once().1.is_none());
+    assert!(device.leaks().is_empty(), "{}", device.leaks());
+}
+
+#[test]
+fn retiring_ends_a_stream_under_its_handles() {
+    for seed in 0..8 {
+        let device = sim(seed);
+        let (old, next, ptr) = (stream(&device), stream(&device), scratch(&device));
+        let (told, raw, clone) = (Told::watch(&old), old.raw(), old.clone());
+        launch(&device, &old, Kernel::write_pattern(ptr, 4096, 1));
+        old.retire().unwrap();
+        assert!(!is_alive(&device, raw));
+        assert!(clone.is_retired() && told.once().1.is_some());
+        // Markers and waits on remaining handles mean the final marker.
+        next.wait(&clone.marker().unwrap()).unwrap();
+        launch(&device, &next, Kernel::check_pattern(ptr, 4096, 1));
+        clone.synchronize().unwrap();
+        assert!(clone.is_complete().unwrap());
+        let refused = clone.with_raw("test", |_, _| Ok(()));
+        assert_eq!(code(refused), DriverCode::INVALID_HANDLE);
+        old.retire().unwrap();
+        drop((old, clone));
+        told.once();
+        device.assert_clean();
+    }
+}
+
+#[test]
+fn retiring_fails_whole() {
+    let device = sim(0);
+    let stream = stream(&device);
+    let told = Told::watch(&stream);
+    device.fail_call(Some(CallKind::RecordEvent), 1, DriverCode::UNKNOWN);
+    assert_eq!(code(stream.retire()), DriverCode::UNKNOWN);
+    assert!(told.is_silent() && !stream.is_retired());
+    device.begin_capture(&stream).unwrap();
+    assert_eq!(code(stream.retire()), DriverCode::STREAM_CAPTURE_UNSUPPORTED);
+    device.end_capture(&stream).unwrap();
+    stream.retire().unwrap();
+    assert!(told.once().1.is_some());
+}
+
+#[test]
+fn a_retired_foreign_stream_may_be_destroyed_by_its_owner() {
+    let device = sim(0);
+    let raw = device.create_blocking_stream().unwrap();
+    // SAFETY: the handle is retired before the stream is destroyed.
+    let foreign = unsafe { Stream::foreign(device.clone(), raw) }.unwrap();
+    let told = Told::watch(&foreign);
+    foreign.retire().unwrap();
+    assert!(is_alive(&device, raw));
+    // SAFETY: the stream is valid and, its handle being retired, not used again.
+    unsafe { vmem_core::Device::destroy_stream(&*device, raw) }.unwrap();
+    told.once().1.unwrap().synchronize().unwrap();
+    foreign.synchronize().unwrap();
+    drop(foreign);
+    device.assert_clean();
+}
+
+#[test]
+fn a_stream_that_cannot_be_destroyed_is_counted() {
+    let device = sim(0);
+    let stream = stream(&device);
+    device.fail_call(Some(CallKind::DestroyStream), 1, DriverCode::UNKNOWN);
+    drop(stream);
+    let device = dyn_device(&device);
+    let failures = device.base().drop_failures();
+    assert_eq!((failures.count(), failures.first().unwrap().what), (1, "a stream"));
+}

@@ -1,0 +1,140 @@
+//! Per-thread default streams: only their own thread names them to the driver.
+
+use std::sync::mpsc;
+use std::thread;
+
+use vmem_core::{DriverCode, RawStream, Stream, StreamKind};
+use vmem_sim::{CallKind, Kernel};
+
+use crate::common::{Told, code, dyn_device, launch, scratch, sim, stream};
+
+#[test]
+fn a_thread_has_one_and_another_thread_another() {
+    let device = dyn_device(&sim(0));
+    let (one, two) = (Stream::per_thread_default(&device), Stream::per_thread_default(&device));
+    assert_eq!((one.kind(), one.raw()), (StreamKind::PerThreadDefault, RawStream::PER_THREAD));
+    assert_eq!(one, two);
+    let elsewhere = thread::scope(|scope| {
+        let stream = scope.spawn(|| Stream::per_thread_default(&device).id());
+        stream.join().unwrap()
+    });
+    assert_ne!(one.id(), elsewhere);
+    let other_device = dyn_device(&sim(0));
+    assert_ne!(one.id(), Stream::per_thread_default(&other_device).id());
+}
+
+#[test]
+fn other_threads_cannot_name_it_and_wait_for_the_device_instead() {
+    for seed in 0..8 {
+        let device = sim(seed);
+        let (own, ptr) = (Stream::per_thread_default(&dyn_device(&device)), scratch(&device));
+        launch(&device, &own, Kernel::write_pattern(ptr, 4096, 1));
+        assert!(own.is_callable_here());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                assert!(!own.is_callable_here());
+                let refused = own.with_raw("test", |_, _| Ok(()));
+                assert_eq!(code(refused), DriverCode::NOT_PERMITTED);
+                assert_eq!(code(own.retire()), DriverCode::NOT_PERMITTED);
+                assert!(!own.is_complete().unwrap());
+                let before = device.calls();
+                own.synchronize().unwrap();
+                let made = device.calls() - before;
+                assert_eq!((made.total(), made.of(CallKind::Synchronize)), (1, 1));
+                let next = stream(&device);
+                launch(&device, &next, Kernel::check_pattern(ptr, 4096, 1));
+            });
+        });
+        device.assert_clean();
+    }
+}
+
+#[test]
+fn a_wait_asked_by_another_thread_is_queued_by_its_own() {
+    for seed in 0..8 {
+        let device = sim(seed);
+        let (own, ptr) = (Stream::per_thread_default(&dyn_device(&device)), scratch(&device));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let producer = stream(&device);
+                launch(&device, &producer, Kernel::write_pattern(ptr, 4096, 1));
+                let marker = producer.marker().unwrap();
+                let before = device.calls();
+                own.wait(&marker).unwrap();
+                assert_eq!((device.calls() - before).total(), 0);
+            });
+        });
+        assert!(own.has_pending_waits());
+        assert!(!own.is_complete().unwrap(), "it has a wait before it that is not queued");
+        // The next use queues it first.
+        launch(&device, &own, Kernel::check_pattern(ptr, 4096, 1));
+        assert!(!own.has_pending_waits());
+        own.synchronize().unwrap();
+        device.assert_clean();
+    }
+}
+
+#[test]
+fn a_wait_that_cannot_be_queued_stays() {
+    let device = sim(0);
+    let own = Stream::per_thread_default(&dyn_device(&device));
+    let (producer, ptr) = (stream(&device), scratch(&device));
+    launch(&device, &producer, Kernel::write_pattern(ptr, 4096, 1));
+    let marker = producer.marker().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| own.wait(&marker).unwrap());
+    });
+    device.fail_call(Some(CallKind::WaitEvent), 1, DriverCode::UNKNOWN);
+    assert_eq!(code(own.queue_pending_waits()), DriverCode::UNKNOWN);
+    assert!(own.has_pending_waits());
+    own.queue_pending_waits().unwrap();
+    assert!(!own.has_pending_waits());
+    launch(&device, &own, Kernel::check_pattern(ptr, 4096, 1));
+    device.assert_clean();
+}
+
+#[test]
+fn asking_for_the_whole_device_covers_waits_not_queued_yet() {
+    let device = sim(1);
+    let own = Stream::per_thread_default(&dyn_device(&device));
+    let marker = stream(&device).marker().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            own.wait(&marker).unwrap();
+            own.synchronize().unwrap();
+            assert!(marker.was_observed());
+        });
+    });
+    own.synchronize().unwrap();
+    device.assert_clean();
+}
+
+#[test]
+fn a_stream_outliving_its_thread_is_an_orphan_and_ends_without_a_marker() {
+    let device = sim(0);
+    let (send, receive) = mpsc::channel();
+    let shared = dyn_device(&device);
+    thread::spawn(move || send.send(Stream::per_thread_default(&shared)).unwrap()).join().unwrap();
+    let orphan = receive.recv().unwrap();
+    assert!(orphan.is_orphaned() && !orphan.is_callable_here());
+    orphan.synchronize().unwrap();
+    let told = Told::watch(&orphan);
+    drop(orphan);
+    assert!(told.once().1.is_none());
+    device.assert_clean();
+}
+
+#[test]
+fn its_own_thread_can_retire_it_and_start_anew() {
+    let device = sim(0);
+    let handle = dyn_device(&device);
+    let own = Stream::per_thread_default(&handle);
+    let told = Told::watch(&own);
+    own.retire().unwrap();
+    assert!(told.once().1.is_some());
+    drop(own);
+    let next = Stream::per_thread_default(&handle);
+    assert!(!next.is_retired());
+    next.synchronize().unwrap();
+    device.assert_clean();
+}

@@ -1,0 +1,142 @@
+//! Every pool is held to the contract, and runs random programs beside the model.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use vmem_core::{AsyncMemory, MemoryResource, PinnedMemory};
+use vmem_pool::{Batch, Chunks, Pool, PoolConfig, PoolHandle};
+use vmem_sim::SimDevice;
+use vmem_testkit::conformance::{self, Subject};
+use vmem_testkit::{Program, Shape};
+
+use crate::support::{MIB, PoolProbe, arena, bins, chunks, device, device_with_seed};
+
+type Made = (Box<dyn MemoryResource>, PoolHandle);
+
+fn make_arena(device: Arc<SimDevice>) -> Made {
+    let pool = arena(device, PoolConfig::default());
+    let handle = pool.handle();
+    (Box::new(pool), handle)
+}
+
+fn make_strict_arena(device: Arc<SimDevice>) -> Made {
+    let pool = arena(device, PoolConfig { batch: Batch::STRICT, ..Default::default() });
+    let handle = pool.handle();
+    (Box::new(pool), handle)
+}
+
+fn make_chunks(device: Arc<SimDevice>) -> Made {
+    let config = PoolConfig { batch: Batch { frees: 2, bytes: MIB }, ..Default::default() };
+    let pool = chunks(device, config);
+    let handle = pool.handle();
+    (Box::new(pool), handle)
+}
+
+fn make_capped_arena(device: Arc<SimDevice>) -> Made {
+    let pool = arena(device, PoolConfig { ceiling: Some(160 * MIB), ..Default::default() });
+    let handle = pool.handle();
+    (Box::new(pool), handle)
+}
+
+fn make_pinned(device: Arc<SimDevice>) -> Made {
+    let upstream = PinnedMemory::new(device.clone()).unwrap();
+    let pool = Pool::new(Chunks::new(upstream, device), PoolConfig::default()).unwrap();
+    let handle = pool.handle();
+    (Box::new(pool), handle)
+}
+
+fn make_async(device: Arc<SimDevice>) -> Made {
+    let upstream = AsyncMemory::new(device.clone()).unwrap();
+    let pool = Pool::new(Chunks::new(upstream, device), PoolConfig::default()).unwrap();
+    let handle = pool.handle();
+    (Box::new(pool), handle)
+}
+
+fn make_pool_on_pool(device: Arc<SimDevice>) -> Made {
+    let upstream = arena(device.clone(), PoolConfig::default());
+    let pool = Pool::new(Chunks::new(upstream, device), PoolConfig::default()).unwrap();
+    let handle = pool.handle();
+    (Box::new(pool), handle)
+}
+
+fn make_bins(device: Arc<SimDevice>) -> Made {
+    let pool = bins(device, PoolConfig::default());
+    let handle = pool.handle();
+    (Box::new(pool), handle)
+}
+
+fn conforms(make: impl Fn(Arc<SimDevice>) -> Made) {
+    for seed in 0..3 {
+        let device = device_with_seed(seed);
+        let (pool, handle) = make(device.clone());
+        let probe = PoolProbe(handle);
+        let other = crate::support::device();
+        let subject = Subject {
+            other_device: Some(other),
+            seed,
+            probe: &probe,
+            ..Subject::new(&pool, device.clone())
+        };
+        conformance::check(&subject);
+        drop(pool);
+        device.assert_clean();
+        assert!(device.leaks().is_empty(), "seed {seed}: {:?}", device.leaks());
+    }
+}
+
+fn runs_programs(make: impl Fn(Arc<SimDevice>) -> Made) {
+    let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
+    TestRunner::new(config)
+        .run(
+            &(any_with::<Program>(Shape { max_size: MIB, ..Shape::default() }), any::<u64>()),
+            |(program, seed)| {
+                let device = device_with_seed(seed);
+                let (pool, handle) = make(device.clone());
+                let probe = PoolProbe(handle);
+                let subject = Subject { probe: &probe, ..Subject::new(&pool, device.clone()) };
+                let ran = program.run(&subject);
+                prop_assert!(ran.is_ok(), "{}", ran.unwrap_err());
+                drop(pool);
+                device.assert_clean();
+                prop_assert!(device.leaks().is_empty(), "{:?}", device.leaks());
+                Ok(())
+            },
+        )
+        .unwrap();
+}
+
+macro_rules! held_to_the_contract {
+    ($($make:ident: $conforms:ident, $programs:ident;)*) => {$(
+        #[test]
+        fn $conforms() {
+            conforms($make);
+        }
+
+        #[test]
+        fn $programs() {
+            runs_programs($make);
+        }
+    )*};
+}
+
+held_to_the_contract! {
+    make_arena: the_arena_pool_conforms, programs_run_on_the_arena_pool;
+    make_strict_arena: the_strict_arena_pool_conforms, programs_run_on_the_strict_arena_pool;
+    make_capped_arena: the_capped_arena_pool_conforms, programs_run_on_the_capped_arena_pool;
+    make_chunks: the_chunk_pool_conforms, programs_run_on_the_chunk_pool;
+    make_pinned: the_pinned_pool_conforms, programs_run_on_the_pinned_pool;
+    make_async: the_pool_over_the_drivers_pool_conforms, programs_run_on_the_pool_over_the_drivers_pool;
+    make_pool_on_pool: a_pool_on_a_pool_conforms, programs_run_on_a_pool_on_a_pool;
+    make_bins: the_binning_pool_conforms, programs_run_on_the_binning_pool;
+}
+
+#[test]
+fn a_pool_behind_every_pointer_is_the_same_pool() {
+    let device = device();
+    let pool = Arc::new(arena(device.clone(), PoolConfig::default()));
+    conformance::check(&Subject::new(&pool, device.clone()));
+    conformance::check(&Subject::new(&&*pool, device.clone()));
+    drop(pool);
+    device.assert_clean();
+}

@@ -1,0 +1,129 @@
+//! What a pool says of itself.
+
+use vmem_core::{Block, ResourceExt, Stream};
+use vmem_pool::{ControlError, PoolConfig, RangeState};
+
+use crate::support::{MIB, alloc, arena, device, finish, free, layout, on_both, touch};
+
+#[test]
+fn counters_follow_every_block() {
+    on_both(&PoolConfig::default(), |device, pool, handle| {
+        let stream = Stream::new(device.clone()).unwrap();
+        let (a, b) = (alloc(pool, 1000, &stream), alloc(pool, 3 * MIB, &stream));
+        let counters = handle.counters().unwrap();
+        assert_eq!((counters.live, counters.allocations), (3 * MIB + 1000, 2));
+        assert_eq!(counters.reserved, device.used());
+        free(pool, b, &stream);
+        free(pool, a, &stream);
+        assert!(pool.alloc(layout(1 << 40), &stream).is_err());
+        let counters = handle.counters().unwrap();
+        assert_eq!((counters.live, counters.peak_live), (0, 3 * MIB + 1000));
+        assert_eq!((counters.frees, counters.failures), (2, 1));
+        assert!(counters.peak_reserved >= counters.peak_live);
+    });
+}
+
+#[test]
+fn capacity_is_what_a_request_then_gets() {
+    let device = device();
+    let config = PoolConfig { ceiling: Some(32 * MIB), ..Default::default() };
+    let pool = arena(device.clone(), config);
+    let handle = pool.handle();
+    let stream = Stream::new(device.clone()).unwrap();
+    let blocks: Vec<Block> = (0..8).map(|_| alloc(&pool, 2 * MIB, &stream)).collect();
+    let mut live = Vec::new();
+    for (i, block) in blocks.into_iter().enumerate() {
+        if i % 4 == 3 { live.push(block) } else { free(&pool, block, &stream) }
+    }
+    let capacity = handle.capacity().unwrap();
+    assert_eq!((capacity.live, capacity.reserved), (4 * MIB, 16 * MIB));
+    assert_eq!((capacity.growth_left, capacity.largest_now), (Some(16 * MIB), 6 * MIB));
+    assert_eq!(capacity.largest_after_trim, Some(28 * MIB));
+    handle.trim_to(0).unwrap();
+    let largest = alloc(&pool, 28 * MIB, &stream);
+    free(&pool, largest, &stream);
+    for block in live {
+        free(&pool, block, &stream);
+    }
+    drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
+fn a_snapshot_lists_every_range_without_gaps() {
+    let device = device();
+    let pool = arena(device.clone(), PoolConfig::default());
+    let stream = Stream::new(device.clone()).unwrap();
+    let (a, b) = (alloc(&pool, MIB, &stream), alloc(&pool, MIB, &stream));
+    touch(&device, &a, &stream);
+    free(&pool, a, &stream);
+    let snapshot = pool.handle().snapshot().unwrap();
+    let segment = &snapshot.segments[0];
+    let mut at = segment.start;
+    for range in &segment.ranges {
+        assert_eq!(range.start, at);
+        at = at.checked_add(range.size).unwrap();
+    }
+    let states: Vec<RangeState> = segment.ranges.iter().map(|range| range.state).collect();
+    assert!(matches!(
+        states[..],
+        [RangeState::Pending, RangeState::Live { .. }, RangeState::Unmapped]
+    ));
+    free(&pool, b, &stream);
+    drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
+fn an_address_finds_its_block() {
+    on_both(&PoolConfig::default(), |device, pool, handle| {
+        let stream = Stream::new(device.clone()).unwrap();
+        let block = alloc(pool, 1000, &stream);
+        let raw = handle.find(block.ptr()).unwrap();
+        assert_eq!(raw, block.raw());
+        assert_eq!(handle.find(block.ptr().checked_add(256).unwrap()), None);
+        let ptr = block.into_raw().ptr;
+        // SAFETY: the block was taken apart just now, so this is the only one of these parts.
+        let block = unsafe { Block::from_raw(raw) };
+        free(pool, block, &stream);
+        assert_eq!(handle.find(ptr), None);
+    });
+}
+
+#[test]
+fn a_handle_says_when_its_pool_is_gone() {
+    let device = device();
+    let pool = arena(device.clone(), PoolConfig::default());
+    let handle = pool.handle();
+    finish(&device, pool);
+    assert!(handle.counters().is_none() && handle.capacity().is_none());
+    assert!(handle.snapshot().is_none());
+    assert!(matches!(handle.trim_to(0), Err(ControlError::Gone)));
+    assert!(matches!(handle.try_trim(0), Err(ControlError::Gone)));
+}
+
+#[test]
+fn a_pool_dropped_with_live_blocks_leaks_them_and_says_so() {
+    use vmem_core::Device;
+
+    let device = device();
+    let pool = arena(device.clone(), PoolConfig::default());
+    let stream = Stream::new(device.clone()).unwrap();
+    let block = alloc(&pool, 3 * MIB, &stream);
+    let freed = alloc(&pool, 20 * MIB, &stream);
+    free(&pool, freed, &stream);
+    drop(pool);
+    assert_eq!(device.used(), 4 * MIB, "what is unused went back, what is live stays");
+    touch(&device, &block, &stream);
+    stream.synchronize().unwrap();
+    device.assert_clean();
+    let failure = device.base().drop_failures().first().unwrap();
+    assert!(failure.to_string().contains("live"), "{failure}");
+}
+
+#[test]
+fn stacks_print_their_nest() {
+    let device = device();
+    let pool = arena(device, PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
+    assert_eq!(pool.to_string(), "Pool<VirtualArena>(ceiling 8388608 B)");
+}

@@ -1,0 +1,109 @@
+//! Pools to test, and looks inside them.
+
+use std::sync::Arc;
+
+use vmem_core::{Block, BlockLayout, Device, DeviceMemory, MemoryResource, ResourceExt, Stream};
+use vmem_pool::{Backing, BinningPool, Chunks, Pool, PoolConfig, PoolHandle, VirtualArena};
+use vmem_sim::{Kernel, SimConfig, SimDevice};
+use vmem_testkit::Probe;
+
+pub(crate) const MIB: u64 = 1 << 20;
+
+pub(crate) type ArenaPool = Pool<VirtualArena>;
+pub(crate) type ChunkPool = Pool<Chunks<DeviceMemory>>;
+
+pub(crate) fn device() -> Arc<SimDevice> {
+    SimDevice::new(256 * MIB)
+}
+
+pub(crate) fn device_with_seed(seed: u64) -> Arc<SimDevice> {
+    SimDevice::with_config(SimConfig { capacity: 256 * MIB, seed, ..Default::default() }).unwrap()
+}
+
+pub(crate) fn arena(device: Arc<dyn Device>, config: PoolConfig) -> ArenaPool {
+    Pool::new(VirtualArena::new(device).unwrap(), config).unwrap()
+}
+
+pub(crate) fn chunks(device: Arc<dyn Device>, config: PoolConfig) -> ChunkPool {
+    let upstream = DeviceMemory::new(device.clone());
+    Pool::new(Chunks::new(upstream, device), config).unwrap()
+}
+
+pub(crate) fn bins(device: Arc<dyn Device>, config: PoolConfig) -> BinningPool<DeviceMemory> {
+    BinningPool::new(DeviceMemory::new(device.clone()), device, config).unwrap()
+}
+
+pub(crate) fn layout(size: u64) -> BlockLayout {
+    BlockLayout::new(size).unwrap()
+}
+
+pub(crate) fn alloc(pool: &dyn MemoryResource, size: u64, stream: &Stream) -> Block {
+    pool.alloc(layout(size), stream).unwrap()
+}
+
+/// Frees a block whose uses are all on `stream`, or ordered before its tail.
+pub(crate) fn free(pool: &dyn MemoryResource, block: Block, stream: &Stream) {
+    // SAFETY: contract, freeing: the tests queue work on a block on the stream that frees it only,
+    // or make that stream wait first.
+    unsafe { pool.deallocate(block, stream) }.unwrap();
+}
+
+/// Queues work that writes a block, and keeps the stream busy.
+pub(crate) fn touch(device: &SimDevice, block: &Block, stream: &Stream) {
+    let kernel = Kernel::write_pattern(block.ptr(), block.size(), block.ptr().get());
+    // SAFETY: contract, devices 1 and 2: a live block and a live stream of the device.
+    unsafe { device.launch(stream, kernel) }.unwrap();
+}
+
+/// A pool's handle as the test kit's probe.
+#[derive(Debug)]
+pub(crate) struct PoolProbe(pub(crate) PoolHandle);
+
+impl Probe for PoolProbe {
+    fn check_invariants(&self) {
+        self.0.check_invariants();
+    }
+
+    fn live_bytes(&self) -> Option<u64> {
+        self.0.counters().map(|counters| counters.live)
+    }
+
+    fn reserved_bytes(&self) -> Option<u64> {
+        self.0.counters().map(|counters| counters.reserved)
+    }
+
+    fn ceiling(&self) -> Option<u64> {
+        self.0.capacity().and_then(|capacity| capacity.ceiling)
+    }
+
+    fn trim(&self) {
+        self.0.try_trim(0).unwrap();
+    }
+}
+
+/// Runs a test on a pool over each backing.
+pub(crate) fn on_both(
+    config: &PoolConfig,
+    test: impl Fn(&Arc<SimDevice>, &dyn MemoryResource, &PoolHandle),
+) {
+    let run = |device: Arc<SimDevice>, pool: &dyn MemoryResource, handle: PoolHandle| {
+        test(&device, pool, &handle);
+        handle.check_invariants();
+    };
+    let device_a = device();
+    let pool = arena(device_a.clone(), config.clone());
+    run(device_a.clone(), &pool, pool.handle());
+    finish(&device_a, pool);
+    let device_c = device();
+    let pool = chunks(device_c.clone(), config.clone());
+    run(device_c.clone(), &pool, pool.handle());
+    finish(&device_c, pool);
+}
+
+/// Drops a pool and checks that the device saw no misuse and keeps nothing.
+pub(crate) fn finish<B: Backing>(device: &SimDevice, pool: Pool<B>) {
+    drop(pool);
+    device.assert_clean();
+    assert!(device.leaks().is_empty(), "{:?}", device.leaks());
+    assert_eq!(device.base().drop_failures().count(), 0);
+}

@@ -1,0 +1,104 @@
+//! Recording: a program's allocations as a trace.
+
+pub(crate) mod format;
+mod recorder;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use recorder::Recorder;
+use vmem_core::{
+    AllocError, Block, Capabilities, EventKind, EventSink, FreeError, MemoryEvent, MemoryResource,
+    Request, ResourceId, Stream,
+};
+
+/// Tells a sink of every allocation, free and failure that passes through, in terms of what was
+/// asked for. Blocks pass unchanged.
+///
+/// With a [`Recorder`] as the sink the program's allocations can be [read](crate::read_path) back
+/// as a trace and replayed through another stack.
+///
+/// ```
+/// use std::sync::Arc;
+/// use vmem_core::{DeviceMemory, ResourceExt, Stream, label};
+/// use vmem_sim::SimDevice;
+/// use vmem_trace::{Record, Recorder};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let path = std::env::temp_dir().join(format!("vmem-record-{}.trace", std::process::id()));
+/// let device = SimDevice::new(1 << 30);
+/// let stream = Stream::new(device.clone())?;
+/// let recorder = Arc::new(Recorder::create(&path)?);
+/// let memory = Record::new(DeviceMemory::new(device), recorder.clone());
+/// {
+///     let _label = label("overlay/input");
+///     drop(memory.buffer(1000, &stream)?);
+/// }
+/// recorder.finish()?;
+///
+/// let trace = vmem_trace::read_path(&path)?;
+/// assert_eq!((trace.allocations(), trace.peak_live()), (1, 1000));
+/// # std::fs::remove_file(path)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Record<U> {
+    upstream: U,
+    sink: Arc<dyn EventSink>,
+    id: ResourceId,
+}
+
+impl<U> Record<U> {
+    /// Tells `sink` of what passes through to `upstream`.
+    pub fn new(upstream: U, sink: Arc<dyn EventSink>) -> Self {
+        Self { upstream, sink, id: ResourceId::new() }
+    }
+
+    /// The resource behind it.
+    pub fn upstream(&self) -> &U {
+        &self.upstream
+    }
+
+    /// Gives up recording; blocks allocated through it are the upstream's.
+    pub fn into_inner(self) -> U {
+        self.upstream
+    }
+}
+
+impl<U: fmt::Display> fmt::Display for Record<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Record({})", self.upstream)
+    }
+}
+
+// SAFETY: contract, implementing: blocks pass unchanged to and from a resource that keeps it.
+#[deny(clippy::missing_trait_methods)]
+unsafe impl<U: MemoryResource> MemoryResource for Record<U> {
+    fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        let result = self.upstream.allocate(request);
+        let layout = request.layout;
+        let kind = match &result {
+            Ok(block) => EventKind::Allocate { ptr: block.ptr(), layout },
+            Err(_) => EventKind::Failure { layout },
+        };
+        let event = MemoryEvent::new(kind, self.id).on(request.stream.id()).labelled(request.label);
+        self.sink.event(&event);
+        result
+    }
+
+    unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        let (ptr, layout, label) = (block.ptr(), block.layout(), block.label());
+        // SAFETY: the caller keeps the freeing clauses, which are the same there.
+        unsafe { self.upstream.deallocate(block, stream) }?;
+        let event = MemoryEvent::new(EventKind::Free { ptr, layout }, self.id)
+            .on(stream.id())
+            .labelled(label);
+        self.sink.event(&event);
+        Ok(())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.upstream.capabilities()
+    }
+}

@@ -1,0 +1,76 @@
+//! What a replay is asked about while it runs, and how long it takes.
+
+use std::time::{Duration, Instant};
+
+use super::run::{Observer, Run, Unobserved};
+use super::{Failure, Meter, ReplayError, ReplayStack};
+use crate::Mark;
+
+/// Books what happens, and samples the meter.
+pub(super) struct Account<'a> {
+    meter: &'a dyn Meter,
+    live: u64,
+    passes: u32,
+    pub(super) allocations: u64,
+    pub(super) peak_live: u64,
+    pub(super) peak_reserved: u64,
+    /// Driver calls made before the second pass.
+    pub(super) calls_before_steady: Option<u64>,
+}
+
+impl<'a> Account<'a> {
+    pub(super) fn new(stack: &'a ReplayStack) -> Self {
+        Self {
+            meter: &*stack.meter,
+            live: 0,
+            passes: 0,
+            allocations: 0,
+            peak_live: 0,
+            peak_reserved: stack.meter.peak_reserved(),
+            calls_before_steady: None,
+        }
+    }
+}
+
+impl Observer for Account<'_> {
+    fn allocated(&mut self, size: u64) {
+        self.allocations += 1;
+        self.live += size;
+        self.peak_live = self.peak_live.max(self.live);
+        self.peak_reserved = self.peak_reserved.max(self.meter.reserved());
+    }
+
+    fn freed(&mut self, size: u64) {
+        self.live -= size;
+    }
+
+    fn marked(&mut self, mark: Mark, driver_calls: impl FnOnce() -> Option<u64>) {
+        if mark == Mark::Pass {
+            self.passes += 1;
+            if self.passes == 2 {
+                self.calls_before_steady = driver_calls();
+            }
+        }
+    }
+}
+
+/// The time of the fastest repetition, of as many as `at_least` takes; or the request that failed.
+pub(super) fn time(
+    run: &mut Run<'_>,
+    at_least: Duration,
+) -> Result<Result<Duration, Failure>, ReplayError> {
+    let begin = Instant::now();
+    let mut fastest = Duration::MAX;
+    while fastest == Duration::MAX || begin.elapsed() < at_least {
+        let own = run.own_costs().time;
+        let start = Instant::now();
+        let failure = run.once(&mut Unobserved)?;
+        let taken = start.elapsed();
+        if let Some(failure) = failure {
+            return Ok(Err(failure));
+        }
+        let own = run.own_costs().time - own;
+        fastest = fastest.min(taken.saturating_sub(own));
+    }
+    Ok(Ok(fastest))
+}

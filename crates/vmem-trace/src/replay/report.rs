@@ -1,0 +1,122 @@
+//! What a replay came to.
+
+use std::fmt;
+use std::time::Duration;
+
+use vmem_core::{AllocError, AllocErrorKind, BoxedError};
+
+/// What a replay cost. All sizes in bytes; `None` where something cannot be known.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct ReplayReport {
+    /// The trace's name.
+    pub trace: String,
+    /// The stack in words.
+    pub stack: String,
+    /// Allocations that succeeded.
+    pub allocations: u64,
+    /// The largest sum of the sizes of live blocks that was reached.
+    pub peak_live: u64,
+    /// The most held from the device: after any allocation, or within one where the meter tells.
+    pub peak_reserved: u64,
+    /// Driver calls, from building the stack to freeing the last block.
+    pub driver_calls: Option<u64>,
+    /// Those from the second pass on; `None` also if the trace marks no second pass.
+    pub driver_calls_steady: Option<u64>,
+    /// Simulated time, from building the stack to freeing the last block.
+    pub virtual_time: Option<Duration>,
+    /// How often a failed request was tried again.
+    pub retries: Option<u64>,
+    /// Bytes that moved between host and device because memory was short.
+    pub migrated_bytes: Option<u64>,
+    /// Nanoseconds per allocation and free, if timed and nothing failed.
+    pub ns_per_pair: Option<f64>,
+    /// The request that failed, if one did.
+    pub failure: Option<Failure>,
+}
+
+impl ReplayReport {
+    /// Whether every request was satisfied.
+    pub fn passed(&self) -> bool {
+        self.failure.is_none()
+    }
+}
+
+/// The request that ended a replay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Failure {
+    /// Which event of the trace it is, counted from 0.
+    pub index: usize,
+    /// The size asked for, in bytes.
+    pub size: u64,
+    /// The sum of the sizes of the blocks live then, in bytes.
+    pub live_bytes: u64,
+    /// The largest request that would have been satisfied then, in bytes, if the resource said.
+    pub largest_free: Option<u64>,
+    /// What kind of failure it was.
+    pub kind: AllocErrorKind,
+    /// The resource's report and what caused it.
+    pub message: String,
+}
+
+impl Failure {
+    pub(super) fn new(index: usize, size: u64, live_bytes: u64, error: &AllocError) -> Self {
+        Self {
+            index,
+            size,
+            live_bytes,
+            largest_free: error.report().map(|report| report.largest_free),
+            kind: error.kind(),
+            message: with_causes(error),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "event {} failed: {} B asked for with {} B live",
+            self.index, self.size, self.live_bytes
+        )?;
+        if let Some(largest) = self.largest_free {
+            write!(f, ", largest free block {largest} B")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// A replay that could not be carried out, as opposed to one in which a request failed.
+#[derive(Debug)]
+pub struct ReplayError {
+    what: String,
+    source: BoxedError,
+}
+
+impl ReplayError {
+    pub(super) fn new(what: impl Into<String>, source: impl Into<BoxedError>) -> Self {
+        Self { what: what.into(), source: source.into() }
+    }
+}
+
+impl fmt::Display for ReplayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, with_causes(&*self.source))
+    }
+}
+
+impl std::error::Error for ReplayError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+/// An error and everything that caused it, in one line.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<_> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
+}

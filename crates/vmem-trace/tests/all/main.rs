@@ -1,0 +1,12 @@
+//! What the crate does as a whole.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod min_device;
+mod public_traces;
+mod readers;
+mod recordings;
+mod replays;
+mod support;
+mod workloads;
+mod writers;

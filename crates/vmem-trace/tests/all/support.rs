@@ -1,0 +1,72 @@
+//! Stacks to replay over: plain device memory on the simulated device.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use vmem_core::{BoxedError, DeviceMemory, MemoryResource};
+use vmem_sim::{Bytes, Checker, SimConfig, SimDevice};
+use vmem_trace::{Meter, ReplayStack, Trace, Workload, WorkloadOptions};
+
+#[derive(Debug)]
+pub(crate) struct SimMeter(pub(crate) Arc<SimDevice>);
+
+impl Meter for SimMeter {
+    fn reserved(&self) -> u64 {
+        self.0.used()
+    }
+
+    fn peak_reserved(&self) -> u64 {
+        self.0.peak_used()
+    }
+
+    fn driver_calls(&self) -> Option<u64> {
+        Some(self.0.calls().total())
+    }
+
+    fn virtual_time(&self) -> Option<Duration> {
+        Some(self.0.virtual_time())
+    }
+
+    fn retries(&self) -> Option<u64> {
+        None
+    }
+
+    fn migrated_bytes(&self) -> Option<u64> {
+        None
+    }
+}
+
+pub(crate) fn device(capacity: u64, checker: Checker) -> Arc<SimDevice> {
+    SimDevice::with_config(SimConfig {
+        capacity,
+        bytes: Bytes::None,
+        checker,
+        ..SimConfig::default()
+    })
+    .unwrap()
+}
+
+pub(crate) fn stack_of(
+    device: &Arc<SimDevice>,
+    wrap: impl FnOnce(DeviceMemory) -> Arc<dyn MemoryResource>,
+) -> ReplayStack {
+    ReplayStack {
+        device: device.clone(),
+        resource: wrap(DeviceMemory::new(device.clone())),
+        description: "DeviceMemory".to_owned(),
+        meter: Box::new(SimMeter(device.clone())),
+    }
+}
+
+pub(crate) fn plain(device: &Arc<SimDevice>) -> ReplayStack {
+    stack_of(device, |memory| Arc::new(memory))
+}
+
+pub(crate) fn plain_factory(capacity: u64) -> Result<ReplayStack, BoxedError> {
+    Ok(plain(&device(capacity, Checker::Off)))
+}
+
+pub(crate) fn generate(workload: Workload, scale: &str) -> Trace {
+    let options = WorkloadOptions { scale: scale.parse().unwrap(), ..workload.defaults() };
+    workload.generate(&options).unwrap()
+}
