@@ -1,1 +1,62 @@
+//! Holds memory resources to vmem's [contract](vmem_core::contract), clause by clause.
+//!
+//! Whoever writes a [`MemoryResource`](vmem_core::MemoryResource) runs four things on it:
+//!
+//! * the [`conformance`] suite, a table of named checks over `&dyn MemoryResource`, for any device;
+//! * [`Program`]s, random sequences of operations that shrink, [run](Program::run) beside a
+//!   deliberately dumb model that knows what must be where;
+//! * a [`Countdown`], a device that answers the n-th driver call with an error, and [`sweep`], which
+//!   reruns a scenario for every n;
+//! * a [`Probe`], which both runs call to look inside: invariants, live and reserved bytes.
+//!
+//! [`TrackedBlock`] is what all of them use memory through: a block that keeps its own event waits,
+//! so that a test obeys the contract however it orders its streams, and a race that a checker or
+//! wrong bytes reveal is the resource's.
+//!
+//! ```
+//! use vmem_core::DeviceMemory;
+//! use vmem_sim::SimDevice;
+//! use vmem_testkit::conformance::{self, Subject};
+//!
+//! let device = SimDevice::new(1 << 30);
+//! let memory = DeviceMemory::new(device.clone());
+//! conformance::check(&Subject::new(&memory, device.clone()));
+//! device.assert_clean();
+//! ```
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod block;
+pub mod conformance;
+mod countdown;
+mod finding;
+mod history;
+mod pattern;
+mod probe;
+mod program;
+mod rng;
+
+pub use block::{FailedFree, TrackedBlock};
+pub use countdown::{Countdown, FAULT_CODES, Fault, sweep};
+pub use finding::Finding;
+pub use probe::Probe;
+pub use program::{Caller, Divergence, Op, Program, Shape, Summary};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared<T: Send + Sync>() {}
+
+    #[test]
+    fn every_public_handle_is_send_and_sync() {
+        shared::<Countdown>();
+        shared::<TrackedBlock>();
+        shared::<FailedFree>();
+        shared::<Finding>();
+        shared::<Divergence>();
+        shared::<Program>();
+        shared::<conformance::Subject<'_>>();
+        shared::<conformance::Check>();
+    }
+}

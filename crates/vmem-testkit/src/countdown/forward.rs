@@ -1,0 +1,205 @@
+//! The device and its parts, each call through the gate.
+
+use vmem_core::{
+    Advice, AsyncPool, Completion, Device, DeviceBase, DeviceFacts, DeviceId, DevicePtr,
+    DriverError, HostAccess, Location, Managed, MemoryInfo, PhysicalHandle, Pinned, RawEvent,
+    RawStream, VirtualMemory,
+};
+
+use super::{Countdown, Gate};
+
+/// Methods that pass the gate and go on to `target` of the gate's inner device.
+macro_rules! gated {
+    (
+        $part:literal, $gate:ident, $target:ident;
+        safe { $(fn $name:ident($($arg:ident: $type:ty),*) -> $value:ty;)* }
+        unsafe { $(fn $uname:ident($($uarg:ident: $utype:ty),*) -> $uvalue:ty;)* }
+    ) => {
+        $(
+            fn $name(&self, $($arg: $type),*) -> Result<$value, DriverError> {
+                self.$gate().pass(concat!($part, "::", stringify!($name)))?;
+                self.$gate().$target().$name($($arg),*)
+            }
+        )*
+        $(
+            unsafe fn $uname(&self, $($uarg: $utype),*) -> Result<$uvalue, DriverError> {
+                self.$gate().pass(concat!($part, "::", stringify!($uname)))?;
+                // SAFETY: contract, devices: the caller keeps its clauses; every handle and range
+                // it has is one of the inner device.
+                unsafe { self.$gate().$target().$uname($($uarg),*) }
+            }
+        )*
+    };
+}
+
+const ABSENT: &str = "a part is handed out only if the inner device has it";
+
+impl Countdown {
+    fn gate(&self) -> &Gate {
+        &self.0
+    }
+}
+
+impl Gate {
+    fn gate(&self) -> &Self {
+        self
+    }
+
+    fn device(&self) -> &dyn Device {
+        &*self.inner
+    }
+
+    fn inner_virtual_memory(&self) -> &dyn VirtualMemory {
+        self.inner.virtual_memory().expect(ABSENT)
+    }
+
+    fn inner_managed(&self) -> &dyn Managed {
+        self.inner.managed().expect(ABSENT)
+    }
+
+    fn inner_pinned(&self) -> &dyn Pinned {
+        self.inner.pinned().expect(ABSENT)
+    }
+
+    fn inner_async_pool(&self) -> &dyn AsyncPool {
+        self.inner.async_pool().expect(ABSENT)
+    }
+}
+
+// SAFETY: contract, devices: the inner device keeps it, and a failed call has no effect.
+#[deny(clippy::missing_trait_methods)]
+unsafe impl Device for Countdown {
+    fn base(&self) -> &DeviceBase {
+        self.0.inner.base()
+    }
+
+    fn facts(&self) -> &DeviceFacts {
+        self.0.inner.facts()
+    }
+
+    fn id(&self) -> DeviceId {
+        self.0.inner.id()
+    }
+
+    gated! {
+        "Device", gate, device;
+        safe {
+            fn memory_info() -> MemoryInfo;
+            fn allocate(bytes: u64) -> DevicePtr;
+            fn create_stream() -> RawStream;
+            fn synchronize() -> ();
+            fn create_event() -> RawEvent;
+        }
+        unsafe {
+            fn free(ptr: DevicePtr) -> ();
+            fn destroy_stream(stream: RawStream) -> ();
+            fn owns_stream(stream: RawStream) -> bool;
+            fn query_stream(stream: RawStream) -> Completion;
+            fn synchronize_stream(stream: RawStream) -> ();
+            fn is_capturing(stream: RawStream) -> bool;
+            fn destroy_event(event: RawEvent) -> ();
+            fn record_event(event: RawEvent, stream: RawStream) -> ();
+            fn query_event(event: RawEvent) -> Completion;
+            fn synchronize_event(event: RawEvent) -> ();
+            fn wait_event(stream: RawStream, event: RawEvent) -> ();
+            fn copy_from_host(to: DevicePtr, from: *const u8, bytes: u64, stream: RawStream) -> ();
+            fn copy_to_host(to: *mut u8, from: DevicePtr, bytes: u64, stream: RawStream) -> ();
+            fn copy_within(to: DevicePtr, from: DevicePtr, bytes: u64, stream: RawStream) -> ();
+            fn fill(to: DevicePtr, value: u8, bytes: u64, stream: RawStream) -> ();
+        }
+    }
+
+    fn virtual_memory(&self) -> Option<&dyn VirtualMemory> {
+        self.0.inner.virtual_memory().map(|_| &self.0 as _)
+    }
+
+    fn managed(&self) -> Option<&dyn Managed> {
+        self.0.inner.managed().map(|_| &self.0 as _)
+    }
+
+    fn pinned(&self) -> Option<&dyn Pinned> {
+        self.0.inner.pinned().map(|_| &self.0 as _)
+    }
+
+    fn async_pool(&self) -> Option<&dyn AsyncPool> {
+        self.0.inner.async_pool().map(|_| &self.0 as _)
+    }
+}
+
+// SAFETY: contract, devices: the inner device keeps it, and a failed call has no effect.
+#[deny(clippy::missing_trait_methods)]
+unsafe impl VirtualMemory for Gate {
+    fn granularity(&self) -> u64 {
+        self.inner_virtual_memory().granularity()
+    }
+
+    gated! {
+        "VirtualMemory", gate, inner_virtual_memory;
+        safe {
+            fn reserve(bytes: u64) -> DevicePtr;
+            fn create(bytes: u64) -> PhysicalHandle;
+        }
+        unsafe {
+            fn free_range(base: DevicePtr, bytes: u64) -> ();
+            fn release(handle: PhysicalHandle) -> ();
+            fn map(at: DevicePtr, bytes: u64, handle: PhysicalHandle) -> ();
+            fn set_access(at: DevicePtr, bytes: u64) -> ();
+            fn unmap(at: DevicePtr, bytes: u64) -> ();
+        }
+    }
+}
+
+// SAFETY: contract, devices: the inner device keeps it, and a failed call has no effect.
+#[deny(clippy::missing_trait_methods)]
+unsafe impl Managed for Gate {
+    fn concurrent_access(&self) -> bool {
+        self.inner_managed().concurrent_access()
+    }
+
+    gated! {
+        "Managed", gate, inner_managed;
+        safe {
+            fn allocate(bytes: u64) -> DevicePtr;
+        }
+        unsafe {
+            fn free(ptr: DevicePtr) -> ();
+            fn advise(ptr: DevicePtr, bytes: u64, advice: Advice) -> ();
+            fn prefetch(ptr: DevicePtr, bytes: u64, to: Location, stream: RawStream) -> ();
+            fn last_prefetch(ptr: DevicePtr, bytes: u64) -> Option<Location>;
+            fn host_view(ptr: DevicePtr, bytes: u64, access: HostAccess) -> *mut u8;
+        }
+    }
+}
+
+// SAFETY: contract, devices: the inner device keeps it, and a failed call has no effect.
+#[deny(clippy::missing_trait_methods)]
+unsafe impl Pinned for Gate {
+    gated! {
+        "Pinned", gate, inner_pinned;
+        safe {
+            fn allocate(bytes: u64) -> DevicePtr;
+        }
+        unsafe {
+            fn free(ptr: DevicePtr) -> ();
+            fn host_view(ptr: DevicePtr, bytes: u64, access: HostAccess) -> *mut u8;
+        }
+    }
+}
+
+// SAFETY: contract, devices: the inner device keeps it, and a failed call has no effect.
+#[deny(clippy::missing_trait_methods)]
+unsafe impl AsyncPool for Gate {
+    gated! {
+        "AsyncPool", gate, inner_async_pool;
+        safe {
+            fn trim_to(keep: u64) -> ();
+            fn set_release_threshold(bytes: u64) -> ();
+            fn release_threshold() -> u64;
+            fn reserved() -> u64;
+        }
+        unsafe {
+            fn allocate(bytes: u64, stream: RawStream) -> DevicePtr;
+            fn free(ptr: DevicePtr, stream: RawStream) -> ();
+        }
+    }
+}

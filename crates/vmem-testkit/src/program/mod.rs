@@ -1,0 +1,137 @@
+//! Random programs of memory operations, and their execution beside a model.
+
+mod model;
+mod outcome;
+mod run;
+mod strategy;
+
+pub use outcome::{Divergence, Summary};
+pub use strategy::Shape;
+
+/// One step of a [`Program`].
+///
+/// Blocks and streams are named by any number, taken modulo how many there are at that moment, so
+/// that every program means something and stays meaningful while it shrinks. A step on a block does
+/// nothing while there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Op {
+    /// Asks for a block.
+    Allocate {
+        /// Its size, in bytes; at least 1.
+        size: u64,
+        /// Its alignment, in bytes; a power of two up to 2 MiB.
+        alignment: u64,
+        /// The request's stream.
+        stream: usize,
+        /// Which of a few labels the request carries.
+        label: u8,
+        /// Who asks.
+        caller: Caller,
+    },
+    /// Asks for a pebibyte, which must be refused.
+    Refuse {
+        /// The request's stream.
+        stream: usize,
+    },
+    /// Queues filling a block with new bytes.
+    Write {
+        /// The block.
+        block: usize,
+        /// The stream that writes.
+        stream: usize,
+    },
+    /// Asks for a block like another and queues copying the bytes to it.
+    Copy {
+        /// The block to copy.
+        block: usize,
+        /// The stream of the new block and of the copy.
+        stream: usize,
+    },
+    /// Compares a block's bytes with what they must be.
+    Verify {
+        /// The block.
+        block: usize,
+        /// The stream that reads.
+        stream: usize,
+    },
+    /// Gives a block back, with whatever work is pending on it.
+    Free {
+        /// The block.
+        block: usize,
+        /// The stream it is freed on.
+        stream: usize,
+        /// Who frees.
+        caller: Caller,
+    },
+    /// Makes a `DeviceBuffer`, uses it on its home stream and another, and drops it under that use.
+    Buffer {
+        /// Its size, in bytes.
+        size: u64,
+        /// Its home stream.
+        home: usize,
+        /// The stream that uses it.
+        user: usize,
+    },
+    /// Waits on the host for a stream.
+    Synchronize {
+        /// The stream.
+        stream: usize,
+    },
+    /// Retires a stream and makes a new one in its place.
+    Retire {
+        /// The stream.
+        stream: usize,
+    },
+    /// Drops a stream and makes a new one in its place.
+    Drop {
+        /// The stream.
+        stream: usize,
+    },
+    /// Gives unused memory back, if the subject's [`Probe`](crate::Probe) can.
+    Trim,
+}
+
+/// Which thread makes a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// The one that runs the program.
+    Runner,
+    /// A thread started for this call alone. (It allocates on every stream but the runner's default
+    /// one, which no other thread can name; it frees on that one too.)
+    Other,
+}
+
+/// A sequence of operations on one resource.
+///
+/// Random ones come from proptest, `any_with::<Program>(shape)`, and shrink by losing steps.
+///
+/// ```
+/// use proptest::prelude::*;
+/// use vmem_core::DeviceMemory;
+/// use vmem_sim::SimDevice;
+/// use vmem_testkit::conformance::Subject;
+/// use vmem_testkit::{Program, Shape};
+///
+/// # let config = proptest::test_runner::Config { cases: 4, ..Default::default() };
+/// # let mut runner = proptest::test_runner::TestRunner::new(config);
+/// // In a test: `proptest! { #[test] fn name(program in any_with::<Program>(shape)) { … } }`
+/// runner
+///     .run(&any_with::<Program>(Shape::default()), |program| {
+///         let device = SimDevice::new(1 << 30);
+///         let memory = DeviceMemory::new(device.clone());
+///         let ran = program.run(&Subject::new(&memory, device.clone()));
+///         prop_assert!(ran.is_ok(), "{}", ran.unwrap_err());
+///         device.assert_clean();
+///         Ok(())
+///     })
+///     .unwrap();
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// How many streams are in play, at least one: the first is an owned one, the second another,
+    /// the third the legacy default, the fourth the runner's own default stream, all further owned.
+    pub streams: usize,
+    /// The steps.
+    pub ops: Vec<Op>,
+}

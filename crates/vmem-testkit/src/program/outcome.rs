@@ -1,0 +1,41 @@
+//! What a run of a program came to.
+
+use std::fmt;
+
+use super::Op;
+use crate::Finding;
+
+/// What a program did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Blocks handed out.
+    pub allocated: u64,
+    /// Requests refused, all of them rightly.
+    pub refused: u64,
+    /// The most requested bytes live at once, buffers aside.
+    pub peak_live_bytes: u64,
+}
+
+/// Where a resource first departed from the model, or failed.
+#[derive(Debug)]
+pub struct Divergence {
+    /// The step's index in the program, and the step; `None` if it showed at the end.
+    pub step: Option<(usize, Op)>,
+    /// What was wrong.
+    pub finding: Finding,
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.step {
+            Some((i, op)) => write!(f, "step {i}, {op:?}: {}", self.finding),
+            None => write!(f, "at the end: {}", self.finding),
+        }
+    }
+}
+
+impl std::error::Error for Divergence {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.finding)
+    }
+}

@@ -1,0 +1,81 @@
+//! How random programs are drawn.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::{Caller, Op, Program};
+use vmem_core::BlockLayout;
+
+/// Bounds of random programs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    /// The most steps a program has; at least 1.
+    pub max_ops: usize,
+    /// The largest block asked for, in bytes; at least 1.
+    pub max_size: u64,
+    /// How many [streams](Program::streams) a program uses; at least 1.
+    pub streams: usize,
+}
+
+impl Default for Shape {
+    /// Up to 100 steps with blocks up to 4 MiB on five streams.
+    fn default() -> Self {
+        Self { max_ops: 100, max_size: 4 << 20, streams: 5 }
+    }
+}
+
+impl Arbitrary for Program {
+    type Parameters = Shape;
+    type Strategy = BoxedStrategy<Self>;
+
+    fn arbitrary_with(shape: Shape) -> Self::Strategy {
+        let streams = shape.streams;
+        vec(op(&shape), 1..=shape.max_ops).prop_map(move |ops| Self { streams, ops }).boxed()
+    }
+}
+
+fn op(shape: &Shape) -> impl Strategy<Value = Op> + use<> {
+    let stream = 0..shape.streams;
+    let block = 0..64_usize;
+    let on = || (block.clone(), stream.clone());
+    let allocate = (size(shape.max_size), alignment(), stream.clone(), 0..4_u8, caller());
+    prop_oneof![
+        8 => allocate.prop_map(|(size, alignment, stream, label, caller)| Op::Allocate {
+            size, alignment, stream, label, caller,
+        }),
+        6 => (on(), caller()).prop_map(|((block, stream), caller)| Op::Free {
+            block, stream, caller,
+        }),
+        6 => on().prop_map(|(block, stream)| Op::Write { block, stream }),
+        2 => on().prop_map(|(block, stream)| Op::Copy { block, stream }),
+        2 => on().prop_map(|(block, stream)| Op::Verify { block, stream }),
+        1 => (size(shape.max_size), stream.clone(), stream.clone())
+            .prop_map(|(size, home, user)| Op::Buffer { size, home, user }),
+        1 => stream.clone().prop_map(|stream| Op::Synchronize { stream }),
+        1 => stream.clone().prop_map(|stream| Op::Retire { stream }),
+        1 => stream.clone().prop_map(|stream| Op::Drop { stream }),
+        1 => stream.clone().prop_map(|stream| Op::Refuse { stream }),
+        1 => Just(Op::Trim),
+    ]
+}
+
+/// Small sizes, sizes of every magnitude, and the same few sizes again and again: a pool treats
+/// these three differently.
+fn size(max: u64) -> impl Strategy<Value = u64> + use<> {
+    let small = 1..=max.min(4096);
+    let any_magnitude = (0..=max.ilog2()).prop_flat_map(move |log2| {
+        let low = 1_u64 << log2;
+        low..=(2 * low - 1).min(max)
+    });
+    let again = (0..=max.ilog2()).prop_map(|log2| 1_u64 << log2);
+    prop_oneof![3 => small, 2 => any_magnitude, 3 => again]
+}
+
+fn alignment() -> impl Strategy<Value = u64> {
+    let any = (0..=BlockLayout::MAX_ALIGNMENT.ilog2()).prop_map(|log2| 1_u64 << log2);
+    prop_oneof![4 => Just(BlockLayout::DEFAULT_ALIGNMENT), 1 => any]
+}
+
+fn caller() -> impl Strategy<Value = Caller> {
+    prop_oneof![5 => Just(Caller::Runner), 1 => Just(Caller::Other)]
+}

@@ -1,0 +1,173 @@
+//! Every check is shown to fail, each by a bug that it is there for.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use vmem_core::Device;
+use vmem_sim::{SimConfig, SimDevice};
+use vmem_testkit::conformance::{self, CHECKS, Outcome, Subject};
+
+use crate::broken::{Broken, Bug};
+
+const CAUGHT: &[(Bug, &[&str])] = &[
+    (
+        Bug::Overlaps,
+        &[
+            "small_blocks_are_distinct",
+            "live_blocks_do_not_overlap",
+            "a_random_mix_keeps_every_byte",
+            "blocks_stay_put_under_churn",
+            "one_stream_reuses_without_waiting",
+            "four_threads_use_their_own_streams",
+            "four_threads_share_one_stream",
+            "buffers_keep_their_bytes",
+        ],
+    ),
+    (Bug::Misaligns, &["every_size_and_alignment_is_honoured"]),
+    (Bug::UnderstatesAlignment, &["capabilities_cover_the_largest_alignment"]),
+    (
+        Bug::ChangesCapabilities,
+        &["capabilities_cover_the_largest_alignment", "a_forwarded_resource_is_the_same_resource"],
+    ),
+    (Bug::DropsLabels, &["blocks_carry_the_request"]),
+    (Bug::RefusesHints, &["hints_are_accepted"]),
+    (Bug::RefusesTiny, &["small_blocks_are_distinct", "an_empty_buffer_asks_for_nothing"]),
+    (Bug::AcceptsForeign, &["foreign_blocks_are_given_back"]),
+    (Bug::AcceptsStale, &["stale_blocks_are_given_back", "forged_blocks_are_given_back"]),
+    (Bug::LosesGenerations, &["stale_blocks_are_given_back", "forged_blocks_are_given_back"]),
+    (Bug::AcceptsAnyStream, &["streams_of_another_device_are_refused"]),
+    (Bug::PanicsOnHuge, &["a_pebibyte_is_refused", "sizes_near_the_maximum_never_wrap"]),
+    (Bug::Truncates, &["a_pebibyte_is_refused", "sizes_near_the_maximum_never_wrap"]),
+    (Bug::KeepsRefusals, &["a_pebibyte_is_refused", "exhaustion_passes"]),
+    (
+        Bug::ReusesWithoutWaiting,
+        &[
+            "pending_writes_do_not_reach_the_next_owner",
+            "pending_reads_see_the_old_bytes",
+            "a_block_may_be_freed_on_another_stream",
+            "the_default_streams_order_reuse",
+            "a_stream_may_end_after_it_freed",
+            "memory_of_an_ended_thread_is_reused_in_order",
+            "buffers_wait_for_other_streams",
+        ],
+    ),
+    (Bug::ForgetsWhoFreed, &["a_block_may_be_freed_on_another_stream"]),
+    (Bug::ForgetsEndedStreams, &["a_stream_may_end_after_it_freed"]),
+    (Bug::RefusesRetired, &["a_retired_stream_still_frees"]),
+    (
+        Bug::ServesOneThread,
+        &[
+            "another_thread_frees_on_the_same_stream",
+            "another_thread_frees_on_another_stream",
+            "per_thread_default_streams_hand_blocks_over",
+        ],
+    ),
+    (Bug::RefusesOthersDefaults, &["another_thread_frees_on_a_default_stream_not_its_own"]),
+];
+
+/// A bug is caught whatever the schedule: each of these seeds gives another.
+const SEEDS: std::ops::Range<u64> = 0..3;
+
+fn run(bug: Bug, names: &[&str], seed: u64) -> Vec<(&'static str, Outcome)> {
+    let config = SimConfig { seed, ..SimConfig::default() };
+    let device: Arc<dyn Device> = SimDevice::with_config(config).unwrap();
+    let broken = Broken::new(device.clone(), bug);
+    let subject = Subject {
+        other_device: Some(SimDevice::new(1 << 30)),
+        budget: 16 << 20,
+        seed,
+        probe: &broken,
+        ..Subject::new(&broken, device)
+    };
+    CHECKS
+        .iter()
+        .filter(|check| names.contains(&check.name))
+        .map(|check| (check.name, check.run(&subject)))
+        .collect()
+}
+
+#[test]
+fn a_resource_without_a_bug_passes_every_check() {
+    let names: Vec<_> = CHECKS.iter().map(|check| check.name).collect();
+    for (name, outcome) in SEEDS.flat_map(|seed| run(Bug::None, &names, seed)) {
+        assert_eq!(outcome, Outcome::Passed, "{name}");
+    }
+}
+
+#[test]
+fn a_check_fails_on_the_bug_it_is_there_for() {
+    for (bug, names) in CAUGHT {
+        for (name, seed) in names.iter().flat_map(|name| SEEDS.map(move |seed| (name, seed))) {
+            let outcomes = run(*bug, &[name], seed);
+            assert!(
+                matches!(outcomes[..], [(_, Outcome::Failed(_))]),
+                "{name} misses {bug:?} with seed {seed}: {outcomes:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_check_is_shown_to_fail() {
+    for check in CHECKS {
+        assert!(
+            CAUGHT.iter().any(|(_, names)| names.contains(&check.name)),
+            "no bug shows that {} can fail",
+            check.name
+        );
+    }
+}
+
+#[test]
+fn a_failed_suite_names_its_checks() {
+    let device = SimDevice::new(1 << 30);
+    let broken = Broken::new(device.clone(), Bug::DropsLabels);
+    let subject = Subject::new(&broken, device);
+    let failed = catch_unwind(AssertUnwindSafe(|| {
+        conformance::check(&subject);
+    }));
+    let text = failed.unwrap_err().downcast::<String>().unwrap();
+    assert!(text.contains("\nblocks_carry_the_request: labels"), "{text}");
+}
+
+#[test]
+fn checks_that_do_not_apply_say_why() {
+    let device = SimDevice::new(1 << 30);
+    let broken = Broken::new(device.clone(), Bug::None);
+    let outcomes = conformance::run(&Subject::new(&broken, device));
+    let skipped: Vec<_> = outcomes
+        .iter()
+        .filter(|(_, outcome)| matches!(outcome, Outcome::Skipped(_)))
+        .map(|(name, _)| *name)
+        .collect();
+    assert_eq!(skipped, ["streams_of_another_device_are_refused", "exhaustion_passes"]);
+}
+
+#[test]
+fn a_resource_that_takes_live_blocks_with_it_is_found() {
+    let leaks = |bug| {
+        let device: Arc<dyn Device> = SimDevice::new(1 << 30);
+        let broken = Broken::new(device.clone(), bug);
+        catch_unwind(AssertUnwindSafe(|| conformance::check_leak(broken, &device)))
+    };
+    assert!(leaks(Bug::None).is_ok());
+    assert!(leaks(Bug::FreesLive).is_err());
+}
+
+#[test]
+fn a_budget_too_small_for_the_checks_is_refused() {
+    let device = SimDevice::new(1 << 30);
+    let broken = Broken::new(device.clone(), Bug::None);
+    let subject = Subject { budget: Subject::SMALLEST_BUDGET - 1, ..Subject::new(&broken, device) };
+    assert!(catch_unwind(AssertUnwindSafe(|| conformance::run(&subject))).is_err());
+}
+
+#[test]
+fn the_smallest_budget_suffices() {
+    let device = SimDevice::new(1 << 30);
+    let broken = Broken::new(device.clone(), Bug::None);
+    conformance::check(&Subject {
+        budget: Subject::SMALLEST_BUDGET,
+        ..Subject::new(&broken, device)
+    });
+}
