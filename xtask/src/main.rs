@@ -1,1 +1,56 @@
-fn main() {}
+//! The repository's commands, run as `cargo xtask …`.
+//!
+//! `bench` and `replay` build the `vmem` program in release mode and hand it every further
+//! argument; `test` and `ci` run the checks that a change must pass. This program links no crate
+//! of vmem: it builds, lays out and forwards.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stderr, reason = "a program for people at a terminal says what it does")]
+
+mod cargo;
+mod checks;
+mod command;
+mod licences;
+mod metadata;
+mod spdx;
+mod steps;
+mod tidy;
+
+use std::process::ExitCode;
+
+use command::Command;
+use steps::Steps;
+
+fn main() -> ExitCode {
+    let command = match Command::parse(std::env::args_os().skip(1)) {
+        Ok(command) => command,
+        Err(message) => {
+            eprintln!("error: {message}\n\n{}", command::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    match command {
+        Command::Help => {
+            eprintln!("{}", command::USAGE);
+            ExitCode::SUCCESS
+        }
+        Command::Vmem { subcommand, args } => cargo::run_vmem(subcommand, &args),
+        Command::Test => finish(checks::test),
+        Command::Ci => finish(checks::ci),
+    }
+}
+
+/// Runs a list of steps and says how it ended.
+fn finish(list: impl FnOnce(&mut Steps) -> Result<(), String>) -> ExitCode {
+    let mut steps = Steps::new();
+    match list(&mut steps) {
+        Ok(()) => {
+            eprintln!("\nall {} steps passed\n{steps}", steps.passed());
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            eprintln!("\nerror: {message}\n{steps}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -43,41 +43,49 @@ impl Block {
     /// At most one `Block` of these parts exists at a time, and they are those of a live block, as
     /// the [implementing](crate::contract#implementing) clauses define it. (The owner still refuses
     /// a stale or foreign block, but the memory may meanwhile have been reused by others.)
+    #[inline]
     pub const unsafe fn from_raw(raw: RawBlock) -> Self {
         Self { raw }
     }
 
     /// Takes the block apart without freeing it.
+    #[inline]
     pub const fn into_raw(self) -> RawBlock {
         self.raw
     }
 
     /// The parts, without giving up the block.
+    #[inline]
     pub const fn raw(&self) -> RawBlock {
         self.raw
     }
 
     /// Where the block starts.
+    #[inline]
     pub const fn ptr(&self) -> DevicePtr {
         self.raw.ptr
     }
 
     /// The size and alignment asked for.
+    #[inline]
     pub const fn layout(&self) -> BlockLayout {
         self.raw.layout
     }
 
     /// The size asked for, in bytes.
+    #[inline]
     pub const fn size(&self) -> u64 {
         self.raw.layout.size()
     }
 
     /// The resource that issued it.
+    #[inline]
     pub const fn owner(&self) -> ResourceId {
         self.raw.owner
     }
 
     /// What the memory is for.
+    #[inline]
     pub const fn label(&self) -> Label {
         self.raw.label
     }

@@ -32,19 +32,10 @@ struct Entry<T> {
 
 impl<T> BlockTable<T> {
     /// A table for a new resource.
-    #[expect(
-        clippy::new_without_default,
-        reason = "each table is a new resource's identity"
-    )]
+    #[expect(clippy::new_without_default, reason = "each table is a new resource's identity")]
     pub fn new() -> Self {
-        let slots = Mutex::new(Slots {
-            entries: Vec::new(),
-            vacant: Vec::new(),
-        });
-        Self {
-            owner: ResourceId::new(),
-            slots,
-        }
+        let slots = Mutex::new(Slots { entries: Vec::new(), vacant: Vec::new() });
+        Self { owner: ResourceId::new(), slots }
     }
 
     /// The identity under which the blocks are issued.
@@ -73,23 +64,14 @@ impl<T> BlockTable<T> {
             Some(slot) => slot,
             None => {
                 let slot = u32::try_from(slots.entries.len()).expect("fewer than 2^32 live blocks");
-                slots.entries.push(Entry {
-                    generation: 0,
-                    live: None,
-                });
+                slots.entries.push(Entry { generation: 0, live: None });
                 slot
             }
         };
         let entry = &mut slots.entries[slot as usize];
         entry.live = Some((ptr, value));
-        let raw = RawBlock {
-            ptr,
-            layout,
-            owner: self.owner,
-            slot,
-            generation: entry.generation,
-            label,
-        };
+        let raw =
+            RawBlock { ptr, layout, owner: self.owner, slot, generation: entry.generation, label };
         // SAFETY: contract, implementing 1: the slot was vacant, so these parts are new and no
         // other block has them.
         unsafe { Block::from_raw(raw) }
@@ -136,10 +118,7 @@ impl<T> BlockTable<T> {
         let mut slots = self.lock();
         let entry = slots.entries.get_mut(raw.slot as usize)?;
         let matches = entry.generation == raw.generation;
-        entry
-            .live
-            .take_if(|(ptr, _)| matches && *ptr == raw.ptr)
-            .map(|(_, value)| value)
+        entry.live.take_if(|(ptr, _)| matches && *ptr == raw.ptr).map(|(_, value)| value)
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots<T>> {
@@ -175,30 +154,18 @@ mod tests {
     #[test]
     fn another_tables_block_is_foreign() {
         let (table, other) = (BlockTable::<u8>::new(), BlockTable::new());
-        let error = table
-            .take_back(issue(&other), "test", |_| Ok(()))
-            .unwrap_err();
+        let error = table.take_back(issue(&other), "test", |_| Ok(())).unwrap_err();
         assert_eq!(error.kind(), FreeErrorKind::Foreign);
-        assert!(
-            other
-                .take_back(error.into_block(), "test", |_| Ok(()))
-                .is_ok()
-        );
+        assert!(other.take_back(error.into_block(), "test", |_| Ok(())).is_ok());
     }
 
     #[test]
     fn a_failed_free_leaves_the_block_live() {
         let table = BlockTable::new();
         let fault = || Err(DriverError::new("free", DriverCode::UNKNOWN));
-        let error = table
-            .take_back(issue(&table), "test", |_| fault())
-            .unwrap_err();
+        let error = table.take_back(issue(&table), "test", |_| fault()).unwrap_err();
         assert_eq!(error.kind(), FreeErrorKind::DeviceFault);
         assert_eq!(table.len(), 1);
-        assert!(
-            table
-                .take_back(error.into_block(), "test", |_| Ok(()))
-                .is_ok()
-        );
+        assert!(table.take_back(error.into_block(), "test", |_| Ok(())).is_ok());
     }
 }

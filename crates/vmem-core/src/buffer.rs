@@ -49,13 +49,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// As [`MemoryResource::allocate`].
     pub fn new(resource: R, bytes: u64, stream: &Stream) -> Result<Self, AllocError> {
         let block = allocate(&resource, bytes, stream)?;
-        Ok(Self {
-            resource,
-            block,
-            len: bytes,
-            stream: stream.clone(),
-            uses: Vec::new(),
-        })
+        Ok(Self { resource, block, len: bytes, stream: stream.clone(), uses: Vec::new() })
     }
 
     /// A buffer that holds a copy of `bytes`. Waits for the copy.
@@ -141,13 +135,12 @@ impl<R: MemoryResource> DeviceBuffer<R> {
             return Ok(());
         };
         self.queue_uses()?;
-        self.stream
-            .with_raw("DeviceBuffer::copy_from_slice", |device, raw| {
-                // SAFETY: contract, devices 1, 2 and 5: checked range, valid stream; 4: waited for
-                // below, before `bytes` can end.
-                let queued = unsafe { device.copy_from_host(to, bytes.as_ptr(), count, raw) };
-                finish(queued, device, raw)
-            })
+        self.stream.with_raw("DeviceBuffer::copy_from_slice", |device, raw| {
+            // SAFETY: contract, devices 1, 2 and 5: checked range, valid stream; 4: waited for
+            // below, before `bytes` can end.
+            let queued = unsafe { device.copy_from_host(to, bytes.as_ptr(), count, raw) };
+            finish(queued, device, raw)
+        })
     }
 
     /// Copies from the buffer at `offset` to `bytes` and waits for the copy.
@@ -160,13 +153,12 @@ impl<R: MemoryResource> DeviceBuffer<R> {
             return Ok(());
         };
         self.queue_uses()?;
-        self.stream
-            .with_raw("DeviceBuffer::copy_to_slice", |device, raw| {
-                // SAFETY: contract, devices 1, 2 and 5: checked range, valid stream; 4: waited for
-                // below, before `bytes` can end.
-                let queued = unsafe { device.copy_to_host(bytes.as_mut_ptr(), from, count, raw) };
-                finish(queued, device, raw)
-            })
+        self.stream.with_raw("DeviceBuffer::copy_to_slice", |device, raw| {
+            // SAFETY: contract, devices 1, 2 and 5: checked range, valid stream; 4: waited for
+            // below, before `bytes` can end.
+            let queued = unsafe { device.copy_to_host(bytes.as_mut_ptr(), from, count, raw) };
+            finish(queued, device, raw)
+        })
     }
 
     /// A copy of the bytes on the host.
@@ -217,10 +209,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
             queue_copy(stream, to, from, self.len).map_err(fault)?;
             // The source must outlive the copy that reads it.
             if *stream != self.stream {
-                stream
-                    .marker()
-                    .and_then(|read| self.stream.wait(&read))
-                    .map_err(fault)?;
+                stream.marker().and_then(|read| self.stream.wait(&read)).map_err(fault)?;
             }
         }
         Ok(copy)
@@ -244,11 +233,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// # Errors
     /// As [`MemoryResource::allocate`]; the buffer is then unchanged.
     pub fn reserve(&mut self, bytes: u64) -> Result<(), AllocError> {
-        if bytes > self.capacity() {
-            self.relocate(bytes)
-        } else {
-            Ok(())
-        }
+        if bytes > self.capacity() { self.relocate(bytes) } else { Ok(()) }
     }
 
     /// Moves to a block of exactly the length, if the capacity is larger.
@@ -256,11 +241,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// # Errors
     /// As [`MemoryResource::allocate`]; the buffer is then unchanged.
     pub fn shrink_to_fit(&mut self) -> Result<(), AllocError> {
-        if self.capacity() > self.len {
-            self.relocate(self.len)
-        } else {
-            Ok(())
-        }
+        if self.capacity() > self.len { self.relocate(self.len) } else { Ok(()) }
     }
 
     /// Makes `stream` the home stream, ordered after the old one.
@@ -288,9 +269,8 @@ impl<R: MemoryResource> DeviceBuffer<R> {
         let keep = self.len.min(bytes);
         if let (Some(to), Some(from)) = (&moved, self.ptr())
             && keep != 0
-            && let Err(error) = self
-                .queue_uses()
-                .and_then(|()| queue_copy(&self.stream, to.ptr(), from, keep))
+            && let Err(error) =
+                self.queue_uses().and_then(|()| queue_copy(&self.stream, to.ptr(), from, keep))
         {
             let error = AllocError::from_driver(error, to.layout(), "DeviceBuffer");
             self.free(moved);
@@ -312,17 +292,12 @@ impl<R: MemoryResource> DeviceBuffer<R> {
             let detail = format!("{count} B at {offset} lie outside {} B", self.len);
             return Err(DriverError::new(call, DriverCode::INVALID_VALUE).with_detail(detail));
         }
-        Ok(self
-            .ptr()
-            .filter(|_| count != 0)
-            .and_then(|ptr| ptr.checked_add(offset)))
+        Ok(self.ptr().filter(|_| count != 0).and_then(|ptr| ptr.checked_add(offset)))
     }
 
     /// Makes the home stream wait for recorded uses.
     fn queue_uses(&self) -> Result<(), DriverError> {
-        self.uses
-            .iter()
-            .try_for_each(|event| self.stream.wait(event))
+        self.uses.iter().try_for_each(|event| self.stream.wait(event))
     }
 
     /// Frees a block that only the home stream uses, or counts the failure.
@@ -331,11 +306,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
         // SAFETY: contract, freeing: 1, 2: work of ours is on the home stream, which waits for
         // recorded uses, and users of `ptr` record theirs; 3: the handle keeps the stream valid.
         if let Err(error) = unsafe { self.resource.deallocate(block, &self.stream) } {
-            self.stream
-                .device()
-                .base()
-                .drop_failures()
-                .record("a buffer", &error);
+            self.stream.device().base().drop_failures().record("a buffer", &error);
         }
     }
 }
@@ -349,11 +320,7 @@ impl<R: MemoryResource> Drop for DeviceBuffer<R> {
             // The home stream cannot wait; the host can.
             let waited = self.uses.iter().try_for_each(Event::synchronize);
             if waited.is_err() {
-                self.stream
-                    .device()
-                    .base()
-                    .drop_failures()
-                    .record("a buffer", &error);
+                self.stream.device().base().drop_failures().record("a buffer", &error);
                 return;
             }
         }
@@ -364,9 +331,7 @@ impl<R: MemoryResource> Drop for DeviceBuffer<R> {
 impl<R: MemoryResource> fmt::Debug for DeviceBuffer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("DeviceBuffer");
-        out.field("ptr", &self.ptr())
-            .field("len", &self.len)
-            .field("stream", &self.stream);
+        out.field("ptr", &self.ptr()).field("len", &self.len).field("stream", &self.stream);
         out.finish_non_exhaustive()
     }
 }
@@ -379,9 +344,7 @@ fn allocate<R: MemoryResource>(
     if bytes == 0 {
         return Ok(None);
     }
-    resource
-        .allocate(&Request::new(BlockLayout::new(bytes)?, stream))
-        .map(Some)
+    resource.allocate(&Request::new(BlockLayout::new(bytes)?, stream)).map(Some)
 }
 
 /// Queues a copy between two blocks of which at least `bytes` bytes are live.

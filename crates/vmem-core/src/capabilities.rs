@@ -40,10 +40,7 @@ pub struct Capabilities {
 impl Capabilities {
     /// These features, with the alignment that every resource honours.
     pub const fn new(features: Features) -> Self {
-        Self {
-            features,
-            max_alignment: BlockLayout::MAX_ALIGNMENT,
-        }
+        Self { features, max_alignment: BlockLayout::MAX_ALIGNMENT }
     }
 
     /// Whether all of `features` are offered.
@@ -54,18 +51,12 @@ impl Capabilities {
     /// The same with `features` added.
     #[must_use]
     pub const fn with(self, features: Features) -> Self {
-        Self {
-            features: self.features.union(features),
-            ..self
-        }
+        Self { features: self.features.union(features), ..self }
     }
 
     /// The same with `features` removed.
     #[must_use]
     pub const fn without(self, features: Features) -> Self {
-        Self {
-            features: self.features.difference(features),
-            ..self
-        }
+        Self { features: self.features.difference(features), ..self }
     }
 }

@@ -35,10 +35,7 @@ impl IdleEvent {
     /// # Errors
     /// The driver's.
     pub fn new(device: Arc<dyn Device>) -> Result<Self, DriverError> {
-        Ok(Self(Handle {
-            raw: device.create_event()?,
-            device,
-        }))
+        Ok(Self(Handle { raw: device.create_event()?, device }))
     }
 
     pub(crate) fn raw(&self) -> RawEvent {
@@ -47,10 +44,7 @@ impl IdleEvent {
 
     /// The caller has just recorded it.
     pub(crate) fn into_recorded(self) -> Event {
-        Event(Arc::new(Recorded {
-            handle: self.0,
-            observed: AtomicBool::new(false),
-        }))
+        Event(Arc::new(Recorded { handle: self.0, observed: AtomicBool::new(false) }))
     }
 }
 

@@ -52,6 +52,7 @@ impl Label {
     }
 
     /// The calling thread's current label.
+    #[inline]
     pub fn current() -> Self {
         CURRENT.with(Cell::get)
     }
@@ -59,10 +60,7 @@ impl Label {
     /// The name; empty for [`NONE`](Self::NONE).
     pub fn as_str(self) -> &'static str {
         let names = interner().read().unwrap_or_else(PoisonError::into_inner);
-        usize::try_from(self.0)
-            .ok()
-            .and_then(|i| names.texts.get(i).copied())
-            .unwrap_or("")
+        usize::try_from(self.0).ok().and_then(|i| names.texts.get(i).copied()).unwrap_or("")
     }
 
     /// The label's place in the order of interning, from 0 for [`NONE`](Self::NONE), without gaps:
@@ -73,10 +71,7 @@ impl Label {
 
     /// Makes this the calling thread's current label until the scope is dropped.
     pub fn enter(self) -> LabelScope {
-        LabelScope {
-            previous: CURRENT.with(|c| c.replace(self)),
-            _thread: PhantomData,
-        }
+        LabelScope { previous: CURRENT.with(|c| c.replace(self)), _thread: PhantomData }
     }
 }
 
@@ -172,8 +167,6 @@ mod tests {
     #[test]
     fn labels_stay_on_their_thread() {
         let _scope = label("here");
-        std::thread::spawn(|| assert_eq!(Label::current(), Label::NONE))
-            .join()
-            .unwrap();
+        std::thread::spawn(|| assert_eq!(Label::current(), Label::NONE)).join().unwrap();
     }
 }

@@ -38,6 +38,7 @@ impl BlockLayout {
     ///
     /// # Errors
     /// If `size` is zero or above [`MAX_SIZE`](Self::MAX_SIZE).
+    #[inline]
     pub const fn new(size: u64) -> Result<Self, LayoutError> {
         Self::with_alignment(size, Self::DEFAULT_ALIGNMENT)
     }
@@ -47,6 +48,7 @@ impl BlockLayout {
     /// # Errors
     /// If `size` is zero or above [`MAX_SIZE`](Self::MAX_SIZE), or `alignment` is not a power of
     /// two or above [`MAX_ALIGNMENT`](Self::MAX_ALIGNMENT).
+    #[inline]
     pub const fn with_alignment(size: u64, alignment: u64) -> Result<Self, LayoutError> {
         if !alignment.is_power_of_two() {
             return Err(LayoutError::AlignmentNotPowerOfTwo { alignment });
@@ -58,20 +60,21 @@ impl BlockLayout {
             return Err(LayoutError::SizeTooLarge { size });
         }
         match NonZeroU64::new(size) {
-            Some(size) => Ok(Self {
-                size,
-                alignment_log2: alignment.trailing_zeros().to_le_bytes()[0],
-            }),
+            Some(size) => {
+                Ok(Self { size, alignment_log2: alignment.trailing_zeros().to_le_bytes()[0] })
+            }
             None => Err(LayoutError::ZeroSize),
         }
     }
 
     /// The size asked for, in bytes.
+    #[inline]
     pub const fn size(self) -> u64 {
         self.size.get()
     }
 
     /// The alignment asked for, in bytes; a power of two.
+    #[inline]
     pub const fn alignment(self) -> u64 {
         1 << self.alignment_log2
     }
@@ -81,6 +84,7 @@ impl BlockLayout {
     ///
     /// # Panics
     /// If `granule` is not such a power of two.
+    #[inline]
     pub const fn rounded_to(self, granule: u64) -> u64 {
         assert!(granule.is_power_of_two() && granule <= Self::MAX_ALIGNMENT);
         (self.size() + (granule - 1)) & !(granule - 1)
@@ -109,10 +113,7 @@ struct Plain {
 #[cfg(feature = "serde")]
 impl From<BlockLayout> for Plain {
     fn from(layout: BlockLayout) -> Self {
-        Self {
-            size: layout.size(),
-            alignment: layout.alignment(),
-        }
+        Self { size: layout.size(), alignment: layout.alignment() }
     }
 }
 
@@ -134,9 +135,7 @@ mod tests {
         assert_eq!(BlockLayout::new(0), Err(LayoutError::ZeroSize));
         assert_eq!(
             BlockLayout::new(u64::MAX - 10),
-            Err(LayoutError::SizeTooLarge {
-                size: u64::MAX - 10
-            })
+            Err(LayoutError::SizeTooLarge { size: u64::MAX - 10 })
         );
         assert_eq!(
             BlockLayout::with_alignment(1, 0),

@@ -66,21 +66,13 @@ pub struct MemoryEvent {
 impl MemoryEvent {
     /// An event of `resource` without stream or label.
     pub const fn new(kind: EventKind, resource: ResourceId) -> Self {
-        Self {
-            kind,
-            resource,
-            stream: None,
-            label: Label::NONE,
-        }
+        Self { kind, resource, stream: None, label: Label::NONE }
     }
 
     /// The same on a stream.
     #[must_use]
     pub const fn on(self, stream: StreamId) -> Self {
-        Self {
-            stream: Some(stream),
-            ..self
-        }
+        Self { stream: Some(stream), ..self }
     }
 
     /// The same under a label.

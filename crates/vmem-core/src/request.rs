@@ -52,6 +52,7 @@ pub struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// A request for `layout` on `stream` under the thread's current label.
+    #[inline]
     pub fn new(layout: BlockLayout, stream: &'a Stream) -> Self {
         Self {
             layout,
@@ -65,31 +66,29 @@ impl<'a> Request<'a> {
 
     /// The same under another label.
     #[must_use]
+    #[inline]
     pub fn with_label(self, label: Label) -> Self {
         Self { label, ..self }
     }
 
     /// The same, drawing from a reservation.
     #[must_use]
+    #[inline]
     pub fn with_reservation(self, reservation: ReservationId) -> Self {
-        Self {
-            reservation: Some(reservation),
-            ..self
-        }
+        Self { reservation: Some(reservation), ..self }
     }
 
     /// The same with an access class.
     #[must_use]
+    #[inline]
     pub fn with_access(self, access: AccessClass) -> Self {
         Self { access, ..self }
     }
 
     /// The same, not to be retried.
     #[must_use]
+    #[inline]
     pub fn without_retry(self) -> Self {
-        Self {
-            retry: Retry::Never,
-            ..self
-        }
+        Self { retry: Retry::Never, ..self }
     }
 }

@@ -1,1 +1,32 @@
-pub struct SimDevice;
+//! A simulated GPU for vmem.
+//!
+//! [`SimDevice`] is a [`Device`](vmem_core::Device) with every part, without hardware. It is the
+//! embedded default: examples, tests and benchmarks run on it. What it models:
+#![doc = include_str!("model.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod calls;
+mod capture;
+mod checker;
+mod config;
+mod cost;
+mod device;
+mod handles;
+mod kernel;
+mod leaks;
+mod memory;
+mod pool;
+mod rng;
+mod script;
+mod state;
+mod stream;
+mod violation;
+
+pub use calls::{CallCounts, CallKind};
+pub use capture::{CaptureMode, Graph};
+pub use config::{Bytes, Checker, ConfigError, Parts, Schedule, SimConfig};
+pub use cost::CostTable;
+pub use device::SimDevice;
+pub use kernel::{Kernel, KernelMemory};
+pub use leaks::{Leaks, Outstanding};
+pub use violation::{Violation, ViolationKind};

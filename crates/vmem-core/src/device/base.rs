@@ -31,10 +31,7 @@ pub struct DropFailures {
 impl DropFailures {
     /// Counts a failure, and logs it if it is the first.
     pub fn record(&self, what: &'static str, reason: &dyn fmt::Display) {
-        let failure = DropFailure {
-            what,
-            reason: reason.to_string(),
-        };
+        let failure = DropFailure { what, reason: reason.to_string() };
         let first = {
             let mut state = self.lock();
             state.0 += 1;
@@ -86,10 +83,7 @@ impl DeviceBase {
     pub fn new(log: fn(&DropFailure)) -> Self {
         Self {
             id: DeviceId::new(),
-            drop_failures: DropFailures {
-                log,
-                state: Mutex::default(),
-            },
+            drop_failures: DropFailures { log, state: Mutex::default() },
             legacy_default: Mutex::new(WeakStream::dangling()),
         }
     }

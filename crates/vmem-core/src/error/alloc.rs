@@ -50,13 +50,7 @@ impl AllocError {
     /// A failure of `kind` of a request for `layout` in the resource named `resource`.
     pub fn new(kind: AllocErrorKind, layout: BlockLayout, resource: &'static str) -> Self {
         let layout = Some(layout);
-        Self(Box::new(Inner {
-            kind,
-            layout,
-            resource,
-            source: None,
-            report: None,
-        }))
+        Self(Box::new(Inner { kind, layout, resource, source: None, report: None }))
     }
 
     /// What a driver's answer means for an allocation: out of memory for that code,

@@ -86,20 +86,13 @@ pub struct DriverError {
 impl DriverError {
     /// `call` answered `code`.
     pub const fn new(call: &'static str, code: DriverCode) -> Self {
-        Self {
-            call,
-            code,
-            detail: None,
-        }
+        Self { call, code, detail: None }
     }
 
     /// The same with what more is known.
     #[must_use]
     pub fn with_detail(self, detail: impl Into<Box<str>>) -> Self {
-        Self {
-            detail: Some(detail.into()),
-            ..self
-        }
+        Self { detail: Some(detail.into()), ..self }
     }
 
     /// The call that failed.

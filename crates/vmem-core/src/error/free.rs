@@ -35,12 +35,7 @@ struct Inner {
 impl FreeError {
     /// `resource` refuses `block`.
     pub fn new(kind: FreeErrorKind, block: Block, resource: &'static str) -> Self {
-        Self(Box::new(Inner {
-            kind,
-            block,
-            resource,
-            source: None,
-        }))
+        Self(Box::new(Inner { kind, block, resource, source: None }))
     }
 
     /// The driver failed while `resource` was freeing `block`.

@@ -32,11 +32,7 @@ impl fmt::Display for LayoutError {
         match *self {
             Self::ZeroSize => write!(f, "a block has at least 1 byte"),
             Self::SizeTooLarge { size } => {
-                write!(
-                    f,
-                    "{size} B is above the largest block of {} B",
-                    BlockLayout::MAX_SIZE
-                )
+                write!(f, "{size} B is above the largest block of {} B", BlockLayout::MAX_SIZE)
             }
             Self::AlignmentNotPowerOfTwo { alignment } => {
                 write!(f, "the alignment must be a power of two, not {alignment} B")

@@ -84,11 +84,7 @@ pub struct ExhaustionReport {
 impl ExhaustionReport {
     /// A report on a request of `requested` bytes, everything else unknown or zero.
     pub fn new(requested: u64) -> Self {
-        Self {
-            requested,
-            rounded: requested,
-            ..Self::default()
-        }
+        Self { requested, rounded: requested, ..Self::default() }
     }
 }
 

@@ -22,9 +22,7 @@ impl AsyncMemory {
     /// [`NOT_SUPPORTED`](DriverCode::NOT_SUPPORTED) if the device has none.
     pub fn new(device: Arc<dyn Device>) -> Result<Self, DriverError> {
         part(&*device)?;
-        Ok(Self {
-            leaf: Leaf::new("AsyncMemory", device),
-        })
+        Ok(Self { leaf: Leaf::new("AsyncMemory", device) })
     }
 
     /// Returns memory to the device until at most `keep` bytes are held unused.
@@ -47,22 +45,16 @@ impl fmt::Display for AsyncMemory {
 unsafe impl MemoryResource for AsyncMemory {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
         self.leaf.allocate(request, |bytes| {
-            request
-                .stream
-                .with_raw("AsyncMemory::allocate", |device, raw| {
-                    // SAFETY: contract, devices 1 and 5: `with_raw` hands out a valid stream.
-                    unsafe { part(device)?.allocate(bytes, raw) }
-                })
+            request.stream.with_raw("AsyncMemory::allocate", |device, raw| {
+                // SAFETY: contract, devices 1 and 5: `with_raw` hands out a valid stream.
+                unsafe { part(device)?.allocate(bytes, raw) }
+            })
         })
     }
 
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
         if stream.device_id() != self.leaf.device.id() {
-            return Err(FreeError::new(
-                FreeErrorKind::InvalidStream,
-                block,
-                self.leaf.name,
-            ));
+            return Err(FreeError::new(FreeErrorKind::InvalidStream, block, self.leaf.name));
         }
         self.leaf.blocks.take_back(block, self.leaf.name, |&base| {
             if stream.is_retired() || !stream.is_callable_here() {

@@ -24,11 +24,7 @@ struct Leaf {
 
 impl Leaf {
     fn new(name: &'static str, device: Arc<dyn Device>) -> Self {
-        Self {
-            name,
-            device,
-            blocks: BlockTable::new(),
-        }
+        Self { name, device, blocks: BlockTable::new() }
     }
 
     fn allocate(
@@ -38,21 +34,13 @@ impl Leaf {
     ) -> Result<Block, AllocError> {
         let layout = request.layout;
         if request.stream.device_id() != self.device.id() {
-            return Err(AllocError::new(
-                AllocErrorKind::InvalidStream,
-                layout,
-                self.name,
-            ));
+            return Err(AllocError::new(AllocErrorKind::InvalidStream, layout, self.name));
         }
         // Drivers align to 256 or better, so this slack is enough to align further.
-        let slack = layout
-            .alignment()
-            .saturating_sub(BlockLayout::DEFAULT_ALIGNMENT);
+        let slack = layout.alignment().saturating_sub(BlockLayout::DEFAULT_ALIGNMENT);
         let base = driver(layout.size() + slack)
             .map_err(|error| AllocError::from_driver(error, layout, self.name))?;
-        let ptr = base
-            .align_up(layout.alignment())
-            .expect("the driver's range ends below 2^64");
+        let ptr = base.align_up(layout.alignment()).expect("the driver's range ends below 2^64");
         Ok(self.blocks.issue(ptr, layout, request.label, base))
     }
 }

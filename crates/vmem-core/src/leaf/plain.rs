@@ -35,9 +35,7 @@ pub struct DeviceMemory {
 impl DeviceMemory {
     /// The plain memory of `device`.
     pub fn new(device: Arc<dyn Device>) -> Self {
-        Self {
-            leaf: Leaf::new("DeviceMemory", device),
-        }
+        Self { leaf: Leaf::new("DeviceMemory", device) }
     }
 
     /// The device.
@@ -56,8 +54,7 @@ impl fmt::Display for DeviceMemory {
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for DeviceMemory {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
-        self.leaf
-            .allocate(request, |bytes| self.leaf.device.allocate(bytes))
+        self.leaf.allocate(request, |bytes| self.leaf.device.allocate(bytes))
     }
 
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
@@ -88,9 +85,7 @@ impl PinnedMemory {
     /// [`NOT_SUPPORTED`](DriverCode::NOT_SUPPORTED) if the device has none.
     pub fn new(device: Arc<dyn Device>) -> Result<Self, DriverError> {
         part(&*device)?;
-        Ok(Self {
-            leaf: Leaf::new("PinnedMemory", device),
-        })
+        Ok(Self { leaf: Leaf::new("PinnedMemory", device) })
     }
 
     /// The bytes of a block, for the host.
@@ -128,8 +123,7 @@ impl fmt::Display for PinnedMemory {
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for PinnedMemory {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
-        self.leaf
-            .allocate(request, |bytes| part(&*self.leaf.device)?.allocate(bytes))
+        self.leaf.allocate(request, |bytes| part(&*self.leaf.device)?.allocate(bytes))
     }
 
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
@@ -160,11 +154,7 @@ fn free_after(
     free: impl FnOnce(crate::DevicePtr) -> Result<(), DriverError>,
 ) -> Result<(), FreeError> {
     if stream.device_id() != leaf.device.id() {
-        return Err(FreeError::new(
-            FreeErrorKind::InvalidStream,
-            block,
-            leaf.name,
-        ));
+        return Err(FreeError::new(FreeErrorKind::InvalidStream, block, leaf.name));
     }
     leaf.blocks.take_back(block, leaf.name, |&base| {
         stream.synchronize()?;

@@ -33,11 +33,7 @@ impl Stream {
     /// The driver's, if the marker cannot be recorded: the stream is then as it was.
     /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) for another thread's default stream.
     pub fn retire(&self) -> Result<(), DriverError> {
-        let mut retired = self
-            .0
-            .retired
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut retired = self.0.retired.write().unwrap_or_else(PoisonError::into_inner);
         if retired.is_some() {
             return Ok(());
         }
@@ -54,22 +50,12 @@ impl Shared {
     fn record_last(&self) -> Result<Event, DriverError> {
         let refuse =
             |code, detail| Err(DriverError::new("Stream::retire", code).with_detail(detail));
-        if self
-            .thread
-            .as_ref()
-            .is_some_and(|token| !token.is_current())
-        {
-            return refuse(
-                DriverCode::NOT_PERMITTED,
-                "it is another thread's default stream",
-            );
+        if self.thread.as_ref().is_some_and(|token| !token.is_current()) {
+            return refuse(DriverCode::NOT_PERMITTED, "it is another thread's default stream");
         }
         // SAFETY: contract, devices 1 and 5: the stream is valid until `destroy`, and callable.
         if unsafe { self.device.is_capturing(self.raw) }? {
-            return refuse(
-                DriverCode::STREAM_CAPTURE_UNSUPPORTED,
-                "the stream is capturing",
-            );
+            return refuse(DriverCode::STREAM_CAPTURE_UNSUPPORTED, "the stream is capturing");
         }
         self.queue_pending_waits()?;
         let event = IdleEvent::new(self.device.clone())?;
@@ -85,10 +71,7 @@ impl Shared {
     }
 
     fn live_observers(&self) -> Vec<Arc<dyn StreamObserver>> {
-        lock(&self.observers)
-            .drain(..)
-            .filter_map(|o| o.upgrade())
-            .collect()
+        lock(&self.observers).drain(..).filter_map(|o| o.upgrade()).collect()
     }
 
     fn destroy(&self) {
@@ -102,12 +85,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if self
-            .retired
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
-        {
+        if self.retired.get_mut().unwrap_or_else(PoisonError::into_inner).is_some() {
             return;
         }
         let observers = self.live_observers();

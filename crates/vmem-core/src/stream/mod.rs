@@ -108,10 +108,7 @@ impl Stream {
         }
         // SAFETY: the caller promises that the stream is valid.
         if !unsafe { device.owns_stream(raw) }? {
-            return refuse(
-                DriverCode::INVALID_CONTEXT,
-                "the stream belongs to another device",
-            );
+            return refuse(DriverCode::INVALID_CONTEXT, "the stream belongs to another device");
         }
         Ok(Self::build(raw, StreamKind::Foreign, device, None))
     }
@@ -136,21 +133,25 @@ impl Stream {
     }
 
     /// The stream's identity, never reused.
+    #[inline]
     pub fn id(&self) -> StreamId {
         self.0.id
     }
 
     /// Who made it, and how it orders.
+    #[inline]
     pub fn kind(&self) -> StreamKind {
         self.0.kind
     }
 
     /// The device it belongs to.
+    #[inline]
     pub fn device(&self) -> &Arc<dyn Device> {
         &self.0.device
     }
 
     /// The identity of the device it belongs to.
+    #[inline]
     pub fn device_id(&self) -> DeviceId {
         self.0.device.id()
     }
@@ -185,11 +186,7 @@ impl Stream {
 
     /// The marker that covers all work of a retired stream.
     pub fn final_marker(&self) -> Option<Event> {
-        self.0
-            .retired
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.retired.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Calls `call` with the driver's handle while the stream cannot be retired, after queuing the
@@ -204,11 +201,7 @@ impl Stream {
         name: &'static str,
         call: impl FnOnce(&dyn Device, RawStream) -> Result<T, DriverError>,
     ) -> Result<T, DriverError> {
-        let retired = self
-            .0
-            .retired
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let retired = self.0.retired.read().unwrap_or_else(PoisonError::into_inner);
         if retired.is_some() {
             let error = DriverError::new(name, DriverCode::INVALID_HANDLE);
             return Err(error.with_detail("the stream has been retired"));
@@ -326,6 +319,7 @@ impl Stream {
 
     /// Whether other threads have asked this (per-thread default) stream to wait for something
     /// that its own thread has not queued yet. One atomic load.
+    #[inline]
     pub fn has_pending_waits(&self) -> bool {
         self.0.inbox_len.load(Ordering::Acquire) != 0
     }
@@ -386,20 +380,13 @@ impl Eq for Stream {}
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} ({:?}, handle {:#x})",
-            self.0.id, self.0.kind, self.0.raw.0
-        )
+        write!(f, "{} ({:?}, handle {:#x})", self.0.id, self.0.kind, self.0.raw.0)
     }
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream")
-            .field("id", &self.id)
-            .field("kind", &self.kind)
-            .finish()
+        f.debug_struct("Stream").field("id", &self.id).field("kind", &self.kind).finish()
     }
 }
 

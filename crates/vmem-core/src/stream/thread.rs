@@ -13,9 +13,7 @@ pub(super) struct ThreadToken(Arc<AtomicBool>);
 
 impl ThreadToken {
     pub(super) fn is_current(&self) -> bool {
-        LOCAL
-            .try_with(|local| Arc::ptr_eq(&local.ended.0, &self.0))
-            .unwrap_or(false)
+        LOCAL.try_with(|local| Arc::ptr_eq(&local.ended.0, &self.0)).unwrap_or(false)
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -49,10 +47,7 @@ pub(super) fn cached(device: DeviceId, build: impl FnOnce(ThreadToken) -> Stream
     LOCAL.with(|local| {
         let mut streams = local.streams.borrow_mut();
         streams.retain(|(_, stream)| stream.0.strong_count() > 0);
-        let found = streams
-            .iter()
-            .find(|(id, _)| *id == device)
-            .and_then(|(_, s)| s.upgrade());
+        let found = streams.iter().find(|(id, _)| *id == device).and_then(|(_, s)| s.upgrade());
         found.unwrap_or_else(|| {
             let stream = build(local.ended.clone());
             streams.push((device, stream.downgrade()));

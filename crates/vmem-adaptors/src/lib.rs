@@ -1,0 +1,83 @@
+//! Adaptors for vmem's memory resources: each wraps one upstream and adds one behaviour.
+//!
+//! | Adaptor | Adds | Handle |
+//! |---|---|---|
+//! | [`OnFailure`] | calls a hook when memory is exhausted, and tries again | [`RecoveryHandle`] |
+//! | [`Statistics`] | counts memory in use, at most and in all; per size, label and scope | [`StatsHandle`] |
+//! | [`Limit`] | refuses what exceeds a [`Budget`] that several may share | [`Budget`] |
+//! | [`Track`] | lists the blocks that are out | [`TrackHandle`] |
+//!
+//! An adaptor passes blocks unchanged and has its upstream's capabilities. Compose them from the
+//! leaf outwards, by constructor or with [`AdaptorExt`]; take handles, then erase the type once,
+//! outermost:
+//!
+//! ```
+//! use vmem_adaptors::{AdaptorExt, Reclaimers};
+//! use vmem_core::{DeviceMemory, ResourceExt, Stream};
+//! use vmem_sim::SimDevice;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let device = SimDevice::new(1 << 30);
+//! let stream = Stream::new(device.clone())?;
+//!
+//! let reclaimers = Reclaimers::new();
+//! let stack = DeviceMemory::new(device).on_failure(reclaimers.hook()).with_statistics();
+//! let stats = stack.handle();
+//! let memory = stack.into_dyn();
+//!
+//! let buffer = memory.buffer(1 << 20, &stream)?;
+//! assert_eq!(stats.stats().bytes.current, 1 << 20);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Free a block through the resource it was allocated from, or one that wraps it: an adaptor does
+//! not see what passes it by, so a free past a [`Limit`] stays charged and a free past
+//! [`Statistics`] stays counted.
+//!
+//! The one feature, `serde`, serialises the figures and reports.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod budget;
+mod ext;
+mod limit;
+mod on_failure;
+mod shared;
+mod statistics;
+mod sync;
+mod track;
+
+pub use budget::{Budget, Charge};
+pub use ext::AdaptorExt;
+pub use limit::Limit;
+pub use on_failure::{
+    Answer, Failure, OnFailure, Reclaimers, RecoveryCounts, RecoveryHandle, Registration,
+};
+pub use statistics::{
+    LabelUsage, SizeHistogram, Statistics, Stats, StatsHandle, StatsScope, Tally, Usage,
+};
+pub use track::{Backtraces, LeakReport, OutstandingBlock, Track, TrackHandle};
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use vmem_core::DeviceMemory;
+
+    fn shared<T: Send + Sync>() {}
+
+    #[test]
+    fn every_public_handle_is_send_and_sync() {
+        shared::<Budget>();
+        shared::<Charge<'_>>();
+        shared::<Limit<DeviceMemory>>();
+        shared::<OnFailure<DeviceMemory, fn(&Failure<'_>) -> Answer>>();
+        shared::<Reclaimers>();
+        shared::<RecoveryHandle>();
+        shared::<Registration>();
+        shared::<Statistics<DeviceMemory>>();
+        shared::<StatsHandle>();
+        shared::<Track<DeviceMemory>>();
+        shared::<TrackHandle>();
+    }
+}

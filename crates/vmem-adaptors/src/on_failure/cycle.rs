@@ -1,0 +1,90 @@
+//! How often a thread may call an adaptor's hook.
+
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use vmem_core::Clock;
+
+use super::counts::Counts;
+
+/// The most hook calls in one event, and for one request.
+pub(super) const MAX_CALLS: u32 = 3;
+/// The longest pause between two hook calls of one event.
+const GAP: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static IN_HOOK: Cell<bool> = const { Cell::new(false) };
+    /// The thread's event of each adaptor that ever failed on it.
+    static EVENTS: RefCell<Vec<(Weak<Counts>, Event)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Hook calls that belong together: each begins at most [`GAP`] after the one before returned.
+#[derive(Default, Clone, Copy)]
+struct Event {
+    calls: u32,
+    returned: Option<Duration>,
+}
+
+/// Whether the calling thread is inside a hook, of any adaptor.
+pub(super) fn in_hook() -> bool {
+    IN_HOOK.get()
+}
+
+/// Permission for one hook call; dropping it, by return or unwinding, ends the call.
+pub(super) struct Call<'a> {
+    owner: &'a Arc<Counts>,
+    clock: &'a dyn Clock,
+}
+
+impl<'a> Call<'a> {
+    /// Enters the hook, unless the calling thread's event with `owner` has had all its calls or the
+    /// thread is ending.
+    pub(super) fn begin(owner: &'a Arc<Counts>, clock: &'a dyn Clock) -> Option<Self> {
+        let now = clock.now();
+        let begun = with_event(owner, |event| {
+            let paused = event.returned.is_none_or(|returned| now.saturating_sub(returned) > GAP);
+            if paused {
+                event.calls = 0;
+            }
+            let left = event.calls < MAX_CALLS;
+            event.calls += u32::from(left);
+            left
+        });
+        (begun == Some(true)).then(|| {
+            IN_HOOK.set(true);
+            Self { owner, clock }
+        })
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        IN_HOOK.set(false);
+        let now = self.clock.now();
+        with_event(self.owner, |event| event.returned = Some(now));
+    }
+}
+
+/// Ends the calling thread's event with `owner`: the next failure starts a new one.
+pub(super) fn give_up(owner: &Arc<Counts>) {
+    with_event(owner, |event| *event = Event::default());
+}
+
+/// `None` while the thread's destructors run.
+fn with_event<T>(owner: &Arc<Counts>, f: impl FnOnce(&mut Event) -> T) -> Option<T> {
+    let of_owner = |entry: &(Weak<Counts>, Event)| std::ptr::eq(entry.0.as_ptr(), &**owner);
+    EVENTS
+        .try_with(|events| {
+            let mut events = events.borrow_mut();
+            let at = events.iter().position(of_owner).unwrap_or_else(|| {
+                events.retain(|(owner, _)| owner.strong_count() != 0);
+                events.push((Arc::downgrade(owner), Event::default()));
+                events.len() - 1
+            });
+            f(&mut events[at].1)
+        })
+        .ok()
+}

@@ -1,0 +1,207 @@
+//! Recovering from exhaustion.
+
+mod counts;
+mod cycle;
+mod reclaimers;
+
+use std::fmt;
+use std::sync::Arc;
+
+use vmem_core::{
+    AllocError, Block, Capabilities, Clock, FreeError, MemoryResource, Request, Retry, Stream,
+    SystemClock,
+};
+
+use crate::shared::Owned;
+use counts::{Counts, count};
+pub use counts::{RecoveryCounts, RecoveryHandle};
+use cycle::{Call, MAX_CALLS};
+pub use reclaimers::{Reclaimers, Registration};
+
+/// What a hook is told.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Failure<'a> {
+    /// Why the request was refused; always exhaustion.
+    pub error: &'a AllocError,
+    /// The request's stream: memory freed in its order is usable at once.
+    pub stream: &'a Stream,
+    /// Which hook call for this request this is, from 1 to 3.
+    pub attempt: u32,
+}
+
+/// What a hook decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Ask the upstream again.
+    Retry,
+    /// Return the error.
+    GiveUp,
+}
+
+/// Calls a hook when memory is exhausted, and asks the upstream again if the hook says so.
+///
+/// The hook `H` is an `Fn(&Failure<'_>) -> Answer`, called on the failing thread with no lock held,
+/// so it may allocate and free. It is called for exhaustion only
+/// ([`AllocErrorKind::is_exhaustion`](vmem_core::AllocErrorKind::is_exhaustion)), never for a
+/// request marked [`Retry::Never`], and never for a request made inside a hook on the same thread.
+/// Blocks pass unchanged. A request that succeeds costs nothing more than the upstream's.
+///
+/// # How often
+/// At most three times per request. Besides, calls of one thread and adaptor that follow each other
+/// within 1 s, from the return of one to the entry of the next, are one event with at most three
+/// calls in all; a longer pause starts a new event, and so does giving up. How long the hook itself
+/// takes does not matter: a slow one is not called more often.
+///
+/// A hook that panics unwinds through `allocate` and leaves everything usable; the call counts.
+///
+/// ```
+/// use vmem_adaptors::{Answer, Budget, Limit, OnFailure};
+/// use vmem_core::{DeviceMemory, ResourceExt, Stream};
+/// use vmem_sim::SimDevice;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let device = SimDevice::new(1 << 30);
+/// let stream = Stream::new(device.clone())?;
+/// let budget = Budget::new(1000);
+/// let memory = OnFailure::new(Limit::new(DeviceMemory::new(device), budget.clone()), |failure| {
+///     match failure.attempt {
+///         1 => {
+///             budget.set_limit(2000);
+///             Answer::Retry
+///         }
+///         _ => Answer::GiveUp,
+///     }
+/// });
+///
+/// let buffer = memory.buffer(1500, &stream)?;
+/// assert_eq!(memory.handle().counts().recovered, 1);
+/// assert!(memory.buffer(1500, &stream).is_err());
+/// # Ok(())
+/// # }
+/// ```
+pub struct OnFailure<U, H> {
+    upstream: U,
+    hook: H,
+    clock: Arc<dyn Clock>,
+    counts: Owned<Counts>,
+}
+
+impl<U, H> OnFailure<U, H>
+where
+    H: Fn(&Failure<'_>) -> Answer,
+{
+    /// Calls `hook` when `upstream` is exhausted.
+    pub fn new(upstream: U, hook: H) -> Self {
+        Self {
+            upstream,
+            hook,
+            clock: Arc::new(SystemClock::new()),
+            counts: Owned::new(Counts::default()),
+        }
+    }
+}
+
+impl<U, H> OnFailure<U, H> {
+    /// The same, telling time by `clock`.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Reads the counts, also after the stack's type was erased.
+    pub fn handle(&self) -> RecoveryHandle {
+        RecoveryHandle::new(self.counts.share())
+    }
+
+    /// What it wraps.
+    pub fn upstream(&self) -> &U {
+        &self.upstream
+    }
+
+    /// Unwraps the upstream.
+    pub fn into_inner(self) -> U {
+        self.upstream
+    }
+}
+
+impl<U, H> OnFailure<U, H>
+where
+    U: MemoryResource,
+    H: Fn(&Failure<'_>) -> Answer,
+{
+    #[cold]
+    fn recover(&self, request: &Request<'_>, mut error: AllocError) -> Result<Block, AllocError> {
+        if request.retry == Retry::Never || cycle::in_hook() {
+            return Err(error);
+        }
+        for attempt in 1..=MAX_CALLS {
+            if !error.kind().is_exhaustion() {
+                return Err(error);
+            }
+            match self.call(request.stream, &error, attempt) {
+                Some(Answer::Retry) => {}
+                Some(Answer::GiveUp) | None => break,
+            }
+            match self.upstream.allocate(request) {
+                Ok(block) => {
+                    count(&self.counts.recovered);
+                    return Ok(block);
+                }
+                Err(again) => error = again,
+            }
+        }
+        if error.kind().is_exhaustion() {
+            cycle::give_up(self.counts.state());
+            count(&self.counts.gave_up);
+            tracing::debug!(%error, "gave up recovering memory");
+        }
+        Err(error)
+    }
+
+    /// Calls the hook, if it may be called.
+    fn call(&self, stream: &Stream, error: &AllocError, attempt: u32) -> Option<Answer> {
+        let _call = Call::begin(self.counts.state(), &*self.clock)?;
+        count(&self.counts.hook_calls);
+        Some((self.hook)(&Failure { error, stream, attempt }))
+    }
+}
+
+impl<U: fmt::Debug, H> fmt::Debug for OnFailure<U, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("OnFailure");
+        out.field("upstream", &self.upstream).field("counts", &*self.counts);
+        out.finish_non_exhaustive()
+    }
+}
+
+impl<U: fmt::Display, H> fmt::Display for OnFailure<U, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OnFailure<{}>", self.upstream)
+    }
+}
+
+// SAFETY: contract, implementing: blocks pass unchanged between the caller and one upstream that
+// keeps it; 6: nothing is held while the hook runs but the mark that its unwinding removes.
+#[deny(clippy::missing_trait_methods)]
+unsafe impl<U, H> MemoryResource for OnFailure<U, H>
+where
+    U: MemoryResource,
+    H: Fn(&Failure<'_>) -> Answer + Send + Sync,
+{
+    fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        match self.upstream.allocate(request) {
+            Ok(block) => Ok(block),
+            Err(error) => self.recover(request, error),
+        }
+    }
+
+    unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        // SAFETY: the caller keeps the freeing clauses, which are the same there.
+        unsafe { self.upstream.deallocate(block, stream) }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.upstream.capabilities()
+    }
+}

@@ -1,0 +1,88 @@
+//! How large the blocks were.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// How many blocks of which size were handed out, in classes of powers of two.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SizeHistogram {
+    counts: [u64; CLASSES],
+}
+
+/// Sizes have 63 bits.
+const CLASSES: usize = 63;
+
+impl SizeHistogram {
+    /// How many blocks had a size of the same class as `size` bytes: at least the power of two
+    /// below or at it, less than the next.
+    pub fn count(&self, size: u64) -> u64 {
+        class(size).map_or(0, |class| self.counts[class])
+    }
+
+    /// The classes that occurred, smallest first: lower bound in bytes, number of blocks.
+    pub fn classes(&self) -> impl Iterator<Item = (u64, u64)> {
+        let counts = self.counts.into_iter().enumerate();
+        counts.filter(|&(_, count)| count != 0).map(|(class, count)| (1 << class, count))
+    }
+
+    /// How many blocks there were in all.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+impl fmt::Debug for SizeHistogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.classes()).finish()
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for SizeHistogram {
+    /// As a map from lower bound to number of blocks.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.classes())
+    }
+}
+
+/// What one thread counted.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct SizeCell([AtomicU64; CLASSES]);
+
+impl Default for SizeCell {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl SizeCell {
+    /// Counts a block. Only one thread at a time writes a cell.
+    #[inline]
+    pub(super) fn count(&self, size: u64) {
+        if let Some(class) = class(size) {
+            let counter = &self.0[class];
+            let count = counter.load(Ordering::Relaxed).wrapping_add(1);
+            counter.store(count, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn sum<'a>(cells: impl Iterator<Item = &'a Self>) -> SizeHistogram {
+        let mut counts = [0_u64; CLASSES];
+        for cell in cells {
+            for (sum, count) in counts.iter_mut().zip(&cell.0) {
+                *sum = sum.wrapping_add(count.load(Ordering::Relaxed));
+            }
+        }
+        SizeHistogram { counts }
+    }
+}
+
+#[inline]
+fn class(size: u64) -> Option<usize> {
+    let class = size.checked_ilog2()? as usize;
+    (class < CLASSES).then_some(class)
+}

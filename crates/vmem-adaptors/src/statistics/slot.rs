@@ -1,0 +1,117 @@
+//! A small number for each living thread, so that each can have counters of its own.
+
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+thread_local! {
+    /// The thread's slot, or `NONE`. Apart from its owner below because a value without a
+    /// destructor is cheaper to read and can be read to the thread's very end.
+    static SLOT: Cell<usize> = const { Cell::new(NONE) };
+    static OWNER: Slot = {
+        let slot = Slot::take();
+        SLOT.set(slot.0);
+        slot
+    };
+}
+
+const NONE: usize = usize::MAX;
+
+/// Calls `f` with a slot that no other thread has until `f` returns: the thread's own, the lowest
+/// that was free at its first call. What earlier threads wrote under the slot is visible.
+#[inline]
+pub(super) fn with_slot<T>(f: impl FnOnce(usize) -> T) -> T {
+    match SLOT.get() {
+        NONE => with_new_slot(f),
+        slot => f(slot),
+    }
+}
+
+#[cold]
+fn with_new_slot<T>(f: impl FnOnce(usize) -> T) -> T {
+    match OWNER.try_with(|owner| owner.0) {
+        Ok(slot) => f(slot),
+        // The thread is ending and has given up its slot: borrow one for this call.
+        Err(_) => f(Slot::take().0),
+    }
+}
+
+struct Slot(usize);
+
+impl Slot {
+    fn take() -> Self {
+        let mut slots = slots();
+        let free = slots.free.pop_first();
+        Self(free.unwrap_or_else(|| {
+            slots.next += 1;
+            slots.next - 1
+        }))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if SLOT.get() == self.0 {
+            SLOT.set(NONE);
+        }
+        slots().free.insert(self.0);
+    }
+}
+
+struct Slots {
+    next: usize,
+    free: BTreeSet<usize>,
+}
+
+fn slots() -> MutexGuard<'static, Slots> {
+    static SLOTS: Mutex<Slots> = Mutex::new(Slots { next: 0, free: BTreeSet::new() });
+    SLOTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[test]
+    fn living_threads_have_different_slots_and_each_keeps_its_own() {
+        let barrier = Barrier::new(4);
+        let seen = Mutex::new(BTreeSet::new());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let slot = with_slot(|slot| slot);
+                    barrier.wait();
+                    assert_eq!(with_slot(|again| again), slot);
+                    assert!(seen.lock().unwrap().insert(slot));
+                    barrier.wait();
+                });
+            }
+        });
+        assert_eq!(seen.lock().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn an_ending_thread_can_still_borrow_a_slot() {
+        struct AtExit(std::sync::mpsc::Sender<usize>);
+        impl Drop for AtExit {
+            fn drop(&mut self) {
+                self.0.send(with_slot(|slot| slot)).unwrap();
+            }
+        }
+        thread_local! {
+            static FIRST: Cell<Option<AtExit>> = const { Cell::new(None) };
+        }
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            // Registered before the slot, so destroyed on either side of it, by platform.
+            FIRST.set(Some(AtExit(sender)));
+            with_slot(|_| ());
+        })
+        .join()
+        .unwrap();
+        assert_ne!(receiver.recv().unwrap(), NONE);
+    }
+}

@@ -1,0 +1,131 @@
+//! The blocks that are out.
+
+#![forbid(unsafe_code)]
+
+use std::backtrace::Backtrace;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use vmem_core::{RawBlock, ResourceId, StreamId};
+
+use super::report::{LeakReport, OutstandingBlock};
+use super::{Backtraces, TrackHandle};
+use crate::shared::Owned;
+
+/// A block's identity: unlike its address it is not another's while the block is being freed.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key {
+    owner: ResourceId,
+    slot: u32,
+    generation: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    block: RawBlock,
+    stream: StreamId,
+    sequence: u64,
+    backtrace: Option<Backtrace>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    next: u64,
+    live: HashMap<Key, Entry>,
+}
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    backtraces: Backtraces,
+    entries: Mutex<Entries>,
+}
+
+impl Ledger {
+    pub(super) fn new(backtraces: Backtraces) -> Self {
+        Self { backtraces, entries: Mutex::default() }
+    }
+
+    pub(super) fn backtraces(&self) -> Backtraces {
+        self.backtraces
+    }
+
+    pub(super) fn enter(&self, block: RawBlock, stream: StreamId) {
+        // Captured before the lock: it takes long.
+        let backtrace = match self.backtraces {
+            Backtraces::Off => None,
+            Backtraces::Capture => Some(Backtrace::force_capture()),
+        };
+        let mut entries = self.lock();
+        entries.next += 1;
+        let sequence = entries.next;
+        let entry = Entry { block, stream, sequence, backtrace };
+        entries.live.insert(key(&block), entry);
+    }
+
+    /// Strikes a block out; nothing happens if it was never entered.
+    pub(super) fn strike(&self, block: &RawBlock) {
+        let struck = self.lock().live.remove(&key(block));
+        // A backtrace is dropped without the lock.
+        drop(struck);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().live.len()
+    }
+
+    pub(super) fn report(&self) -> LeakReport {
+        let list = |entry: &Entry| OutstandingBlock {
+            sequence: entry.sequence,
+            ptr: entry.block.ptr,
+            layout: entry.block.layout,
+            label: entry.block.label,
+            stream: entry.stream,
+            backtrace: entry.backtrace.as_ref().map(Backtrace::to_string),
+        };
+        let mut blocks: Vec<_> = self.lock().live.values().map(list).collect();
+        blocks.sort_unstable_by_key(|block| block.sequence);
+        LeakReport { blocks }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reports what is still out when the adaptor is dropped.
+#[derive(Debug)]
+pub(super) struct ReportAtDrop {
+    ledger: Owned<Ledger>,
+    armed: bool,
+}
+
+impl ReportAtDrop {
+    pub(super) fn new(ledger: Ledger) -> Self {
+        Self { ledger: Owned::new(ledger), armed: true }
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub(super) fn handle(&self) -> TrackHandle {
+        TrackHandle { ledger: self.ledger.share() }
+    }
+
+    /// The blocks outlive the adaptor on purpose.
+    pub(super) fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for ReportAtDrop {
+    fn drop(&mut self) {
+        if self.armed && self.ledger.len() != 0 {
+            self.ledger.report().log();
+        }
+    }
+}
+
+fn key(block: &RawBlock) -> Key {
+    Key { owner: block.owner, slot: block.slot, generation: block.generation }
+}

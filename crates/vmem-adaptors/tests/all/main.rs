@@ -1,0 +1,13 @@
+//! The adaptors' behaviour, one module per adaptor. `RMM n` names the item of RMM's own tests that
+//! a test corresponds to.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
+mod fake;
+mod limit;
+mod on_failure;
+mod reclaimers;
+mod stacks;
+mod statistics;
+mod threads;
+mod track;

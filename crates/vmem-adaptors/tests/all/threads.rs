@@ -1,0 +1,147 @@
+//! Adaptors used by several threads at once. RMM 63; every order of a few steps is in `loom.rs`.
+
+use std::sync::{Barrier, mpsc};
+
+use vmem_adaptors::AdaptorExt;
+use vmem_core::{
+    AllocError, Block, Capabilities, FreeError, MemoryResource, Request, ResourceExt, Stream,
+};
+
+use crate::fake::{Fake, free, layout, stream};
+
+const THREADS: u64 = 4;
+
+#[test]
+fn sums_over_threads_are_exact_also_for_blocks_freed_elsewhere() {
+    let stream = stream();
+    let memory = Fake::new().with_statistics().tracked();
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (memory, stream, sender) = (&memory, &stream, sender.clone());
+            scope.spawn(move || {
+                for size in 1..=100 {
+                    let block = memory.alloc(layout(size * 1000 + thread), stream).unwrap();
+                    if size % 2 == 0 {
+                        free(memory, block, stream).unwrap();
+                    } else {
+                        sender.send(block).unwrap();
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for block in receiver {
+            free(&memory, block, &stream).unwrap();
+        }
+    });
+    let stats = memory.upstream().handle().stats();
+    let total = (1..=100).map(|size| size * 1000 * THREADS).sum::<u64>() + 100 * (1 + 2 + 3);
+    assert_eq!((stats.bytes.current, stats.blocks.current), (0, 0));
+    assert_eq!((stats.bytes.total, stats.blocks.total), (total, 100 * THREADS));
+    assert_eq!(memory.handle().outstanding(), 0);
+}
+
+/// Runs `step` on `THREADS` threads, one after the other in the order of their numbers, all alive
+/// until the last is done.
+fn in_turn(step: impl Fn(u64) + Sync) {
+    let barrier = Barrier::new(usize::try_from(THREADS).unwrap());
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (step, barrier) = (&step, &barrier);
+            scope.spawn(move || {
+                for turn in 0..THREADS {
+                    if turn == thread {
+                        step(thread);
+                    }
+                    barrier.wait();
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn the_peak_of_large_blocks_is_exact_under_threads() {
+    let stream = stream();
+    let memory = Fake::new().with_statistics();
+    in_turn(|_| {
+        let _leaked = memory.alloc(layout(8 << 20), &stream).unwrap();
+    });
+    assert_eq!(memory.handle().stats().bytes.peak, THREADS * (8 << 20));
+}
+
+#[test]
+fn the_peak_under_threads_stays_within_its_documented_bound() {
+    let stream = stream();
+    let memory = Fake::new().with_statistics();
+    // Each thread keeps just less than it would publish, then all of it is freed by another one.
+    let (sender, receiver) = mpsc::channel();
+    in_turn(|thread| {
+        sender.send(memory.alloc(layout((1 << 20) - thread), &stream).unwrap()).unwrap();
+    });
+    let held = THREADS * (1 << 20) - (1 + 2 + 3);
+    let bound = (THREADS - 1) * (1 << 20);
+    // Nothing was freed, so the current level is the peak, and reading notices.
+    assert_eq!(memory.handle().stats().bytes.peak, held);
+    for block in receiver.try_iter() {
+        free(&memory, block, &stream).unwrap();
+    }
+    let stats = memory.handle().stats().bytes;
+    assert_eq!(stats.current, 0);
+    assert!(stats.peak >= held - bound && stats.peak <= held + bound, "{stats:?}");
+}
+
+/// Returns from a free only after the block's address was handed out again.
+#[derive(Debug)]
+struct Reusing {
+    fake: Fake,
+    freed: Barrier,
+    reused: Barrier,
+}
+
+// SAFETY: contract, implementing: it is the fake's; only the moment of return differs.
+unsafe impl MemoryResource for Reusing {
+    fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        self.fake.allocate(request)
+    }
+
+    unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        let delayed = block.size() == 1;
+        free(&self.fake, block, stream)?;
+        if delayed {
+            self.freed.wait();
+            self.reused.wait();
+        }
+        Ok(())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.fake.capabilities()
+    }
+}
+
+#[test]
+fn a_slot_reused_before_the_free_returns_stays_tracked_and_counted() {
+    let stream = stream();
+    let memory = Reusing { fake: Fake::new(), freed: Barrier::new(2), reused: Barrier::new(2) };
+    let memory = memory.tracked().with_statistics();
+    let track = memory.upstream().handle();
+    let first = memory.alloc(layout(1), &stream).unwrap();
+    let slot = first.raw().slot;
+    let second = std::thread::scope(|scope| {
+        let freeing = scope.spawn(|| free(&memory, first, &stream));
+        let barriers = memory.upstream().upstream();
+        barriers.freed.wait();
+        let second = memory.alloc(layout(256), &stream).unwrap();
+        assert_eq!(second.raw().slot, slot);
+        barriers.reused.wait();
+        freeing.join().unwrap().unwrap();
+        second
+    });
+    assert_eq!(track.outstanding(), 1);
+    assert_eq!(memory.handle().stats().bytes.current, 256);
+    free(&memory, second, &stream).unwrap();
+    assert_eq!(track.outstanding(), 0);
+    assert_eq!(memory.handle().stats().bytes.current, 0);
+}

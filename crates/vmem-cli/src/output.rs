@@ -1,0 +1,124 @@
+//! Where the JSON document goes.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+
+use crate::{Error, Report};
+
+/// The destination of `--json`.
+#[derive(Debug)]
+pub(crate) enum Json {
+    /// Not asked for.
+    Nowhere,
+    /// Standard output.
+    Stdout,
+    /// A file that appears, or is replaced, as a whole.
+    File {
+        /// As the user wrote it, for messages.
+        named: PathBuf,
+        /// Where it really is, links followed.
+        path: PathBuf,
+    },
+    /// Something that is written to and cannot be replaced: a pipe or a device.
+    Sink(PathBuf),
+}
+
+impl Json {
+    /// Understands the argument of `--json` and makes sure, before any work, that it can be
+    /// written to.
+    ///
+    /// # Errors
+    /// Usage, with the path and what stands in the way.
+    pub(crate) fn open(argument: Option<&Path>) -> Result<Self, Error> {
+        let Some(named) = argument else {
+            return Ok(Self::Nowhere);
+        };
+        if named == Path::new("-") {
+            return Ok(Self::Stdout);
+        }
+        let refused = |error: &dyn std::fmt::Display| {
+            let shown = named.display();
+            Error::usage(format!(
+                "cannot write `{shown}`: {error}; --json accepts `-` or a file in a folder that exists"
+            ))
+        };
+        let folder = named.to_string_lossy().ends_with(std::path::is_separator);
+        if folder || named.file_name().is_none() {
+            return Err(refused(&"it names a folder"));
+        }
+        let path = match fs::canonicalize(named) {
+            Ok(path) => path,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => named.to_owned(),
+            Err(error) => return Err(refused(&error)),
+        };
+        match fs::metadata(&path) {
+            Ok(found) if found.is_dir() => return Err(refused(&"it is a folder")),
+            Ok(found) if !found.is_file() => return Ok(Self::Sink(path)),
+            Ok(found) if found.permissions().readonly() => {
+                return Err(refused(&"it is read-only"));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        let trial = beside(&path);
+        File::create_new(&trial).map_err(|error| refused(&error))?;
+        fs::remove_file(&trial).map_err(|error| refused(&error))?;
+        Ok(Self::File { named: named.to_owned(), path })
+    }
+
+    /// Whether standard output belongs to the document.
+    pub(crate) fn is_stdout(&self) -> bool {
+        matches!(self, Self::Stdout)
+    }
+
+    /// Writes the document.
+    ///
+    /// # Errors
+    /// What the file system or `stdout` answered; a file is then as it was.
+    pub(crate) fn write(&self, report: &Report, stdout: &mut dyn Write) -> Result<(), Error> {
+        let mut text = serde_json::to_vec_pretty(report)
+            .map_err(|error| Error::failed(format!("the report has no JSON form: {error}")))?;
+        text.push(b'\n');
+        match self {
+            Self::Nowhere => Ok(()),
+            Self::Stdout => stdout.write_all(&text).map_err(Error::from),
+            Self::Sink(path) => fs::OpenOptions::new()
+                .write(true)
+                .open(path)
+                .and_then(|mut sink| sink.write_all(&text))
+                .map_err(|error| unwritten(path, &error)),
+            Self::File { named, path } => {
+                replace(path, &text).map_err(|error| unwritten(named, &error))
+            }
+        }
+    }
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> Error {
+    Error::failed(format!("cannot write `{}`: {error}", path.display()))
+}
+
+/// Writes a file beside `path`, then puts it in its place, so that nobody ever sees half of it.
+fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let new = beside(path);
+    let written = File::create_new(&new)
+        .and_then(|mut file| {
+            file.write_all(text)?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&new, path));
+    if written.is_err() {
+        // What went wrong first is what the user should hear of.
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+/// A name in the same folder that belongs to this process.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.tmp", process::id()));
+    path.with_file_name(name)
+}

@@ -1,0 +1,120 @@
+//! Rows as an aligned table for people.
+
+use std::io::{self, Write};
+
+use vmem_trace::Scale;
+
+use crate::{Row, bytes};
+
+/// One column: its heading, its cell of a row, and whether words stand in it.
+struct Column {
+    heading: &'static str,
+    cell: fn(&Row) -> String,
+    left: bool,
+}
+
+const fn words(heading: &'static str, cell: fn(&Row) -> String) -> Column {
+    Column { heading, cell, left: true }
+}
+
+const fn figures(heading: &'static str, cell: fn(&Row) -> String) -> Column {
+    Column { heading, cell, left: false }
+}
+
+/// Stands where nothing is known.
+const UNKNOWN: &str = "-";
+
+const COLUMNS: &[Column] = &[
+    words("workload", |row| row.workload.clone()),
+    figures("scale", |row| {
+        row.scale.and_then(Scale::new).map_or_else(|| UNKNOWN.to_owned(), |scale| scale.to_string())
+    }),
+    words("tier", |row| row.tier.to_owned()),
+    figures("pairs", |row| row.allocations.to_string()),
+    figures("peak live", |row| bytes::show(row.peak_live_bytes)),
+    figures("reserved", |row| {
+        row.peak_reserved_bytes.map_or_else(|| UNKNOWN.to_owned(), bytes::show)
+    }),
+    figures("ratio", |row| over_live(row, row.peak_reserved_bytes)),
+    figures("calls", |row| shown(row.driver_calls)),
+    figures("from pass 2", |row| shown(row.driver_calls_steady)),
+    figures("ns/pair", |row| rounded(row.ns_per_pair, 0)),
+    figures("failures", |row| row.failures.to_string()),
+    figures("virtual ms", |row| rounded(row.virtual_ms, 2)),
+];
+
+/// Shown only where some row looked for the smallest device.
+const MIN_DEVICE: &[Column] = &[
+    figures("min device", |row| {
+        row.min_device_bytes.map_or_else(|| UNKNOWN.to_owned(), bytes::show)
+    }),
+    figures("min ratio", |row| over_live(row, row.min_device_bytes)),
+];
+
+/// Writes the header, the rows as a table, what the stacks are, and why rows failed.
+pub(crate) fn write(header: &str, rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{header}\n")?;
+    write_aligned(rows, out)?;
+    writeln!(out)?;
+    let mut seen = Vec::new();
+    for Row { tier, stack, .. } in rows {
+        if let Some(stack) = stack
+            && !seen.contains(tier)
+        {
+            writeln!(out, "{tier} = {stack}")?;
+            seen.push(tier);
+        }
+    }
+    for row in rows {
+        if let Some(failure) = &row.failure {
+            writeln!(out, "FAILED {} on {}: {failure}", row.workload, row.tier)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_aligned(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
+    let mut columns: Vec<_> = COLUMNS.iter().collect();
+    if rows.iter().any(|row| row.min_device_bytes.is_some()) {
+        columns.extend(MIN_DEVICE);
+    }
+    let columns: Vec<_> = columns.into_iter().map(|column| (column, cells(column, rows))).collect();
+    for line in 0..=rows.len() {
+        let mut text = String::new();
+        for (column, cells) in &columns {
+            let width = cells.iter().map(String::len).max().unwrap_or(0);
+            let cell = &cells[line];
+            text.push_str(if text.is_empty() { "" } else { "  " });
+            text.push_str(&if column.left {
+                format!("{cell:<width$}")
+            } else {
+                format!("{cell:>width$}")
+            });
+        }
+        writeln!(out, "{}", text.trim_end())?;
+    }
+    Ok(())
+}
+
+/// A column's heading and its cells.
+fn cells(column: &Column, rows: &[Row]) -> Vec<String> {
+    let heading = column.heading.to_owned();
+    std::iter::once(heading).chain(rows.iter().map(column.cell)).collect()
+}
+
+fn shown(count: Option<u64>) -> String {
+    count.map_or_else(|| UNKNOWN.to_owned(), |count| count.to_string())
+}
+
+fn rounded(value: Option<f64>, decimals: usize) -> String {
+    value.map_or_else(|| UNKNOWN.to_owned(), |value| format!("{value:.decimals$}"))
+}
+
+fn over_live(row: &Row, part: Option<u64>) -> String {
+    match part {
+        Some(part) if row.peak_live_bytes > 0 => {
+            format!("{:.4}", bytes::ratio(part, row.peak_live_bytes))
+        }
+        _ => UNKNOWN.to_owned(),
+    }
+}

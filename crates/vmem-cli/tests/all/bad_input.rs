@@ -1,0 +1,107 @@
+//! Input that is not accepted: one clear message, exit code 2, nothing run, nothing written.
+
+use crate::support::{Folder, Outcome, vmem};
+
+/// Refused, with a message that has all of these words.
+#[track_caller]
+fn assert_refused(args: &[&str], words: &[&str]) {
+    let Outcome { code, out, err } = vmem(args);
+    assert_eq!(code, 2, "{args:?}: {err}");
+    assert_eq!(out, "", "{args:?}");
+    let first = err.lines().next().unwrap_or_default();
+    assert!(first.starts_with("error: "), "{args:?}: {err}");
+    for word in words {
+        assert!(first.contains(word), "{args:?}: `{word}` is not in `{first}`");
+    }
+}
+
+#[test]
+fn unknown_names_are_refused_with_those_that_are_known() {
+    assert_refused(
+        &["bench", "--workload", "overlay,overly"],
+        &["overly", "accepted", "overlay-core", "spatial-join"],
+    );
+    assert_refused(
+        &["bench", "--tier", "z"],
+        &["\"z\" is not a tier", "accepted: a, a-chunks, plain"],
+    );
+    assert_refused(&["bench", "--tier", ""], &["accepted: a, a-chunks, plain"]);
+}
+
+#[test]
+fn capacities_that_no_device_has_are_refused() {
+    assert_refused(&["bench", "--capacity", "0"], &["--capacity", "above zero"]);
+    assert_refused(&["bench", "--capacity", "-1"], &["-1"]);
+    assert_refused(&["bench", "--capacity", "lots"], &["lots", "accepted", "GiB"]);
+    assert_refused(&["bench", "--capacity", "99999999TiB"], &["64 bits", "accepted"]);
+    assert_refused(&["bench", "--capacity", "1000TiB"], &["accepted", "16 TiB"]);
+}
+
+#[test]
+fn scales_and_passes_out_of_range_are_refused() {
+    assert_refused(&["bench", "--scale", "0"], &["scale", "accepted"]);
+    assert_refused(&["bench", "--scale", "10q"], &["10q", "accepted"]);
+    assert_refused(&["bench", "--scale", "99999999999999999999k"], &["accepted"]);
+    let largest = u64::MAX.to_string();
+    assert_refused(
+        &["bench", "--workload", "overlay", "--scale", &largest],
+        &["--scale 18446744073709551615", "accepted", "overlay"],
+    );
+    assert_refused(&["bench", "--passes", "0"], &["--passes", "0"]);
+}
+
+#[test]
+fn unknown_arguments_and_missing_traces_are_refused() {
+    assert_refused(&["bench", "--fast"], &["--fast"]);
+    assert_refused(&["replay"], &["required"]);
+    assert_refused(&["soak"], &["soak"]);
+}
+
+#[test]
+fn traces_that_cannot_be_read_are_refused_with_line_and_text() {
+    let folder = Folder::new();
+    let missing = folder.path("missing.csv");
+    assert_refused(&["replay", &missing], &["missing.csv"]);
+    let empty = folder.file("empty.csv", "");
+    assert_refused(&["replay", &empty], &["empty.csv", "accepted"]);
+    let header = folder.file("header.csv", "a,b\n1,2\n");
+    assert_refused(&["replay", &header], &["header.csv", "line 1", "a,b", "accepted"]);
+    let row = folder.file("row.csv", "id,lower,upper,size\n0,0,5,64\n1,0,5,many\n");
+    assert_refused(&["replay", &row], &["row.csv", "line 3", "1,0,5,many"]);
+    let log = "Thread,Time,Action,Pointer,Size,Stream\n1,0,free,0x10,8,0\n";
+    let unallocated = folder.file("log.csv", log);
+    assert_refused(&["replay", &unallocated], &["log.csv", "line 2"]);
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_refused_before_anything_runs() {
+    let folder = Folder::new();
+    let nowhere = folder.path("no/such/folder/rows.json");
+    assert_refused(&["bench", "--json", &nowhere], &["no/such/folder", "accepts"]);
+    let itself = folder.path(".");
+    let absent = folder.path("absent/");
+    assert_refused(&["bench", "--json", &absent], &["folder", "accepts"]);
+    assert_refused(&["bench", "--json", &itself], &["folder", "accepts"]);
+    assert_refused(&["bench", "--json", ""], &["--json"]);
+    assert_refused(&["bench", "--json", ".."], &["accepts"]);
+    assert!(folder.names().is_empty());
+}
+
+#[test]
+fn a_refused_trace_leaves_an_existing_output_alone() {
+    let folder = Folder::new();
+    let output = folder.file("rows.json", "old");
+    let missing = folder.path("missing.csv");
+    assert_refused(&["replay", &missing, "--json", &output], &["missing.csv"]);
+    assert_eq!(std::fs::read_to_string(&output).unwrap(), "old");
+    assert_eq!(folder.names(), ["rows.json"]);
+}
+
+#[test]
+fn help_lists_what_is_accepted() {
+    let Outcome { code, out, err } = vmem(&["bench", "--help"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    for word in ["overlay-2s", "a-chunks", "24GiB", "--json", "100k"] {
+        assert!(out.contains(word), "`{word}` is not in {out}");
+    }
+}

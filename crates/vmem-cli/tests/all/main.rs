@@ -1,0 +1,9 @@
+//! The program by its library entry: arguments in, exit code, text and files out.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod bad_input;
+mod bench;
+mod json;
+mod replay;
+mod support;

@@ -1,0 +1,179 @@
+//! Memory that the host can touch: pinned memory, and what it shares with managed memory.
+
+use std::sync::Arc;
+
+use vmem_core::{DevicePtr, DriverCode, DriverError, HostAccess, Pinned};
+
+use super::Core;
+use super::driver::pointer;
+use crate::CallKind;
+use crate::checker::Access;
+use crate::memory::{Region, RegionKind, Store};
+use crate::state::State;
+use crate::violation::{Refusal, ViolationKind};
+
+/// A device's pinned host memory.
+#[derive(Debug)]
+pub(crate) struct SimPinned {
+    core: Arc<Core>,
+}
+
+impl SimPinned {
+    pub(super) const fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+}
+
+// SAFETY: contract, devices: the host's allocator keeps allocations disjoint, and every misuse that
+// the contract excludes is refused besides.
+unsafe impl Pinned for SimPinned {
+    fn allocate(&self, bytes: u64) -> Result<DevicePtr, DriverError> {
+        let allocate = |state: &mut State| {
+            state.refuse_unsafe_in_capture()?;
+            state.check_size(bytes)?;
+            let mebibytes = bytes >> 20;
+            state.host_ns += mebibytes * state.config.costs.pinned_mebibyte_ns;
+            state.insert_host_memory(bytes, RegionKind::Pinned, CallKind::PinnedAllocate)
+        };
+        self.core.call(CallKind::PinnedAllocate, allocate).map(pointer)
+    }
+
+    unsafe fn free(&self, ptr: DevicePtr) -> Result<(), DriverError> {
+        self.core.call(CallKind::PinnedFree, |state| {
+            state.refuse_unsafe_in_capture()?;
+            state.remove_host_memory(ptr.get(), RegionKind::Pinned)
+        })
+    }
+
+    unsafe fn host_view(
+        &self,
+        ptr: DevicePtr,
+        bytes: u64,
+        access: HostAccess,
+    ) -> Result<*mut u8, DriverError> {
+        let mut state = self.core.lock();
+        state
+            .view(ptr.get(), bytes, access, RegionKind::Pinned)
+            .map_err(|refusal| state.refuse_view(refusal))
+    }
+}
+
+impl State {
+    /// A new allocation in the host's memory.
+    pub(super) fn insert_host_memory(
+        &mut self,
+        bytes: u64,
+        kind: RegionKind,
+        call: CallKind,
+    ) -> Result<u64, Refusal> {
+        let made = (call.name(), self.call_number);
+        let Some((physical, address)) = self.memory.new_host_physical(bytes, made) else {
+            let detail = format!("the host does not have {bytes} B");
+            return Err(Refusal::cannot(DriverCode::OUT_OF_MEMORY, detail));
+        };
+        let region = Region {
+            kind,
+            size: bytes,
+            physical,
+            accessible: true,
+            uses: Vec::new(),
+            since: self.call_number,
+        };
+        self.memory.space.insert(address, region);
+        Ok(address)
+    }
+
+    pub(super) fn remove_host_memory(
+        &mut self,
+        address: u64,
+        kind: RegionKind,
+    ) -> Result<(), Refusal> {
+        let region = self.memory.allocation(address, kind)?;
+        self.refuse_pending(&region.uses, || format!("freeing {} B at {address:#x}", region.size))?;
+        let Some(region) = self.memory.bury(address, self.call_number) else {
+            return Ok(());
+        };
+        let Some(physical) = self.memory.physicals.drop_holder(region.physical) else {
+            return Ok(());
+        };
+        if matches!(physical.store, Store::None) {
+            self.memory.give_back_address(address, physical.size);
+        }
+        if let Some(residency) = &physical.residency {
+            self.memory.forget_residency(residency, physical.size);
+        }
+        Ok(())
+    }
+
+    /// Checks that the host may touch a range now, and where it finds it.
+    pub(super) fn view(
+        &mut self,
+        at: u64,
+        bytes: u64,
+        access: HostAccess,
+        kind: RegionKind,
+    ) -> Result<*mut u8, Refusal> {
+        let pieces = self.memory.resolve(at, bytes)?;
+        let Some(&piece) = pieces.first() else {
+            return Ok(std::ptr::null_mut());
+        };
+        self.memory.allocation(piece.region, kind)?;
+        let access = match access {
+            HostAccess::Read => Access::Read,
+            HostAccess::Write => Access::Write,
+        };
+        self.refuse_unseen(&piece, access)?;
+        if kind == RegionKind::Managed {
+            self.fault_on_host(&piece, access)?;
+        }
+        match &self.memory.physicals.get(piece.physical).store {
+            Store::Host(buffer) => Ok(buffer.at(piece.offset)),
+            _ => Err(Refusal::cannot(
+                DriverCode::NOT_SUPPORTED,
+                "the device stores no bytes, so the host has none to view",
+            )),
+        }
+    }
+
+    pub(super) fn refuse_view(&mut self, refusal: Refusal) -> DriverError {
+        if let Some(rule) = refusal.broken {
+            self.report(crate::Violation {
+                kind: rule,
+                call: HOST_VIEW.into(),
+                detail: refusal.detail.clone(),
+            });
+        }
+        DriverError::new(HOST_VIEW, refusal.code).with_detail(refusal.detail)
+    }
+
+    /// Refuses if work that conflicts with a host access is not known complete: seen by the host,
+    /// or, without the checker, simply run.
+    fn refuse_unseen(&self, piece: &crate::memory::Piece, access: Access) -> Result<(), Refusal> {
+        let physical = self.memory.physicals.get(piece.physical);
+        let range = (piece.offset, piece.offset + piece.len);
+        let unseen = match self.config.checker {
+            crate::Checker::On => {
+                let seen = |point| self.seen.covers(point);
+                physical.shadow.find_conflict(range, access, seen).map(|found| found.earlier.point)
+            }
+            crate::Checker::Off => {
+                let region = self.memory.space.get(piece.region);
+                let uses = region.map_or(&[][..], |region| &region.uses);
+                uses.iter().copied().find(|&point| !self.lanes.is_done(point))
+            }
+        };
+        let Some(point) = unseen else {
+            return Ok(());
+        };
+        let detail = format!(
+            "the host touches {} B at {:#x} while it has not seen work on {} complete",
+            piece.len,
+            piece.at,
+            self.lanes.describe(point.lane)
+        );
+        let code = DriverCode::ILLEGAL_STATE;
+        Err(Refusal::misuse(ViolationKind::HostAccess, code, detail))
+    }
+}
+
+const HOST_VIEW: &str = "host view";

@@ -1,0 +1,124 @@
+//! Kernels and graphs: work that the driver seam does not name.
+
+use vmem_core::{DriverCode, DriverError, RawStream, Stream};
+
+use super::SimDevice;
+use crate::stream::{Barrier, Submission, Work};
+use crate::{CallKind, CaptureMode, Graph, Kernel};
+
+impl SimDevice {
+    /// Queues a kernel.
+    ///
+    /// # Errors
+    /// Those of [`Stream::with_raw`]; [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for a stream
+    /// of another device; [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for a range outside live
+    /// memory.
+    ///
+    /// # Safety
+    /// The kernel's [ranges](vmem_core::contract#devices) stay valid until it completed; where they
+    /// are pinned or managed memory, the host leaves them alone until then.
+    pub unsafe fn launch(&self, stream: &Stream, kernel: Kernel) -> Result<(), DriverError> {
+        self.on(stream, "SimDevice::launch", |raw| {
+            // SAFETY: contract, devices 1 and 5: `with_raw` hands out a valid, callable stream;
+            // the caller promises the ranges.
+            unsafe { self.launch_raw(raw, kernel) }
+        })
+    }
+
+    /// Queues a kernel on a driver's handle.
+    ///
+    /// # Errors
+    /// The driver's; a range outside live memory.
+    ///
+    /// # Safety
+    /// As [`launch`](Self::launch); the stream is [valid](vmem_core::contract#devices) and callable
+    /// from this thread.
+    pub unsafe fn launch_raw(&self, stream: RawStream, kernel: Kernel) -> Result<(), DriverError> {
+        self.core.call(CallKind::Launch, |state| {
+            let touched = |ranges: &[(u64, u64)]| ranges.iter().map(|&(_, n)| n).sum::<u64>();
+            let bytes = touched(&kernel.reads).saturating_add(touched(&kernel.writes));
+            let own = u64::try_from(kernel.duration.as_nanos()).unwrap_or(u64::MAX >> 8);
+            let device_ns = own.saturating_add(state.config.costs.memory_ns(bytes)).max(1);
+            let work = Submission {
+                name: kernel.name,
+                work: Work::Kernel(kernel.body),
+                reads: kernel.reads,
+                writes: kernel.writes,
+                device_ns,
+            };
+            state.submit_to(stream, work)
+        })
+    }
+
+    /// Creates a stream that synchronises with the legacy default stream, as foreign code may
+    /// (`cuStreamCreate` without the non-blocking flag).
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn create_blocking_stream(&self) -> Result<RawStream, DriverError> {
+        self.core.call(CallKind::CreateStream, |state| Ok(state.lanes.create(Barrier::Blocking)))
+    }
+
+    /// Starts capturing the work queued on a stream, in global mode, instead of running it.
+    ///
+    /// # Errors
+    /// If the stream is capturing already or is the legacy default stream.
+    pub fn begin_capture(&self, stream: &Stream) -> Result<(), DriverError> {
+        self.on(stream, "SimDevice::begin_capture", |raw| {
+            self.core.call(CallKind::BeginCapture, |state| {
+                let lane = state.lanes.resolve(raw)?;
+                state.begin_capture(lane)
+            })
+        })
+    }
+
+    /// Ends a capture and returns what was queued.
+    ///
+    /// # Errors
+    /// If the stream began no capture, a forbidden call broke it, or a stream that joined it was
+    /// not joined back.
+    pub fn end_capture(&self, stream: &Stream) -> Result<Graph, DriverError> {
+        self.on(stream, "SimDevice::end_capture", |raw| {
+            self.core.call(CallKind::EndCapture, |state| {
+                let lane = state.lanes.resolve(raw)?;
+                state.end_capture(lane)
+            })
+        })
+    }
+
+    /// Queues a graph's work on a stream, one piece after the other.
+    ///
+    /// # Errors
+    /// If memory that the graph uses is gone; the pieces before that one are queued.
+    ///
+    /// # Safety
+    /// As [`launch`](Self::launch), for everything captured.
+    pub unsafe fn launch_graph(&self, stream: &Stream, graph: &Graph) -> Result<(), DriverError> {
+        self.on(stream, "SimDevice::launch_graph", |raw| {
+            self.core.call(CallKind::LaunchGraph, |state| {
+                let mut nodes = graph.nodes.iter().cloned();
+                nodes.try_for_each(|node| state.submit_to(raw, node))
+            })
+        })
+    }
+
+    /// Calls `call` with the handle of a stream of this device.
+    fn on<T>(
+        &self,
+        stream: &Stream,
+        name: &'static str,
+        call: impl FnOnce(RawStream) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        if stream.device_id() != self.base.id() {
+            let error = DriverError::new(name, DriverCode::INVALID_CONTEXT);
+            return Err(error.with_detail("the stream belongs to another device"));
+        }
+        stream.with_raw(name, |_, raw| call(raw))
+    }
+
+    /// Sets how the calling thread's calls treat captures in progress, and returns how they did
+    /// (`cuThreadExchangeStreamCaptureMode`). No driver call is counted.
+    pub fn exchange_capture_mode(&self, mode: CaptureMode) -> CaptureMode {
+        self.core.lock().exchange_capture_mode(mode)
+    }
+}

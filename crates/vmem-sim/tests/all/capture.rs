@@ -1,0 +1,161 @@
+//! Stream capture: what it records, and what breaks it.
+
+use vmem_core::{Device, DriverCode, RawStream};
+use vmem_sim::{CaptureMode, Kernel, ViolationKind};
+
+use crate::common::{Driver, at};
+
+const BROKEN: DriverCode = DriverCode::STREAM_CAPTURE_INVALIDATED;
+
+#[test]
+fn captured_work_runs_when_the_graph_is_launched_each_time() {
+    for seed in 0..8 {
+        let driver = Driver::with_seed(seed);
+        let (stream, ptr) = (driver.owned_stream(), driver.alloc(256));
+        driver.fill(ptr, 0, 256, stream.raw()).unwrap();
+        driver.begin_capture(&stream).unwrap();
+        assert!(driver.capturing(stream.raw()).unwrap());
+        driver.kernel(stream.raw(), Kernel::add_one(ptr, 256)).unwrap();
+        let graph = driver.end_capture(&stream).unwrap();
+        assert!(!driver.capturing(stream.raw()).unwrap());
+        assert_eq!((graph.len(), driver.bytes(ptr, 1)), (1, vec![0]));
+        for _ in 0..2 {
+            // SAFETY: the captured memory is live.
+            unsafe { driver.launch_graph(&stream, &graph) }.unwrap();
+        }
+        assert_eq!(driver.bytes(ptr, 1), [2]);
+        driver.assert_clean();
+    }
+}
+
+/// Addresses outlive the free inside a graph.
+#[test]
+fn a_graph_launched_after_its_memory_was_freed_is_caught() {
+    let driver = Driver::with_seed(0);
+    let (stream, ptr) = (driver.owned_stream(), driver.alloc(256));
+    driver.begin_capture(&stream).unwrap();
+    driver.fill(ptr, 1, 256, stream.raw()).unwrap();
+    let graph = driver.end_capture(&stream).unwrap();
+    driver.free(ptr).unwrap();
+    // SAFETY: misuse on purpose; the simulation refuses it.
+    assert!(unsafe { driver.launch_graph(&stream, &graph) }.is_err());
+    driver.only_violation(ViolationKind::BadAddress);
+}
+
+#[test]
+fn waiting_and_asking_break_a_capture() {
+    type Call = fn(&Driver, RawStream) -> bool;
+    let calls: [(&str, Call); 4] = [
+        ("synchronise the stream", |d, s| d.sync_stream(s).is_err()),
+        ("query the stream", |d, s| d.query_stream(s).is_err()),
+        ("synchronise the device", |d, _| d.sync().is_err()),
+        ("allocate plain memory", |d, _| d.0.allocate(1).is_err()),
+    ];
+    for (what, refused) in calls {
+        let driver = Driver::with_seed(0);
+        let stream = driver.owned_stream();
+        driver.begin_capture(&stream).unwrap();
+        assert!(refused(&driver, stream.raw()), "{what}");
+        assert_eq!(driver.end_capture(&stream).unwrap_err().code(), BROKEN, "{what}");
+        let kinds: Vec<_> = driver.take_violations().into_iter().map(|v| v.kind).collect();
+        assert_eq!(kinds, [ViolationKind::Capture; 2], "{what}");
+        assert!(driver.sync().is_ok(), "after the capture all is well: {what}");
+    }
+}
+
+#[test]
+fn calls_unsafe_in_capture_break_it_from_any_thread_unless_relaxed() {
+    let driver = Driver::with_seed(0);
+    let (stream, ptr) = (driver.owned_stream(), driver.alloc(1));
+    driver.begin_capture(&stream).unwrap();
+    std::thread::scope(|scope| {
+        let relaxed = scope.spawn(|| {
+            assert_eq!(driver.exchange_capture_mode(CaptureMode::Relaxed), CaptureMode::Global);
+            driver.free(ptr).unwrap();
+            let again = driver.0.allocate(1);
+            assert_eq!(driver.exchange_capture_mode(CaptureMode::Global), CaptureMode::Relaxed);
+            again
+        });
+        relaxed.join().unwrap().unwrap();
+    });
+    driver.end_capture(&stream).unwrap();
+    driver.assert_clean();
+    driver.begin_capture(&stream).unwrap();
+    std::thread::scope(|scope| {
+        let refused = scope.spawn(|| driver.0.allocate(1).unwrap_err().code());
+        assert_eq!(refused.join().unwrap(), DriverCode::STREAM_CAPTURE_UNSUPPORTED);
+    });
+    assert_eq!(driver.end_capture(&stream).unwrap_err().code(), BROKEN);
+}
+
+#[test]
+fn asking_about_a_captured_event_is_refused() {
+    let driver = Driver::with_seed(0);
+    let (stream, event) = (driver.owned_stream(), driver.event());
+    driver.begin_capture(&stream).unwrap();
+    driver.record(event, stream.raw()).unwrap();
+    assert_eq!(driver.query(event).unwrap_err().code(), DriverCode::CAPTURED_EVENT);
+    assert_eq!(driver.sync_event(event).unwrap_err().code(), DriverCode::CAPTURED_EVENT);
+    assert_eq!(driver.end_capture(&stream).unwrap_err().code(), BROKEN);
+}
+
+#[test]
+fn other_streams_go_on_during_a_capture() {
+    let driver = Driver::with_seed(0);
+    let (stream, other, event) = (driver.owned_stream(), driver.stream(), driver.event());
+    let ptr = driver.alloc(256);
+    driver.begin_capture(&stream).unwrap();
+    driver.fill(ptr, 1, 256, other).unwrap();
+    driver.record(event, other).unwrap();
+    driver.sync_event(event).unwrap();
+    driver.sync_stream(other).unwrap();
+    driver.end_capture(&stream).unwrap();
+    driver.assert_clean();
+}
+
+#[test]
+fn a_stream_joins_by_waiting_and_must_be_joined_back() {
+    let driver = Driver::with_seed(0);
+    let (origin, other) = (driver.owned_stream(), driver.owned_stream());
+    let (fork, join, ptr) = (driver.event(), driver.event(), driver.alloc(512));
+    for joins_back in [true, false] {
+        driver.begin_capture(&origin).unwrap();
+        driver.fill(ptr, 1, 256, origin.raw()).unwrap();
+        driver.record(fork, origin.raw()).unwrap();
+        driver.wait(other.raw(), fork).unwrap();
+        assert!(driver.capturing(other.raw()).unwrap());
+        driver.fill(at(ptr, 256), 1, 256, other.raw()).unwrap();
+        driver.record(join, other.raw()).unwrap();
+        if joins_back {
+            driver.wait(origin.raw(), join).unwrap();
+        }
+        let graph = driver.end_capture(&origin);
+        assert_eq!(graph.is_ok(), joins_back);
+        assert!(!driver.capturing(other.raw()).unwrap());
+    }
+    driver.only_violation(ViolationKind::Capture);
+}
+
+#[test]
+fn a_capture_cannot_wait_for_work_outside_it() {
+    let driver = Driver::with_seed(0);
+    let (stream, other, event) = (driver.owned_stream(), driver.stream(), driver.event());
+    driver.record(event, other).unwrap();
+    driver.begin_capture(&stream).unwrap();
+    assert_eq!(driver.wait(stream.raw(), event).unwrap_err().code(), DriverCode(905));
+    assert_eq!(driver.end_capture(&stream).unwrap_err().code(), BROKEN);
+}
+
+#[test]
+fn the_legacy_stream_is_off_limits_while_a_blocking_stream_captures() {
+    let driver = Driver::with_seed(0);
+    let raw = driver.create_blocking_stream().unwrap();
+    // SAFETY: the stream outlives the handle.
+    let stream = unsafe { vmem_core::Stream::foreign(driver.0.clone(), raw) }.unwrap();
+    let ptr = driver.alloc(1);
+    driver.begin_capture(&stream).unwrap();
+    let refused = driver.fill(ptr, 1, 1, RawStream::LEGACY).unwrap_err();
+    assert_eq!(refused.code(), DriverCode(906));
+    assert_eq!(driver.end_capture(&stream).unwrap_err().code(), BROKEN);
+    assert!(driver.end_capture(&stream).is_err());
+}

@@ -1,0 +1,86 @@
+//! The lists of steps behind `test` and `ci`.
+
+use crate::cargo::{cargo, succeed};
+use crate::metadata::Metadata;
+use crate::steps::Steps;
+use crate::{licences, tidy};
+
+/// The crates that owe the additive feature `serde`.
+const SERDE: &[&str] = &["vmem-core", "vmem-pool", "vmem-adaptors", "vmem-managed", "vmem-runtime"];
+
+/// Everything that a change must pass, cheapest first.
+///
+/// # Errors
+/// The first step that failed, and why.
+pub(crate) fn ci(steps: &mut Steps) -> Result<(), String> {
+    steps.run("format", || succeed(&mut cargo(["fmt", "--all", "--check"])))?;
+    let workspace = Metadata::of_workspace()?;
+    steps.run("tidy", || tidy::check(&workspace))?;
+    steps.run("licences", || licences::check(&Metadata::of_graph()?))?;
+    steps.run("lints", || {
+        let args = ["clippy", "--workspace", "--all-targets", "--all-features"];
+        succeed(cargo(args).args(["--", "-D", "warnings"]))
+    })?;
+    test_workspace(steps, &workspace)?;
+    steps.run("documentation", || {
+        let args = ["doc", "--no-deps", "--workspace", "--all-features"];
+        succeed(cargo(args).env("RUSTDOCFLAGS", "-D warnings"))
+    })
+}
+
+/// Tests, documentation examples, loom models, and the crates with and without their feature.
+///
+/// # Errors
+/// The first step that failed, and why.
+pub(crate) fn test(steps: &mut Steps) -> Result<(), String> {
+    test_workspace(steps, &Metadata::of_workspace()?)
+}
+
+fn test_workspace(steps: &mut Steps, workspace: &Metadata) -> Result<(), String> {
+    features(steps, workspace)?;
+    loom(steps, workspace)?;
+    steps
+        .run("documentation examples", || succeed(&mut cargo(["test", "--workspace", "--doc"])))?;
+    // Last, so that what cargo says of the tests stands at the end.
+    steps.run("tests", || succeed(&mut cargo(["test", "--workspace", "--all-targets"])))
+}
+
+/// Each crate alone, so that no other crate of the workspace switches its feature on.
+fn features(steps: &mut Steps, workspace: &Metadata) -> Result<(), String> {
+    for name in SERDE {
+        if !workspace.members().any(|member| member.name == *name) {
+            continue;
+        }
+        steps.run(format!("{name} without and with serde"), || {
+            let check = ["check", "--package", name];
+            succeed(cargo(check).arg("--no-default-features"))?;
+            succeed(cargo(check).args(["--features", "serde"]))
+        })?;
+    }
+    Ok(())
+}
+
+/// The models of every crate that depends on loom: its test target `loom` or, without one, those of
+/// its unit tests whose path contains `loom`.
+///
+/// Built apart, because the flag recompiles the whole graph.
+fn loom(steps: &mut Steps, workspace: &Metadata) -> Result<(), String> {
+    let flags = match std::env::var("RUSTFLAGS") {
+        Ok(own) if !own.is_empty() => format!("{own} --cfg loom"),
+        _ => "--cfg loom".to_owned(),
+    };
+    let folder = workspace.target_directory.join("loom");
+    for package in workspace.members().filter(|own| own.depends_on("loom")) {
+        let models =
+            if package.has_target("test", "loom") { ["--test", "loom"] } else { ["--lib", "loom"] };
+        steps.run(format!("{} under loom", package.name), || {
+            succeed(
+                cargo(["test", "--release", "--package", &package.name])
+                    .args(models)
+                    .env("RUSTFLAGS", &flags)
+                    .env("CARGO_TARGET_DIR", &folder),
+            )
+        })?;
+    }
+    Ok(())
+}

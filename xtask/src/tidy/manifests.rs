@@ -1,0 +1,141 @@
+//! What every crate's manifest owes, and which crate may depend on which.
+
+use std::fs;
+
+use super::{CUDA_BINDINGS, CUDA_CRATE};
+use crate::metadata::{Metadata, Package};
+
+/// Which crates of the workspace a crate's library may use. A crate that is not listed may use
+/// all of them.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("vmem-core", &[]),
+    ("vmem-sim", &["vmem-core"]),
+    ("vmem-cuda", &["vmem-core"]),
+    ("vmem-pool", &["vmem-core"]),
+    ("vmem-adaptors", &["vmem-core"]),
+    ("vmem-managed", &["vmem-core"]),
+    ("vmem-trace", &["vmem-core"]),
+    ("vmem-testkit", &["vmem-core"]),
+    ("vmem-runtime", &["vmem-core", "vmem-pool", "vmem-adaptors", "vmem-managed"]),
+    ("xtask", &[]),
+];
+
+/// Every breach in the manifests of the workspace.
+pub(super) fn breaches(metadata: &Metadata) -> Vec<String> {
+    let own: Vec<_> = metadata.members().map(|member| member.name.as_str()).collect();
+    metadata
+        .members()
+        .flat_map(|package| {
+            let mut found = incomplete(package);
+            found.extend(wrong_arrows(package, &own));
+            found.extend(bindings(package));
+            found
+        })
+        .collect()
+}
+
+/// What a registry, docs.rs or the lints would miss.
+fn incomplete(package: &Package) -> Vec<String> {
+    let name = &package.name;
+    let mut found = Vec::new();
+    let mut require = |met: bool, what: &str| {
+        if !met {
+            found.push(format!("{name}: the manifest lacks {what}"));
+        }
+    };
+    require(package.description.is_some(), "a description");
+    require(package.license.is_some(), "a licence");
+    let manifest = fs::read_to_string(&package.manifest_path).unwrap_or_default();
+    require(manifest.contains("[lints]\nworkspace = true"), "`[lints] workspace = true`");
+    if package.is_published() {
+        require(!package.categories.is_empty(), "categories");
+        let docs_rs = package
+            .metadata
+            .as_ref()
+            .is_some_and(|metadata| metadata.pointer("/docs/rs").is_some());
+        require(docs_rs, "`[package.metadata.docs.rs]`");
+        let readme = package.readme.as_ref().is_some_and(|readme| {
+            package.manifest_path.parent().is_some_and(|folder| folder.join(readme).is_file())
+        });
+        require(readme, "a README that exists");
+    }
+    found
+}
+
+/// Dependencies against the arrows. Tests may use every crate.
+fn wrong_arrows(package: &Package, own: &[&str]) -> Vec<String> {
+    let Some((name, allowed)) = ARROWS.iter().find(|(name, _)| *name == package.name) else {
+        return Vec::new();
+    };
+    package
+        .dependencies
+        .iter()
+        .filter(|dependency| dependency.kind.as_deref() != Some("dev"))
+        .map(|dependency| dependency.name.as_str())
+        .filter(|dependency| own.contains(dependency) && !allowed.contains(dependency))
+        .map(|dependency| format!("{name}: must not depend on {dependency}"))
+        .collect()
+}
+
+/// The CUDA bindings outside their crate.
+fn bindings(package: &Package) -> Vec<String> {
+    let name = &package.name;
+    if name == CUDA_CRATE {
+        return Vec::new();
+    }
+    CUDA_BINDINGS
+        .iter()
+        .filter(|binding| package.depends_on(binding))
+        .map(|binding| format!("{name}: only {CUDA_CRATE} may depend on {binding}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(name: &str, dependencies: &serde_json::Value) -> Package {
+        serde_json::from_value(serde_json::json!({
+            "id": name, "name": name, "version": "1.0.0", "license": "MIT",
+            "description": "A crate", "categories": ["memory-management"],
+            "readme": "README.md", "publish": null,
+            "manifest_path": "no/such/folder/Cargo.toml", "dependencies": dependencies,
+            "targets": [], "metadata": {"docs": {"rs": {}}},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_dependency_against_the_arrows_is_a_breach_unless_for_tests() {
+        let own = ["vmem-core", "vmem-sim", "vmem-pool"];
+        let normal = serde_json::json!([{"name": "vmem-sim", "kind": null}]);
+        let dev = serde_json::json!([{"name": "vmem-sim", "kind": "dev"}]);
+        assert_eq!(
+            wrong_arrows(&package("vmem-pool", &normal), &own),
+            ["vmem-pool: must not depend on vmem-sim"]
+        );
+        assert!(wrong_arrows(&package("vmem-pool", &dev), &own).is_empty());
+        assert!(wrong_arrows(&package("vmem-cli", &normal), &own).is_empty());
+    }
+
+    #[test]
+    fn the_bindings_belong_to_one_crate() {
+        let dependencies = serde_json::json!([{"name": "cust_raw", "kind": null}]);
+        assert_eq!(
+            bindings(&package("vmem-sim", &dependencies)),
+            ["vmem-sim: only vmem-cuda may depend on cust_raw"]
+        );
+        assert!(bindings(&package("vmem-cuda", &dependencies)).is_empty());
+    }
+
+    #[test]
+    fn a_missing_readme_and_missing_lints_are_breaches() {
+        assert_eq!(
+            incomplete(&package("a", &serde_json::json!([]))),
+            [
+                "a: the manifest lacks `[lints] workspace = true`",
+                "a: the manifest lacks a README that exists"
+            ]
+        );
+    }
+}
