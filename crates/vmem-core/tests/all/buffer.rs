@@ -272,13 +272,15 @@ fn a_new_home_stream_is_ordered_after_the_old_one() {
         let (other, third) = (stream(&device), stream(&device));
         let mut buffer = DeviceBuffer::new(memory, 512, &home).unwrap();
         buffer.fill(0..512, 1).unwrap();
+        buffer.set_stream(&other).unwrap();
+        buffer.fill(0..512, 1).unwrap();
         buffer.wait_on(&third).unwrap();
         launch(&device, &third, Kernel::add_one(buffer.ptr().unwrap(), 512));
         buffer.record_use(&third).unwrap();
-        buffer.set_stream(&other).unwrap();
-        assert_eq!(buffer.stream(), &other);
+        buffer.set_stream(&home).unwrap();
+        assert_eq!(buffer.stream(), &home);
         assert_eq!(buffer.to_vec().unwrap(), [2; 512]);
-        drop(home);
+        drop((home, other));
         drop(buffer);
         device.assert_clean();
         assert_eq!(device.base().drop_failures().count(), 0);

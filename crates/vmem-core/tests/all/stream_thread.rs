@@ -94,6 +94,24 @@ fn a_wait_that_cannot_be_queued_stays() {
 }
 
 #[test]
+fn the_final_marker_covers_waits_not_queued_yet() {
+    for seed in 0..8 {
+        let device = sim(seed);
+        let own = Stream::per_thread_default(&dyn_device(&device));
+        let (producer, next, ptr) = (stream(&device), stream(&device), scratch(&device));
+        launch(&device, &producer, Kernel::write_pattern(ptr, 4096, 1));
+        let marker = producer.marker().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| own.wait(&marker).unwrap());
+        });
+        own.retire().unwrap();
+        next.wait(&own.final_marker().unwrap()).unwrap();
+        launch(&device, &next, Kernel::check_pattern(ptr, 4096, 1));
+        device.assert_clean();
+    }
+}
+
+#[test]
 fn asking_for_the_whole_device_covers_waits_not_queued_yet() {
     let device = sim(1);
     let own = Stream::per_thread_default(&dyn_device(&device));

@@ -187,6 +187,18 @@ mod tests {
     }
 
     #[test]
+    fn overwriting_a_part_leaves_the_rest_as_it_was() {
+        let mut shadow = Shadow::default();
+        shadow.access((0, 16), Access::Write, stamp(1, 1), lane_0);
+        let lane_1 = |point: Point| point.lane == 1;
+        assert!(shadow.access((4, 8), Access::Write, stamp(2, 1), lane_1).is_none());
+        for (at, lane) in [(0, 1), (4, 2), (8, 1)] {
+            let found = shadow.find_conflict((at, at + 1), Access::Read, lane_0).unwrap();
+            assert_eq!(found.earlier.point.lane, lane, "byte {at}");
+        }
+    }
+
+    #[test]
     fn neighbouring_bytes_do_not_conflict() {
         let mut shadow = Shadow::default();
         shadow.access((0, 8), Access::Write, stamp(1, 1), lane_0);

@@ -96,7 +96,7 @@ impl State {
         let Some(physical) = self.memory.physicals.drop_holder(region.physical) else {
             return Ok(());
         };
-        if matches!(physical.store, Store::None) {
+        if physical.simulated {
             self.memory.give_back_address(address, physical.size);
         }
         if let Some(residency) = &physical.residency {
@@ -113,9 +113,13 @@ impl State {
         access: HostAccess,
         kind: RegionKind,
     ) -> Result<*mut u8, Refusal> {
+        if self.script.is_lost() {
+            let detail = "the device was lost; this answer is for ever";
+            return Err(Refusal::cannot(DriverCode::LAUNCH_FAILED, detail));
+        }
         let pieces = self.memory.resolve(at, bytes)?;
         let Some(&piece) = pieces.first() else {
-            return Ok(std::ptr::null_mut());
+            return Ok(std::ptr::NonNull::dangling().as_ptr());
         };
         self.memory.allocation(piece.region, kind)?;
         let access = match access {

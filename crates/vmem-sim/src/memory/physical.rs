@@ -118,16 +118,31 @@ impl Physicals {
         self.pieces[id].as_mut().expect("a held number is live")
     }
 
-    /// One holder less; returns the memory if it was the last.
-    pub(crate) fn drop_holder(&mut self, id: PhysicalId) -> Option<Physical> {
+    /// One holder less. If it was the last, the memory is gone; returns what is left to be done.
+    pub(crate) fn drop_holder(&mut self, id: PhysicalId) -> Option<Gone> {
         let physical = self.get_mut(id);
         physical.holders -= 1;
         if physical.holders != 0 {
             return None;
         }
+        let gone = Gone {
+            size: physical.size,
+            residency: physical.residency.take(),
+            simulated: matches!(physical.store, Store::None),
+        };
         self.vacant.push(id);
-        self.pieces[id].take()
+        self.pieces[id] = None;
+        Some(gone)
     }
+}
+
+/// What remains of physical memory that is gone.
+#[derive(Debug)]
+pub(crate) struct Gone {
+    pub(crate) size: u64,
+    pub(crate) residency: Option<Box<Residency>>,
+    /// Nothing kept its bytes, not even host memory.
+    pub(crate) simulated: bool,
 }
 
 #[cfg(test)]

@@ -70,40 +70,56 @@ pub(crate) struct Piece {
 /// All regions by address.
 #[derive(Debug, Default)]
 pub(crate) struct Space {
-    regions: BTreeMap<u64, Region>,
+    /// Where in `regions` what starts at an address is: small values keep the tree quick to change.
+    starts: BTreeMap<u64, u32>,
+    regions: Vec<Option<Region>>,
+    vacant: Vec<u32>,
 }
 
 impl Space {
     pub(crate) fn insert(&mut self, base: u64, region: Region) {
-        self.regions.insert(base, region);
+        let slot = self.vacant.pop().unwrap_or_else(|| {
+            self.regions.push(None);
+            u32::try_from(self.regions.len() - 1).expect("fewer than 2^32 regions")
+        });
+        self.regions[slot as usize] = Some(region);
+        self.starts.insert(base, slot);
     }
 
     pub(crate) fn get(&self, base: u64) -> Option<&Region> {
-        self.regions.get(&base)
+        self.starts.get(&base).map(|&slot| self.at(slot))
     }
 
     pub(crate) fn get_mut(&mut self, base: u64) -> Option<&mut Region> {
-        self.regions.get_mut(&base)
+        let slot = *self.starts.get(&base)?;
+        self.regions[slot as usize].as_mut()
     }
 
     pub(crate) fn remove(&mut self, base: u64) -> Option<Region> {
-        self.regions.remove(&base)
+        let slot = self.starts.remove(&base)?;
+        self.vacant.push(slot);
+        self.regions[slot as usize].take()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Region)> {
-        self.regions.iter().map(|(&base, region)| (base, region))
+        self.starts.iter().map(|(&base, &slot)| (base, self.at(slot)))
     }
 
     /// The regions that start in `start..end`.
     pub(crate) fn starting_in(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, &Region)> {
         let range = (Bound::Included(start), Bound::Excluded(end));
-        self.regions.range(range).map(|(&base, region)| (base, region))
+        self.starts.range(range).map(|(&base, &slot)| (base, self.at(slot)))
     }
 
     /// The region that holds `at`.
     pub(crate) fn holding(&self, at: u64) -> Option<(u64, &Region)> {
-        let (&base, region) = self.regions.range(..=at).next_back()?;
+        let (&base, &slot) = self.starts.range(..=at).next_back()?;
+        let region = self.at(slot);
         (at - base < region.size).then_some((base, region))
+    }
+
+    fn at(&self, slot: u32) -> &Region {
+        self.regions[slot as usize].as_ref().expect("what has an address is live")
     }
 
     /// Whether any region shares a byte with `start..end`.

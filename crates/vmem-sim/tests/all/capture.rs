@@ -147,6 +147,19 @@ fn a_capture_cannot_wait_for_work_outside_it() {
 }
 
 #[test]
+fn captures_cannot_wait_for_one_another() {
+    let driver = Driver::with_seed(0);
+    let (one, two, event) = (driver.owned_stream(), driver.owned_stream(), driver.event());
+    driver.begin_capture(&one).unwrap();
+    driver.begin_capture(&two).unwrap();
+    driver.record(event, one.raw()).unwrap();
+    assert_eq!(driver.wait(two.raw(), event).unwrap_err().code(), DriverCode(905));
+    assert_eq!(driver.end_capture(&two).unwrap_err().code(), BROKEN);
+    driver.end_capture(&one).unwrap();
+    assert_eq!(driver.wait(two.raw(), event).unwrap_err().code(), DriverCode::CAPTURED_EVENT);
+}
+
+#[test]
 fn the_legacy_stream_is_off_limits_while_a_blocking_stream_captures() {
     let driver = Driver::with_seed(0);
     let raw = driver.create_blocking_stream().unwrap();

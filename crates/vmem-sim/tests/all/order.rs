@@ -141,6 +141,23 @@ fn freeing_needs_completion_that_the_host_saw() {
 }
 
 #[test]
+fn the_first_of_many_pending_streams_is_not_forgotten() {
+    let driver = Driver::with_seed(0);
+    let ptr = driver.alloc(32 * 256);
+    let streams: Vec<_> = (0..32).map(|_| driver.stream()).collect();
+    for (index, &stream) in (0..).zip(&streams) {
+        driver.fill(at(ptr, index * 256), 1, 256, stream).unwrap();
+    }
+    for &stream in &streams[1..] {
+        driver.sync_stream(stream).unwrap();
+    }
+    assert!(driver.free(ptr).is_err());
+    driver.only_violation(ViolationKind::PendingWork);
+    driver.sync_stream(streams[0]).unwrap();
+    driver.free(ptr).unwrap();
+}
+
+#[test]
 fn without_the_checker_freeing_needs_work_to_have_run() {
     let config = SimConfig { checker: vmem_sim::Checker::Off, ..SimConfig::default() };
     let refused = (0..32).filter(|&seed| {
@@ -181,6 +198,7 @@ fn the_host_may_look_only_at_what_it_saw_complete() {
     let (read, write) = (vmem_core::HostAccess::Read, vmem_core::HostAccess::Write);
     assert!(driver.view_pinned(ptr, 4096, read).is_ok());
     assert!(driver.view_pinned(at(ptr, 100), 100, write).is_ok());
+    assert!(!driver.view_pinned(ptr, 0, write).unwrap().is_null());
     assert!(driver.view_pinned(ptr, 1, write).is_err());
     driver.only_violation(ViolationKind::HostAccess);
     driver.sync_stream(stream).unwrap();

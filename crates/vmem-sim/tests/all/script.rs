@@ -1,6 +1,6 @@
 //! Failures on command, and the counters.
 
-use vmem_core::{Device, DriverCode};
+use vmem_core::{Device, DriverCode, HostAccess};
 use vmem_sim::{CallKind, Kernel};
 
 use crate::common::{Driver, GRANULE, MIB};
@@ -59,9 +59,11 @@ fn a_lost_device_answers_nothing_else_ever_again() {
     let (stream, event, ptr) = (driver.stream(), driver.event(), driver.alloc(256));
     driver.record(event, stream).unwrap();
     driver.kernel(stream, Kernel::add_one(ptr, 256)).unwrap();
+    let pinned = driver.pinned().allocate(1).unwrap();
     driver.lose();
     driver.clear_failures();
     let answers = [
+        driver.view_pinned(pinned, 1, HostAccess::Read).map(drop),
         driver.free(ptr),
         driver.sync_stream(stream),
         driver.query(event).map(drop),

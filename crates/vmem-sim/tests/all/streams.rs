@@ -80,6 +80,19 @@ fn the_legacy_stream_orders_with_blocking_streams_both_ways() {
 }
 
 #[test]
+fn a_barrier_passes_on_what_its_stream_waited_for() {
+    let driver = Driver::with_seed(0);
+    let (stream, event, ptr) = (driver.stream(), driver.event(), driver.alloc(256));
+    let blocking = driver.create_blocking_stream().unwrap();
+    driver.fill(ptr, 1, 256, stream).unwrap();
+    driver.record(event, stream).unwrap();
+    driver.wait(blocking, event).unwrap();
+    driver.kernel(RawStream::LEGACY, Kernel::add_one(ptr, 256)).unwrap();
+    driver.assert_clean();
+    assert_eq!(driver.bytes(ptr, 1), [2]);
+}
+
+#[test]
 fn the_legacy_stream_does_not_order_with_non_blocking_streams() {
     let driver = Driver::with_seed(0);
     let (stream, ptr) = (driver.stream(), driver.alloc(256));

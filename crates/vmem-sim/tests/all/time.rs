@@ -57,6 +57,21 @@ fn streams_run_side_by_side_and_waits_join_them() {
 }
 
 #[test]
+fn what_a_query_finds_complete_has_ended() {
+    for seed in 0..4 {
+        let driver = clock(seed);
+        let (stream, event) = (driver.stream(), driver.event());
+        busy(&driver, stream, 1_000_000);
+        driver.record(event, stream).unwrap();
+        while !driver.query(event).unwrap().is_complete() {}
+        assert!(now(&driver) >= 1_000_000);
+        busy(&driver, stream, 1_000_000);
+        while !driver.query_stream(stream).unwrap().is_complete() {}
+        assert!(now(&driver) >= 2_000_000);
+    }
+}
+
+#[test]
 fn freeing_plain_memory_waits_for_the_device_in_time_but_orders_nothing() {
     let driver = clock(0);
     let (stream, ptr, other) = (driver.stream(), driver.alloc(1), driver.alloc(1));
