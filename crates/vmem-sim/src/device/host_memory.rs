@@ -31,9 +31,11 @@ unsafe impl Pinned for SimPinned {
         let allocate = |state: &mut State| {
             state.refuse_unsafe_in_capture()?;
             state.check_size(bytes)?;
-            let mebibytes = bytes >> 20;
-            state.host_ns += mebibytes * state.config.costs.pinned_mebibyte_ns;
-            state.insert_host_memory(bytes, RegionKind::Pinned, CallKind::PinnedAllocate)
+            let (kind, call) = (RegionKind::Pinned, CallKind::PinnedAllocate);
+            let address = state.insert_host_memory(bytes, kind, call)?;
+            // Charged once it is there: what the host refuses may be too large to multiply.
+            state.host_ns += (bytes >> 20) * state.config.costs.pinned_mebibyte_ns;
+            Ok(address)
         };
         self.core.call(CallKind::PinnedAllocate, allocate).map(pointer)
     }
