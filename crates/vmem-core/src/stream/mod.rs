@@ -44,6 +44,8 @@ struct Shared {
     raw: RawStream,
     kind: StreamKind,
     device: Arc<dyn Device>,
+    /// The device's, at hand because every request is checked against it.
+    device_id: DeviceId,
     /// The thread a per-thread default stream belongs to.
     thread: Option<ThreadToken>,
     observers: Mutex<Vec<Weak<dyn StreamObserver>>>,
@@ -123,6 +125,7 @@ impl Stream {
             id: StreamId::new(),
             raw,
             kind,
+            device_id: device.id(),
             device,
             thread,
             observers: Mutex::default(),
@@ -153,7 +156,7 @@ impl Stream {
     /// The identity of the device it belongs to.
     #[inline]
     pub fn device_id(&self) -> DeviceId {
-        self.0.device.id()
+        self.0.device_id
     }
 
     /// The driver's handle, to queue work with. It must not be used after

@@ -68,20 +68,16 @@ impl State {
 
     /// Takes the best fit from the lane's own memory, or else from memory that no pending work
     /// touches. The result is claimed.
+    #[inline]
     pub(crate) fn hit(&mut self, lane: u32, need: Need) -> Option<Slot> {
-        let own = match self.lanes.reuse() {
-            Reuse::StreamOrdered => self.space.best_fit(lane, need),
-            Reuse::Observed => None,
-        };
-        let slot = own.or_else(|| self.space.best_fit(CLEAN.lane, need))?;
-        let rest = match self.space[slot].tag() {
-            Some(tag) if tag.lane == lane => tag,
-            _ => Tag { lane, epoch: 0 },
-        };
-        let rest = if self.lanes.reuse() == Reuse::Observed { CLEAN } else { rest };
-        self.space.claim(slot);
-        self.fit(slot, need, rest);
-        Some(slot)
+        match self.lanes.reuse() {
+            Reuse::StreamOrdered => {
+                let own = self.space.take_best(lane, need, None);
+                let rest = Tag { lane, epoch: 0 };
+                own.or_else(|| self.space.take_best(CLEAN.lane, need, Some(rest)))
+            }
+            Reuse::Observed => self.space.take_best(CLEAN.lane, need, None),
+        }
     }
 
     /// Cuts a claimed range to what a request needs; the rest is free with the tag `rest`.
@@ -92,8 +88,9 @@ impl State {
     }
 
     /// Turns a claimed range into a block.
+    #[inline]
     pub(crate) fn issue(&mut self, slot: Slot, request: &Request<'_>, owner: ResourceId) -> Block {
-        self.space.release(slot, Range::Live);
+        self.space.make_live(slot);
         let Request { layout, label, .. } = *request;
         let generation = self.blocks.start(slot, layout, label);
         self.counters.allocations += 1;
@@ -101,7 +98,7 @@ impl State {
         self.counters.peak_live = self.counters.peak_live.max(self.counters.live);
         let ptr = DevicePtr::new(self.space[slot].start).expect("a range does not start at zero");
         let raw = RawBlock { ptr, layout, owner, slot: slot.raw(), generation, label };
-        // SAFETY: contract, implementing 1: the range was claimed, so no other block has it, and its
+        // SAFETY: contract, implementing 1: the range was claimed until now, so no other block has it, and its
         // generation has not been issued before.
         unsafe { Block::from_raw(raw) }
     }

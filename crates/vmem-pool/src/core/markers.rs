@@ -7,11 +7,21 @@ use crate::backing::Backing;
 
 impl<B: Backing> Core<B> {
     /// Locks the state and finds the stream's lane, making it if the stream is new.
+    #[inline]
     pub(super) fn enter(&self, stream: &Stream) -> (MutexGuard<'_, State>, u32) {
         let mut state = self.lock();
-        if let Some(lane) = state.lanes.find(stream.id()) {
-            return (state, lane);
+        match state.lanes.find(stream.id()) {
+            Some(lane) => (state, lane),
+            None => self.join(state, stream),
         }
+    }
+
+    #[cold]
+    fn join<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        stream: &Stream,
+    ) -> (MutexGuard<'a, State>, u32) {
         let lane = state.lanes.add(stream);
         // Whatever ends the stream from here on finds the lane; what ended it before is seen below.
         state.claims += 1;

@@ -12,8 +12,8 @@ use std::time::Duration;
 pub(crate) use claim::{Claim, Obstacle};
 pub(crate) use control::Control;
 use vmem_core::{
-    AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, EventKind, Features, FreeError,
-    FreeErrorKind, MemoryEvent, Request, ResourceId, Stream,
+    AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, DeviceId, EventKind, Features,
+    FreeError, FreeErrorKind, MemoryEvent, Request, ResourceId, Stream,
 };
 
 use blocks::Blocks;
@@ -32,6 +32,7 @@ pub(crate) struct Core<B> {
     pub(crate) backing: B,
     pub(crate) config: PoolConfig,
     pub(crate) ceiling: u64,
+    device: DeviceId,
     fit: Fit,
     state: Mutex<State>,
     /// Held while memory is taken from or returned to the backing, over the driver calls. Taken
@@ -87,11 +88,13 @@ impl<B: Backing> Core<B> {
             claims: 0,
             refused: None,
         };
+        let device = backing.device().id();
         let core = Arc::new_cyclic(|me| Self {
             id: ResourceId::new(),
             backing,
             config,
             ceiling,
+            device,
             fit,
             state: Mutex::new(state),
             growing: Mutex::new(None),
@@ -167,7 +170,7 @@ impl<B: Backing> Core<B> {
     fn find_block(&self, request: &Request<'_>) -> Result<Block, AllocError> {
         let (layout, stream) = (request.layout, request.stream);
         let fail = |kind| AllocError::new(kind, layout, self.name());
-        if stream.device_id() != self.backing.device().id() {
+        if stream.device_id() != self.device {
             return Err(fail(AllocErrorKind::InvalidStream));
         }
         if stream.has_pending_waits() && stream.is_callable_here() {
@@ -188,7 +191,7 @@ impl<B: Backing> Core<B> {
     }
 
     pub(crate) fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
-        if stream.device_id() != self.backing.device().id() {
+        if stream.device_id() != self.device {
             return Err(FreeError::new(FreeErrorKind::InvalidStream, block, self.name()));
         }
         if block.owner() != self.id {
@@ -202,7 +205,7 @@ impl<B: Backing> Core<B> {
         };
         let size = state.space[slot].size;
         let (tag, close) = state.lanes.tag_free(lane, size);
-        state.space.release(slot, Range::Free(tag));
+        state.space.free(slot, tag);
         state.counters.frees += 1;
         state.counters.live -= raw.layout.size();
         drop(state);

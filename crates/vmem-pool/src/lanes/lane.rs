@@ -122,6 +122,7 @@ impl Lane {
     }
 
     /// Counts a free; returns its epoch, and whether to close the batch.
+    #[inline]
     pub(super) fn note_free(
         &mut self,
         bytes: u64,

@@ -45,6 +45,8 @@ pub(crate) struct Lanes {
     batch: Batch,
     /// `None` where a lane ended and nothing refers to it. Number 0 is the clean lane.
     lanes: Vec<Option<Lane>>,
+    /// How many lanes belong to streams.
+    streams: usize,
     by_stream: HashMap<StreamId, u32>,
     /// The lane found last, because it is usually asked for again.
     last: Option<(StreamId, u32)>,
@@ -59,6 +61,7 @@ impl Lanes {
             reuse,
             batch,
             lanes: vec![Some(Lane::clean())],
+            streams: 0,
             by_stream: HashMap::new(),
             last: None,
             idle: Vec::new(),
@@ -71,12 +74,18 @@ impl Lanes {
     }
 
     /// The lane of a stream that is known.
+    #[inline]
     pub(crate) fn find(&mut self, stream: StreamId) -> Option<u32> {
         if let Some((id, lane)) = self.last
             && id == stream
         {
             return Some(lane);
         }
+        self.look_up(stream)
+    }
+
+    #[cold]
+    fn look_up(&mut self, stream: StreamId) -> Option<u32> {
         let lane = *self.by_stream.get(&stream)?;
         self.last = Some((stream, lane));
         Some(lane)
@@ -98,12 +107,8 @@ impl Lanes {
         };
         let index = u32::try_from(index).expect("fewer than 2^32 streams");
         self.by_stream.insert(stream.id(), index);
+        self.streams += 1;
         index
-    }
-
-    /// How many lanes belong to streams.
-    pub(crate) fn len(&self) -> usize {
-        self.lanes.iter().flatten().count() - 1
     }
 
     /// The numbers of all lanes, the clean one first.
@@ -122,9 +127,10 @@ impl Lanes {
 
     /// The tag of a range of `bytes` bytes that is being freed on `lane`, and whether the lane's
     /// open batch should be closed now.
+    #[inline]
     pub(crate) fn tag_free(&mut self, lane: u32, bytes: u64) -> (Tag, bool) {
         let (batch, several, observed) =
-            (self.batch, self.len() > 1, self.reuse == Reuse::Observed);
+            (self.batch, self.streams > 1, self.reuse == Reuse::Observed);
         let Some(state) = self.get_mut(lane) else { return (CLEAN, false) };
         let (epoch, close) = state.note_free(bytes, batch, several, observed);
         (Tag { lane, epoch }, close)
@@ -171,7 +177,9 @@ impl Lanes {
     /// Forgets an ended lane that no range refers to.
     #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
     pub(crate) fn forget(&mut self, lane: u32) -> Option<Lane> {
-        self.lanes.get_mut(lane as usize)?.take()
+        let forgotten = self.lanes.get_mut(lane as usize)?.take();
+        self.streams -= usize::from(forgotten.is_some());
+        forgotten
     }
 
     /// Keeps events for recording again; gives back those there is no room for.

@@ -1,14 +1,15 @@
-//! From an address to the ranges near it.
+//! From an address to a range near it.
 
 use super::Slot;
 
 /// Segments are cut into pages of this many bytes.
 const PAGE: u64 = 2 << 20;
 
-/// For every page of every segment, the lowest range that starts in it.
+/// For every page of every segment, the slot of the range that was last made in it.
 ///
-/// Four bytes a page, filled as far as ranges have ever reached. A look-up finds the segment in
-/// `O(log segments)` steps and then walks the ranges that start in one page.
+/// These are hints: they are written when a range is made and not kept up when it moves or goes, so
+/// that the hot paths pay for one store only. Whoever follows a hint looks at what the slot is now,
+/// and walks from there. Four bytes a page, filled as far as ranges have ever reached.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     /// Sorted by start.
@@ -25,8 +26,8 @@ struct Segment {
 impl Directory {
     pub(super) fn add_segment(&mut self, start: u64, size: u64) {
         let at = self.segments.partition_point(|s| s.start < start);
-        let first = self.segments.get(at).is_none_or(|next| start + size <= next.start);
-        debug_assert!(first, "segments do not overlap");
+        let apart = self.segments.get(at).is_none_or(|next| start + size <= next.start);
+        debug_assert!(apart, "segments do not overlap");
         self.segments.insert(at, Segment { start, end: start + size, pages: Vec::new() });
     }
 
@@ -34,64 +35,25 @@ impl Directory {
         self.segments.retain(|s| s.start != start);
     }
 
-    pub(super) fn first_in_page(&self, address: u64) -> Option<Slot> {
+    /// A range was made at `start`.
+    #[inline]
+    pub(super) fn note(&mut self, slot: Slot, start: u64) {
+        let Some(segment) = segment_of(&mut self.segments, start) else { return };
+        let page = segment.page(start);
+        match segment.pages.get_mut(page) {
+            Some(hint) => *hint = Some(slot),
+            None => segment.extend(page, slot),
+        }
+    }
+
+    /// The hints for the page of `address` and the pages below it, nearest first, with the bounds
+    /// of the segment, in which a slot that is still worth following lies.
+    pub(super) fn hints(&self, address: u64) -> Option<(u64, u64, impl Iterator<Item = Slot>)> {
         let at = self.segments.partition_point(|s| s.start <= address).checked_sub(1)?;
-        let segment = &self.segments[at];
-        if address >= segment.end {
-            return None;
-        }
-        segment.pages.get(segment.page(address)).copied().flatten()
-    }
-
-    /// A range appeared at `start`.
-    pub(super) fn added(&mut self, slot: Slot, start: u64, start_of: impl Fn(Slot) -> u64) {
-        let page = self.page(start);
-        if page.is_none_or(|lowest| start_of(lowest) >= start) {
-            *page = Some(slot);
-        }
-    }
-
-    /// A range at `start` was merged away; `next` is the one that followed it.
-    pub(super) fn removed(&mut self, slot: Slot, start: u64, next: Option<(Slot, u64)>) {
-        let page = self.page(start);
-        if *page == Some(slot) {
-            *page = None;
-            if let Some((next, next_start)) = next {
-                self.lower(next, start, next_start);
-            }
-        }
-    }
-
-    /// A range's start went up from `from` to `to`; what is left below is a range of its own, and
-    /// was added first.
-    pub(super) fn moved(&mut self, slot: Slot, from: u64, to: u64) {
-        let segment = self.segment(to);
-        if segment.page(from) != segment.page(to) {
-            // The range used to cover the start of this page, so nothing lower starts in it.
-            *self.page(to) = Some(slot);
-        }
-    }
-
-    /// Enters `slot`, at `start`, for its page if that is the page of `vacated`.
-    fn lower(&mut self, slot: Slot, vacated: u64, start: u64) {
-        let segment = self.segment(start);
-        if segment.page(start) == segment.page(vacated) {
-            *self.page(start) = Some(slot);
-        }
-    }
-
-    fn segment(&mut self, address: u64) -> &mut Segment {
-        let at = self.segments.partition_point(|s| s.start <= address) - 1;
-        &mut self.segments[at]
-    }
-
-    fn page(&mut self, address: u64) -> &mut Option<Slot> {
-        let segment = self.segment(address);
-        let page = segment.page(address);
-        if segment.pages.len() <= page {
-            segment.pages.resize(page + 1, None);
-        }
-        &mut segment.pages[page]
+        let segment = self.segments.get(at).filter(|segment| address < segment.end)?;
+        let upto = (segment.page(address) + 1).min(segment.pages.len());
+        let hints = segment.pages[..upto].iter().rev().copied().flatten();
+        Some((segment.start, segment.end, hints))
     }
 }
 
@@ -99,4 +61,19 @@ impl Segment {
     fn page(&self, address: u64) -> usize {
         usize::try_from((address - self.start) / PAGE).expect("a page number fits usize")
     }
+
+    #[cold]
+    fn extend(&mut self, page: usize, slot: Slot) {
+        self.pages.resize(page + 1, None);
+        self.pages[page] = Some(slot);
+    }
+}
+
+#[inline]
+fn segment_of(segments: &mut [Segment], address: u64) -> Option<&mut Segment> {
+    if segments.len() == 1 {
+        return segments.first_mut();
+    }
+    let at = segments.partition_point(|s| s.start <= address).checked_sub(1)?;
+    segments.get_mut(at)
 }

@@ -13,6 +13,7 @@
 
 mod check;
 mod directory;
+mod hot;
 mod index;
 mod range;
 mod runs;
@@ -80,7 +81,7 @@ impl Space {
     /// Adds a segment as one range in `state`.
     pub(crate) fn add_segment(&mut self, start: u64, size: u64, state: State) -> Slot {
         self.directory.add_segment(start, size);
-        let slot = self.new_range(Range { start, size, prev: None, next: None, state });
+        let slot = self.new_range(Range::new(start, size, state));
         self.enter(slot);
         slot
     }
@@ -98,18 +99,25 @@ impl Space {
     /// steps for alignments up to [`GRAIN`]; above, it may have to pass over ranges that are large
     /// enough but misaligned.
     pub(crate) fn best_fit(&self, lane: u32, need: Need) -> Option<Slot> {
+        let best = self.free.get(lane as usize)?.best(&self.ranges, need.size)?;
+        if self.fit == Fit::Bins && self[best].size != need.size {
+            return None;
+        }
+        if need.alignment == GRAIN || need.place(self[best].start, self[best].size).is_some() {
+            return Some(best);
+        }
         self.fits(lane, need).next()
     }
 
     /// All free ranges of `lane` that fit, smallest and lowest first.
     pub(crate) fn fits(&self, lane: u32, need: Need) -> impl Iterator<Item = Slot> {
-        let index = self.free.get(lane as usize);
-        let large = index.into_iter().flat_map(move |index| index.at_least(need.size));
-        let allowed = large.take_while(move |&(size, ..)| match self.fit {
+        let index = self.free.get(lane as usize).into_iter();
+        let large = index.flat_map(move |index| index.at_least(&self.ranges, need.size));
+        let allowed = large.take_while(move |&slot| match self.fit {
             Fit::Best => true,
-            Fit::Bins => size == need.size,
+            Fit::Bins => self[slot].size == need.size,
         });
-        allowed.filter_map(move |(size, start, slot)| need.place(start, size).map(|_| slot))
+        allowed.filter(move |&slot| need.place(self[slot].start, self[slot].size).is_some())
     }
 
     /// All free ranges of `lane`.
@@ -124,7 +132,7 @@ impl Space {
 
     /// The size of the largest free range of `lane`.
     pub(crate) fn largest_of(&self, lane: u32) -> u64 {
-        self.free.get(lane as usize).and_then(FreeIndex::largest).unwrap_or(0)
+        self.free.get(lane as usize).and_then(|index| index.largest(&self.ranges)).unwrap_or(0)
     }
 
     /// Makes a free or unmapped range claimed: nobody else's to use until it is given a new state.
@@ -155,11 +163,9 @@ impl Space {
         let range = self[slot];
         debug_assert!(range.state == State::Claimed && at > range.start && at < range.end());
         let upper = self.new_range(Range {
-            start: at,
-            size: range.end() - at,
             prev: Some(slot),
             next: range.next,
-            state: State::Claimed,
+            ..Range::new(at, range.end() - at, State::Claimed)
         });
         if let Some(next) = range.next {
             self.at(next).prev = Some(upper);
@@ -173,11 +179,9 @@ impl Space {
     fn split_front(&mut self, slot: Slot, at: u64) -> Slot {
         let range = self[slot];
         let front = self.new_range(Range {
-            start: range.start,
-            size: at - range.start,
             prev: range.prev,
             next: Some(slot),
-            state: State::Claimed,
+            ..Range::new(range.start, at - range.start, State::Claimed)
         });
         if let Some(prev) = range.prev {
             self.at(prev).next = Some(front);
@@ -186,7 +190,6 @@ impl Space {
         upper.start = at;
         upper.size = range.end() - at;
         upper.prev = Some(front);
-        self.directory.moved(slot, range.start, at);
         front
     }
 
@@ -225,17 +228,22 @@ impl Space {
         }
     }
 
-    /// The live range that starts at `start`.
+    /// The live range that starts at `start`. A short walk where ranges near it were made lately;
+    /// at worst `O(n)` steps.
     pub(crate) fn find(&self, start: u64) -> Option<Slot> {
-        let mut slot = self.directory.first_in_page(start);
-        while let Some(at) = slot {
-            let range = &self[at];
-            if range.start >= start {
-                return (range.start == start && range.state.is_live()).then_some(at);
-            }
-            slot = range.next;
+        let (low, high, mut hints) = self.directory.hints(start)?;
+        let inside = |slot: &Slot| {
+            self.get(*slot).is_some_and(|range| low <= range.start && range.start < high)
+        };
+        let anywhere = || self.iter().map(|(slot, _)| slot).find(inside);
+        let mut slot = hints.find(inside).or_else(anywhere)?;
+        while self[slot].start > start {
+            slot = self[slot].prev?;
         }
-        None
+        while self[slot].end() <= start {
+            slot = self[slot].next?;
+        }
+        (self[slot].start == start && self[slot].state.is_live()).then_some(slot)
     }
 
     /// The range behind a slot, if the slot is in use.
@@ -256,14 +264,13 @@ impl Space {
     /// Merges the right neighbour into `slot`; neither is in an index.
     fn absorb_next(&mut self, slot: Slot) {
         let Some(gone) = self[slot].next else { return };
-        let Range { start, size, next, .. } = self[gone];
+        let Range { size, next, .. } = self[gone];
         let range = self.at(slot);
         range.size += size;
         range.next = next;
         if let Some(next) = next {
             self.at(next).prev = Some(slot);
         }
-        self.directory.removed(gone, start, next.map(|n| (n, self[n].start)));
         self.retire_slot(gone);
     }
 
@@ -278,7 +285,7 @@ impl Space {
                 Slot::at(self.ranges.len() - 1)
             }
         };
-        self.directory.added(slot, range.start, |s| self.ranges[s.index()].start);
+        self.directory.note(slot, range.start);
         slot
     }
 
@@ -289,31 +296,25 @@ impl Space {
 
     /// Puts a range into the index of its state.
     fn enter(&mut self, slot: Slot) {
-        let Range { start, size, state, .. } = self[slot];
-        if let Some(index) = self.index_of(state) {
-            index.insert(size, start, slot);
-        }
-    }
-
-    /// Takes a range out of the index of its state.
-    fn leave(&mut self, slot: Slot) {
-        let Range { start, size, state, .. } = self[slot];
-        if let Some(index) = self.index_of(state) {
-            index.remove(size, start, slot);
-        }
-    }
-
-    fn index_of(&mut self, state: State) -> Option<&mut FreeIndex> {
-        match state {
+        match self[slot].state {
             State::Free(tag) => {
                 let lane = tag.lane as usize;
                 if self.free.len() <= lane {
                     self.free.resize_with(lane + 1, FreeIndex::default);
                 }
-                Some(&mut self.free[lane])
+                self.free[lane].insert(&mut self.ranges, slot);
             }
-            State::Hole => Some(&mut self.holes),
-            State::Live | State::Claimed | State::Vacant => None,
+            State::Hole => self.holes.insert(&mut self.ranges, slot),
+            State::Live | State::Claimed | State::Vacant => {}
+        }
+    }
+
+    /// Takes a range out of the index of its state.
+    fn leave(&mut self, slot: Slot) {
+        match self[slot].state {
+            State::Free(tag) => self.free[tag.lane as usize].remove(&mut self.ranges, slot),
+            State::Hole => self.holes.remove(&mut self.ranges, slot),
+            State::Live | State::Claimed | State::Vacant => {}
         }
     }
 }

@@ -96,7 +96,15 @@ pub(crate) struct Range {
     pub(crate) size: u64,
     pub(crate) prev: Option<Slot>,
     pub(crate) next: Option<Slot>,
+    /// Where it is in its size class, while it is in an index.
+    pub(super) place: u32,
     pub(crate) state: State,
+}
+
+impl Range {
+    pub(super) const fn new(start: u64, size: u64, state: State) -> Self {
+        Self { start, size, prev: None, next: None, place: 0, state }
+    }
 }
 
 impl Range {

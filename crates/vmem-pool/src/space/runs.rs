@@ -6,6 +6,8 @@ use super::{Fit, Need, Slot, Space, State, Tag};
 /// whole granules of unmapped ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stretch {
+    /// The range that covers the start.
+    pub(super) first: Slot,
     pub(crate) start: u64,
     pub(crate) end: u64,
     /// Bytes of it that must be mapped first.
@@ -16,7 +18,9 @@ impl Space {
     /// The smallest stretch of neighbouring free ranges that fits, the lowest of equals, using only
     /// ranges whose tag is `usable`. Takes `O(n)` steps.
     pub(crate) fn best_run(&self, need: Need, usable: impl Fn(Tag) -> bool) -> Option<Stretch> {
-        if self.fit == Fit::Bins {
+        // Neighbours of one lane have coalesced already.
+        let lanes = self.free.iter().filter(|index| index.len() > 0).count();
+        if self.fit == Fit::Bins || lanes < 2 {
             return None;
         }
         let joins = |slot: Slot| self[slot].tag().is_some_and(&usable);
@@ -41,7 +45,7 @@ impl Space {
         while let Some(slot) = high.filter(|&slot| joins(slot)) {
             let end = self[slot].end();
             while need.place(self[low].start, end - self[low].start).is_some() {
-                let window = Stretch { start: self[low].start, end, fresh: 0 };
+                let window = Stretch { first: low, start: self[low].start, end, fresh: 0 };
                 if best.is_none_or(|b| window.end - window.start < b.end - b.start) {
                     best = Some(window);
                 }
@@ -96,11 +100,12 @@ impl Space {
             let range = self[slot];
             if range.state != State::Hole {
                 if range.end() >= end {
-                    return Some(Stretch { start, end: range.end(), fresh });
+                    return Some(Stretch { first: low, start, end: range.end(), fresh });
                 }
             } else if range.end() >= end {
                 let part = end.saturating_sub(range.start).next_multiple_of(granule);
-                return Some(Stretch { start, end: range.start + part, fresh: fresh + part });
+                let end = range.start + part;
+                return Some(Stretch { first: low, start, end, fresh: fresh + part });
             } else {
                 fresh += range.size;
             }
@@ -128,11 +133,12 @@ impl Space {
             let range = self[slot];
             if range.state != State::Hole {
                 if range.start <= start {
-                    return Some(Stretch { start: range.start, end, fresh });
+                    return Some(Stretch { first: slot, start: range.start, end, fresh });
                 }
             } else if range.start <= start {
                 let part = range.end().saturating_sub(start).next_multiple_of(granule);
-                return Some(Stretch { start: range.end() - part, end, fresh: fresh + part });
+                let start = range.end() - part;
+                return Some(Stretch { first: slot, start, end, fresh: fresh + part });
             } else {
                 fresh += range.size;
             }
@@ -144,15 +150,18 @@ impl Space {
     /// the parts, lowest first, with the state each had.
     pub(crate) fn claim_stretch(&mut self, stretch: Stretch) -> Vec<(Slot, State)> {
         let mut parts = Vec::new();
-        let mut next = self.covering(stretch.start);
+        let mut next = Some(stretch.first);
         while let Some(slot) = next.filter(|&slot| self[slot].start < stretch.end) {
+            next = self[slot].next;
+            if self[slot].end() <= stretch.start {
+                continue;
+            }
             let state = self[slot].state;
             self.claim(slot);
             let range = self[slot];
             let (at, end) = (range.start.max(stretch.start), range.end().min(stretch.end));
             self.cut(slot, at, end - at, state);
             parts.push((slot, state));
-            next = self[slot].next;
         }
         parts
     }
@@ -176,10 +185,5 @@ impl Space {
             self[last].end()
         };
         firsts.map(|first| (self[first].start, end(first))).collect()
-    }
-
-    /// The range that covers an address.
-    fn covering(&self, address: u64) -> Option<Slot> {
-        self.iter().find(|(_, r)| r.start <= address && address < r.end()).map(|(slot, _)| slot)
     }
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Fit, GRAIN, Need, Slot, Space, State, Stretch, Tag};
+use super::{Fit, GRAIN, Need, Slot, Space, State, Tag};
 
 const BASE: u64 = 1 << 32;
 const GRANULE: u64 = 16 * GRAIN;
@@ -120,6 +120,9 @@ proptest! {
                 }
             }
         }
+        // With one lane there is nothing to join.
+        let lanes: std::collections::HashSet<u32> = sizes.iter().map(|(_, lane)| *lane).collect();
+        let best = best.filter(|_| lanes.len() > 1);
         prop_assert_eq!(found.map(|run| (run.start, run.end)), best);
     }
 
@@ -218,8 +221,8 @@ fn lanes_stay_apart_and_join_within_themselves() {
 fn a_tail_is_extended_rather_than_left_behind() {
     let mut space = granules(&[(1, 2), (1, 0), (8, 1)]);
     let stretch = space.cheapest_growth(need(20), GRANULE, |_| true).unwrap();
-    let expected = Stretch { start: BASE + GRANULE, end: BASE + 3 * GRANULE, fresh: GRANULE };
-    assert_eq!(stretch, expected);
+    let bounds = (stretch.start, stretch.end, stretch.fresh);
+    assert_eq!(bounds, (BASE + GRANULE, BASE + 3 * GRANULE, GRANULE));
     let parts = space.claim_stretch(stretch);
     space.join_claimed(parts[0].0, parts[1].0);
     space.release(parts[0].0, State::Free(tag(0)));

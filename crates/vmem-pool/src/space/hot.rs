@@ -1,0 +1,122 @@
+//! The two operations that must be fast: taking the best fit and freeing a block.
+//!
+//! They do what claiming, cutting and releasing would do, in one step and with the fewest changes
+//! to the indexes: a free range that only grows or shrinks keeps its slot and its place.
+
+use crate::sabotage;
+
+use super::{Need, Range, Slot, Space, State, Tag};
+
+impl Space {
+    /// Claims the best fit of `lane`, cut to what is needed, and returns its slot. What is left of it
+    /// stays free under its tag, or under `rest` if one is given.
+    #[inline]
+    pub(crate) fn take_best(&mut self, lane: u32, need: Need, rest: Option<Tag>) -> Option<Slot> {
+        let slot = self.best_fit(lane, need)?;
+        let range = self[slot];
+        let tag = range.tag()?;
+        if range.size == need.size {
+            self.claim(slot);
+            return Some(slot);
+        }
+        let same_lane = rest.is_none_or(|rest| rest.lane == tag.lane);
+        if !same_lane || !range.start.is_multiple_of(need.alignment) {
+            return Some(self.take_apart(slot, need, rest.unwrap_or(tag)));
+        }
+        // The block is the lower end, in a slot of its own; the range above it goes on as it was.
+        let block = self.new_range(Range {
+            prev: range.prev,
+            next: Some(slot),
+            ..Range::new(range.start, need.size, State::Claimed)
+        });
+        if let Some(prev) = range.prev {
+            self.at(prev).next = Some(block);
+        }
+        let at = range.start + need.size;
+        let above = self.at(slot);
+        above.start = at;
+        above.size = range.size - need.size;
+        above.prev = Some(block);
+        above.state = State::Free(rest.unwrap_or(tag));
+        self.free[tag.lane as usize].update(&mut self.ranges, slot, range.extent());
+        Some(block)
+    }
+
+    #[cold]
+    fn take_apart(&mut self, slot: Slot, need: Need, rest: Tag) -> Slot {
+        self.claim(slot);
+        let range = self[slot];
+        let at = need.place(range.start, range.size).unwrap_or(range.start);
+        self.cut(slot, at, need.size, State::Free(rest));
+        slot
+    }
+
+    /// Makes a claimed range live.
+    #[inline]
+    pub(crate) fn make_live(&mut self, slot: Slot) {
+        debug_assert!(self[slot].state == State::Claimed);
+        self.at(slot).state = State::Live;
+    }
+
+    /// Frees a live range, coalescing with free neighbours of its lane under the latest tag.
+    #[inline]
+    pub(crate) fn free(&mut self, slot: Slot, tag: Tag) {
+        let range = self[slot];
+        debug_assert!(range.state.is_live());
+        if sabotage::coalesce_lanes() {
+            self.release(slot, State::Free(tag));
+            return;
+        }
+        let joined = |neighbour: Option<Slot>| {
+            let neighbour = neighbour?;
+            Some((neighbour, State::Free(tag).joined(self[neighbour].state)?))
+        };
+        match (joined(range.prev), joined(range.next)) {
+            (None, None) => {
+                self.at(slot).state = State::Free(tag);
+                self.enter(slot);
+            }
+            (Some((prev, state)), None) => {
+                let before = self[prev].extent();
+                self.absorb_next(prev);
+                self.regrow(prev, state, before);
+            }
+            (None, Some((next, state))) => {
+                let before = self[next].extent();
+                self.absorb_prev(next);
+                self.regrow(next, state, before);
+            }
+            (Some((prev, _)), Some((next, state))) => {
+                let before = self[prev].extent();
+                let state = self[prev].state.joined(state).unwrap_or(state);
+                self.leave(next);
+                self.absorb_next(prev);
+                self.absorb_next(prev);
+                self.regrow(prev, state, before);
+            }
+        }
+    }
+
+    /// A free range has grown in place.
+    #[inline]
+    fn regrow(&mut self, slot: Slot, state: State, before: (u64, u64)) {
+        let lane = self[slot].tag().map_or(0, |tag| tag.lane);
+        self.at(slot).state = state;
+        self.free[lane as usize].update(&mut self.ranges, slot, before);
+    }
+
+    /// Merges the left neighbour, which is in no index, into `slot`.
+    #[inline]
+    fn absorb_prev(&mut self, slot: Slot) {
+        let Some(gone) = self[slot].prev else { return };
+        let Range { start, size, prev, .. } = self[gone];
+        let range = self.at(slot);
+        range.start = start;
+        range.size += size;
+        range.prev = prev;
+        if let Some(prev) = prev {
+            self.at(prev).next = Some(slot);
+        }
+        self.retire_slot(gone);
+    }
+}
