@@ -5,9 +5,10 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, value_parser};
-use vmem_trace::{Scale, Workload};
+use vmem_trace::Scale;
 
 use crate::bytes;
+use crate::scenario::Item;
 use crate::tier::Tier;
 
 /// What stacks of GPU memory resources cost, on a simulated device.
@@ -27,9 +28,12 @@ pub(crate) enum Command {
 /// Run generated workloads through stacks and print what they cost.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
-    /// The workloads, separated by commas.
-    #[arg(long, value_name = "NAME", value_delimiter = ',', default_values_t = Workload::ALL)]
-    pub(crate) workload: Vec<Workload>,
+    /// The workloads and scenarios, separated by commas: overlay, overlay-core, overlay-paged,
+    /// overlay-2s, dissolve, spatial-join, random, and those that show what a tier is for: reclaim,
+    /// face-walk-local, face-walk-global, face-walk-dependent, set-up-failure [default: the
+    /// workloads].
+    #[arg(long, value_name = "NAME", value_delimiter = ',', default_values_t = Item::workloads(), hide_default_value = true)]
+    pub(crate) workload: Vec<Item>,
     /// How large, in the workload's unit: 10k, 100k, 1m or any number (polygons a side, points,
     /// allocations) [default: 1m for dissolve and spatial-join, 100k for the others].
     #[arg(long, value_name = "N")]
@@ -46,7 +50,8 @@ pub(crate) struct Bench {
 
 /// Run recorded traces through stacks and print what they cost.
 ///
-/// Reads RMM logs (Thread,Time,Action,Pointer,Size,Stream) and lifetimes (id,lower,upper,size).
+/// Reads RMM logs (Thread,Time,Action,Pointer,Size,Stream), lifetimes (id,lower,upper,size), memory
+/// snapshots of PyTorch as JSON, and vmem's own recordings.
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
     /// The trace files.
@@ -62,8 +67,9 @@ pub(crate) struct Replay {
 /// What every run accepts.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
-    /// The stacks, separated by commas.
-    #[arg(long, value_name = "TIER", value_delimiter = ',', default_values_t = Tier::ALL.iter().copied())]
+    /// The stacks, separated by commas: a runtime's tiers a, b, c and fallback; a-bare and a-chunks
+    /// (the pool alone, over virtual memory and over chunks) and plain (a driver call a block).
+    #[arg(long, value_name = "TIER", value_delimiter = ',', default_values_t = Tier::default_names())]
     pub(crate) tier: Vec<Tier>,
     /// The device's memory: bytes, or KiB, MiB, GiB, TiB in powers of 1024.
     #[arg(long, value_name = "SIZE", default_value = "24GiB", value_parser = bytes::parse)]

@@ -77,15 +77,15 @@ fn execute(command: Command, console: &mut Console<'_>) -> Result<Report, Error>
     let header = format!("simulated device, {common}");
     device::open(common.capacity, common.seed).map_err(|error| Error::usage(error.to_string()))?;
     let json = Json::open(common.json.as_deref())?;
-    let runs = match &command {
-        Command::Bench(bench) => bench::runs(bench)?,
-        Command::Replay(replay) => replay::runs(replay)?,
+    let jobs = match &command {
+        Command::Bench(bench) => bench::jobs(bench)?,
+        Command::Replay(replay) => replay::jobs(replay)?,
     };
-    let bar = bar(runs.len(), console.progress);
-    let mut rows = Vec::with_capacity(runs.len());
-    for run in &runs {
-        bar.set_message(run.to_string());
-        rows.push(run.measure());
+    let bar = bar(jobs.len(), console.progress);
+    let mut rows = Vec::with_capacity(jobs.len());
+    for job in &jobs {
+        bar.set_message(job.to_string());
+        rows.push(job.measure());
         bar.inc(1);
     }
     bar.finish_and_clear();

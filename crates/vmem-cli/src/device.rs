@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use vmem_adaptors::RecoveryHandle;
 use vmem_sim::{Bytes, Checker, ConfigError, SimConfig, SimDevice};
 use vmem_trace::Meter;
 
@@ -22,31 +23,40 @@ pub(crate) fn open(capacity: u64, seed: u64) -> Result<Arc<SimDevice>, ConfigErr
 
 /// Reads what a stack costs a simulated device.
 #[derive(Debug)]
-pub(crate) struct SimMeter(pub(crate) Arc<SimDevice>);
+pub(crate) struct SimMeter {
+    pub(crate) device: Arc<SimDevice>,
+    /// What recovery did, on stacks that have it.
+    pub(crate) recovered: Option<RecoveryHandle>,
+    /// Whether the memory migrates.
+    pub(crate) migrates: bool,
+}
 
 #[deny(clippy::missing_trait_methods)]
 impl Meter for SimMeter {
     fn reserved(&self) -> u64 {
-        self.0.used()
+        self.device.used()
     }
 
     fn peak_reserved(&self) -> u64 {
-        self.0.peak_used()
+        self.device.peak_used()
     }
 
     fn driver_calls(&self) -> Option<u64> {
-        Some(self.0.calls().total())
+        Some(self.device.calls().total())
     }
 
     fn virtual_time(&self) -> Option<Duration> {
-        Some(self.0.virtual_time())
+        Some(self.device.virtual_time())
     }
 
     fn retries(&self) -> Option<u64> {
-        None
+        self.recovered.as_ref().map(|recovered| {
+            let counts = recovered.counts();
+            counts.hook_calls - counts.gave_up
+        })
     }
 
     fn migrated_bytes(&self) -> Option<u64> {
-        None
+        self.migrates.then(|| self.device.migrated_bytes())
     }
 }

@@ -19,7 +19,7 @@
 //! # Ok::<(), std::string::FromUtf8Error>(())
 //! ```
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod args;
@@ -32,9 +32,15 @@ mod measure;
 mod output;
 mod replay;
 mod row;
+mod scenario;
 mod table;
 mod tier;
 
 pub use console::{Console, Progress, run};
 use error::Error;
 pub use row::{Report, Row, SCHEMA};
+
+/// The examples on the repository's front page.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct FrontPage;

@@ -14,6 +14,12 @@ use crate::tier::Tier;
 /// How long the trace is repeated at least to time it.
 const TIMING: Duration = Duration::from_millis(100);
 
+/// Something to be measured that comes to one row.
+pub(crate) trait Job: fmt::Display {
+    /// Carries it out. What goes wrong is in the row.
+    fn measure(&self) -> Row;
+}
+
 /// A trace, a stack, and what is asked about them.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -41,26 +47,37 @@ impl Run {
         scale: Option<Scale>,
         common: &Common,
         question: Question,
-    ) -> impl Iterator<Item = Self> {
+    ) -> impl Iterator<Item = Box<dyn Job>> {
         let trace = Rc::new(trace);
         let Common { capacity, seed, .. } = *common;
-        common.tier.iter().map(move |&tier| Self {
-            trace: trace.clone(),
-            scale,
-            tier,
-            capacity,
-            seed,
-            question,
+        common.tier.iter().map(move |&tier| -> Box<dyn Job> {
+            Box::new(Self { trace: trace.clone(), scale, tier, capacity, seed, question })
         })
     }
 
-    /// Carries it out. What goes wrong is in the row.
-    pub(crate) fn measure(&self) -> Row {
+    fn cost(&self) -> Result<ReplayReport, BoxedError> {
+        let stack = self.tier.build(self.capacity, self.seed)?;
+        let timing = Some(TIMING);
+        Ok(replay(&self.trace, &stack, &ReplayOptions { timing })?)
+    }
+
+    /// What was asked for.
+    fn blank(&self) -> Row {
+        Row {
+            scale: self.scale.map(Scale::get),
+            passes: self.trace.passes().max(1),
+            ..Row::blank(self.trace.name(), self.tier.name, self.capacity, self.seed)
+        }
+    }
+}
+
+impl Job for Run {
+    fn measure(&self) -> Row {
         let mut row = match self.cost() {
-            Ok(report) => self.row(report),
+            Ok(report) => self.blank().with_report(report),
             Err(error) => Row { failure: Some(error.to_string()), ..self.blank() },
         };
-        if self.question == Question::CostAndMinDevice {
+        if self.question == Question::CostAndMinDevice && self.tier.needs_room() {
             let build = |capacity| self.tier.build(capacity, self.seed);
             match min_device(&self.trace, &build) {
                 Ok(bytes) => row.min_device_bytes = Some(bytes),
@@ -71,61 +88,6 @@ impl Run {
             }
         }
         row
-    }
-
-    fn cost(&self) -> Result<ReplayReport, BoxedError> {
-        let stack = self.tier.build(self.capacity, self.seed)?;
-        let timing = Some(TIMING);
-        Ok(replay(&self.trace, &stack, &ReplayOptions { timing })?)
-    }
-
-    fn row(&self, report: ReplayReport) -> Row {
-        let failed = report.failure.as_ref();
-        Row {
-            stack: Some(report.stack),
-            passed: failed.is_none(),
-            failed_index: failed.and_then(|failure| u64::try_from(failure.index).ok()),
-            allocations: report.allocations,
-            peak_live_bytes: report.peak_live,
-            peak_reserved_bytes: Some(report.peak_reserved),
-            driver_calls: report.driver_calls,
-            driver_calls_steady: report.driver_calls_steady,
-            ns_per_pair: report.ns_per_pair,
-            failures: u64::from(failed.is_some()),
-            retries: report.retries,
-            migrated_bytes: report.migrated_bytes,
-            virtual_ms: report.virtual_time.map(|time| time.as_secs_f64() * 1e3),
-            failure: failed.map(ToString::to_string),
-            ..self.blank()
-        }
-    }
-
-    /// The row of a run of which nothing is known but what was asked for.
-    fn blank(&self) -> Row {
-        Row {
-            workload: self.trace.name().to_owned(),
-            scale: self.scale.map(Scale::get),
-            passes: self.trace.passes().max(1),
-            tier: self.tier.name,
-            stack: None,
-            capacity_bytes: self.capacity,
-            seed: self.seed,
-            simulated: true,
-            passed: false,
-            failed_index: None,
-            allocations: 0,
-            peak_live_bytes: 0,
-            peak_reserved_bytes: None,
-            min_device_bytes: None,
-            driver_calls: None,
-            driver_calls_steady: None,
-            ns_per_pair: None,
-            failures: 0,
-            retries: None,
-            migrated_bytes: None,
-            virtual_ms: None,
-            failure: None,
-        }
     }
 }
 

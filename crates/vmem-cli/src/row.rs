@@ -1,6 +1,7 @@
 //! What one run of one trace on one stack came to.
 
 use serde::Serialize;
+use vmem_trace::ReplayReport;
 
 /// The version of the JSON document's layout. Fields may be added under one version.
 pub const SCHEMA: &str = "vmem-report/1";
@@ -41,7 +42,8 @@ pub struct Row {
     pub allocations: u64,
     /// The largest sum of the requested sizes of live blocks, in bytes, as far as the run got.
     pub peak_live_bytes: u64,
-    /// The most that was held of the device's memory, in bytes.
+    /// The most that was held of the device's memory, in bytes; nothing if none ever was, as with
+    /// managed memory that no kernel touches.
     pub peak_reserved_bytes: Option<u64>,
     /// The smallest device that the trace passes on, in bytes, if it was looked for and found.
     pub min_device_bytes: Option<u64>,
@@ -59,6 +61,12 @@ pub struct Row {
     pub migrated_bytes: Option<u64>,
     /// Time on the simulated device's clock, in milliseconds.
     pub virtual_ms: Option<f64>,
+    /// Time on the simulated device's clock over that of the same run on a device that holds all of
+    /// it; nothing where there was no such run.
+    pub slowdown: Option<f64>,
+    /// Whether the scenario is there to show that this stack cannot serve it.
+    #[serde(skip)]
+    pub meant_to_fail: bool,
     /// Why it did not pass, for people.
     #[serde(skip)]
     pub failure: Option<String>,
@@ -70,8 +78,63 @@ impl Report {
         Self { schema: SCHEMA, rows }
     }
 
-    /// Whether every row passed.
+    /// Whether every row passed, or failed where it was meant to.
     pub fn passed(&self) -> bool {
-        self.rows.iter().all(|row| row.passed)
+        self.rows.iter().all(|row| row.passed != row.meant_to_fail)
+    }
+}
+
+impl Row {
+    /// A row of which nothing is known but what was asked for.
+    pub(crate) fn blank(workload: &str, tier: &'static str, capacity: u64, seed: u64) -> Self {
+        Self {
+            workload: workload.to_owned(),
+            scale: None,
+            passes: 1,
+            tier,
+            stack: None,
+            capacity_bytes: capacity,
+            seed,
+            simulated: true,
+            passed: false,
+            failed_index: None,
+            allocations: 0,
+            peak_live_bytes: 0,
+            peak_reserved_bytes: None,
+            min_device_bytes: None,
+            driver_calls: None,
+            driver_calls_steady: None,
+            ns_per_pair: None,
+            failures: 0,
+            retries: None,
+            migrated_bytes: None,
+            virtual_ms: None,
+            slowdown: None,
+            meant_to_fail: false,
+            failure: None,
+        }
+    }
+
+    /// The same with what a replay came to.
+    pub(crate) fn with_report(self, report: ReplayReport) -> Self {
+        let failed = report.failure.as_ref();
+        Self {
+            stack: Some(report.stack),
+            passed: failed.is_none(),
+            failed_index: failed.and_then(|failure| u64::try_from(failure.index).ok()),
+            allocations: report.allocations,
+            peak_live_bytes: report.peak_live,
+            // Managed memory that nothing touches is nowhere, which is not the same as held: 0 B.
+            peak_reserved_bytes: Some(report.peak_reserved).filter(|&bytes| bytes > 0),
+            driver_calls: report.driver_calls,
+            driver_calls_steady: report.driver_calls_steady,
+            ns_per_pair: report.ns_per_pair,
+            failures: u64::from(failed.is_some()),
+            retries: report.retries,
+            migrated_bytes: report.migrated_bytes,
+            virtual_ms: report.virtual_time.map(|time| time.as_secs_f64() * 1e3),
+            failure: failed.map(ToString::to_string),
+            ..self
+        }
     }
 }

@@ -51,6 +51,12 @@ const MIN_DEVICE: &[Column] = &[
     figures("min ratio", |row| over_live(row, row.min_device_bytes)),
 ];
 
+/// Shown only where something ran beside a device that holds all of it.
+const SLOWDOWN: &[Column] = &[
+    figures("migrated", |row| row.migrated_bytes.map_or_else(|| UNKNOWN.to_owned(), bytes::show)),
+    figures("slowdown", |row| rounded(row.slowdown, 2)),
+];
+
 /// Writes the header, the rows as a table, what the stacks are, and why rows failed.
 pub(crate) fn write(header: &str, rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{header}\n")?;
@@ -67,7 +73,8 @@ pub(crate) fn write(header: &str, rows: &[Row], out: &mut dyn Write) -> io::Resu
     }
     for row in rows {
         if let Some(failure) = &row.failure {
-            writeln!(out, "FAILED {} on {}: {failure}", row.workload, row.tier)?;
+            let verdict = if row.meant_to_fail { "failed as it should" } else { "FAILED" };
+            writeln!(out, "{verdict}: {} on {}: {failure}", row.workload, row.tier)?;
         }
     }
     Ok(())
@@ -77,6 +84,9 @@ fn write_aligned(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
     let mut columns: Vec<_> = COLUMNS.iter().collect();
     if rows.iter().any(|row| row.min_device_bytes.is_some()) {
         columns.extend(MIN_DEVICE);
+    }
+    if rows.iter().any(|row| row.slowdown.is_some()) {
+        columns.extend(SLOWDOWN);
     }
     let columns: Vec<_> = columns.into_iter().map(|column| (column, cells(column, rows))).collect();
     for line in 0..=rows.len() {

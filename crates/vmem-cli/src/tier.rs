@@ -4,8 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use vmem_adaptors::RecoveryHandle;
 use vmem_core::{BoxedError, Device, DeviceMemory, MemoryResource};
-use vmem_pool::{Chunks, Pool, PoolConfig, VirtualArena};
+use vmem_pool::{Chunks, Pool, PoolConfig};
+use vmem_runtime::{Recovery, RuntimeConfig, Size, Stack};
 use vmem_sim::SimDevice;
 use vmem_trace::ReplayStack;
 
@@ -16,57 +18,111 @@ use crate::device::{self, SimMeter};
 pub(crate) struct Tier {
     /// Its name on the command line and in rows.
     pub(crate) name: &'static str,
-    /// Builds it on a device, and says what it is.
+    /// Builds it on a device.
     build: fn(Arc<SimDevice>) -> Result<Built, BoxedError>,
 }
 
-/// A stack and its description.
-type Built = (Arc<dyn MemoryResource>, String);
+/// A stack on its device, with what can be known of it.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) device: Arc<SimDevice>,
+    pub(crate) resource: Arc<dyn MemoryResource>,
+    /// The stack in words.
+    pub(crate) description: String,
+    /// Where caches register that can be dropped when memory is short.
+    pub(crate) recovery: Recovery,
+    /// What recovery did, on stacks that have it.
+    pub(crate) recovered: Option<RecoveryHandle>,
+    /// Whether the memory migrates.
+    pub(crate) migrates: bool,
+}
 
 impl Tier {
     /// Every stack, in the order of the table.
     pub(crate) const ALL: &[Self] = &[
+        Self { name: "a", build: |device| runtime(vmem_runtime::Tier::A, device) },
+        Self { name: "b", build: |device| runtime(vmem_runtime::Tier::B, device) },
+        Self { name: "c", build: |device| runtime(vmem_runtime::Tier::C, device) },
+        Self { name: "fallback", build: |device| runtime(vmem_runtime::Tier::Fallback, device) },
+        Self { name: "a-bare", build: bare_arena },
+        Self { name: "a-chunks", build: bare_chunks },
         Self {
-            name: "a",
-            build: |device| {
-                let pool = Pool::new(VirtualArena::new(device)?, PoolConfig::default())?;
-                Ok(described(pool))
-            },
+            name: "plain",
+            build: |device| Ok(described(device.clone(), DeviceMemory::new(device))),
         },
-        Self {
-            name: "a-chunks",
-            build: |device| {
-                let config = PoolConfig {
-                    ceiling: Some(device.facts().total_memory),
-                    ..PoolConfig::default()
-                };
-                let pool =
-                    Pool::new(Chunks::new(DeviceMemory::new(device.clone()), device), config)?;
-                Ok(described(pool))
-            },
-        },
-        Self { name: "plain", build: |device| Ok(described(DeviceMemory::new(device))) },
     ];
+
+    /// The stacks that a runtime chooses among: those that run unless others are asked for.
+    pub(crate) fn default_names() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().take(4)
+    }
+
+    /// Whether it needs room on the device for all that is live, so that there is a smallest device.
+    pub(crate) fn needs_room(&self) -> bool {
+        self.name != "c"
+    }
 
     /// The stack on a fresh device of `capacity` bytes.
     ///
     /// # Errors
     /// What building it came to.
+    pub(crate) fn build_on(&self, capacity: u64, seed: u64) -> Result<Built, BoxedError> {
+        (self.build)(device::open(capacity, seed)?)
+    }
+
+    /// The same, for a replay.
+    ///
+    /// # Errors
+    /// What building it came to.
     pub(crate) fn build(&self, capacity: u64, seed: u64) -> Result<ReplayStack, BoxedError> {
-        let device = device::open(capacity, seed)?;
-        let (resource, description) = (self.build)(device.clone())?;
-        Ok(ReplayStack {
-            device: device.clone(),
-            resource,
-            description,
-            meter: Box::new(SimMeter(device)),
-        })
+        Ok(self.build_on(capacity, seed)?.for_replay())
     }
 }
 
-fn described(stack: impl MemoryResource + fmt::Display + 'static) -> Built {
-    let description = stack.to_string();
-    (Arc::new(stack), description)
+impl Built {
+    /// The stack as a replay wants it.
+    pub(crate) fn for_replay(self) -> ReplayStack {
+        let Self { device, resource, description, recovered, migrates, .. } = self;
+        let meter = SimMeter { device: device.clone(), recovered, migrates };
+        ReplayStack { device, resource, description, meter: Box::new(meter) }
+    }
+}
+
+/// A runtime's stack of that tier, without a reserve: the device is the workload's alone.
+fn runtime(tier: vmem_runtime::Tier, device: Arc<SimDevice>) -> Result<Built, BoxedError> {
+    let config = RuntimeConfig { memory_reserve: Some(Size::Bytes(0)), ..RuntimeConfig::default() };
+    let recovery = Recovery::default();
+    let stack = Stack::build(tier, device.clone(), &config, &recovery)?;
+    Ok(Built {
+        device,
+        resource: stack.resource.clone(),
+        description: stack.description.clone(),
+        recovery,
+        recovered: stack.recovery.clone(),
+        migrates: tier == vmem_runtime::Tier::C,
+    })
+}
+
+fn bare_arena(device: Arc<SimDevice>) -> Result<Built, BoxedError> {
+    let arena = vmem_pool::VirtualArena::new(device.clone())?;
+    Ok(described(device, Pool::new(arena, PoolConfig::default())?))
+}
+
+fn bare_chunks(device: Arc<SimDevice>) -> Result<Built, BoxedError> {
+    let ceiling = Some(device.facts().total_memory);
+    let chunks = Chunks::new(DeviceMemory::new(device.clone()), device.clone());
+    Ok(described(device, Pool::new(chunks, PoolConfig { ceiling, ..PoolConfig::default() })?))
+}
+
+fn described(device: Arc<SimDevice>, stack: impl MemoryResource + fmt::Display + 'static) -> Built {
+    Built {
+        device,
+        description: stack.to_string(),
+        resource: Arc::new(stack),
+        recovery: Recovery::default(),
+        recovered: None,
+        migrates: false,
+    }
 }
 
 impl FromStr for Tier {

@@ -23,9 +23,12 @@ fn unknown_names_are_refused_with_those_that_are_known() {
     );
     assert_refused(
         &["bench", "--tier", "z"],
-        &["\"z\" is not a tier", "accepted: a, a-chunks, plain"],
+        &["\"z\" is not a tier", "accepted: a, b, c, fallback, a-bare, a-chunks, plain"],
     );
-    assert_refused(&["bench", "--tier", ""], &["accepted: a, a-chunks, plain"]);
+    assert_refused(
+        &["bench", "--tier", ""],
+        &["accepted: a, b, c, fallback, a-bare, a-chunks, plain"],
+    );
 }
 
 #[test]

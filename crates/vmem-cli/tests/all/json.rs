@@ -12,6 +12,7 @@ const KEYS: &[&str] = &[
     "scale",
     "passes",
     "tier",
+    "slowdown",
     "stack",
     "capacity_bytes",
     "seed",

@@ -6,4 +6,5 @@ mod bad_input;
 mod bench;
 mod json;
 mod replay;
+mod scenarios;
 mod support;

@@ -52,6 +52,6 @@ fn a_failed_replay_prints_index_live_bytes_and_exits_with_1() {
     let outcome = vmem(&["replay", &trace, "--tier", "plain", "--capacity", "3MiB"]);
     assert_eq!(outcome.code, 1);
     let reason = outcome.out.lines().find(|line| line.starts_with("FAILED")).unwrap();
-    assert!(reason.starts_with("FAILED lives on plain: event 1 failed: 1048576 B"), "{reason}");
+    assert!(reason.starts_with("FAILED: lives on plain: event 1 failed: 1048576 B"), "{reason}");
     assert!(reason.contains("3145728 B live"), "{reason}");
 }

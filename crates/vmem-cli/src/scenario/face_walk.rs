@@ -1,0 +1,273 @@
+//! An overlay larger than the device, on managed memory, with kernels that touch what it allocates.
+//!
+//! Every array is written front to back when it is allocated and read front to back before it is
+//! freed. In between comes the face walk, which follows half-edges around their faces. How it
+//! touches memory is what makes managed memory slow or not, so it comes in three variants.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vmem_core::{BoxedError, DeviceBuffer, DevicePtr, Label, MemoryResource, Stream};
+use vmem_sim::{Kernel, SimDevice};
+use vmem_trace::{Event, Scale, Trace, Workload, WorkloadOptions};
+
+use crate::Row;
+use crate::measure::Job;
+use crate::tier::Tier;
+
+/// The device holds two thirds of what is live at the peak.
+const LIVE_OVER_DEVICE: (u64, u64) = (3, 2);
+
+/// Threads that a data-centre GPU holds at once: 132 multiprocessors of 2,048 threads (NVIDIA H100
+/// Tensor Core GPU Architecture). A launch of more runs in waves.
+const RESIDENT_THREADS: u64 = 132 * 2048;
+
+/// Half-edges that one warp handles with one access.
+const WARP: u64 = 32;
+
+/// The bytes that pages move in.
+const PAGE_GROUP: u64 = 2 << 20;
+
+/// What the walk follows: the next half-edge of each, and how far it has jumped.
+const OPERANDS: [&str; 2] = ["graph.next_edge_ids", "fw.jump0"];
+
+/// The steps of the overlay that the walk happens in; the model unrolls two of its rounds.
+const ROUNDS: [&str; 2] = ["fw.r1.label_gather", "fw.r2.label_gather"];
+
+/// How the face walk touches memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Walk {
+    /// Pointer jumping over edges sorted by row: neighbours lie within a few hundred bytes, so a
+    /// round passes over each operand front to back.
+    Local,
+    /// Pointer jumping through one giant row: every wave of threads touches all pages, in no order.
+    Global,
+    /// One thread follows each face edge by edge: every warp's access goes somewhere else.
+    Dependent,
+}
+
+impl Walk {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "face-walk-local",
+            Self::Global => "face-walk-global",
+            Self::Dependent => "face-walk-dependent",
+        }
+    }
+}
+
+/// One variant, on a device too small for it beside one that holds it.
+#[derive(Debug)]
+pub(crate) struct FaceWalk {
+    walk: Walk,
+    tier: Tier,
+    scale: Scale,
+    seed: u64,
+    trace: Trace,
+}
+
+impl FaceWalk {
+    /// # Errors
+    /// If the overlay cannot be generated at this scale.
+    pub(crate) fn new(
+        walk: Walk,
+        tier: Tier,
+        scale: Scale,
+        seed: u64,
+    ) -> Result<Self, vmem_trace::GenerateError> {
+        let options = WorkloadOptions { scale, passes: 1, seed, ..Workload::Overlay.defaults() };
+        let trace = Workload::Overlay.generate(&options)?;
+        Ok(Self { walk, tier, scale, seed, trace })
+    }
+
+    fn small_device(&self) -> u64 {
+        let (live, device) = LIVE_OVER_DEVICE;
+        (self.trace.peak_live() / live * device).next_multiple_of(PAGE_GROUP)
+    }
+
+    fn run_on(&self, capacity: u64) -> Result<Outcome, BoxedError> {
+        let built = self.tier.build_on(capacity, self.seed)?;
+        let stream = Stream::new(built.device.clone())?;
+        let mut run = Running {
+            walk: self.walk,
+            device: built.device.clone(),
+            resource: built.resource.clone(),
+            stream,
+            buffers: HashMap::new(),
+            rng: self.seed | 1,
+        };
+        for event in self.trace.events() {
+            run.step(event)?;
+        }
+        run.stream.synchronize()?;
+        Ok(Outcome {
+            stack: built.description.clone(),
+            time: built.device.virtual_time(),
+            migrated: built.device.migrated_bytes(),
+            reserved: built.device.peak_used(),
+            calls: built.device.calls().total(),
+        })
+    }
+}
+
+impl Job for FaceWalk {
+    fn measure(&self) -> Row {
+        let capacity = self.small_device();
+        let runs = self
+            .run_on(self.trace.peak_live() * 2)
+            .and_then(|roomy| Ok((roomy, self.run_on(capacity)?)));
+        let row = Row {
+            scale: Some(self.scale.get()),
+            allocations: self.trace.allocations(),
+            peak_live_bytes: self.trace.peak_live(),
+            ..Row::blank(self.walk.name(), self.tier.name, capacity, self.seed)
+        };
+        match runs {
+            Ok((roomy, tight)) => Row {
+                stack: Some(tight.stack),
+                passed: true,
+                peak_reserved_bytes: Some(tight.reserved),
+                driver_calls: Some(tight.calls),
+                migrated_bytes: Some(tight.migrated),
+                virtual_ms: Some(tight.time.as_secs_f64() * 1e3),
+                slowdown: Some(tight.time.as_secs_f64() / roomy.time.as_secs_f64()),
+                ..row
+            },
+            Err(error) => Row { failures: 1, failure: Some(error.to_string()), ..row },
+        }
+    }
+}
+
+impl fmt::Display for FaceWalk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.walk.name(), self.tier)
+    }
+}
+
+struct Outcome {
+    stack: String,
+    time: Duration,
+    migrated: u64,
+    reserved: u64,
+    calls: u64,
+}
+
+/// The overlay on its way.
+struct Running {
+    walk: Walk,
+    device: Arc<SimDevice>,
+    resource: Arc<dyn MemoryResource>,
+    stream: Stream,
+    /// By the trace's slots.
+    buffers: HashMap<u32, (Label, DeviceBuffer)>,
+    rng: u64,
+}
+
+impl Running {
+    fn step(&mut self, event: &Event) -> Result<(), BoxedError> {
+        match *event {
+            Event::Allocate { slot, size, label, .. } => {
+                let buffer = {
+                    let _scope = label.enter();
+                    DeviceBuffer::new(self.resource.clone(), size, &self.stream)?
+                };
+                if let Some(ptr) = buffer.ptr() {
+                    self.launch(Kernel::new("produce").writes(ptr, size))?;
+                }
+                self.buffers.insert(slot, (label, buffer));
+                if ROUNDS.contains(&label.as_str()) {
+                    self.walk_half()?;
+                }
+            }
+            Event::Free { slot, .. } => {
+                let (_, buffer) =
+                    self.buffers.remove(&slot).ok_or("the trace frees what is not live")?;
+                if let Some(ptr) = buffer.ptr() {
+                    self.launch(Kernel::new("consume").reads(ptr, buffer.len()))?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Half of the walk's rounds: the model unrolls two of them.
+    fn walk_half(&mut self) -> Result<(), BoxedError> {
+        let operands: Vec<(DevicePtr, u64)> =
+            OPERANDS.iter().filter_map(|name| self.find(Label::intern(name))).collect();
+        let edges = operands.iter().map(|&(_, bytes)| bytes / 4).max().unwrap_or(0);
+        let rounds = u64::from(edges.max(2).ilog2() + 1).div_ceil(2);
+        match self.walk {
+            Walk::Local => {
+                for _ in 0..rounds {
+                    let whole =
+                        |kernel: Kernel, &(ptr, bytes): &(DevicePtr, u64)| kernel.reads(ptr, bytes);
+                    self.launch(operands.iter().fold(Kernel::new("jump"), whole))?;
+                }
+            }
+            Walk::Global => {
+                for _ in 0..rounds * edges.div_ceil(RESIDENT_THREADS) {
+                    let kernel = self.scattered("jump", &operands, PAGE_GROUP, 1);
+                    self.launch(kernel)?;
+                }
+            }
+            Walk::Dependent => {
+                let accesses = (edges / WARP / 2).div_ceil(operands.len().max(1) as u64);
+                let kernel = self.scattered("follow", &operands, 4 * WARP, accesses);
+                self.launch(kernel)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A kernel that reads pieces of `size` bytes of each operand in no order: each piece once, or
+    /// `count` of them if that is more than one.
+    fn scattered(
+        &mut self,
+        name: &'static str,
+        operands: &[(DevicePtr, u64)],
+        size: u64,
+        count: u64,
+    ) -> Kernel {
+        let mut kernel = Kernel::new(name);
+        for &(ptr, bytes) in operands {
+            let pieces = bytes.div_ceil(size);
+            let count = if count > 1 { count } else { pieces };
+            // An odd stride visits every piece of a power-of-two table once, in a scattered order.
+            let table = pieces.next_power_of_two();
+            let stride = self.random() | 1;
+            let visited = (0..table.max(count)).map(|i| i.wrapping_mul(stride) % table);
+            let wanted = usize::try_from(count).unwrap_or(usize::MAX);
+            for piece in visited.filter(|&piece| piece < pieces).take(wanted) {
+                let at = piece * size;
+                if let Some(start) = ptr.checked_add(at) {
+                    kernel = kernel.reads(start, size.min(bytes - at));
+                }
+            }
+        }
+        kernel
+    }
+
+    fn find(&self, wanted: Label) -> Option<(DevicePtr, u64)> {
+        let (_, buffer) = self.buffers.values().find(|(label, _)| *label == wanted)?;
+        Some((buffer.ptr()?, buffer.len()))
+    }
+
+    #[expect(unsafe_code, reason = "nothing can check what a kernel touches")]
+    fn launch(&self, kernel: Kernel) -> Result<(), BoxedError> {
+        // SAFETY: contract, devices 1 and 2: a live stream, and ranges of live buffers, which free
+        // themselves on the same stream after this work.
+        unsafe { self.device.launch(&self.stream, kernel) }?;
+        Ok(())
+    }
+
+    /// A step of xorshift64 (Marsaglia, "Xorshift RNGs", 2003).
+    fn random(&mut self) -> u64 {
+        self.rng ^= self.rng << 13;
+        self.rng ^= self.rng >> 7;
+        self.rng ^= self.rng << 17;
+        self.rng
+    }
+}

@@ -1,0 +1,132 @@
+//! Named workloads that show what each tier is for.
+
+mod face_walk;
+mod reclaim;
+mod set_up_failure;
+
+use std::fmt;
+use std::str::FromStr;
+
+use face_walk::{FaceWalk, Walk};
+use reclaim::Reclaim;
+use set_up_failure::SetUpFailure;
+use vmem_trace::Workload;
+
+use crate::Error;
+use crate::args::Bench;
+use crate::measure::Job;
+use crate::tier::Tier;
+
+/// What `--workload` accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Item {
+    Workload(Workload),
+    Scenario(Scenario),
+}
+
+/// A workload that shows what a tier is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scenario {
+    /// A reclaimable cache fills the device: A fails, B finishes.
+    Reclaim,
+    /// An overlay whose live peak is 1.5 times the device finishes on C.
+    FaceWalk(Walk),
+    /// Building the stack fails: the runtime falls back.
+    SetUpFailure,
+}
+
+impl Item {
+    /// What runs unless something else is asked for.
+    pub(crate) fn workloads() -> impl Iterator<Item = Self> {
+        Workload::ALL.into_iter().map(Self::Workload)
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
+        Self::workloads().chain(Scenario::ALL.iter().copied().map(Self::Scenario))
+    }
+}
+
+impl Scenario {
+    const ALL: &[Self] = &[
+        Self::Reclaim,
+        Self::FaceWalk(Walk::Local),
+        Self::FaceWalk(Walk::Global),
+        Self::FaceWalk(Walk::Dependent),
+        Self::SetUpFailure,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Reclaim => "reclaim",
+            Self::FaceWalk(walk) => walk.name(),
+            Self::SetUpFailure => "set-up-failure",
+        }
+    }
+
+    /// The tiers that it says something about.
+    const fn tiers(self) -> &'static [&'static str] {
+        match self {
+            Self::Reclaim => &["a", "b"],
+            Self::FaceWalk(_) => &["c"],
+            Self::SetUpFailure => &["a", "b"],
+        }
+    }
+
+    /// The scenario on those of its tiers that were asked for. It chooses the device's capacity
+    /// itself.
+    ///
+    /// # Errors
+    /// Usage, if none of its tiers was asked for, or the scale is too large.
+    pub(crate) fn jobs(self, args: &Bench) -> Result<Vec<Box<dyn Job>>, Error> {
+        let wanted = args.common.tier.iter().filter(|tier| self.tiers().contains(&tier.name));
+        let tiers: Vec<Tier> = wanted.copied().collect();
+        if tiers.is_empty() {
+            let accepted = self.tiers().join(", ");
+            return Err(Error::usage(format!("{self} runs on these tiers only: {accepted}")));
+        }
+        let scale = args.scale.unwrap_or_else(|| Workload::Overlay.defaults().scale);
+        let seed = args.common.seed;
+        let job = |tier: Tier| -> Result<Box<dyn Job>, vmem_trace::GenerateError> {
+            Ok(match self {
+                Self::Reclaim => Box::new(Reclaim::new(tier, scale, seed)?),
+                Self::FaceWalk(walk) => Box::new(FaceWalk::new(walk, tier, scale, seed)?),
+                Self::SetUpFailure => Box::new(SetUpFailure::new(tier, scale, seed)?),
+            })
+        };
+        tiers
+            .into_iter()
+            .map(|tier| {
+                job(tier).map_err(|error| {
+                    Error::usage(format!("--scale {scale} is too much for {self}: {error}"))
+                })
+            })
+            .collect()
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Workload(workload) => workload.fmt(f),
+            Self::Scenario(scenario) => scenario.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Item {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = text.trim();
+        Self::all().find(|item| item.to_string().eq_ignore_ascii_case(wanted)).ok_or_else(|| {
+            let names: Vec<_> = Self::all().map(|item| item.to_string()).collect();
+            format!("{text:?} is not a workload; accepted: {}", names.join(", "))
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! The driver fails while a runtime builds its stack.
+
+use std::fmt;
+use std::sync::Arc;
+
+use vmem_core::{BoxedError, DriverCode};
+use vmem_runtime::{Runtime, RuntimeConfig, Size, Status};
+use vmem_sim::{CallKind, SimDevice};
+use vmem_trace::{
+    GenerateError, ReplayOptions, ReplayStack, Scale, Trace, Workload, WorkloadOptions, replay,
+};
+
+use crate::device::SimMeter;
+use crate::measure::Job;
+use crate::tier::Tier;
+use crate::{Row, device};
+
+/// An overlay on a runtime whose address range the driver refuses with a fault: it runs on the
+/// fallback, which the row's stack shows.
+#[derive(Debug)]
+pub(crate) struct SetUpFailure {
+    tier: Tier,
+    scale: Scale,
+    seed: u64,
+    trace: Trace,
+}
+
+impl SetUpFailure {
+    /// # Errors
+    /// If the overlay cannot be generated at this scale.
+    pub(crate) fn new(tier: Tier, scale: Scale, seed: u64) -> Result<Self, GenerateError> {
+        let options = WorkloadOptions { scale, seed, ..Workload::OverlayCore.defaults() };
+        Ok(Self { tier, scale, seed, trace: Workload::OverlayCore.generate(&options)? })
+    }
+
+    /// Room for what powers of two waste.
+    fn capacity(&self) -> u64 {
+        (self.trace.peak_live() * 4).next_multiple_of(2 << 20)
+    }
+
+    fn run(&self, row: Row) -> Result<Row, BoxedError> {
+        let device = device::open(self.capacity(), self.seed)?;
+        for nth in 1..=4 {
+            // The arena tries smaller ranges; each of its attempts fails.
+            device.fail_call(Some(CallKind::Reserve), nth, DriverCode::UNKNOWN);
+        }
+        let config = RuntimeConfig {
+            oom_safety: self.tier.name == "b",
+            memory_reserve: Some(Size::Bytes(0)),
+            ..RuntimeConfig::default()
+        };
+        let given: Arc<SimDevice> = device.clone();
+        let runtime = Runtime::new(config, move || Ok(given.clone()));
+        let resource = runtime.resource()?;
+        let Status::Ready { tier: vmem_runtime::Tier::Fallback, description, .. } =
+            runtime.status()
+        else {
+            return Err(format!("it did not fall back: {}", runtime.status()).into());
+        };
+        let meter = SimMeter { device: device.clone(), recovered: None, migrates: false };
+        let stack = ReplayStack { device, resource, description, meter: Box::new(meter) };
+        let report = replay(&self.trace, &stack, &ReplayOptions::default())?;
+        Ok(row.with_report(report))
+    }
+}
+
+impl Job for SetUpFailure {
+    fn measure(&self) -> Row {
+        let row = Row {
+            scale: Some(self.scale.get()),
+            passes: self.trace.passes().max(1),
+            ..Row::blank("set-up-failure", self.tier.name, self.capacity(), self.seed)
+        };
+        self.run(row.clone()).unwrap_or_else(|error| Row {
+            failures: 1,
+            failure: Some(error.to_string()),
+            ..row
+        })
+    }
+}
+
+impl fmt::Display for SetUpFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "set-up-failure on {}", self.tier)
+    }
+}

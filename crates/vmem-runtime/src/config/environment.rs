@@ -1,0 +1,154 @@
+//! Settings as variables of the environment.
+
+use std::borrow::Cow;
+
+use super::{ConfigError, ConfigErrorKind, PoolLimit, RuntimeConfig, Size, size};
+
+/// What can be set by a variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Setting {
+    OomSafety,
+    ManagedMemory,
+    PoolLimit,
+    InitialPoolSize,
+    MemoryReserve,
+}
+
+const SWITCHES: &str = "1, true, yes, on; 0, false, no, off";
+
+impl Setting {
+    const ALL: [Self; 5] = [
+        Self::OomSafety,
+        Self::ManagedMemory,
+        Self::PoolLimit,
+        Self::InitialPoolSize,
+        Self::MemoryReserve,
+    ];
+
+    /// Its variable's name after the prefix.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::OomSafety => "OOM_SAFETY",
+            Self::ManagedMemory => "MANAGED_MEMORY",
+            Self::PoolLimit => "POOL_LIMIT",
+            Self::InitialPoolSize => "INITIAL_POOL_SIZE",
+            Self::MemoryReserve => "MEMORY_RESERVE_BYTES",
+        }
+    }
+
+    /// Its variable's name.
+    pub(super) fn variable(self, prefix: &str) -> String {
+        format!("{prefix}_{}", self.suffix())
+    }
+
+    fn accepted(self) -> String {
+        match self {
+            Self::OomSafety | Self::ManagedMemory => SWITCHES.into(),
+            Self::PoolLimit => format!("0 for no limit; at least 256 B: {}", size::ACCEPTED),
+            Self::InitialPoolSize | Self::MemoryReserve => size::ACCEPTED.into(),
+        }
+    }
+}
+
+impl RuntimeConfig {
+    /// The configuration that the process's environment gives under `prefix`.
+    ///
+    /// # Errors
+    /// As [`from_vars`](Self::from_vars).
+    pub fn from_env(prefix: impl Into<Cow<'static, str>>) -> Result<Self, ConfigError> {
+        let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        let vars = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value)));
+        Self::from_vars(prefix, vars)
+    }
+
+    /// The configuration that variables give under `prefix`. Those whose names do not begin with
+    /// the prefix and `_` are ignored; what is not set has its default.
+    ///
+    /// | Variable | Values |
+    /// |---|---|
+    /// | `<PREFIX>_OOM_SAFETY`, `<PREFIX>_MANAGED_MEMORY` | 1, true, yes, on; 0, false, no, off |
+    /// | `<PREFIX>_POOL_LIMIT` | a [`Size`] of at least 256 bytes; 0 for no limit |
+    /// | `<PREFIX>_INITIAL_POOL_SIZE` | a [`Size`] |
+    /// | `<PREFIX>_MEMORY_RESERVE_BYTES` | a [`Size`] |
+    ///
+    /// ```
+    /// use vmem_runtime::RuntimeConfig;
+    ///
+    /// let vars = [("VIBESPATIAL_GPU_OOM_SAFETY", "yes"), ("HOME", "/")];
+    /// assert!(RuntimeConfig::from_vars("VIBESPATIAL_GPU", vars)?.oom_safety);
+    ///
+    /// let error = RuntimeConfig::from_vars("VMEM", [("VMEM_POOL_LIMIT", "-1")]).unwrap_err();
+    /// assert_eq!(error.variable(), "VMEM_POOL_LIMIT");
+    /// # Ok::<(), vmem_runtime::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A variable under the prefix that is none of these, a value that is none of its values, an
+    /// initial size above the limit where both are known.
+    pub fn from_vars<N, V>(
+        prefix: impl Into<Cow<'static, str>>,
+        vars: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, ConfigError>
+    where
+        N: AsRef<str>,
+        V: AsRef<str>,
+    {
+        let mut config = Self { prefix: prefix.into(), ..Self::default() };
+        for (name, value) in vars {
+            let rest = name.as_ref().strip_prefix(&*config.prefix);
+            if let Some(suffix) = rest.and_then(|rest| rest.strip_prefix('_')) {
+                config.set(suffix, value.as_ref())?;
+            }
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn set(&mut self, suffix: &str, value: &str) -> Result<(), ConfigError> {
+        let Some(setting) = Setting::ALL.into_iter().find(|s| s.suffix() == suffix) else {
+            let names = Setting::ALL.map(|setting| setting.variable(&self.prefix));
+            return Err(ConfigError {
+                kind: ConfigErrorKind::UnknownVariable,
+                variable: format!("{}_{suffix}", self.prefix),
+                value: value.into(),
+                accepted: names.join(", "),
+            });
+        };
+        let refuse = || self.error(ConfigErrorKind::InvalidValue, setting, value.into());
+        let size = || value.parse::<Size>().map_err(|_| refuse());
+        match setting {
+            Setting::OomSafety => self.oom_safety = switch(value).ok_or_else(refuse)?,
+            Setting::ManagedMemory => self.managed_memory = switch(value).ok_or_else(refuse)?,
+            Setting::PoolLimit => {
+                self.pool_limit = match size()? {
+                    Size::Bytes(0) => PoolLimit::Unlimited,
+                    size => PoolLimit::AtMost(size),
+                }
+            }
+            Setting::InitialPoolSize => self.initial_pool_size = size()?,
+            Setting::MemoryReserve => self.memory_reserve = Some(size()?),
+        }
+        Ok(())
+    }
+
+    /// A mistake in a setting.
+    pub(super) fn error(
+        &self,
+        kind: ConfigErrorKind,
+        setting: Setting,
+        value: String,
+    ) -> ConfigError {
+        let variable = setting.variable(&self.prefix);
+        ConfigError { kind, variable, value, accepted: setting.accepted() }
+    }
+}
+
+fn switch(value: &str) -> Option<bool> {
+    let value = value.trim();
+    let is_one_of = |words: [&str; 4]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
+    if is_one_of(["1", "true", "yes", "on"]) {
+        Some(true)
+    } else {
+        is_one_of(["0", "false", "no", "off"]).then_some(false)
+    }
+}

@@ -1,0 +1,133 @@
+//! A configuration in bytes, once the device is known.
+
+use std::fmt;
+
+use super::environment::Setting;
+use super::size::percent_of;
+use super::{ConfigError, ConfigErrorKind, PoolLimit, RuntimeConfig, Size};
+
+/// Pools' limits are multiples of this, in bytes.
+const UNIT: u64 = 256;
+/// The smallest default reserve, in bytes.
+const LEAST_RESERVE: u64 = 1 << 30;
+
+/// What a [`RuntimeConfig`] comes to on one device; of a [`Stack`](crate::Stack), what it comes to
+/// there. Sizes in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Limits {
+    /// The device's memory.
+    pub total: u64,
+    /// What is left to others, unless the pool's limit is set.
+    pub reserve: u64,
+    /// The most that the pool may hold, a multiple of 256, or of a granule of virtual memory; `None`
+    /// for no limit.
+    pub ceiling: Option<u64>,
+    /// What the pool holds from the start, a multiple of 256.
+    pub initial: u64,
+    /// What tier C's blocks may come to before admission refuses.
+    pub managed_budget: u64,
+}
+
+impl RuntimeConfig {
+    /// What the configuration comes to on a device of `total` bytes.
+    ///
+    /// # Errors
+    /// A limit under 256 bytes, a reserve that leaves less than that of the device while the limit
+    /// is what it leaves, an initial size above the limit, a percentage above 100.
+    pub fn limits(&self, total: u64) -> Result<Limits, ConfigError> {
+        self.check()?;
+        let reserve = match self.memory_reserve {
+            Some(reserve) => reserve.of(total),
+            None => LEAST_RESERVE.max(total / 10),
+        };
+        let reserve = reserve.min(total);
+        let ceiling = match self.pool_limit {
+            PoolLimit::Unlimited => None,
+            PoolLimit::AtMost(size) => Some(self.whole_units(size, total)?),
+            PoolLimit::TotalLessReserve => match total - reserve {
+                left if left < UNIT => {
+                    let kind = ConfigErrorKind::NothingLeft;
+                    let error = self.error(kind, Setting::MemoryReserve, format!("{reserve} B"));
+                    let most = total.saturating_sub(UNIT);
+                    return Err(ConfigError { accepted: format!("at most {most} B"), ..error });
+                }
+                left => Some(round_down(left)),
+            },
+        };
+        let initial = round_down(self.initial_pool_size.of(total));
+        self.initial_fits(initial, ceiling)?;
+        let managed_budget = percent_of(total, self.managed_percent);
+        Ok(Limits { total, reserve, ceiling, initial, managed_budget })
+    }
+
+    /// What can be said without a device.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let limit = match self.pool_limit {
+            PoolLimit::AtMost(size) => Some(size),
+            PoolLimit::TotalLessReserve | PoolLimit::Unlimited => None,
+        };
+        let sizes = [
+            (Setting::PoolLimit, limit),
+            (Setting::InitialPoolSize, Some(self.initial_pool_size)),
+            (Setting::MemoryReserve, self.memory_reserve),
+        ];
+        for (setting, size) in sizes {
+            if let Some(Size::Percent(percent @ 101..)) = size {
+                let kind = ConfigErrorKind::InvalidValue;
+                return Err(self.error(kind, setting, format!("{percent}%")));
+            }
+        }
+        if let Some(limit @ Size::Bytes(_)) = limit {
+            let limit = self.whole_units(limit, 0)?;
+            if let Size::Bytes(initial) = self.initial_pool_size {
+                self.initial_fits(round_down(initial), Some(limit))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A limit in bytes, on a device of `total`.
+    fn whole_units(&self, limit: Size, total: u64) -> Result<u64, ConfigError> {
+        let bytes = limit.of(total);
+        if bytes < UNIT {
+            let kind = ConfigErrorKind::InvalidValue;
+            return Err(self.error(kind, Setting::PoolLimit, limit.to_string()));
+        }
+        Ok(round_down(bytes))
+    }
+
+    fn initial_fits(&self, initial: u64, ceiling: Option<u64>) -> Result<(), ConfigError> {
+        let Some(ceiling) = ceiling.filter(|ceiling| initial > *ceiling) else { return Ok(()) };
+        let kind = ConfigErrorKind::InitialAboveLimit;
+        let value = self.initial_pool_size.to_string();
+        let error = self.error(kind, Setting::InitialPoolSize, value);
+        Err(ConfigError { accepted: format!("at most {ceiling} B"), ..error })
+    }
+}
+
+impl Limits {
+    /// The same for a pool that takes memory in multiples of `granule` bytes: it can hold whole
+    /// ones only.
+    pub(crate) fn in_granules(self, granule: u64) -> Self {
+        let ceiling = self.ceiling.map(|ceiling| ceiling - ceiling % granule);
+        Self { ceiling, initial: self.initial.min(ceiling.unwrap_or(u64::MAX)), ..self }
+    }
+}
+
+fn round_down(bytes: u64) -> u64 {
+    bytes - bytes % UNIT
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { total, reserve, ceiling, initial, managed_budget } = self;
+        write!(f, "device {total} B, reserve {reserve} B, ")?;
+        match ceiling {
+            Some(ceiling) => write!(f, "ceiling {ceiling} B, ")?,
+            None => write!(f, "no ceiling, ")?,
+        }
+        write!(f, "initial {initial} B, managed budget {managed_budget} B")
+    }
+}

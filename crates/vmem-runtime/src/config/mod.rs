@@ -1,0 +1,130 @@
+//! What a runtime is to be.
+
+mod environment;
+mod error;
+mod limits;
+mod size;
+
+use std::borrow::Cow;
+use std::fmt;
+
+pub use error::{ConfigError, ConfigErrorKind};
+pub use limits::Limits;
+pub use size::{Size, SizeError};
+
+use environment::Setting;
+
+/// Configuration of a [`Runtime`](crate::Runtime), from code or from the
+/// [environment](Self::from_vars). It prints as the variables that would give it.
+///
+/// ```
+/// use vmem_runtime::{PoolLimit, RuntimeConfig, Size};
+///
+/// let config = RuntimeConfig {
+///     oom_safety: true,
+///     pool_limit: PoolLimit::AtMost(Size::Percent(80)),
+///     ..RuntimeConfig::default()
+/// };
+/// assert!(config.to_string().contains("VMEM_POOL_LIMIT=80%"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+pub struct RuntimeConfig {
+    /// What the names of the variables begin with. Errors name settings by it.
+    pub prefix: Cow<'static, str>,
+    /// Recover from exhaustion: reclaim and retry ([tier B](crate::Tier::B)).
+    pub oom_safety: bool,
+    /// Allow more than the device has ([tier C](crate::Tier::C)). Wins over `oom_safety`.
+    pub managed_memory: bool,
+    /// The most that the pool may hold.
+    pub pool_limit: PoolLimit,
+    /// What the pool holds from the start, rounded down to 256 bytes; at most its limit.
+    pub initial_pool_size: Size,
+    /// What [`PoolLimit::TotalLessReserve`] leaves to others, at most the whole device; `None` for
+    /// the larger of 1 GiB and a tenth of the device.
+    pub memory_reserve: Option<Size>,
+    /// What to do if the chosen stack cannot be built. Not in the environment.
+    pub on_failed_setup: FailurePolicy,
+    /// Tier C's budget in hundredths of the device's memory: what
+    /// [admission](crate::Runtime::admit) measures new work against. Not in the environment.
+    pub managed_percent: u32,
+}
+
+/// The most that a pool may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum PoolLimit {
+    /// What the device has, less the reserve.
+    #[default]
+    TotalLessReserve,
+    /// This much, rounded down to 256 bytes; at least that.
+    AtMost(Size),
+    /// Whatever the device gives.
+    Unlimited,
+}
+
+/// What a runtime does if the chosen stack cannot be built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum FailurePolicy {
+    /// Builds the [fallback](crate::Tier::Fallback) instead, and warns once.
+    #[default]
+    FallBack,
+    /// Returns the error. The next use tries again from the start.
+    Closed,
+}
+
+impl RuntimeConfig {
+    /// The prefix unless another is given.
+    pub const DEFAULT_PREFIX: &'static str = "VMEM";
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self {
+            prefix: Cow::Borrowed(Self::DEFAULT_PREFIX),
+            oom_safety: false,
+            managed_memory: false,
+            pool_limit: PoolLimit::default(),
+            initial_pool_size: Size::Bytes(0),
+            memory_reserve: None,
+            on_failed_setup: FailurePolicy::default(),
+            managed_percent: 200,
+        }
+    }
+}
+
+impl fmt::Display for RuntimeConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |setting: Setting| setting.variable(&self.prefix);
+        let switch = |on| if on { "on" } else { "off" };
+        write!(f, "{}={}", name(Setting::OomSafety), switch(self.oom_safety))?;
+        write!(f, " {}={}", name(Setting::ManagedMemory), switch(self.managed_memory))?;
+        match self.pool_limit.value() {
+            Some(limit) => write!(f, " {}={limit}", name(Setting::PoolLimit))?,
+            None => write!(f, " ({} unset)", name(Setting::PoolLimit))?,
+        }
+        write!(f, " {}={}", name(Setting::InitialPoolSize), self.initial_pool_size)?;
+        match self.memory_reserve {
+            Some(reserve) => write!(f, " {}={reserve}", name(Setting::MemoryReserve))?,
+            None => write!(f, " ({} unset)", name(Setting::MemoryReserve))?,
+        }
+        let policy = match self.on_failed_setup {
+            FailurePolicy::FallBack => "falls back",
+            FailurePolicy::Closed => "is an error",
+        };
+        write!(f, " (failed set-up {policy}; managed budget {}%)", self.managed_percent)
+    }
+}
+
+impl PoolLimit {
+    /// The variable's value that sets it; `None` for what an unset variable gives.
+    fn value(self) -> Option<Size> {
+        match self {
+            Self::TotalLessReserve => None,
+            Self::AtMost(size) => Some(size),
+            Self::Unlimited => Some(Size::Bytes(0)),
+        }
+    }
+}

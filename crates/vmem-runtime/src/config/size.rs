@@ -1,0 +1,143 @@
+//! Amounts of memory, some of them known only once the device is.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What a size may be written as.
+pub(crate) const ACCEPTED: &str = "a whole number of bytes, with K, M, G, KiB, MiB or GiB in powers \
+                                   of 1024, or a whole percentage of the device's memory, 0% to \
+                                   100%";
+
+/// An amount of memory: bytes, or a part of a device that is not known yet.
+///
+/// ```
+/// use vmem_runtime::Size;
+///
+/// assert_eq!("16GiB".parse(), Ok(Size::Bytes(16 << 30)));
+/// assert_eq!("512m".parse(), Ok(Size::Bytes(512 << 20)));
+/// let most: Size = "80%".parse()?;
+/// assert_eq!(most.of(1000), 800);
+/// assert!("-1".parse::<Size>().is_err());
+/// # Ok::<(), vmem_runtime::SizeError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Size {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many hundredths of the device's memory.
+    Percent(u8),
+}
+
+impl Size {
+    /// The amount in bytes on a device of `total` bytes, rounded down.
+    pub fn of(self, total: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Percent(percent) => percent_of(total, percent.into()),
+        }
+    }
+}
+
+/// So many hundredths of `total`, rounded down; the largest number if that is larger.
+pub(crate) fn percent_of(total: u64, percent: u32) -> u64 {
+    let bytes = u128::from(total) * u128::from(percent) / 100;
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// A text that is not a [`Size`]. It prints what is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizeError;
+
+impl fmt::Display for SizeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not a size; accepted: {ACCEPTED}")
+    }
+}
+
+impl std::error::Error for SizeError {}
+
+impl FromStr for Size {
+    type Err = SizeError;
+
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        let text = text.trim();
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| SizeError)?;
+        let shift = match unit.trim_start().to_ascii_lowercase().as_str() {
+            "" => 0,
+            "k" | "kib" => 10,
+            "m" | "mib" => 20,
+            "g" | "gib" => 30,
+            "%" if number <= 100 => {
+                return Ok(Self::Percent(u8::try_from(number).map_err(|_| SizeError)?));
+            }
+            _ => return Err(SizeError),
+        };
+        number.checked_mul(1 << shift).map(Self::Bytes).ok_or(SizeError)
+    }
+}
+
+impl fmt::Display for Size {
+    /// In the form that [`FromStr`] reads.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = match *self {
+            Self::Percent(percent) => return write!(f, "{percent}%"),
+            Self::Bytes(bytes) => bytes,
+        };
+        let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+        match units.iter().find(|(shift, _)| bytes != 0 && bytes.trailing_zeros() >= *shift) {
+            Some((shift, unit)) => write!(f, "{}{unit}", bytes >> shift),
+            None => write!(f, "{bytes}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_print_as_they_are_read() {
+        for size in [0, 1, 255, 256, 1 << 10, 3 << 20, 16 << 30, u64::MAX].map(Size::Bytes) {
+            assert_eq!(size.to_string().parse(), Ok(size));
+        }
+        assert_eq!(Size::Percent(80).to_string().parse(), Ok(Size::Percent(80)));
+    }
+
+    #[test]
+    fn units_are_powers_of_1024_and_case_blind() {
+        for (text, bytes) in [
+            ("7", 7),
+            (" 2k ", 2 << 10),
+            ("2KiB", 2 << 10),
+            ("3M", 3 << 20),
+            ("3mib", 3 << 20),
+            ("4 GIB", 4 << 30),
+            ("4G", 4 << 30),
+        ] {
+            assert_eq!(text.parse(), Ok(Size::Bytes(bytes)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_size_is_refused_with_what_is() {
+        let too_large = ["18446744073709551616", "17179869184G"];
+        for text in ["", "-1", "+1", "1.5G", "G", "1 TB", "101%", "-1%", "%", "0x10", "1 000"]
+            .iter()
+            .chain(&too_large)
+        {
+            assert_eq!(text.parse::<Size>(), Err(SizeError), "{text}");
+        }
+        assert!(SizeError.to_string().contains("powers of 1024"));
+    }
+
+    #[test]
+    fn a_percentage_waits_for_the_device_and_never_wraps() {
+        assert_eq!(Size::Percent(33).of(100), 33);
+        assert_eq!(Size::Percent(50).of(3), 1);
+        assert_eq!(Size::Percent(100).of(u64::MAX), u64::MAX);
+        assert_eq!(percent_of(u64::MAX, 200), u64::MAX);
+    }
+}

@@ -1,0 +1,165 @@
+//! The memory behind reservations.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vmem_core::{
+    AllocError, Block, BlockLayout, BlockTable, Device, Label, MemoryResource, Request,
+    ReservationId, Stream,
+};
+
+use super::NAME;
+use super::holes::Holes;
+
+/// What an adaptor shares with its reservations.
+#[derive(Debug)]
+pub(super) struct Shared<U> {
+    pub(super) upstream: U,
+    pub(super) device: Arc<dyn Device>,
+    /// The blocks drawn from reservations.
+    pub(super) drawn: BlockTable<Draw>,
+    /// The reservations that can be named.
+    open: Mutex<HashMap<ReservationId, Arc<Hold>>>,
+}
+
+/// One block drawn from a reservation.
+#[derive(Debug)]
+pub(super) struct Draw {
+    pub(super) hold: Arc<Hold>,
+    pub(super) start: u64,
+    pub(super) size: u64,
+}
+
+/// One reservation's memory. Whatever is free of it was last used before its home stream's tail.
+#[derive(Debug)]
+pub(super) struct Hold {
+    pub(super) id: ReservationId,
+    pub(super) home: Stream,
+    pub(super) size: u64,
+    state: Mutex<HoldState>,
+}
+
+#[derive(Debug)]
+pub(super) struct HoldState {
+    pub(super) holes: Holes,
+    /// The upstream's block, until it is given back.
+    block: Option<Block>,
+    is_open: bool,
+}
+
+impl Hold {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HoldState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a range, unless the reservation has ended.
+    pub(super) fn take(&self, size: u64, alignment: u64) -> Option<u64> {
+        let mut state = self.lock();
+        if state.is_open { state.holes.take(size, alignment) } else { None }
+    }
+
+    /// Gives a drawn range back.
+    pub(super) fn give_back(&self, start: u64, size: u64) {
+        self.lock().holes.give_back(start, size);
+    }
+
+    /// The upstream's block, once nothing is drawn and nothing can be any more.
+    fn take_spent(&self) -> Option<Block> {
+        let mut state = self.lock();
+        let is_spent = !state.is_open && state.holes.is_whole();
+        if is_spent { state.block.take() } else { None }
+    }
+}
+
+/// What a reservation asks of the adaptor, whose type it does not know.
+pub(super) trait Keeper: Debug + Send + Sync {
+    /// Takes memory for a reservation.
+    fn hold(
+        &self,
+        layout: BlockLayout,
+        stream: &Stream,
+        label: Label,
+    ) -> Result<Arc<Hold>, AllocError>;
+
+    /// Ends a reservation.
+    fn close(&self, hold: &Hold);
+}
+
+impl<U> Shared<U> {
+    pub(super) fn new(upstream: U, device: Arc<dyn Device>) -> Self {
+        Self { upstream, device, drawn: BlockTable::new(), open: Mutex::default() }
+    }
+
+    pub(super) fn find(&self, id: ReservationId) -> Option<Arc<Hold>> {
+        self.open().get(&id).cloned()
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<ReservationId, Arc<Hold>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<U: MemoryResource> Shared<U> {
+    /// Gives a reservation's memory back if it is spent.
+    pub(super) fn settle(&self, hold: &Hold) {
+        let Some(block) = hold.take_spent() else { return };
+        // SAFETY: contract, freeing: all that was drawn was freed, each time ordered before the
+        // home stream's tail; nothing more is drawn from a reservation that has ended; the hold
+        // kept the stream.
+        let freed = unsafe { self.upstream.deallocate(block, &hold.home) };
+        if let Err(error) = freed {
+            self.device.base().drop_failures().record(NAME, &error);
+        }
+    }
+}
+
+impl<U: MemoryResource> Keeper for Shared<U> {
+    fn hold(
+        &self,
+        layout: BlockLayout,
+        stream: &Stream,
+        label: Label,
+    ) -> Result<Arc<Hold>, AllocError> {
+        let block = self.upstream.allocate(&Request::new(layout, stream).with_label(label))?;
+        let size = layout.size();
+        let state = HoldState {
+            holes: Holes::new(block.ptr().get(), size),
+            block: Some(block),
+            is_open: true,
+        };
+        let hold = Arc::new(Hold {
+            id: ReservationId::new(),
+            home: stream.clone(),
+            size,
+            state: Mutex::new(state),
+        });
+        self.open().insert(hold.id, hold.clone());
+        Ok(hold)
+    }
+
+    fn close(&self, hold: &Hold) {
+        self.open().remove(&hold.id);
+        hold.lock().is_open = false;
+        self.settle(hold);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmem_core::DeviceMemory;
+    use vmem_sim::SimDevice;
+
+    #[test]
+    fn nothing_is_drawn_from_a_reservation_that_ended_after_it_was_found() {
+        let device = SimDevice::new(1 << 20);
+        let stream = Stream::new(device.clone()).unwrap();
+        let shared = Shared::new(DeviceMemory::new(device.clone()), device.clone());
+        let hold = shared.hold(BlockLayout::new(4096).unwrap(), &stream, Label::NONE).unwrap();
+        let found = shared.find(hold.id).unwrap();
+        shared.close(&hold);
+        assert_eq!(found.take(256, 256), None);
+        assert_eq!(device.used(), 0);
+    }
+}

@@ -1,0 +1,173 @@
+//! Memory set aside early, so that later requests are not refused.
+
+mod hold;
+mod holes;
+mod order;
+mod resource;
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use vmem_core::{
+    AllocError, AllocErrorKind, BlockLayout, BoxedError, Device, Label, MemoryResource,
+    ReservationId, Stream,
+};
+
+use hold::{Hold, Keeper, Shared};
+use holes::UNIT;
+
+const NAME: &str = "Reservations";
+
+/// Serves requests that name a [`Reservation`] from memory held for it, and passes all others on.
+///
+/// # What is promised
+/// Reserving allocates one block from the upstream, with all that the stack below does to find
+/// room: it is refused then or never. Afterwards a request that names the reservation
+/// ([`Request::with_reservation`](vmem_core::Request::with_reservation)) is carved from that block
+/// if the block has a free range of its size, rounded up to 256 bytes, at its alignment. So requests
+/// at the default alignment that together, so rounded, do not exceed the reservation are never
+/// refused; once some of them have been freed again, a request fits if a single free range holds it
+/// ([`Reservation::largest`]). A request that does not fit, or that names a reservation that has
+/// been dropped, is an ordinary request.
+///
+/// Within one stream, the reservation's, carving makes no driver call. A request or a free on
+/// another stream is ordered by a wait on the device, a few driver calls; on another thread's
+/// default stream by a wait on the host.
+///
+/// Dropping a reservation gives its memory back, at once if nothing drawn from it is live, else
+/// with the last free. A block that was drawn belongs to this adaptor; all others pass unchanged
+/// and cost one comparison.
+///
+/// ```
+/// use vmem_core::{BlockLayout, DeviceMemory, MemoryResource, Request, Stream};
+/// use vmem_runtime::Reservations;
+/// use vmem_sim::SimDevice;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let device = SimDevice::new(1 << 30);
+/// let stream = Stream::new(device.clone())?;
+/// let memory = Reservations::new(DeviceMemory::new(device.clone()), device.clone());
+/// let reservation = memory.handle().reserve(1 << 20, &stream)?;
+///
+/// let calls = device.calls();
+/// let request = Request::new(BlockLayout::new(4096)?, &stream);
+/// let block = memory.allocate(&request.with_reservation(reservation.id()))?;
+/// assert_eq!((device.calls() - calls).total(), 0);
+/// assert_eq!(reservation.left(), (1 << 20) - 4096);
+/// // SAFETY: no work was ever queued on the block.
+/// unsafe { memory.deallocate(block, &stream) }?;
+/// drop(reservation);
+/// assert_eq!(device.used(), 0);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Reservations<U> {
+    shared: Arc<Shared<U>>,
+}
+
+impl<U> Reservations<U> {
+    /// Holds memory of `upstream`, which is on `device`.
+    pub fn new(upstream: U, device: Arc<dyn Device>) -> Self {
+        Self { shared: Arc::new(Shared::new(upstream, device)) }
+    }
+
+    /// What it wraps.
+    pub fn upstream(&self) -> &U {
+        &self.shared.upstream
+    }
+}
+
+impl<U: MemoryResource + 'static> Reservations<U> {
+    /// Where memory is reserved, also after the stack's type was erased.
+    pub fn handle(&self) -> ReservationsHandle {
+        let keeper: Arc<dyn Keeper> = self.shared.clone();
+        ReservationsHandle { keeper: Arc::downgrade(&keeper) }
+    }
+}
+
+impl<U: fmt::Debug> fmt::Debug for Reservations<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Reservations").field(&self.shared).finish()
+    }
+}
+
+impl<U: fmt::Display> fmt::Display for Reservations<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reservations<{}>", self.shared.upstream)
+    }
+}
+
+/// Where memory of one stack is reserved. Does not keep the stack alive.
+#[derive(Debug, Clone)]
+pub struct ReservationsHandle {
+    keeper: Weak<dyn Keeper>,
+}
+
+impl ReservationsHandle {
+    /// Sets `bytes` bytes aside, rounded up to 256, in `stream`'s order, booked on the thread's
+    /// current label.
+    ///
+    /// # Errors
+    /// As an allocation of that size; [`InvalidStream`](AllocErrorKind::InvalidStream) after the
+    /// stack is gone.
+    pub fn reserve(&self, bytes: u64, stream: &Stream) -> Result<Reservation, AllocError> {
+        let layout = BlockLayout::new(BlockLayout::new(bytes)?.rounded_to(UNIT))?;
+        let keeper = self.keeper.upgrade().ok_or_else(|| {
+            let gone = BoxedError::from("the stack has been dropped");
+            AllocError::new(AllocErrorKind::InvalidStream, layout, NAME).with_source(gone)
+        })?;
+        let hold = keeper.hold(layout, stream, Label::current())?;
+        Ok(Reservation { hold, keeper })
+    }
+}
+
+/// Memory set aside for requests that name it. It keeps its stack alive; dropping it gives the
+/// memory back, as [`Reservations`] describes.
+#[must_use = "the memory is reserved until the reservation is dropped"]
+pub struct Reservation {
+    hold: Arc<Hold>,
+    keeper: Arc<dyn Keeper>,
+}
+
+impl Reservation {
+    /// The identity that requests name.
+    pub fn id(&self) -> ReservationId {
+        self.hold.id
+    }
+
+    /// The stream in whose order it was taken.
+    pub fn stream(&self) -> &Stream {
+        &self.hold.home
+    }
+
+    /// How much was reserved, in bytes.
+    pub fn size(&self) -> u64 {
+        self.hold.size
+    }
+
+    /// How much of it is not drawn, in bytes.
+    pub fn left(&self) -> u64 {
+        self.hold.lock().holes.free()
+    }
+
+    /// The largest request, at the default alignment, that can be drawn now, in bytes.
+    pub fn largest(&self) -> u64 {
+        self.hold.lock().holes.largest()
+    }
+}
+
+impl fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reservation")
+            .field("id", &self.id())
+            .field("size", &self.size())
+            .field("left", &self.left())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.keeper.close(&self.hold);
+    }
+}

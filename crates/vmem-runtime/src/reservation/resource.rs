@@ -1,0 +1,76 @@
+//! Reservations as a resource.
+
+use std::sync::Arc;
+
+use vmem_core::{
+    AllocError, Block, Capabilities, DevicePtr, FreeError, FreeErrorKind, MemoryResource, Request,
+    Stream,
+};
+
+use super::hold::{Draw, Hold, Shared};
+use super::holes::UNIT;
+use super::order::order_after;
+use super::{NAME, Reservations};
+
+// SAFETY: contract, implementing: 1: a range is out of the holes while it is drawn, and its hold's
+// block is live at the upstream meanwhile; 2, 3: the range is cut so from a block that stays; 4:
+// the table compares owner, slot, generation and address, and all else goes to the upstream; 5: a
+// drawn block keeps its hold; 6: a failed draw gives its range back.
+#[deny(clippy::missing_trait_methods)]
+unsafe impl<U: MemoryResource> MemoryResource for Reservations<U> {
+    fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        if let Some(id) = request.reservation
+            && let Some(hold) = self.shared.find(id)
+            && let Some(block) = self.shared.draw(hold, request)?
+        {
+            return Ok(block);
+        }
+        self.shared.upstream.allocate(request)
+    }
+
+    unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        if block.owner() != self.shared.drawn.owner() {
+            // SAFETY: the caller keeps the freeing clauses, which are the same there.
+            return unsafe { self.shared.upstream.deallocate(block, stream) };
+        }
+        if stream.device_id() != self.shared.device.id() {
+            return Err(FreeError::new(FreeErrorKind::InvalidStream, block, NAME));
+        }
+        let follow = |draw: &Draw| order_after(&draw.hold.home, stream);
+        let draw = self.shared.drawn.take_back(block, NAME, follow)?;
+        draw.hold.give_back(draw.start, draw.size);
+        self.shared.settle(&draw.hold);
+        Ok(())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.shared.upstream.capabilities()
+    }
+}
+
+impl<U: MemoryResource> Shared<U> {
+    /// Serves a request from a reservation, if it fits there.
+    fn draw(&self, hold: Arc<Hold>, request: &Request<'_>) -> Result<Option<Block>, AllocError> {
+        let (layout, stream) = (request.layout, request.stream);
+        if stream.device_id() != self.device.id() || stream.is_retired() {
+            return Ok(None);
+        }
+        let fault = |error| AllocError::from_driver(error, layout, NAME);
+        let crosses = *stream != hold.home;
+        if crosses && stream.is_callable_here() && stream.is_capturing().map_err(fault)? {
+            // The capture would record the wait for the reservation's stream.
+            return Ok(None);
+        }
+        let size = layout.rounded_to(UNIT);
+        let Some(start) = hold.take(size, layout.alignment()) else {
+            return Ok(None);
+        };
+        if let Err(error) = order_after(stream, &hold.home) {
+            hold.give_back(start, size);
+            self.settle(&hold);
+            return Err(fault(error));
+        }
+        let ptr = DevicePtr::new(start).expect("a block does not start at zero");
+        Ok(Some(self.drawn.issue(ptr, layout, request.label, Draw { hold, start, size })))
+    }
+}

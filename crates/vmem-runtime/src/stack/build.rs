@@ -1,0 +1,154 @@
+//! Putting stacks together.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vmem_adaptors::{AdaptorExt, RecoveryHandle};
+use vmem_core::{BoxedError, Device, DeviceMemory, DriverError, MemoryResource, ResourceExt};
+use vmem_managed::{HintHandle, ManagedMemory};
+use vmem_pool::{BinningPool, BuildError, Chunks, Pool, PoolConfig, PoolHandle, VirtualArena};
+
+use super::{Recovery, Stack};
+use crate::tier::suits_arena;
+use crate::{DeviceTraits, Limits, Reservations, RuntimeConfig, Tier};
+
+pub(super) fn build(
+    tier: Tier,
+    device: Arc<dyn Device>,
+    config: &RuntimeConfig,
+    limits: Limits,
+    recovery: &Recovery,
+) -> Result<Stack, BoxedError> {
+    let recovers = match tier {
+        Tier::B => true,
+        Tier::A | Tier::C => false,
+        Tier::Fallback => config.oom_safety,
+    };
+    let plan = Plan { tier, device, limits, recovery: recovers.then_some(recovery) };
+    match tier {
+        Tier::A | Tier::B => plan.pool(),
+        Tier::C => plan.managed(),
+        Tier::Fallback => plan.bins(),
+    }
+}
+
+/// A stack to be built.
+struct Plan<'a> {
+    tier: Tier,
+    device: Arc<dyn Device>,
+    limits: Limits,
+    recovery: Option<&'a Recovery>,
+}
+
+/// Handles of the parts that only some tiers have.
+#[derive(Default)]
+struct Parts {
+    pool: Option<PoolHandle>,
+    recovery: Option<RecoveryHandle>,
+    hints: Option<HintHandle>,
+}
+
+impl Plan<'_> {
+    fn pool(mut self) -> Result<Stack, BoxedError> {
+        match self.arena()? {
+            Some(arena) => {
+                let granule = self.device.virtual_memory().map_or(1, |vm| vm.granularity());
+                self.limits = self.limits.in_granules(granule);
+                let pool = Pool::new(arena, self.pool_config())?;
+                let handle = pool.handle();
+                Ok(self.pooled(pool, handle))
+            }
+            None => {
+                let device = self.device.clone();
+                let chunks = Chunks::new(DeviceMemory::new(device.clone()), device);
+                let pool = Pool::new(chunks, self.pool_config())?;
+                let handle = pool.handle();
+                Ok(self.pooled(pool, handle))
+            }
+        }
+    }
+
+    /// An arena if one suits. A host may have too few addresses to give; chunks need none.
+    fn arena(&self) -> Result<Option<VirtualArena>, BuildError> {
+        if !suits_arena(self.limits.ceiling, DeviceTraits::of(&*self.device)) {
+            return Ok(None);
+        }
+        match VirtualArena::new(self.device.clone()) {
+            Ok(arena) => Ok(Some(arena)),
+            Err(error) if is_out_of_memory(&error) => {
+                tracing::debug!(%error, "no range of addresses; the pool uses chunks");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Nothing is taken from the start: what could not be built may have failed over exactly that.
+    fn bins(mut self) -> Result<Stack, BoxedError> {
+        self.limits.initial = 0;
+        let (device, config) = (self.device.clone(), self.pool_config());
+        let pool = BinningPool::new(DeviceMemory::new(device.clone()), device, config)?;
+        let handle = pool.handle();
+        Ok(self.pooled(pool, handle))
+    }
+
+    fn managed(self) -> Result<Stack, BoxedError> {
+        let memory = ManagedMemory::new(self.device.clone())?;
+        let parts = Parts { hints: Some(memory.hints()), ..Parts::default() };
+        Ok(self.finish(memory, parts))
+    }
+
+    fn pool_config(&self) -> PoolConfig {
+        let Limits { ceiling, initial, .. } = self.limits;
+        let config = PoolConfig { ceiling, initial, ..PoolConfig::default() };
+        match self.recovery {
+            // A hook may have freed memory that is not the pool's: a retry must ask the device.
+            Some(_) => PoolConfig { back_off: Duration::ZERO, ..config },
+            None => config,
+        }
+    }
+
+    fn pooled(
+        self,
+        pool: impl MemoryResource + fmt::Display + 'static,
+        handle: PoolHandle,
+    ) -> Stack {
+        let parts = Parts { pool: Some(handle.clone()), ..Parts::default() };
+        match self.recovery {
+            None => self.finish(pool, parts),
+            Some(recovery) => {
+                let most = self.limits.ceiling.unwrap_or(self.limits.total);
+                let pool = pool.on_failure(recovery.hook(handle, most));
+                let pool = pool.with_clock(recovery.clock().clone());
+                let parts = Parts { recovery: Some(pool.handle()), ..parts };
+                self.finish(pool, parts)
+            }
+        }
+    }
+
+    fn finish(self, upstream: impl MemoryResource + fmt::Display + 'static, parts: Parts) -> Stack {
+        let reserving = Reservations::new(upstream, self.device.clone());
+        let reservations = reserving.handle();
+        let stack = reserving.with_statistics();
+        Stack {
+            stats: stack.handle(),
+            pool: parts.pool,
+            recovery: parts.recovery,
+            hints: parts.hints,
+            reservations,
+            tier: self.tier,
+            limits: self.limits,
+            device: self.device,
+            description: stack.to_string(),
+            resource: stack.into_dyn(),
+        }
+    }
+}
+
+fn is_out_of_memory(error: &BuildError) -> bool {
+    let source = std::error::Error::source(error);
+    source
+        .and_then(|source| source.downcast_ref::<DriverError>())
+        .is_some_and(|driver| driver.is_out_of_memory())
+}

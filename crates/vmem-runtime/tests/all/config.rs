@@ -1,0 +1,195 @@
+//! Settings from the environment and what they come to on a device.
+
+use vmem_runtime::{ConfigError, ConfigErrorKind, Limits, PoolLimit, RuntimeConfig, Size};
+
+const GIB: u64 = 1 << 30;
+
+fn one(variable: &str, value: &str) -> Result<RuntimeConfig, ConfigError> {
+    RuntimeConfig::from_vars("VMEM", [(format!("VMEM_{variable}"), value)])
+}
+
+/// The error of a variable, checked to name it and what is accepted.
+fn refused(variable: &str, value: &str) -> ConfigErrorKind {
+    let error = one(variable, value).unwrap_err();
+    let text = error.to_string();
+    assert_eq!(error.variable(), format!("VMEM_{variable}"));
+    assert!(text.contains(error.variable()) && text.contains("accepted: "), "{text}");
+    error.kind()
+}
+
+fn limits(
+    pool_limit: PoolLimit,
+    memory_reserve: Option<Size>,
+    total: u64,
+) -> Result<Limits, ConfigError> {
+    RuntimeConfig { pool_limit, memory_reserve, ..Default::default() }.limits(total)
+}
+
+#[test]
+fn switches_are_case_blind() {
+    for value in ["1", "true", "YES", "On", " on "] {
+        assert!(one("OOM_SAFETY", value).unwrap().oom_safety, "{value}");
+        assert!(one("MANAGED_MEMORY", value).unwrap().managed_memory, "{value}");
+    }
+    for value in ["0", "False", "no", "OFF"] {
+        assert!(!one("OOM_SAFETY", value).unwrap().oom_safety, "{value}");
+        assert!(!one("MANAGED_MEMORY", value).unwrap().managed_memory, "{value}");
+    }
+}
+
+#[test]
+fn a_switch_that_is_neither_on_nor_off_is_refused() {
+    for value in ["", "2", "-1", "enable", "y", "on off"] {
+        assert_eq!(refused("OOM_SAFETY", value), ConfigErrorKind::InvalidValue, "{value}");
+        assert_eq!(refused("MANAGED_MEMORY", value), ConfigErrorKind::InvalidValue, "{value}");
+    }
+}
+
+#[test]
+fn the_limit_is_read_in_units_and_percent() {
+    let limit = |value| one("POOL_LIMIT", value).unwrap().pool_limit;
+    assert_eq!(limit("0"), PoolLimit::Unlimited);
+    assert_eq!(limit("256"), PoolLimit::AtMost(Size::Bytes(256)));
+    assert_eq!(limit("16GiB"), PoolLimit::AtMost(Size::Bytes(16 * GIB)));
+    assert_eq!(limit("16g"), PoolLimit::AtMost(Size::Bytes(16 * GIB)));
+    assert_eq!(limit("512M"), PoolLimit::AtMost(Size::Bytes(512 << 20)));
+    assert_eq!(limit("80%"), PoolLimit::AtMost(Size::Percent(80)));
+    let none: [(&str, &str); 0] = [];
+    let unset = RuntimeConfig::from_vars("VMEM", none).unwrap();
+    assert_eq!(unset.pool_limit, PoolLimit::TotalLessReserve);
+}
+
+#[test]
+fn a_limit_that_is_negative_under_256_or_not_a_number_is_refused() {
+    for value in ["-1", "1", "255", "", "lots", "1.5G", "101%", "0x100", "99999999999999999999"] {
+        assert_eq!(refused("POOL_LIMIT", value), ConfigErrorKind::InvalidValue, "{value}");
+    }
+}
+
+#[test]
+fn a_negative_reserve_or_initial_size_is_refused() {
+    for value in ["-1", "-1GiB", "", "half", "200%"] {
+        assert_eq!(refused("MEMORY_RESERVE_BYTES", value), ConfigErrorKind::InvalidValue);
+        assert_eq!(refused("INITIAL_POOL_SIZE", value), ConfigErrorKind::InvalidValue);
+    }
+}
+
+#[test]
+fn an_unknown_variable_under_the_prefix_is_refused_with_the_known_ones() {
+    for variable in ["POOL_LIMITS", "pool_limit", "", "GPU_OOM_SAFETY"] {
+        assert_eq!(refused(variable, "1"), ConfigErrorKind::UnknownVariable, "{variable}");
+    }
+    let text = one("POOLLIMIT", "1").unwrap_err().to_string();
+    assert!(text.contains("VMEM_POOL_LIMIT") && text.contains("VMEM_OOM_SAFETY"), "{text}");
+}
+
+#[test]
+fn other_prefixes_are_other_programs() {
+    let vars = [
+        ("VIBESPATIAL_GPU_MANAGED_MEMORY", "on"),
+        ("VMEM_NONSENSE", "1"),
+        ("VIBESPATIAL_GPUS", "4"),
+        ("VIBESPATIAL_OOM_SAFETY", "maybe"),
+    ];
+    let config = RuntimeConfig::from_vars("VIBESPATIAL_GPU", vars).unwrap();
+    assert!(config.managed_memory);
+    assert!(!config.oom_safety);
+    let error = RuntimeConfig::from_vars("VIBESPATIAL_GPU", [("VIBESPATIAL_GPU_POOL_LIMIT", "7")]);
+    assert_eq!(error.unwrap_err().variable(), "VIBESPATIAL_GPU_POOL_LIMIT");
+}
+
+#[test]
+fn the_default_reserve_is_the_larger_of_a_gibibyte_and_a_tenth_clamped_to_the_device() {
+    let reserve = |total| limits(PoolLimit::Unlimited, None, total).unwrap().reserve;
+    assert_eq!(reserve(24 * GIB), 24 * GIB / 10);
+    assert_eq!(reserve(8 * GIB), GIB);
+    assert_eq!(reserve(GIB / 2), GIB / 2);
+    let huge = limits(PoolLimit::Unlimited, Some(Size::Bytes(u64::MAX)), GIB).unwrap();
+    assert_eq!(huge.reserve, GIB);
+}
+
+#[test]
+fn the_default_ceiling_is_what_the_reserve_leaves_rounded_down_to_256() {
+    let ceiling = |reserve, total| {
+        limits(PoolLimit::TotalLessReserve, Some(Size::Bytes(reserve)), total).unwrap().ceiling
+    };
+    assert_eq!(ceiling(0, 1000), Some(768));
+    assert_eq!(ceiling(100, 1000), Some(768));
+    assert_eq!(ceiling(GIB, 8 * GIB), Some(7 * GIB));
+    assert_eq!(ceiling(744, 1000), Some(256));
+}
+
+#[test]
+fn a_reserve_that_leaves_nothing_is_an_error() {
+    for (reserve, total) in [
+        (Some(Size::Bytes(745)), 1000),
+        (Some(Size::Percent(100)), 24 * GIB),
+        (Some(Size::Bytes(u64::MAX)), GIB),
+        (None, GIB),
+    ] {
+        let error = limits(PoolLimit::TotalLessReserve, reserve, total).unwrap_err();
+        assert_eq!(error.kind(), ConfigErrorKind::NothingLeft);
+        assert_eq!(error.variable(), "VMEM_MEMORY_RESERVE_BYTES");
+    }
+}
+
+#[test]
+fn a_set_limit_is_rounded_down_to_256_and_does_not_look_at_the_reserve() {
+    let ceiling = |limit, total| {
+        limits(PoolLimit::AtMost(limit), Some(Size::Percent(100)), total).map(|l| l.ceiling)
+    };
+    assert_eq!(ceiling(Size::Bytes(1000), GIB), Ok(Some(768)));
+    assert_eq!(ceiling(Size::Percent(50), 1000), Ok(Some(256)));
+    assert_eq!(ceiling(Size::Percent(80), 10 * GIB), Ok(Some(8 * GIB)));
+    let too_low = ceiling(Size::Percent(25), 1000).unwrap_err();
+    assert_eq!(too_low.variable(), "VMEM_POOL_LIMIT");
+    assert_eq!(ceiling(Size::Bytes(255), GIB).unwrap_err().kind(), ConfigErrorKind::InvalidValue);
+    let over = ceiling(Size::Percent(101), GIB).unwrap_err();
+    assert!(over.to_string().contains("0% to 100%"), "{over}");
+}
+
+/// RMM 19, 25.
+#[test]
+fn an_initial_size_above_the_maximum_is_an_error_and_at_it_is_not() {
+    let pair = |limit: &str, initial: &str| {
+        let vars = [("VMEM_POOL_LIMIT", limit), ("VMEM_INITIAL_POOL_SIZE", initial)];
+        RuntimeConfig::from_vars("VMEM", vars)
+    };
+    assert_eq!(pair("1G", "1025M").unwrap_err().kind(), ConfigErrorKind::InitialAboveLimit);
+    assert_eq!(pair("300", "512").unwrap_err().variable(), "VMEM_INITIAL_POOL_SIZE");
+    let equal = pair("1G", "1G").unwrap();
+    assert_eq!(equal.limits(4 * GIB).unwrap().initial, GIB);
+    let rounded = pair("1000", "1000").unwrap().limits(GIB).unwrap();
+    assert_eq!((rounded.ceiling, rounded.initial), (Some(768), 768));
+    // Only the device tells.
+    let relative = pair("50%", "3G").unwrap();
+    assert!(relative.limits(8 * GIB).is_ok());
+    let error = relative.limits(4 * GIB).unwrap_err();
+    assert_eq!(error.kind(), ConfigErrorKind::InitialAboveLimit);
+}
+
+#[test]
+fn a_configuration_prints_as_variables_that_give_it() {
+    let config = RuntimeConfig {
+        prefix: "VIBESPATIAL_GPU".into(),
+        oom_safety: true,
+        pool_limit: PoolLimit::AtMost(Size::Percent(80)),
+        initial_pool_size: Size::Bytes(512 << 20),
+        memory_reserve: Some(Size::Bytes(2 * GIB)),
+        ..Default::default()
+    };
+    let text = config.to_string();
+    let vars = text.split_whitespace().filter_map(|word| word.split_once('='));
+    assert_eq!(RuntimeConfig::from_vars("VIBESPATIAL_GPU", vars).unwrap(), config, "{text}");
+    let unset = RuntimeConfig::default().to_string();
+    assert!(unset.contains("(VMEM_POOL_LIMIT unset)"), "{unset}");
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn a_configuration_survives_serialisation() {
+    let config = RuntimeConfig { oom_safety: true, ..Default::default() };
+    let text = serde_json::to_string(&config).unwrap();
+    assert_eq!(serde_json::from_str::<RuntimeConfig>(&text).unwrap(), config);
+    assert!(serde_json::from_str::<RuntimeConfig>(r#"{"oom_safty": true}"#).is_err());
+}

@@ -1,0 +1,12 @@
+//! The runtime over the simulated device.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod config;
+mod figures;
+mod recovery;
+mod registry;
+mod reservations;
+mod setup;
+mod support;
+mod tiers;

@@ -1,0 +1,265 @@
+//! Memory set aside, through every tier's stack.
+
+use std::sync::Arc;
+
+use vmem_core::{
+    AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, DeviceBuffer, DriverCode,
+    FreeError, FreeErrorKind, MemoryResource, Request, ReservationId, ResourceExt, Stream,
+};
+use vmem_runtime::{PoolLimit, Runtime, RuntimeConfig, Size, Tier};
+use vmem_sim::CallKind;
+use vmem_testkit::conformance::{self, Subject};
+use vmem_testkit::{Countdown, FAULT_CODES, TrackedBlock, sweep};
+
+use crate::support::{CAPACITY, KINDS, MIB, alloc, config, device, finish, free, layout, runtime};
+
+/// Names one reservation in every request.
+#[derive(Debug)]
+struct Drawing<'a> {
+    upstream: &'a dyn MemoryResource,
+    reservation: ReservationId,
+}
+
+// SAFETY: contract, implementing: blocks pass unchanged from one upstream that keeps it.
+#[deny(clippy::missing_trait_methods)]
+unsafe impl MemoryResource for Drawing<'_> {
+    fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        self.upstream.allocate(&request.clone().with_reservation(self.reservation))
+    }
+
+    unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        // SAFETY: the caller keeps the freeing clauses, which are the same there.
+        unsafe { self.upstream.deallocate(block, stream) }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.upstream.capabilities()
+    }
+}
+
+#[test]
+fn what_is_drawn_from_a_reservation_keeps_the_contract_on_every_tier() {
+    for kind in KINDS {
+        let (runtime, device) = kind.runtime();
+        let memory = runtime.resource().unwrap();
+        let stream = Stream::new(device.clone()).unwrap();
+        let reservation = runtime.reserve(96 * MIB, &stream).unwrap();
+        let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
+        let other = crate::support::device();
+        let subject =
+            Subject { other_device: Some(other), ..Subject::new(&drawing, device.clone()) };
+        conformance::check(&subject);
+        assert_eq!(reservation.left(), 96 * MIB);
+        drop((reservation, memory, stream, runtime));
+        finish(&device);
+    }
+}
+
+#[test]
+fn drawing_is_never_refused_while_the_rest_of_the_device_is_full() {
+    for kind in KINDS.into_iter().filter(|kind| kind.tier != Tier::C) {
+        let (runtime, device) = kind.runtime();
+        let memory = runtime.resource().unwrap();
+        let stream = Stream::new(device.clone()).unwrap();
+        let reservation = runtime.reserve(64 * MIB, &stream).unwrap();
+        let mut others = Vec::new();
+        while let Ok(block) = memory.alloc(layout(16 * MIB), &stream) {
+            others.push(block);
+        }
+        let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
+        let mut drawn = Vec::new();
+        while reservation.left() > 0 {
+            drawn.push(alloc(&drawing, (5 * MIB + 1).min(reservation.left()), &stream));
+        }
+        assert!(drawing.alloc(layout(16 * MIB), &stream).unwrap_err().kind().is_exhaustion());
+        assert_eq!(drawn.len(), 13);
+        for block in drawn.into_iter().chain(others) {
+            free(&memory, block, &stream);
+        }
+        assert_eq!(reservation.largest(), 64 * MIB);
+    }
+}
+
+#[test]
+fn a_reservation_is_refused_early_or_never() {
+    let device = device();
+    let limit = PoolLimit::AtMost(Size::Bytes(100 * MIB));
+    let runtime = runtime(RuntimeConfig { pool_limit: limit, ..config() }, &device);
+    let stream = Stream::new(device.clone()).unwrap();
+    let error = runtime.reserve(101 * MIB, &stream).unwrap_err();
+    assert_eq!(error.kind(), AllocErrorKind::NeverFits);
+    assert_eq!(runtime.reserve(0, &stream).unwrap_err().kind(), AllocErrorKind::InvalidLayout);
+    let first = runtime.reserve(60 * MIB, &stream).unwrap();
+    let error = runtime.reserve(60 * MIB, &stream).unwrap_err();
+    assert_eq!(error.kind(), AllocErrorKind::Limit);
+    drop(first);
+    drop(runtime.reserve(60 * MIB, &stream).unwrap());
+}
+
+#[test]
+fn drawing_on_the_reservations_stream_makes_no_driver_call() {
+    let (runtime, device) = KINDS[0].runtime();
+    let memory = runtime.resource().unwrap();
+    let stream = Stream::new(device.clone()).unwrap();
+    let reservation = runtime.reserve(MIB, &stream).unwrap();
+    let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
+    let before = device.calls();
+    for _ in 0..10 {
+        free(&drawing, alloc(&drawing, 4096, &stream), &stream);
+    }
+    assert_eq!((device.calls() - before).total(), 0);
+}
+
+#[test]
+fn dropping_a_reservation_gives_its_memory_back_with_the_last_block_drawn() {
+    for kind in KINDS {
+        let (runtime, device) = kind.runtime();
+        let memory = runtime.resource().unwrap();
+        let stream = Stream::new(device.clone()).unwrap();
+        let live = || runtime.capacity().live.unwrap();
+        let reservation = runtime.reserve(8 * MIB, &stream).unwrap();
+        let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
+        let block = alloc(&drawing, MIB, &stream);
+        assert_eq!(runtime.stats().bytes.current, MIB.cast_signed(), "what is drawn is counted");
+        drop(reservation);
+        let later = alloc(&drawing, MIB, &stream);
+        assert_ne!(later.owner(), block.owner(), "nothing is drawn any more");
+        free(&memory, later, &stream);
+        free(&memory, block, &stream);
+        assert_eq!(live(), 0, "{kind:?}");
+        drop((memory, stream, runtime));
+        finish(&device);
+    }
+}
+
+#[test]
+fn what_does_not_fit_a_reservation_is_an_ordinary_request() {
+    let (runtime, device) = KINDS[0].runtime();
+    let memory = runtime.resource().unwrap();
+    let stream = Stream::new(device.clone()).unwrap();
+    let reservation = runtime.reserve(MIB, &stream).unwrap();
+    let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
+    let large = alloc(&drawing, 2 * MIB, &stream);
+    assert_eq!(reservation.left(), MIB);
+    let small = alloc(&drawing, 1, &stream);
+    assert_eq!(reservation.left(), MIB - 256);
+    let aligned = BlockLayout::with_alignment(4096, 4096).unwrap();
+    let aligned = drawing.alloc(aligned, &stream).unwrap();
+    assert!(aligned.ptr().is_aligned_to(4096));
+    assert_eq!(reservation.left(), MIB - 256 - 4096);
+    for block in [large, small, aligned] {
+        free(&memory, block, &stream);
+    }
+    assert_eq!(reservation.largest(), MIB);
+}
+
+#[test]
+fn reserving_recovers_like_any_request_on_tier_b() {
+    let (runtime, device) = KINDS[2].runtime();
+    let memory = runtime.resource().unwrap();
+    let stream = Stream::new(device).unwrap();
+    let cache =
+        std::sync::Mutex::new(Some(DeviceBuffer::new(memory.clone(), CAPACITY, &stream).unwrap()));
+    let cache = Arc::new(cache);
+    let registered = cache.clone();
+    let reclaim = move || registered.lock().unwrap().take().map_or(0, |buffer| buffer.len());
+    let _registration = runtime.reclaimers().register("cache", reclaim);
+    let reservation = runtime.reserve(CAPACITY, &stream).unwrap();
+    assert!(cache.lock().unwrap().is_none());
+    assert_eq!(reservation.size(), CAPACITY);
+}
+
+#[test]
+fn a_reservation_outlives_its_runtime() {
+    let (runtime, device) = KINDS[0].runtime();
+    let stream = Stream::new(device.clone()).unwrap();
+    let handle = runtime.ensure_ready().unwrap().reservations.clone();
+    let reservation = runtime.reserve(MIB, &stream).unwrap();
+    drop(runtime);
+    drop(reservation);
+    assert!(handle.reserve(MIB, &stream).is_err());
+    drop(stream);
+    finish(&device);
+}
+
+#[test]
+fn a_reservation_may_end_after_its_stream() {
+    let (runtime, device) = KINDS[0].runtime();
+    let memory = runtime.resource().unwrap();
+    let (home, other) =
+        (Stream::new(device.clone()).unwrap(), Stream::new(device.clone()).unwrap());
+    let reservation = runtime.reserve(MIB, &home).unwrap();
+    let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
+    let first = alloc(&drawing, 4096, &home);
+    home.retire().unwrap();
+    let second = alloc(&drawing, 4096, &other);
+    assert_eq!(reservation.left(), MIB - 8192);
+    free(&memory, first, &other);
+    free(&memory, second, &other);
+    drop((reservation, memory, home, other, runtime));
+    finish(&device);
+}
+
+#[test]
+fn what_cannot_be_ordered_is_refused_and_nothing_is_lost() {
+    let (runtime, device) = KINDS[0].runtime();
+    let memory = runtime.resource().unwrap();
+    let home = Stream::new(device.clone()).unwrap();
+    let other = Stream::new(device.clone()).unwrap();
+    let reservation = runtime.reserve(MIB, &home).unwrap();
+    let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
+    let fail_both_ways = || {
+        device.fail_call(Some(CallKind::RecordEvent), 1, DriverCode::UNKNOWN);
+        device.fail_call(Some(CallKind::SynchronizeStream), 1, DriverCode::UNKNOWN);
+    };
+    fail_both_ways();
+    let error = drawing.alloc(layout(4096), &other).unwrap_err();
+    assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
+    assert_eq!(reservation.left(), MIB);
+
+    let block = alloc(&drawing, 4096, &home);
+    fail_both_ways();
+    // SAFETY: contract, freeing: no work was queued on the block.
+    let error = unsafe { drawing.deallocate(block, &other) }.unwrap_err();
+    assert_eq!(error.kind(), FreeErrorKind::DeviceFault);
+    assert_eq!(reservation.left(), MIB - 4096);
+    free(&drawing, error.into_block(), &other);
+    assert_eq!(reservation.left(), MIB);
+}
+
+#[test]
+fn whichever_driver_call_fails_a_reservation_loses_nothing() {
+    let faults = sweep(&FAULT_CODES, 100, |fault| {
+        let device = device();
+        let countdown = Countdown::new(device.clone());
+        let given = countdown.clone();
+        let runtime = Runtime::new(config(), move || Ok(given.clone()));
+        let memory = runtime.resource().unwrap();
+        let streams = [(); 2].map(|()| Stream::new(countdown.clone()).unwrap());
+        fault.arm(&countdown);
+        if let Ok(reservation) = runtime.reserve(4 * MIB, &streams[0]) {
+            let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
+            let mut blocks = Vec::new();
+            for (drawn_on, freed_on) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                let request = Request::new(layout(MIB), &streams[drawn_on]);
+                match TrackedBlock::allocate(&drawing, &request) {
+                    Ok(block) => blocks.push((block, freed_on)),
+                    Err(error) => assert!(countdown.fired().is_some(), "{error}"),
+                }
+            }
+            for (block, freed_on) in blocks {
+                if let Err(failed) = block.free(&drawing, &streams[freed_on]) {
+                    let again = failed.into_block().free(&drawing, &streams[freed_on]);
+                    assert!(again.is_ok(), "only one call fails");
+                }
+            }
+            assert_eq!(reservation.largest(), 4 * MIB);
+        }
+        countdown.disarm();
+        assert_eq!(runtime.capacity().live, Some(0));
+        drop((memory, runtime));
+        device.assert_clean();
+        countdown
+    });
+    assert!(faults > 9, "{faults}");
+}
