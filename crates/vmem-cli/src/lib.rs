@@ -44,3 +44,8 @@ pub use row::{Report, Row, SCHEMA};
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct FrontPage;
+
+/// The examples in the guide to composing stacks.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/stacks.md")]
+struct Stacks;

@@ -7,5 +7,6 @@ mod faults;
 mod figures;
 mod footprint;
 mod ladder;
+mod rmm;
 mod streams;
 mod support;
