@@ -22,6 +22,7 @@ struct Info {
 
 impl Blocks {
     /// Starts a block in `slot` and returns its generation.
+    #[inline]
     fn start(&mut self, slot: Slot, layout: BlockLayout, label: Label) -> u32 {
         let index = slot.index();
         if self.infos.len() <= index {
@@ -54,6 +55,7 @@ impl Blocks {
 
 impl State {
     /// Ends the block that `raw` describes and returns its slot; `None` if it is not live.
+    #[inline]
     pub(super) fn take_back(&mut self, raw: &RawBlock) -> Option<Slot> {
         let slot = Slot::from_raw(raw.slot)?;
         let range = self.space.get(slot)?;

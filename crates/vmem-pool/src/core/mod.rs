@@ -127,6 +127,7 @@ impl<B: Backing> Core<B> {
         ready.map_err(BuildError::refused)
     }
 
+    #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // A panic under the lock is a bug in the pool's own arithmetic; the tests look for them.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -144,6 +145,7 @@ impl<B: Backing> Core<B> {
         self.backing.capabilities().with(Features::STREAM_ORDERED | Features::TRIMS)
     }
 
+    #[inline]
     fn need(&self, layout: BlockLayout) -> Need {
         let grains = layout.rounded_to(GRAIN);
         let size = match self.fit {
@@ -153,6 +155,7 @@ impl<B: Backing> Core<B> {
         Need { size, alignment: layout.alignment().max(GRAIN) }
     }
 
+    #[inline]
     pub(crate) fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
         let result = self.find_block(request);
         if let Some(sink) = &self.config.sink {
@@ -167,6 +170,7 @@ impl<B: Backing> Core<B> {
         result
     }
 
+    #[inline]
     fn find_block(&self, request: &Request<'_>) -> Result<Block, AllocError> {
         let (layout, stream) = (request.layout, request.stream);
         let fail = |kind| AllocError::new(kind, layout, self.name());
@@ -190,6 +194,7 @@ impl<B: Backing> Core<B> {
         Ok(self.lock().issue(slot, request, self.id))
     }
 
+    #[inline]
     pub(crate) fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
         if stream.device_id() != self.device {
             return Err(FreeError::new(FreeErrorKind::InvalidStream, block, self.name()));

@@ -69,6 +69,7 @@ impl Lanes {
         }
     }
 
+    #[inline]
     pub(crate) fn reuse(&self) -> Reuse {
         self.reuse
     }
@@ -117,10 +118,12 @@ impl Lanes {
         numbered.filter_map(|(number, lane)| lane.as_ref().map(|_| number))
     }
 
+    #[inline]
     pub(crate) fn get(&self, lane: u32) -> Option<&Lane> {
         self.lanes.get(lane as usize)?.as_ref()
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, lane: u32) -> Option<&mut Lane> {
         self.lanes.get_mut(lane as usize)?.as_mut()
     }

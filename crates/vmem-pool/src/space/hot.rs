@@ -12,6 +12,7 @@ impl Space {
     /// stays free under its tag, or under `rest` if one is given.
     #[inline]
     pub(crate) fn take_best(&mut self, lane: u32, need: Need, rest: Option<Tag>) -> Option<Slot> {
+        self.free.get_mut(lane as usize)?.prepare(&self.ranges, need.size);
         let slot = self.best_fit(lane, need)?;
         let range = self[slot];
         let tag = range.tag()?;

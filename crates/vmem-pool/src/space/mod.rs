@@ -60,6 +60,7 @@ pub(crate) struct Need {
 
 impl Need {
     /// Where in `start .. start + size` the request would begin, if it fits.
+    #[inline]
     pub(crate) fn place(self, start: u64, size: u64) -> Option<u64> {
         let at = start.checked_next_multiple_of(self.alignment)?;
         (at.checked_add(self.size)? <= start + size).then_some(at)
@@ -98,6 +99,7 @@ impl Space {
     /// The smallest free range of `lane` that fits, the lowest one of equals. Takes `O(log n)`
     /// steps for alignments up to [`GRAIN`]; above, it may have to pass over ranges that are large
     /// enough but misaligned.
+    #[inline]
     pub(crate) fn best_fit(&self, lane: u32, need: Need) -> Option<Slot> {
         let best = self.free.get(lane as usize)?.best(&self.ranges, need.size)?;
         if self.fit == Fit::Bins && self[best].size != need.size {
@@ -136,6 +138,7 @@ impl Space {
     }
 
     /// Makes a free or unmapped range claimed: nobody else's to use until it is given a new state.
+    #[inline]
     pub(crate) fn claim(&mut self, slot: Slot) {
         self.leave(slot);
         self.at(slot).state = State::Claimed;
@@ -247,6 +250,7 @@ impl Space {
     }
 
     /// The range behind a slot, if the slot is in use.
+    #[inline]
     pub(crate) fn get(&self, slot: Slot) -> Option<&Range> {
         self.ranges.get(slot.index()).filter(|range| range.state != State::Vacant)
     }
@@ -257,11 +261,13 @@ impl Space {
         self.ranges.iter().enumerate().filter(in_use).map(|(i, range)| (Slot::at(i), range))
     }
 
+    #[inline]
     fn at(&mut self, slot: Slot) -> &mut Range {
         &mut self.ranges[slot.index()]
     }
 
     /// Merges the right neighbour into `slot`; neither is in an index.
+    #[inline]
     fn absorb_next(&mut self, slot: Slot) {
         let Some(gone) = self[slot].next else { return };
         let Range { size, next, .. } = self[gone];
@@ -274,6 +280,7 @@ impl Space {
         self.retire_slot(gone);
     }
 
+    #[inline]
     fn new_range(&mut self, range: Range) -> Slot {
         let slot = match self.vacant.pop() {
             Some(slot) => {
@@ -289,12 +296,14 @@ impl Space {
         slot
     }
 
+    #[inline]
     fn retire_slot(&mut self, slot: Slot) {
         self.at(slot).state = State::Vacant;
         self.vacant.push(slot);
     }
 
     /// Puts a range into the index of its state.
+    #[inline]
     fn enter(&mut self, slot: Slot) {
         match self[slot].state {
             State::Free(tag) => {
@@ -310,6 +319,7 @@ impl Space {
     }
 
     /// Takes a range out of the index of its state.
+    #[inline]
     fn leave(&mut self, slot: Slot) {
         match self[slot].state {
             State::Free(tag) => self.free[tag.lane as usize].remove(&mut self.ranges, slot),
@@ -322,6 +332,7 @@ impl Space {
 impl std::ops::Index<Slot> for Space {
     type Output = Range;
 
+    #[inline]
     fn index(&self, slot: Slot) -> &Range {
         &self.ranges[slot.index()]
     }

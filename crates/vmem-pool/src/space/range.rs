@@ -16,12 +16,14 @@ impl Slot {
     ///
     /// # Panics
     /// From 2³² − 1 on.
+    #[inline]
     pub(super) fn at(index: usize) -> Self {
         let raw = u32::try_from(index + 1).ok().and_then(NonZeroU32::new);
         Self(raw.expect("fewer than 2^32 ranges"))
     }
 
     /// The slot that a block carries, unless no slot has that number.
+    #[inline]
     pub(crate) const fn from_raw(raw: u32) -> Option<Self> {
         match NonZeroU32::new(raw) {
             Some(raw) => Some(Self(raw)),
@@ -29,10 +31,12 @@ impl Slot {
         }
     }
 
+    #[inline]
     pub(crate) const fn raw(self) -> u32 {
         self.0.get()
     }
 
+    #[inline]
     pub(crate) const fn index(self) -> usize {
         self.0.get() as usize - 1
     }
@@ -61,11 +65,13 @@ pub(crate) enum State {
 }
 
 impl State {
+    #[inline]
     pub(super) const fn is_indexed(self) -> bool {
         matches!(self, Self::Free(_) | Self::Hole)
     }
 
     /// The tag of a free range.
+    #[inline]
     pub(crate) const fn tag(self) -> Option<Tag> {
         match self {
             Self::Free(tag) => Some(tag),
@@ -73,11 +79,13 @@ impl State {
         }
     }
 
+    #[inline]
     pub(crate) const fn is_live(self) -> bool {
         matches!(self, Self::Live)
     }
 
     /// The state of two neighbours joined, if they may be.
+    #[inline]
     pub(super) fn joined(self, next: Self) -> Option<Self> {
         match (self, next) {
             (Self::Free(a), Self::Free(b)) if a.lane == b.lane || sabotage::coalesce_lanes() => {
@@ -102,16 +110,19 @@ pub(crate) struct Range {
 }
 
 impl Range {
+    #[inline]
     pub(super) const fn new(start: u64, size: u64, state: State) -> Self {
         Self { start, size, prev: None, next: None, place: 0, state }
     }
 }
 
 impl Range {
+    #[inline]
     pub(crate) const fn end(&self) -> u64 {
         self.start + self.size
     }
 
+    #[inline]
     pub(crate) const fn extent(&self) -> (u64, u64) {
         (self.start, self.size)
     }

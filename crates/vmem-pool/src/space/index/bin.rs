@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::super::{Range, Slot};
 
-/// A class with more ranges than this is ordered.
-const MANY: usize = 96;
+/// A class with more ranges than this is ordered when it is searched.
+const MANY: usize = 128;
 
 /// An ordered class with fewer ranges than this is unordered again.
 const FEW: usize = 32;
@@ -40,9 +40,6 @@ impl Bin {
             Self::Few(entries) => {
                 range.place = place(entries.len());
                 entries.push(Entry { size: range.size, slot });
-                if entries.len() > MANY {
-                    self.order(ranges);
-                }
             }
             Self::Many(ordered) => {
                 ordered.insert((range.size, range.start, slot));
@@ -126,10 +123,22 @@ impl Bin {
         few.chain(many.into_iter().flatten().map(|&(_, _, slot)| slot))
     }
 
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Few(entries) => entries.is_empty(),
             Self::Many(ordered) => ordered.is_empty(),
+        }
+    }
+
+    /// Orders a class of many, so that searching it is cheap from now on. Those that nobody
+    /// searches stay unordered, where entering and leaving are cheapest.
+    #[inline]
+    pub(super) fn prepare(&mut self, ranges: &[Range]) {
+        if let Self::Few(entries) = self
+            && entries.len() > MANY
+        {
+            self.order(ranges);
         }
     }
 
@@ -150,6 +159,7 @@ impl Bin {
 }
 
 /// An index in an unordered class.
+#[inline]
 fn place(index: usize) -> u32 {
     u32::try_from(index).expect("a class of few ranges")
 }

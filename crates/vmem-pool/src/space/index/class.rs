@@ -15,6 +15,7 @@ const EXACT: usize = 1 << (DIGITS + 1);
 pub(super) const CLASSES: usize = class_of(u64::MAX) + 1;
 
 /// The class of a size in bytes. It does not decrease with the size.
+#[inline]
 pub(super) const fn class_of(size: u64) -> usize {
     let grains = size / GRAIN;
     if grains < EXACT as u64 {
@@ -27,6 +28,7 @@ pub(super) const fn class_of(size: u64) -> usize {
 
 /// A number known to be small.
 #[expect(clippy::cast_possible_truncation, reason = "the callers pass numbers below 64")]
+#[inline]
 const fn low_bits(number: u64) -> usize {
     number as usize
 }

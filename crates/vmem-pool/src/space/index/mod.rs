@@ -13,9 +13,10 @@ const WORDS: usize = CLASSES.div_ceil(64);
 /// Free ranges in classes of similar size, with a bitmap of the classes that are not empty.
 ///
 /// The best fit is in the class of the size asked for, or else the smallest range of the next class
-/// that is not empty. Inside a class ranges are unordered while few, so that entering, leaving and
-/// growing take constant time and looking takes a short scan; a class of many is ordered, and takes
-/// `O(log n)` steps for everything. Each range knows its place in its class.
+/// that is not empty. Inside a class ranges are unordered while few or not searched, so that
+/// entering, leaving and growing take constant time and searching takes a short scan; a class of
+/// many that is searched is ordered, and takes `O(log n)` steps for everything. Each range knows its
+/// place in its class.
 #[derive(Debug, Default)]
 pub(super) struct FreeIndex {
     occupied: [u64; WORDS],
@@ -25,6 +26,7 @@ pub(super) struct FreeIndex {
 }
 
 impl FreeIndex {
+    #[inline]
     pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot) {
         if self.bins.is_empty() {
             self.bins.resize_with(CLASSES, Bin::default);
@@ -36,6 +38,7 @@ impl FreeIndex {
     }
 
     /// Takes a range out. Its start and size are as they were when it entered or was last updated.
+    #[inline]
     pub(super) fn remove(&mut self, ranges: &mut [Range], slot: Slot) {
         let Range { start, size, .. } = ranges[slot.index()];
         self.take_out(ranges, slot, (start, size));
@@ -43,6 +46,7 @@ impl FreeIndex {
     }
 
     /// A range has grown or shrunk; it was `(start, size)` before.
+    #[inline]
     pub(super) fn update(&mut self, ranges: &mut [Range], slot: Slot, before: (u64, u64)) {
         let class = class_of(ranges[slot.index()].size);
         if class == class_of(before.1) {
@@ -54,6 +58,7 @@ impl FreeIndex {
         }
     }
 
+    #[inline]
     fn take_out(&mut self, ranges: &mut [Range], slot: Slot, (start, size): (u64, u64)) {
         let class = class_of(size);
         let bin = &mut self.bins[class];
@@ -63,7 +68,17 @@ impl FreeIndex {
         }
     }
 
+    /// Makes the next [`best`](Self::best) for this size cheap.
+    #[inline]
+    pub(super) fn prepare(&mut self, ranges: &[Range], size: u64) {
+        let class = class_of(size);
+        if self.is_occupied(class) {
+            self.bins[class].prepare(ranges);
+        }
+    }
+
     /// The smallest range of at least `size` bytes, the lowest of equals.
+    #[inline]
     pub(super) fn best(&self, ranges: &[Range], size: u64) -> Option<Slot> {
         let class = class_of(size);
         if self.is_occupied(class)
@@ -104,10 +119,12 @@ impl FreeIndex {
         self.len
     }
 
+    #[inline]
     fn is_occupied(&self, class: usize) -> bool {
         self.occupied[class / 64] >> (class % 64) & 1 == 1
     }
 
+    #[inline]
     fn next_occupied(&self, class: usize) -> Option<usize> {
         let mut word = class / 64;
         let mut bits = self.occupied.get(word)? & (u64::MAX << (class % 64));
