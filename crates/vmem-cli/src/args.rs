@@ -44,6 +44,13 @@ pub(crate) struct Bench {
     /// Candidate pairs in a page of overlay-paged [default: 2000].
     #[arg(long, value_name = "N")]
     pub(crate) page_pairs: Option<NonZeroU64>,
+    /// Tier a beside every baseline: memory held, the smallest device and driver calls, for the
+    /// workloads and for every trace in the folder of --traces.
+    #[arg(long, conflicts_with = "tier")]
+    pub(crate) compare: bool,
+    /// Where --compare looks for recorded traces (files ending in .csv); it need not exist.
+    #[arg(long, value_name = "DIR", default_value = "../shared/traces", requires = "compare")]
+    pub(crate) traces: PathBuf,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -68,7 +75,8 @@ pub(crate) struct Replay {
 #[derive(Debug, Args)]
 pub(crate) struct Common {
     /// The stacks, separated by commas: a runtime's tiers a, b, c and fallback; a-bare and a-chunks
-    /// (the pool alone, over virtual memory and over chunks) and plain (a driver call a block).
+    /// (the pool alone, over virtual memory and over chunks), plain (a driver call a block), and the
+    /// baselines that --compare runs.
     #[arg(long, value_name = "TIER", value_delimiter = ',', default_values_t = Tier::default_names())]
     pub(crate) tier: Vec<Tier>,
     /// The device's memory: bytes, or KiB, MiB, GiB, TiB in powers of 1024.

@@ -1,28 +1,38 @@
 //! `vmem bench`: generated workloads.
 
-use vmem_trace::{Workload, WorkloadOptions};
+use vmem_trace::{Scale, Trace, Workload, WorkloadOptions};
 
-use crate::Error;
 use crate::args::Bench;
 use crate::measure::{Job, Question, Run};
 use crate::scenario::Item;
+use crate::{Error, compare};
 
 /// Each workload on each tier.
 ///
 /// # Errors
 /// Usage, if a workload cannot be generated at this scale.
 pub(crate) fn jobs(args: &Bench) -> Result<Vec<Box<dyn Job>>, Error> {
+    if args.compare {
+        return compare::jobs(args);
+    }
     let mut jobs = Vec::new();
     for item in &args.workload {
         match item {
-            Item::Workload(workload) => jobs.extend(replays(*workload, args)?),
+            Item::Workload(workload) => {
+                let (trace, scale) = generate(*workload, args)?;
+                jobs.extend(Run::on_each_tier(trace, scale, &args.common, Question::Cost));
+            }
             Item::Scenario(scenario) => jobs.extend(scenario.jobs(args)?),
         }
     }
     Ok(jobs)
 }
 
-fn replays(workload: Workload, args: &Bench) -> Result<Vec<Box<dyn Job>>, Error> {
+/// The workload at the scale asked for.
+///
+/// # Errors
+/// Usage, if it cannot be generated at this scale.
+pub(crate) fn generate(workload: Workload, args: &Bench) -> Result<(Trace, Option<Scale>), Error> {
     let defaults = workload.defaults();
     let options = WorkloadOptions {
         scale: args.scale.unwrap_or(defaults.scale),
@@ -37,5 +47,5 @@ fn replays(workload: Workload, args: &Bench) -> Result<Vec<Box<dyn Job>>, Error>
         ))
     })?;
     let scale = Some(options.scale);
-    Ok(Run::on_each_tier(trace, scale, &args.common, Question::Cost).collect())
+    Ok((trace, scale))
 }

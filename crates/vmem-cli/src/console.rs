@@ -7,9 +7,9 @@ use std::io::Write;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::args::{Arguments, Command};
+use crate::args::{Arguments, Bench, Command};
 use crate::output::Json;
-use crate::{Error, Report, bench, device, replay, table};
+use crate::{Error, Report, bench, compare, device, replay, table};
 
 /// What the program writes to.
 pub struct Console<'a> {
@@ -93,7 +93,12 @@ fn execute(command: Command, console: &mut Console<'_>) -> Result<Report, Error>
     let written = json.write(&report, console.out);
     let people = if json.is_stdout() { &mut console.err } else { &mut console.out };
     // A document that cannot be written should not cost the table.
-    table::write(&header, &report.rows, people)?;
+    match command {
+        Command::Bench(Bench { compare: true, .. }) => {
+            compare::write(&header, &report.rows, people)?;
+        }
+        _ => table::write(&header, &report.rows, people)?,
+    }
     written?;
     Ok(report)
 }

@@ -25,6 +25,7 @@
 mod args;
 mod bench;
 mod bytes;
+mod compare;
 mod console;
 mod device;
 mod error;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use vmem_adaptors::RecoveryHandle;
+use vmem_benches::Baseline;
 use vmem_core::{BoxedError, Device, DeviceMemory, MemoryResource};
 use vmem_pool::{Chunks, Pool, PoolConfig};
 use vmem_runtime::{Recovery, RuntimeConfig, Size, Stack};
@@ -18,8 +19,14 @@ use crate::device::{self, SimMeter};
 pub(crate) struct Tier {
     /// Its name on the command line and in rows.
     pub(crate) name: &'static str,
-    /// Builds it on a device.
-    build: fn(Arc<SimDevice>) -> Result<Built, BoxedError>,
+    source: Source,
+}
+
+/// Where a stack comes from.
+#[derive(Clone, Copy)]
+enum Source {
+    Ours(fn(Arc<SimDevice>) -> Result<Built, BoxedError>),
+    Baseline(&'static Baseline),
 }
 
 /// A stack on its device, with what can be known of it.
@@ -38,23 +45,45 @@ pub(crate) struct Built {
 }
 
 impl Tier {
-    /// Every stack, in the order of the table.
-    pub(crate) const ALL: &[Self] = &[
-        Self { name: "a", build: |device| runtime(vmem_runtime::Tier::A, device) },
-        Self { name: "b", build: |device| runtime(vmem_runtime::Tier::B, device) },
-        Self { name: "c", build: |device| runtime(vmem_runtime::Tier::C, device) },
-        Self { name: "fallback", build: |device| runtime(vmem_runtime::Tier::Fallback, device) },
-        Self { name: "a-bare", build: bare_arena },
-        Self { name: "a-chunks", build: bare_chunks },
-        Self {
-            name: "plain",
-            build: |device| Ok(described(device.clone(), DeviceMemory::new(device))),
-        },
+    /// Our stacks, in the order of the table.
+    const OURS: &[Self] = &[
+        Self::ours("a", |device| runtime(vmem_runtime::Tier::A, device)),
+        Self::ours("b", |device| runtime(vmem_runtime::Tier::B, device)),
+        Self::ours("c", |device| runtime(vmem_runtime::Tier::C, device)),
+        Self::ours("fallback", |device| runtime(vmem_runtime::Tier::Fallback, device)),
+        Self::ours("a-bare", bare_arena),
+        Self::ours("a-chunks", bare_chunks),
+        Self::ours("plain", |device| Ok(described(device.clone(), DeviceMemory::new(device)))),
     ];
+
+    const fn ours(
+        name: &'static str,
+        build: fn(Arc<SimDevice>) -> Result<Built, BoxedError>,
+    ) -> Self {
+        Self { name, source: Source::Ours(build) }
+    }
+
+    /// Our stacks, then the baselines.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Self::OURS.iter().copied().chain(Self::baselines())
+    }
+
+    fn baselines() -> impl Iterator<Item = Self> {
+        let tier = |baseline: &'static Baseline| Self {
+            name: baseline.name,
+            source: Source::Baseline(baseline),
+        };
+        vmem_benches::ALL.iter().map(tier)
+    }
+
+    /// What is compared: tier A and every baseline.
+    pub(crate) fn compared() -> impl Iterator<Item = Self> {
+        Self::OURS.iter().copied().take(1).chain(Self::baselines())
+    }
 
     /// The stacks that a runtime chooses among: those that run unless others are asked for.
     pub(crate) fn default_names() -> impl Iterator<Item = Self> {
-        Self::ALL.iter().copied().take(4)
+        Self::OURS.iter().copied().take(4)
     }
 
     /// Whether it needs room on the device for all that is live, so that there is a smallest device.
@@ -67,7 +96,14 @@ impl Tier {
     /// # Errors
     /// What building it came to.
     pub(crate) fn build_on(&self, capacity: u64, seed: u64) -> Result<Built, BoxedError> {
-        (self.build)(device::open(capacity, seed)?)
+        let device = device::open(capacity, seed)?;
+        match self.source {
+            Source::Ours(build) => build(device),
+            Source::Baseline(baseline) => {
+                let resource = (baseline.build)(device.clone())?;
+                Ok(Built::new(device, Arc::from(resource), baseline.about.to_owned()))
+            }
+        }
     }
 
     /// The same, for a replay.
@@ -80,6 +116,18 @@ impl Tier {
 }
 
 impl Built {
+    /// A stack of which nothing more is known.
+    fn new(device: Arc<SimDevice>, resource: Arc<dyn MemoryResource>, description: String) -> Self {
+        Self {
+            device,
+            resource,
+            description,
+            recovery: Recovery::default(),
+            recovered: None,
+            migrates: false,
+        }
+    }
+
     /// The stack as a replay wants it.
     pub(crate) fn for_replay(self) -> ReplayStack {
         let Self { device, resource, description, recovered, migrates, .. } = self;
@@ -115,14 +163,8 @@ fn bare_chunks(device: Arc<SimDevice>) -> Result<Built, BoxedError> {
 }
 
 fn described(device: Arc<SimDevice>, stack: impl MemoryResource + fmt::Display + 'static) -> Built {
-    Built {
-        device,
-        description: stack.to_string(),
-        resource: Arc::new(stack),
-        recovery: Recovery::default(),
-        recovered: None,
-        migrates: false,
-    }
+    let description = stack.to_string();
+    Built::new(device, Arc::new(stack), description)
 }
 
 impl FromStr for Tier {
@@ -130,12 +172,10 @@ impl FromStr for Tier {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wanted = text.trim();
-        Self::ALL.iter().find(|tier| tier.name.eq_ignore_ascii_case(wanted)).copied().ok_or_else(
-            || {
-                let names: Vec<_> = Self::ALL.iter().map(|tier| tier.name).collect();
-                format!("{text:?} is not a tier; accepted: {}", names.join(", "))
-            },
-        )
+        Self::all().find(|tier| tier.name.eq_ignore_ascii_case(wanted)).ok_or_else(|| {
+            let names: Vec<_> = Self::all().map(|tier| tier.name).collect();
+            format!("{text:?} is not a tier; accepted: {}", names.join(", "))
+        })
     }
 }
 

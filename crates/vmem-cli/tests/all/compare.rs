@@ -1,0 +1,49 @@
+//! `vmem bench --compare`.
+
+use crate::support::{Folder, document, vmem};
+
+const TINY: &[&str] = &["bench", "--compare", "--workload", "overlay-core", "--scale", "1k"];
+
+#[test]
+fn every_baseline_stands_beside_tier_a_for_workloads_and_traces() {
+    let folder = Folder::new();
+    folder.file("lives.csv", "id,lower,upper,size\n0,0,2,1000000\n1,1,3,3000000\n");
+    let traces = folder.path("");
+    let args = [TINY, &["--traces", &traces]].concat();
+    let (code, document) = document(&args);
+    assert_eq!(code, 0, "{document:#}");
+    let rows = document["rows"].as_array().unwrap();
+    let tiers = ["a", "rmm", "rmm-fixed", "cupy", "torch", "torch-expandable", "binning", "driver"];
+    for workload in ["overlay-core", "lives"] {
+        for tier in tiers {
+            let same =
+                |row: &&serde_json::Value| row["workload"] == workload && row["tier"] == tier;
+            let row = rows.iter().find(same).unwrap();
+            let bytes = |key: &str| row[key].as_u64().unwrap();
+            assert!(bytes("min_device_bytes") >= bytes("peak_live_bytes"), "{row:#}");
+        }
+    }
+    let table = vmem(&args).out;
+    for heading in ["peak reserved over peak live", "smallest device", "driver calls in all"] {
+        assert!(table.contains(heading), "{table}");
+    }
+}
+
+#[test]
+fn a_folder_without_traces_is_no_error_and_a_broken_trace_is() {
+    let folder = Folder::new();
+    let (code, _) = document(&[TINY, &["--traces", &folder.path("nowhere")]].concat());
+    assert_eq!(code, 0);
+    folder.file("broken.csv", "id,lower,upper,size\n0,5,2,1\n");
+    let outcome = vmem(&[TINY, &["--traces", &folder.path("")]].concat());
+    assert_eq!(outcome.code, 2);
+    assert!(outcome.err.contains("line 2"), "{}", outcome.err);
+}
+
+#[test]
+fn scenarios_and_tiers_are_not_compared() {
+    let outcome = vmem(&["bench", "--compare", "--workload", "reclaim"]);
+    assert_eq!(outcome.code, 2);
+    assert!(outcome.err.contains("workloads, not scenarios"), "{}", outcome.err);
+    assert_eq!(vmem(&["bench", "--compare", "--tier", "a"]).code, 2);
+}
