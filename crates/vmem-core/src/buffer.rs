@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     AllocError, Block, BlockLayout, DevicePtr, DriverCode, DriverError, Event, MemoryResource,
-    RawStream, Request, Stream,
+    RawStream, Request, Stream, StreamId,
 };
 
 /// Bytes on a device that free themselves, in the order of their home stream.
@@ -39,7 +39,8 @@ pub struct DeviceBuffer<R: MemoryResource = Arc<dyn MemoryResource>> {
     block: Option<Block>,
     len: u64,
     stream: Stream,
-    uses: Vec<Event>,
+    /// The latest use of each stream, which covers the earlier ones.
+    uses: Vec<(StreamId, Event)>,
 }
 
 impl<R: MemoryResource> DeviceBuffer<R> {
@@ -119,8 +120,9 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// The driver's.
     pub fn record_use(&mut self, stream: &Stream) -> Result<(), DriverError> {
         if *stream != self.stream {
-            self.uses.retain(|event| !event.was_observed());
-            self.uses.push(stream.marker()?);
+            let marker = stream.marker()?;
+            self.uses.retain(|(id, event)| *id != stream.id() && !event.was_observed());
+            self.uses.push((stream.id(), marker));
         }
         Ok(())
     }
@@ -205,7 +207,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
             Err(error) => error.into(),
         };
         if let (Some(to), Some(from)) = (copy.ptr(), self.ptr()) {
-            self.wait_on(stream).map_err(fault)?;
+            self.queue_uses().and_then(|()| self.wait_on(stream)).map_err(fault)?;
             queue_copy(stream, to, from, self.len).map_err(fault)?;
             // The source must outlive the copy that reads it.
             if *stream != self.stream {
@@ -267,14 +269,15 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     fn relocate(&mut self, bytes: u64) -> Result<(), AllocError> {
         let moved = allocate(&self.resource, bytes, &self.stream)?;
         let keep = self.len.min(bytes);
-        if let (Some(to), Some(from)) = (&moved, self.ptr())
-            && keep != 0
-            && let Err(error) =
-                self.queue_uses().and_then(|()| queue_copy(&self.stream, to.ptr(), from, keep))
-        {
-            let error = AllocError::from_driver(error, to.layout(), "DeviceBuffer");
+        // The old block is freed below, whether or not bytes move: its uses come first.
+        let ready = self.queue_uses().and_then(|()| match (&moved, self.ptr()) {
+            (Some(to), Some(from)) if keep != 0 => queue_copy(&self.stream, to.ptr(), from, keep),
+            _ => Ok(()),
+        });
+        if let Err(error) = ready {
+            let layout = BlockLayout::new(bytes.max(1))?;
             self.free(moved);
-            return Err(error);
+            return Err(AllocError::from_driver(error, layout, "DeviceBuffer"));
         }
         let old = std::mem::replace(&mut self.block, moved);
         self.free(old);
@@ -297,7 +300,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
 
     /// Makes the home stream wait for recorded uses.
     fn queue_uses(&self) -> Result<(), DriverError> {
-        self.uses.iter().try_for_each(|event| self.stream.wait(event))
+        self.uses.iter().try_for_each(|(_, event)| self.stream.wait(event))
     }
 
     /// Frees a block that only the home stream uses, or counts the failure.
@@ -318,7 +321,7 @@ impl<R: MemoryResource> Drop for DeviceBuffer<R> {
         };
         if let Err(error) = self.queue_uses() {
             // The home stream cannot wait; the host can.
-            let waited = self.uses.iter().try_for_each(Event::synchronize);
+            let waited = self.uses.iter().try_for_each(|(_, event)| event.synchronize());
             if waited.is_err() {
                 self.stream.device().base().drop_failures().record("a buffer", &error);
                 return;

@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Batch {
-    /// After this many frees; 1 records an event for every free.
+    /// After this many frees.
     pub frees: u32,
     /// After frees of this many bytes in all.
     pub bytes: u64,

@@ -44,8 +44,8 @@ impl PoolHandle {
     }
 
     /// Waits on the host for pending work and returns unused memory until at most `keep` bytes are
-    /// held or nothing more can be returned: whole granules of a virtual arena, whole chunks
-    /// otherwise. Returns the bytes returned.
+    /// held or nothing more can be returned without going below: whole granules of a virtual arena,
+    /// whole chunks otherwise. Returns the bytes returned.
     ///
     /// # Errors
     /// [`ControlError::Gone`] once the pool is; [`ControlError::Failed`] if the driver fails.

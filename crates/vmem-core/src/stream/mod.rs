@@ -68,10 +68,10 @@ impl Stream {
     }
 
     /// The device's legacy default stream. While a handle of it lives, every call returns the same
-    /// stream.
+    /// stream, until it is retired.
     pub fn legacy_default(device: &Arc<dyn Device>) -> Self {
         let mut cached = lock(&device.base().legacy_default);
-        cached.upgrade().unwrap_or_else(|| {
+        cached.upgrade().filter(|stream| !stream.is_retired()).unwrap_or_else(|| {
             let kind = StreamKind::LegacyDefault;
             let stream = Self::build(RawStream::LEGACY, kind, device.clone(), None);
             *cached = stream.downgrade();
@@ -327,8 +327,9 @@ impl Stream {
         self.0.inbox_len.load(Ordering::Acquire) != 0
     }
 
-    /// Queues the waits that other threads have asked for. Resources call this on the stream's own
-    /// thread before they reuse memory freed on it.
+    /// Queues the waits that other threads have asked for. On another thread than the stream's own,
+    /// which cannot queue them, waits for them on the host instead. Resources call this before they
+    /// reuse memory freed on the stream.
     ///
     /// # Errors
     /// The driver's and those of [`with_raw`](Self::with_raw); what was not queued stays.
@@ -336,7 +337,16 @@ impl Stream {
         if !self.has_pending_waits() {
             return Ok(());
         }
-        self.with_raw("Stream::queue_pending_waits", |_, _| Ok(()))
+        if self.is_callable_here() {
+            return self.with_raw("Stream::queue_pending_waits", |_, _| Ok(()));
+        }
+        for event in self.pending_waits() {
+            event.synchronize()?;
+        }
+        let mut inbox = lock(&self.0.inbox);
+        inbox.retain(|event| !event.was_observed());
+        self.0.inbox_len.store(inbox.len(), Ordering::Release);
+        Ok(())
     }
 
     fn pending_waits(&self) -> Vec<Event> {

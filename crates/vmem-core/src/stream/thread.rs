@@ -46,7 +46,7 @@ thread_local! {
 pub(super) fn cached(device: DeviceId, build: impl FnOnce(ThreadToken) -> Stream) -> Stream {
     LOCAL.with(|local| {
         let mut streams = local.streams.borrow_mut();
-        streams.retain(|(_, stream)| stream.0.strong_count() > 0);
+        streams.retain(|(_, stream)| stream.upgrade().is_some_and(|s| !s.is_retired()));
         let found = streams.iter().find(|(id, _)| *id == device).and_then(|(_, s)| s.upgrade());
         found.unwrap_or_else(|| {
             let stream = build(local.ended.clone());

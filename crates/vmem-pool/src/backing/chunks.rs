@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmem_core::{
-    AllocErrorKind, Block, BlockLayout, BoxedError, Capabilities, Device, EventKind, Features,
-    Label, MemoryResource, Stream,
+    AllocErrorKind, Block, BlockLayout, BoxedError, Capabilities, Device, Features, Label,
+    MemoryResource, Stream,
 };
 
 use super::{Growth, GrowthFailure, Sealed};
@@ -101,15 +101,13 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
         // The upstream's memory is the requesting stream's to use; others wait for that stream.
         let ordered = core.backing.capabilities().has(Features::STREAM_ORDERED);
         let rest = match climb.lane {
-            lane if ordered => state.lanes.open_tag(lane),
             lane if lane == CLEAN.lane => CLEAN,
+            lane if ordered => state.lanes.open_tag(lane),
             lane => Tag { lane, epoch: 0 },
         };
         let slot = state.space.add_segment(start, size, Range::Claimed);
         state.fit(slot, climb.need, rest);
         state.set_reserved(reserved + size);
-        drop(state);
-        core.tell(EventKind::Growth { bytes: size });
         Ok(slot)
     }
 

@@ -19,8 +19,8 @@ pub(crate) struct Claim {
 /// Why a range could not be ordered after its last use.
 #[derive(Debug)]
 pub(crate) enum Obstacle {
-    /// Its marker cannot be recorded by this thread, or now.
-    Unavailable,
+    /// This lane's marker cannot be recorded by this thread, or now.
+    Unavailable(u32),
     /// The driver failed.
     Fault(DriverError),
 }
@@ -119,18 +119,20 @@ impl<B: Backing> Core<B> {
             let access = self.lock().lanes.access(tag, lane);
             match access {
                 Access::Now => return Ok(false),
-                Access::Never => return Err(Obstacle::Unavailable),
-                Access::Close if closed => return Err(Obstacle::Unavailable),
+                Access::Never => return Err(Obstacle::Unavailable(tag.lane)),
+                Access::Close if closed => return Err(Obstacle::Unavailable(tag.lane)),
                 Access::Close => {
                     self.close(tag.lane, true)?;
                     closed = true;
                 }
                 Access::After { epoch, marker, .. } => {
-                    if self.query(tag.lane, epoch, &marker)? {
+                    let Some(marker) = self.query(tag.lane, epoch, marker)? else {
                         return Ok(false);
-                    }
-                    if self.lock().lanes.reuse() == Reuse::Observed {
-                        return Err(Obstacle::Unavailable);
+                    };
+                    // A wait asked of another thread's stream would be queued too late for work
+                    // that its own thread queues by the raw handle.
+                    if self.lock().lanes.reuse() == Reuse::Observed || !stream.is_callable_here() {
+                        return Err(Obstacle::Unavailable(tag.lane));
                     }
                     if !sabotage::skip_wait() {
                         stream.wait(&marker)?;

@@ -101,8 +101,14 @@ impl<B: Backing> Core<B> {
             let (_, error) = B::give_back(self, 0, &mut self.lock_growth());
             error.map_or(Ok(()), Err)
         });
-        if let Err(error) = returned {
-            failures.record("a pool", &error);
+        let held = self.lock().counters.reserved;
+        match returned {
+            Err(error) => failures.record("a pool", &error),
+            Ok(()) if live == 0 && held > 0 => {
+                failures
+                    .record("a pool", &format_args!("{held} B could not be waited for and leak"));
+            }
+            Ok(()) => {}
         }
         let service = self.lock_growth().take();
         drop(service);

@@ -37,6 +37,17 @@ impl<B: Backing> Core<B> {
         (state, lane)
     }
 
+    /// Keeps lanes from being forgotten, and their numbers from being given to other streams, while
+    /// lane numbers are used across a release of the lock.
+    pub(crate) fn pin(&self) -> Pin<'_, B> {
+        self.pin_locked(&mut self.lock())
+    }
+
+    pub(crate) fn pin_locked(&self, state: &mut State) -> Pin<'_, B> {
+        state.claims += 1;
+        Pin(self)
+    }
+
     /// Closes a lane's open epoch and records its marker. Does nothing if this thread cannot.
     /// `ask` makes sure first that the stream is not capturing, which its owner would know.
     pub(crate) fn close(&self, lane: u32, ask: bool) -> Result<(), DriverError> {
@@ -66,22 +77,33 @@ impl<B: Backing> Core<B> {
         }
     }
 
-    /// Whether a marker has completed; if so, notes it. Poisons the lane if the driver answers
-    /// anything but yes or not yet.
-    pub(crate) fn query(&self, lane: u32, epoch: u64, marker: &Event) -> Result<bool, DriverError> {
+    /// Gives a marker back unless it has completed; if so, notes that. Poisons the lane if the driver
+    /// answers anything but yes or not yet.
+    pub(crate) fn query(
+        &self,
+        lane: u32,
+        epoch: u64,
+        marker: Event,
+    ) -> Result<Option<Event>, DriverError> {
         match marker.is_complete() {
             Ok(true) => {
+                // The lane's handle must be the only one for the event to be recycled.
+                drop(marker);
                 self.note_complete(lane, epoch);
-                Ok(true)
+                Ok(None)
             }
-            Ok(false) => Ok(false),
+            Ok(false) => Ok(Some(marker)),
             Err(error) => {
-                if let Some(state) = self.lock().lanes.get_mut(lane) {
-                    state.poison();
-                }
+                self.poison(lane);
                 tracing::warn!(%error, "a marker could not be queried; its lane is set aside");
                 Err(error)
             }
+        }
+    }
+
+    fn poison(&self, lane: u32) {
+        if let Some(state) = self.lock().lanes.get_mut(lane) {
+            state.poison();
         }
     }
 
@@ -93,7 +115,9 @@ impl<B: Backing> Core<B> {
 
     /// Keeps the driver's events of markers of no more use.
     pub(crate) fn recycle(&self, markers: Vec<Event>) {
-        let idle: Vec<IdleEvent> = markers.into_iter().filter_map(|m| m.recycle().ok()).collect();
+        // Covered by a later marker, they have completed: the query only notes it.
+        let idle = markers.into_iter().filter_map(|m| m.is_complete().ok().and(m.recycle().ok()));
+        let idle: Vec<IdleEvent> = idle.collect();
         if !idle.is_empty() {
             let surplus = self.lock().lanes.keep_idle(idle);
             drop(surplus);
@@ -103,10 +127,11 @@ impl<B: Backing> Core<B> {
     /// Queries every lane's markers, oldest first, until one is pending. Lanes whose query fails
     /// are set aside; the first such error is returned at the end.
     pub(crate) fn refresh(&self) -> Result<(), DriverError> {
+        let _pin = self.pin();
         let mut result = Ok(());
         for (lane, epoch, marker) in self.all_markers() {
             if !marker.was_observed() || !self.is_lane_complete(lane, epoch) {
-                result = result.and(self.query(lane, epoch, &marker).map(drop));
+                result = result.and(self.query(lane, epoch, marker).map(drop));
             }
         }
         result
@@ -115,15 +140,23 @@ impl<B: Backing> Core<B> {
     /// Marks all that was freed, and waits on the host until it has completed.
     pub(crate) fn wait_for_all(&self) -> Result<(), DriverError> {
         self.close_all()?;
+        let pin = self.pin();
         let mut newest: Vec<(u32, u64, Event)> = Vec::new();
         for (lane, epoch, marker) in self.all_markers() {
             newest.retain(|(known, ..)| *known != lane);
             newest.push((lane, epoch, marker));
         }
         for (lane, epoch, marker) in newest {
-            marker.synchronize()?;
-            self.note_complete(lane, epoch);
+            match marker.synchronize() {
+                Ok(()) => {
+                    drop(marker);
+                    self.note_complete(lane, epoch);
+                }
+                // The whole device may still be waited for, below.
+                Err(_) => self.poison(lane),
+            }
         }
+        drop(pin);
         if self.needs_device() {
             self.synchronize_device()?;
         }
@@ -132,6 +165,7 @@ impl<B: Backing> Core<B> {
 
     /// Closes every lane that has unmarked frees and can be closed by this thread.
     pub(crate) fn close_all(&self) -> Result<(), DriverError> {
+        let _pin = self.pin();
         let open: Vec<u32> = {
             let state = self.lock();
             let open = |&lane: &u32| state.lanes.get(lane).is_some_and(|l| l.has_unmarked_frees());
@@ -142,6 +176,7 @@ impl<B: Backing> Core<B> {
 
     /// Waits for the whole device, after which everything freed before has completed.
     pub(crate) fn synchronize_device(&self) -> Result<(), DriverError> {
+        let _pin = self.pin();
         let epochs: Vec<(u32, u64)> = {
             let mut state = self.lock();
             let numbers: Vec<u32> = state.lanes.numbers().skip(1).collect();
@@ -170,7 +205,7 @@ impl<B: Backing> Core<B> {
         })
     }
 
-    fn all_markers(&self) -> Vec<(u32, u64, Event)> {
+    pub(super) fn all_markers(&self) -> Vec<(u32, u64, Event)> {
         let state = self.lock();
         let lanes = state.lanes.numbers().filter_map(|n| Some((n, state.lanes.get(n)?)));
         let marker = |(number, lane): (u32, &crate::lanes::Lane)| {
@@ -181,6 +216,15 @@ impl<B: Backing> Core<B> {
 
     fn is_lane_complete(&self, lane: u32, epoch: u64) -> bool {
         self.lock().lanes.get(lane).is_none_or(|lane| lane.is_complete(epoch))
+    }
+}
+
+/// Dropped without the lock.
+pub(crate) struct Pin<'a, B: Backing>(&'a Core<B>);
+
+impl<B: Backing> Drop for Pin<'_, B> {
+    fn drop(&mut self) {
+        self.0.lock().claims -= 1;
     }
 }
 

@@ -5,6 +5,8 @@ mod claim;
 mod control;
 mod markers;
 mod retire;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -20,7 +22,7 @@ use blocks::Blocks;
 
 use crate::backing::{Backing, GrowthFailure};
 use crate::ladder::Climb;
-use crate::lanes::{CLEAN, Lanes, Reuse};
+use crate::lanes::{CLEAN, Lane, Lanes, Reuse};
 use crate::space::{Fit, GRAIN, Need, Space, State as Range};
 use crate::{BuildError, BuildErrorKind, Counters, PoolConfig};
 
@@ -177,20 +179,42 @@ impl<B: Backing> Core<B> {
         if stream.device_id() != self.device {
             return Err(fail(AllocErrorKind::InvalidStream));
         }
-        if stream.has_pending_waits() && stream.is_callable_here() {
-            // Blocks freed on this stream by other threads rely on these waits.
-            let queued = stream.queue_pending_waits();
-            queued.map_err(|error| AllocError::from_driver(error, layout, self.name()))?;
-        }
         let need = self.need(layout);
-        let (mut state, lane) = self.enter(stream);
+        let fault = |error| AllocError::from_driver(error, layout, self.name());
+        let (mut state, mut lane) = self.enter(stream);
+        // Blocks freed on this stream by other threads rely on these waits, which were asked for
+        // before the frees: seen under the lock, none is missed.
+        while stream.has_pending_waits() {
+            drop(state);
+            stream.queue_pending_waits().map_err(fault)?;
+            (state, lane) = self.enter(stream);
+        }
+        if state.lanes.get(lane).is_none_or(Lane::has_ended) {
+            drop(state);
+            return Err(fail(AllocErrorKind::InvalidStream));
+        }
+        if state.lanes.get(lane).is_some_and(Lane::is_wanted) {
+            // Nobody else can mark this thread's lane for the thief that asked.
+            let pin = self.pin_locked(&mut state);
+            drop(state);
+            self.close(lane, true).map_err(fault)?;
+            drop(pin);
+            state = self.lock();
+        }
         if let Some(slot) = state.hit(lane, need) {
             return Ok(state.issue(slot, request, self.id));
         }
+        let _pin = self.pin_locked(&mut state);
         drop(state);
         let slot = self.climb(request, lane, need).inspect_err(|_| {
             self.lock().counters.failures += 1;
         })?;
+        if let Err(error) = stream.queue_pending_waits() {
+            let mut state = self.lock();
+            let tag = state.lanes.open_tag(lane);
+            state.space.release(slot, Range::Free(tag));
+            return Err(fault(error));
+        }
         Ok(self.lock().issue(slot, request, self.id))
     }
 
@@ -213,11 +237,13 @@ impl<B: Backing> Core<B> {
         state.space.free(slot, tag);
         state.counters.frees += 1;
         state.counters.live -= raw.layout.size();
+        let pin = close.then(|| self.pin_locked(&mut state));
         drop(state);
         if close && let Err(error) = self.close(lane, false) {
             // The next marker covers these frees too; nothing is lost but a chance to share them.
             tracing::debug!(%error, "a batch of frees could not be marked");
         }
+        drop(pin);
         if let Some(sink) = &self.config.sink {
             let kind = EventKind::Free { ptr: raw.ptr, layout: raw.layout };
             sink.event(&MemoryEvent::new(kind, self.id).on(stream.id()).labelled(raw.label));

@@ -11,8 +11,19 @@ impl<B: Backing> Core<B> {
     /// Takes memory from the backing, unless somebody else's growth or free has made room while
     /// this thread waited for its turn.
     pub(crate) fn grow(&self, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
-        let _growing = self.lock_growth();
-        self.grow_locked(climb)
+        let growing = self.lock_growth();
+        let before = self.lock().counters.bytes_grown;
+        let grown = self.grow_locked(climb);
+        let bytes = self.lock().counters.bytes_grown - before;
+        drop(growing);
+        self.tell_growth(bytes);
+        grown
+    }
+
+    fn tell_growth(&self, bytes: u64) {
+        if bytes > 0 {
+            self.tell(EventKind::Growth { bytes });
+        }
     }
 
     fn grow_locked(&self, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
@@ -43,17 +54,34 @@ impl<B: Backing> Core<B> {
         let mut growing = self.lock_growth();
         // Twice a granule covers what rounding to granules at both ends adds.
         let wanted = climb.need.size.saturating_add(2 * self.backing.granule());
-        let keep = self.lock().counters.reserved.saturating_sub(wanted);
-        let (returned, error) = B::give_back(self, keep, &mut growing);
-        climb.tried(Rung::Trim, returned);
-        if returned > 0 {
-            self.tell(EventKind::Trim { bytes: returned });
+        let (keep, before) = {
+            let counters = self.lock().counters;
+            (counters.reserved.saturating_sub(wanted), counters.bytes_grown)
+        };
+        let mut outcome = None;
+        let mut total = 0;
+        // Chunks go whole: should the exact amount not do, all that is unused goes.
+        for keep in [keep, 0] {
+            let (returned, error) = B::give_back(self, keep, &mut growing);
+            total += returned;
+            outcome = match error {
+                Some(error) => Some(Err(GrowthFailure::Fault(error))),
+                None if returned > 0 => Some(self.grow_locked(climb)),
+                // What has completed may be enough, although none of it could go.
+                None => self.lock().hit(climb.lane, climb.need).map(Ok).or(outcome),
+            };
+            if matches!(outcome, Some(Ok(_) | Err(GrowthFailure::Fault(_)))) {
+                break;
+            }
         }
-        match error {
-            Some(error) => Some(Err(GrowthFailure::Fault(error))),
-            None if returned == 0 => None,
-            None => Some(self.grow_locked(climb)),
+        let grown = self.lock().counters.bytes_grown - before;
+        drop(growing);
+        climb.tried(Rung::Trim, total);
+        if total > 0 {
+            self.tell(EventKind::Trim { bytes: total });
         }
+        self.tell_growth(grown);
+        outcome
     }
 
     /// Makes pending frees complete, as far as the configuration allows. False if there is nothing
@@ -94,7 +122,7 @@ impl<B: Backing> Core<B> {
 
 impl crate::core::State {
     /// Free bytes that pending work may still touch.
-    fn pending_bytes(&self) -> u64 {
+    pub(super) fn pending_bytes(&self) -> u64 {
         let pending = |range: &&crate::space::Range| {
             range.tag().is_some_and(|tag| !self.lanes.is_complete(tag))
         };

@@ -8,7 +8,7 @@ mod steal;
 use vmem_core::{AllocError, AllocErrorKind, DriverError, Request, Rung, RungReport};
 
 use crate::backing::{Backing, GrowthFailure};
-use crate::core::{Core, Obstacle};
+use crate::core::Core;
 use crate::space::{Need, Slot};
 
 /// One request on its way up.
@@ -17,13 +17,20 @@ pub(crate) struct Climb<'a> {
     pub(crate) request: &'a Request<'a>,
     pub(crate) lane: u32,
     pub(crate) need: Need,
+    /// Lanes that turned out not to be closable now.
+    avoid: Vec<u32>,
     /// What was tried so far.
     rungs: Vec<RungReport>,
 }
 
 impl<'a> Climb<'a> {
     pub(crate) fn new(request: &'a Request<'a>, lane: u32, need: Need) -> Self {
-        Self { request, lane, need, rungs: Vec::new() }
+        Self { request, lane, need, avoid: Vec::new(), rungs: Vec::new() }
+    }
+
+    /// Whether the stream may be made to wait for this lane.
+    pub(crate) fn may_wait_for(&self, lane: u32) -> bool {
+        !self.avoid.contains(&lane)
     }
 
     fn tried(&mut self, rung: Rung, freed: u64) {
@@ -160,13 +167,5 @@ fn kind_of(failure: &GrowthFailure) -> AllocErrorKind {
         GrowthFailure::Ceiling => AllocErrorKind::Limit,
         GrowthFailure::Refused(_) => AllocErrorKind::OutOfMemory,
         GrowthFailure::Fault(_) => AllocErrorKind::DeviceFault,
-    }
-}
-
-/// A range that could not be ordered is passed over; a failing driver is not.
-fn unless_fault(obstacle: Obstacle) -> Result<(), DriverError> {
-    match obstacle {
-        Obstacle::Unavailable => Ok(()),
-        Obstacle::Fault(error) => Err(error),
     }
 }

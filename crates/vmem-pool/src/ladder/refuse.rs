@@ -5,6 +5,7 @@ use vmem_core::{AllocError, AllocErrorKind, ExhaustionReport};
 use super::Climb;
 use crate::backing::Backing;
 use crate::core::{Core, Refusal};
+use crate::lanes::Reuse;
 
 impl<B: Backing> Core<B> {
     /// Refuses without a driver call what is above the ceiling, and what is at least as large as a
@@ -19,13 +20,24 @@ impl<B: Backing> Core<B> {
         };
         let age = self.config.clock.now().saturating_sub(refused.at);
         let same = climb.need.size >= refused.size && freed == refused.freed;
-        (same && age < self.config.back_off).then(|| self.refuse(climb, refused.kind))
+        if !same || age >= self.config.back_off {
+            return None;
+        }
+        let state = self.lock();
+        // What the host must observe may have completed meanwhile, which only the driver knows.
+        let may_be_ready = state.lanes.reuse() == Reuse::Observed && state.pending_bytes() > 0;
+        drop(state);
+        (!may_be_ready).then(|| self.refuse(climb, refused.kind))
     }
 
     /// Notes that nothing could be found for this request.
     pub(super) fn remember_refusal(&self, climb: &Climb<'_>, kind: AllocErrorKind) {
         let at = self.config.clock.now();
         let mut state = self.lock();
+        if state.claims > 1 {
+            // Another thread may put back what it holds.
+            return;
+        }
         let freed = state.progress();
         state.refused = Some(Refusal { size: climb.need.size, kind, at, freed });
     }

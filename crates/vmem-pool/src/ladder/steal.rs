@@ -2,9 +2,9 @@
 
 use vmem_core::{DriverError, Event, Rung};
 
-use super::{Climb, Step, unless_fault};
+use super::{Climb, Step};
 use crate::backing::Backing;
-use crate::core::{Claim, Core, State};
+use crate::core::{Claim, Core, Obstacle, State};
 use crate::lanes::{Access, CLEAN, Reuse};
 use crate::space::{Slot, Tag};
 
@@ -21,7 +21,7 @@ impl<B: Backing> Core<B> {
         }
         let markers = self.lock().markers_of_interest(climb);
         for (lane, epoch, marker) in markers {
-            self.query(lane, epoch, &marker)?;
+            self.query(lane, epoch, marker)?;
         }
         let mut state = self.lock();
         let found = state.best_complete(climb);
@@ -44,8 +44,30 @@ impl<B: Backing> Core<B> {
 
     /// Takes the range whose wait is the smallest, and makes the stream wait.
     pub(super) fn steal_and_wait(&self, climb: &mut Climb<'_>) -> Step {
-        let claim = {
-            let mut state = self.lock();
+        self.until_settled(climb, Rung::Wait, Self::claim_smallest_wait)
+    }
+
+    /// Claims and settles until that holds, or there is nothing to claim that was not tried.
+    fn until_settled(
+        &self,
+        climb: &mut Climb<'_>,
+        rung: Rung,
+        next: impl Fn(&Self, &Climb<'_>) -> Option<Claim>,
+    ) -> Step {
+        while let Some(claim) = next(self, climb) {
+            match self.settle_claim(climb, claim, rung) {
+                Ok(slot) => return Ok(Some(slot)),
+                Err(Obstacle::Unavailable(lane)) => climb.avoid.push(lane),
+                Err(Obstacle::Fault(error)) => return Err(error),
+            }
+        }
+        climb.tried(rung, 0);
+        Ok(None)
+    }
+
+    fn claim_smallest_wait(&self, climb: &Climb<'_>) -> Option<Claim> {
+        let mut state = self.lock();
+        {
             let lanes: Vec<u32> = state.lanes.numbers().skip(1).collect();
             for lane in lanes.into_iter().filter(|lane| *lane != climb.lane) {
                 if state.space.best_fit(lane, climb.need).is_some()
@@ -54,44 +76,31 @@ impl<B: Backing> Core<B> {
                     lane.contend();
                 }
             }
-            if state.lanes.reuse() == Reuse::Observed {
-                return Ok(None);
-            }
-            match state.smallest_wait(climb) {
-                Some(slot) => state.claim_one(slot),
-                None => {
-                    climb.tried(Rung::Wait, 0);
-                    return Ok(None);
-                }
-            }
-        };
-        self.settle_claim(climb, claim, Rung::Wait)
+        }
+        if state.lanes.reuse() == Reuse::Observed {
+            return None;
+        }
+        state.smallest_wait(climb).map(|slot| state.claim_one(slot))
     }
 
     /// Joins neighbours that several streams freed, and makes the stream wait for all of them.
     pub(super) fn merge(&self, climb: &mut Climb<'_>) -> Step {
-        let claim = {
-            let mut state = self.lock();
+        self.until_settled(climb, Rung::Merge, |core, climb| {
+            let mut state = core.lock();
             let lanes = &state.lanes;
             let waits = lanes.reuse() == Reuse::StreamOrdered;
             let usable = |tag: Tag| match lanes.access(tag, climb.lane) {
                 Access::Now => true,
-                Access::After { .. } | Access::Close => waits,
+                Access::After { .. } | Access::Close => waits && climb.may_wait_for(tag.lane),
                 Access::Never => false,
             };
-            match state.space.best_run(climb.need, usable) {
-                Some(run) => state.claim_stretch(run),
-                None => {
-                    climb.tried(Rung::Merge, 0);
-                    return Ok(None);
-                }
-            }
-        };
-        self.settle_claim(climb, claim, Rung::Merge)
+            let run = state.space.best_run(climb.need, usable);
+            run.map(|run| state.claim_stretch(run))
+        })
     }
 
     /// Orders the stream after a claim's last uses and keeps it, or puts it back.
-    fn settle_claim(&self, climb: &mut Climb<'_>, claim: Claim, rung: Rung) -> Step {
+    fn settle_claim(&self, climb: &Climb<'_>, claim: Claim, rung: Rung) -> Result<Slot, Obstacle> {
         match self.order_after(&claim, climb.lane, climb.request.stream) {
             Ok(waited) => {
                 let mut state = self.lock();
@@ -99,12 +108,11 @@ impl<B: Backing> Core<B> {
                     Rung::Merge => state.counters.merges += 1,
                     _ => state.counters.waits += 1,
                 }
-                Ok(Some(state.finish(claim, climb.lane, climb.need, waited)))
+                Ok(state.finish(claim, climb.lane, climb.need, waited))
             }
             Err(obstacle) => {
                 self.lock().give_up(claim);
-                climb.tried(rung, 0);
-                unless_fault(obstacle).map(|()| None)
+                Err(obstacle)
             }
         }
     }
@@ -148,7 +156,8 @@ impl State {
     /// The range of another lane whose covering marker was recorded first; one whose lane must be
     /// closed only if there is no other.
     fn smallest_wait(&self, climb: &Climb<'_>) -> Option<Slot> {
-        let lanes = self.lanes.numbers().filter(|lane| *lane != climb.lane);
+        let lanes = self.lanes.numbers();
+        let lanes = lanes.filter(|lane| *lane != climb.lane && climb.may_wait_for(*lane));
         let fits = lanes.flat_map(|lane| self.space.fits(lane, climb.need).take(LOOKS));
         let cost = |slot: Slot| {
             let range = self.space[slot];

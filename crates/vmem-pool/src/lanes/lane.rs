@@ -100,12 +100,24 @@ impl Lane {
         &self.handle
     }
 
-    pub(super) fn open_epoch(&self) -> u64 {
+    pub(super) fn stream(&self) -> Option<StreamId> {
+        self.stream
+    }
+
+    /// The open epoch, for memory that becomes free in it without a free.
+    pub(super) fn use_open_epoch(&mut self) -> u64 {
+        self.last_freed = self.open;
         self.open
     }
 
     pub(crate) fn has_ended(&self) -> bool {
         self.life != Life::Open
+    }
+
+    /// Whether another thread wants this thread-bound lane closed.
+    #[inline]
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted
     }
 
     pub(crate) fn is_thread_bound(&self) -> bool {
@@ -222,9 +234,9 @@ impl Lane {
         self.complete(epoch)
     }
 
-    pub(super) fn end(&mut self, marker: Option<Event>, order: u64) -> Option<StreamId> {
+    pub(super) fn end(&mut self, marker: Option<Event>, order: u64) {
         if self.has_ended() {
-            return None;
+            return;
         }
         self.life = match marker {
             Some(event) => {
@@ -233,6 +245,5 @@ impl Lane {
             }
             None => Life::Unmarked,
         };
-        self.stream
     }
 }

@@ -140,8 +140,8 @@ impl Lanes {
     }
 
     /// The tag of what `lane` may use after work that is now queued on its stream.
-    pub(crate) fn open_tag(&self, lane: u32) -> Tag {
-        self.get(lane).map_or(CLEAN, |state| Tag { lane, epoch: state.open_epoch() })
+    pub(crate) fn open_tag(&mut self, lane: u32) -> Tag {
+        self.get_mut(lane).map_or(CLEAN, |state| Tag { lane, epoch: state.use_open_epoch() })
     }
 
     /// What `thief` must do before it uses a range with this tag.
@@ -170,17 +170,17 @@ impl Lanes {
     pub(crate) fn end(&mut self, lane: u32, marker: Option<&Event>) {
         let order = self.next_order();
         let Some(state) = self.get_mut(lane) else { return };
-        let stream = state.end(marker.cloned(), order);
-        if let Some(stream) = stream {
-            self.by_stream.remove(&stream);
-            self.last = self.last.filter(|(id, _)| *id != stream);
-        }
+        state.end(marker.cloned(), order);
     }
 
     /// Forgets an ended lane that no range refers to.
     #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
     pub(crate) fn forget(&mut self, lane: u32) -> Option<Lane> {
         let forgotten = self.lanes.get_mut(lane as usize)?.take();
+        if let Some(stream) = forgotten.as_ref().and_then(Lane::stream) {
+            self.by_stream.remove(&stream);
+            self.last = self.last.filter(|(id, _)| *id != stream);
+        }
         self.streams -= usize::from(forgotten.is_some());
         forgotten
     }

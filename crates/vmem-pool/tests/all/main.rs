@@ -7,6 +7,8 @@ mod faults;
 mod figures;
 mod footprint;
 mod ladder;
+mod regressions_memory;
+mod regressions_streams;
 mod rmm;
 mod streams;
 mod support;

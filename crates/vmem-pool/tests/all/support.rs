@@ -55,6 +55,14 @@ pub(crate) fn touch(device: &SimDevice, block: &Block, stream: &Stream) {
     unsafe { device.launch(stream, kernel) }.unwrap();
 }
 
+/// Queues work on a block that is pending for a long time of the device's clock.
+pub(crate) fn keep_busy(device: &SimDevice, block: &Block, stream: &Stream) {
+    let kernel = Kernel::write_pattern(block.ptr(), block.size(), 1);
+    let kernel = kernel.taking(std::time::Duration::from_secs(1000));
+    // SAFETY: contract, devices 1 and 2: a live block and a live stream of the device.
+    unsafe { device.launch(stream, kernel) }.unwrap();
+}
+
 /// A pool's handle as the test kit's probe.
 #[derive(Debug)]
 pub(crate) struct PoolProbe(pub(crate) PoolHandle);

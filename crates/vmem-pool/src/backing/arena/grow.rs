@@ -1,13 +1,11 @@
 //! Mapping more memory, beside free neighbours where that saves some.
 
-use vmem_core::EventKind;
-
 use super::VirtualArena;
 use crate::backing::{GrowthFailure, Sealed};
 use crate::core::{Core, Obstacle};
 use crate::ladder::Climb;
 use crate::lanes::{Access, Reuse};
-use crate::space::{Need, Slot, Tag};
+use crate::space::{GRAIN, Need, Slot, Tag};
 
 /// Whose free memory may be joined with newly mapped memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,12 +27,15 @@ pub(super) fn grow(core: &Core<VirtualArena>, climb: &Climb<'_>) -> Result<Slot,
     let reserved = core.lock().counters.reserved;
     let policy = core.config.growth.unwrap_or_else(|| core.backing.default_growth());
     let room = core.ceiling.saturating_sub(reserved);
-    let target = policy.target(needed, reserved, room).next_multiple_of(crate::space::GRAIN);
+    let target = policy.target(needed, reserved, room) / GRAIN * GRAIN;
     match grow_by(core, climb, target, Neighbours::Any) {
         Ok(slot) => Ok(slot),
         Err(Failure::Growth(GrowthFailure::Fault(error))) => Err(GrowthFailure::Fault(error)),
         Err(Failure::Growth(failure)) if target == needed => Err(failure),
-        Err(Failure::Growth(_)) => last(grow_by(core, climb, needed, Neighbours::Any)),
+        Err(Failure::Growth(_)) => match grow_by(core, climb, needed, Neighbours::Any) {
+            Err(Failure::Neighbour) => last(grow_by(core, climb, needed, Neighbours::Ready)),
+            attempt => last(attempt),
+        },
         Err(Failure::Neighbour) => last(grow_by(core, climb, needed, Neighbours::Ready)),
     }
 }
@@ -59,7 +60,7 @@ fn grow_by(
     let waits = neighbours == Neighbours::Any && lanes.reuse() == Reuse::StreamOrdered;
     let usable = |tag: Tag| match lanes.access(tag, climb.lane) {
         Access::Now => true,
-        Access::After { .. } | Access::Close => waits,
+        Access::After { .. } | Access::Close => waits && climb.may_wait_for(tag.lane),
         Access::Never => false,
     };
     let wanted = Need { size: target, ..climb.need };
@@ -81,20 +82,13 @@ fn grow_by(
         Ok(waited)
     });
     let mut state = core.lock();
-    let before = state.counters.reserved;
     state.set_reserved(mapping.held());
     match outcome {
-        Ok(waited) => {
-            let slot = state.finish(claim, climb.lane, climb.need, waited);
-            let bytes = state.counters.reserved - before;
-            drop(state);
-            core.tell(EventKind::Growth { bytes });
-            Ok(slot)
-        }
+        Ok(waited) => Ok(state.finish(claim, climb.lane, climb.need, waited)),
         Err(obstacle) => {
             state.give_up(claim);
             Err(match obstacle {
-                Obstacle::Unavailable => Failure::Neighbour,
+                Obstacle::Unavailable(_) => Failure::Neighbour,
                 Obstacle::Fault(error) if error.is_out_of_memory() => {
                     Failure::Growth(GrowthFailure::Refused(error.into()))
                 }
