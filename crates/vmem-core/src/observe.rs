@@ -44,7 +44,8 @@ pub enum EventKind {
         /// Bytes returned.
         bytes: u64,
     },
-    /// A stream ended; what was freed on it is no longer tied to it.
+    /// A stream ended; what was freed on it is no longer tied to it. A sink that is told so must not
+    /// use that stream.
     Retire,
 }
 
