@@ -18,7 +18,7 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// Records an event for every free, as RMM's pool does: no false wait, at the price of a driver
-    /// call per free.
+    /// Records an event for every free once a second stream uses the pool, as RMM's pool always does:
+    /// no false wait, at the price of a driver call per free.
     pub const STRICT: Self = Self { frees: 1, bytes: 0 };
 }

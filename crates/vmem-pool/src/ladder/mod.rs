@@ -9,7 +9,8 @@ use vmem_core::{AllocError, AllocErrorKind, DriverError, Request, Rung, RungRepo
 
 use crate::backing::{Backing, GrowthFailure};
 use crate::core::Core;
-use crate::space::{Need, Slot};
+use crate::lanes::{Access, Lanes, Reuse};
+use crate::space::{Need, Slot, Tag};
 
 /// One request on its way up.
 #[derive(Debug)]
@@ -29,8 +30,19 @@ impl<'a> Climb<'a> {
     }
 
     /// Whether the stream may be made to wait for this lane.
-    pub(crate) fn may_wait_for(&self, lane: u32) -> bool {
+    fn may_wait_for(&self, lane: u32) -> bool {
         !self.avoid.contains(&lane)
+    }
+
+    /// Whether the stream may have a free range with this tag, if need be behind a wait.
+    pub(crate) fn may_use(&self, lanes: &Lanes, tag: Tag) -> bool {
+        match lanes.access(tag, self.lane) {
+            Access::Now => true,
+            Access::After { .. } | Access::Close => {
+                lanes.reuse() == Reuse::StreamOrdered && self.may_wait_for(tag.lane)
+            }
+            Access::Never => false,
+        }
     }
 
     fn tried(&mut self, rung: Rung, freed: u64) {

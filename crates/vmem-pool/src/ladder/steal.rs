@@ -6,7 +6,7 @@ use super::{Climb, Step};
 use crate::backing::Backing;
 use crate::core::{Claim, Core, Obstacle, State};
 use crate::lanes::{Access, CLEAN, Reuse};
-use crate::space::{Slot, Tag};
+use crate::space::Slot;
 
 /// Ranges of one lane that a thief looks at, best fit first, for one that needs no closing.
 const LOOKS: usize = 16;
@@ -67,14 +67,12 @@ impl<B: Backing> Core<B> {
 
     fn claim_smallest_wait(&self, climb: &Climb<'_>) -> Option<Claim> {
         let mut state = self.lock();
-        {
-            let lanes: Vec<u32> = state.lanes.numbers().skip(1).collect();
-            for lane in lanes.into_iter().filter(|lane| *lane != climb.lane) {
-                if state.space.best_fit(lane, climb.need).is_some()
-                    && let Some(lane) = state.lanes.get_mut(lane)
-                {
-                    lane.contend();
-                }
+        let lanes: Vec<u32> = state.lanes.numbers().skip(1).collect();
+        for lane in lanes.into_iter().filter(|lane| *lane != climb.lane) {
+            if state.space.best_fit(lane, climb.need).is_some()
+                && let Some(lane) = state.lanes.get_mut(lane)
+            {
+                lane.contend();
             }
         }
         if state.lanes.reuse() == Reuse::Observed {
@@ -87,14 +85,7 @@ impl<B: Backing> Core<B> {
     pub(super) fn merge(&self, climb: &mut Climb<'_>) -> Step {
         self.until_settled(climb, Rung::Merge, |core, climb| {
             let mut state = core.lock();
-            let lanes = &state.lanes;
-            let waits = lanes.reuse() == Reuse::StreamOrdered;
-            let usable = |tag: Tag| match lanes.access(tag, climb.lane) {
-                Access::Now => true,
-                Access::After { .. } | Access::Close => waits && climb.may_wait_for(tag.lane),
-                Access::Never => false,
-            };
-            let run = state.space.best_run(climb.need, usable);
+            let run = state.space.best_run(climb.need, |tag| climb.may_use(&state.lanes, tag));
             run.map(|run| state.claim_stretch(run))
         })
     }

@@ -4,7 +4,7 @@ use super::VirtualArena;
 use crate::backing::{GrowthFailure, Sealed};
 use crate::core::{Core, Obstacle};
 use crate::ladder::Climb;
-use crate::lanes::{Access, Reuse};
+use crate::lanes::Access;
 use crate::space::{GRAIN, Need, Slot, Tag};
 
 /// Whose free memory may be joined with newly mapped memory.
@@ -57,11 +57,9 @@ fn grow_by(
     let mapping = &core.backing.mapping;
     let mut state = core.lock();
     let lanes = &state.lanes;
-    let waits = neighbours == Neighbours::Any && lanes.reuse() == Reuse::StreamOrdered;
-    let usable = |tag: Tag| match lanes.access(tag, climb.lane) {
-        Access::Now => true,
-        Access::After { .. } | Access::Close => waits && climb.may_wait_for(tag.lane),
-        Access::Never => false,
+    let usable = |tag: Tag| match neighbours {
+        Neighbours::Any => climb.may_use(lanes, tag),
+        Neighbours::Ready => matches!(lanes.access(tag, climb.lane), Access::Now),
     };
     let wanted = Need { size: target, ..climb.need };
     let Some(stretch) = state.space.cheapest_growth(wanted, mapping.granule(), usable) else {
