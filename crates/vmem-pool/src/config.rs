@@ -27,6 +27,9 @@ pub struct PoolConfig {
     /// How much to take at a time; `None` for what suits the backing: exactly what is needed on
     /// virtual memory, doubling on chunks.
     pub growth: Option<Growth>,
+    /// Whether memory moves to where it is needed before or after more is taken. Of no effect on
+    /// chunks, whose memory cannot move.
+    pub footprint: Footprint,
     /// When a stream whose memory other streams want marks its frees.
     pub batch: Batch,
     /// How long a request may wait on the host for pending frees before it fails; `None` for not at
@@ -47,6 +50,7 @@ impl Default for PoolConfig {
             ceiling: None,
             initial: 0,
             growth: None,
+            footprint: Footprint::default(),
             batch: Batch::default(),
             host_wait: None,
             back_off: Duration::from_millis(100),
@@ -54,6 +58,17 @@ impl Default for PoolConfig {
             sink: None,
         }
     }
+}
+
+/// What a pool does first for a request that finds no contiguous room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Footprint {
+    /// Take more memory; move what is held only where no more is to be had. The fewest driver calls.
+    #[default]
+    Lazy,
+    /// Move what is held; take more memory only for what is missing. The least memory.
+    Tight,
 }
 
 /// Why a pool could not be built.

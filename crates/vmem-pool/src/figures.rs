@@ -24,6 +24,12 @@ pub struct Counters {
     pub bytes_grown: u64,
     /// Bytes returned to the backing.
     pub bytes_trimmed: u64,
+    /// Requests satisfied by moving memory.
+    pub moves: u64,
+    /// Bytes of memory moved.
+    pub bytes_moved: u64,
+    /// Requests satisfied by going back to addresses that memory had been moved away from.
+    pub returns: u64,
     /// Markers recorded.
     pub markers: u64,
     /// Requested sizes of live blocks.
@@ -34,6 +40,8 @@ pub struct Counters {
     pub reserved: u64,
     /// The most `reserved` has been.
     pub peak_reserved: u64,
+    /// Bytes of addresses mapped to memory that is in use at other addresses.
+    pub aliased: u64,
 }
 
 /// How much more a pool can give. Sizes in bytes.
@@ -49,7 +57,8 @@ pub struct Capacity {
     pub ceiling: Option<u64>,
     /// Ceiling less reserved; `None` for no limit. The device may have less.
     pub growth_left: Option<u64>,
-    /// The largest request that can be satisfied without growing, once pending work is complete.
+    /// The largest request that can be satisfied without growing, once pending work is complete; an
+    /// arena gathers whole free granules for it.
     pub largest_now: u64,
     /// The largest request that can be satisfied after returning everything unused; `None` for no
     /// limit. The device may have less.
@@ -111,6 +120,8 @@ pub enum RangeState {
     Pending,
     /// Address space without memory.
     Unmapped,
+    /// Mapped to memory that is in use at another address.
+    Dormant,
     /// Being worked on at this moment.
     Busy,
 }

@@ -54,7 +54,7 @@ mod space;
 pub use backing::{Backing, Chunks, Growth, VirtualArena};
 pub use batch::Batch;
 pub use binning::BinningPool;
-pub use config::{BuildError, BuildErrorKind, PoolConfig};
+pub use config::{BuildError, BuildErrorKind, Footprint, PoolConfig};
 pub use figures::{Capacity, Counters, RangeInfo, RangeState, Segment, Snapshot};
 pub use handle::{ControlError, PoolHandle};
 

@@ -7,7 +7,7 @@ use vmem_core::{Block, BlockLayout, DeviceMemory, MemoryResource, ResourceExt, S
 use vmem_sim::{Kernel, SimConfig, SimDevice, ViolationKind};
 
 use crate::sabotage::{Fault, plant};
-use crate::{Batch, Chunks, Pool, PoolConfig, VirtualArena};
+use crate::{Batch, Chunks, Footprint, Pool, PoolConfig, VirtualArena};
 
 /// The device's granule: small, so that patterns are quickly written and compared.
 const GRANULE: u64 = 32 << 10;
@@ -17,6 +17,7 @@ const GRANULE: u64 = 32 << 10;
 struct Seen {
     race: bool,
     wrong_bytes: bool,
+    pending: bool,
 }
 
 /// A stream that writes a pattern into a block, checks it and frees it.
@@ -64,7 +65,11 @@ fn run(seed: u64, fault: Option<Fault>, make: &Make) -> Seen {
     drop(pool);
     let violations = device.violations();
     let any = |kind| violations.iter().any(|violation| violation.kind == kind);
-    Seen { race: any(ViolationKind::Race), wrong_bytes: any(ViolationKind::WrongBytes) }
+    Seen {
+        race: any(ViolationKind::Race),
+        wrong_bytes: any(ViolationKind::WrongBytes),
+        pending: any(ViolationKind::PendingWork),
+    }
 }
 
 type Make = dyn Fn(Arc<SimDevice>) -> Box<dyn MemoryResource>;
@@ -92,9 +97,68 @@ fn is_caught(fault: Fault) {
         let seen = all.fold(Seen::default(), |sum, seen| Seen {
             race: sum.race || seen.race,
             wrong_bytes: sum.wrong_bytes || seen.wrong_bytes,
+            pending: false,
         });
-        assert_eq!(seen, Seen { race: true, wrong_bytes: true }, "{fault:?}");
+        assert_eq!(seen, Seen { race: true, wrong_bytes: true, pending: false }, "{fault:?}");
     }
+}
+
+/// Memory moves to and fro between two streams with work pending all the time, with as few
+/// addresses for windows as memory.
+fn moving(seed: u64, fault: Option<Fault>) -> Seen {
+    let capacity = 8 * GRANULE;
+    let config = SimConfig {
+        capacity,
+        granularity: GRANULE,
+        seed,
+        max_reservation: Some(2 * capacity),
+        ..Default::default()
+    };
+    let device = SimDevice::with_config(config).unwrap();
+    let tight = PoolConfig { footprint: Footprint::Tight, ..Default::default() };
+    let pool = Pool::new(VirtualArena::new(device.clone()).unwrap(), tight).unwrap();
+    let streams = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+    let layout = |granules| BlockLayout::new(granules * GRANULE).unwrap();
+    let use_on = |block, stream, tag| use_and_free(&device, &pool, block, stream, tag);
+    let whole: Vec<Block> = (0..8).map(|_| pool.alloc(layout(1), &streams[0]).unwrap()).collect();
+    let mut kept = Vec::new();
+    for (i, block) in (0..).zip(whole) {
+        if i % 2 == 0 { use_on(block, &streams[0], i) } else { kept.push(block) }
+    }
+    plant(fault);
+    for round in 0..6 {
+        let (here, there) = (&streams[round % 2], &streams[(round + 1) % 2]);
+        for granules in 2..=4 {
+            let tag = 1000 * (round as u64 + 1) + granules;
+            // A fault may leave too little; what matters is what the checker saw by then.
+            if let Ok(large) = pool.alloc(layout(granules), here) {
+                let small = pool.alloc(layout(1), there);
+                use_on(large, here, tag);
+                small.into_iter().for_each(|block| use_on(block, there, tag + 100));
+            }
+        }
+    }
+    plant(None);
+    for block in kept {
+        use_on(block, &streams[0], 7);
+    }
+    streams.iter().for_each(|stream| stream.synchronize().unwrap());
+    drop(pool);
+    let violations = device.violations();
+    let any = |kind| violations.iter().any(|violation| violation.kind == kind);
+    Seen {
+        race: any(ViolationKind::Race),
+        wrong_bytes: any(ViolationKind::WrongBytes),
+        pending: any(ViolationKind::PendingWork),
+    }
+}
+
+fn moving_with(fault: Option<Fault>) -> Seen {
+    (0..24).map(|seed| moving(seed, fault)).fold(Seen::default(), |sum, seen| Seen {
+        race: sum.race || seen.race,
+        wrong_bytes: sum.wrong_bytes || seen.wrong_bytes,
+        pending: sum.pending || seen.pending,
+    })
 }
 
 #[test]
@@ -104,6 +168,33 @@ fn the_pool_as_it_is_shows_nothing() {
             assert_eq!(run(seed, None, &*make), Seen::default(), "seed {seed}");
         }
     }
+}
+
+#[test]
+fn moves_as_they_are_show_nothing() {
+    assert_eq!(moving_with(None), Seen::default());
+}
+
+#[test]
+fn a_move_that_does_not_wait_is_caught() {
+    let seen = moving_with(Some(Fault::MoveEarly));
+    assert!(seen.race && seen.wrong_bytes, "{seen:?}");
+}
+
+#[test]
+fn two_live_blocks_through_two_aliases_are_caught() {
+    let seen = moving_with(Some(Fault::MoveLive));
+    assert!(seen.race && seen.wrong_bytes, "{seen:?}");
+}
+
+#[test]
+fn an_unmapping_that_is_too_early_is_caught() {
+    assert!(moving_with(Some(Fault::UnmapEarly)).pending);
+}
+
+#[test]
+fn access_set_over_a_range_in_use_is_caught() {
+    assert!(moving_with(Some(Fault::WideAccess)).pending);
 }
 
 #[test]

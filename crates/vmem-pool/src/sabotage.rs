@@ -1,7 +1,7 @@
 //! Faults that the tests plant to prove that the checker would catch them. Outside the tests every
 //! question here is answered no, at compile time.
 
-/// A fault in the marker protocol.
+/// A fault in the marker or the remapping protocol.
 #[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -11,6 +11,14 @@ pub(crate) enum Fault {
     CloseEarly,
     /// Neighbours of different lanes coalesce.
     CoalesceLanes,
+    /// Memory moves without a wait for its last use at the old address.
+    MoveEarly,
+    /// Memory moves from under live blocks.
+    MoveLive,
+    /// An address is unmapped before its last use has completed.
+    UnmapEarly,
+    /// Access is set on more than what was just mapped.
+    WideAccess,
 }
 
 #[cfg(test)]
@@ -47,4 +55,12 @@ questions! {
     close_early, CloseEarly;
     /// Whether lanes coalesce.
     coalesce_lanes, CoalesceLanes;
+    /// Whether moves wait for nothing.
+    move_early, MoveEarly;
+    /// Whether live memory moves.
+    move_live, MoveLive;
+    /// Whether pending addresses are unmapped.
+    unmap_early, UnmapEarly;
+    /// Whether access is set too widely.
+    wide_access, WideAccess;
 }

@@ -10,7 +10,7 @@ use vmem_core::{
 };
 
 use super::{Growth, GrowthFailure, Sealed};
-use crate::core::Core;
+use crate::core::{Core, State};
 use crate::ladder::Climb;
 use crate::lanes::CLEAN;
 use crate::space::{GRAIN, Slot, State as Range, Tag};
@@ -70,15 +70,19 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
         GRAIN
     }
 
-    fn address_range(&self) -> Option<(u64, u64)> {
-        None
+    fn address_ranges(&self) -> Vec<(u64, u64)> {
+        Vec::new()
     }
 
     fn default_growth(&self) -> Growth {
         Growth::Double
     }
 
-    fn grow(core: &Core<Self>, climb: &Climb<'_>) -> Result<Slot, GrowthFailure> {
+    fn resume(_core: &Core<Self>, _climb: &Climb<'_>) -> Option<Slot> {
+        None
+    }
+
+    fn grow(core: &Core<Self>, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
         let needed = climb.need.size;
         let reserved = core.lock().counters.reserved;
         let room = core.ceiling - reserved;
@@ -111,6 +115,14 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
         Ok(slot)
     }
 
+    fn make_room(
+        core: &Core<Self>,
+        climb: &mut Climb<'_>,
+        service: &mut Option<Stream>,
+    ) -> Option<Result<Slot, GrowthFailure>> {
+        core.trim_and_grow(climb, service)
+    }
+
     fn give_back(
         core: &Core<Self>,
         keep: u64,
@@ -133,6 +145,19 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
 
     fn returnable(core: &Core<Self>) -> u64 {
         core.lock().space.whole_segments().map(|(_, _, size)| size).sum()
+    }
+
+    fn movable(_core: &Core<Self>) -> u64 {
+        0
+    }
+
+    #[inline]
+    fn lends(&self, _start: u64) -> bool {
+        false
+    }
+
+    fn take_back(_core: &Core<Self>, state: &mut State, slot: Slot, tag: Tag) {
+        state.space.release(slot, Range::Free(tag));
     }
 }
 

@@ -12,9 +12,9 @@ pub use chunks::Chunks;
 pub use growth::Growth;
 use vmem_core::{BoxedError, Capabilities, Device, Stream};
 
-use crate::core::Core;
+use crate::core::{Core, State};
 use crate::ladder::Climb;
-use crate::space::Slot;
+use crate::space::{Slot, Tag};
 
 /// Why memory could not be taken from a backing.
 #[derive(Debug)]
@@ -35,8 +35,8 @@ pub trait Backing: Sealed + Debug + Send + Sync + Sized + 'static {}
 
 impl<T: Sealed + Debug + Send + Sync + Sized + 'static> Backing for T {}
 
-/// What a pool asks of its backing. `grow` and `give_back` are called with the growth lock held and
-/// without the state's.
+/// What a pool asks of its backing. `grow`, `make_room` and `give_back` are called with the growth
+/// lock held and without the state's.
 pub(crate) trait Sealed {
     /// The device the memory is on.
     fn device(&self) -> &Arc<dyn Device>;
@@ -47,14 +47,30 @@ pub(crate) trait Sealed {
     /// The unit in which memory is taken, in bytes.
     fn granule(&self) -> u64;
 
-    /// The address range that all memory is mapped into, if there is one.
-    fn address_range(&self) -> Option<(u64, u64)>;
+    /// The addresses that memory is mapped into, as starts and sizes; empty if they come with it.
+    fn address_ranges(&self) -> Vec<(u64, u64)>;
 
     /// How much is taken at a time unless configured.
     fn default_growth(&self) -> Growth;
 
+    /// Finds a place for the request that needs neither memory nor a driver call, other than a free
+    /// range: addresses that memory was moved to before. Called without the growth lock.
+    fn resume(core: &Core<Self>, climb: &Climb<'_>) -> Option<Slot>
+    where
+        Self: Sized;
+
     /// Takes memory so that the request fits, and returns a claimed range cut to it.
-    fn grow(core: &Core<Self>, climb: &Climb<'_>) -> Result<Slot, GrowthFailure>
+    fn grow(core: &Core<Self>, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure>
+    where
+        Self: Sized;
+
+    /// Makes room out of memory that is held but in the wrong place, after growth has failed, and
+    /// returns a claimed range cut to the request. `None` if there was nothing to make room from.
+    fn make_room(
+        core: &Core<Self>,
+        climb: &mut Climb<'_>,
+        service: &mut Option<Stream>,
+    ) -> Option<Result<Slot, GrowthFailure>>
     where
         Self: Sized;
 
@@ -71,6 +87,20 @@ pub(crate) trait Sealed {
 
     /// Bytes that `give_back` could return now, if everything pending were complete.
     fn returnable(core: &Core<Self>) -> u64
+    where
+        Self: Sized;
+
+    /// Bytes that could be gathered into one range without growing, if everything pending were
+    /// complete.
+    fn movable(core: &Core<Self>) -> u64
+    where
+        Self: Sized;
+
+    /// Whether a block at this address uses memory that is at home elsewhere.
+    fn lends(&self, start: u64) -> bool;
+
+    /// Takes memory back that was lent: it is free at home with this tag.
+    fn take_back(core: &Core<Self>, state: &mut State, slot: Slot, tag: Tag)
     where
         Self: Sized;
 }

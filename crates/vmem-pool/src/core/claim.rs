@@ -4,16 +4,18 @@ use vmem_core::{DriverError, Stream};
 
 use super::{Core, State};
 use crate::backing::Backing;
-use crate::lanes::{Access, Reuse};
+use crate::lanes::{Access, CLEAN, Reuse};
 use crate::sabotage;
-use crate::space::{Need, Slot, State as Range, Stretch, Tag};
+use crate::space::{Need, Slot, State as Range, Tag};
 
-/// Neighbouring ranges, lowest first, with the state that each must get back if the claim is given
-/// up.
+/// Ranges with the state that each must get back if the claim is given up.
 #[derive(Debug)]
 #[must_use = "a claim is finished or given up"]
 pub(crate) struct Claim {
+    /// Where the memory is. Neighbours, lowest first, unless it is to be lent to a window.
     parts: Vec<(Slot, Range)>,
+    /// Addresses at which the memory is to be used.
+    window: Vec<(Slot, Range)>,
 }
 
 /// Why a range could not be ordered after its last use.
@@ -35,6 +37,9 @@ impl Claim {
     /// The tags of the free parts, one per lane: the latest.
     fn tags(&self) -> Vec<Tag> {
         let mut tags: Vec<Tag> = Vec::new();
+        if sabotage::move_early() && !self.window.is_empty() {
+            return tags;
+        }
         for tag in self.parts.iter().filter_map(|(_, state)| state.tag()) {
             match tags.iter_mut().find(|t| t.lane == tag.lane) {
                 Some(known) => known.epoch = known.epoch.max(tag.epoch),
@@ -44,9 +49,9 @@ impl Claim {
         tags
     }
 
-    /// The parts that are not mapped yet.
-    pub(crate) fn holes(&self) -> impl Iterator<Item = Slot> {
-        self.parts.iter().filter(|(_, state)| *state == Range::Hole).map(|&(slot, _)| slot)
+    /// The parts that were in this state.
+    pub(crate) fn parts_in(&self, state: Range) -> impl Iterator<Item = Slot> {
+        self.parts.iter().filter(move |(_, before)| *before == state).map(|&(slot, _)| slot)
     }
 
     /// The first part.
@@ -61,19 +66,36 @@ impl State {
         let state = self.space[slot].state;
         self.space.claim(slot);
         self.claims += 1;
-        Claim { parts: vec![(slot, state)] }
+        Claim { parts: vec![(slot, state)], window: Vec::new() }
     }
 
-    /// Claims a stretch.
-    pub(crate) fn claim_stretch(&mut self, stretch: Stretch) -> Claim {
+    /// Claims all of `start..end`, none of which is live or claimed.
+    pub(crate) fn claim_between(&mut self, start: u64, end: u64) -> Claim {
+        let mut claim = self.claim_nothing();
+        self.add_to(&mut claim, start, end);
+        claim
+    }
+
+    /// A claim to add to.
+    pub(crate) fn claim_nothing(&mut self) -> Claim {
         self.claims += 1;
-        Claim { parts: self.space.claim_stretch(stretch) }
+        Claim { parts: Vec::new(), window: Vec::new() }
+    }
+
+    /// Adds all of `start..end`, none of which is live or claimed, to the memory of a claim.
+    pub(crate) fn add_to(&mut self, claim: &mut Claim, start: u64, end: u64) {
+        claim.parts.extend(self.space.claim_between(start, end));
+    }
+
+    /// Adds addresses at which the memory is to be used.
+    pub(crate) fn add_window(&mut self, claim: &mut Claim, start: u64, end: u64) {
+        claim.window.extend(self.space.claim_between(start, end));
     }
 
     /// Gives every part its state back.
     pub(crate) fn give_up(&mut self, claim: Claim) {
         self.claims -= 1;
-        for (slot, state) in claim.parts {
+        for (slot, state) in claim.parts.into_iter().chain(claim.window) {
             self.space.release(slot, state);
         }
     }
@@ -85,7 +107,7 @@ impl State {
         // What the stream waited for is covered by the lane's next marker, not by earlier ones.
         let own = claim.tags().into_iter().find(|tag| tag.lane == lane);
         let rest = match (self.lanes.reuse(), own) {
-            (Reuse::Observed, _) => crate::lanes::CLEAN,
+            (Reuse::Observed, _) => CLEAN,
             _ if waited => self.lanes.open_tag(lane),
             (_, Some(tag)) => tag,
             (_, None) => Tag { lane, epoch: 0 },
@@ -95,6 +117,48 @@ impl State {
         self.space.join_claimed(first, last);
         self.fit(first, need, rest);
         first
+    }
+
+    /// Lends the memory of a claim to its window, which stays claimed and is returned.
+    pub(crate) fn lend(&mut self, claim: Claim) -> Slot {
+        self.claims -= 1;
+        for (slot, _) in claim.parts {
+            // Work at home is pending no longer than work in the window will be.
+            self.space.release(slot, Range::Dormant(CLEAN));
+        }
+        let first = claim.window[0].0;
+        let last = claim.window[claim.window.len() - 1].0;
+        self.space.join_claimed(first, last);
+        first
+    }
+
+    /// The memory that is at home at `start..end` is free there again.
+    pub(crate) fn wake(&mut self, start: u64, end: u64, tag: Tag) {
+        let lent = |slot: &Slot| matches!(self.space[*slot].state, Range::Dormant(_));
+        let slots: Vec<Slot> = self.space.within(start, end).filter(lent).collect();
+        for slot in slots {
+            let (low, size) = self.space[slot].extent();
+            let (at, upto) = (low.max(start), (low + size).min(end));
+            self.space.claim(slot);
+            self.space.cut(slot, at, upto - at, Range::Dormant(CLEAN));
+            self.space.release(slot, Range::Free(tag));
+        }
+    }
+
+    /// Nothing is to be placed at `start..end`, which the driver keeps mapped.
+    pub(crate) fn retire_addresses(&mut self, start: u64, end: u64) {
+        for (slot, _) in self.space.claim_between(start, end) {
+            self.space.release(slot, Range::Dormant(CLEAN));
+        }
+    }
+
+    /// Ranges, as start and size, were unmapped and hold free memory now.
+    pub(crate) fn adopt(&mut self, ranges: &[(u64, u64)]) {
+        for &(start, size) in ranges {
+            for (slot, _) in self.space.claim_between(start, start + size) {
+                self.space.release(slot, Range::Free(CLEAN));
+            }
+        }
     }
 }
 

@@ -24,12 +24,13 @@ impl<B: Backing> Control for Core<B> {
     }
 
     fn capacity(&self) -> Capacity {
-        let returnable = B::returnable(self);
+        let (returnable, movable) = (B::returnable(self), B::movable(self));
         let state = self.lock();
         let ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
         let growth_left = ceiling.map(|ceiling| ceiling.saturating_sub(state.counters.reserved));
-        let stretches = state.space.free_stretches();
-        let largest_now = stretches.iter().map(|(start, end)| end - start).max().unwrap_or(0);
+        let stretches = state.space.free_stretches(|_| true);
+        let contiguous = stretches.iter().map(|(start, end)| end - start).max().unwrap_or(0);
+        let largest_now = contiguous.max(movable);
         Capacity {
             live: state.counters.live,
             reserved: state.counters.reserved,
@@ -147,6 +148,7 @@ impl State {
             Range::Free(tag) if self.lanes.is_complete(tag) => RangeState::Free,
             Range::Free(_) => RangeState::Pending,
             Range::Hole => RangeState::Unmapped,
+            Range::Dormant(_) => RangeState::Dormant,
             Range::Claimed | Range::Vacant => RangeState::Busy,
         }
     }

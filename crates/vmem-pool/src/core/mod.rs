@@ -23,7 +23,7 @@ use blocks::Blocks;
 use crate::backing::{Backing, GrowthFailure};
 use crate::ladder::Climb;
 use crate::lanes::{CLEAN, Lane, Lanes, Reuse};
-use crate::space::{Fit, GRAIN, Need, Space, State as Range};
+use crate::space::{Fit, GRAIN, Need, Slot, Space, State as Range, Tag};
 use crate::{BuildError, BuildErrorKind, Counters, PoolConfig};
 
 /// A pool's inside. Driver calls are made without the state's lock; whoever makes them has claimed
@@ -79,7 +79,7 @@ impl<B: Backing> Core<B> {
         let observed = backing.capabilities().has(Features::HOST_ACCESSIBLE);
         let reuse = if observed { Reuse::Observed } else { Reuse::StreamOrdered };
         let mut space = Space::new(fit);
-        if let Some((start, size)) = backing.address_range() {
+        for (start, size) in backing.address_ranges() {
             space.add_segment(start, size, Range::Hole);
         }
         let state = State {
@@ -212,7 +212,7 @@ impl<B: Backing> Core<B> {
         if let Err(error) = stream.queue_pending_waits() {
             let mut state = self.lock();
             let tag = state.lanes.open_tag(lane);
-            state.space.release(slot, Range::Free(tag));
+            self.release(&mut state, slot, tag);
             return Err(fault(error));
         }
         Ok(self.lock().issue(slot, request, self.id))
@@ -234,7 +234,11 @@ impl<B: Backing> Core<B> {
         };
         let size = state.space[slot].size;
         let (tag, close) = state.lanes.tag_free(lane, size);
-        state.space.free(slot, tag);
+        if self.backing.lends(raw.ptr.get()) {
+            self.release(&mut state, slot, tag);
+        } else {
+            state.space.free(slot, tag);
+        }
         state.counters.frees += 1;
         state.counters.live -= raw.layout.size();
         let pin = close.then(|| self.pin_locked(&mut state));
@@ -249,6 +253,15 @@ impl<B: Backing> Core<B> {
             sink.event(&MemoryEvent::new(kind, self.id).on(stream.id()).labelled(raw.label));
         }
         Ok(())
+    }
+
+    /// Makes a claimed or live range free.
+    fn release(&self, state: &mut State, slot: Slot, tag: Tag) {
+        if self.backing.lends(state.space[slot].start) {
+            B::take_back(self, state, slot, tag);
+        } else {
+            state.space.release(slot, Range::Free(tag));
+        }
     }
 
     /// Tells the sink, if there is one. Not to be called under the lock.

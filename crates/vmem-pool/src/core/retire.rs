@@ -38,7 +38,24 @@ impl State {
                 self.space.release(slot, Range::Free(CLEAN));
             }
         }
+        self.settle_dormant();
         self.forget_ended()
+    }
+
+    /// Unties dormant addresses that no work touches any more from their lanes.
+    fn settle_dormant(&mut self) {
+        let complete = |slot: &Slot| match self.space[*slot].state {
+            Range::Dormant(tag) => tag.lane != CLEAN.lane && self.lanes.is_complete(tag),
+            _ => false,
+        };
+        let slots: Vec<Slot> = self.space.dormant().filter(complete).collect();
+        for slot in slots {
+            // A neighbour may have taken it in meanwhile.
+            if let Some(Range::Dormant(_)) = self.space.get(slot).map(|range| range.state) {
+                self.space.claim(slot);
+                self.space.release(slot, Range::Dormant(CLEAN));
+            }
+        }
     }
 
     /// Forgets ended lanes that have no memory left, unless somebody may hold a tag of theirs.
@@ -47,11 +64,21 @@ impl State {
         if self.claims > 0 {
             return Vec::new();
         }
+        let tied: Vec<u32> =
+            self.space.dormant().filter_map(|slot| self.dormant_lane(slot)).collect();
         let ended = |number: &u32| {
             self.lanes.get(*number).is_some_and(Lane::has_ended)
                 && self.space.free_of(*number).next().is_none()
+                && !tied.contains(number)
         };
         let numbers: Vec<u32> = self.lanes.numbers().skip(1).filter(ended).collect();
         numbers.into_iter().filter_map(|number| self.lanes.forget(number)).collect()
+    }
+
+    fn dormant_lane(&self, slot: Slot) -> Option<u32> {
+        match self.space[slot].state {
+            Range::Dormant(tag) => Some(tag.lane),
+            _ => None,
+        }
     }
 }

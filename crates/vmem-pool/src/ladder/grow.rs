@@ -1,8 +1,9 @@
 //! Memory from the backing, and room made for it.
 
-use vmem_core::{DriverError, EventKind, Rung};
+use vmem_core::{DriverError, EventKind, Rung, Stream};
 
 use super::{Climb, Wait};
+use crate::Counters;
 use crate::backing::{Backing, GrowthFailure};
 use crate::core::Core;
 use crate::space::Slot;
@@ -12,18 +13,37 @@ impl<B: Backing> Core<B> {
     /// this thread waited for its turn.
     pub(crate) fn grow(&self, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
         let growing = self.lock_growth();
-        let before = self.lock().counters.bytes_grown;
+        let before = self.lock().counters;
         let grown = self.grow_locked(climb);
-        let bytes = self.lock().counters.bytes_grown - before;
+        let after = self.lock().counters;
         drop(growing);
-        self.tell_growth(bytes);
+        self.tell_changes(climb, &before, &after);
         grown
     }
 
-    fn tell_growth(&self, bytes: u64) {
-        if bytes > 0 {
-            self.tell(EventKind::Growth { bytes });
-        }
+    /// Makes room out of memory that is held but in the wrong place. `None` if there was nothing to
+    /// make room from.
+    pub(super) fn make_room(&self, climb: &mut Climb<'_>) -> Option<Result<Slot, GrowthFailure>> {
+        let mut growing = self.lock_growth();
+        let before = self.lock().counters;
+        let made = B::make_room(self, climb, &mut growing);
+        let after = self.lock().counters;
+        drop(growing);
+        self.tell_changes(climb, &before, &after);
+        made
+    }
+
+    /// Tells the sink what the backing did for a request. Nobody else changes these figures while
+    /// the growth lock is held.
+    fn tell_changes(&self, climb: &mut Climb<'_>, before: &Counters, after: &Counters) {
+        let tell = |bytes, kind: fn(u64) -> EventKind| {
+            if bytes > 0 {
+                self.tell(kind(bytes));
+            }
+        };
+        tell(std::mem::take(&mut climb.moved), |bytes| EventKind::Move { bytes });
+        tell(after.bytes_trimmed - before.bytes_trimmed, |bytes| EventKind::Trim { bytes });
+        tell(after.bytes_grown - before.bytes_grown, |bytes| EventKind::Growth { bytes });
     }
 
     fn grow_locked(&self, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
@@ -43,26 +63,23 @@ impl<B: Backing> Core<B> {
     }
 
     /// Returns unused memory, as much as the request is large, and grows again. `None` if there was
-    /// nothing to return.
-    pub(super) fn trim_and_grow(
+    /// nothing to return. For backings that cannot move memory.
+    pub(crate) fn trim_and_grow(
         &self,
         climb: &mut Climb<'_>,
+        service: &mut Option<Stream>,
     ) -> Option<Result<Slot, GrowthFailure>> {
         if let Err(error) = self.close_all().and_then(|()| self.refresh()) {
             return Some(Err(GrowthFailure::Fault(error.into())));
         }
-        let mut growing = self.lock_growth();
         // Twice a granule covers what rounding to granules at both ends adds.
         let wanted = climb.need.size.saturating_add(2 * self.backing.granule());
-        let (keep, before) = {
-            let counters = self.lock().counters;
-            (counters.reserved.saturating_sub(wanted), counters.bytes_grown)
-        };
+        let keep = self.lock().counters.reserved.saturating_sub(wanted);
         let mut outcome = None;
         let mut total = 0;
         // Chunks go whole: should the exact amount not do, all that is unused goes.
         for keep in [keep, 0] {
-            let (returned, error) = B::give_back(self, keep, &mut growing);
+            let (returned, error) = B::give_back(self, keep, service);
             total += returned;
             outcome = match error {
                 Some(error) => Some(Err(GrowthFailure::Fault(error))),
@@ -74,13 +91,7 @@ impl<B: Backing> Core<B> {
                 break;
             }
         }
-        let grown = self.lock().counters.bytes_grown - before;
-        drop(growing);
         climb.tried(Rung::Trim, total);
-        if total > 0 {
-            self.tell(EventKind::Trim { bytes: total });
-        }
-        self.tell_growth(grown);
         outcome
     }
 

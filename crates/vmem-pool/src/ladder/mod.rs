@@ -8,7 +8,7 @@ mod steal;
 use vmem_core::{AllocError, AllocErrorKind, DriverError, Request, Rung, RungReport};
 
 use crate::backing::{Backing, GrowthFailure};
-use crate::core::Core;
+use crate::core::{Core, Obstacle};
 use crate::lanes::{Access, Lanes, Reuse};
 use crate::space::{Need, Slot, Tag};
 
@@ -22,11 +22,13 @@ pub(crate) struct Climb<'a> {
     avoid: Vec<u32>,
     /// What was tried so far.
     rungs: Vec<RungReport>,
+    /// Bytes moved for it.
+    moved: u64,
 }
 
 impl<'a> Climb<'a> {
     pub(crate) fn new(request: &'a Request<'a>, lane: u32, need: Need) -> Self {
-        Self { request, lane, need, avoid: Vec::new(), rungs: Vec::new() }
+        Self { request, lane, need, avoid: Vec::new(), rungs: Vec::new(), moved: 0 }
     }
 
     /// Whether the stream may be made to wait for this lane.
@@ -45,8 +47,36 @@ impl<'a> Climb<'a> {
         }
     }
 
-    fn tried(&mut self, rung: Rung, freed: u64) {
+    /// Sets a lane aside that turned out not to be closable now.
+    pub(crate) fn avoid(&mut self, lane: u32) {
+        self.avoid.push(lane);
+    }
+
+    /// What to do about an obstacle: a lane that cannot be waited for now is avoided from now on.
+    ///
+    /// # Errors
+    /// What no other choice of memory gets round.
+    pub(crate) fn pass_by(&mut self, obstacle: Obstacle) -> Result<(), GrowthFailure> {
+        match obstacle {
+            Obstacle::Unavailable(lane) => {
+                self.avoid(lane);
+                Ok(())
+            }
+            Obstacle::Fault(error) if error.is_out_of_memory() => {
+                Err(GrowthFailure::Refused(error.into()))
+            }
+            Obstacle::Fault(error) => Err(GrowthFailure::Fault(error.into())),
+        }
+    }
+
+    /// Notes a rung that did not hold, and the bytes it made available.
+    pub(crate) fn tried(&mut self, rung: Rung, freed: u64) {
         self.rungs.push(RungReport::new(rung, freed));
+    }
+
+    /// Notes that memory was moved for the request.
+    pub(crate) fn moved(&mut self, bytes: u64) {
+        self.moved += bytes;
     }
 }
 
@@ -64,6 +94,9 @@ impl<B: Backing> Core<B> {
         let mut climb = Climb::new(request, lane, need);
         if let Some(error) = self.hopeless(&climb) {
             return Err(error);
+        }
+        if let Some(slot) = B::resume(self, &climb) {
+            return Ok(slot);
         }
         self.may_climb(request)?;
         match self.try_rungs(&mut climb) {
@@ -128,7 +161,7 @@ impl<B: Backing> Core<B> {
             {
                 return Ok(slot);
             }
-            match self.trim_and_grow(climb) {
+            match self.make_room(climb) {
                 Some(Ok(slot)) => return Ok(slot),
                 Some(Err(GrowthFailure::Fault(error))) => {
                     return Err(Stop::Growth(GrowthFailure::Fault(error)));

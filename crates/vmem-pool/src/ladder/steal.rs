@@ -57,7 +57,7 @@ impl<B: Backing> Core<B> {
         while let Some(claim) = next(self, climb) {
             match self.settle_claim(climb, claim, rung) {
                 Ok(slot) => return Ok(Some(slot)),
-                Err(Obstacle::Unavailable(lane)) => climb.avoid.push(lane),
+                Err(Obstacle::Unavailable(lane)) => climb.avoid(lane),
                 Err(Obstacle::Fault(error)) => return Err(error),
             }
         }
@@ -86,7 +86,7 @@ impl<B: Backing> Core<B> {
         self.until_settled(climb, Rung::Merge, |core, climb| {
             let mut state = core.lock();
             let run = state.space.best_run(climb.need, |tag| climb.may_use(&state.lanes, tag));
-            run.map(|run| state.claim_stretch(run))
+            run.map(|run| state.claim_between(run.start, run.end))
         })
     }
 

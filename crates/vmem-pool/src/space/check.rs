@@ -7,7 +7,7 @@ use super::{FreeIndex, GRAIN, Slot, Space, State};
 impl Space {
     /// Panics if anything is inconsistent. Takes `O(n log n)` steps.
     pub(crate) fn check(&self) {
-        let mut indexed: HashSet<Slot> = self.holes().collect();
+        let mut indexed: HashSet<Slot> = self.holes().chain(self.dormant()).collect();
         for (lane, index) in self.free.iter().enumerate() {
             for slot in index.slots() {
                 let tag = self[slot].tag().expect("an indexed range is free");
@@ -15,7 +15,8 @@ impl Space {
                 assert!(indexed.insert(slot), "a range is indexed once");
             }
         }
-        let entries = self.free.iter().map(FreeIndex::len).sum::<usize>() + self.holes.len();
+        let unused = self.holes.len() + self.dormant.len();
+        let entries = self.free.iter().map(FreeIndex::len).sum::<usize>() + unused;
         assert_eq!(indexed.len(), entries, "no index holds a range twice");
         let mut in_use = 0;
         for (slot, range) in self.iter() {

@@ -13,12 +13,14 @@
 
 mod check;
 mod directory;
+mod granules;
 mod hot;
 mod index;
 mod range;
 mod runs;
 
 use directory::Directory;
+pub(crate) use granules::whole_granules;
 use index::FreeIndex;
 pub(crate) use range::{Range, Slot, State, Tag};
 pub(crate) use runs::Stretch;
@@ -37,6 +39,8 @@ pub(crate) struct Space {
     free: Vec<FreeIndex>,
     /// Unmapped ranges.
     holes: FreeIndex,
+    /// Ranges mapped to memory that is in use elsewhere.
+    dormant: FreeIndex,
     directory: Directory,
 }
 
@@ -75,6 +79,7 @@ impl Space {
             vacant: Vec::new(),
             free: Vec::new(),
             holes: FreeIndex::default(),
+            dormant: FreeIndex::default(),
             directory: Directory::default(),
         }
     }
@@ -128,8 +133,13 @@ impl Space {
     }
 
     /// All unmapped ranges.
-    pub(crate) fn holes(&self) -> impl Iterator<Item = Slot> {
+    fn holes(&self) -> impl Iterator<Item = Slot> {
         self.holes.slots()
+    }
+
+    /// All ranges mapped to memory that is in use elsewhere.
+    pub(crate) fn dormant(&self) -> impl Iterator<Item = Slot> {
+        self.dormant.slots()
     }
 
     /// The size of the largest free range of `lane`.
@@ -137,7 +147,7 @@ impl Space {
         self.free.get(lane as usize).and_then(|index| index.largest(&self.ranges)).unwrap_or(0)
     }
 
-    /// Makes a free or unmapped range claimed: nobody else's to use until it is given a new state.
+    /// Makes a free, unmapped or dormant range claimed: nobody else's to use until it is given a new state.
     #[inline]
     pub(crate) fn claim(&mut self, slot: Slot) {
         self.leave(slot);
@@ -197,8 +207,8 @@ impl Space {
     }
 
     /// Gives a claimed or live range a new state. A free one coalesces with free neighbours of its
-    /// lane (the latest tag holds for the whole), an unmapped one with unmapped neighbours. Returns
-    /// the slot of the range it is part of now.
+    /// lane (the latest tag holds for the whole), a dormant one likewise, an unmapped one with
+    /// unmapped neighbours. Returns the slot of the range it is part of now.
     pub(crate) fn release(&mut self, slot: Slot, state: State) -> Slot {
         debug_assert!(!self[slot].state.is_indexed());
         self.at(slot).state = state;
@@ -231,22 +241,28 @@ impl Space {
         }
     }
 
-    /// The live range that starts at `start`. A short walk where ranges near it were made lately;
-    /// at worst `O(n)` steps.
+    /// The live range that starts at `start`. Steps as for [`covering`](Self::covering).
     pub(crate) fn find(&self, start: u64) -> Option<Slot> {
-        let (low, high, mut hints) = self.directory.hints(start)?;
+        let slot = self.covering(start)?;
+        (self[slot].start == start && self[slot].state.is_live()).then_some(slot)
+    }
+
+    /// The range that `address` lies in. A short walk where ranges near it were made lately; at
+    /// worst `O(n)` steps.
+    pub(crate) fn covering(&self, address: u64) -> Option<Slot> {
+        let (low, high, mut hints) = self.directory.hints(address)?;
         let inside = |slot: &Slot| {
             self.get(*slot).is_some_and(|range| low <= range.start && range.start < high)
         };
         let anywhere = || self.iter().map(|(slot, _)| slot).find(inside);
         let mut slot = hints.find(inside).or_else(anywhere)?;
-        while self[slot].start > start {
+        while self[slot].start > address {
             slot = self[slot].prev?;
         }
-        while self[slot].end() <= start {
+        while self[slot].end() <= address {
             slot = self[slot].next?;
         }
-        (self[slot].start == start && self[slot].state.is_live()).then_some(slot)
+        Some(slot)
     }
 
     /// The range behind a slot, if the slot is in use.
@@ -314,6 +330,7 @@ impl Space {
                 self.free[lane].insert(&mut self.ranges, slot);
             }
             State::Hole => self.holes.insert(&mut self.ranges, slot),
+            State::Dormant(_) => self.dormant.insert(&mut self.ranges, slot),
             State::Live | State::Claimed | State::Vacant => {}
         }
     }
@@ -324,6 +341,7 @@ impl Space {
         match self[slot].state {
             State::Free(tag) => self.free[tag.lane as usize].remove(&mut self.ranges, slot),
             State::Hole => self.holes.remove(&mut self.ranges, slot),
+            State::Dormant(_) => self.dormant.remove(&mut self.ranges, slot),
             State::Live | State::Claimed | State::Vacant => {}
         }
     }

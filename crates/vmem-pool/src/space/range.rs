@@ -58,6 +58,8 @@ pub(crate) enum State {
     Free(Tag),
     /// Not mapped to memory.
     Hole,
+    /// Mapped to memory that is in use at another address. What used it here is as the tag says.
+    Dormant(Tag),
     /// Being worked on by one thread.
     Claimed,
     /// No range: the slot is unused.
@@ -67,7 +69,7 @@ pub(crate) enum State {
 impl State {
     #[inline]
     pub(super) const fn is_indexed(self) -> bool {
-        matches!(self, Self::Free(_) | Self::Hole)
+        matches!(self, Self::Free(_) | Self::Hole | Self::Dormant(_))
     }
 
     /// The tag of a free range.
@@ -92,6 +94,9 @@ impl State {
                 Some(Self::Free(Tag { lane: a.lane, epoch: a.epoch.max(b.epoch) }))
             }
             (Self::Hole, Self::Hole) => Some(Self::Hole),
+            (Self::Dormant(a), Self::Dormant(b)) if a.lane == b.lane => {
+                Some(Self::Dormant(Tag { lane: a.lane, epoch: a.epoch.max(b.epoch) }))
+            }
             _ => None,
         }
     }

@@ -6,8 +6,6 @@ use super::{Fit, Need, Slot, Space, State, Tag};
 /// whole granules of unmapped ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stretch {
-    /// The range that covers the start.
-    pub(super) first: Slot,
     pub(crate) start: u64,
     pub(crate) end: u64,
     /// Bytes of it that must be mapped first.
@@ -45,7 +43,7 @@ impl Space {
         while let Some(slot) = high.filter(|&slot| joins(slot)) {
             let end = self[slot].end();
             while need.place(self[low].start, end - self[low].start).is_some() {
-                let window = Stretch { first: low, start: self[low].start, end, fresh: 0 };
+                let window = Stretch { start: self[low].start, end, fresh: 0 };
                 if best.is_none_or(|b| window.end - window.start < b.end - b.start) {
                     best = Some(window);
                 }
@@ -60,16 +58,18 @@ impl Space {
     }
 
     /// The stretch that fits after mapping the fewest bytes, the lowest of equals: an unmapped
-    /// range, or granules of one, with the free neighbours whose tag is `usable`. Takes `O(h + f)`
-    /// steps for `h` unmapped ranges with `f` free neighbours.
+    /// range below `limit`, or granules of one, with the free neighbours whose tag is `usable`. Takes
+    /// `O(h + f)` steps for `h` unmapped ranges with `f` free neighbours.
     pub(crate) fn cheapest_growth(
         &self,
         need: Need,
         granule: u64,
+        limit: u64,
         usable: impl Fn(Tag) -> bool,
     ) -> Option<Stretch> {
         let joins = |slot: Slot| self[slot].tag().is_some_and(&usable);
         self.holes()
+            .filter(|&hole| self[hole].start < limit)
             .flat_map(|hole| {
                 [
                     self.upwards(hole, need, granule, joins),
@@ -100,12 +100,12 @@ impl Space {
             let range = self[slot];
             if range.state != State::Hole {
                 if range.end() >= end {
-                    return Some(Stretch { first: low, start, end: range.end(), fresh });
+                    return Some(Stretch { start, end: range.end(), fresh });
                 }
             } else if range.end() >= end {
                 let part = end.saturating_sub(range.start).next_multiple_of(granule);
                 let end = range.start + part;
-                return Some(Stretch { first: low, start, end, fresh: fresh + part });
+                return Some(Stretch { start, end, fresh: fresh + part });
             } else {
                 fresh += range.size;
             }
@@ -133,12 +133,12 @@ impl Space {
             let range = self[slot];
             if range.state != State::Hole {
                 if range.start <= start {
-                    return Some(Stretch { first: slot, start: range.start, end, fresh });
+                    return Some(Stretch { start: range.start, end, fresh });
                 }
             } else if range.start <= start {
                 let part = range.end().saturating_sub(start).next_multiple_of(granule);
                 let start = range.end() - part;
-                return Some(Stretch { first: slot, start, end, fresh: fresh + part });
+                return Some(Stretch { start, end, fresh: fresh + part });
             } else {
                 fresh += range.size;
             }
@@ -146,44 +146,9 @@ impl Space {
         }
     }
 
-    /// Claims everything from `start` to `end`, cutting unmapped ranges at the ends, and returns
-    /// the parts, lowest first, with the state each had.
-    pub(crate) fn claim_stretch(&mut self, stretch: Stretch) -> Vec<(Slot, State)> {
-        let mut parts = Vec::new();
-        let mut next = Some(stretch.first);
-        while let Some(slot) = next.filter(|&slot| self[slot].start < stretch.end) {
-            next = self[slot].next;
-            if self[slot].end() <= stretch.start {
-                continue;
-            }
-            let state = self[slot].state;
-            self.claim(slot);
-            let range = self[slot];
-            let (at, end) = (range.start.max(stretch.start), range.end().min(stretch.end));
-            self.cut(slot, at, end - at, state);
-            parts.push((slot, state));
-        }
-        parts
-    }
-
     /// Free ranges that have no neighbours: segments without anything live. As slot, start and size.
     pub(crate) fn whole_segments(&self) -> impl Iterator<Item = (Slot, u64, u64)> {
         let alone = |r: &super::Range| r.prev.is_none() && r.next.is_none() && r.tag().is_some();
         self.iter().filter(move |(_, r)| alone(r)).map(|(slot, r)| (slot, r.start, r.size))
-    }
-
-    /// The longest stretches of neighbouring free ranges, whoever freed them, as start and end.
-    pub(crate) fn free_stretches(&self) -> Vec<(u64, u64)> {
-        let free = |slot: Slot| self[slot].tag().is_some();
-        let firsts = self.iter().map(|(slot, _)| slot);
-        let firsts = firsts.filter(|&s| free(s) && !self[s].prev.is_some_and(free));
-        let end = |first: Slot| {
-            let mut last = first;
-            while let Some(next) = self[last].next.filter(|&next| free(next)) {
-                last = next;
-            }
-            self[last].end()
-        };
-        firsts.map(|first| (self[first].start, end(first))).collect()
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use vmem_core::{AsyncMemory, MemoryResource, PinnedMemory};
-use vmem_pool::{Batch, Chunks, Pool, PoolConfig, PoolHandle};
-use vmem_sim::SimDevice;
+use vmem_pool::{Batch, Chunks, Footprint, Pool, PoolConfig, PoolHandle};
+use vmem_sim::{SimConfig, SimDevice};
 use vmem_testkit::conformance::{self, Subject};
 use vmem_testkit::{Program, Shape};
 
@@ -35,6 +35,20 @@ fn make_chunks(device: Arc<SimDevice>) -> Made {
 
 fn make_capped_arena(device: Arc<SimDevice>) -> Made {
     let pool = arena(device, PoolConfig { ceiling: Some(160 * MIB), ..Default::default() });
+    let handle = pool.handle();
+    (Box::new(pool), handle)
+}
+
+fn make_tight_arena(device: Arc<SimDevice>) -> Made {
+    let config = PoolConfig { footprint: Footprint::Tight, ..Default::default() };
+    let pool = arena(device, config);
+    let handle = pool.handle();
+    (Box::new(pool), handle)
+}
+
+/// So little room that memory moves all the time.
+fn make_crowded_arena(device: Arc<SimDevice>) -> Made {
+    let pool = arena(device, PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
@@ -86,23 +100,40 @@ fn conforms(make: impl Fn(Arc<SimDevice>) -> Made) {
 }
 
 fn runs_programs(make: impl Fn(Arc<SimDevice>) -> Made) {
+    let shape = Shape { max_size: MIB, ..Shape::default() };
+    run_programs(shape, device_with_seed, make);
+}
+
+/// Programs on a device whose granules are small beside the blocks.
+fn moves_in_programs(make: impl Fn(Arc<SimDevice>) -> Made) {
+    let shape = Shape { max_size: MIB / 2, ..Shape::default() };
+    let device = |seed| {
+        let (capacity, granularity) = (64 * MIB, 32 << 10);
+        let config = SimConfig { capacity, granularity, seed, ..Default::default() };
+        SimDevice::with_config(config).unwrap()
+    };
+    run_programs(shape, device, make);
+}
+
+fn run_programs(
+    shape: Shape,
+    device: impl Fn(u64) -> Arc<SimDevice>,
+    make: impl Fn(Arc<SimDevice>) -> Made,
+) {
     let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
-        .run(
-            &(any_with::<Program>(Shape { max_size: MIB, ..Shape::default() }), any::<u64>()),
-            |(program, seed)| {
-                let device = device_with_seed(seed);
-                let (pool, handle) = make(device.clone());
-                let probe = PoolProbe(handle);
-                let subject = Subject { probe: &probe, ..Subject::new(&pool, device.clone()) };
-                let ran = program.run(&subject);
-                prop_assert!(ran.is_ok(), "{}", ran.unwrap_err());
-                drop(pool);
-                device.assert_clean();
-                prop_assert!(device.leaks().is_empty(), "{:?}", device.leaks());
-                Ok(())
-            },
-        )
+        .run(&(any_with::<Program>(shape), any::<u64>()), |(program, seed)| {
+            let device = device(seed);
+            let (pool, handle) = make(device.clone());
+            let probe = PoolProbe(handle);
+            let subject = Subject { probe: &probe, ..Subject::new(&pool, device.clone()) };
+            let ran = program.run(&subject);
+            prop_assert!(ran.is_ok(), "{}", ran.unwrap_err());
+            drop(pool);
+            device.assert_clean();
+            prop_assert!(device.leaks().is_empty(), "{:?}", device.leaks());
+            Ok(())
+        })
         .unwrap();
 }
 
@@ -124,11 +155,22 @@ held_to_the_contract! {
     make_arena: the_arena_pool_conforms, programs_run_on_the_arena_pool;
     make_strict_arena: the_strict_arena_pool_conforms, programs_run_on_the_strict_arena_pool;
     make_capped_arena: the_capped_arena_pool_conforms, programs_run_on_the_capped_arena_pool;
+    make_tight_arena: the_tight_arena_pool_conforms, programs_run_on_the_tight_arena_pool;
     make_chunks: the_chunk_pool_conforms, programs_run_on_the_chunk_pool;
     make_pinned: the_pinned_pool_conforms, programs_run_on_the_pinned_pool;
     make_async: the_pool_over_the_drivers_pool_conforms, programs_run_on_the_pool_over_the_drivers_pool;
     make_pool_on_pool: a_pool_on_a_pool_conforms, programs_run_on_a_pool_on_a_pool;
     make_bins: the_binning_pool_conforms, programs_run_on_the_binning_pool;
+}
+
+#[test]
+fn programs_run_where_memory_moves_first() {
+    moves_in_programs(make_tight_arena);
+}
+
+#[test]
+fn programs_run_where_room_is_short_and_memory_moves() {
+    moves_in_programs(make_crowded_arena);
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn capacity_is_what_a_request_then_gets() {
     }
     let capacity = handle.capacity().unwrap();
     assert_eq!((capacity.live, capacity.reserved), (4 * MIB, 16 * MIB));
-    assert_eq!((capacity.growth_left, capacity.largest_now), (Some(16 * MIB), 6 * MIB));
+    assert_eq!((capacity.growth_left, capacity.largest_now), (Some(16 * MIB), 12 * MIB));
     assert_eq!(capacity.largest_after_trim, Some(28 * MIB));
     handle.trim_to(0).unwrap();
     let largest = alloc(&pool, 28 * MIB, &stream);

@@ -124,8 +124,10 @@ fn a_refusal_says_what_was_tried_and_what_there_is() {
         assert_eq!((report.requested, report.live), (8 * MIB, 10 * MIB));
         assert_eq!((report.reserved, report.ceiling), (10 * MIB, Some(16 * MIB)));
         let rungs: Vec<Rung> = report.rungs.iter().map(|rung| rung.rung).collect();
-        let order = [Rung::Completed, Rung::Wait, Rung::Merge, Rung::Growth, Rung::Trim];
-        assert_eq!(rungs, order);
+        let order = [Rung::Completed, Rung::Wait, Rung::Merge, Rung::Growth];
+        assert_eq!(rungs[..4], order);
+        // An arena moves what it has, chunks go back whole.
+        assert!(matches!(rungs[4..], [Rung::Move | Rung::Trim]), "{rungs:?}");
         free(pool, kept, &stream);
     });
 }

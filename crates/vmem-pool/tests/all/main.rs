@@ -7,6 +7,7 @@ mod faults;
 mod figures;
 mod footprint;
 mod ladder;
+mod moves;
 mod regressions_memory;
 mod regressions_streams;
 mod rmm;

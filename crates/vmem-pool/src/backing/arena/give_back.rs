@@ -3,12 +3,15 @@
 use vmem_core::BoxedError;
 
 use super::VirtualArena;
+use super::purge::unmap_showing;
 use crate::core::Core;
 use crate::lanes::CLEAN;
-use crate::space::{Slot, State as Range};
+use crate::space::{Slot, State as Range, whole_granules};
 
 /// Returns whole granules without a live or pending byte, the highest first, while more than `keep`
 /// bytes are held.
+///
+/// Windows that show them are unmapped first.
 pub(super) fn give_back(core: &Core<VirtualArena>, keep: u64) -> (u64, Option<BoxedError>) {
     let mapping = &core.backing.mapping;
     let before = mapping.held();
@@ -17,7 +20,10 @@ pub(super) fn give_back(core: &Core<VirtualArena>, keep: u64) -> (u64, Option<Bo
     while error.is_none()
         && let Some((slot, start, size)) = claim_granules(core, keep)
     {
-        let (done, stopped) = mapping.unmap(start, size);
+        let (done, stopped) = match unmap_showing(core, start, start + size) {
+            Ok(()) => mapping.unmap(start, size),
+            Err(error) => (0, Some(error)),
+        };
         let mut state = core.lock();
         if done < size {
             let rest = if done > 0 { state.space.split(slot, start + done) } else { slot };
@@ -55,17 +61,14 @@ fn claim_granules(core: &Core<VirtualArena>, keep: u64) -> Option<(Slot, u64, u6
     highest.map(|(slot, start, end)| (slot, start, end - start))
 }
 
-/// What `give_back` could return if everything pending were complete.
-pub(super) fn returnable(core: &Core<VirtualArena>) -> u64 {
+/// Bytes in whole granules that are free, whatever work is pending on them.
+pub(super) fn free_granules(core: &Core<VirtualArena>) -> u64 {
     let granule = core.backing.mapping.granule();
-    let state = core.lock();
-    let whole = state.space.free_stretches().into_iter().filter_map(|(start, end)| {
-        whole_granules(start, end, granule).map(|(start, end)| end - start)
-    });
-    whole.sum::<u64>() + core.backing.mapping.spare()
+    let whole = core.lock().space.free_granules(granule, |_| true);
+    whole.into_iter().map(|(start, end)| end - start).sum()
 }
 
-fn whole_granules(start: u64, end: u64, granule: u64) -> Option<(u64, u64)> {
-    let (start, end) = (start.next_multiple_of(granule), end - end % granule);
-    (start < end).then_some((start, end))
+/// What `give_back` could return if everything pending were complete.
+pub(super) fn returnable(core: &Core<VirtualArena>) -> u64 {
+    free_granules(core) + core.backing.mapping.spare()
 }

@@ -1,13 +1,16 @@
-//! Which physical memory is mapped where. The only file here that touches it.
+//! Physical memory and where it is mapped. The only file here that makes driver calls.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmem_core::{Device, DevicePtr, DriverError, PhysicalHandle, VirtualMemory};
 
-/// An address range and the physical memory in it: one handle per mapped granule.
+use crate::sabotage;
+
+/// A range of addresses and physical memory, one handle a granule. Every handle has a granule of its
+/// own, its *home*, and can be mapped in windows besides.
 ///
 /// What it holds is what the driver has not confirmed to have taken back, so the figures stay true
-/// whichever call fails.
+/// whichever call fails. Whoever maps or unmaps holds the pool's growth lock.
 pub(super) struct Mapping {
     device: Arc<dyn Device>,
     base: DevicePtr,
@@ -19,10 +22,10 @@ pub(super) struct Mapping {
 #[derive(Default)]
 struct Handles {
     /// By granule of the address range.
-    mapped: Vec<Option<PhysicalHandle>>,
+    at_home: Vec<Option<PhysicalHandle>>,
     /// Mapped nowhere, because the driver did not take them back.
     spare: Vec<PhysicalHandle>,
-    /// Granules mapped and spare.
+    /// Handles at home and spare.
     held: u64,
 }
 
@@ -57,8 +60,8 @@ impl Mapping {
         self.lock().spare.len() as u64 * self.granule
     }
 
-    /// Maps memory at every granule of an unmapped range and makes it accessible. If a call fails,
-    /// undoes exactly the mappings it made.
+    /// Maps memory at home at every granule of an unmapped range and makes it accessible. If a call
+    /// fails, undoes exactly the mappings it made.
     pub(super) fn map(&self, start: u64, size: u64) -> Result<(), DriverError> {
         let mut done = 0;
         let mut result = Ok(());
@@ -66,10 +69,7 @@ impl Mapping {
             result = self.map_granule(start + done);
             done += if result.is_ok() { self.granule } else { 0 };
         }
-        let accessible = result.and_then(|()| {
-            // SAFETY: contract, devices 2: exactly the mappings just made, which nothing uses yet.
-            unsafe { self.vm().set_access(pointer(start), size) }
-        });
+        let accessible = result.and_then(|()| self.make_accessible(start, size));
         if accessible.is_err() {
             // What cannot be unmapped stays known as mapped, and is used when its turn comes.
             let _ = self.unmap(start, done);
@@ -81,10 +81,10 @@ impl Mapping {
         let index = self.index(at);
         let spare = {
             let mut handles = self.lock();
-            if handles.mapped.len() <= index {
-                handles.mapped.resize(index + 1, None);
+            if handles.at_home.len() <= index {
+                handles.at_home.resize(index + 1, None);
             }
-            if handles.mapped[index].is_some() {
+            if handles.at_home[index].is_some() {
                 return Ok(());
             }
             handles.spare.pop()
@@ -97,33 +97,64 @@ impl Mapping {
                 handle
             }
         };
-        // SAFETY: contract, devices 1, 2: an unmapped granule of our range, a whole handle of ours.
-        if let Err(error) = unsafe { self.vm().map(pointer(at), self.granule, handle) } {
+        if let Err(error) = self.map_handle(at, handle) {
             self.release(handle);
             return Err(error);
         }
-        self.lock().mapped[index] = Some(handle);
+        self.lock().at_home[index] = Some(handle);
         Ok(())
     }
 
-    /// Unmaps and releases every granule of a range that no work touches, from the lowest, as far
-    /// as the driver agrees. Returns how many bytes are unmapped, and what stopped it.
-    pub(super) fn unmap(&self, start: u64, size: u64) -> (u64, Option<DriverError>) {
-        let mut done = 0;
-        while done < size {
-            let at = start + done;
-            // SAFETY: contract, devices 2, 3: one whole mapping; the caller has claimed the range
-            // and the host has observed that all work through it completed.
-            if let Err(error) = unsafe { self.vm().unmap(pointer(at), self.granule) } {
-                return (done, Some(error));
+    /// Maps the memory that is at home at `homes`, one after the other, at an unmapped window as
+    /// well, and makes it accessible there. If a call fails, undoes exactly the mappings it made; says
+    /// where it could not, as start and end.
+    pub(super) fn show(
+        &self,
+        window: u64,
+        homes: &[(u64, u64)],
+    ) -> Result<(), (DriverError, Option<(u64, u64)>)> {
+        let mut at = window;
+        let mut result = Ok(());
+        for home in homes.iter().flat_map(|&(start, end)| self.granules(start, end)) {
+            let handle = self.lock().at_home[self.index(home)].expect("a home is mapped");
+            result = self.map_handle(at, handle);
+            if result.is_err() {
+                break;
             }
-            let handle = self.lock().mapped[self.index(at)].take();
+            at += self.granule;
+        }
+        let accessible = result.and_then(|()| self.make_accessible(window, at - window));
+        accessible.map_err(|error| {
+            let (done, stopped) = self.hide(window, at - window);
+            (error, stopped.map(|_| (window + done, at)))
+        })
+    }
+
+    /// Unmaps a window through which no work is pending, granule by granule. Returns how many bytes
+    /// are unmapped, from the start, and what stopped it.
+    pub(super) fn hide(&self, window: u64, size: u64) -> (u64, Option<DriverError>) {
+        for at in self.granules(window, window + size) {
+            if let Err(error) = self.unmap_handle(at) {
+                return (at - window, Some(error));
+            }
+        }
+        (size, None)
+    }
+
+    /// Unmaps and releases every granule of a range of homes that no work touches and that no window
+    /// shows, from the lowest, as far as the driver agrees. Returns how many bytes are unmapped, and
+    /// what stopped it.
+    pub(super) fn unmap(&self, start: u64, size: u64) -> (u64, Option<DriverError>) {
+        for at in self.granules(start, start + size) {
+            if let Err(error) = self.unmap_handle(at) {
+                return (at - start, Some(error));
+            }
+            let handle = self.lock().at_home[self.index(at)].take();
             if let Some(handle) = handle {
                 self.release(handle);
             }
-            done += self.granule;
         }
-        (done, None)
+        (size, None)
     }
 
     /// Offers the spare handles to the driver again.
@@ -147,6 +178,30 @@ impl Mapping {
                 tracing::warn!(%error, "physical memory was not taken back; it is kept for reuse");
             }
         }
+    }
+
+    fn map_handle(&self, at: u64, handle: PhysicalHandle) -> Result<(), DriverError> {
+        // SAFETY: contract, devices 1, 2: an unmapped granule of our range, a whole handle of ours.
+        unsafe { self.vm().map(pointer(at), self.granule, handle) }
+    }
+
+    fn unmap_handle(&self, at: u64) -> Result<(), DriverError> {
+        // SAFETY: contract, devices 2, 3: one whole mapping; the caller has claimed the range and
+        // the host has observed that all work through it completed.
+        unsafe { self.vm().unmap(pointer(at), self.granule) }
+    }
+
+    /// Only for what was just mapped: access is never set over a range in use.
+    fn make_accessible(&self, start: u64, size: u64) -> Result<(), DriverError> {
+        let more = if sabotage::wide_access() { self.granule } else { 0 };
+        // SAFETY: contract, devices 2: exactly the mappings just made, which nothing uses yet.
+        unsafe { self.vm().set_access(pointer(start - more), size + more) }
+    }
+
+    /// The addresses of the granules of a range.
+    fn granules(&self, start: u64, end: u64) -> impl Iterator<Item = u64> + use<> {
+        let granule = self.granule;
+        (0..(end - start) / granule).map(move |i| start + i * granule)
     }
 
     fn vm(&self) -> &dyn VirtualMemory {

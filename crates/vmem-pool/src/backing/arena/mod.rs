@@ -1,29 +1,48 @@
-//! One range of address space that physical memory is mapped into.
+//! Physical memory mapped into one range of addresses.
+//!
+//! The lower half of the range is *home*: every granule of memory that the arena takes is mapped
+//! there, next to what is there already, and that is where it is free. The upper half is for
+//! *windows*: a request that finds no contiguous room at home gets whole free granules from several
+//! places, mapped a second time side by side. When its block is freed, the memory is free at home
+//! again; the window stays mapped, and the next request like it gets it without a driver call.
 
 mod give_back;
 mod grow;
 mod mapping;
+mod purge;
+mod relocate;
+mod windows;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mapping::Mapping;
-use vmem_core::{BoxedError, Capabilities, Device, Features, Stream};
+use vmem_core::{BoxedError, Capabilities, Device, Features, Rung, Stream};
+use windows::Windows;
 
 use super::{Growth, GrowthFailure, Sealed};
-use crate::core::Core;
+use crate::core::{Core, Obstacle, State};
 use crate::ladder::Climb;
-use crate::space::Slot;
-use crate::{BuildError, BuildErrorKind};
+use crate::space::{Slot, Tag};
+use crate::{BuildError, BuildErrorKind, Footprint};
 
 /// How many times the device's memory the address range spans at first; halved until the driver
 /// agrees.
 const RANGE_FACTOR: u64 = 8;
 
 /// A backing that maps physical memory into one contiguous range of addresses, one granule at a
-/// time, so that all of it joins.
+/// time, so that all of it joins, and moves it to where contiguous room is needed.
+///
+/// A move copies nothing: the physical memory of whole free granules is mapped at other addresses
+/// as well, side by side. Those stay mapped, so that a program that repeats itself finds them again
+/// without a driver call. Beyond four times the memory held, the longest unused are unmapped as
+/// their work completes. Where the driver reserves no more addresses than the device has memory,
+/// nothing moves.
 pub struct VirtualArena {
     mapping: Mapping,
+    /// Where addresses for windows begin; below is home.
+    windows_from: u64,
+    windows: Mutex<Windows>,
 }
 
 impl VirtualArena {
@@ -43,7 +62,14 @@ impl VirtualArena {
         loop {
             let size = memory.saturating_mul(factor);
             match vm.reserve(size) {
-                Ok(base) => return Ok(Self { mapping: Mapping::new(device, base, size, granule) }),
+                Ok(base) => {
+                    let home = memory * (factor / 2).max(1);
+                    return Ok(Self {
+                        windows_from: base.get() + home,
+                        mapping: Mapping::new(device, base, size, granule),
+                        windows: Mutex::default(),
+                    });
+                }
                 Err(error) if factor == 1 => return Err(BuildError::refused(error)),
                 Err(_) => factor /= 2,
             }
@@ -53,6 +79,17 @@ impl VirtualArena {
     /// How long the address range is, in bytes.
     pub fn address_space(&self) -> u64 {
         self.mapping.size()
+    }
+
+    fn windows(&self) -> MutexGuard<'_, Windows> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the ceiling leaves room for so many bytes of new memory. Spare memory is reserved
+    /// already.
+    fn has_room(&self, core: &Core<Self>, state: &State, bytes: u64) -> bool {
+        let fresh = bytes.saturating_sub(self.mapping.spare());
+        fresh <= core.ceiling.saturating_sub(state.counters.reserved)
     }
 }
 
@@ -69,16 +106,42 @@ impl Sealed for VirtualArena {
         self.mapping.granule()
     }
 
-    fn address_range(&self) -> Option<(u64, u64)> {
-        Some((self.mapping.base().get(), self.mapping.size()))
+    fn address_ranges(&self) -> Vec<(u64, u64)> {
+        let base = self.mapping.base().get();
+        let end = base + self.mapping.size();
+        let ranges = [(base, self.windows_from), (self.windows_from, end)];
+        let ranges = ranges.into_iter().filter(|(start, end)| start < end);
+        ranges.map(|(start, end)| (start, end - start)).collect()
     }
 
     fn default_growth(&self) -> Growth {
         Growth::Exact
     }
 
-    fn grow(core: &Core<Self>, climb: &Climb<'_>) -> Result<Slot, GrowthFailure> {
+    fn resume(core: &Core<Self>, climb: &Climb<'_>) -> Option<Slot> {
+        relocate::resume(core, climb)
+    }
+
+    fn grow(core: &Core<Self>, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
+        if let Some(slot) = relocate::wait_and_resume(core, climb)? {
+            return Ok(slot);
+        }
+        if core.config.footprint == Footprint::Tight && saves_memory(core, climb) {
+            return relocate(core, climb);
+        }
         grow::grow(core, climb)
+    }
+
+    fn make_room(
+        core: &Core<Self>,
+        climb: &mut Climb<'_>,
+        _service: &mut Option<Stream>,
+    ) -> Option<Result<Slot, GrowthFailure>> {
+        let moved = relocate(core, climb);
+        if moved.is_err() {
+            climb.tried(Rung::Move, give_back::free_granules(core));
+        }
+        Some(moved)
     }
 
     fn give_back(
@@ -92,6 +155,64 @@ impl Sealed for VirtualArena {
     fn returnable(core: &Core<Self>) -> u64 {
         give_back::returnable(core)
     }
+
+    fn movable(core: &Core<Self>) -> u64 {
+        give_back::free_granules(core)
+    }
+
+    #[inline]
+    fn lends(&self, start: u64) -> bool {
+        start >= self.windows_from
+    }
+
+    fn take_back(core: &Core<Self>, state: &mut State, slot: Slot, tag: Tag) {
+        relocate::close(core, state, slot, tag);
+    }
+}
+
+/// Whether a window needs less new memory than growth at home.
+fn saves_memory(core: &Core<VirtualArena>, climb: &Climb<'_>) -> bool {
+    let state = core.lock();
+    let at_home = state.cheapest_growth(core, climb, climb.need.size);
+    let missing = state.missing_for_window(climb, core.backing.granule());
+    at_home.is_none_or(|stretch| missing < stretch.fresh)
+}
+
+/// Moves memory to where the request can be placed and takes what is missing. Gives up the addresses
+/// of windows where addresses are short or windows too many.
+fn relocate(core: &Core<VirtualArena>, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
+    let granule = core.backing.granule();
+    let size = climb.need.size.next_multiple_of(granule);
+    let space = |state: &State| {
+        state.space.smallest_hole(core.backing.windows_from, size, climb.need.alignment)
+    };
+    if space(&core.lock()).is_none() {
+        // Better a wait than a refusal.
+        let freed = core.wait_for_all().and_then(|()| purge::unmap_windows(core, 0));
+        freed.map_err(|error| GrowthFailure::Fault(error.into()))?;
+    }
+    let slot = relocate::relocate(core, climb)?;
+    if let Err(error) = purge::hold_under_cap(core) {
+        tracing::warn!(%error, "unused addresses could not be unmapped");
+    }
+    Ok(slot)
+}
+
+fn out_of_addresses() -> GrowthFailure {
+    GrowthFailure::Refused("no stretch of the address range is long enough".into())
+}
+
+/// Maps memory at all of several unmapped ranges, or at none.
+fn map_all(mapping: &Mapping, ranges: &[(u64, u64)]) -> Result<(), Obstacle> {
+    for (i, &(start, size)) in ranges.iter().enumerate() {
+        if let Err(error) = mapping.map(start, size) {
+            for &(start, size) in &ranges[..i] {
+                let _ = mapping.unmap(start, size);
+            }
+            return Err(error.into());
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Debug for VirtualArena {
