@@ -38,7 +38,11 @@ pub struct PoolConfig {
     /// After a failed growth, how long requests at least as large are refused at once while nothing
     /// was freed or returned.
     pub back_off: Duration,
-    /// The clock for `host_wait` and `back_off`.
+    /// What to return of itself, and when; `None` for only when asked.
+    pub release: Option<Release>,
+    /// What decides where blocks are placed.
+    pub placement: Placement,
+    /// The clock for `host_wait`, `back_off` and `release`.
     pub clock: Arc<dyn Clock>,
     /// Who is told of allocations, frees, growth and the rest.
     pub sink: Option<Arc<dyn EventSink>>,
@@ -54,6 +58,8 @@ impl Default for PoolConfig {
             batch: Batch::default(),
             host_wait: None,
             back_off: Duration::from_millis(100),
+            release: None,
+            placement: Placement::default(),
             clock: Arc::new(SystemClock::new()),
             sink: None,
         }
@@ -69,6 +75,43 @@ pub enum Footprint {
     Lazy,
     /// Move what is held; take more memory only for what is missing. The least memory.
     Tight,
+}
+
+/// When a pool returns memory without being asked: before the frees that follow, as far as no work
+/// is pending on it. Takes driver calls on the freeing thread.
+///
+/// ```
+/// use std::time::Duration;
+/// use vmem_pool::{PoolConfig, Release};
+///
+/// // As CUDA's own pool: whatever is free above the threshold, as soon as it is free.
+/// let at_once = Release { threshold: 1 << 30, age: Duration::ZERO };
+/// let config = PoolConfig { release: Some(at_once), ..Default::default() };
+/// assert!(config.ceiling.is_none());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Release {
+    /// Bytes that are kept whether or not they are needed.
+    pub threshold: u64,
+    /// For how long memory must not have been needed: what was live at most during that time, and an
+    /// eighth more, is kept.
+    pub age: Duration,
+}
+
+/// What decides where a pool places blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Placement {
+    /// Also how far the device has come: memory that other streams are done with is preferred.
+    #[default]
+    ByCompletion,
+    /// Only the order of the calls made to the pool: a program that makes the same calls gets the
+    /// same offsets from the start of its segments, on several streams too. A stream waits on the
+    /// device for memory that another freed even where that has completed. Holds as long as nothing
+    /// depends on time: with [`host_wait`](PoolConfig::host_wait), with an age to
+    /// [`release`](PoolConfig::release) by, and on host-accessible memory, offsets may differ.
+    Reproducible,
 }
 
 /// Why a pool could not be built.

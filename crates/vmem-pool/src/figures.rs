@@ -74,6 +74,21 @@ pub struct Snapshot {
     pub counters: Counters,
     /// Its segments, by address.
     pub segments: Vec<Segment>,
+    /// Where memory is mapped a second time, by address.
+    pub windows: Vec<WindowInfo>,
+}
+
+/// Addresses at which memory from several places is mapped side by side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct WindowInfo {
+    /// Where it starts.
+    pub start: DevicePtr,
+    /// How long it is, in bytes.
+    pub size: u64,
+    /// Where its memory is mapped besides, in the window's order, as start and size.
+    pub homes: Vec<(DevicePtr, u64)>,
 }
 
 /// A contiguous stretch of address space.

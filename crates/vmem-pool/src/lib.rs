@@ -54,8 +54,8 @@ mod space;
 pub use backing::{Backing, Chunks, Growth, VirtualArena};
 pub use batch::Batch;
 pub use binning::BinningPool;
-pub use config::{BuildError, BuildErrorKind, Footprint, PoolConfig};
-pub use figures::{Capacity, Counters, RangeInfo, RangeState, Segment, Snapshot};
+pub use config::{BuildError, BuildErrorKind, Footprint, Placement, PoolConfig, Release};
+pub use figures::{Capacity, Counters, RangeInfo, RangeState, Segment, Snapshot, WindowInfo};
 pub use handle::{ControlError, PoolHandle};
 
 pub use pool::Pool;

@@ -137,6 +137,12 @@ fn moving(seed: u64, fault: Option<Fault>) -> Seen {
                 small.into_iter().for_each(|block| use_on(block, there, tag + 100));
             }
         }
+        // With every granule taken there is no room for a window.
+        let crowd: Vec<Block> = (0..4).map_while(|_| pool.alloc(layout(1), there).ok()).collect();
+        if let Ok(large) = pool.alloc(layout(4), here) {
+            use_on(large, here, 5000);
+        }
+        crowd.into_iter().for_each(|block| use_on(block, there, 6000));
     }
     plant(None);
     for block in kept {

@@ -10,6 +10,7 @@ use vmem_core::{
 };
 
 use super::{Growth, GrowthFailure, Sealed};
+use crate::WindowInfo;
 use crate::core::{Core, State};
 use crate::ladder::Climb;
 use crate::lanes::CLEAN;
@@ -149,6 +150,10 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
 
     fn movable(_core: &Core<Self>) -> u64 {
         0
+    }
+
+    fn windows_info(&self) -> Vec<WindowInfo> {
+        Vec::new()
     }
 
     #[inline]

@@ -12,6 +12,7 @@ pub use chunks::Chunks;
 pub use growth::Growth;
 use vmem_core::{BoxedError, Capabilities, Device, Stream};
 
+use crate::WindowInfo;
 use crate::core::{Core, State};
 use crate::ladder::Climb;
 use crate::space::{Slot, Tag};
@@ -95,6 +96,9 @@ pub(crate) trait Sealed {
     fn movable(core: &Core<Self>) -> u64
     where
         Self: Sized;
+
+    /// Where memory is mapped a second time, by address.
+    fn windows_info(&self) -> Vec<WindowInfo>;
 
     /// Whether a block at this address uses memory that is at home elsewhere.
     fn lends(&self, start: u64) -> bool;

@@ -98,6 +98,7 @@ impl State {
         self.counters.allocations += 1;
         self.counters.live += layout.size();
         self.counters.peak_live = self.counters.peak_live.max(self.counters.live);
+        self.note_need();
         let ptr = DevicePtr::new(self.space[slot].start).expect("a range does not start at zero");
         let raw = RawBlock { ptr, layout, owner, slot: slot.raw(), generation, label };
         // SAFETY: contract, implementing 1: the range was claimed until now, so no other block has it, and its

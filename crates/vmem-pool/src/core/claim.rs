@@ -190,9 +190,11 @@ impl<B: Backing> Core<B> {
                     closed = true;
                 }
                 Access::After { epoch, marker, .. } => {
-                    let Some(marker) = self.query(tag.lane, epoch, marker)? else {
-                        return Ok(false);
+                    let pending = match self.may_ask() {
+                        true => self.query(tag.lane, epoch, marker)?,
+                        false => Some(marker),
                     };
+                    let Some(marker) = pending else { return Ok(false) };
                     // A wait asked of another thread's stream would be queued too late for work
                     // that its own thread queues by the raw handle.
                     if self.lock().lanes.reuse() == Reuse::Observed || !stream.is_callable_here() {

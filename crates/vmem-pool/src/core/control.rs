@@ -42,7 +42,10 @@ impl<B: Backing> Control for Core<B> {
     }
 
     fn snapshot(&self) -> Snapshot {
-        self.lock().snapshot()
+        let state = self.lock();
+        let mut snapshot = state.snapshot();
+        snapshot.windows = self.backing.windows_info();
+        snapshot
     }
 
     fn find(&self, ptr: DevicePtr) -> Option<RawBlock> {
@@ -123,7 +126,7 @@ impl State {
         let firsts = self.space.iter().filter(|(_, range)| range.prev.is_none());
         let mut segments: Vec<Segment> = firsts.map(|(first, _)| self.segment(first)).collect();
         segments.sort_by_key(|segment| segment.start);
-        Snapshot { counters: self.counters, segments }
+        Snapshot { counters: self.counters, segments, windows: Vec::new() }
     }
 
     fn segment(&self, first: Slot) -> Segment {

@@ -228,6 +228,7 @@ impl<B: Backing> Drop for Pin<'_, B> {
     }
 }
 
-fn is_capture(error: &DriverError) -> bool {
+/// Whether a call was refused because a stream captures.
+pub(crate) fn is_capture(error: &DriverError) -> bool {
     error.code() == vmem_core::DriverCode::STREAM_CAPTURE_UNSUPPORTED
 }

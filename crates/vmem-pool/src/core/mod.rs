@@ -4,6 +4,7 @@ mod blocks;
 mod claim;
 mod control;
 mod markers;
+mod release;
 mod retire;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 pub(crate) use claim::{Claim, Obstacle};
 pub(crate) use control::Control;
+pub(crate) use markers::is_capture;
 use vmem_core::{
     AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, DeviceId, EventKind, Features,
     FreeError, FreeErrorKind, MemoryEvent, Request, ResourceId, Stream,
@@ -24,7 +26,7 @@ use crate::backing::{Backing, GrowthFailure};
 use crate::ladder::Climb;
 use crate::lanes::{CLEAN, Lane, Lanes, Reuse};
 use crate::space::{Fit, GRAIN, Need, Slot, Space, State as Range, Tag};
-use crate::{BuildError, BuildErrorKind, Counters, PoolConfig};
+use crate::{BuildError, BuildErrorKind, Counters, Placement, PoolConfig};
 
 /// A pool's inside. Driver calls are made without the state's lock; whoever makes them has claimed
 /// the ranges they concern.
@@ -53,6 +55,7 @@ pub(crate) struct State {
     /// Threads that hold claims, and with them tags of lanes that must not be forgotten.
     pub(crate) claims: usize,
     pub(crate) refused: Option<Refusal>,
+    needed: release::Need,
 }
 
 /// A growth that failed: what it was for, when, and what had been freed by then.
@@ -89,6 +92,7 @@ impl<B: Backing> Core<B> {
             counters: Counters::default(),
             claims: 0,
             refused: None,
+            needed: release::Need::default(),
         };
         let device = backing.device().id();
         let core = Arc::new_cyclic(|me| Self {
@@ -226,6 +230,10 @@ impl<B: Backing> Core<B> {
         if block.owner() != self.id {
             return Err(FreeError::new(FreeErrorKind::Foreign, block, self.name()));
         }
+        if let Some(release) = self.config.release {
+            // Before this free, whose pending work would keep its neighbours. It is marked below.
+            self.release_unneeded(release);
+        }
         let raw = block.raw();
         let (mut state, lane) = self.enter(stream);
         let Some(slot) = state.take_back(&raw) else {
@@ -241,6 +249,8 @@ impl<B: Backing> Core<B> {
         }
         state.counters.frees += 1;
         state.counters.live -= raw.layout.size();
+        let close =
+            close || self.config.release.is_some_and(|r| state.holds_more_than(r.threshold));
         let pin = close.then(|| self.pin_locked(&mut state));
         drop(state);
         if close && let Err(error) = self.close(lane, false) {
@@ -253,6 +263,11 @@ impl<B: Backing> Core<B> {
             sink.event(&MemoryEvent::new(kind, self.id).on(stream.id()).labelled(raw.label));
         }
         Ok(())
+    }
+
+    /// Whether the pool may ask the device how far it has come.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.config.placement == Placement::ByCompletion
     }
 
     /// Makes a claimed or live range free.

@@ -5,7 +5,7 @@ use vmem_core::{DriverError, EventKind, Rung, Stream};
 use super::{Climb, Wait};
 use crate::Counters;
 use crate::backing::{Backing, GrowthFailure};
-use crate::core::Core;
+use crate::core::{Core, is_capture};
 use crate::space::Slot;
 
 impl<B: Backing> Core<B> {
@@ -117,12 +117,19 @@ impl<B: Backing> Core<B> {
                 climb.tried(Rung::HostWait, completed);
                 Ok(completed > 0)
             }
+            // What a thread could not mark then, its owner may have marked since.
+            Wait::Again => Ok(climb.reconsider()),
             Wait::ForDevice => {
-                if !self.needs_device() {
+                // A lane was passed by where this thread can make neither its stream mark nor the
+                // request's stream wait.
+                if !self.needs_device() && !climb.has_passed_by() {
                     return Ok(false);
                 }
                 let before = self.lock().pending_bytes();
-                self.synchronize_device()?;
+                match self.synchronize_device() {
+                    Err(error) if is_capture(&error) => return Ok(false),
+                    synchronized => synchronized?,
+                }
                 let completed = before - self.lock().pending_bytes().min(before);
                 climb.tried(Rung::DeviceSync, completed);
                 Ok(true)

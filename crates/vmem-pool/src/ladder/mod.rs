@@ -52,6 +52,18 @@ impl<'a> Climb<'a> {
         self.avoid.push(lane);
     }
 
+    /// Whether some lane could not be waited for.
+    fn has_passed_by(&self) -> bool {
+        !self.avoid.is_empty()
+    }
+
+    /// Gives lanes that were passed by another chance. False if there are none.
+    fn reconsider(&mut self) -> bool {
+        let any = self.has_passed_by();
+        self.avoid.clear();
+        any
+    }
+
     /// What to do about an obstacle: a lane that cannot be waited for now is avoided from now on.
     ///
     /// # Errors
@@ -152,7 +164,7 @@ impl<B: Backing> Core<B> {
         if let GrowthFailure::Fault(_) = failure {
             return Err(Stop::Growth(failure));
         }
-        for wait in [Wait::No, Wait::ForMarkers, Wait::ForDevice] {
+        for wait in [Wait::No, Wait::ForMarkers, Wait::Again, Wait::ForDevice] {
             if !self.wait_before_trim(climb, wait)? {
                 continue;
             }
@@ -191,6 +203,7 @@ impl<B: Backing> Core<B> {
 enum Wait {
     No,
     ForMarkers,
+    Again,
     ForDevice,
 }
 

@@ -19,7 +19,10 @@ impl<B: Backing> Core<B> {
             // Nothing of the own lane was at hand either: let its frees be marked.
             self.close_open(climb.lane)?;
         }
-        let markers = self.lock().markers_of_interest(climb);
+        let markers = match self.may_ask() {
+            true => self.lock().markers_of_interest(climb),
+            false => Vec::new(),
+        };
         for (lane, epoch, marker) in markers {
             self.query(lane, epoch, marker)?;
         }

@@ -14,6 +14,7 @@ use crate::support::{MIB, arena, bins, chunks, layout};
 
 /// A mix that climbs every rung: two streams, growth, steals, merges, trims.
 fn scenario(
+    sim: &SimDevice,
     pool: &dyn MemoryResource,
     handle: &PoolHandle,
     streams: &[Stream; 2],
@@ -45,12 +46,30 @@ fn scenario(
             blocks.extend(freed(pool, block, &streams[round % 2]));
             handle.check_invariants();
         }
+        capture(sim, pool, &streams[1]);
         let _ = handle.try_trim(4 * MIB);
         handle.check_invariants();
     }
     for block in blocks {
         let again = freed(pool, block, &streams[0]);
         assert!(again.is_none(), "only one call fails");
+    }
+}
+
+/// While a stream captures, it gets what is at hand or is refused, whatever fails.
+fn capture(sim: &SimDevice, pool: &dyn MemoryResource, stream: &Stream) {
+    // SAFETY: contract, devices 1: a live stream of this device.
+    unsafe { sim.begin_capture_raw(stream.raw()) }.unwrap();
+    let kept = [256, 3 * MIB, 6 * MIB].map(|size| {
+        let request = vmem_core::Request::new(layout(size), stream);
+        TrackedBlock::allocate(pool, &request)
+    });
+    // SAFETY: as above.
+    unsafe { sim.end_capture_raw(stream.raw()) }.unwrap();
+    for block in kept.into_iter().flatten() {
+        if let Some(block) = freed(pool, block, stream) {
+            assert!(freed(pool, block, stream).is_none(), "only one call fails");
+        }
     }
 }
 
@@ -69,7 +88,7 @@ fn survives<R: MemoryResource>(
         let streams = [(); 2].map(|()| Stream::new(countdown.clone()).unwrap());
         let (pool, handle) = make(countdown.clone(), config.clone());
         fault.arm(&countdown);
-        scenario(&pool, &handle, &streams, fault.code);
+        scenario(&sim, &pool, &handle, &streams, fault.code);
         countdown.disarm();
         // The pool still gives out all it may, and gives back all it holds.
         handle.trim_to(0).unwrap();

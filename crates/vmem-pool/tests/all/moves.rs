@@ -294,6 +294,10 @@ fn a_snapshot_shows_where_memory_is_lent_from() {
     };
     assert_eq!(states(0), ["dormant", "live", "dormant", "live", "unmapped"]);
     assert_eq!(states(1), ["live", "unmapped"]);
+    let [window] = &snapshot.windows[..] else { panic!("{:?}", snapshot.windows) };
+    assert_eq!((window.start, window.size), (large.ptr(), 2 * G));
+    let home = |i: usize| snapshot.segments[0].ranges[i].start;
+    assert_eq!(window.homes, [(home(0), G), (home(2), G)]);
     free(&pool, large, &stream);
     free_all(&pool, kept, &stream);
     drop(stream);

@@ -18,8 +18,12 @@ pub(super) fn hold_under_cap(core: &Core<VirtualArena>) -> Result<(), DriverErro
     if core.backing.windows().bytes() <= cap {
         return Ok(());
     }
-    core.close_all()?;
-    core.refresh()?;
+    if core.may_ask() {
+        core.close_all()?;
+        core.refresh()?;
+    } else {
+        core.wait_for_all()?;
+    }
     // By a quarter, so that this is rare.
     unmap_windows(core, cap / 4 * 3)
 }

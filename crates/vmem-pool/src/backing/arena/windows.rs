@@ -3,6 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use vmem_core::DevicePtr;
+
+use crate::WindowInfo;
+
 /// A window that is larger than a request by at most this part of it may serve it.
 const SLACK: u64 = 16;
 
@@ -17,6 +21,15 @@ pub(super) struct Window {
     used: u64,
     /// What is left of a window that the driver would not unmap.
     broken: bool,
+}
+
+impl Window {
+    fn info(&self) -> WindowInfo {
+        let pointer = |address| DevicePtr::new(address).expect("a window does not start at zero");
+        let home = |&(start, end): &(u64, u64)| (pointer(start), end - start);
+        let homes = self.homes.iter().map(home).collect();
+        WindowInfo { start: pointer(self.start), size: self.size, homes }
+    }
 }
 
 /// All windows of an arena, in the order in which they were made.
@@ -120,6 +133,12 @@ impl Windows {
         let touches = |&(low, high): &(u64, u64)| low < end && start < high;
         let shows = |window: &&Window| window.homes.iter().any(touches);
         self.by_age.values().filter(shows).map(|window| window.start).collect()
+    }
+
+    /// All windows, by address.
+    pub(super) fn info(&self) -> Vec<WindowInfo> {
+        let windows = self.by_start.values().filter_map(|age| self.by_age.get(age));
+        windows.map(Window::info).collect()
     }
 
     /// How many bytes of addresses all windows take.
