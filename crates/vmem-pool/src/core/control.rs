@@ -100,8 +100,10 @@ impl<B: Backing> Core<B> {
         if live > 0 {
             failures.record("a pool", &format_args!("blocks of {live} B in all are live and leak"));
         }
-        // After a device fault nothing can be waited for, and nothing is returned: it leaks.
-        let returned = self.wait_for_all().map_err(BoxedError::from).and_then(|()| {
+        // What cannot be waited for stream by stream, waiting for the device covers. After a device
+        // fault nothing can be waited for, and nothing is returned: it leaks.
+        let waited = self.wait_for_all().or_else(|_| self.synchronize_device());
+        let returned = waited.map_err(BoxedError::from).and_then(|()| {
             let (_, error) = B::give_back(self, 0, &mut self.lock_growth());
             error.map_or(Ok(()), Err)
         });

@@ -13,6 +13,7 @@ pub use limits::Limits;
 pub use size::{Size, SizeError};
 
 use environment::Setting;
+use vmem_pool::{Footprint, Release};
 
 /// Configuration of a [`Runtime`](crate::Runtime), from code or from the
 /// [environment](Self::from_vars). It prints as the variables that would give it.
@@ -44,6 +45,10 @@ pub struct RuntimeConfig {
     /// What [`PoolLimit::TotalLessReserve`] leaves to others, at most the whole device; `None` for
     /// the larger of 1 GiB and a tenth of the device.
     pub memory_reserve: Option<Size>,
+    /// Whether the pool moves memory before it takes more, or after. Not in the environment.
+    pub pool_footprint: Footprint,
+    /// What the pool returns of itself, and when; `None` for only when asked. Not in the environment.
+    pub pool_release: Option<Release>,
     /// What to do if the chosen stack cannot be built. Not in the environment.
     pub on_failed_setup: FailurePolicy,
     /// Tier C's budget in hundredths of the device's memory: what
@@ -89,6 +94,8 @@ impl Default for RuntimeConfig {
             pool_limit: PoolLimit::default(),
             initial_pool_size: Size::Bytes(0),
             memory_reserve: None,
+            pool_footprint: Footprint::default(),
+            pool_release: None,
             on_failed_setup: FailurePolicy::default(),
             managed_percent: 200,
         }
@@ -114,7 +121,16 @@ impl fmt::Display for RuntimeConfig {
             FailurePolicy::FallBack => "falls back",
             FailurePolicy::Closed => "is an error",
         };
-        write!(f, " (failed set-up {policy}; managed budget {}%)", self.managed_percent)
+        let footprint = match self.pool_footprint {
+            Footprint::Lazy => "lazy",
+            Footprint::Tight => "tight",
+        };
+        write!(f, " (failed set-up {policy}; managed budget {}%", self.managed_percent)?;
+        write!(f, "; {footprint} footprint")?;
+        if let Some(Release { threshold, age }) = self.pool_release {
+            write!(f, "; keeps {threshold} B, and what was needed within {age:?}")?;
+        }
+        f.write_str(")")
     }
 }
 

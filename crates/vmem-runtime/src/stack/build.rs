@@ -25,7 +25,8 @@ pub(super) fn build(
         Tier::A | Tier::C => false,
         Tier::Fallback => config.oom_safety,
     };
-    let plan = Plan { tier, device, limits, recovery: recovers.then_some(recovery) };
+    let recovery = recovers.then_some(recovery);
+    let plan = Plan { tier, device, config, limits, recovery };
     match tier {
         Tier::A | Tier::B => plan.pool(),
         Tier::C => plan.managed(),
@@ -37,6 +38,7 @@ pub(super) fn build(
 struct Plan<'a> {
     tier: Tier,
     device: Arc<dyn Device>,
+    config: &'a RuntimeConfig,
     limits: Limits,
     recovery: Option<&'a Recovery>,
 }
@@ -101,7 +103,8 @@ impl Plan<'_> {
 
     fn pool_config(&self) -> PoolConfig {
         let Limits { ceiling, initial, .. } = self.limits;
-        let config = PoolConfig { ceiling, initial, ..PoolConfig::default() };
+        let RuntimeConfig { pool_footprint: footprint, pool_release: release, .. } = *self.config;
+        let config = PoolConfig { ceiling, initial, footprint, release, ..PoolConfig::default() };
         match self.recovery {
             // A hook may have freed memory that is not the pool's: a retry must ask the device.
             Some(_) => PoolConfig { back_off: Duration::ZERO, ..config },
