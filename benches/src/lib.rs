@@ -8,6 +8,8 @@
 mod baselines;
 mod device;
 mod driver;
+mod meter;
+mod program;
 
 pub use baselines::{
     ALL, Baseline, Build, RmmSize, Segments, cupy_pool, offset_allocator, rmm_pool,
@@ -15,3 +17,5 @@ pub use baselines::{
 };
 pub use device::device;
 pub use driver::driver_calls;
+pub use meter::replay_stack;
+pub use program::Program;

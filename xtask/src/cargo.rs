@@ -62,15 +62,18 @@ pub(crate) fn run_vmem(subcommand: &str, args: &[OsString]) -> ExitCode {
         command.current_dir(here);
     }
     match command.status() {
-        Ok(status) => status
-            .code()
-            .and_then(|code| u8::try_from(code).ok())
-            .map_or(ExitCode::FAILURE, ExitCode::from),
+        Ok(status) => exit_code(status),
         Err(error) => {
             eprintln!("error: `{}` did not start: {error}", shown(&command));
             ExitCode::FAILURE
         }
     }
+}
+
+/// How a command ended, as our own end.
+pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// A command line as a person would type it.

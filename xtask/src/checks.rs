@@ -3,7 +3,7 @@
 use crate::cargo::{cargo, succeed};
 use crate::metadata::Metadata;
 use crate::steps::Steps;
-use crate::{licences, tidy};
+use crate::{bundle, driver, licences, tidy};
 
 /// The crates that owe the additive feature `serde`.
 const SERDE: &[&str] = &["vmem-core", "vmem-pool", "vmem-adaptors", "vmem-managed", "vmem-runtime"];
@@ -28,7 +28,8 @@ pub(crate) fn ci(steps: &mut Steps) -> Result<(), String> {
     })
 }
 
-/// Tests, documentation examples, loom models, and the crates with and without their feature.
+/// Tests, documentation examples, loom models, the crates with and without their feature, and the
+/// CUDA crate over the software driver.
 ///
 /// # Errors
 /// The first step that failed, and why.
@@ -39,8 +40,11 @@ pub(crate) fn test(steps: &mut Steps) -> Result<(), String> {
 fn test_workspace(steps: &mut Steps, workspace: &Metadata) -> Result<(), String> {
     features(steps, workspace)?;
     loom(steps, workspace)?;
-    steps
-        .run("documentation examples", || succeed(&mut cargo(["test", "--workspace", "--doc"])))?;
+    driver::test(steps, workspace)?;
+    bundle::test(steps, &workspace.target_directory.join("bundle-test"))?;
+    // Those of the crate that links the driver ran over the software driver.
+    let others = ["--workspace", "--exclude", driver::CRATE];
+    steps.run("documentation examples", || succeed(cargo(["test", "--doc"]).args(others)))?;
     // Last, so that what cargo says of the tests stands at the end.
     steps.run("tests", || succeed(&mut cargo(["test", "--workspace", "--all-targets"])))
 }

@@ -1,6 +1,7 @@
 //! What a command line asks for.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// What is accepted, in words.
 pub(crate) const USAGE: &str = "\
@@ -8,11 +9,17 @@ usage: cargo xtask COMMAND [ARGUMENT…]
 
   bench [ARGUMENT…]   build `vmem` in release mode and run `vmem bench ARGUMENT…`
   replay [ARGUMENT…]  the same for `vmem replay ARGUMENT…`
+  matrix [ARGUMENT…]  the same for `vmem matrix ARGUMENT…`
+  micro [ARGUMENT…]   the same for `vmem micro ARGUMENT…`
+  matrix --bundle DIR programs and a script for a machine with a GPU and without Rust
+  driver COMMAND…     build the software driver and run COMMAND linking and loading it, as in
+                      `cargo xtask driver cargo test -p vmem-cuda --features link`
   test                all tests, documentation examples, loom models and feature checks
   ci                  format, tidy, licences, lints, everything in `test`, documentation
   help                this text
 
-`cargo xtask bench --help` lists what `vmem bench` accepts.";
+`cargo xtask bench --help` lists what `vmem bench` accepts. With `--device cuda`, `vmem-cuda` is
+built and run instead: over the driver that CUDA_LIBRARY_PATH names, or over the software driver.";
 
 /// One command of this program.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,6 +33,10 @@ pub(crate) enum Command {
         /// What follows, untouched.
         args: Vec<OsString>,
     },
+    /// Lay out a bundle in this folder.
+    Bundle(PathBuf),
+    /// Run a command over the software driver.
+    Driver(Vec<OsString>),
     /// Run the tests.
     Test,
     /// Run everything that a change must pass.
@@ -42,11 +53,28 @@ impl Command {
         match name.to_str() {
             Some("bench") => Ok(Self::Vmem { subcommand: "bench", args: args.collect() }),
             Some("replay") => Ok(Self::Vmem { subcommand: "replay", args: args.collect() }),
+            Some("matrix") => matrix(args.collect()),
+            Some("micro") => Ok(Self::Vmem { subcommand: "micro", args: args.collect() }),
+            Some("driver") => match args.collect::<Vec<_>>() {
+                none if none.is_empty() => Err("`driver` needs a command to run".to_owned()),
+                command => Ok(Self::Driver(command)),
+            },
             Some("test") => alone("test", args).map(|()| Self::Test),
             Some("ci") => alone("ci", args).map(|()| Self::Ci),
             Some("help" | "--help" | "-h") => Ok(Self::Help),
             _ => Err(format!("unknown command `{}`", name.display())),
         }
+    }
+}
+
+/// `matrix` forwards, unless a bundle is asked for.
+fn matrix(args: Vec<OsString>) -> Result<Command, String> {
+    match &args[..] {
+        [bundle, folder] if bundle == "--bundle" => Ok(Command::Bundle(PathBuf::from(folder))),
+        args if args.iter().any(|argument| argument == "--bundle") => {
+            Err("`matrix --bundle` takes a folder and nothing else".to_owned())
+        }
+        _ => Ok(Command::Vmem { subcommand: "matrix", args }),
     }
 }
 
@@ -82,6 +110,17 @@ mod tests {
     fn unknown_and_missing_commands_are_named() {
         assert_eq!(parse(&["bnech"]), Err("unknown command `bnech`".to_owned()));
         assert_eq!(parse(&[]), Err("a command is missing".to_owned()));
+        assert_eq!(parse(&["driver"]), Err("`driver` needs a command to run".to_owned()));
+    }
+
+    #[test]
+    fn a_bundle_needs_a_folder_and_nothing_else() {
+        assert_eq!(parse(&["matrix", "--bundle", "d"]), Ok(Command::Bundle("d".into())));
+        for bad in [&["matrix", "--bundle"][..], &["matrix", "--bundle", "d", "--tier", "a"]] {
+            assert!(parse(bad).unwrap_err().contains("takes a folder"));
+        }
+        let forwarded = Command::Vmem { subcommand: "matrix", args: vec!["--tier".into()] };
+        assert_eq!(parse(&["matrix", "--tier"]), Ok(forwarded));
     }
 
     #[test]

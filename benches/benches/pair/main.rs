@@ -6,15 +6,15 @@
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
-mod churn;
-mod memory;
 mod overlay;
 mod random;
 mod refusal;
 mod repeat;
 mod streams;
+#[allow(dead_code, unused_imports, reason = "each bench uses a part of it")]
+#[path = "../subject/mod.rs"]
+mod subject;
 mod threads;
-mod traced;
 
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ criterion_group!(
     benches,
     repeat::one_size,
     overlay::one_stream,
+    overlay::labelled,
     random::small_blocks,
     random::many_blocks,
     streams::two_overlays,

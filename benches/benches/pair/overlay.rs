@@ -1,22 +1,25 @@
 //! The allocations of a polygon overlay, about 128 live, on one stream.
 
 use criterion::Criterion;
-use vmem_trace::{Trace, Workload};
+use vmem_trace::Workload;
 
-use crate::memory::Memory;
 use crate::row;
-use crate::traced::Traced;
-
-/// A workload as it is by default.
-pub(crate) fn generate(workload: Workload) -> Trace {
-    workload.generate(&workload.defaults()).expect("defaults can be generated")
-}
+use crate::subject::{Labels, Memory, Traced, generate};
 
 pub(crate) fn one_stream(criterion: &mut Criterion) {
+    replay(criterion, "overlay, 128 live", Labels::Dropped);
+}
+
+/// The same with a label on every array.
+pub(crate) fn labelled(criterion: &mut Criterion) {
+    replay(criterion, "overlay, 703 labels", Labels::Kept);
+}
+
+fn replay(criterion: &mut Criterion, name: &str, labels: Labels) {
     let trace = generate(Workload::Overlay);
-    let mut group = row(criterion, "overlay, 128 live");
+    let mut group = row(criterion, name);
     for (name, mut memory) in Memory::all(1) {
-        let mut traced = Traced::new(&trace);
+        let mut traced = Traced::new(&trace, labels);
         group.bench_function(name, |bencher| bencher.iter(|| traced.step(&mut memory)));
         traced.end(&mut memory);
     }

@@ -3,9 +3,8 @@
 use criterion::Criterion;
 use vmem_trace::RandomConfig;
 
-use crate::churn::Churn;
-use crate::memory::Memory;
 use crate::row;
+use crate::subject::{Churn, Memory};
 
 pub(crate) fn small_blocks(criterion: &mut Criterion) {
     replace(criterion, "256 B to 64 KiB, 2,000 live", RandomConfig::SMALL);

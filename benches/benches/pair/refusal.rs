@@ -3,9 +3,10 @@
 use std::hint::black_box;
 
 use criterion::Criterion;
+use vmem_core::Label;
 
-use crate::memory::{CAPACITY, Memory};
 use crate::row;
+use crate::subject::{CAPACITY, Memory};
 
 pub(crate) fn hopeless(criterion: &mut Criterion) {
     let mut group = row(criterion, "refusal of more than the device has");
@@ -15,7 +16,7 @@ pub(crate) fn hopeless(criterion: &mut Criterion) {
         memory.free(held, 0);
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let answer = memory.try_allocate(black_box(CAPACITY + 1), 0);
+                let answer = memory.try_allocate(black_box(CAPACITY + 1), 0, Label::NONE);
                 assert!(!matches!(answer, Ok(Some(_))), "more than the device has was given");
             });
         });

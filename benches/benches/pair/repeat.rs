@@ -4,8 +4,8 @@ use std::hint::black_box;
 
 use criterion::Criterion;
 
-use crate::memory::Memory;
 use crate::row;
+use crate::subject::Memory;
 
 pub(crate) fn one_size(criterion: &mut Criterion) {
     let mut group = row(criterion, "1 MiB again and again");

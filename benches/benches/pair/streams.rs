@@ -3,10 +3,8 @@
 use criterion::Criterion;
 use vmem_trace::Workload;
 
-use crate::memory::Memory;
-use crate::overlay::generate;
 use crate::row;
-use crate::traced::Traced;
+use crate::subject::{Labels, Memory, Traced, generate};
 
 /// Two overlays, interleaved; where results are freed on the other stream, the wait that orders
 /// the two is in the time of every stack.
@@ -15,7 +13,7 @@ pub(crate) fn two_overlays(criterion: &mut Criterion) {
     let streams = trace.streams() as usize;
     let mut group = row(criterion, "two overlays on two streams");
     for (name, mut memory) in Memory::all(streams) {
-        let mut traced = Traced::new(&trace);
+        let mut traced = Traced::new(&trace, Labels::Dropped);
         group.bench_function(name, |bencher| bencher.iter(|| traced.step(&mut memory)));
         traced.end(&mut memory);
     }

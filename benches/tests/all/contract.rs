@@ -9,7 +9,7 @@ use vmem_testkit::conformance::{self, Subject};
 use vmem_testkit::{Countdown, FAULT_CODES, sweep};
 use vmem_trace::{ReplayOptions, Workload, WorkloadOptions, replay};
 
-use crate::support::{baseline, replay_stack};
+use crate::support::{baseline, on};
 
 const MIB: u64 = 1 << 20;
 
@@ -46,7 +46,7 @@ fn two_streams_share_every_baseline() {
     let trace = workload.generate(&options).unwrap();
     for baseline in ALL {
         let device = SimDevice::new(1 << 30);
-        let stack = replay_stack(*baseline, device.clone()).unwrap();
+        let stack = on(*baseline, device.clone()).unwrap();
         let report = replay(&trace, &stack, &ReplayOptions::default()).unwrap();
         assert!(report.passed(), "{}: {report:?}", baseline.name);
         drop(stack);

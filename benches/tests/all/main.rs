@@ -4,7 +4,9 @@
 
 mod contract;
 mod cupy;
+mod footprint;
 mod offset;
+mod peers;
 mod rmm;
 mod support;
 mod torch;

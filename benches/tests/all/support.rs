@@ -3,14 +3,11 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use vmem_benches::{ALL, Baseline, device};
+use vmem_benches::{ALL, Baseline, device, replay_stack};
 use vmem_core::BoxedError;
 use vmem_sim::SimDevice;
-use vmem_trace::{
-    Meter, ReplayOptions, ReplayStack, Trace, Workload, min_device, read_path, replay,
-};
+use vmem_trace::{ReplayOptions, ReplayStack, Trace, Workload, min_device, read_path, replay};
 
 /// A generated workload with its default parameters, or a public trace from beside the repository;
 /// `None`, said loudly, where that is absent.
@@ -71,48 +68,13 @@ pub(crate) fn ratio(bytes: u64, trace: &Trace) -> f64 {
     bytes as f64 / trace.peak_live() as f64
 }
 
+/// The baseline on a fresh device, to replay over.
 fn stack(baseline: Baseline, capacity: u64) -> Result<ReplayStack, BoxedError> {
-    replay_stack(baseline, device(capacity))
+    on(baseline, device(capacity))
 }
 
 /// The baseline on a device, to replay over.
-pub(crate) fn replay_stack(
-    baseline: Baseline,
-    device: Arc<SimDevice>,
-) -> Result<ReplayStack, BoxedError> {
-    Ok(ReplayStack {
-        device: device.clone(),
-        resource: Arc::from((baseline.build)(device.clone())?),
-        description: baseline.name.to_owned(),
-        meter: Box::new(SimMeter(device)),
-    })
-}
-
-#[derive(Debug)]
-struct SimMeter(Arc<SimDevice>);
-
-impl Meter for SimMeter {
-    fn reserved(&self) -> u64 {
-        self.0.used()
-    }
-
-    fn peak_reserved(&self) -> u64 {
-        self.0.peak_used()
-    }
-
-    fn driver_calls(&self) -> Option<u64> {
-        Some(self.0.calls().total())
-    }
-
-    fn virtual_time(&self) -> Option<Duration> {
-        Some(self.0.virtual_time())
-    }
-
-    fn retries(&self) -> Option<u64> {
-        None
-    }
-
-    fn migrated_bytes(&self) -> Option<u64> {
-        None
-    }
+pub(crate) fn on(baseline: Baseline, device: Arc<SimDevice>) -> Result<ReplayStack, BoxedError> {
+    let resource = Arc::from((baseline.build)(device.clone())?);
+    Ok(replay_stack(baseline.name, device, resource))
 }

@@ -139,6 +139,7 @@ mod statistics {
             let thread = thread::spawn(move || other.allocated(1, LARGE));
             counted.allocated(0, LARGE);
             thread.join().unwrap();
+            assert!(counted.cells.iter().all(|cell| !cell.is_unused()));
             let bytes = counted.usage().bytes;
             assert_eq!(bytes.current.unsigned_abs(), 2 * LARGE);
             assert_eq!(bytes.total, 2 * LARGE);

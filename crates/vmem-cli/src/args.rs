@@ -1,6 +1,5 @@
 //! What the program accepts.
 
-use std::fmt;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
@@ -11,7 +10,7 @@ use crate::bytes;
 use crate::scenario::Item;
 use crate::tier::Tier;
 
-/// What stacks of GPU memory resources cost, on a simulated device.
+/// What stacks of GPU memory resources cost, and what holds of them.
 #[derive(Debug, Parser)]
 #[command(name = "vmem", version, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -23,6 +22,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     Bench(Bench),
     Replay(Replay),
+    Matrix(Matrix),
+    Micro(Micro),
 }
 
 /// Run generated workloads through stacks and print what they cost.
@@ -71,28 +72,85 @@ pub(crate) struct Replay {
     pub(crate) common: Common,
 }
 
-/// What every run accepts.
+/// Run every check on every stack: what holds on this device, and what does not.
+///
+/// A cell passes, fails or is skipped for a reason that is named. Checks are the conformance suite,
+/// building as asked, generated workloads whose bytes are verified, copies, and memory reused across
+/// streams. At most 512 MiB of the device and 256 MiB of managed memory are used, but by traces.
 #[derive(Debug, Args)]
-pub(crate) struct Common {
-    /// The stacks, separated by commas: a runtime's tiers a, b, c and fallback; a-bare and a-chunks
-    /// (the pool alone, over virtual memory and over chunks), plain (a driver call a block), and the
-    /// baselines that --compare runs.
-    #[arg(long, value_name = "TIER", value_delimiter = ',', default_values_t = Tier::default_names())]
+pub(crate) struct Matrix {
+    /// The stacks, separated by commas.
+    #[arg(long, value_name = "TIER", value_delimiter = ',', default_values_t = Tier::ours())]
     pub(crate) tier: Vec<Tier>,
-    /// The device's memory: bytes, or KiB, MiB, GiB, TiB in powers of 1024.
-    #[arg(long, value_name = "SIZE", default_value = "24GiB", value_parser = bytes::parse)]
-    pub(crate) capacity: u64,
+    /// Only checks whose names begin so, separated by commas, as in `streams/` or
+    /// `conformance/live_blocks_do_not_overlap`.
+    #[arg(long, value_name = "PREFIX", value_delimiter = ',')]
+    pub(crate) check: Vec<String>,
+    /// Recorded traces to replay as well: every .csv in this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) traces: Option<PathBuf>,
     /// Chooses among the random workloads and the schedules of the simulated device.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Name each cell on standard error before it runs, to see which one hangs.
+    #[arg(long)]
+    pub(crate) announce: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+/// Measure what the device's calls cost, and print it as a cost table of the simulated device.
+///
+/// At most 256 MiB of managed memory and 1 GiB of the device's are used at a time.
+#[derive(Debug, Args)]
+pub(crate) struct Micro {
+    /// How often each call is measured at most.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = value_parser!(u32).range(5..=100_000))]
+    pub(crate) samples: u32,
+    /// What the table is called [default: the device's name].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Write the cost table, for `--costs`, to this file.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) table: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+/// What every run accepts.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// The stacks, separated by commas: a runtime's tiers a, b, c and fallback; a-bare, a-tight and
+    /// a-chunks (the pool alone, over virtual memory with either footprint and over chunks), plain (a
+    /// driver call a block), and the baselines that --compare runs.
+    #[arg(long, value_name = "TIER", value_delimiter = ',', default_values_t = Tier::default_names())]
+    pub(crate) tier: Vec<Tier>,
+    /// The simulated device's memory; on hardware, the most that a stack may hold. Bytes, or KiB,
+    /// MiB, GiB, TiB in powers of 1024 [default: 24GiB; on hardware what is free, less 1 GiB].
+    #[arg(long, value_name = "SIZE", value_parser = bytes::parse)]
+    pub(crate) capacity: Option<u64>,
+    /// Chooses among the random workloads and the schedules of the simulated device.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+/// Where to run, and where to write.
+#[derive(Debug, Args)]
+pub(crate) struct PlaceArgs {
+    /// The device: sim, or in `vmem-cuda` cuda (the default there), cuda:1, …
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
+    /// Let the simulated device's calls cost what was measured: a table that `vmem micro --table`
+    /// wrote.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) costs: Option<PathBuf>,
     /// Write the rows as JSON to this file; with `-` to standard output, the table then goes to
     /// standard error.
     #[arg(long, value_name = "PATH")]
     pub(crate) json: Option<PathBuf>,
-}
-
-impl fmt::Display for Common {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, seed {}", bytes::show(self.capacity), self.seed)
-    }
+    /// Fail, rather than skip, if the device is not there.
+    #[arg(long)]
+    pub(crate) require_device: bool,
 }

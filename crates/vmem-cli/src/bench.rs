@@ -3,7 +3,7 @@
 use vmem_trace::{Scale, Trace, Workload, WorkloadOptions};
 
 use crate::args::Bench;
-use crate::measure::{Job, Question, Run};
+use crate::measure::{Job, Place, Question, Run};
 use crate::scenario::Item;
 use crate::{Error, compare};
 
@@ -11,18 +11,24 @@ use crate::{Error, compare};
 ///
 /// # Errors
 /// Usage, if a workload cannot be generated at this scale.
-pub(crate) fn jobs(args: &Bench) -> Result<Vec<Box<dyn Job>>, Error> {
+pub(crate) fn jobs(args: &Bench, place: &Place) -> Result<Vec<Box<dyn Job>>, Error> {
     if args.compare {
-        return compare::jobs(args);
+        return compare::jobs(args, place);
     }
     let mut jobs = Vec::new();
     for item in &args.workload {
         match item {
             Item::Workload(workload) => {
                 let (trace, scale) = generate(*workload, args)?;
-                jobs.extend(Run::on_each_tier(trace, scale, &args.common, Question::Cost));
+                jobs.extend(Run::on_each_tier(
+                    trace,
+                    scale,
+                    &args.common.tier,
+                    place,
+                    Question::Cost,
+                ));
             }
-            Item::Scenario(scenario) => jobs.extend(scenario.jobs(args)?),
+            Item::Scenario(scenario) => jobs.extend(scenario.jobs(args, place)?),
         }
     }
     Ok(jobs)

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use crate::args::{Bench, Common};
-use crate::measure::{Job, Question, Run};
+use crate::args::Bench;
+use crate::measure::{Job, Place, Question, Run};
 use crate::scenario::Item;
 use crate::tier::Tier;
 use crate::{Error, Row, bench, bytes};
@@ -37,8 +37,12 @@ const ASPECTS: [Aspect; 4] = [
 ///
 /// # Errors
 /// Usage, if a workload cannot be generated or a trace cannot be read.
-pub(crate) fn jobs(args: &Bench) -> Result<Vec<Box<dyn Job>>, Error> {
-    let common = Common { tier: Tier::compared().collect(), json: None, ..args.common };
+pub(crate) fn jobs(args: &Bench, place: &Place) -> Result<Vec<Box<dyn Job>>, Error> {
+    if !place.target.is_simulated() {
+        let message = "--compare looks for the smallest device, which hardware cannot be";
+        return Err(Error::usage(message));
+    }
+    let tiers: Vec<Tier> = Tier::compared().collect();
     let question = Question::CostAndMinDevice;
     let mut jobs = Vec::new();
     for item in &args.workload {
@@ -47,7 +51,7 @@ pub(crate) fn jobs(args: &Bench) -> Result<Vec<Box<dyn Job>>, Error> {
             return Err(Error::usage(message));
         };
         let (trace, scale) = bench::generate(*workload, args)?;
-        jobs.extend(Run::on_each_tier(trace, scale, &common, question));
+        jobs.extend(Run::on_each_tier(trace, scale, &tiers, place, question));
     }
     // Without the folder there is nothing recorded to compare.
     let mut paths: Vec<_> = std::fs::read_dir(&args.traces)
@@ -60,7 +64,7 @@ pub(crate) fn jobs(args: &Bench) -> Result<Vec<Box<dyn Job>>, Error> {
     for path in paths {
         let trace =
             vmem_trace::read_path(&path).map_err(|error| Error::usage(error.to_string()))?;
-        jobs.extend(Run::on_each_tier(trace, None, &common, question));
+        jobs.extend(Run::on_each_tier(trace, None, &tiers, place, question));
     }
     Ok(jobs)
 }

@@ -2,14 +2,17 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
+use std::sync::Arc;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::args::{Arguments, Bench, Command};
+use crate::args::{Arguments, Command, Common, PlaceArgs};
+use crate::measure::{Job, Place};
 use crate::output::Json;
-use crate::{Error, Report, bench, compare, device, replay, table};
+use crate::place::{self, Found};
+use crate::{Backend, Error, Report, bench, compare, matrix, micro, replay, table};
 
 /// What the program writes to.
 pub struct Console<'a> {
@@ -36,10 +39,53 @@ impl fmt::Debug for Console<'_> {
     }
 }
 
-/// Runs the program with these arguments, the first of which is its name. Returns its exit code: 0
-/// if every row passed, 1 if one did not or the output could not be written, 2 if the arguments or
-/// the files they name are not accepted, in which case nothing was run or written.
-pub fn run<I>(args: I, mut console: Console<'_>) -> u8
+/// Runs the program with these arguments, the first of which is its name, on the simulated device.
+/// Returns its exit code: 0 if every row passed, 1 if one did not or the output could not be
+/// written, 2 if the arguments or the files they name are not accepted, in which case nothing was
+/// run or written.
+pub fn run<I>(args: I, console: Console<'_>) -> u8
+where
+    I: IntoIterator<Item: Into<OsString> + Clone>,
+{
+    run_with(args, console, None)
+}
+
+/// The same with the devices of `backend`, unless `--device sim` asks for the simulated one. A
+/// device that is [absent](crate::OpenError::Absent) is no failure: what needs it is skipped, with
+/// exit code 0, unless `--require-device` is given.
+///
+/// ```
+/// use std::sync::Arc;
+/// use vmem_cli::{Backend, Console, OpenError, Progress, run_on};
+/// use vmem_core::Device;
+///
+/// #[derive(Debug)]
+/// struct NoDriver;
+///
+/// impl Backend for NoDriver {
+///     fn name(&self) -> &'static str {
+///         "none"
+///     }
+///
+///     fn open(&self, _: u32) -> Result<Arc<dyn Device>, OpenError> {
+///         Err(OpenError::Absent("no driver is installed".to_owned()))
+///     }
+/// }
+///
+/// let (mut out, mut err) = (Vec::new(), Vec::new());
+/// let console = Console { out: &mut out, err: &mut err, progress: Progress::Hidden };
+/// assert_eq!(run_on(["vmem", "matrix", "--tier", "a"], console, Arc::new(NoDriver)), 0);
+/// assert!(String::from_utf8(out)?.contains("no driver is installed"));
+/// # Ok::<(), std::string::FromUtf8Error>(())
+/// ```
+pub fn run_on<I>(args: I, console: Console<'_>, backend: Arc<dyn Backend>) -> u8
+where
+    I: IntoIterator<Item: Into<OsString> + Clone>,
+{
+    run_with(args, console, Some(backend))
+}
+
+fn run_with<I>(args: I, mut console: Console<'_>, backend: Option<Arc<dyn Backend>>) -> u8
 where
     I: IntoIterator<Item: Into<OsString> + Clone>,
 {
@@ -47,14 +93,27 @@ where
         Ok(arguments) => arguments,
         Err(answer) => return explain(&answer, console),
     };
-    match execute(arguments.command, &mut console) {
-        Ok(report) if report.passed() => 0,
-        Ok(_) => 1,
+    match execute(arguments.command, &mut console, backend.as_ref()) {
+        Ok(Verdict::Passed) => 0,
+        Ok(Verdict::Failed) => 1,
         Err(error) => {
             // Where even standard error is gone, the exit code alone has to tell.
             let _ = writeln!(console.err, "error: {error}");
             error.code()
         }
+    }
+}
+
+/// What a command that ran came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Passed,
+    Failed,
+}
+
+impl From<bool> for Verdict {
+    fn from(passed: bool) -> Self {
+        if passed { Self::Passed } else { Self::Failed }
     }
 }
 
@@ -69,18 +128,45 @@ fn explain(answer: &clap::Error, console: Console<'_>) -> u8 {
 }
 
 /// Checks all that was asked for, then runs it, then prints.
-fn execute(command: Command, console: &mut Console<'_>) -> Result<Report, Error> {
-    let common = match &command {
-        Command::Bench(bench) => &bench.common,
-        Command::Replay(replay) => &replay.common,
+fn execute(
+    command: Command,
+    console: &mut Console<'_>,
+    backend: Option<&Arc<dyn Backend>>,
+) -> Result<Verdict, Error> {
+    match command {
+        Command::Bench(bench) => {
+            let write = if bench.compare { compare::write } else { table::write };
+            rows(&bench.common, console, backend, write, |place| bench::jobs(&bench, place))
+        }
+        Command::Replay(replay) => {
+            let jobs = |place: &Place| replay::jobs(&replay, place);
+            rows(&replay.common, console, backend, table::write, jobs)
+        }
+        Command::Matrix(args) => matrix::run(&args, console, backend),
+        Command::Micro(args) => micro::run(&args, console, backend),
+    }
+}
+
+/// Writes rows for people, under a header.
+type WriteRows = fn(&str, &[crate::Row], &mut dyn Write) -> io::Result<()>;
+
+/// Runs the jobs of `bench` or `replay`.
+fn rows(
+    common: &Common,
+    console: &mut Console<'_>,
+    backend: Option<&Arc<dyn Backend>>,
+    write: WriteRows,
+    jobs: impl FnOnce(&Place) -> Result<Vec<Box<dyn Job>>, Error>,
+) -> Result<Verdict, Error> {
+    let (place, facts, header) = match place::find(common, backend)? {
+        Found::Place { place, facts, header } => (place, facts, header),
+        Found::Absent(reason) => {
+            let json = Json::open(common.place.json.as_deref())?;
+            return absent(&common.place, &reason, &json, console);
+        }
     };
-    let header = format!("simulated device, {common}");
-    device::open(common.capacity, common.seed).map_err(|error| Error::usage(error.to_string()))?;
-    let json = Json::open(common.json.as_deref())?;
-    let jobs = match &command {
-        Command::Bench(bench) => bench::jobs(bench)?,
-        Command::Replay(replay) => replay::jobs(replay)?,
-    };
+    let json = Json::open(common.place.json.as_deref())?;
+    let jobs = jobs(&place)?;
     let bar = bar(jobs.len(), console.progress);
     let mut rows = Vec::with_capacity(jobs.len());
     for job in &jobs {
@@ -89,22 +175,41 @@ fn execute(command: Command, console: &mut Console<'_>) -> Result<Report, Error>
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let report = Report::new(rows);
+    let report = Report { device: Some(facts), ..Report::new(rows) };
     let written = json.write(&report, console.out);
-    let people = if json.is_stdout() { &mut console.err } else { &mut console.out };
     // A document that cannot be written should not cost the table.
-    match command {
-        Command::Bench(Bench { compare: true, .. }) => {
-            compare::write(&header, &report.rows, people)?;
-        }
-        _ => table::write(&header, &report.rows, people)?,
-    }
+    write(&header, &report.rows, console.people(&json))?;
     written?;
-    Ok(report)
+    Ok(report.passed().into())
+}
+
+/// Says that nothing ran because the device is not there.
+fn absent(
+    args: &PlaceArgs,
+    reason: &str,
+    json: &Json,
+    console: &mut Console<'_>,
+) -> Result<Verdict, Error> {
+    if args.require_device {
+        return Err(Error::failed(reason));
+    }
+    json.write(
+        &Report { skipped: Some(reason.to_owned()), ..Report::new(Vec::new()) },
+        console.out,
+    )?;
+    writeln!(console.people(json), "skipped: {reason}")?;
+    Ok(Verdict::Passed)
+}
+
+impl Console<'_> {
+    /// Where text for people goes beside a document.
+    pub(crate) fn people(&mut self, json: &Json) -> &mut dyn Write {
+        if json.is_stdout() { self.err } else { self.out }
+    }
 }
 
 /// A bar of `steps` steps.
-fn bar(steps: usize, progress: Progress) -> ProgressBar {
+pub(crate) fn bar(steps: usize, progress: Progress) -> ProgressBar {
     let target = match progress {
         Progress::Shown => ProgressDrawTarget::stderr(),
         Progress::Hidden => ProgressDrawTarget::hidden(),

@@ -8,6 +8,13 @@
 //! The device that is measured keeps no bytes and checks no accesses, so that neither is in the
 //! times.
 //!
+//! `vmem matrix` runs every check on every stack, on a device that does both, and gives a
+//! [`MatrixReport`]; `vmem micro` measures what a device's calls cost, and gives a [`MicroReport`]
+//! with a table that the simulated device can be given ([`vmem_sim::MeasuredCosts`]).
+//!
+//! A program with a driver of its own hands it in as a [`Backend`], by [`run_on`]: every subcommand
+//! then takes its devices.
+//!
 //! ```
 //! use vmem_cli::{Console, Progress, run};
 //!
@@ -23,22 +30,30 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod args;
+mod backend;
 mod bench;
 mod bytes;
 mod compare;
 mod console;
-mod device;
 mod error;
+mod gauge;
+mod matrix;
 mod measure;
+mod micro;
 mod output;
+mod place;
 mod replay;
 mod row;
 mod scenario;
 mod table;
+mod target;
 mod tier;
 
-pub use console::{Console, Progress, run};
+pub use backend::{Backend, OpenError};
+pub use console::{Console, Progress, run, run_on};
 use error::Error;
+pub use matrix::{Cell, CellResult, MATRIX_SCHEMA, MatrixReport};
+pub use micro::{Beside, MICRO_SCHEMA, MicroClock, MicroNote, MicroReport, MicroRow};
 pub use row::{Report, Row, SCHEMA};
 
 /// The examples on the repository's front page.

@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
-use crate::{Error, Report};
+use serde::Serialize;
+
+use crate::Error;
 
 /// The destination of `--json`.
 #[derive(Debug)]
@@ -76,9 +78,13 @@ impl Json {
     ///
     /// # Errors
     /// What the file system or `stdout` answered; a file is then as it was.
-    pub(crate) fn write(&self, report: &Report, stdout: &mut dyn Write) -> Result<(), Error> {
-        let mut text = serde_json::to_vec_pretty(report)
-            .map_err(|error| Error::failed(format!("the report has no JSON form: {error}")))?;
+    pub(crate) fn write(
+        &self,
+        document: &impl Serialize,
+        stdout: &mut dyn Write,
+    ) -> Result<(), Error> {
+        let mut text = serde_json::to_vec_pretty(document)
+            .map_err(|error| Error::failed(format!("it has no JSON form: {error}")))?;
         text.push(b'\n');
         match self {
             Self::Nowhere => Ok(()),

@@ -1,6 +1,7 @@
 //! What one run of one trace on one stack came to.
 
 use serde::Serialize;
+use vmem_core::DeviceFacts;
 use vmem_trace::ReplayReport;
 
 /// The version of the JSON document's layout. Fields may be added under one version.
@@ -11,6 +12,11 @@ pub const SCHEMA: &str = "vmem-report/1";
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: &'static str,
+    /// Why nothing ran; nothing if something did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
+    /// The device; nothing if it is not there.
+    pub device: Option<DeviceFacts>,
     /// One for each trace on each stack, in the order they ran.
     pub rows: Vec<Row>,
 }
@@ -73,9 +79,9 @@ pub struct Row {
 }
 
 impl Report {
-    /// These rows.
+    /// These rows, of no known device.
     pub fn new(rows: Vec<Row>) -> Self {
-        Self { schema: SCHEMA, rows }
+        Self { schema: SCHEMA, skipped: None, device: None, rows }
     }
 
     /// Whether every row passed, or failed where it was meant to.

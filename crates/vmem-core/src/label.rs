@@ -69,6 +69,14 @@ impl Label {
         self.0
     }
 
+    /// The label with that [`index`](Self::index), for tables that keep the index only; `None` if no
+    /// name has it.
+    pub fn from_index(index: u32) -> Option<Self> {
+        let names = interner().read().unwrap_or_else(PoisonError::into_inner);
+        let known = usize::try_from(index).is_ok_and(|index| index < names.texts.len());
+        (index == 0 || known).then_some(Self(index))
+    }
+
     /// Makes this the calling thread's current label until the scope is dropped.
     pub fn enter(self) -> LabelScope {
         LabelScope { previous: CURRENT.with(|c| c.replace(self)), _thread: PhantomData }

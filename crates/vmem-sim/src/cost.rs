@@ -1,140 +1,124 @@
 //! What calls and bytes cost in virtual time.
 
-/// The cost model: one table, in nanoseconds and bytes per microsecond.
-///
-/// **The values are estimates**, in the order of magnitude that public measurements of PCIe-attached
-/// data-centre GPUs report; they are there to compare designs with one another, and whatever is
-/// computed from them must be labelled simulated. What the model says:
-///
-/// * Every call advances the device's host clock by its own cost. All threads share that clock, so
-///   calls that serialise inside a driver (map, set access, unmap) serialise here.
-/// * Queued work advances its stream's timeline: it starts when it was queued, what it waits for
-///   has ended, and the work before it on the stream has ended.
-/// * A host wait moves the host clock to the end of what it waited for, and so does a query that
-///   finds work complete. When queries find that is up to the schedule.
-/// * Freeing plain memory waits for the whole device, as `cuMemFree` does in practice. That is a
-///   cost only: it orders nothing.
-/// * Managed pages pay for faults and for their transfer. The model moves them when the work is
-///   queued, in program order, so that virtual time does not depend on the seed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
-pub struct CostTable {
-    /// Asking for the free memory.
-    pub memory_info_ns: u64,
-    /// Allocating plain memory.
-    pub allocate_ns: u64,
-    /// Freeing plain or managed memory, besides the wait for the device.
-    pub free_ns: u64,
-    /// Creating a stream.
-    pub create_stream_ns: u64,
-    /// Destroying a stream.
-    pub destroy_stream_ns: u64,
-    /// A query: of a stream, an event, a capture or an attribute.
-    pub query_ns: u64,
-    /// A host wait, besides the time waited.
-    pub synchronize_ns: u64,
-    /// Creating an event.
-    pub create_event_ns: u64,
-    /// Destroying an event.
-    pub destroy_event_ns: u64,
-    /// Recording an event.
-    pub record_event_ns: u64,
-    /// Queuing a wait for an event.
-    pub wait_event_ns: u64,
-    /// Queuing a copy, fill, prefetch, kernel or graph.
-    pub launch_ns: u64,
-    /// Reserving an address range.
-    pub reserve_ns: u64,
-    /// Freeing an address range.
-    pub free_range_ns: u64,
-    /// Creating physical memory.
-    pub create_ns: u64,
-    /// Creating physical memory, per granule besides (it is cleared).
-    pub create_granule_ns: u64,
-    /// Releasing physical memory.
-    pub release_ns: u64,
-    /// Mapping a handle.
-    pub map_ns: u64,
-    /// Setting access.
-    pub set_access_ns: u64,
-    /// Setting access, per handle in the range besides.
-    pub set_access_handle_ns: u64,
-    /// Unmapping.
-    pub unmap_ns: u64,
-    /// Unmapping, per handle in the range besides.
-    pub unmap_handle_ns: u64,
-    /// Allocating managed memory.
-    pub managed_allocate_ns: u64,
-    /// Advising on managed memory.
-    pub advise_ns: u64,
-    /// Allocating pinned memory.
-    pub pinned_allocate_ns: u64,
-    /// Allocating pinned memory, per MiB besides (it is page-locked).
-    pub pinned_mebibyte_ns: u64,
-    /// Freeing pinned memory.
-    pub pinned_free_ns: u64,
-    /// Queuing an allocation of the stream-ordered pool that it has at hand.
-    pub async_allocate_ns: u64,
-    /// The stream-ordered pool growing, besides.
-    pub async_growth_ns: u64,
-    /// Queuing a free of the stream-ordered pool.
-    pub async_free_ns: u64,
-    /// Trimming the stream-ordered pool.
-    pub async_trim_ns: u64,
-    /// Work on the device starting, once for each piece of queued work.
-    pub work_ns: u64,
-    /// Bytes per microsecond between host and device.
-    pub link_bytes_per_us: u64,
-    /// Bytes per microsecond within the device's memory.
-    pub memory_bytes_per_us: u64,
-    /// A fault of the device on managed memory, for each page group that it moves.
-    pub device_fault_ns: u64,
-    /// A fault of the host on managed memory, for each page group that it moves.
-    pub host_fault_ns: u64,
+use std::fmt;
+
+macro_rules! costs {
+    ($($(#[$doc:meta])* $field:ident = $estimate:literal;)*) => {
+        /// The cost model: one table, in nanoseconds and bytes per microsecond.
+        ///
+        /// **The values are estimates**, in the order of magnitude that public measurements of PCIe-attached
+        /// data-centre GPUs report; they are there to compare designs with one another, and whatever is
+        /// computed from them must be labelled simulated. What the model says:
+        ///
+        /// * Every call advances the device's host clock by its own cost. All threads share that clock, so
+        ///   calls that serialise inside a driver (map, set access, unmap) serialise here.
+        /// * Queued work advances its stream's timeline: it starts when it was queued, what it waits for
+        ///   has ended, and the work before it on the stream has ended.
+        /// * A host wait moves the host clock to the end of what it waited for, and so does a query that
+        ///   finds work complete. When queries find that is up to the schedule.
+        /// * Freeing plain memory waits for the whole device, as `cuMemFree` does in practice. That is a
+        ///   cost only: it orders nothing.
+        /// * Managed pages pay for faults and for their transfer. The model moves them when the work is
+        ///   queued, in program order, so that virtual time does not depend on the seed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+        #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+        pub struct CostTable {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        impl Default for CostTable {
+            /// The estimates.
+            fn default() -> Self {
+                Self { $($field: $estimate,)* }
+            }
+        }
+
+        impl CostTable {
+            /// Everything costs nothing, so that the virtual clock stands still.
+            pub const FREE: Self = Self { $($field: 0,)* };
+
+            /// Every value with the name of its field, which ends with its unit.
+            pub fn entries(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($field), self.$field),)*].into_iter()
+            }
+        }
+    };
 }
 
-impl Default for CostTable {
-    fn default() -> Self {
-        Self {
-            memory_info_ns: 1_000,
-            allocate_ns: 100_000,
-            free_ns: 50_000,
-            create_stream_ns: 10_000,
-            destroy_stream_ns: 5_000,
-            query_ns: 500,
-            synchronize_ns: 3_000,
-            create_event_ns: 500,
-            destroy_event_ns: 300,
-            record_event_ns: 1_000,
-            wait_event_ns: 1_000,
-            launch_ns: 4_000,
-            reserve_ns: 3_000,
-            free_range_ns: 3_000,
-            create_ns: 20_000,
-            create_granule_ns: 10_000,
-            release_ns: 15_000,
-            map_ns: 2_000,
-            set_access_ns: 20_000,
-            set_access_handle_ns: 3_000,
-            unmap_ns: 20_000,
-            unmap_handle_ns: 2_000,
-            managed_allocate_ns: 30_000,
-            advise_ns: 5_000,
-            pinned_allocate_ns: 50_000,
-            pinned_mebibyte_ns: 250_000,
-            pinned_free_ns: 50_000,
-            async_allocate_ns: 1_500,
-            async_growth_ns: 100_000,
-            async_free_ns: 1_000,
-            async_trim_ns: 20_000,
-            work_ns: 2_000,
-            link_bytes_per_us: 25_000,
-            memory_bytes_per_us: 1_500_000,
-            device_fault_ns: 20_000,
-            host_fault_ns: 10_000,
-        }
-    }
+costs! {
+    /// Asking for the free memory.
+    memory_info_ns = 1_000;
+    /// Allocating plain memory.
+    allocate_ns = 100_000;
+    /// Freeing plain or managed memory, besides the wait for the device.
+    free_ns = 50_000;
+    /// Creating a stream.
+    create_stream_ns = 10_000;
+    /// Destroying a stream.
+    destroy_stream_ns = 5_000;
+    /// A query: of a stream, an event, a capture or an attribute.
+    query_ns = 500;
+    /// A host wait, besides the time waited.
+    synchronize_ns = 3_000;
+    /// Creating an event.
+    create_event_ns = 500;
+    /// Destroying an event.
+    destroy_event_ns = 300;
+    /// Recording an event.
+    record_event_ns = 1_000;
+    /// Queuing a wait for an event.
+    wait_event_ns = 1_000;
+    /// Queuing a copy, fill, prefetch, kernel or graph.
+    launch_ns = 4_000;
+    /// Reserving an address range.
+    reserve_ns = 3_000;
+    /// Freeing an address range.
+    free_range_ns = 3_000;
+    /// Creating physical memory.
+    create_ns = 20_000;
+    /// Creating physical memory, per granule besides (it is cleared).
+    create_granule_ns = 10_000;
+    /// Releasing physical memory.
+    release_ns = 15_000;
+    /// Mapping a handle.
+    map_ns = 2_000;
+    /// Setting access.
+    set_access_ns = 20_000;
+    /// Setting access, per handle in the range besides.
+    set_access_handle_ns = 3_000;
+    /// Unmapping.
+    unmap_ns = 20_000;
+    /// Unmapping, per handle in the range besides.
+    unmap_handle_ns = 2_000;
+    /// Allocating managed memory.
+    managed_allocate_ns = 30_000;
+    /// Advising on managed memory.
+    advise_ns = 5_000;
+    /// Allocating pinned memory.
+    pinned_allocate_ns = 50_000;
+    /// Allocating pinned memory, per MiB besides (it is page-locked).
+    pinned_mebibyte_ns = 250_000;
+    /// Freeing pinned memory.
+    pinned_free_ns = 50_000;
+    /// Queuing an allocation of the stream-ordered pool that it has at hand.
+    async_allocate_ns = 1_500;
+    /// The stream-ordered pool growing, besides.
+    async_growth_ns = 100_000;
+    /// Queuing a free of the stream-ordered pool.
+    async_free_ns = 1_000;
+    /// Trimming the stream-ordered pool.
+    async_trim_ns = 20_000;
+    /// Work on the device starting, once for each piece of queued work.
+    work_ns = 2_000;
+    /// Bytes per microsecond between host and device.
+    link_bytes_per_us = 25_000;
+    /// Bytes per microsecond within the device's memory.
+    memory_bytes_per_us = 1_500_000;
+    /// A fault of the device on managed memory, for each page group that it moves.
+    device_fault_ns = 20_000;
+    /// A fault of the host on managed memory, for each page group that it moves.
+    host_fault_ns = 10_000;
 }
 
 impl CostTable {
@@ -156,4 +140,77 @@ fn rate(bytes: u64, bytes_per_us: u64) -> u64 {
     }
     let nanos = u128::from(bytes) * 1000 / u128::from(bytes_per_us);
     u64::try_from(nanos).unwrap_or(u64::MAX)
+}
+
+impl fmt::Display for CostTable {
+    /// A line for each value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.entries().try_for_each(|(name, value)| writeln!(f, "{name:<24} {value:>12}"))
+    }
+}
+
+/// A cost table measured on a device, with where and when.
+///
+/// With the feature `serde` it is read from what `vmem micro` writes. A cost that such a file leaves
+/// out keeps its estimate.
+///
+/// ```
+/// use vmem_sim::{CostTable, MeasuredCosts, SimConfig, SimDevice};
+///
+/// let measured = MeasuredCosts {
+///     name: "example".to_owned(),
+///     date: "2025-01-31".to_owned(),
+///     device: "a device".to_owned(),
+///     driver: "its driver".to_owned(),
+///     estimated: vec!["work_ns".to_owned()],
+///     costs: CostTable { allocate_ns: 80_000, ..CostTable::default() },
+/// };
+/// let device =
+///     SimDevice::with_config(SimConfig { costs: measured.costs, ..SimConfig::default() })?;
+/// assert_eq!(measured.to_string(), "example, a device, 2025-01-31");
+/// # Ok::<(), vmem_sim::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+pub struct MeasuredCosts {
+    /// What the table is called.
+    pub name: String,
+    /// The day it was measured, as in `2025-01-31`.
+    pub date: String,
+    /// The device it was measured on.
+    pub device: String,
+    /// The driver that was loaded.
+    pub driver: String,
+    /// The fields of `costs` that could not be measured and keep their estimates.
+    pub estimated: Vec<String>,
+    /// The costs.
+    pub costs: CostTable,
+}
+
+impl fmt::Display for MeasuredCosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}, {}", self.name, self.device, self.date)
+    }
+}
+
+#[cfg(all(test, feature = "serde"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_measured_table_is_read_and_what_it_leaves_out_keeps_its_estimate() {
+        let text = r#"{
+            "name": "n", "date": "2025-01-31", "device": "d", "driver": "v",
+            "estimated": ["work_ns"], "costs": { "allocate_ns": 7 }
+        }"#;
+        let measured: MeasuredCosts = serde_json::from_str(text).unwrap();
+        assert_eq!(measured.costs, CostTable { allocate_ns: 7, ..CostTable::default() });
+    }
+
+    #[test]
+    fn an_unknown_cost_is_refused_by_name() {
+        let error = serde_json::from_str::<CostTable>(r#"{ "alocate_ns": 7 }"#).unwrap_err();
+        assert!(error.to_string().contains("alocate_ns"));
+    }
 }

@@ -25,7 +25,7 @@ mod violation;
 pub use calls::{CallCounts, CallKind};
 pub use capture::{CaptureMode, Graph};
 pub use config::{Bytes, Checker, ConfigError, Parts, Schedule, SimConfig};
-pub use cost::CostTable;
+pub use cost::{CostTable, MeasuredCosts};
 pub use device::SimDevice;
 pub use kernel::{Kernel, KernelMemory};
 pub use leaks::{Leaks, Outstanding};

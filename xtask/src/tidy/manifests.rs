@@ -10,6 +10,7 @@ use crate::metadata::{Metadata, Package};
 const ARROWS: &[(&str, &[&str])] = &[
     ("vmem-core", &[]),
     ("vmem-sim", &["vmem-core"]),
+    ("vmem-sim-driver", &["vmem-core", "vmem-sim"]),
     ("vmem-cuda", &["vmem-core"]),
     ("vmem-pool", &["vmem-core"]),
     ("vmem-adaptors", &["vmem-core"]),

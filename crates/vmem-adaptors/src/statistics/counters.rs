@@ -16,36 +16,38 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 #[derive(Debug)]
 pub(super) struct Counters {
-    all: Gauge,
+    all: Apart<Gauge>,
     /// By slot.
     threads: Table<Thread>,
     /// By label index. Unlabelled memory is counted in `all` only.
-    labels: Table<OnceLock<Box<Labelled>>>,
+    labels: Table<Gauge>,
+    /// The labels that something is booked on, by index.
+    seen: Table<OnceLock<Label>>,
     failures: AtomicU64,
     refused_frees: AtomicU64,
 }
 
-/// What one thread counted over everything.
+/// What one thread counted: over everything, and by label index. On cache lines of its own, as the
+/// size cell is.
 #[derive(Debug, Default)]
 struct Thread {
     cell: Cell,
+    labels: Table<Cell>,
     sizes: SizeCell,
 }
 
-#[derive(Debug)]
-struct Labelled {
-    label: Label,
-    gauge: Gauge,
-    /// By slot.
-    cells: Table<Cell>,
-}
+/// Something on cache lines of its own. (128 because processors fetch lines of 64 in pairs.)
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Apart<T>(T);
 
 impl Counters {
     pub(super) fn new() -> Self {
         Self {
-            all: Gauge::default(),
-            threads: Table::new(),
-            labels: Table::new(),
+            all: Apart::default(),
+            threads: Table::default(),
+            labels: Table::default(),
+            seen: Table::default(),
             failures: AtomicU64::new(0),
             refused_frees: AtomicU64::new(0),
         }
@@ -55,11 +57,11 @@ impl Counters {
     pub(super) fn allocated(&self, size: u64, label: Label) {
         with_slot(|slot| {
             let thread = self.threads.get(slot);
-            self.all.allocated(&thread.cell, size);
+            self.all.0.allocated(&thread.cell, size);
             thread.sizes.count(size);
             if label != Label::NONE {
-                let Labelled { gauge, cells, .. } = self.labelled(label);
-                gauge.allocated(cells.get(slot), size);
+                let cell = self.labelled(thread, label);
+                self.labels.get(index(label)).allocated(cell, size);
             }
         });
         scope::allocated(self, size);
@@ -68,13 +70,29 @@ impl Counters {
     #[inline]
     pub(super) fn freed(&self, size: u64, label: Label) {
         with_slot(|slot| {
-            self.all.freed(&self.threads.get(slot).cell, size);
+            let thread = self.threads.get(slot);
+            self.all.0.freed(&thread.cell, size);
             if label != Label::NONE {
-                let Labelled { gauge, cells, .. } = self.labelled(label);
-                gauge.freed(cells.get(slot), size);
+                let cell = self.labelled(thread, label);
+                self.labels.get(index(label)).freed(cell, size);
             }
         });
         scope::freed(self, size);
+    }
+
+    /// The calling thread's cell for a label.
+    #[inline]
+    fn labelled<'a>(&self, thread: &'a Thread, label: Label) -> &'a Cell {
+        let cell = thread.labels.get(index(label));
+        if cell.is_unused() {
+            self.see(label);
+        }
+        cell
+    }
+
+    #[cold]
+    fn see(&self, label: Label) {
+        self.seen.get(index(label)).get_or_init(|| label);
     }
 
     #[cold]
@@ -88,7 +106,7 @@ impl Counters {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let Usage { bytes, blocks } = self.all.usage(self.cells());
+        let Usage { bytes, blocks } = self.all.0.usage(self.cells());
         Stats {
             bytes,
             blocks,
@@ -102,43 +120,32 @@ impl Counters {
     }
 
     pub(super) fn label(&self, label: Label) -> Usage {
-        let labelled = self.labels.peek(index(label)).and_then(OnceLock::get);
-        labelled.map_or_else(Usage::default, |labelled| labelled.usage())
+        let gauge = self.labels.peek(index(label));
+        gauge.map_or_else(Usage::default, |gauge| gauge.usage(self.label_cells(label)))
     }
 
     pub(super) fn labels(&self) -> Vec<LabelUsage> {
-        let read =
-            |labelled: &Labelled| LabelUsage { label: labelled.label, usage: labelled.usage() };
+        let read = |label| LabelUsage { label, usage: self.label(label) };
         self.each_label().map(read).collect()
     }
 
     pub(super) fn reset_peaks(&self) {
-        self.all.reset_peak(self.cells());
-        self.each_label().for_each(|labelled| labelled.gauge.reset_peak(labelled.cells.iter()));
-    }
-
-    #[inline]
-    fn labelled(&self, label: Label) -> &Labelled {
-        let labelled = self.labels.get(index(label));
-        labelled.get_or_init(|| Box::new(Labelled::new(label)))
+        self.all.0.reset_peak(self.cells());
+        for label in self.each_label() {
+            self.labels.get(index(label)).reset_peak(self.label_cells(label));
+        }
     }
 
     fn cells(&self) -> impl Iterator<Item = &Cell> + Clone {
         self.threads.iter().map(|thread| &thread.cell)
     }
 
-    fn each_label(&self) -> impl Iterator<Item = &Labelled> {
-        self.labels.iter().filter_map(OnceLock::get).map(|labelled| &**labelled)
-    }
-}
-
-impl Labelled {
-    fn new(label: Label) -> Self {
-        Self { label, gauge: Gauge::default(), cells: Table::new() }
+    fn label_cells(&self, label: Label) -> impl Iterator<Item = &Cell> + Clone {
+        self.threads.iter().filter_map(move |thread| thread.labels.peek(index(label)))
     }
 
-    fn usage(&self) -> Usage {
-        self.gauge.usage(self.cells.iter())
+    fn each_label(&self) -> impl Iterator<Item = Label> {
+        self.seen.iter().filter_map(OnceLock::get).copied()
     }
 }
 

@@ -12,10 +12,7 @@ use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 /// to the levels here, but only once they exceed [`FLOOR_BYTES`] or [`FLOOR_BLOCKS`] and a share of
 /// the peak. A thread knows its own unpublished change, so one thread alone sees the exact level,
 /// and among N threads a level is off by at most N − 1 unpublished changes.
-///
-/// On cache lines of its own. (128 because processors fetch lines of 64 in pairs.)
 #[derive(Debug, Default)]
-#[repr(align(128))]
 pub(crate) struct Gauge {
     bytes: Level,
     blocks: Level,
@@ -28,12 +25,21 @@ pub(crate) const FLOOR_BLOCKS: i64 = 32;
 /// So may changes up to the peak divided by two to this power.
 const PEAK_SHARE_LOG2: u32 = 6;
 
-/// What one thread counted, on cache lines of its own. Only one thread at a time writes it.
+/// What one thread counted, in one cache line. Only one thread at a time writes it.
 #[derive(Debug, Default)]
-#[repr(align(128))]
+#[repr(align(64))]
 pub(crate) struct Cell {
     bytes: Flow,
     blocks: Flow,
+}
+
+impl Cell {
+    /// Whether nothing was ever counted in it.
+    #[inline]
+    pub(crate) fn is_unused(&self) -> bool {
+        let Flow { inward, outward, .. } = &self.blocks;
+        inward.load(Ordering::Relaxed) | outward.load(Ordering::Relaxed) == 0
+    }
 }
 
 impl Gauge {
@@ -43,8 +49,8 @@ impl Gauge {
         bump(&cell.bytes.inward, size);
         bump(&cell.blocks.inward, 1);
         let Cell { bytes, blocks } = cell;
-        self.bytes.change(&bytes.unpublished, size.cast_signed(), FLOOR_BYTES);
-        self.blocks.change(&blocks.unpublished, 1, FLOOR_BLOCKS);
+        self.bytes.raise(&bytes.unpublished, size.cast_signed(), FLOOR_BYTES);
+        self.blocks.raise(&blocks.unpublished, 1, FLOOR_BLOCKS);
     }
 
     /// Counts a block taken back in the calling thread's cell.
@@ -53,8 +59,8 @@ impl Gauge {
         bump(&cell.bytes.outward, size);
         bump(&cell.blocks.outward, 1);
         let Cell { bytes, blocks } = cell;
-        self.bytes.change(&bytes.unpublished, -size.cast_signed(), FLOOR_BYTES);
-        self.blocks.change(&blocks.unpublished, -1, FLOOR_BLOCKS);
+        self.bytes.lower(&bytes.unpublished, size.cast_signed(), FLOOR_BYTES);
+        self.blocks.lower(&blocks.unpublished, 1, FLOOR_BLOCKS);
     }
 
     /// What all `cells` counted. Never a free without its allocation.
@@ -98,10 +104,10 @@ struct Level {
 // Relaxed but where said otherwise: each number stands for itself.
 impl Level {
     #[inline]
-    fn change(&self, unpublished: &AtomicI64, by: i64, floor: i64) {
+    fn raise(&self, unpublished: &AtomicI64, by: i64, floor: i64) {
         let mut mine = unpublished.load(Ordering::Relaxed).wrapping_add(by);
         let peak = self.peak.load(Ordering::Relaxed);
-        let level = if mine.unsigned_abs() > floor.max(peak >> PEAK_SHARE_LOG2).unsigned_abs() {
+        let level = if mine > floor.max(peak >> PEAK_SHARE_LOG2) {
             let before = self.current.fetch_add(mine, Ordering::Relaxed);
             before.wrapping_add(std::mem::take(&mut mine))
         } else {
@@ -111,6 +117,16 @@ impl Level {
         if level > peak {
             self.peak.fetch_max(level, Ordering::Relaxed);
         }
+    }
+
+    /// A level that goes down is no peak, so while the change stays small nothing here is looked at.
+    #[inline]
+    fn lower(&self, unpublished: &AtomicI64, by: i64, floor: i64) {
+        let mut mine = unpublished.load(Ordering::Relaxed).wrapping_sub(by);
+        if mine < -floor && mine < -(self.peak.load(Ordering::Relaxed) >> PEAK_SHARE_LOG2) {
+            self.current.fetch_add(std::mem::take(&mut mine), Ordering::Relaxed);
+        }
+        unpublished.store(mine, Ordering::Relaxed);
     }
 
     fn tally<'a, I>(&self, flows: I) -> Tally

@@ -17,31 +17,35 @@ const FIRST: usize = 8;
 /// Enough for 2³² values.
 const BLOCKS: usize = 29;
 
-impl<T: Default> Table<T> {
-    pub(crate) fn new() -> Self {
+impl<T: Default> Default for Table<T> {
+    fn default() -> Self {
         Self {
             first: std::array::from_fn(|_| T::default()),
             blocks: [const { OnceLock::new() }; BLOCKS],
         }
     }
+}
 
+impl<T: Default> Table<T> {
     /// The value at `index`, created if it was never asked for.
     ///
     /// # Panics
     /// From index 2³² on.
     #[inline]
     pub(crate) fn get(&self, index: usize) -> &T {
-        match self.first.get(index) {
-            Some(value) => value,
-            None => self.get_in_block(index),
+        if let Some(value) = self.first.get(index) {
+            return value;
+        }
+        let (block, offset) = place(index);
+        match self.blocks[block].get() {
+            Some(values) => &values[offset],
+            None => &self.make(block)[offset],
         }
     }
 
-    #[inline(never)]
-    fn get_in_block(&self, index: usize) -> &T {
-        let (block, offset) = place(index);
-        let values = self.blocks[block].get_or_init(|| fill(FIRST << block));
-        &values[offset]
+    #[cold]
+    fn make(&self, block: usize) -> &[T] {
+        self.blocks[block].get_or_init(|| fill(FIRST << block))
     }
 
     /// The value at `index` if it exists.
@@ -66,6 +70,7 @@ impl<T> fmt::Debug for Table<T> {
 }
 
 /// Block and offset of an index of at least `FIRST`.
+#[inline]
 fn place(index: usize) -> (usize, usize) {
     let block = (index / FIRST).ilog2() as usize;
     (block, index - (FIRST << block))
@@ -89,7 +94,7 @@ mod tests {
 
     #[test]
     fn values_stay_where_they_are_while_the_table_grows() {
-        let table: Table<std::cell::Cell<u32>> = Table::new();
+        let table: Table<std::cell::Cell<u32>> = Table::default();
         let first = table.get(0);
         first.set(7);
         assert!(table.peek(100).is_none());

@@ -14,7 +14,7 @@ use vmem_sim::{Kernel, SimDevice};
 use vmem_trace::{Event, Scale, Trace, Workload, WorkloadOptions};
 
 use crate::Row;
-use crate::measure::Job;
+use crate::measure::{Job, Place};
 use crate::tier::Tier;
 
 /// The device holds two thirds of what is live at the peak.
@@ -64,7 +64,7 @@ pub(crate) struct FaceWalk {
     walk: Walk,
     tier: Tier,
     scale: Scale,
-    seed: u64,
+    place: Place,
     trace: Trace,
 }
 
@@ -75,11 +75,12 @@ impl FaceWalk {
         walk: Walk,
         tier: Tier,
         scale: Scale,
-        seed: u64,
+        place: Place,
     ) -> Result<Self, vmem_trace::GenerateError> {
+        let seed = place.seed;
         let options = WorkloadOptions { scale, passes: 1, seed, ..Workload::Overlay.defaults() };
         let trace = Workload::Overlay.generate(&options)?;
-        Ok(Self { walk, tier, scale, seed, trace })
+        Ok(Self { walk, tier, scale, place, trace })
     }
 
     fn small_device(&self) -> u64 {
@@ -88,15 +89,16 @@ impl FaceWalk {
     }
 
     fn run_on(&self, capacity: u64) -> Result<Outcome, BoxedError> {
-        let built = self.tier.build_on(capacity, self.seed)?;
-        let stream = Stream::new(built.device.clone())?;
+        let built = self.tier.build_on(&self.place.target, &self.place.wish(capacity))?;
+        let device = built.opened.simulated()?.clone();
+        let stream = Stream::new(device.clone())?;
         let mut run = Running {
             walk: self.walk,
-            device: built.device.clone(),
+            device: device.clone(),
             resource: built.resource.clone(),
             stream,
             buffers: HashMap::new(),
-            rng: self.seed | 1,
+            rng: self.place.seed | 1,
         };
         for event in self.trace.events() {
             run.step(event)?;
@@ -104,10 +106,10 @@ impl FaceWalk {
         run.stream.synchronize()?;
         Ok(Outcome {
             stack: built.description.clone(),
-            time: built.device.virtual_time(),
-            migrated: built.device.migrated_bytes(),
-            reserved: built.device.peak_used(),
-            calls: built.device.calls().total(),
+            time: device.virtual_time(),
+            migrated: device.migrated_bytes(),
+            reserved: device.peak_used(),
+            calls: device.calls().total(),
         })
     }
 }
@@ -122,7 +124,7 @@ impl Job for FaceWalk {
             scale: Some(self.scale.get()),
             allocations: self.trace.allocations(),
             peak_live_bytes: self.trace.peak_live(),
-            ..Row::blank(self.walk.name(), self.tier.name, capacity, self.seed)
+            ..self.place.blank(self.walk.name(), self.tier, capacity)
         };
         match runs {
             Ok((roomy, tight)) => Row {

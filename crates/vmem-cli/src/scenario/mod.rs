@@ -14,7 +14,7 @@ use vmem_trace::Workload;
 
 use crate::Error;
 use crate::args::Bench;
-use crate::measure::Job;
+use crate::measure::{Job, Place};
 use crate::tier::Tier;
 
 /// What `--workload` accepts.
@@ -76,8 +76,11 @@ impl Scenario {
     /// itself.
     ///
     /// # Errors
-    /// Usage, if none of its tiers was asked for, or the scale is too large.
-    pub(crate) fn jobs(self, args: &Bench) -> Result<Vec<Box<dyn Job>>, Error> {
+    /// Usage, if none of its tiers was asked for, the scale is too large, or the device is hardware.
+    pub(crate) fn jobs(self, args: &Bench, place: &Place) -> Result<Vec<Box<dyn Job>>, Error> {
+        if !place.target.is_simulated() {
+            return Err(Error::usage(format!("{self} runs on the simulated device only")));
+        }
         let wanted = args.common.tier.iter().filter(|tier| self.tiers().contains(&tier.name));
         let tiers: Vec<Tier> = wanted.copied().collect();
         if tiers.is_empty() {
@@ -85,12 +88,11 @@ impl Scenario {
             return Err(Error::usage(format!("{self} runs on these tiers only: {accepted}")));
         }
         let scale = args.scale.unwrap_or_else(|| Workload::Overlay.defaults().scale);
-        let seed = args.common.seed;
         let job = |tier: Tier| -> Result<Box<dyn Job>, vmem_trace::GenerateError> {
             Ok(match self {
-                Self::Reclaim => Box::new(Reclaim::new(tier, scale, seed)?),
-                Self::FaceWalk(walk) => Box::new(FaceWalk::new(walk, tier, scale, seed)?),
-                Self::SetUpFailure => Box::new(SetUpFailure::new(tier, scale, seed)?),
+                Self::Reclaim => Box::new(Reclaim::new(tier, scale, place.clone())?),
+                Self::FaceWalk(walk) => Box::new(FaceWalk::new(walk, tier, scale, place.clone())?),
+                Self::SetUpFailure => Box::new(SetUpFailure::new(tier, scale, place.clone())?),
             })
         };
         tiers

@@ -7,7 +7,7 @@ use vmem_core::{BoxedError, DeviceBuffer, Stream};
 use vmem_trace::{GenerateError, ReplayOptions, Scale, Trace, Workload, WorkloadOptions, replay};
 
 use crate::Row;
-use crate::measure::Job;
+use crate::measure::{Job, Place};
 use crate::tier::{Built, Tier};
 
 /// The device's memory over the overlay's live peak, in quarters.
@@ -22,7 +22,7 @@ const ENTRIES: u64 = 64;
 pub(crate) struct Reclaim {
     tier: Tier,
     scale: Scale,
-    seed: u64,
+    place: Place,
     trace: Trace,
 }
 
@@ -31,9 +31,10 @@ type Cache = Arc<Mutex<Vec<DeviceBuffer>>>;
 impl Reclaim {
     /// # Errors
     /// If the overlay cannot be generated at this scale.
-    pub(crate) fn new(tier: Tier, scale: Scale, seed: u64) -> Result<Self, GenerateError> {
+    pub(crate) fn new(tier: Tier, scale: Scale, place: Place) -> Result<Self, GenerateError> {
+        let seed = place.seed;
         let options = WorkloadOptions { scale, seed, ..Workload::Overlay.defaults() };
-        Ok(Self { tier, scale, seed, trace: Workload::Overlay.generate(&options)? })
+        Ok(Self { tier, scale, place, trace: Workload::Overlay.generate(&options)? })
     }
 
     fn capacity(&self) -> u64 {
@@ -41,8 +42,9 @@ impl Reclaim {
     }
 
     fn run(&self, row: Row) -> Result<Row, BoxedError> {
-        let built = self.tier.build_on(self.capacity(), self.seed)?;
-        let stream = Stream::new(built.device.clone())?;
+        let wish = self.place.wish(self.capacity());
+        let built = self.tier.build_on(&self.place.target, &wish)?;
+        let stream = Stream::new(built.opened.device.clone())?;
         let cache = fill(&built, self.capacity() / ENTRIES, &stream)?;
         let victims = cache.clone();
         let _registered = built.recovery.reclaimers().register("results", move || {
@@ -75,7 +77,7 @@ impl Job for Reclaim {
             scale: Some(self.scale.get()),
             passes: self.trace.passes().max(1),
             meant_to_fail: self.tier.name == "a",
-            ..Row::blank("reclaim", self.tier.name, self.capacity(), self.seed)
+            ..self.place.blank("reclaim", self.tier, self.capacity())
         };
         self.run(row.clone()).unwrap_or_else(|error| Row {
             failures: 1,

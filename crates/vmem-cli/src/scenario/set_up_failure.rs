@@ -10,10 +10,10 @@ use vmem_trace::{
     GenerateError, ReplayOptions, ReplayStack, Scale, Trace, Workload, WorkloadOptions, replay,
 };
 
-use crate::device::SimMeter;
-use crate::measure::Job;
+use crate::Row;
+use crate::gauge::StackMeter;
+use crate::measure::{Job, Place};
 use crate::tier::Tier;
-use crate::{Row, device};
 
 /// An overlay on a runtime whose address range the driver refuses with a fault: it runs on the
 /// fallback, which the row's stack shows.
@@ -21,16 +21,17 @@ use crate::{Row, device};
 pub(crate) struct SetUpFailure {
     tier: Tier,
     scale: Scale,
-    seed: u64,
+    place: Place,
     trace: Trace,
 }
 
 impl SetUpFailure {
     /// # Errors
     /// If the overlay cannot be generated at this scale.
-    pub(crate) fn new(tier: Tier, scale: Scale, seed: u64) -> Result<Self, GenerateError> {
+    pub(crate) fn new(tier: Tier, scale: Scale, place: Place) -> Result<Self, GenerateError> {
+        let seed = place.seed;
         let options = WorkloadOptions { scale, seed, ..Workload::OverlayCore.defaults() };
-        Ok(Self { tier, scale, seed, trace: Workload::OverlayCore.generate(&options)? })
+        Ok(Self { tier, scale, place, trace: Workload::OverlayCore.generate(&options)? })
     }
 
     /// Room for what powers of two waste.
@@ -39,7 +40,8 @@ impl SetUpFailure {
     }
 
     fn run(&self, row: Row) -> Result<Row, BoxedError> {
-        let device = device::open(self.capacity(), self.seed)?;
+        let opened = self.place.target.open(&self.place.wish(self.capacity()))?;
+        let device = opened.simulated()?.clone();
         for nth in 1..=4 {
             // The arena tries smaller ranges; each of its attempts fails.
             device.fail_call(Some(CallKind::Reserve), nth, DriverCode::UNKNOWN);
@@ -57,7 +59,8 @@ impl SetUpFailure {
         else {
             return Err(format!("it did not fall back: {}", runtime.status()).into());
         };
-        let meter = SimMeter { device: device.clone(), recovered: None, migrates: false };
+        let meter =
+            StackMeter { gauge: opened.gauge, pool: None, recovered: None, migrates: false };
         let stack = ReplayStack { device, resource, description, meter: Box::new(meter) };
         let report = replay(&self.trace, &stack, &ReplayOptions::default())?;
         Ok(row.with_report(report))
@@ -69,7 +72,7 @@ impl Job for SetUpFailure {
         let row = Row {
             scale: Some(self.scale.get()),
             passes: self.trace.passes().max(1),
-            ..Row::blank("set-up-failure", self.tier.name, self.capacity(), self.seed)
+            ..self.place.blank("set-up-failure", self.tier, self.capacity())
         };
         self.run(row.clone()).unwrap_or_else(|error| Row {
             failures: 1,

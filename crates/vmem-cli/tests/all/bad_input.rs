@@ -57,7 +57,7 @@ fn scales_and_passes_out_of_range_are_refused() {
 fn unknown_arguments_and_missing_traces_are_refused() {
     assert_refused(&["bench", "--fast"], &["--fast"]);
     assert_refused(&["replay"], &["required"]);
-    assert_refused(&["soak"], &["soak"]);
+    assert_refused(&["sork"], &["sork"]);
 }
 
 #[test]
@@ -106,5 +106,48 @@ fn help_lists_what_is_accepted() {
     assert_eq!((code, err.as_str()), (0, ""));
     for word in ["overlay-2s", "a-chunks", "24GiB", "--json", "100k"] {
         assert!(out.contains(word), "`{word}` is not in {out}");
+    }
+}
+
+#[test]
+fn devices_that_this_program_does_not_have_are_refused() {
+    for device in ["cuda", "cuda:1", "sim:1", "", "gpu"] {
+        for command in ["bench", "matrix", "micro"] {
+            let words = ["is not a device", "accepted: sim", "vmem-cuda"];
+            assert_refused(&[command, "--device", device], &words);
+        }
+    }
+}
+
+#[test]
+fn checks_that_do_not_exist_are_refused_with_the_groups_that_do() {
+    assert_refused(
+        &["matrix", "--check", "streams/,stream/"],
+        &["\"stream/\"", "accepted: tier/, conformance/, copies/, workload/, streams/"],
+    );
+    assert_refused(&["matrix", "--tier", "z"], &["\"z\" is not a tier"]);
+    assert_refused(&["micro", "--samples", "4"], &["--samples", "5"]);
+}
+
+#[test]
+fn folders_of_traces_that_have_none_are_refused() {
+    let folder = Folder::new();
+    let (itself, missing) = (folder.path("."), folder.path("missing"));
+    assert_refused(&["matrix", "--traces", &itself], &["traces", ".csv"]);
+    assert_refused(&["matrix", "--traces", &missing], &["missing"]);
+    folder.file("bad.csv", "a,b\n1,2\n");
+    assert_refused(&["matrix", "--traces", &itself], &["bad.csv", "line 1", "accepted"]);
+}
+
+#[test]
+fn files_that_are_no_table_of_costs_are_refused() {
+    let folder = Folder::new();
+    let missing = folder.path("missing.json");
+    assert_refused(&["bench", "--costs", &missing], &["missing.json", "vmem micro --table"]);
+    for text in ["", "{}", "[1]", r#"{"name": "n", "costs": {"alocate_ns": 1}}"#] {
+        let file = folder.file("costs.json", text);
+        for command in ["bench", "matrix", "micro"] {
+            assert_refused(&[command, "--costs", &file], &["costs.json", "no table of costs"]);
+        }
     }
 }

@@ -5,7 +5,10 @@
 mod bad_input;
 mod bench;
 mod compare;
+mod hardware;
 mod json;
+mod matrix;
+mod micro;
 mod replay;
 mod scenarios;
 mod support;

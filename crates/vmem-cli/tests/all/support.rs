@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use vmem_cli::{Console, Progress, run};
+use vmem_cli::{Backend, Console, OpenError, Progress, run, run_on};
+use vmem_core::Device;
+use vmem_sim::{SimConfig, SimDevice};
 
 /// What a run of the program came to.
 #[derive(Debug)]
@@ -74,5 +77,54 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs `vmem` with the devices of a backend.
+pub(crate) fn vmem_on(backend: Hardware, args: &[&str]) -> Outcome {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let console = Console { out: &mut out, err: &mut err, progress: Progress::Hidden };
+    let code = run_on(["vmem"].iter().chain(args), console, Arc::new(backend));
+    Outcome { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
+}
+
+/// The document that the program wrote with the devices of a backend, with its exit code.
+pub(crate) fn document_on(backend: Hardware, args: &[&str]) -> (u8, serde_json::Value) {
+    let outcome = vmem_on(backend, &[args, &["--json", "-"]].concat());
+    let document =
+        serde_json::from_str(&outcome.out).unwrap_or_else(|error| panic!("{error} in {outcome:?}"));
+    (outcome.code, document)
+}
+
+/// A backend whose device is a simulated one that stands for a card: what the program knows of cards
+/// applies to it.
+#[derive(Debug)]
+pub(crate) struct Hardware(Result<Arc<SimDevice>, &'static str>);
+
+impl Hardware {
+    pub(crate) fn new(config: SimConfig) -> Self {
+        Self(Ok(SimDevice::with_config(config).unwrap()))
+    }
+
+    pub(crate) fn of(device: Arc<SimDevice>) -> Self {
+        Self(Ok(device))
+    }
+
+    pub(crate) fn absent(reason: &'static str) -> Self {
+        Self(Err(reason))
+    }
+}
+
+impl Backend for Hardware {
+    fn name(&self) -> &'static str {
+        "card"
+    }
+
+    fn open(&self, ordinal: u32) -> Result<Arc<dyn Device>, OpenError> {
+        match &self.0 {
+            Ok(device) if ordinal == 0 => Ok(device.clone()),
+            Ok(_) => Err(OpenError::Absent(format!("there is no card {ordinal}"))),
+            Err(reason) => Err(OpenError::Absent((*reason).to_owned())),
+        }
     }
 }

@@ -1,71 +1,17 @@
-//! Which ranges are live blocks, and what their owners were told.
+//! Ranges become blocks.
 
-use vmem_core::{Block, BlockLayout, DevicePtr, Label, RawBlock, Request, ResourceId};
+use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId};
 
 use super::State;
 use crate::lanes::{CLEAN, Reuse};
-use crate::space::{Need, Slot, Space, State as Range, Tag};
-
-/// What the pool remembers of each slot's block, beside the range itself.
-#[derive(Debug, Default)]
-pub(crate) struct Blocks {
-    infos: Vec<Info>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Info {
-    layout: BlockLayout,
-    label: Label,
-    /// Counts the blocks that this slot has been.
-    generation: u32,
-}
-
-impl Blocks {
-    /// Starts a block in `slot` and returns its generation.
-    #[inline]
-    fn start(&mut self, slot: Slot, layout: BlockLayout, label: Label) -> u32 {
-        let index = slot.index();
-        if self.infos.len() <= index {
-            self.infos.resize(index + 1, Info { layout, label, generation: 0 });
-        }
-        let info = &mut self.infos[index];
-        info.layout = layout;
-        info.label = label;
-        info.generation
-    }
-
-    /// What the owner of a live range was told.
-    pub(crate) fn describe(&self, slot: Slot) -> Option<(BlockLayout, Label)> {
-        self.infos.get(slot.index()).map(|info| (info.layout, info.label))
-    }
-
-    /// The raw parts of the live block that starts at `ptr`.
-    pub(crate) fn find(
-        &self,
-        ptr: DevicePtr,
-        space: &Space,
-        owner: ResourceId,
-    ) -> Option<RawBlock> {
-        let slot = space.find(ptr.get())?;
-        let info = self.infos.get(slot.index())?;
-        let Info { layout, label, generation } = *info;
-        Some(RawBlock { ptr, layout, owner, slot: slot.raw(), generation, label })
-    }
-}
+use crate::space::{Need, Slot, State as Range, Tag};
 
 impl State {
-    /// Ends the block that `raw` describes and returns its slot; `None` if it is not live.
-    #[inline]
-    pub(super) fn take_back(&mut self, raw: &RawBlock) -> Option<Slot> {
-        let slot = Slot::from_raw(raw.slot)?;
-        let range = self.space.get(slot)?;
-        let info = self.blocks.infos.get_mut(slot.index())?;
-        let same = range.state.is_live()
-            && range.start == raw.ptr.get()
-            && info.generation == raw.generation
-            && info.layout == raw.layout;
-        info.generation = info.generation.wrapping_add(u32::from(same));
-        same.then_some(slot)
+    /// The raw parts of the live block that starts at `ptr`.
+    pub(crate) fn find(&self, ptr: DevicePtr, owner: ResourceId) -> Option<RawBlock> {
+        let slot = self.space.find(ptr.get())?;
+        let (layout, label, generation) = self.space[slot].block()?;
+        Some(RawBlock { ptr, layout, owner, slot: slot.raw(), generation, label })
     }
 
     /// Takes the best fit from the lane's own memory, or else from memory that no pending work
@@ -92,9 +38,8 @@ impl State {
     /// Turns a claimed range into a block.
     #[inline]
     pub(crate) fn issue(&mut self, slot: Slot, request: &Request<'_>, owner: ResourceId) -> Block {
-        self.space.make_live(slot);
         let Request { layout, label, .. } = *request;
-        let generation = self.blocks.start(slot, layout, label);
+        let generation = self.space.begin_block(slot, layout, label);
         self.counters.allocations += 1;
         self.counters.live += layout.size();
         self.counters.peak_live = self.counters.peak_live.max(self.counters.live);

@@ -63,7 +63,7 @@ impl Claim {
 impl State {
     /// Claims one free range.
     pub(crate) fn claim_one(&mut self, slot: Slot) -> Claim {
-        let state = self.space[slot].state;
+        let state = self.space[slot].state();
         self.space.claim(slot);
         self.claims += 1;
         Claim { parts: vec![(slot, state)], window: Vec::new() }
@@ -134,7 +134,7 @@ impl State {
 
     /// The memory that is at home at `start..end` is free there again.
     pub(crate) fn wake(&mut self, start: u64, end: u64, tag: Tag) {
-        let lent = |slot: &Slot| matches!(self.space[*slot].state, Range::Dormant(_));
+        let lent = |slot: &Slot| matches!(self.space[*slot].state(), Range::Dormant(_));
         let slots: Vec<Slot> = self.space.within(start, end).filter(lent).collect();
         for slot in slots {
             let (low, size) = self.space[slot].extent();

@@ -50,7 +50,7 @@ impl<B: Backing> Control for Core<B> {
 
     fn find(&self, ptr: DevicePtr) -> Option<RawBlock> {
         let state = self.lock();
-        state.blocks.find(ptr, &state.space, self.id)
+        state.find(ptr, self.id)
     }
 
     fn trim_to(&self, keep: u64) -> Result<u64, ControlError> {
@@ -66,9 +66,9 @@ impl<B: Backing> Control for Core<B> {
     fn check_invariants(&self) {
         let state = self.lock();
         state.space.check();
-        let live = state.space.iter().filter(|(_, range)| range.state.is_live());
-        let described = live.filter_map(|(slot, range)| {
-            let (layout, _) = state.blocks.describe(slot)?;
+        let live = state.space.iter().filter(|(_, range)| range.is_live());
+        let described = live.filter_map(|(_, range)| {
+            let (layout, ..) = range.block()?;
             assert!(layout.size() <= range.size, "a block has the size asked for");
             assert!(range.start.is_multiple_of(layout.alignment()), "and the alignment");
             Some(layout.size())
@@ -145,9 +145,9 @@ impl State {
     }
 
     fn range_state(&self, slot: Slot) -> RangeState {
-        match self.space[slot].state {
-            Range::Live => match self.blocks.describe(slot) {
-                Some((layout, label)) => RangeState::Live { layout, label },
+        match self.space[slot].state() {
+            Range::Live => match self.space[slot].block() {
+                Some((layout, label, _)) => RangeState::Live { layout, label },
                 None => RangeState::Busy,
             },
             Range::Free(tag) if self.lanes.is_complete(tag) => RangeState::Free,

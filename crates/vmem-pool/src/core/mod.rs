@@ -20,8 +20,6 @@ use vmem_core::{
     FreeError, FreeErrorKind, MemoryEvent, Request, ResourceId, Stream,
 };
 
-use blocks::Blocks;
-
 use crate::backing::{Backing, GrowthFailure};
 use crate::ladder::Climb;
 use crate::lanes::{CLEAN, Lane, Lanes, Reuse};
@@ -50,7 +48,6 @@ pub(crate) struct Core<B> {
 pub(crate) struct State {
     pub(crate) space: Space,
     pub(crate) lanes: Lanes,
-    pub(crate) blocks: Blocks,
     pub(crate) counters: Counters,
     /// Threads that hold claims, and with them tags of lanes that must not be forgotten.
     pub(crate) claims: usize,
@@ -88,7 +85,6 @@ impl<B: Backing> Core<B> {
         let state = State {
             space,
             lanes: Lanes::new(reuse, config.batch),
-            blocks: Blocks::default(),
             counters: Counters::default(),
             claims: 0,
             refused: None,
@@ -236,7 +232,7 @@ impl<B: Backing> Core<B> {
         }
         let raw = block.raw();
         let (mut state, lane) = self.enter(stream);
-        let Some(slot) = state.take_back(&raw) else {
+        let Some(slot) = state.space.end_block(&raw) else {
             drop(state);
             return Err(FreeError::new(FreeErrorKind::Stale, block, self.name()));
         };

@@ -44,14 +44,14 @@ impl State {
 
     /// Unties dormant addresses that no work touches any more from their lanes.
     fn settle_dormant(&mut self) {
-        let complete = |slot: &Slot| match self.space[*slot].state {
+        let complete = |slot: &Slot| match self.space[*slot].state() {
             Range::Dormant(tag) => tag.lane != CLEAN.lane && self.lanes.is_complete(tag),
             _ => false,
         };
         let slots: Vec<Slot> = self.space.dormant().filter(complete).collect();
         for slot in slots {
             // A neighbour may have taken it in meanwhile.
-            if let Some(Range::Dormant(_)) = self.space.get(slot).map(|range| range.state) {
+            if let Some(Range::Dormant(_)) = self.space.get(slot).map(|range| range.state()) {
                 self.space.claim(slot);
                 self.space.release(slot, Range::Dormant(CLEAN));
             }
@@ -76,7 +76,7 @@ impl State {
     }
 
     fn dormant_lane(&self, slot: Slot) -> Option<u32> {
-        match self.space[slot].state {
+        match self.space[slot].state() {
             Range::Dormant(tag) => Some(tag.lane),
             _ => None,
         }

@@ -22,9 +22,14 @@ impl Space {
         for (slot, range) in self.iter() {
             in_use += 1;
             self.check_range(slot, indexed.contains(&slot));
-            assert_eq!(range.state.is_indexed(), indexed.contains(&slot), "exactly the free are");
+            assert_eq!(range.state().is_indexed(), indexed.contains(&slot), "exactly the free are");
         }
-        assert_eq!(in_use + self.vacant.len(), self.ranges.len(), "every slot is used or vacant");
+        assert_eq!(in_use + self.vacant_slots(), self.ranges.len(), "every slot is used or vacant");
+    }
+
+    fn vacant_slots(&self) -> usize {
+        let next = |slot: &Slot| self.ranges[slot.index()].next;
+        std::iter::successors(self.vacant, next).count()
     }
 
     fn check_range(&self, slot: Slot, indexed: bool) {
@@ -32,15 +37,15 @@ impl Space {
         assert!(range.size > 0, "no range is empty");
         let on_grain = range.start.is_multiple_of(GRAIN) && range.size.is_multiple_of(GRAIN);
         assert!(on_grain, "ranges lie on the grain");
-        if range.state == State::Hole {
+        if range.state() == State::Hole {
             assert!(indexed, "a hole is in the index of holes");
         }
         if let Some(next) = range.next {
             assert_eq!(self[next].prev, Some(slot), "neighbours know each other");
             assert_eq!(self[next].start, range.end(), "neighbours touch");
-            assert!(range.state.joined(self[next].state).is_none(), "neighbours are coalesced");
+            assert!(range.state().joined(self[next].state()).is_none(), "neighbours are coalesced");
         }
-        if range.state.is_live() {
+        if range.is_live() {
             assert_eq!(self.find(range.start), Some(slot), "a live range is found by address");
         }
     }

@@ -86,7 +86,7 @@ impl Space {
         let slots: Vec<Slot> = self.within(start, end).collect();
         let mut parts = Vec::with_capacity(slots.len());
         for slot in slots {
-            let state = self[slot].state;
+            let state = self[slot].state();
             self.claim(slot);
             let range = self[slot];
             let (at, upto) = (range.start.max(start), range.end().min(end));

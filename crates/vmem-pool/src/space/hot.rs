@@ -3,6 +3,8 @@
 //! They do what claiming, cutting and releasing would do, in one step and with the fewest changes
 //! to the indexes: a free range that only grows or shrinks keeps its slot and its place.
 
+use vmem_core::{BlockLayout, Label, RawBlock};
+
 use crate::sabotage;
 
 use super::{Need, Range, Slot, Space, State, Tag};
@@ -25,11 +27,8 @@ impl Space {
             return Some(self.take_apart(slot, need, rest.unwrap_or(tag)));
         }
         // The block is the lower end, in a slot of its own; the range above it goes on as it was.
-        let block = self.new_range(Range {
-            prev: range.prev,
-            next: Some(slot),
-            ..Range::new(range.start, need.size, State::Claimed)
-        });
+        let block = Range::new(range.start, need.size, State::Claimed);
+        let block = self.new_range(block.between(range.prev, Some(slot)));
         if let Some(prev) = range.prev {
             self.at(prev).next = Some(block);
         }
@@ -38,7 +37,7 @@ impl Space {
         above.start = at;
         above.size = range.size - need.size;
         above.prev = Some(block);
-        above.state = State::Free(rest.unwrap_or(tag));
+        above.set_state(State::Free(rest.unwrap_or(tag)));
         self.free[tag.lane as usize].update(&mut self.ranges, slot, range.extent());
         Some(block)
     }
@@ -52,29 +51,39 @@ impl Space {
         slot
     }
 
-    /// Makes a claimed range live.
+    /// Makes a claimed range a block and returns its generation.
     #[inline]
-    pub(crate) fn make_live(&mut self, slot: Slot) {
-        debug_assert!(self[slot].state == State::Claimed);
-        self.at(slot).state = State::Live;
+    pub(crate) fn begin_block(&mut self, slot: Slot, layout: BlockLayout, label: Label) -> u32 {
+        debug_assert!(self[slot].state() == State::Claimed);
+        self.at(slot).begin_block(layout, label)
+    }
+
+    /// Ends the block that `raw` describes, whose range stays live until it is freed. `None` if it
+    /// is not a block of this space.
+    #[inline]
+    pub(crate) fn end_block(&mut self, raw: &RawBlock) -> Option<Slot> {
+        let slot = Slot::from_raw(raw.slot)?;
+        let range = self.ranges.get_mut(slot.index())?;
+        let here = range.is_live() && range.start == raw.ptr.get();
+        (here && range.end_block(raw.generation, raw.layout)).then_some(slot)
     }
 
     /// Frees a live range, coalescing with free neighbours of its lane under the latest tag.
     #[inline]
     pub(crate) fn free(&mut self, slot: Slot, tag: Tag) {
         let range = self[slot];
-        debug_assert!(range.state.is_live());
+        debug_assert!(range.is_live());
         if sabotage::coalesce_lanes() {
             self.release(slot, State::Free(tag));
             return;
         }
         let joined = |neighbour: Option<Slot>| {
             let neighbour = neighbour?;
-            Some((neighbour, State::Free(tag).joined(self[neighbour].state)?))
+            Some((neighbour, State::Free(tag).joined(self[neighbour].state())?))
         };
         match (joined(range.prev), joined(range.next)) {
             (None, None) => {
-                self.at(slot).state = State::Free(tag);
+                self.at(slot).set_state(State::Free(tag));
                 self.enter(slot);
             }
             (Some((prev, state)), None) => {
@@ -89,7 +98,7 @@ impl Space {
             }
             (Some((prev, _)), Some((next, state))) => {
                 let before = self[prev].extent();
-                let state = self[prev].state.joined(state).unwrap_or(state);
+                let state = self[prev].state().joined(state).unwrap_or(state);
                 self.leave(next);
                 self.absorb_next(prev);
                 self.absorb_next(prev);
@@ -102,7 +111,7 @@ impl Space {
     #[inline]
     fn regrow(&mut self, slot: Slot, state: State, before: (u64, u64)) {
         let lane = self[slot].tag().map_or(0, |tag| tag.lane);
-        self.at(slot).state = state;
+        self.at(slot).set_state(state);
         self.free[lane as usize].update(&mut self.ranges, slot, before);
     }
 

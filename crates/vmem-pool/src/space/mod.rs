@@ -33,8 +33,8 @@ pub(crate) const GRAIN: u64 = 256;
 pub(crate) struct Space {
     fit: Fit,
     ranges: Vec<Range>,
-    /// Slots of ranges that were merged away.
-    vacant: Vec<Slot>,
+    /// The first of the slots whose ranges were merged away; each names the next one.
+    vacant: Option<Slot>,
     /// Free ranges by lane.
     free: Vec<FreeIndex>,
     /// Unmapped ranges.
@@ -76,7 +76,7 @@ impl Space {
         Self {
             fit,
             ranges: Vec::new(),
-            vacant: Vec::new(),
+            vacant: None,
             free: Vec::new(),
             holes: FreeIndex::default(),
             dormant: FreeIndex::default(),
@@ -96,7 +96,7 @@ impl Space {
     pub(crate) fn remove_segment(&mut self, slot: Slot) {
         self.leave(slot);
         let range = self[slot];
-        debug_assert!(range.prev.is_none() && range.next.is_none() && !range.state.is_live());
+        debug_assert!(range.prev.is_none() && range.next.is_none() && !range.is_live());
         self.directory.remove_segment(range.start);
         self.retire_slot(slot);
     }
@@ -151,14 +151,14 @@ impl Space {
     #[inline]
     pub(crate) fn claim(&mut self, slot: Slot) {
         self.leave(slot);
-        self.at(slot).state = State::Claimed;
+        self.at(slot).set_state(State::Claimed);
     }
 
     /// Cuts `at .. at + size` out of a claimed range, which stays claimed; what is left on either
     /// side gets `state` and coalesces.
     pub(crate) fn cut(&mut self, slot: Slot, at: u64, size: u64, state: State) {
         let range = self[slot];
-        debug_assert!(range.state == State::Claimed);
+        debug_assert!(range.state() == State::Claimed);
         debug_assert!(at >= range.start && at + size <= range.end());
         if at + size < range.end() {
             let rest = self.split(slot, at + size);
@@ -174,12 +174,9 @@ impl Space {
     /// Splits a claimed range at `at`; both parts are claimed, the returned one is the upper.
     pub(crate) fn split(&mut self, slot: Slot, at: u64) -> Slot {
         let range = self[slot];
-        debug_assert!(range.state == State::Claimed && at > range.start && at < range.end());
-        let upper = self.new_range(Range {
-            prev: Some(slot),
-            next: range.next,
-            ..Range::new(at, range.end() - at, State::Claimed)
-        });
+        debug_assert!(range.state() == State::Claimed && at > range.start && at < range.end());
+        let upper = Range::new(at, range.end() - at, State::Claimed);
+        let upper = self.new_range(upper.between(Some(slot), range.next));
         if let Some(next) = range.next {
             self.at(next).prev = Some(upper);
         }
@@ -191,11 +188,8 @@ impl Space {
 
     fn split_front(&mut self, slot: Slot, at: u64) -> Slot {
         let range = self[slot];
-        let front = self.new_range(Range {
-            prev: range.prev,
-            next: Some(slot),
-            ..Range::new(range.start, at - range.start, State::Claimed)
-        });
+        let front = Range::new(range.start, at - range.start, State::Claimed);
+        let front = self.new_range(front.between(range.prev, Some(slot)));
         if let Some(prev) = range.prev {
             self.at(prev).next = Some(front);
         }
@@ -210,22 +204,22 @@ impl Space {
     /// lane (the latest tag holds for the whole), a dormant one likewise, an unmapped one with
     /// unmapped neighbours. Returns the slot of the range it is part of now.
     pub(crate) fn release(&mut self, slot: Slot, state: State) -> Slot {
-        debug_assert!(!self[slot].state.is_indexed());
-        self.at(slot).state = state;
+        debug_assert!(!self[slot].state().is_indexed());
+        self.at(slot).set_state(state);
         let mut slot = slot;
         if let Some(prev) = self[slot].prev
-            && let Some(state) = self[prev].state.joined(self[slot].state)
+            && let Some(state) = self[prev].state().joined(self[slot].state())
         {
             self.leave(prev);
-            self.at(prev).state = state;
+            self.at(prev).set_state(state);
             self.absorb_next(prev);
             slot = prev;
         }
         if let Some(next) = self[slot].next
-            && let Some(state) = self[slot].state.joined(self[next].state)
+            && let Some(state) = self[slot].state().joined(self[next].state())
         {
             self.leave(next);
-            self.at(slot).state = state;
+            self.at(slot).set_state(state);
             self.absorb_next(slot);
         }
         self.enter(slot);
@@ -236,7 +230,7 @@ impl Space {
     pub(crate) fn join_claimed(&mut self, first: Slot, last: Slot) {
         let end = self[last].end();
         while self[first].end() < end {
-            debug_assert!(self[first].next.is_some_and(|n| self[n].state == State::Claimed));
+            debug_assert!(self[first].next.is_some_and(|n| self[n].state() == State::Claimed));
             self.absorb_next(first);
         }
     }
@@ -244,7 +238,7 @@ impl Space {
     /// The live range that starts at `start`. Steps as for [`covering`](Self::covering).
     pub(crate) fn find(&self, start: u64) -> Option<Slot> {
         let slot = self.covering(start)?;
-        (self[slot].start == start && self[slot].state.is_live()).then_some(slot)
+        (self[slot].start == start && self[slot].is_live()).then_some(slot)
     }
 
     /// The range that `address` lies in. A short walk where ranges near it were made lately; at
@@ -268,12 +262,12 @@ impl Space {
     /// The range behind a slot, if the slot is in use.
     #[inline]
     pub(crate) fn get(&self, slot: Slot) -> Option<&Range> {
-        self.ranges.get(slot.index()).filter(|range| range.state != State::Vacant)
+        self.ranges.get(slot.index()).filter(|range| range.state() != State::Vacant)
     }
 
     /// All ranges in use, in no particular order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &Range)> {
-        let in_use = |(_, range): &(usize, &Range)| range.state != State::Vacant;
+        let in_use = |(_, range): &(usize, &Range)| range.state() != State::Vacant;
         self.ranges.iter().enumerate().filter(in_use).map(|(i, range)| (Slot::at(i), range))
     }
 
@@ -298,30 +292,42 @@ impl Space {
 
     #[inline]
     fn new_range(&mut self, range: Range) -> Slot {
-        let slot = match self.vacant.pop() {
+        let slot = match self.vacant {
             Some(slot) => {
-                *self.at(slot) = range;
+                let before = self.at(slot);
+                let next = before.next;
+                *before = range.in_slot_of(before);
+                self.vacant = next;
                 slot
             }
-            None => {
-                self.ranges.push(range);
-                Slot::at(self.ranges.len() - 1)
-            }
+            None => self.new_slot(range),
         };
         self.directory.note(slot, range.start);
         slot
     }
 
+    /// Room is made for an eighth more at a time: what is never used costs less than copying.
+    #[cold]
+    fn new_slot(&mut self, range: Range) -> Slot {
+        if self.ranges.len() == self.ranges.capacity() {
+            self.ranges.reserve_exact(16 + self.ranges.len() / 8);
+        }
+        self.ranges.push(range);
+        Slot::at(self.ranges.len() - 1)
+    }
+
     #[inline]
     fn retire_slot(&mut self, slot: Slot) {
-        self.at(slot).state = State::Vacant;
-        self.vacant.push(slot);
+        let next = self.vacant.replace(slot);
+        let range = self.at(slot);
+        range.set_state(State::Vacant);
+        range.next = next;
     }
 
     /// Puts a range into the index of its state.
     #[inline]
     fn enter(&mut self, slot: Slot) {
-        match self[slot].state {
+        match self[slot].state() {
             State::Free(tag) => {
                 let lane = tag.lane as usize;
                 if self.free.len() <= lane {
@@ -338,7 +344,7 @@ impl Space {
     /// Takes a range out of the index of its state.
     #[inline]
     fn leave(&mut self, slot: Slot) {
-        match self[slot].state {
+        match self[slot].state() {
             State::Free(tag) => self.free[tag.lane as usize].remove(&mut self.ranges, slot),
             State::Hole => self.holes.remove(&mut self.ranges, slot),
             State::Dormant(_) => self.dormant.remove(&mut self.ranges, slot),

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use vmem_core::{BlockLayout, Label};
+
 use crate::sabotage;
 
 /// The index of a range. Four bytes, and four with `Option` around it.
@@ -81,11 +83,6 @@ impl State {
         }
     }
 
-    #[inline]
-    pub(crate) const fn is_live(self) -> bool {
-        matches!(self, Self::Live)
-    }
-
     /// The state of two neighbours joined, if they may be.
     #[inline]
     pub(super) fn joined(self, next: Self) -> Option<Self> {
@@ -102,26 +99,63 @@ impl State {
     }
 }
 
-/// A range of addresses.
+/// A range of addresses: 48 bytes, of which some mean one thing while it is free and another while it
+/// is a block.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Range {
     pub(crate) start: u64,
     pub(crate) size: u64,
+    /// Free or dormant: the tag's epoch. Live: the size asked for.
+    word: u64,
     pub(crate) prev: Option<Slot>,
     pub(crate) next: Option<Slot>,
-    /// Where it is in its size class, while it is in an index.
-    pub(super) place: u32,
-    pub(crate) state: State,
+    /// Counts the blocks that this slot has been.
+    generation: u32,
+    /// In an index: where in its size class. Live: the label.
+    detail: u32,
+    /// Free or dormant: the tag's lane.
+    lane: u32,
+    kind: Kind,
+    /// Live: the binary logarithm of the alignment asked for.
+    alignment: u8,
+}
+
+/// A [`State`] without its tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Live,
+    Free,
+    Hole,
+    Dormant,
+    Claimed,
+    Vacant,
 }
 
 impl Range {
     #[inline]
-    pub(super) const fn new(start: u64, size: u64, state: State) -> Self {
-        Self { start, size, prev: None, next: None, place: 0, state }
+    pub(super) fn new(start: u64, size: u64, state: State) -> Self {
+        let mut range = Self {
+            start,
+            size,
+            word: 0,
+            prev: None,
+            next: None,
+            generation: 0,
+            detail: 0,
+            lane: 0,
+            kind: Kind::Vacant,
+            alignment: 0,
+        };
+        range.set_state(state);
+        range
     }
-}
 
-impl Range {
+    /// The same with these neighbours.
+    #[inline]
+    pub(super) const fn between(self, prev: Option<Slot>, next: Option<Slot>) -> Self {
+        Self { prev, next, ..self }
+    }
+
     #[inline]
     pub(crate) const fn end(&self) -> u64 {
         self.start + self.size
@@ -132,7 +166,92 @@ impl Range {
         (self.start, self.size)
     }
 
+    #[inline]
+    pub(crate) const fn state(&self) -> State {
+        let tag = Tag { lane: self.lane, epoch: self.word };
+        match self.kind {
+            Kind::Live => State::Live,
+            Kind::Free => State::Free(tag),
+            Kind::Hole => State::Hole,
+            Kind::Dormant => State::Dormant(tag),
+            Kind::Claimed => State::Claimed,
+            Kind::Vacant => State::Vacant,
+        }
+    }
+
+    #[inline]
+    pub(super) fn set_state(&mut self, state: State) {
+        self.kind = match state {
+            State::Live => Kind::Live,
+            State::Free(_) => Kind::Free,
+            State::Hole => Kind::Hole,
+            State::Dormant(_) => Kind::Dormant,
+            State::Claimed => Kind::Claimed,
+            State::Vacant => Kind::Vacant,
+        };
+        if let State::Free(tag) | State::Dormant(tag) = state {
+            self.lane = tag.lane;
+            self.word = tag.epoch;
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn is_live(&self) -> bool {
+        matches!(self.kind, Kind::Live)
+    }
+
+    #[inline]
     pub(crate) const fn tag(&self) -> Option<Tag> {
-        self.state.tag()
+        self.state().tag()
+    }
+
+    /// Where an indexed range is in its size class.
+    #[inline]
+    pub(super) const fn place(&self) -> u32 {
+        self.detail
+    }
+
+    #[inline]
+    pub(super) const fn set_place(&mut self, place: u32) {
+        self.detail = place;
+    }
+
+    /// Puts the range into a slot that was another one before, which has been that many blocks.
+    #[inline]
+    pub(super) const fn in_slot_of(self, before: &Self) -> Self {
+        Self { generation: before.generation, ..self }
+    }
+
+    /// Makes the range a block and returns its generation.
+    #[inline]
+    pub(super) fn begin_block(&mut self, layout: BlockLayout, label: Label) -> u32 {
+        self.kind = Kind::Live;
+        self.word = layout.size();
+        self.detail = label.index();
+        // At most 63.
+        self.alignment = layout.alignment().trailing_zeros().to_le_bytes()[0];
+        self.generation
+    }
+
+    /// Whether the live range is the block of that generation and layout; if so, it ends.
+    #[inline]
+    pub(super) fn end_block(&mut self, generation: u32, layout: BlockLayout) -> bool {
+        let same = self.generation == generation
+            && self.word == layout.size()
+            && 1 << self.alignment == layout.alignment();
+        self.generation = self.generation.wrapping_add(u32::from(same));
+        same
+    }
+
+    /// What the owner of a block was told: its layout, label and generation. `None` if the range is
+    /// not live.
+    pub(crate) fn block(&self) -> Option<(BlockLayout, Label, u32)> {
+        if !self.is_live() {
+            return None;
+        }
+        let layout = BlockLayout::with_alignment(self.word, 1 << self.alignment).ok()?;
+        Some((layout, Label::from_index(self.detail)?, self.generation))
     }
 }
+
+const _: () = assert!(size_of::<Range>() == 48, "as documented");

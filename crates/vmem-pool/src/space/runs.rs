@@ -98,7 +98,7 @@ impl Space {
         let mut slot = hole;
         loop {
             let range = self[slot];
-            if range.state != State::Hole {
+            if range.state() != State::Hole {
                 if range.end() >= end {
                     return Some(Stretch { start, end: range.end(), fresh });
                 }
@@ -109,7 +109,7 @@ impl Space {
             } else {
                 fresh += range.size;
             }
-            slot = range.next.filter(|&next| self[next].state == State::Hole || joins(next))?;
+            slot = range.next.filter(|&next| self[next].state() == State::Hole || joins(next))?;
         }
     }
 
@@ -131,7 +131,7 @@ impl Space {
         let mut slot = hole;
         loop {
             let range = self[slot];
-            if range.state != State::Hole {
+            if range.state() != State::Hole {
                 if range.start <= start {
                     return Some(Stretch { start: range.start, end, fresh });
                 }
@@ -142,7 +142,7 @@ impl Space {
             } else {
                 fresh += range.size;
             }
-            slot = range.prev.filter(|&prev| self[prev].state == State::Hole || joins(prev))?;
+            slot = range.prev.filter(|&prev| self[prev].state() == State::Hole || joins(prev))?;
         }
     }
 

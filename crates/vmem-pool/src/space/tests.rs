@@ -132,7 +132,7 @@ proptest! {
     ) {
         let mut space = granules(&parts);
         space.check();
-        let before = sorted(&space).iter().map(|r| (r.extent(), r.state)).collect::<Vec<_>>();
+        let before = sorted(&space).iter().map(|r| (r.extent(), r.state())).collect::<Vec<_>>();
         let Some(stretch) = space.cheapest_growth(need(wanted), GRANULE, u64::MAX, |tag| tag.lane == 0) else {
             return Ok(());
         };
@@ -150,7 +150,7 @@ proptest! {
             space.release(slot, state);
         }
         space.check();
-        let after = sorted(&space).iter().map(|r| (r.extent(), r.state)).collect::<Vec<_>>();
+        let after = sorted(&space).iter().map(|r| (r.extent(), r.state())).collect::<Vec<_>>();
         prop_assert_eq!(before, after);
     }
 }

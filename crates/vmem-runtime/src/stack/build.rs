@@ -13,6 +13,9 @@ use super::{Recovery, Stack};
 use crate::tier::suits_arena;
 use crate::{DeviceTraits, Limits, Reservations, RuntimeConfig, Tier};
 
+/// How long a request on the fallback waits at most for memory of other sizes.
+const BINS_WAIT: Duration = Duration::from_secs(1);
+
 pub(super) fn build(
     tier: Tier,
     device: Arc<dyn Device>,
@@ -90,6 +93,9 @@ impl Plan<'_> {
     fn bins(mut self) -> Result<Stack, BoxedError> {
         self.limits.initial = 0;
         let (device, config) = (self.device.clone(), self.pool_config());
+        // Bins of other sizes serve a request only after they went back to the device, for which the
+        // host must have seen their work complete.
+        let config = PoolConfig { host_wait: Some(BINS_WAIT), ..config };
         let pool = BinningPool::new(DeviceMemory::new(device.clone()), device, config)?;
         let handle = pool.handle();
         Ok(self.pooled(pool, handle))

@@ -66,6 +66,11 @@ impl SimDevice {
         assert!(lines.is_empty(), "broken rules:{}", lines.concat());
     }
 
+    /// Runs everything queued, without the host having seen it. No driver call is counted.
+    pub fn settle(&self) {
+        self.core.lock().drain();
+    }
+
     /// What has been taken from the device and not given back.
     pub fn leaks(&self) -> Leaks {
         self.core.lock().leaks()

@@ -65,10 +65,22 @@ impl SimDevice {
     /// If the stream is capturing already or is the legacy default stream.
     pub fn begin_capture(&self, stream: &Stream) -> Result<(), DriverError> {
         self.on(stream, "SimDevice::begin_capture", |raw| {
-            self.core.call(CallKind::BeginCapture, |state| {
-                let lane = state.lanes.resolve(raw)?;
-                state.begin_capture(lane)
-            })
+            // SAFETY: contract, devices 1: `with_raw` hands out a valid, callable stream.
+            unsafe { self.begin_capture_raw(raw) }
+        })
+    }
+
+    /// Starts capturing the work queued on a driver's handle.
+    ///
+    /// # Errors
+    /// Those of [`begin_capture`](Self::begin_capture).
+    ///
+    /// # Safety
+    /// The stream is [valid](vmem_core::contract#devices) and callable from this thread.
+    pub unsafe fn begin_capture_raw(&self, stream: RawStream) -> Result<(), DriverError> {
+        self.core.call(CallKind::BeginCapture, |state| {
+            let lane = state.lanes.resolve(stream)?;
+            state.begin_capture(lane)
         })
     }
 
@@ -79,10 +91,22 @@ impl SimDevice {
     /// not joined back.
     pub fn end_capture(&self, stream: &Stream) -> Result<Graph, DriverError> {
         self.on(stream, "SimDevice::end_capture", |raw| {
-            self.core.call(CallKind::EndCapture, |state| {
-                let lane = state.lanes.resolve(raw)?;
-                state.end_capture(lane)
-            })
+            // SAFETY: contract, devices 1: `with_raw` hands out a valid, callable stream.
+            unsafe { self.end_capture_raw(raw) }
+        })
+    }
+
+    /// Ends the capture of a driver's handle.
+    ///
+    /// # Errors
+    /// Those of [`end_capture`](Self::end_capture).
+    ///
+    /// # Safety
+    /// The stream is [valid](vmem_core::contract#devices) and callable from this thread.
+    pub unsafe fn end_capture_raw(&self, stream: RawStream) -> Result<Graph, DriverError> {
+        self.core.call(CallKind::EndCapture, |state| {
+            let lane = state.lanes.resolve(stream)?;
+            state.end_capture(lane)
         })
     }
 

@@ -172,3 +172,30 @@ fn the_legacy_stream_is_off_limits_while_a_blocking_stream_captures() {
     assert_eq!(driver.end_capture(&stream).unwrap_err().code(), BROKEN);
     assert!(driver.end_capture(&stream).is_err());
 }
+
+#[test]
+fn a_capture_by_the_drivers_handle_is_the_same() {
+    let driver = Driver::with_seed(0);
+    let (stream, ptr) = (driver.stream(), driver.alloc(256));
+    // SAFETY: contract, devices 1: the stream is live.
+    unsafe { driver.begin_capture_raw(stream) }.unwrap();
+    driver.fill(ptr, 1, 256, stream).unwrap();
+    // SAFETY: as above.
+    let graph = unsafe { driver.end_capture_raw(stream) }.unwrap();
+    assert_eq!(graph.len(), 1);
+    // SAFETY: misuse on purpose; the simulation refuses it.
+    assert!(unsafe { driver.end_capture_raw(RawStream(0xbad)) }.is_err());
+    driver.only_violation(ViolationKind::BadHandle);
+}
+
+#[test]
+fn settling_runs_what_is_queued_and_tells_the_host_nothing() {
+    let driver = Driver::with_seed(0);
+    let (stream, ptr) = (driver.stream(), driver.alloc(256));
+    driver.fill(ptr, 1, 256, stream).unwrap();
+    let before = driver.calls();
+    driver.settle();
+    assert_eq!(driver.calls(), before);
+    assert!(driver.free(ptr).is_err(), "the host has not seen the fill complete");
+    driver.only_violation(ViolationKind::PendingWork);
+}

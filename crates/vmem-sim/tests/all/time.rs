@@ -141,3 +141,13 @@ fn time_does_not_depend_on_the_seed_where_nothing_is_polled() {
     };
     assert!((1..16).all(|seed| time(seed) == time(0)));
 }
+
+#[test]
+fn where_everything_is_free_the_clock_stands_still() {
+    let driver = Driver::new(SimConfig { costs: CostTable::FREE, ..SimConfig::default() });
+    let (ptr, stream) = (driver.alloc(MIB), driver.stream());
+    driver.fill(ptr, 1, MIB, stream).unwrap();
+    driver.sync_stream(stream).unwrap();
+    driver.free(ptr).unwrap();
+    assert_eq!(now(&driver), 0);
+}

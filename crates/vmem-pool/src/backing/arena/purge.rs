@@ -45,7 +45,7 @@ pub(super) fn unmap_windows(core: &Core<VirtualArena>, keep: u64) -> Result<(), 
 fn unmap_window(core: &Core<VirtualArena>, start: u64) -> Result<(), DriverError> {
     let Some(window) = core.backing.windows().at(start).cloned() else { return Ok(()) };
     let mut state = core.lock();
-    let idle = |slot: Slot| match state.space[slot].state {
+    let idle = |slot: Slot| match state.space[slot].state() {
         Range::Dormant(tag) => state.lanes.is_complete(tag) || sabotage::unmap_early(),
         _ => false,
     };

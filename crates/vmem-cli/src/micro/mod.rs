@@ -1,0 +1,112 @@
+//! `vmem micro`: what the device's calls cost.
+
+mod beside;
+mod copies;
+mod costs;
+mod date;
+mod lab;
+mod mappings;
+mod memory;
+mod pools;
+mod report;
+mod streams;
+mod table;
+
+use std::sync::Arc;
+
+pub use report::{Beside, MICRO_SCHEMA, MicroClock, MicroNote, MicroReport, MicroRow};
+
+use crate::args::Micro;
+use crate::console::{Verdict, bar};
+use crate::output::Json;
+use crate::target::{Bounds, Purpose, Wish};
+use crate::{Backend, Console, Error, OpenError, place};
+use lab::Lab;
+
+/// The most of the device that is used at a time, in bytes.
+const MOST: u64 = 1 << 30;
+
+/// A part of a run, by name.
+type Part = (&'static str, fn(&mut Lab));
+
+/// The parts, in the order they run.
+const PARTS: [Part; 5] = [
+    ("memory", memory::measure),
+    ("mappings", mappings::measure),
+    ("streams", streams::measure),
+    ("copies", copies::measure),
+    ("pools", pools::measure),
+];
+
+/// Runs what was asked for and prints it.
+///
+/// # Errors
+/// Usage: an unknown device, an output that cannot be written; a device that fails.
+pub(crate) fn run(
+    args: &Micro,
+    console: &mut Console<'_>,
+    backend: Option<&Arc<dyn Backend>>,
+) -> Result<Verdict, Error> {
+    let target = place::target(&args.place, backend)?;
+    let json = Json::open(args.place.json.as_deref())?;
+    let table = Json::open(args.table.as_deref())?;
+    let bounds = Bounds { device: Some(MOST), managed: None };
+    let wish = Wish { capacity: None, bounds, seed: 0, purpose: Purpose::Verify };
+    let opened = match target.open(&wish) {
+        Ok(opened) => opened,
+        Err(OpenError::Absent(reason)) if !args.place.require_device => {
+            json.write(&MicroReport::skipped(reason.clone()), console.out)?;
+            writeln!(console.people(&json), "skipped: {reason}")?;
+            return Ok(Verdict::Passed);
+        }
+        Err(error) => return Err(Error::failed(place::in_one_line(&error))),
+    };
+    let facts = opened.device.facts().clone();
+    let mut lab = Lab::new(opened, args.samples);
+    let bar = bar(PARTS.len(), console.progress);
+    for (name, measure) in PARTS {
+        bar.set_message(name);
+        measure(&mut lab);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let name = args.name.clone().unwrap_or_else(|| facts.name.clone());
+    let costs = costs::table(&lab.rows, &facts, name, date::today());
+    let header = place::describe(&target, &facts);
+    let clock = match lab.opened.gauge.virtual_time() {
+        Some(_) => MicroClock::Virtual,
+        None => MicroClock::Host,
+    };
+    let report = MicroReport {
+        schema: MICRO_SCHEMA,
+        skipped: None,
+        device: Some(facts),
+        clock,
+        rows: lab.rows,
+        left_out: lab.left_out,
+        failures: lab.failures,
+        table: Some(costs),
+    };
+    let written = json.write(&report, console.out);
+    let saved = table.write(&report.table, console.out);
+    // A document that cannot be written should not cost what is for people.
+    table::write(&header, &report, console.people(&json))?;
+    written.and(saved)?;
+    Ok(report.failures.is_empty().into())
+}
+
+impl MicroReport {
+    /// Nothing was measured, for this reason.
+    fn skipped(reason: String) -> Self {
+        Self {
+            schema: MICRO_SCHEMA,
+            skipped: Some(reason),
+            device: None,
+            clock: MicroClock::Host,
+            rows: Vec::new(),
+            left_out: Vec::new(),
+            failures: Vec::new(),
+            table: None,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The device that the arguments ask for, checked before anything runs.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use vmem_core::{BoxedError, DeviceFacts};
+use vmem_sim::MeasuredCosts;
+
+use crate::args::{Common, PlaceArgs};
+use crate::measure::Place;
+use crate::target::{Costs, Target, Wish};
+use crate::{Backend, Error, OpenError, bytes};
+
+/// What came of looking for the device.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Place {
+        place: Place,
+        facts: DeviceFacts,
+        /// The device and what bounds a run on it, for people.
+        header: String,
+    },
+    /// There is none, for this reason.
+    Absent(String),
+}
+
+/// The target that was asked for.
+///
+/// # Errors
+/// Usage: an unknown device, or a file of costs that cannot be read as such.
+pub(crate) fn target(
+    args: &PlaceArgs,
+    backend: Option<&Arc<dyn Backend>>,
+) -> Result<Target, Error> {
+    let costs = match &args.costs {
+        None => Costs::Documented,
+        Some(path) => Costs::Measured(Box::new(read_costs(path)?)),
+    };
+    Target::parse(args.device.as_deref(), costs, backend)
+}
+
+/// Where the rows of `bench` and `replay` are to be measured.
+///
+/// # Errors
+/// Usage: an unknown device, a capacity that no device has; a device that fails.
+pub(crate) fn find(common: &Common, backend: Option<&Arc<dyn Backend>>) -> Result<Found, Error> {
+    let target = target(&common.place, backend)?;
+    let opened = match target.open(&Wish::measuring(common.capacity, common.seed)) {
+        Ok(opened) => opened,
+        Err(OpenError::Absent(reason)) => return Ok(Found::Absent(reason)),
+        Err(error) if target.is_simulated() => return Err(Error::usage(in_one_line(&error))),
+        Err(error) => return Err(Error::failed(in_one_line(&error))),
+    };
+    let facts = opened.device.facts().clone();
+    let (capacity, seed) = (opened.capacity(), common.seed);
+    let room = bytes::show(capacity);
+    let header = if target.is_simulated() {
+        format!("{target}, {room}, seed {seed}")
+    } else {
+        format!("{}, stacks hold at most {room}, seed {seed}", describe(&target, &facts))
+    };
+    let simulated = facts.simulated;
+    Ok(Found::Place { place: Place { target, capacity, seed, simulated }, facts, header })
+}
+
+/// The device in words.
+pub(crate) fn describe(target: &Target, facts: &DeviceFacts) -> String {
+    if target.is_simulated() {
+        return target.to_string();
+    }
+    format!("{target}: {}, {}", facts.name, facts.driver)
+}
+
+/// A table that `vmem micro` wrote.
+fn read_costs(path: &Path) -> Result<MeasuredCosts, Error> {
+    let read =
+        || -> Result<MeasuredCosts, BoxedError> { Ok(serde_json::from_slice(&fs::read(path)?)?) };
+    read().map_err(|error| {
+        let shown = path.display();
+        Error::usage(format!(
+            "`{shown}` is no table of costs: {error}; accepted is what `vmem micro --table` writes"
+        ))
+    })
+}
+
+/// An error and what caused it.
+pub(crate) fn in_one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<_> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
+}

@@ -1,0 +1,223 @@
+//! The device that was asked for, opened afresh for every run.
+
+use std::fmt;
+use std::sync::Arc;
+
+use vmem_core::{BoxedError, Device};
+use vmem_sim::{Bytes, Checker, CostTable, MeasuredCosts, SimConfig, SimDevice};
+use vmem_testkit::Countdown;
+
+use crate::gauge::Gauge;
+use crate::{Backend, Error, OpenError, bytes};
+
+/// What a card keeps for others: the driver's own needs, and whoever else uses it.
+pub(crate) const KEPT_FREE: u64 = 1 << 30;
+
+/// The most managed memory that is asked of hardware at a time. Blocks are rounded up to pages of
+/// 64 KiB, so half of the 256 MiB that a run may take is left to that.
+const MANAGED_ON_HARDWARE: u64 = 128 << 20;
+
+/// The simulated device's memory unless something else is asked for.
+const SIMULATED: u64 = 24 << 30;
+
+/// Where stacks run.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    /// A new simulated device for each run.
+    Simulated(Costs),
+    /// The one device of this number.
+    Hardware { backend: Arc<dyn Backend>, ordinal: u32 },
+}
+
+/// Where the simulated device's costs come from.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Costs {
+    /// The documented estimates.
+    #[default]
+    Documented,
+    /// A table measured on hardware.
+    Measured(Box<MeasuredCosts>),
+}
+
+/// What a run needs of its device.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish {
+    /// The memory that a simulated device has; what a stack may hold on hardware.
+    pub(crate) capacity: Option<u64>,
+    /// The most that a stack may hold and the most managed memory; none for what the device has.
+    pub(crate) bounds: Bounds,
+    /// Chooses among a simulated device's schedules.
+    pub(crate) seed: u64,
+    pub(crate) purpose: Purpose,
+}
+
+/// The most that a stack may take, in bytes; none for no bound of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) device: Option<u64>,
+    pub(crate) managed: Option<u64>,
+}
+
+/// What a simulated device is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Neither bytes nor the checker, so that neither is in a measured time.
+    Measure,
+    /// Both, so that a wrong byte or an unordered access shows.
+    Verify,
+}
+
+/// A device to run one stack on.
+#[derive(Debug, Clone)]
+pub(crate) struct Opened {
+    pub(crate) device: Arc<dyn Device>,
+    pub(crate) gauge: Gauge,
+    pub(crate) bounds: Bounds,
+}
+
+impl Target {
+    /// Understands the argument of `--device`: `sim`, or a backend's name, perhaps with a number as
+    /// in `cuda:1`.
+    ///
+    /// # Errors
+    /// Usage, with what is accepted.
+    pub(crate) fn parse(
+        argument: Option<&str>,
+        costs: Costs,
+        backend: Option<&Arc<dyn Backend>>,
+    ) -> Result<Self, Error> {
+        let argument = argument.map(str::trim);
+        let (name, number) = match argument.map(|text| text.split_once(':').unwrap_or((text, "0")))
+        {
+            Some(parts) => parts,
+            None => (backend.map_or("sim", |backend| backend.name()), "0"),
+        };
+        if name.eq_ignore_ascii_case("sim") && number == "0" {
+            return Ok(Self::Simulated(costs));
+        }
+        let known = backend.filter(|backend| backend.name().eq_ignore_ascii_case(name));
+        match (known, number.parse()) {
+            (Some(_), Ok(_)) if matches!(costs, Costs::Measured(_)) => {
+                Err(Error::usage("--costs is for the simulated device; hardware has its own"))
+            }
+            (Some(backend), Ok(ordinal)) => {
+                Ok(Self::Hardware { backend: backend.clone(), ordinal })
+            }
+            _ => {
+                let more = match backend {
+                    Some(backend) => format!(", {0}, {0}:1", backend.name()),
+                    None => " (`vmem-cuda` is the same program with CUDA's devices)".to_owned(),
+                };
+                let argument = argument.unwrap_or_default();
+                Err(Error::usage(format!(
+                    "{argument:?} is not a device of this program; accepted: sim{more}"
+                )))
+            }
+        }
+    }
+
+    /// What `--device` calls it.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Simulated(_) => "sim".to_owned(),
+            Self::Hardware { backend, ordinal: 0 } => backend.name().to_owned(),
+            Self::Hardware { backend, ordinal } => format!("{}:{ordinal}", backend.name()),
+        }
+    }
+
+    pub(crate) fn is_simulated(&self) -> bool {
+        matches!(self, Self::Simulated(_))
+    }
+
+    /// What simulated calls cost.
+    pub(crate) fn costs(&self) -> CostTable {
+        match self {
+            Self::Simulated(Costs::Measured(table)) => table.costs,
+            _ => CostTable::default(),
+        }
+    }
+
+    /// The device.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn open(&self, wish: &Wish) -> Result<Opened, OpenError> {
+        match self {
+            Self::Simulated(_) => simulate(self.costs(), wish),
+            Self::Hardware { backend, ordinal } => hardware(backend.open(*ordinal)?, wish),
+        }
+    }
+}
+
+fn simulate(costs: CostTable, wish: &Wish) -> Result<Opened, OpenError> {
+    let (bytes, checker) = match wish.purpose {
+        Purpose::Measure => (Bytes::None, Checker::Off),
+        Purpose::Verify => (Bytes::Stored, Checker::On),
+    };
+    let device = SimDevice::with_config(SimConfig {
+        capacity: wish.capacity.unwrap_or(SIMULATED),
+        seed: wish.seed,
+        bytes,
+        checker,
+        costs,
+        ..SimConfig::default()
+    })
+    .map_err(|error| OpenError::Failed(error.into()))?;
+    Ok(Opened { device: device.clone(), gauge: Gauge::Simulated(device), bounds: wish.bounds })
+}
+
+fn hardware(device: Arc<dyn Device>, wish: &Wish) -> Result<Opened, OpenError> {
+    let info = device.memory_info().map_err(|error| OpenError::Failed(error.into()))?;
+    let room = info.free.saturating_sub(KEPT_FREE);
+    if room == 0 {
+        let (free, kept) = (bytes::show(info.free), bytes::show(KEPT_FREE));
+        return Err(OpenError::Absent(format!(
+            "the device has {free} free, and {kept} of that stay untouched"
+        )));
+    }
+    let counted = Countdown::new(device);
+    let least = |a: Option<u64>, b: Option<u64>| Some(a.into_iter().chain(b).fold(room, u64::min));
+    let bounds = Bounds {
+        device: least(wish.bounds.device, wish.capacity),
+        managed: least(wish.bounds.managed, Some(MANAGED_ON_HARDWARE)),
+    };
+    let gauge = Gauge::Hardware { counted: counted.clone(), free: info.free };
+    Ok(Opened { device: counted, gauge, bounds })
+}
+
+impl Wish {
+    /// A device to measure on.
+    pub(crate) fn measuring(capacity: Option<u64>, seed: u64) -> Self {
+        Self { capacity, bounds: Bounds::default(), seed, purpose: Purpose::Measure }
+    }
+}
+
+impl Opened {
+    /// The simulated device, for what only that can do.
+    ///
+    /// # Errors
+    /// On hardware.
+    pub(crate) fn simulated(&self) -> Result<&Arc<SimDevice>, BoxedError> {
+        match &self.gauge {
+            Gauge::Simulated(device) => Ok(device),
+            Gauge::Hardware { .. } => Err("this runs on the simulated device only".into()),
+        }
+    }
+
+    /// What a stack may hold, in bytes.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.bounds.device.unwrap_or(self.device.facts().total_memory)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Simulated(Costs::Documented) => f.write_str("simulated device"),
+            Self::Simulated(Costs::Measured(table)) => {
+                write!(f, "simulated device (costs of {table})")
+            }
+            Self::Hardware { .. } => f.write_str(&self.name()),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Managed memory: one address for host and device.
+
+use std::sync::Arc;
+
+use cust_raw::{CUdevice, CUmem_advise};
+use vmem_core::{
+    Advice, DevicePtr, DriverCode, DriverError, HostAccess, Location, Managed, RawStream,
+};
+
+use crate::context::{Context, Deferred};
+use crate::result::{context, managed, memory};
+
+/// A device's managed memory.
+#[derive(Debug)]
+pub(crate) struct CudaManaged {
+    context: Arc<Context>,
+    concurrent: bool,
+}
+
+impl CudaManaged {
+    pub(super) const fn new(context: Arc<Context>, concurrent: bool) -> Self {
+        Self { context, concurrent }
+    }
+
+    fn place(&self, location: Location) -> CUdevice {
+        match location {
+            Location::Device => self.context.device,
+            Location::Host => managed::HOST,
+        }
+    }
+
+    /// The driver's word for an advice, and the device that it concerns; where it concerns none, the
+    /// driver ignores it.
+    fn translate(&self, advice: Advice) -> Option<(CUmem_advise, CUdevice)> {
+        let device = self.context.device;
+        Some(match advice {
+            Advice::ReadMostly => (CUmem_advise::CU_MEM_ADVISE_SET_READ_MOSTLY, device),
+            Advice::UnsetReadMostly => (CUmem_advise::CU_MEM_ADVISE_UNSET_READ_MOSTLY, device),
+            Advice::PreferredLocation(location) => {
+                (CUmem_advise::CU_MEM_ADVISE_SET_PREFERRED_LOCATION, self.place(location))
+            }
+            Advice::UnsetPreferredLocation => {
+                (CUmem_advise::CU_MEM_ADVISE_UNSET_PREFERRED_LOCATION, device)
+            }
+            Advice::AccessedBy(location) => {
+                (CUmem_advise::CU_MEM_ADVISE_SET_ACCESSED_BY, self.place(location))
+            }
+            Advice::UnsetAccessedBy(location) => {
+                (CUmem_advise::CU_MEM_ADVISE_UNSET_ACCESSED_BY, self.place(location))
+            }
+            // An advice that later versions of the seam may add.
+            _ => return None,
+        })
+    }
+}
+
+// SAFETY: contract, devices: each call is the driver's, under the device's own context; the driver
+// keeps allocations disjoint.
+#[deny(clippy::missing_trait_methods)]
+unsafe impl Managed for CudaManaged {
+    fn concurrent_access(&self) -> bool {
+        self.concurrent
+    }
+
+    fn allocate(&self, bytes: u64) -> Result<DevicePtr, DriverError> {
+        self.context.call_relaxed("cuMemAllocManaged", || managed::allocate(bytes))
+    }
+
+    unsafe fn free(&self, ptr: DevicePtr) -> Result<(), DriverError> {
+        // SAFETY: contract, devices 1 and 3: the caller\'s promise.
+        unsafe { self.context.dispose("cuMemFree", Deferred::Memory(ptr)) }
+    }
+
+    unsafe fn advise(&self, ptr: DevicePtr, bytes: u64, advice: Advice) -> Result<(), DriverError> {
+        let Some((advice, device)) = self.translate(advice) else {
+            return Err(DriverError::new("cuMemAdvise", DriverCode::NOT_SUPPORTED));
+        };
+        // SAFETY: contract, devices 2: the caller's promise.
+        let advise = || unsafe { managed::advise(ptr, bytes, advice, device) };
+        self.context.call_relaxed("cuMemAdvise", advise)
+    }
+
+    unsafe fn prefetch(
+        &self,
+        ptr: DevicePtr,
+        bytes: u64,
+        to: Location,
+        stream: RawStream,
+    ) -> Result<(), DriverError> {
+        let to = self.place(to);
+        // SAFETY: contract, devices 1, 2 and 5: the caller's promise.
+        let prefetch = || unsafe { managed::prefetch(ptr, bytes, to, stream) };
+        self.context.call_relaxed("cuMemPrefetchAsync", prefetch)
+    }
+
+    unsafe fn last_prefetch(
+        &self,
+        ptr: DevicePtr,
+        bytes: u64,
+    ) -> Result<Option<Location>, DriverError> {
+        // SAFETY: contract, devices 2: the caller's promise.
+        let ask = || unsafe { managed::last_prefetch(ptr, bytes) };
+        let location = self.context.call_relaxed("cuMemRangeGetAttribute", ask)?;
+        Ok(match location {
+            managed::HOST => Some(Location::Host),
+            device if device == self.context.device => Some(Location::Device),
+            _ => None,
+        })
+    }
+
+    unsafe fn host_view(
+        &self,
+        ptr: DevicePtr,
+        _: u64,
+        _: HostAccess,
+    ) -> Result<*mut u8, DriverError> {
+        if !self.concurrent {
+            // On such a device the host faults on managed memory while any kernel runs, whatever
+            // that kernel touches.
+            self.context.call_relaxed("cuCtxSynchronize", context::synchronize)?;
+        }
+        Ok(memory::host(ptr))
+    }
+}

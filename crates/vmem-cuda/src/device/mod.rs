@@ -1,0 +1,89 @@
+//! The CUDA device.
+
+mod async_pool;
+mod calls;
+mod managed;
+mod open;
+mod pinned;
+mod virtual_memory;
+
+use std::fmt;
+use std::sync::Arc;
+
+use cust_raw::{CUcontext, CUdevice};
+use vmem_core::{DeviceFacts, DriverError};
+
+use crate::context::{Context, Current};
+use async_pool::CudaAsyncPool;
+use managed::CudaManaged;
+pub use open::device_count;
+use pinned::CudaPinned;
+use virtual_memory::CudaVirtualMemory;
+
+/// A CUDA device of this process: one handle of its primary context.
+///
+/// See the [crate's documentation](crate) for how it uses the driver.
+pub struct CudaDevice {
+    context: Arc<Context>,
+    facts: DeviceFacts,
+    virtual_memory: Option<CudaVirtualMemory>,
+    managed: Option<CudaManaged>,
+    pinned: Option<CudaPinned>,
+    async_pool: Option<CudaAsyncPool>,
+    absences: Vec<Absence>,
+}
+
+/// A part that a device does not have, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Absence {
+    /// The part, in words: "virtual memory", say.
+    pub part: &'static str,
+    /// What says so: an attribute of the device, or a call that failed when it was tried.
+    pub why: String,
+}
+
+impl fmt::Display for Absence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no {}: {}", self.part, self.why)
+    }
+}
+
+impl CudaDevice {
+    /// The parts that the device does not have, and why. Probed once, when it is opened.
+    pub fn absences(&self) -> &[Absence] {
+        &self.absences
+    }
+
+    /// Makes the device's primary context current to this thread while the answer lives, for calls of
+    /// the program's own: through `cust`, say.
+    ///
+    /// # Errors
+    /// The driver's; [`NOT_INITIALIZED`](vmem_core::DriverCode::NOT_INITIALIZED) in a fork's child,
+    /// [`DEINITIALIZED`](vmem_core::DriverCode::DEINITIALIZED) after the driver has shut down,
+    /// [`NOT_PERMITTED`](vmem_core::DriverCode::NOT_PERMITTED) in a
+    /// [`host_callback`](crate::host_callback).
+    pub fn enter(&self) -> Result<Current<'_>, DriverError> {
+        self.context.enter("CudaDevice::enter")
+    }
+
+    /// The driver's handle of the device.
+    pub fn raw_device(&self) -> CUdevice {
+        self.context.device
+    }
+
+    /// The driver's handle of the device's primary context, valid while this device is.
+    pub fn raw_context(&self) -> CUcontext {
+        self.context.raw()
+    }
+}
+
+impl fmt::Debug for CudaDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CudaDevice")
+            .field("id", &self.context.base.id())
+            .field("facts", &self.facts)
+            .field("absences", &self.absences)
+            .finish_non_exhaustive()
+    }
+}

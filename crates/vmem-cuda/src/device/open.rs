@@ -1,0 +1,127 @@
+//! Finding devices, and probing what one can do, once.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use cust_raw::CUdevice_attribute as Attribute;
+use vmem_core::{DeviceFacts, DriverCode, DriverError};
+
+use super::{Absence, CudaAsyncPool, CudaDevice, CudaManaged, CudaPinned, CudaVirtualMemory};
+use crate::OpenError;
+use crate::callback::refuse_in_host_callback;
+use crate::context::Context;
+use crate::driver::driver;
+use crate::result::device;
+use crate::sys::OLDEST_DRIVER;
+
+/// The devices of this process that are open.
+static OPEN: Mutex<Vec<(u32, Weak<CudaDevice>)>> = Mutex::new(Vec::new());
+
+/// How many devices the driver sees: zero if it sees none, which is no error.
+///
+/// # Errors
+/// The driver's; [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) in a
+/// [`host_callback`](crate::host_callback).
+pub fn device_count() -> Result<u32, DriverError> {
+    refuse_in_host_callback("cuInit")?;
+    match device::init().and_then(|()| device::count()) {
+        Err(error) if error.code() == DriverCode::NO_DEVICE => Ok(0),
+        answer => answer,
+    }
+}
+
+impl CudaDevice {
+    /// The device that the driver numbers `ordinal`, from 0. While a handle of it lives, every call
+    /// returns the same device.
+    ///
+    /// The first call retains the device's primary context and finds out what it can do; that takes
+    /// up to some hundreds of milliseconds.
+    ///
+    /// # Errors
+    /// If there is no such device, the driver is too old, or a call fails. Nothing stays retained
+    /// then.
+    pub fn open(ordinal: u32) -> Result<Arc<Self>, OpenError> {
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|(_, device)| device.strong_count() != 0);
+        let known = open.iter().find(|(number, _)| *number == ordinal);
+        if let Some(device) = known.and_then(|(_, device)| device.upgrade()) {
+            return Ok(device);
+        }
+        let device = Arc::new(Self::probe(ordinal)?);
+        open.push((ordinal, Arc::downgrade(&device)));
+        Ok(device)
+    }
+
+    fn probe(ordinal: u32) -> Result<Self, OpenError> {
+        let devices = device_count()?;
+        let driver = driver()?;
+        if driver.version < OLDEST_DRIVER {
+            return Err(OpenError::DriverTooOld { version: driver.version });
+        }
+        if devices == 0 {
+            return Err(OpenError::NoDevice);
+        }
+        if ordinal >= devices {
+            return Err(OpenError::NoSuchDevice { ordinal, devices });
+        }
+        let device = device::get(ordinal)?;
+        let facts = DeviceFacts {
+            name: device::name(device)?,
+            ordinal,
+            total_memory: device::total_memory(device)?,
+            simulated: driver.simulated,
+            driver: driver.to_string(),
+        };
+        let has = |attribute| device::attribute(device, attribute).map(|value| value != 0);
+        let virtual_memory =
+            has(Attribute::CU_DEVICE_ATTRIBUTE_VIRTUAL_ADDRESS_MANAGEMENT_SUPPORTED)?;
+        let managed = has(Attribute::CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY)?;
+        let concurrent = has(Attribute::CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS)?;
+        let unified = has(Attribute::CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING)?;
+        let pools = has(Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED)?;
+
+        let context = Arc::new(Context::retain(device)?);
+        let mut parts = Parts { absences: Vec::new() };
+        Ok(Self {
+            virtual_memory: parts.try_part("virtual memory", virtual_memory, || {
+                CudaVirtualMemory::probe(context.clone())
+            }),
+            managed: parts.try_part("managed memory", managed, || {
+                Ok(CudaManaged::new(context.clone(), concurrent))
+            }),
+            pinned: parts
+                .try_part("pinned memory", unified, || Ok(CudaPinned::new(context.clone()))),
+            async_pool: parts.try_part("stream-ordered pool", pools, || {
+                CudaAsyncPool::create(context.clone(), facts.total_memory)
+            }),
+            absences: parts.absences,
+            context,
+            facts,
+        })
+    }
+}
+
+/// What a device turns out not to have.
+struct Parts {
+    absences: Vec<Absence>,
+}
+
+impl Parts {
+    /// A part that the device says it has, if it then works.
+    fn try_part<T>(
+        &mut self,
+        part: &'static str,
+        said: bool,
+        make: impl FnOnce() -> Result<T, DriverError>,
+    ) -> Option<T> {
+        let absent = if said {
+            match make() {
+                Ok(made) => return Some(made),
+                Err(error) => error.to_string(),
+            }
+        } else {
+            "the device's attributes say so".to_owned()
+        };
+        self.absences.push(Absence { part, why: absent });
+        None
+    }
+}

@@ -1,0 +1,69 @@
+//! Why a device cannot be opened.
+
+use std::fmt;
+
+use vmem_core::DriverError;
+
+use crate::sys::OLDEST_DRIVER;
+
+/// Why a device cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// There is a driver, but no device.
+    NoDevice,
+    /// There is no device of that number.
+    NoSuchDevice {
+        /// The number asked for.
+        ordinal: u32,
+        /// How many devices there are.
+        devices: u32,
+    },
+    /// The driver is older than [`OLDEST_DRIVER`].
+    DriverTooOld {
+        /// Its version, as 1000 × major + 10 × minor.
+        version: u32,
+    },
+    /// A call failed.
+    Driver(DriverError),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDevice => f.write_str("the driver sees no CUDA device"),
+            Self::NoSuchDevice { ordinal, devices } => {
+                write!(f, "no CUDA device {ordinal}; accepted: 0 to {}", devices.saturating_sub(1))
+            }
+            Self::DriverTooOld { version } => {
+                let [version, oldest] = [Version(*version), Version(OLDEST_DRIVER)];
+                write!(f, "the driver supports CUDA {version}; needed: {oldest} or newer")
+            }
+            Self::Driver(error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Driver(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<DriverError> for OpenError {
+    fn from(error: DriverError) -> Self {
+        Self::Driver(error)
+    }
+}
+
+/// A CUDA version as people write it.
+pub(crate) struct Version(pub(crate) u32);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0 / 1000, self.0 % 1000 / 10)
+    }
+}

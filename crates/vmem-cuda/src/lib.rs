@@ -1,0 +1,71 @@
+//! The CUDA device of vmem, through the driver API.
+//!
+//! [`CudaDevice`] is vmem's [`Device`](vmem_core::Device) with all its parts: virtual, managed and
+//! pinned memory and the stream-ordered pool, as far as the hardware has them. Stacks are built on it
+//! as on any other device:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use vmem_core::{DeviceMemory, ResourceExt, Stream};
+//! use vmem_cuda::CudaDevice;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let device = CudaDevice::open(0)?;
+//! let stream = Stream::new(device.clone())?;
+//! let memory = DeviceMemory::new(device);
+//!
+//! let mut buffer = memory.buffer(4096, &stream)?;
+//! buffer.copy_from_slice(0, &[7; 4096])?;
+//! assert_eq!(buffer.to_vec()?, vec![7; 4096]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does with the driver
+//!
+//! * Devices are found by [`device_count`] and opened by [`CudaDevice::open`]; nothing touches the
+//!   driver before. A device's primary context is retained once per process, whoever opens it, and
+//!   released with the last handle.
+//! * Every call makes that context current for its duration, if it is not already, and leaves the
+//!   calling thread's stack of contexts as it found it. [`CudaDevice::enter`] does the same for a
+//!   program's own calls.
+//! * Every code that a driver answers is an ordinary [`DriverError`](vmem_core::DriverError),
+//!   unknown ones included; [`error_text`] asks the driver what one means. Only the code for out of
+//!   memory counts as exhaustion.
+//! * Calls that would break another thread's stream capture are made under the relaxed capture mode.
+//! * A child of a fork is refused every call, as CUDA cannot be used there. Once the driver has shut
+//!   down, as it does at process exit, it is not called again.
+//! * In a host function of the driver's (`cuLaunchHostFunc`), wrapped in [`host_callback`], calls are
+//!   refused, and what is dropped is kept for the next call outside.
+//!
+//! # With cust
+//!
+//! [`CudaDevice::share_stream`] makes a stream of [`cust`] one of vmem's, and [`device_pointer`] hands
+//! a block to its kernel launches. `cust`'s own `DeviceBuffer` must not be used on vmem's memory, or
+//! at all: its safe `cast` frees twice.
+//!
+//! # Linking
+//!
+//! The crate builds without CUDA; a program that links it starts only where a `libcuda.so.1` with
+//! every one of [`LINKED_SYMBOLS`] is found. The feature `link` builds this crate's own tests and
+//! examples.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod callback;
+mod context;
+mod device;
+mod driver;
+mod error;
+mod interop;
+mod result;
+mod sys;
+
+pub use callback::host_callback;
+pub use context::Current;
+pub use device::{Absence, CudaDevice, device_count};
+pub use driver::{Driver, driver};
+pub use error::OpenError;
+pub use interop::device_pointer;
+pub use result::error_text;
+pub use sys::{CONTROL_SYMBOL, LINKED_SYMBOLS, LOOKED_UP_SYMBOLS, OLDEST_DRIVER};

@@ -1,0 +1,62 @@
+//! Events.
+
+use std::num::NonZeroU64;
+use std::ptr;
+
+use cust_raw::{CUevent, CUevent_flags};
+use vmem_core::{Completion, DriverCode, DriverError, RawEvent, RawStream};
+
+use super::{check, completion, stream};
+use crate::sys;
+
+/// The driver's form of a handle.
+pub(crate) fn handle(event: RawEvent) -> CUevent {
+    ptr::with_exposed_provenance_mut(super::size(event.0.get()))
+}
+
+/// Creates an event without timing.
+pub(crate) fn create() -> Result<RawEvent, DriverError> {
+    let mut event = ptr::null_mut();
+    let flags = CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
+    // SAFETY: the driver writes to a local.
+    check("cuEventCreate", unsafe { sys::cuEventCreate(&raw mut event, flags) })?;
+    let null = || DriverError::new("cuEventCreate", DriverCode::UNKNOWN).with_detail("null");
+    NonZeroU64::new(event.expose_provenance() as u64).map(RawEvent).ok_or_else(null)
+}
+
+/// Destroys an event.
+///
+/// # Safety
+/// It is valid and not used again.
+pub(crate) unsafe fn destroy(event: RawEvent) -> Result<(), DriverError> {
+    // SAFETY: the caller's promise.
+    check("cuEventDestroy", unsafe { sys::cuEventDestroy_v2(handle(event)) })
+}
+
+/// Records an event at a stream's tail.
+///
+/// # Safety
+/// Both are valid, the stream is callable from this thread.
+pub(crate) unsafe fn record(event: RawEvent, stream: RawStream) -> Result<(), DriverError> {
+    // SAFETY: the caller's promise.
+    let code = unsafe { sys::cuEventRecord(handle(event), stream::handle(stream)) };
+    check("cuEventRecord", code)
+}
+
+/// Whether the work before the event has completed.
+///
+/// # Safety
+/// It is valid.
+pub(crate) unsafe fn query(event: RawEvent) -> Result<Completion, DriverError> {
+    // SAFETY: the caller's promise.
+    completion("cuEventQuery", unsafe { sys::cuEventQuery(handle(event)) })
+}
+
+/// Waits for the work before the event.
+///
+/// # Safety
+/// It is valid.
+pub(crate) unsafe fn synchronize(event: RawEvent) -> Result<(), DriverError> {
+    // SAFETY: the caller's promise.
+    check("cuEventSynchronize", unsafe { sys::cuEventSynchronize(handle(event)) })
+}

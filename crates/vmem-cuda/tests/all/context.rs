@@ -1,0 +1,100 @@
+//! The device's context is current during a call, and only then.
+
+use std::ffi::{c_int, c_void};
+use std::ptr;
+
+use vmem_core::{Device, DriverCode};
+
+use crate::support::{bench, calls, has_control};
+
+unsafe extern "C" {
+    fn cuCtxGetCurrent(context: *mut *mut c_void) -> c_int;
+}
+
+/// This thread's current context.
+fn current() -> *mut c_void {
+    let mut context = ptr::null_mut();
+    // SAFETY: the driver writes to a local.
+    assert_eq!(unsafe { cuCtxGetCurrent(&raw mut context) }, 0);
+    context
+}
+
+#[test]
+fn a_call_leaves_the_threads_contexts_as_they_were() {
+    let bench = bench();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            assert!(current().is_null());
+            bench.device.memory_info().unwrap();
+            assert!(current().is_null());
+        });
+    });
+    bench.finish();
+}
+
+#[test]
+fn a_failed_call_does_so_too() {
+    let bench = bench();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            bench.device.allocate(1 << 50).unwrap_err();
+            assert!(current().is_null());
+        });
+    });
+    bench.finish();
+}
+
+#[test]
+fn a_guard_makes_the_context_current_for_the_programs_own_calls() {
+    let bench = bench();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let outer = bench.device.enter().unwrap();
+            assert_eq!(current(), bench.device.raw_context().cast());
+            let inner = bench.device.enter().unwrap();
+            bench.device.memory_info().unwrap();
+            drop(inner);
+            assert_eq!(current(), bench.device.raw_context().cast());
+            drop(outer);
+            assert!(current().is_null());
+        });
+    });
+    bench.finish();
+}
+
+#[test]
+fn where_the_context_is_current_already_it_is_not_pushed() {
+    let bench = bench();
+    if has_control() {
+        let _current = bench.device.enter().unwrap();
+        let before = calls(Some("cuCtxPushCurrent_v2"));
+        bench.device.memory_info().unwrap();
+        assert_eq!(calls(Some("cuCtxPushCurrent_v2")), before);
+    }
+    bench.finish();
+}
+
+#[test]
+fn a_forks_child_is_refused_every_call() {
+    let bench = bench();
+    let stream = bench.stream();
+    // SAFETY: the child makes calls that are refused before they take a lock, and leaves without
+    // unwinding or running destructors.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let refused = |code: Option<DriverCode>| code == Some(DriverCode::NOT_INITIALIZED);
+        let ok = refused(bench.device.memory_info().err().map(|error| error.code()))
+            && refused(bench.device.allocate(256).err().map(|error| error.code()))
+            && refused(stream.synchronize().err().map(|error| error.code()));
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(c_int::from(!ok)) };
+    }
+    assert!(child > 0);
+    let mut status = 0;
+    // SAFETY: waits for the child made above, and writes to a local.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0, "the child was not refused");
+    bench.device.memory_info().unwrap();
+    drop(stream);
+    bench.finish();
+}

@@ -1,0 +1,97 @@
+//! Every tier's stack on the device.
+
+use vmem_core::{AllocErrorKind, ResourceExt};
+use vmem_runtime::{Recovery, Runtime, Stack, Tier};
+use vmem_testkit::conformance::{self, Subject};
+
+use crate::conformance::check_managed;
+use crate::support::{Bench, MIB, bench, bench_with, config, layout};
+
+fn conforms(bench: Bench, tier: Tier, oom_safety: bool) {
+    let config = vmem_runtime::RuntimeConfig { oom_safety, ..config() };
+    let stack = Stack::build(tier, bench.device(), &config, &Recovery::default()).unwrap();
+    {
+        let subject = Subject { budget: 16 * MIB, ..Subject::new(&stack.resource, bench.device()) };
+        match tier {
+            Tier::C => check_managed(&subject),
+            _ => conformance::check(&subject),
+        }
+    }
+    if let Some(pool) = &stack.pool {
+        pool.check_invariants();
+    }
+    assert_eq!(stack.stats.stats().bytes.current, 0);
+    drop(stack);
+    bench.finish();
+}
+
+#[test]
+fn tier_a_conforms() {
+    conforms(bench(), Tier::A, false);
+}
+
+#[test]
+fn tier_a_without_virtual_memory_conforms() {
+    if let Some(bench) = bench_with("VIRTUAL_MEMORY=off") {
+        conforms(bench, Tier::A, false);
+    }
+}
+
+#[test]
+fn tier_b_conforms() {
+    conforms(bench(), Tier::B, true);
+}
+
+#[test]
+fn tier_c_conforms() {
+    conforms(bench(), Tier::C, false);
+}
+
+#[test]
+fn the_fallback_conforms() {
+    conforms(bench(), Tier::Fallback, false);
+}
+
+#[test]
+fn the_fallback_with_recovery_conforms() {
+    conforms(bench(), Tier::Fallback, true);
+}
+
+#[test]
+fn a_runtime_opens_the_device_when_it_is_first_used() {
+    let bench = bench();
+    let runtime = Runtime::new(config(), || Ok(vmem_cuda::CudaDevice::open(0)?));
+    let stack = runtime.ensure_ready().unwrap();
+    assert_eq!(stack.tier, Tier::A);
+    let stream = bench.stream();
+    let buffer = stack.resource.buffer(MIB, &stream).unwrap();
+    assert_eq!(stack.stats.stats().bytes.current, 1 << 20);
+    drop((buffer, stream));
+    drop(runtime);
+    bench.finish();
+}
+
+#[test]
+fn a_device_without_managed_memory_has_no_tier_c() {
+    let Some(bench) = bench_with("MANAGED=off") else { return };
+    let built = Stack::build(Tier::C, bench.device(), &config(), &Recovery::default());
+    let error = built.unwrap_err().to_string();
+    assert!(error.contains("managed"), "{error}");
+    bench.finish();
+}
+
+#[test]
+fn exhaustion_is_an_error_that_passes() {
+    let Some(bench) = bench_with("CAPACITY=64MiB") else { return };
+    let config =
+        vmem_runtime::RuntimeConfig { pool_limit: vmem_runtime::PoolLimit::Unlimited, ..config() };
+    let stack = Stack::build(Tier::A, bench.device(), &config, &Recovery::default()).unwrap();
+    let stream = bench.stream();
+    let half = stack.resource.buffer(32 * MIB, &stream).unwrap();
+    let refused = stack.resource.alloc(layout(40 * MIB), &stream).unwrap_err();
+    assert_eq!(refused.kind(), AllocErrorKind::OutOfMemory, "{refused}");
+    drop(half);
+    drop(stack.resource.buffer(40 * MIB, &stream).unwrap());
+    drop((stack, stream));
+    bench.finish();
+}

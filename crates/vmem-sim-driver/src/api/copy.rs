@@ -1,0 +1,44 @@
+//! Copies and fills, on streams of the current context.
+
+use std::ffi::c_uchar;
+
+use vmem_core::{Device, RawStream};
+
+use super::exports;
+use super::memory::pointer;
+
+exports! {
+    /// Unlike the real driver's, a copy from pageable memory reads it when it runs, not before the
+    /// call returns: nobody may rely on that.
+    fn cuMemcpyHtoDAsync_v2(driver, to: u64, from: usize, bytes: usize, stream: u64) {
+        let sim = driver.session()?.here()?.sim;
+        let from = std::ptr::with_exposed_provenance(from);
+        let (to, stream) = (pointer(to)?, RawStream(stream));
+        // SAFETY: contract, devices 1, 3 and 5: the C caller's promise for the host's side; the
+        // simulation refuses the rest.
+        Ok(unsafe { sim.copy_from_host(to, from, bytes as u64, stream) }?)
+    }
+
+    fn cuMemcpyDtoHAsync_v2(driver, to: usize, from: u64, bytes: usize, stream: u64) {
+        let sim = driver.session()?.here()?.sim;
+        let to = std::ptr::with_exposed_provenance_mut(to);
+        let (from, stream) = (pointer(from)?, RawStream(stream));
+        // SAFETY: contract, devices 1, 3 and 5: the C caller's promise for the host's side; the
+        // simulation refuses the rest.
+        Ok(unsafe { sim.copy_to_host(to, from, bytes as u64, stream) }?)
+    }
+
+    fn cuMemcpyDtoDAsync_v2(driver, to: u64, from: u64, bytes: usize, stream: u64) {
+        let sim = driver.session()?.here()?.sim;
+        let (to, from, stream) = (pointer(to)?, pointer(from)?, RawStream(stream));
+        // SAFETY: contract, devices 1 and 3: the simulation refuses dead handles and ranges.
+        Ok(unsafe { sim.copy_within(to, from, bytes as u64, stream) }?)
+    }
+
+    fn cuMemsetD8Async(driver, to: u64, value: c_uchar, count: usize, stream: u64) {
+        let sim = driver.session()?.here()?.sim;
+        let (to, stream) = (pointer(to)?, RawStream(stream));
+        // SAFETY: contract, devices 1 and 3: the simulation refuses dead handles and ranges.
+        Ok(unsafe { sim.fill(to, value, count as u64, stream) }?)
+    }
+}

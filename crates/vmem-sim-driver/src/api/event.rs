@@ -1,0 +1,56 @@
+//! Events.
+
+use std::ffi::c_uint;
+use std::num::NonZeroU64;
+
+use vmem_core::{Device, RawEvent, RawStream};
+
+use super::exports;
+use super::stream::ready;
+use crate::refusal::{Answer, Refusal};
+use crate::types::Out;
+
+exports! {
+    /// Events keep no time, whatever the flags.
+    fn cuEventCreate(driver, event: Out<u64>, flags: c_uint) {
+        let slot = event.slot()?;
+        if flags > 7 {
+            return Err(Refusal::value(format!("flags {flags:#x} are not those of events")));
+        }
+        slot.put(driver.session()?.here()?.sim.create_event()?.0.get());
+        Ok(())
+    }
+
+    fn cuEventRecord(driver, recorded: u64, stream: u64) {
+        let sim = driver.session()?.here()?.sim;
+        let recorded = event(recorded)?;
+        // SAFETY: contract, devices 1: the caller's handles; the simulation refuses dead ones.
+        Ok(unsafe { sim.record_event(recorded, RawStream(stream)) }?)
+    }
+
+    fn cuEventQuery(driver, asked: u64) {
+        let sim = driver.session()?.here()?.sim;
+        let asked = event(asked)?;
+        // SAFETY: contract, devices 1: the caller's event; the simulation refuses a dead handle.
+        ready(unsafe { sim.query_event(asked) }?)
+    }
+
+    fn cuEventSynchronize(driver, awaited: u64) {
+        let sim = driver.session()?.here()?.sim;
+        let awaited = event(awaited)?;
+        // SAFETY: contract, devices 1: the caller's event; the simulation refuses a dead handle.
+        Ok(unsafe { sim.synchronize_event(awaited) }?)
+    }
+
+    fn cuEventDestroy_v2(driver, destroyed: u64) {
+        let sim = driver.session()?.here()?.sim;
+        let destroyed = event(destroyed)?;
+        // SAFETY: contract, devices 1: the caller's event; the simulation refuses a dead handle.
+        Ok(unsafe { sim.destroy_event(destroyed) }?)
+    }
+}
+
+/// An event that is not null.
+pub(super) fn event(raw: u64) -> Answer<RawEvent> {
+    NonZeroU64::new(raw).map(RawEvent).ok_or_else(|| Refusal::handle("the event is null"))
+}

@@ -1,0 +1,218 @@
+//! Programs and a script to carry to a machine with a GPU and without Rust.
+
+mod glibc;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::cuda::{Driver, PROGRAMS, Profile};
+use crate::driver::SoftwareDriver;
+use crate::steps::Steps;
+
+/// Runs everything and writes one document.
+const SCRIPT: &str = include_str!("run.sh");
+
+/// Whether bundles can be made on this machine.
+const IS_SUITED: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+
+/// What the bundle may weigh, in bytes: less than what can be carried.
+const LARGEST: u64 = 64 << 20;
+
+/// Builds the programs and lays the bundle out in `folder`, which is empty or not there.
+///
+/// # Errors
+/// A folder that has something in it, a build that fails, a program that needs a newer C library
+/// than [`glibc::NEWEST`], a bundle that weighs too much.
+pub(crate) fn lay_out(driver: &Driver, profile: Profile, folder: &Path) -> Result<(), String> {
+    if !IS_SUITED {
+        return Err("a bundle is made on Linux on x86-64".to_owned());
+    }
+    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let empty = fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
+    if !empty {
+        return Err(format!("`{}` is not empty", folder.display()));
+    }
+    let programs = driver.build(profile)?;
+    fs::create_dir_all(folder).map_err(failed)?;
+    let mut bytes = 0;
+    for (program, name) in programs.iter().zip(PROGRAMS) {
+        let to = folder.join(name);
+        strip(program, &to)?;
+        glibc::check(&to)?;
+        bytes += fs::metadata(&to).map_err(failed)?.len();
+    }
+    write_script(&folder.join("run")).map_err(failed)?;
+    if bytes > LARGEST {
+        return Err(format!("the bundle weighs {bytes} B, over {LARGEST} B"));
+    }
+    eprintln!("    {}: {} KiB", folder.display(), bytes >> 10);
+    Ok(())
+}
+
+/// Runs a bundle from an empty folder, with only the software driver on the loader's path, and
+/// checks that the document is whole. On other machines than bundles are for, says that it does not.
+///
+/// # Errors
+/// What is missing or failed.
+pub(crate) fn test(steps: &mut Steps, scratch: &Path) -> Result<(), String> {
+    if !IS_SUITED {
+        eprintln!("\n==> skipped: bundles are for Linux on x86-64");
+        return Ok(());
+    }
+    steps.run("bundle over the software driver", || {
+        run(&Driver::Software(SoftwareDriver::lay_out()?), scratch)
+    })
+}
+
+fn run(driver: &Driver, scratch: &Path) -> Result<(), String> {
+    let bundle = scratch.join("bundle");
+    let empty = scratch.join("empty");
+    let _ = fs::remove_dir_all(scratch);
+    fs::create_dir_all(&empty).map_err(|error| format!("{}: {error}", empty.display()))?;
+    lay_out(driver, Profile::Dev, &bundle)?;
+    let mut run = Command::new(bundle.join("run"));
+    run.args(["--quick", "all.json"]).current_dir(&empty).env_clear();
+    // For the tools that the script uses; programs of the bundle are named by their path.
+    run.env("PATH", "/usr/bin:/bin");
+    // What failed is told below, by part.
+    let status = driver.before(&mut run).status();
+    status.map_err(|error| format!("the script did not start: {error}"))?;
+    let text = fs::read_to_string(empty.join("all.json")).map_err(|error| error.to_string())?;
+    let left: Vec<PathBuf> = fs::read_dir(&empty)
+        .map_err(|error| error.to_string())?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
+    if left.len() != 1 {
+        return Err(format!("the run left more than its document: {left:?}"));
+    }
+    whole(&text)
+}
+
+/// Whether every part of a document is there, ran on a device, and passed.
+fn whole(text: &str) -> Result<(), String> {
+    let document: serde_json::Value =
+        serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+    let parts = document["parts"].as_array().ok_or("the document has no parts")?;
+    for (schema, fewest) in [("vmem-matrix/1", 7), ("vmem-micro/1", 1), ("vmem-report/1", 5)] {
+        let of = |part: &&serde_json::Value| part["document"]["schema"] == schema;
+        let found = parts.iter().filter(of).count();
+        if found < fewest {
+            return Err(format!("{found} parts are {schema}, not {fewest}"));
+        }
+    }
+    for part in parts {
+        let (name, exit, document) = (&part["name"], &part["exit"], &part["document"]);
+        if *exit != 0 {
+            return Err(format!("part {name} ended with {exit}: {}", part["log"]));
+        }
+        let absent = document.get("device").is_some_and(serde_json::Value::is_null);
+        if absent || document["skipped"].is_string() {
+            return Err(format!("part {name} found no device"));
+        }
+    }
+    Ok(())
+}
+
+/// A copy without what only debuggers read.
+fn strip(from: &Path, to: &Path) -> Result<(), String> {
+    let status = Command::new("strip").arg("-o").args([to, from]).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`strip {}` ended with {status}", from.display())),
+        Err(error) => Err(format!("`strip`, of the binutils, did not start: {error}")),
+    }
+}
+
+#[cfg(unix)]
+fn write_script(to: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    fs::write(to, SCRIPT)?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755))
+}
+
+#[cfg(not(unix))]
+fn write_script(to: &Path) -> std::io::Result<()> {
+    fs::write(to, SCRIPT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(parts: &[(&str, &str, i32)]) -> String {
+        let parts: Vec<_> = parts
+            .iter()
+            .map(|(name, schema, exit)| {
+                serde_json::json!({
+                    "name": name, "exit": exit, "log": "why", "document": { "schema": schema },
+                })
+            })
+            .collect();
+        serde_json::json!({ "parts": parts }).to_string()
+    }
+
+    #[test]
+    fn a_document_is_whole_if_every_part_is_there_and_passed() {
+        let mut parts = vec![("micro", "vmem-micro/1", 0)];
+        parts.extend([("matrix", "vmem-matrix/1", 0); 7]);
+        parts.extend([("bench", "vmem-report/1", 0); 5]);
+        assert_eq!(whole(&document(&parts)), Ok(()));
+        assert!(whole(&document(&parts[1..])).unwrap_err().contains("0 parts are vmem-micro/1"));
+        let micro = r#""schema":"vmem-micro/1""#;
+        let absent = document(&parts).replace(micro, &format!(r#""device":null,{micro}"#));
+        assert!(whole(&absent).unwrap_err().contains("found no device"));
+        parts[3].2 = 1;
+        assert!(whole(&document(&parts)).unwrap_err().contains("ended with 1: \"why\""));
+        assert!(whole("{").unwrap_err().contains("not JSON"));
+    }
+
+    /// The script beside programs that only pretend, in an empty folder.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_script_joins_what_the_programs_write_and_tells_of_those_that_fail() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = std::env::temp_dir().join(format!("vmem-bundle-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        write_script(&folder.join("run")).unwrap();
+        let pretend = "#!/bin/sh\n\
+            for last; do :; done\n\
+            case \"$*\" in *micro*) printf 'a \"quoted\" \\\\ end\\n\\ttab\\n' >&2; exit 3;; esac\n\
+            echo '{\"schema\": \"s\"}' > \"$last\"\n";
+        let program = folder.join("vmem-cuda");
+        fs::write(&program, pretend).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let run = |args: &[&str]| {
+            Command::new(folder.join("run")).args(args).current_dir(&folder).output().unwrap()
+        };
+
+        let output = run(&["--quick", "all.json"]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let text = fs::read_to_string(folder.join("all.json")).unwrap();
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let parts = document["parts"].as_array().unwrap();
+        let failed: Vec<_> = parts.iter().filter(|part| part["exit"] != 0).collect();
+        assert_eq!(failed.len(), 1);
+        assert_eq!(failed[0]["name"], "micro");
+        assert_eq!(failed[0]["exit"], 3);
+        assert_eq!(failed[0]["log"], "a \"quoted\" \\ end\n\ttab");
+        assert!(failed[0]["document"].is_null());
+        assert!(parts.iter().any(|part| part["document"]["schema"] == "s"));
+
+        for bad in [&[][..], &["--fast", "x.json"], &["a.json", "b.json"], &["no/such/x.json"]] {
+            let output = run(bad);
+            assert_eq!(output.status.code(), Some(2), "{bad:?}: {output:?}");
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_with_something_in_it_is_left_alone() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let refused = lay_out(&Driver::Users, Profile::Dev, folder).unwrap_err();
+        assert!(refused.contains("is not empty") || refused.contains("on Linux"), "{refused}");
+    }
+}

@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Runs all of this bundle on a CUDA device and writes one JSON document.
+set -u
+
+usage() {
+    cat <<'TEXT'
+usage: run [--quick] [--device DEVICE] [--traces DIR] DOCUMENT
+
+  DOCUMENT   the JSON file to write: every part that ran, with what it wrote
+  --device   cuda (unless given), or cuda:1 and so on
+  --traces   a folder of recorded traces (.csv) to replay as well
+  --quick    small workloads and few samples: to see that everything runs
+
+Each part runs in a process of its own, for at most PART_SECONDS (300 unless set in the environment).
+The exit code is 0 if every part passed, 1 if one did not, 2 if the arguments are not accepted.
+
+At most 256 MiB of managed memory are used, and 1 GiB of the device stays free.
+TEXT
+}
+
+refuse() {
+    echo "error: $1" >&2
+    usage >&2
+    exit 2
+}
+
+device=cuda traces= document= quick=
+while [ $# -gt 0 ]; do
+    case $1 in
+        --help | -h) usage; exit 0 ;;
+        --quick) quick=1 ;;
+        --device | --traces)
+            [ $# -gt 1 ] || refuse "$1 needs a value"
+            if [ "$1" = --device ]; then device=$2; else traces=$2; fi
+            shift ;;
+        -*) refuse "$1 is not known" ;;
+        *)
+            [ -z "$document" ] || refuse "one document, not also $1"
+            document=$1 ;;
+    esac
+    shift
+done
+[ -n "$document" ] || refuse "a document is missing"
+[ -z "$traces" ] || [ -d "$traces" ] || refuse "$traces is no folder"
+[ -d "$(dirname -- "$document")" ] || refuse "the folder of $document is not there"
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+scratch=$(mktemp -d)
+trap 'rm -rf -- "$scratch"' EXIT
+failed=0 count=0
+
+# The end of a file as a JSON string.
+quoted() {
+    local text
+    text=$(tail -n 20 -- "$1" | LC_ALL=C tr -d '\000-\010\013-\037\177-\377')
+    text=${text//\\/\\\\}
+    text=${text//\"/\\\"}
+    text=${text//$'\t'/\\t}
+    text=${text//$'\n'/\\n}
+    printf '"%s"' "$text"
+}
+
+# part NAME ARGUMENT…: runs the program, shows what it prints, and keeps what it writes.
+part() {
+    local name=$1 started=$SECONDS code
+    shift
+    count=$((count + 1))
+    echo "==> $name"
+    rm -f -- "$scratch/part.json"
+    timeout --kill-after=10 "${PART_SECONDS:-300}" \
+        "$here/vmem-cuda" "$@" --device "$device" --json "$scratch/part.json" 2> "$scratch/log"
+    code=$?
+    cat "$scratch/log" >&2
+    [ "$code" -eq 0 ] || failed=$((failed + 1))
+    {
+        [ "$count" -eq 1 ] || echo ,
+        printf '{"name": "%s", "exit": %d, "seconds": %d,\n' \
+            "$name" "$code" "$((SECONDS - started))"
+        printf '"log": %s,\n"document": ' "$(quoted "$scratch/log")"
+        if [ -s "$scratch/part.json" ]; then cat "$scratch/part.json"; else echo null; fi
+        echo '}'
+    } >> "$scratch/parts"
+    echo
+}
+
+started=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+for tier in a b c fallback a-bare a-chunks plain; do
+    part "matrix/$tier" matrix --tier "$tier" --announce
+done
+part micro micro ${quick:+--samples 5}
+for workload in overlay overlay-core overlay-paged overlay-2s dissolve spatial-join random; do
+    part "bench/$workload" bench --workload "$workload" ${quick:+--scale 1k} \
+        --tier a,b,fallback,a-bare,a-chunks,plain
+done
+if [ -n "$traces" ]; then
+    for trace in "$traces"/*.csv; do
+        [ -e "$trace" ] || continue
+        part "replay/$(basename -- "$trace" .csv | LC_ALL=C tr -cd 'A-Za-z0-9._-')" \
+            replay "$trace" --tier a,b,fallback,a-bare,a-chunks,plain
+    done
+fi
+
+{
+    printf '{"schema": "vmem-bundle/1", "started": "%s", "kernel": "%s",\n"parts": [\n' \
+        "$started" "$(uname -sr | LC_ALL=C tr -cd 'A-Za-z0-9 ._+-')"
+    cat "$scratch/parts"
+    echo ']}'
+} > "$scratch/document" && cp -- "$scratch/document" "$document" || exit 1
+
+echo "$count parts, $failed failed: $document"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,185 @@
+//! The software driver: built, laid out where the linker looks, and put before the loader.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use crate::cargo::{cargo, exit_code, output, root, succeed};
+use crate::metadata::Metadata;
+use crate::steps::Steps;
+
+/// The crate that links the driver.
+pub(crate) const CRATE: &str = "vmem-cuda";
+
+/// The package that is the driver.
+const PACKAGE: &str = "vmem-sim-driver";
+
+/// Where the linker and the loader look, and the variable that says so to the bindings.
+const LINK: &str = "crates/vmem-cuda/link";
+const LINK_VARIABLE: &str = "CUDA_LIBRARY_PATH";
+
+/// A software driver that is laid out.
+#[derive(Debug)]
+pub(crate) struct SoftwareDriver {
+    link: PathBuf,
+}
+
+impl SoftwareDriver {
+    /// Builds the driver and lays it out.
+    ///
+    /// # Errors
+    /// A build that fails, or a file that cannot be written.
+    pub(crate) fn lay_out() -> Result<Self, String> {
+        let mut build = cargo(["build", "--package", PACKAGE]);
+        let messages = output(build.args(["--message-format", "json-render-diagnostics"]))?;
+        let built = library(&String::from_utf8_lossy(&messages))?;
+        let link = root().join(LINK);
+        let folder = link.join("lib64");
+        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        // The linker looks for the first name, the loader for the second.
+        for name in ["libcuda.so", "libcuda.so.1"] {
+            replace(&built, &folder.join(name))?;
+        }
+        Ok(Self { link })
+    }
+
+    /// Whether the user's environment names another driver's folder.
+    pub(crate) fn is_replaced() -> bool {
+        // Cargo sets it to this repository's folder where nobody set it.
+        env::var_os(LINK_VARIABLE).is_some_and(|folder| {
+            let same = |a: &Path, b: &Path| match (a.canonicalize(), b.canonicalize()) {
+                (Ok(a), Ok(b)) => a == b,
+                _ => a == b,
+            };
+            !folder.is_empty() && !same(Path::new(&folder), &root().join(LINK))
+        })
+    }
+
+    /// `command`, linking and loading this driver, whatever else the caller's environment names.
+    pub(crate) fn before<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.env(LINK_VARIABLE, &self.link).env("LD_LIBRARY_PATH", self.loader_path())
+    }
+
+    fn loader_path(&self) -> OsString {
+        let others = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        let others = env::split_paths(&others).filter(|path| !path.as_os_str().is_empty());
+        let paths = std::iter::once(self.link.join("lib64")).chain(others.collect::<Vec<_>>());
+        // A folder of this workspace with a colon in its name cannot be in such a list at all.
+        env::join_paths(paths).unwrap_or_else(|_| self.link.join("lib64").into_os_string())
+    }
+}
+
+/// Runs a command over the software driver from the caller's own folder. Its exit code becomes
+/// ours.
+pub(crate) fn run(line: &[OsString]) -> ExitCode {
+    let Some((program, args)) = line.split_first() else {
+        return ExitCode::FAILURE;
+    };
+    let status = SoftwareDriver::lay_out().and_then(|driver| {
+        let mut command = Command::new(program);
+        let status = driver.before(command.args(args)).status();
+        status.map_err(|error| format!("`{}` did not start: {error}", program.display()))
+    });
+    match status {
+        Ok(status) => exit_code(status),
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The tests, documentation examples and examples of the crate that links the driver.
+///
+/// # Errors
+/// The first step that failed, and why.
+pub(crate) fn test(steps: &mut Steps, workspace: &Metadata) -> Result<(), String> {
+    if !cfg!(target_os = "linux") {
+        eprintln!("\n==> skipped: the software driver is a library of Linux");
+        return Ok(());
+    }
+    let mut driver = None;
+    steps.run("software driver", || {
+        driver = Some(SoftwareDriver::lay_out()?);
+        Ok(())
+    })?;
+    let Some(driver) = driver else {
+        return Ok(());
+    };
+    let linked = ["--package", CRATE, "--features", "link"];
+    steps.run(format!("{CRATE} over the software driver"), || {
+        succeed(driver.before(&mut cargo(["test"])).args(linked))
+    })?;
+    let package = workspace.members().find(|member| member.name == CRATE);
+    let targets = package.map_or(&[][..], |package| &package.targets);
+    for example in targets.iter().filter(|target| target.kind == ["example"]) {
+        steps.run(format!("{CRATE}'s example `{}`", example.name), || {
+            let run = ["run", "--example", &example.name];
+            succeed(driver.before(&mut cargo(run)).args(linked))
+        })?;
+    }
+    Ok(())
+}
+
+/// The library among cargo's messages.
+fn library(messages: &str) -> Result<PathBuf, String> {
+    let artifacts = messages.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let files = message.get("filenames")?.as_array()?.clone();
+        Some(files.into_iter().filter_map(|file| file.as_str().map(PathBuf::from)))
+    });
+    artifacts
+        .flatten()
+        .find(|file| file.file_name().is_some_and(|name| name == "libcuda.so"))
+        .ok_or_else(|| format!("building {PACKAGE} made no libcuda.so"))
+}
+
+/// Puts a copy of `from` at `to`, unless it is there already. Programs that have loaded the old one
+/// keep it.
+fn replace(from: &Path, to: &Path) -> Result<(), String> {
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: std::io::Error| format!("{path}: {error}")
+    };
+    let new = fs::read(from).map_err(failed(from))?;
+    if fs::read(to).is_ok_and(|old| old == new) {
+        return Ok(());
+    }
+    let partial = to.with_extension("partial");
+    fs::write(&partial, new).map_err(failed(&partial))?;
+    fs::rename(&partial, to).map_err(failed(to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_is_found_among_the_messages_of_cargo() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","filenames":["/t/debug/libvmem_sim.rlib"]}"#,
+            "\nnot json\n",
+            r#"{"reason":"build-script-executed","out_dir":"/t"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","filenames":["/t/debug/libcuda.so"]}"#,
+        );
+        assert_eq!(library(messages), Ok(PathBuf::from("/t/debug/libcuda.so")));
+        assert!(library("").unwrap_err().contains("made no libcuda.so"));
+    }
+
+    #[test]
+    fn commands_get_the_driver_for_linking_and_loading() {
+        let driver = SoftwareDriver { link: PathBuf::from("/link") };
+        let mut command = Command::new("true");
+        driver.before(&mut command);
+        let value = |name| {
+            let mut values = command.get_envs().filter(|(key, _)| *key == name);
+            values.next().and_then(|(_, value)| value).unwrap().to_owned()
+        };
+        assert_eq!(value(LINK_VARIABLE), "/link");
+        let first = env::split_paths(&value("LD_LIBRARY_PATH")).next();
+        assert_eq!(first, Some(PathBuf::from("/link/lib64")));
+    }
+}
