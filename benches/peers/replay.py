@@ -68,7 +68,7 @@ def parse():
     parser.add_argument("--no-verify", action="store_true",
                         help="neither fill blocks nor check them before they are freed")
     parser.add_argument("--limit", type=int, metavar="BYTES",
-                        help=f"the most to hold of the card [default: {SHARE:.0%} of what is free]")
+                        help=f"the most to hold of the card [default: {SHARE * 100:.0f} %% of what is free]")
     parser.add_argument("--device", type=int, default=0, metavar="N", help="which card")
     parser.add_argument("--timeout", type=float, default=300, metavar="SECONDS",
                         help="how long one peer may take for one trace")

@@ -33,7 +33,9 @@ pub struct PoolConfig {
     /// When a stream whose memory other streams want marks its frees.
     pub batch: Batch,
     /// How long a request may wait on the host for pending frees before it fails; `None` for not at
-    /// all.
+    /// all. (Where an arena has memory to move but no addresses for it that work is not pending on, a
+    /// request waits for that work rather than fail. With the usual range of eight times the device
+    /// that does not come up.)
     pub host_wait: Option<Duration>,
     /// After a failed growth, how long requests at least as large are refused at once while nothing
     /// was freed or returned.
@@ -109,8 +111,9 @@ pub enum Placement {
     /// Only the order of the calls made to the pool: a program that makes the same calls gets the
     /// same offsets from the start of its segments, on several streams too. A stream waits on the
     /// device for memory that another freed even where that has completed. Holds as long as nothing
-    /// depends on time: with [`host_wait`](PoolConfig::host_wait), with an age to
-    /// [`release`](PoolConfig::release) by, and on host-accessible memory, offsets may differ.
+    /// depends on how far the device has come: with [`host_wait`](PoolConfig::host_wait) or
+    /// [`release`](PoolConfig::release), after [`try_trim`](crate::PoolHandle::try_trim), and on
+    /// host-accessible memory, offsets may differ. Returning memory to make room waits on the host.
     Reproducible,
 }
 

@@ -137,6 +137,17 @@ impl<B: Backing> Core<B> {
         result
     }
 
+    /// Finds out what has completed: by asking, or, where placement must not depend on the answer, by
+    /// waiting until all has.
+    pub(crate) fn observe(&self) -> Result<(), DriverError> {
+        if self.may_ask() {
+            self.close_all()?;
+            self.refresh()
+        } else {
+            self.wait_for_all()
+        }
+    }
+
     /// Marks all that was freed, and waits on the host until it has completed.
     pub(crate) fn wait_for_all(&self) -> Result<(), DriverError> {
         self.close_all()?;

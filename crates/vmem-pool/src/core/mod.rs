@@ -52,7 +52,7 @@ pub(crate) struct State {
     /// Threads that hold claims, and with them tags of lanes that must not be forgotten.
     pub(crate) claims: usize,
     pub(crate) refused: Option<Refusal>,
-    needed: release::Need,
+    needed: release::Needed,
 }
 
 /// A growth that failed: what it was for, when, and what had been freed by then.
@@ -88,7 +88,7 @@ impl<B: Backing> Core<B> {
             counters: Counters::default(),
             claims: 0,
             refused: None,
-            needed: release::Need::default(),
+            needed: release::Needed::default(),
         };
         let device = backing.device().id();
         let core = Arc::new_cyclic(|me| Self {

@@ -12,7 +12,7 @@ const SLACK: u64 = 8;
 
 /// What was needed lately.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Need {
+pub(crate) struct Needed {
     /// The most that was live since `since`, in bytes.
     most: u64,
     since: Duration,
@@ -34,7 +34,7 @@ impl<B: Backing> Core<B> {
             }
             let live = state.counters.live;
             let needed = if release.age.is_zero() { live } else { state.needed.most };
-            state.needed = Need { most: live, since: now };
+            state.needed = Needed { most: live, since: now };
             release.threshold.max(needed + needed / SLACK)
         };
         if let Err(error) = self.try_trim(keep) {

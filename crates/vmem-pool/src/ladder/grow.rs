@@ -69,7 +69,7 @@ impl<B: Backing> Core<B> {
         climb: &mut Climb<'_>,
         service: &mut Option<Stream>,
     ) -> Option<Result<Slot, GrowthFailure>> {
-        if let Err(error) = self.close_all().and_then(|()| self.refresh()) {
+        if let Err(error) = self.observe() {
             return Some(Err(GrowthFailure::Fault(error.into())));
         }
         // Twice a granule covers what rounding to granules at both ends adds.

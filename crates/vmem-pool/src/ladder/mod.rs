@@ -24,11 +24,24 @@ pub(crate) struct Climb<'a> {
     rungs: Vec<RungReport>,
     /// Bytes moved for it.
     moved: u64,
+    /// Addresses were short that pending work keeps.
+    short_of_addresses: bool,
+    /// Nothing else is left to try.
+    last_resort: bool,
 }
 
 impl<'a> Climb<'a> {
     pub(crate) fn new(request: &'a Request<'a>, lane: u32, need: Need) -> Self {
-        Self { request, lane, need, avoid: Vec::new(), rungs: Vec::new(), moved: 0 }
+        Self {
+            request,
+            lane,
+            need,
+            avoid: Vec::new(),
+            rungs: Vec::new(),
+            moved: 0,
+            short_of_addresses: false,
+            last_resort: false,
+        }
     }
 
     /// Whether the stream may be made to wait for this lane.
@@ -84,6 +97,16 @@ impl<'a> Climb<'a> {
     /// Notes a rung that did not hold, and the bytes it made available.
     pub(crate) fn tried(&mut self, rung: Rung, freed: u64) {
         self.rungs.push(RungReport::new(rung, freed));
+    }
+
+    /// Notes that the request could be placed if work through unused addresses were complete.
+    pub(crate) fn lacks_addresses(&mut self) {
+        self.short_of_addresses = true;
+    }
+
+    /// Whether to wait rather than fail for want of addresses.
+    pub(crate) fn is_last_resort(&self) -> bool {
+        self.last_resort
     }
 
     /// Notes that memory was moved for the request.
@@ -178,6 +201,15 @@ impl<B: Backing> Core<B> {
                 Some(Err(GrowthFailure::Fault(error))) => {
                     return Err(Stop::Growth(GrowthFailure::Fault(error)));
                 }
+                Some(Err(again)) => failure = again,
+                None => {}
+            }
+        }
+        if climb.short_of_addresses {
+            // Memory there is: better a wait than a refusal.
+            climb.last_resort = true;
+            match self.make_room(climb) {
+                Some(Ok(slot)) => return Ok(slot),
                 Some(Err(again)) => failure = again,
                 None => {}
             }

@@ -150,6 +150,7 @@ impl Space {
     /// Makes a free, unmapped or dormant range claimed: nobody else's to use until it is given a new state.
     #[inline]
     pub(crate) fn claim(&mut self, slot: Slot) {
+        debug_assert!(self[slot].state().is_indexed(), "nobody else has it");
         self.leave(slot);
         self.at(slot).set_state(State::Claimed);
     }

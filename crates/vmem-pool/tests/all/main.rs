@@ -10,6 +10,7 @@ mod ladder;
 mod moves;
 mod placement;
 mod regressions_memory;
+mod regressions_moves;
 mod regressions_streams;
 mod release;
 mod rmm;

@@ -1,5 +1,6 @@
 //! Physical memory and where it is mapped. The only file here that makes driver calls.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmem_core::{Device, DevicePtr, DriverError, PhysicalHandle, VirtualMemory};
@@ -25,6 +26,8 @@ struct Handles {
     at_home: Vec<Option<PhysicalHandle>>,
     /// Mapped nowhere, because the driver did not take them back.
     spare: Vec<PhysicalHandle>,
+    /// Homes that stayed mapped when a failed mapping was to be undone. Nothing is placed there.
+    stuck: BTreeSet<u64>,
     /// Handles at home and spare.
     held: u64,
 }
@@ -71,10 +74,22 @@ impl Mapping {
         }
         let accessible = result.and_then(|()| self.make_accessible(start, size));
         if accessible.is_err() {
-            // What cannot be unmapped stays known as mapped, and is used when its turn comes.
-            let _ = self.unmap(start, done);
+            self.undo(start, done);
         }
         accessible
+    }
+
+    /// Unmaps memory that was mapped at home for nothing. What the driver keeps is unmapped when
+    /// [`release_spares`](Self::release_spares) asks again, or used when its addresses are.
+    pub(super) fn undo(&self, start: u64, size: u64) {
+        let (done, _) = self.unmap(start, size);
+        let stuck = self.granules(start + done, start + size);
+        self.lock().stuck.extend(stuck);
+    }
+
+    /// Whether memory is held that nothing can use.
+    pub(super) fn has_stuck(&self) -> bool {
+        !self.lock().stuck.is_empty()
     }
 
     fn map_granule(&self, at: u64) -> Result<(), DriverError> {
@@ -85,6 +100,7 @@ impl Mapping {
                 handles.at_home.resize(index + 1, None);
             }
             if handles.at_home[index].is_some() {
+                handles.stuck.remove(&at);
                 return Ok(());
             }
             handles.spare.pop()
@@ -157,8 +173,12 @@ impl Mapping {
         (size, None)
     }
 
-    /// Offers the spare handles to the driver again.
+    /// Offers what the driver would not take back to it again.
     pub(super) fn release_spares(&self) {
+        let stuck = std::mem::take(&mut self.lock().stuck);
+        for at in stuck {
+            self.undo(at, self.granule);
+        }
         let spares = std::mem::take(&mut self.lock().spare);
         for handle in spares {
             self.release(handle);

@@ -86,6 +86,25 @@ impl VirtualArena {
         self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Bytes of addresses that are for windows.
+    fn window_addresses(&self) -> u64 {
+        self.mapping.base().get() + self.mapping.size() - self.windows_from
+    }
+
+    /// Where a new window for the request could begin.
+    fn room_for_window(&self, state: &State, climb: &Climb<'_>) -> Option<u64> {
+        let size = climb.need.size.next_multiple_of(self.granule());
+        state.space.smallest_hole(self.windows_from, size, climb.need.alignment)
+    }
+
+    /// Gives up memory that a failure left held and unusable, if there is any.
+    fn let_go(&self, core: &Core<Self>) {
+        if self.mapping.has_stuck() {
+            self.mapping.release_spares();
+            core.lock().set_reserved(self.mapping.held());
+        }
+    }
+
     /// Whether the ceiling leaves room for so many bytes of new memory. Spare memory is reserved
     /// already.
     fn has_room(&self, core: &Core<Self>, state: &State, bytes: u64) -> bool {
@@ -127,8 +146,13 @@ impl Sealed for VirtualArena {
         if let Some(slot) = relocate::wait_and_resume(core, climb)? {
             return Ok(slot);
         }
+        core.backing.let_go(core);
         if core.config.footprint == Footprint::Tight && saves_memory(core, climb) {
-            return relocate(core, climb);
+            match move_into_window(core, climb) {
+                // Short of addresses or of memory: growth at home may need neither.
+                Err(GrowthFailure::Refused(_)) => {}
+                moved => return moved,
+            }
         }
         grow::grow(core, climb)
     }
@@ -138,9 +162,9 @@ impl Sealed for VirtualArena {
         climb: &mut Climb<'_>,
         _service: &mut Option<Stream>,
     ) -> Option<Result<Slot, GrowthFailure>> {
-        let moved = relocate(core, climb);
+        let moved = move_into_window(core, climb);
         if moved.is_err() {
-            climb.tried(Rung::Move, give_back::free_granules(core));
+            climb.tried(Rung::Move, Self::movable(core));
         }
         Some(moved)
     }
@@ -158,7 +182,7 @@ impl Sealed for VirtualArena {
     }
 
     fn movable(core: &Core<Self>) -> u64 {
-        give_back::free_granules(core)
+        give_back::free_granules(core).min(core.backing.window_addresses())
     }
 
     fn windows_info(&self) -> Vec<WindowInfo> {
@@ -171,7 +195,7 @@ impl Sealed for VirtualArena {
     }
 
     fn take_back(core: &Core<Self>, state: &mut State, slot: Slot, tag: Tag) {
-        relocate::close(core, state, slot, tag);
+        relocate::take_back(core, state, slot, tag);
     }
 }
 
@@ -185,23 +209,41 @@ fn saves_memory(core: &Core<VirtualArena>, climb: &Climb<'_>) -> bool {
 
 /// Moves memory to where the request can be placed and takes what is missing. Gives up the addresses
 /// of windows where addresses are short or windows too many.
-fn relocate(core: &Core<VirtualArena>, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
-    let granule = core.backing.granule();
-    let size = climb.need.size.next_multiple_of(granule);
-    let space = |state: &State| {
-        state.space.smallest_hole(core.backing.windows_from, size, climb.need.alignment)
-    };
-    if space(&core.lock()).is_none() {
-        // Better a wait than a refusal.
-        let waited = if sabotage::unmap_early() { Ok(()) } else { core.wait_for_all() };
-        let freed = waited.and_then(|()| purge::unmap_windows(core, 0));
-        freed.map_err(|error| GrowthFailure::Fault(error.into()))?;
-    }
-    let slot = relocate::relocate(core, climb)?;
+fn move_into_window(
+    core: &Core<VirtualArena>,
+    climb: &mut Climb<'_>,
+) -> Result<Slot, GrowthFailure> {
+    make_addresses(core, climb)?;
+    let slot = relocate::map_window(core, climb)?;
     if let Err(error) = purge::hold_under_cap(core) {
         tracing::warn!(%error, "unused addresses could not be unmapped");
     }
     Ok(slot)
+}
+
+/// Unmaps as many unused windows as it takes to place a new one. If work through them is pending,
+/// that is left to a later try; only the last waits.
+fn make_addresses(core: &Core<VirtualArena>, climb: &mut Climb<'_>) -> Result<(), GrowthFailure> {
+    let has_room = || core.backing.room_for_window(&core.lock(), climb).is_some();
+    if has_room() {
+        return Ok(());
+    }
+    if core.backing.windows().bytes() == 0 {
+        return Err(out_of_addresses());
+    }
+    let seen = match climb.is_last_resort() {
+        _ if sabotage::unmap_early() => Ok(()),
+        true => core.wait_for_all(),
+        false => core.observe(),
+    };
+    if let Err(error) = seen.and_then(|()| purge::unmap_until(core, has_room)) {
+        tracing::warn!(%error, "addresses could not be unmapped");
+    }
+    if !has_room() {
+        climb.lacks_addresses();
+        return Err(out_of_addresses());
+    }
+    Ok(())
 }
 
 fn out_of_addresses() -> GrowthFailure {

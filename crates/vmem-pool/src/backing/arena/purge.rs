@@ -1,10 +1,11 @@
-//! Giving up the addresses of windows that are not in use.
+//! Giving up the addresses of windows that nothing uses.
 
 use vmem_core::DriverError;
 
 use super::VirtualArena;
 use super::windows::Window;
 use crate::core::Core;
+use crate::lanes::CLEAN;
 use crate::sabotage;
 use crate::space::{Slot, State as Range};
 
@@ -15,36 +16,38 @@ const ALIASES: u64 = 4;
 /// completed.
 pub(super) fn hold_under_cap(core: &Core<VirtualArena>) -> Result<(), DriverError> {
     let cap = core.backing.mapping.held().saturating_mul(ALIASES);
-    if core.backing.windows().bytes() <= cap {
+    let bytes = || core.backing.windows().bytes();
+    if bytes() <= cap {
         return Ok(());
     }
-    if core.may_ask() {
-        core.close_all()?;
-        core.refresh()?;
-    } else {
-        core.wait_for_all()?;
-    }
+    core.observe()?;
     // By a quarter, so that this is rare.
-    unmap_windows(core, cap / 4 * 3)
+    unmap_until(core, || bytes() <= cap / 4 * 3)
 }
 
-/// Unmaps windows that are not in use, the longest unused first, until all windows take at most
-/// `keep` bytes of addresses, as far as the host has observed that the work through them completed.
-pub(super) fn unmap_windows(core: &Core<VirtualArena>, keep: u64) -> Result<(), DriverError> {
+/// Unmaps windows that nothing uses, the longest unused first, until there is enough, as far as the
+/// host has observed that the work through them completed. Goes on past failures; the first is
+/// returned.
+pub(super) fn unmap_until(
+    core: &Core<VirtualArena>,
+    is_enough: impl Fn() -> bool,
+) -> Result<(), DriverError> {
     let longest_unused = core.backing.windows().longest_unused();
+    let mut result = Ok(());
     for start in longest_unused {
-        if core.backing.windows().bytes() <= keep {
+        if is_enough() {
             break;
         }
-        unmap_window(core, start)?;
+        result = result.and(unmap_window(core, start));
     }
-    Ok(())
+    result
 }
 
 /// Unmaps a window, unless it is in use or work through it may be pending.
 fn unmap_window(core: &Core<VirtualArena>, start: u64) -> Result<(), DriverError> {
-    let Some(window) = core.backing.windows().at(start).cloned() else { return Ok(()) };
     let mut state = core.lock();
+    let mut windows = core.backing.windows();
+    let Some(window) = windows.at(start).cloned() else { return Ok(()) };
     let idle = |slot: Slot| match state.space[slot].state() {
         Range::Dormant(tag) => state.lanes.is_complete(tag) || sabotage::unmap_early(),
         _ => false,
@@ -52,6 +55,9 @@ fn unmap_window(core: &Core<VirtualArena>, start: u64) -> Result<(), DriverError
     if !state.space.within(start, start + window.size).all(idle) {
         return Ok(());
     }
+    // Before the lock is dropped: nobody may be given a window that is being unmapped.
+    windows.take(start);
+    drop(windows);
     let parts = state.space.claim_between(start, start + window.size);
     drop(state);
     hide(core, &window, parts)
@@ -67,14 +73,19 @@ pub(super) fn unmap_showing(
 ) -> Result<(), DriverError> {
     let showing = core.backing.windows().showing(start, end);
     for start in showing {
-        let Some(window) = core.backing.windows().at(start).cloned() else { continue };
-        let parts = core.lock().space.claim_between(start, start + window.size);
+        let mut state = core.lock();
+        let mut windows = core.backing.windows();
+        let Some(window) = windows.at(start).cloned() else { continue };
+        windows.take(start);
+        drop(windows);
+        let parts = state.space.claim_between(start, start + window.size);
+        drop(state);
         hide(core, &window, parts)?;
     }
     Ok(())
 }
 
-/// Unmaps a window whose addresses, `parts`, are claimed.
+/// Unmaps a window whose addresses, `parts`, are claimed, and through which all work has completed.
 fn hide(
     core: &Core<VirtualArena>,
     window: &Window,
@@ -83,8 +94,8 @@ fn hide(
     let arena = &core.backing;
     let (done, stopped) = arena.mapping.hide(window.start, window.size);
     let mut state = core.lock();
-    for (slot, before) in parts {
-        state.space.release(slot, before);
+    for (slot, _) in parts {
+        state.space.release(slot, Range::Dormant(CLEAN));
     }
     let mut windows = arena.windows();
     windows.remove(window.start);

@@ -15,8 +15,8 @@ use crate::space::{Slot, State as Range, Tag};
 pub(super) fn resume(core: &Core<VirtualArena>, climb: &Climb<'_>) -> Option<Slot> {
     let mut state = core.lock();
     let ready = |lanes: &Lanes, tag| matches!(lanes.access(tag, climb.lane), Access::Now);
-    let (start, claim) = state.claim_mapped(core, climb, ready)?;
-    Some(state.give_window(core, start, claim))
+    let (_, claim) = state.claim_mapped(core, climb, ready)?;
+    Some(state.give_window(claim))
 }
 
 /// The same, after what the stream must wait for on the device.
@@ -31,9 +31,10 @@ pub(super) fn wait_and_resume(
         let ordered = core.order_after(&claim, climb.lane, climb.request.stream);
         let mut state = core.lock();
         match ordered {
-            Ok(_) => return Ok(Some(state.give_window(core, start, claim))),
+            Ok(_) => return Ok(Some(state.give_window(claim))),
             Err(obstacle) => {
                 state.give_up(claim);
+                core.backing.windows().put(start);
                 drop(state);
                 climb.pass_by(obstacle)?;
             }
@@ -53,12 +54,13 @@ impl State {
         let is_free = |start, end| {
             sabotage::move_live() || self.space.is_free(start, end, |tag| usable(&self.lanes, tag))
         };
-        let windows = core.backing.windows();
+        let mut windows = core.backing.windows();
         let window = windows.oldest(size, climb.need.alignment, is_free)?;
         let Window { start, size, homes, .. } = window.clone();
+        windows.take(start);
         drop(windows);
         let mut claim = self.claim_nothing();
-        for (start, end) in homes {
+        for &(start, end) in &*homes {
             if !sabotage::move_live() {
                 self.add_to(&mut claim, start, end);
             }
@@ -67,9 +69,8 @@ impl State {
         Some((start, claim))
     }
 
-    fn give_window(&mut self, core: &Core<VirtualArena>, start: u64, claim: Claim) -> Slot {
+    fn give_window(&mut self, claim: Claim) -> Slot {
         self.counters.returns += 1;
-        core.backing.windows().touch(start);
         self.lend(claim)
     }
 }
@@ -88,7 +89,7 @@ struct Plan {
 
 /// Maps memory that is in whole free granules into a new window, and new memory only for what is
 /// missing.
-pub(super) fn relocate(
+pub(super) fn map_window(
     core: &Core<VirtualArena>,
     climb: &mut Climb<'_>,
 ) -> Result<Slot, GrowthFailure> {
@@ -106,8 +107,7 @@ fn plan(core: &Core<VirtualArena>, climb: &Climb<'_>) -> Result<Plan, GrowthFail
     let granule = arena.granule();
     let mut state = core.lock();
     let size = climb.need.size.next_multiple_of(granule);
-    let window = state.space.smallest_hole(arena.windows_from, size, climb.need.alignment);
-    let window = window.ok_or_else(super::out_of_addresses)?;
+    let window = arena.room_for_window(&state, climb).ok_or_else(super::out_of_addresses)?;
     let (mut homes, missing) = state.free_homes(climb, granule, size);
     if !arena.has_room(core, &state, missing) {
         return Err(GrowthFailure::Ceiling);
@@ -140,7 +140,7 @@ fn carry_out(
         mapping.show(start, &homes).map_err(|(error, stuck)| {
             left = stuck;
             if left.is_none() {
-                unmapped.iter().for_each(|&(start, size)| drop(mapping.unmap(start, size)));
+                unmapped.iter().for_each(|&(start, size)| mapping.undo(start, size));
             }
             Obstacle::from(error)
         })
@@ -155,6 +155,7 @@ fn carry_out(
             windows.add_broken(start, &homes, from - start, upto - from);
             state.retire_addresses(from, upto);
             state.adopt(&unmapped);
+            state.counters.aliased = windows.bytes();
         }
         return Err(obstacle);
     }
@@ -167,14 +168,14 @@ fn carry_out(
 }
 
 /// The block in a window is freed: its memory is free at home again, at once.
-pub(super) fn close(core: &Core<VirtualArena>, state: &mut State, slot: Slot, tag: Tag) {
+pub(super) fn take_back(core: &Core<VirtualArena>, state: &mut State, slot: Slot, tag: Tag) {
     let start = state.space[slot].start;
     let mut windows = core.backing.windows();
-    windows.touch(start);
-    let homes = windows.at(start).map(|window| window.homes.clone()).unwrap_or_default();
-    drop(windows);
-    for (start, end) in homes {
-        state.wake(start, end, tag);
+    windows.put(start);
+    if let Some(window) = windows.at(start) {
+        for &(start, end) in &*window.homes {
+            state.wake(start, end, tag);
+        }
     }
     state.space.release(slot, Range::Dormant(tag));
 }

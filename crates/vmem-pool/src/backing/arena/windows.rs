@@ -1,7 +1,8 @@
 //! Windows: addresses at which memory from several places is mapped side by side. Bookkeeping only:
 //! it makes no driver call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use vmem_core::DevicePtr;
 
@@ -10,26 +11,18 @@ use crate::WindowInfo;
 /// A window that is larger than a request by at most this part of it may serve it.
 const SLACK: u64 = 16;
 
+/// How many windows of one size are looked at for a request, so that a search takes microseconds.
+const LOOKS: usize = 256;
+
 /// A stretch of addresses, and the home addresses of the memory that is mapped there as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Window {
     pub(super) start: u64,
     pub(super) size: u64,
     /// Where the memory is at home, in the order of the window, as start and end.
-    pub(super) homes: Vec<(u64, u64)>,
+    pub(super) homes: Arc<[(u64, u64)]>,
     /// When it was last given to a request or taken back.
     used: u64,
-    /// What is left of a window that the driver would not unmap.
-    broken: bool,
-}
-
-impl Window {
-    fn info(&self) -> WindowInfo {
-        let pointer = |address| DevicePtr::new(address).expect("a window does not start at zero");
-        let home = |&(start, end): &(u64, u64)| (pointer(start), end - start);
-        let homes = self.homes.iter().map(home).collect();
-        WindowInfo { start: pointer(self.start), size: self.size, homes }
-    }
 }
 
 /// All windows of an arena, in the order in which they were made.
@@ -41,24 +34,27 @@ impl Window {
 pub(super) struct Windows {
     by_age: BTreeMap<u64, Window>,
     by_start: BTreeMap<u64, u64>,
+    /// Size and age of those that nothing uses: only they are given to requests.
+    idle: BTreeSet<(u64, u64)>,
+    /// Ages of what is left of windows that the driver would not unmap. It can only be unmapped.
+    broken: BTreeSet<u64>,
     made: u64,
     now: u64,
     bytes: u64,
 }
 
 impl Windows {
-    /// A window was mapped.
+    /// A window was mapped, for a request that uses it.
     pub(super) fn add(&mut self, start: u64, size: u64, homes: Vec<(u64, u64)>) {
         self.made += 1;
         self.now += 1;
         self.by_start.insert(start, self.made);
-        let window = Window { start, size, homes, used: self.now, broken: false };
-        self.by_age.insert(self.made, window);
+        self.by_age.insert(self.made, Window { start, size, homes: homes.into(), used: self.now });
         self.bytes += size;
     }
 
     /// Of a window that showed `homes`, the driver kept `size` bytes mapped, from `skipped` bytes
-    /// on. Nothing is placed there any more; it can only be unmapped.
+    /// on.
     pub(super) fn add_broken(
         &mut self,
         window: u64,
@@ -77,26 +73,34 @@ impl Windows {
             at += end - start;
         }
         self.add(window + skipped, size, kept);
-        if let Some(window) = self.by_age.get_mut(&self.made) {
-            window.broken = true;
-        }
+        self.broken.insert(self.made);
     }
 
-    /// The oldest window for `size` bytes whose memory is free by `is_free`, given the start and the
-    /// end of a home.
+    /// The oldest window for `size` bytes that nothing uses and whose memory is free by `is_free`,
+    /// given the start and the end of a home.
     pub(super) fn oldest(
         &self,
         size: u64,
         alignment: u64,
         mut is_free: impl FnMut(u64, u64) -> bool,
     ) -> Option<&Window> {
-        let sizes = size..=size + size / SLACK;
-        self.by_age.values().find(|window| {
-            !window.broken
-                && sizes.contains(&window.size)
-                && window.start.is_multiple_of(alignment)
-                && window.homes.iter().all(|&(start, end)| is_free(start, end))
-        })
+        let mut oldest: Option<u64> = None;
+        let mut from = (size, 0);
+        // Size by size, from the oldest on, as long as an older one could be found.
+        while let Some(&(this, _)) = self.idle.range(from..=(size + size / SLACK, u64::MAX)).next()
+        {
+            let upto = oldest.unwrap_or(u64::MAX);
+            let ages = self.idle.range((this, 0)..(this, upto)).map(|&(_, age)| age).take(LOOKS);
+            let serves = |age: &u64| {
+                self.by_age.get(age).is_some_and(|window| {
+                    window.start.is_multiple_of(alignment)
+                        && window.homes.iter().all(|&(start, end)| is_free(start, end))
+                })
+            };
+            oldest = ages.into_iter().find(serves).or(oldest);
+            from = (this + 1, 0);
+        }
+        self.by_age.get(&oldest?)
     }
 
     /// The window that begins at `start`.
@@ -104,26 +108,42 @@ impl Windows {
         self.by_age.get(self.by_start.get(&start)?)
     }
 
-    /// The window at `start` is given to a request or taken back.
-    pub(super) fn touch(&mut self, start: u64) {
-        self.now += 1;
-        let window = self.by_start.get(&start).and_then(|age| self.by_age.get_mut(age));
-        if let Some(window) = window {
-            window.used = self.now;
+    /// From now on something uses the window at `start`: a block, or who is about to unmap it.
+    pub(super) fn take(&mut self, start: u64) {
+        if let Some((age, size)) = self.touch(start) {
+            self.idle.remove(&(size, age));
         }
+    }
+
+    /// Nothing uses the window at `start` any more.
+    pub(super) fn put(&mut self, start: u64) {
+        if let Some((age, size)) = self.touch(start) {
+            self.idle.insert((size, age));
+        }
+    }
+
+    fn touch(&mut self, start: u64) -> Option<(u64, u64)> {
+        self.now += 1;
+        let age = *self.by_start.get(&start)?;
+        let window = self.by_age.get_mut(&age)?;
+        window.used = self.now;
+        Some((age, window.size))
     }
 
     /// The window at `start` is no longer mapped.
     pub(super) fn remove(&mut self, start: u64) {
         let age = self.by_start.remove(&start);
-        if let Some(window) = age.and_then(|age| self.by_age.remove(&age)) {
+        if let Some((age, window)) = age.and_then(|age| self.by_age.remove_entry(&age)) {
+            self.idle.remove(&(window.size, age));
+            self.broken.remove(&age);
             self.bytes -= window.size;
         }
     }
 
-    /// The starts of all windows, the longest unused first.
+    /// The starts of the windows that nothing uses, the longest unused first.
     pub(super) fn longest_unused(&self) -> Vec<u64> {
-        let mut windows: Vec<&Window> = self.by_age.values().collect();
+        let ages = self.idle.iter().map(|(_, age)| age).chain(&self.broken);
+        let mut windows: Vec<&Window> = ages.filter_map(|age| self.by_age.get(age)).collect();
         windows.sort_unstable_by_key(|window| window.used);
         windows.into_iter().map(|window| window.start).collect()
     }
@@ -147,38 +167,57 @@ impl Windows {
     }
 }
 
+impl Window {
+    fn info(&self) -> WindowInfo {
+        let pointer = |address| DevicePtr::new(address).expect("a window does not start at zero");
+        let home = |&(start, end): &(u64, u64)| (pointer(start), end - start);
+        let homes = self.homes.iter().map(home).collect();
+        WindowInfo { start: pointer(self.start), size: self.size, homes }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_oldest_window_whose_memory_is_free_serves() {
+    fn three() -> Windows {
         let mut windows = Windows::default();
+        windows.add(3000, 104, vec![(300, 404)]);
         windows.add(1000, 100, vec![(0, 60), (80, 120)]);
         windows.add(2000, 100, vec![(200, 300)]);
-        windows.add(3000, 104, vec![(300, 404)]);
-        let start = |size, busy: u64| {
+        [1000, 2000, 3000].into_iter().for_each(|start| windows.put(start));
+        windows
+    }
+
+    #[test]
+    fn the_oldest_idle_window_whose_memory_is_free_serves() {
+        let mut windows = three();
+        let start = |windows: &Windows, size, busy: u64| {
             let is_free = |start, end| !(start..end).contains(&busy);
             windows.oldest(size, 1, is_free).map(|window| window.start)
         };
-        assert_eq!(start(100, 999), Some(1000));
-        assert_eq!(start(100, 90), Some(2000));
-        assert_eq!(start(99, 999), Some(1000));
-        assert_eq!(start(101, 999), Some(3000));
-        assert_eq!(start(90, 999), None);
+        assert_eq!(start(&windows, 100, 999), Some(3000), "the oldest, although it is larger");
+        assert_eq!(start(&windows, 100, 350), Some(1000));
+        assert_eq!(start(&windows, 97, 350), Some(1000));
+        assert_eq!(start(&windows, 101, 999), Some(3000));
+        assert_eq!(start(&windows, 90, 999), None, "none is near enough in size");
+        windows.take(3000);
+        assert_eq!(start(&windows, 100, 90), Some(2000), "1000 shows what is busy, 3000 is used");
+        windows.take(2000);
+        assert_eq!(start(&windows, 100, 90), None);
     }
 
     #[test]
     fn windows_are_found_by_the_memory_they_show_and_by_use() {
-        let mut windows = Windows::default();
-        windows.add(1000, 100, vec![(0, 60), (80, 120)]);
-        windows.add(2000, 100, vec![(100, 200)]);
-        assert_eq!(windows.showing(100, 110), [1000, 2000]);
+        let mut windows = three();
+        assert_eq!(windows.showing(100, 250), [1000, 2000]);
         assert_eq!(windows.showing(60, 80), [0; 0]);
-        windows.touch(1000);
-        assert_eq!(windows.longest_unused(), [2000, 1000]);
+        windows.take(2000);
+        assert_eq!(windows.longest_unused(), [1000, 3000]);
+        windows.put(2000);
+        assert_eq!(windows.longest_unused(), [1000, 3000, 2000]);
         windows.remove(2000);
-        assert_eq!((windows.bytes(), windows.at(2000)), (100, None));
+        assert_eq!((windows.bytes(), windows.at(2000)), (204, None));
     }
 
     #[test]
@@ -188,5 +227,6 @@ mod tests {
         let left = windows.at(1020).unwrap();
         assert_eq!((left.size, &*left.homes), (50, &[(20, 60), (80, 90)][..]));
         assert_eq!(windows.oldest(50, 1, |_, _| true), None);
+        assert_eq!(windows.longest_unused(), [1020]);
     }
 }
