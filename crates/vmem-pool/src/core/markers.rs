@@ -185,6 +185,22 @@ impl<B: Backing> Core<B> {
         open.into_iter().try_for_each(|lane| self.close(lane, true))
     }
 
+    /// Marks what the calling thread freed on its own default streams, which no thief can mark.
+    /// Without that, what one thread frees on its default stream and wants on another of its streams
+    /// could not be shared.
+    pub(crate) fn close_bound_here(&self, but: u32) -> Result<(), DriverError> {
+        let _pin = self.pin();
+        let bound: Vec<u32> = {
+            let state = self.lock();
+            let open = |&number: &u32| {
+                let lane = state.lanes.get(number);
+                lane.is_some_and(|lane| lane.is_thread_bound() && lane.has_unmarked_frees())
+            };
+            state.lanes.numbers().filter(|&number| number != but).filter(open).collect()
+        };
+        bound.into_iter().try_for_each(|lane| self.close(lane, true))
+    }
+
     /// Waits for the whole device, after which everything freed before has completed.
     pub(crate) fn synchronize_device(&self) -> Result<(), DriverError> {
         let _pin = self.pin();

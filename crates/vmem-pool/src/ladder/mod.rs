@@ -220,6 +220,7 @@ impl<B: Backing> Core<B> {
 
     /// The rungs that need no memory from the backing.
     fn share(&self, climb: &mut Climb<'_>) -> Step {
+        self.close_bound_here(climb.lane)?;
         if let Some(slot) = self.steal_completed(climb)? {
             return Ok(Some(slot));
         }

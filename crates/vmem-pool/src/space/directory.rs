@@ -71,7 +71,8 @@ impl Segment {
 
 #[inline]
 fn segment_of(segments: &mut [Segment], address: u64) -> Option<&mut Segment> {
-    if segments.len() == 1 {
+    // The first one is where all free memory of an arena is.
+    if segments.first().is_some_and(|first| first.start <= address && address < first.end) {
         return segments.first_mut();
     }
     let at = segments.partition_point(|s| s.start <= address).checked_sub(1)?;

@@ -11,6 +11,7 @@ mod moves;
 mod placement;
 mod regressions_memory;
 mod regressions_moves;
+mod regressions_soak;
 mod regressions_streams;
 mod release;
 mod rmm;

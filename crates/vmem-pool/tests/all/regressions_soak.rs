@@ -1,0 +1,32 @@
+//! Faults that a soak of random programs on random stacks found, shrunk.
+
+use std::sync::Arc;
+
+use vmem_core::{Device, ResourceExt, Stream};
+use vmem_pool::{Growth, PoolConfig};
+
+use crate::support::{MIB, alloc, chunks, device, finish, free, keep_busy, layout};
+
+/// A thread frees on its default stream and asks on another of its streams. Nobody but that thread
+/// can mark the default stream, so the thief's rungs passed it by; the pool marked it only while it
+/// looked for chunks to return, after which no rung looked again, and the request was refused
+/// although what it needed was free.
+#[test]
+fn what_a_thread_freed_on_its_default_stream_serves_its_other_streams() {
+    let device = device();
+    let erased: Arc<dyn Device> = device.clone();
+    let config =
+        PoolConfig { ceiling: Some(2 * MIB), growth: Some(Growth::Exact), ..Default::default() };
+    let pool = chunks(device.clone(), config);
+    let mine = Stream::per_thread_default(&erased);
+    let other = Stream::new(erased).unwrap();
+    let kept = alloc(&pool, MIB, &other);
+    let freed = alloc(&pool, MIB, &mine);
+    keep_busy(&device, &freed, &mine);
+    free(&pool, freed, &mine);
+    let again = pool.alloc(layout(MIB / 2), &other).unwrap();
+    free(&pool, again, &other);
+    free(&pool, kept, &other);
+    drop((mine, other));
+    finish(&device, pool);
+}
