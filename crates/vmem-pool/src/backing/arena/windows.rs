@@ -85,9 +85,11 @@ impl Windows {
         mut is_free: impl FnMut(u64, u64) -> bool,
     ) -> Option<&Window> {
         let mut oldest: Option<u64> = None;
-        let mut from = (size, 0);
+        let mut from = size;
+        let largest = size + size / SLACK;
         // Size by size, from the oldest on, as long as an older one could be found.
-        while let Some(&(this, _)) = self.idle.range(from..=(size + size / SLACK, u64::MAX)).next()
+        while from <= largest
+            && let Some(&(this, _)) = self.idle.range((from, 0)..=(largest, u64::MAX)).next()
         {
             let upto = oldest.unwrap_or(u64::MAX);
             let ages = self.idle.range((this, 0)..(this, upto)).map(|&(_, age)| age).take(LOOKS);
@@ -98,7 +100,7 @@ impl Windows {
                 })
             };
             oldest = ages.into_iter().find(serves).or(oldest);
-            from = (this + 1, 0);
+            from = this + 1;
         }
         self.by_age.get(&oldest?)
     }
@@ -201,6 +203,7 @@ mod tests {
         assert_eq!(start(&windows, 97, 350), Some(1000));
         assert_eq!(start(&windows, 101, 999), Some(3000));
         assert_eq!(start(&windows, 90, 999), None, "none is near enough in size");
+        assert_eq!(start(&windows, 98, 350), Some(1000), "104 is the largest that may serve it");
         windows.take(3000);
         assert_eq!(start(&windows, 100, 90), Some(2000), "1000 shows what is busy, 3000 is used");
         windows.take(2000);
