@@ -13,10 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-import traces
-from cuda import Driver, NoDriver
-from measure import TooLarge, measure
-from stacks import ALL, OutOfMemory, Skipped
+from vmem_peers import traces
+from vmem_peers.driver import Driver, NoDriver
+from vmem_peers.measure import TooLarge, measure
+from vmem_peers.stacks import ALL, OutOfMemory, Skipped
 
 SCHEMA = "vmem-peers/1"
 # Of the card's free memory the most that is used, unless asked otherwise.
@@ -68,7 +68,8 @@ def parse():
     parser.add_argument("--no-verify", action="store_true",
                         help="neither fill blocks nor check them before they are freed")
     parser.add_argument("--limit", type=int, metavar="BYTES",
-                        help=f"the most to hold of the card [default: {SHARE * 100:.0f} %% of what is free]")
+                        help="the most to hold of the card "
+                             f"[default: {SHARE * 100:.0f} %% of what is free]")
     parser.add_argument("--device", type=int, default=0, metavar="N", help="which card")
     parser.add_argument("--timeout", type=float, default=300, metavar="SECONDS",
                         help="how long one peer may take for one trace")
@@ -88,7 +89,7 @@ def load(arguments):
 def about_device(arguments):
     """What the device is, or why there is none. Asked in a process of its own, so that this one
     holds nothing of the card."""
-    code = ("import json, sys; from cuda import *\n"
+    code = ("import json, sys; from vmem_peers.driver import Driver, NoDriver\n"
             "try: print(json.dumps([Driver(int(sys.argv[1])).about(), None]))\n"
             "except NoDriver as error: print(json.dumps([None, str(error)]))")
     done = subprocess.run([sys.executable, "-c", code, str(arguments.device)],

@@ -11,6 +11,7 @@ usage: cargo xtask COMMAND [ARGUMENT…]
   replay [ARGUMENT…]  the same for `vmem replay ARGUMENT…`
   matrix [ARGUMENT…]  the same for `vmem matrix ARGUMENT…`
   micro [ARGUMENT…]   the same for `vmem micro ARGUMENT…`
+  soak [ARGUMENT…]    the same for `vmem soak ARGUMENT…`
   matrix --bundle DIR programs and a script for a machine with a GPU and without Rust
   driver COMMAND…     build the software driver and run COMMAND linking and loading it, as in
                       `cargo xtask driver cargo test -p vmem-cuda --features link`
@@ -55,6 +56,7 @@ impl Command {
             Some("replay") => Ok(Self::Vmem { subcommand: "replay", args: args.collect() }),
             Some("matrix") => matrix(args.collect()),
             Some("micro") => Ok(Self::Vmem { subcommand: "micro", args: args.collect() }),
+            Some("soak") => Ok(Self::Vmem { subcommand: "soak", args: args.collect() }),
             Some("driver") => match args.collect::<Vec<_>>() {
                 none if none.is_empty() => Err("`driver` needs a command to run".to_owned()),
                 command => Ok(Self::Driver(command)),

@@ -1,6 +1,6 @@
 //! The repository's commands, run as `cargo xtask …`.
 //!
-//! `bench`, `replay`, `matrix` and `micro` build the `vmem` program in release mode, or `vmem-cuda`
+//! `bench`, `replay`, `matrix`, `micro` and `soak` build the `vmem` program in release mode, or `vmem-cuda`
 //! where a CUDA device is asked for, and hand it every further argument; `driver` runs a command over
 //! the software driver; `test` and `ci` run the checks that a change must pass. This program links no
 //! crate of vmem: it builds, lays out and forwards.

@@ -3,9 +3,9 @@
 import gc
 import time
 
-from stacks import OutOfMemory
-from traces import ALLOCATE
-from verify import Verifier
+from .stacks import OutOfMemory
+from .traces import ALLOCATE
+from .verify import Verifier
 
 # How long a trace is repeated at least to time it, in seconds.
 TIMING = 0.2

@@ -9,7 +9,7 @@ import importlib
 import os
 from ctypes import byref, c_uint64
 
-from cuda import OUT_OF_MEMORY
+from .driver import OUT_OF_MEMORY
 
 
 class Skipped(Exception):

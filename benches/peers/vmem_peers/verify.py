@@ -8,7 +8,7 @@ import bisect
 import ctypes
 from ctypes import byref, c_uint, c_uint64, c_void_p
 
-from cuda import DriverError
+from .driver import DriverError
 
 # Counts the words of a block that are not `want`.
 _KERNEL = b"""

@@ -80,6 +80,18 @@ fn it_reads_logs_lifetimes_and_recordings_as_we_do() {
     fs::remove_file(recording).unwrap();
 }
 
+/// Python looks for what any library imports beside the script first.
+#[test]
+fn nothing_beside_the_script_has_the_name_of_a_package() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name != "__pycache__");
+    names.sort();
+    assert_eq!(names, ["README.md", "replay.py", "vmem_peers"]);
+}
+
 #[test]
 fn without_a_device_it_says_what_it_skips_and_succeeds() {
     let Some(output) = replay(&[]) else { return };

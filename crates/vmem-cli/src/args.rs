@@ -24,6 +24,7 @@ pub(crate) enum Command {
     Replay(Replay),
     Matrix(Matrix),
     Micro(Micro),
+    Soak(Soak),
 }
 
 /// Run generated workloads through stacks and print what they cost.
@@ -117,6 +118,24 @@ pub(crate) struct Micro {
     pub(crate) place: PlaceArgs,
 }
 
+/// Run random programs on random stacks of the simulated device, with random faults, until
+/// something is wrong.
+///
+/// Every byte is verified, every figure compared with a model, and every access checked for races.
+/// A failure is shrunk and printed with the seed that leads to it.
+#[derive(Debug, Args)]
+pub(crate) struct Soak {
+    /// For how long.
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "programs")]
+    pub(crate) minutes: u64,
+    /// How many programs, rather than for how long.
+    #[arg(long, value_name = "N")]
+    pub(crate) programs: Option<u64>,
+    /// The first program's seed; each further one's is the next.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
 /// What every run accepts.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
@@ -142,8 +161,8 @@ pub(crate) struct PlaceArgs {
     /// The device: sim, or in `vmem-cuda` cuda (the default there), cuda:1, …
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<String>,
-    /// Let the simulated device's calls cost what was measured: a table that `vmem micro --table`
-    /// wrote.
+    /// Let the simulated device's calls cost what was measured: h100, or a table that `vmem micro
+    /// --table` wrote.
     #[arg(long, value_name = "PATH")]
     pub(crate) costs: Option<PathBuf>,
     /// Write the rows as JSON to this file; with `-` to standard output, the table then goes to

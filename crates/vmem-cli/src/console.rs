@@ -12,7 +12,7 @@ use crate::args::{Arguments, Command, Common, PlaceArgs};
 use crate::measure::{Job, Place};
 use crate::output::Json;
 use crate::place::{self, Found};
-use crate::{Backend, Error, Report, bench, compare, matrix, micro, replay, table};
+use crate::{Backend, Error, Report, bench, compare, matrix, micro, replay, soak, table};
 
 /// What the program writes to.
 pub struct Console<'a> {
@@ -144,6 +144,7 @@ fn execute(
         }
         Command::Matrix(args) => matrix::run(&args, console, backend),
         Command::Micro(args) => micro::run(&args, console, backend),
+        Command::Soak(args) => soak::run(&args, console),
     }
 }
 

@@ -12,6 +12,9 @@
 //! [`MatrixReport`]; `vmem micro` measures what a device's calls cost, and gives a [`MicroReport`]
 //! with a table that the simulated device can be given ([`vmem_sim::MeasuredCosts`]).
 //!
+//! `vmem soak` runs random programs on random stacks of a simulated device, with random faults, and
+//! shrinks what fails; [`soak_bytes`] is the same for fuzzers.
+//!
 //! A program with a driver of its own hands it in as a [`Backend`], by [`run_on`]: every subcommand
 //! then takes its devices.
 //!
@@ -45,6 +48,7 @@ mod place;
 mod replay;
 mod row;
 mod scenario;
+mod soak;
 mod table;
 mod target;
 mod tier;
@@ -55,6 +59,7 @@ use error::Error;
 pub use matrix::{Cell, CellResult, MATRIX_SCHEMA, MatrixReport};
 pub use micro::{Beside, MICRO_SCHEMA, MicroClock, MicroNote, MicroReport, MicroRow};
 pub use row::{Report, Row, SCHEMA};
+pub use soak::soak_bytes;
 
 /// The examples on the repository's front page.
 #[cfg(doctest)]

@@ -35,6 +35,9 @@ pub(crate) fn target(
 ) -> Result<Target, Error> {
     let costs = match &args.costs {
         None => Costs::Documented,
+        Some(path) if path.as_os_str() == "h100" => {
+            Costs::Measured(Box::new(MeasuredCosts::h100()))
+        }
         Some(path) => Costs::Measured(Box::new(read_costs(path)?)),
     };
     Target::parse(args.device.as_deref(), costs, backend)
@@ -79,7 +82,7 @@ fn read_costs(path: &Path) -> Result<MeasuredCosts, Error> {
     read().map_err(|error| {
         let shown = path.display();
         Error::usage(format!(
-            "`{shown}` is no table of costs: {error}; accepted is what `vmem micro --table` writes"
+            "`{shown}` is no table of costs: {error}; accepted: h100, or what `vmem micro --table` writes"
         ))
     })
 }

@@ -3,12 +3,13 @@
 use std::fmt;
 
 macro_rules! costs {
-    ($($(#[$doc:meta])* $field:ident = $estimate:literal;)*) => {
+    ($($(#[$doc:meta])* $field:ident = $estimate:literal, $h100:literal;)*) => {
         /// The cost model: one table, in nanoseconds and bytes per microsecond.
         ///
-        /// **The values are estimates**, in the order of magnitude that public measurements of PCIe-attached
-        /// data-centre GPUs report; they are there to compare designs with one another, and whatever is
-        /// computed from them must be labelled simulated. What the model says:
+        /// **The default values are estimates**, in the order of magnitude that public measurements of
+        /// PCIe-attached data-centre GPUs report; those of [`CostTable::H100`] were measured on one GPU.
+        /// Both are there to compare designs with one another, and whatever is computed from them must be
+        /// labelled simulated. What the model says:
         ///
         /// * Every call advances the device's host clock by its own cost. All threads share that clock, so
         ///   calls that serialise inside a driver (map, set access, unmap) serialise here.
@@ -38,6 +39,15 @@ macro_rules! costs {
             /// Everything costs nothing, so that the virtual clock stands still.
             pub const FREE: Self = Self { $($field: 0,)* };
 
+            /// What the calls of an NVIDIA H100 80GB HBM3 cost on 2026-11-23, driver 580.159.04 (CUDA 13.0);
+            /// [`MeasuredCosts::h100`] is the same with its origin.
+            ///
+            /// Every value comes from medians of `vmem micro`. Those that a call cost at a time are as
+            /// measured; what a call costs for each handle, granule, MiB or page group besides, `work_ns`
+            /// and the two rates are computed from two measurements, and where that leaves nothing for the
+            /// call itself, as with setting access, unmapping and pinning, its cost is 0.
+            pub const H100: Self = Self { $($field: $h100,)* };
+
             /// Every value with the name of its field, which ends with its unit.
             pub fn entries(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($field), self.$field),)*].into_iter()
@@ -46,79 +56,80 @@ macro_rules! costs {
     };
 }
 
+// The estimate, then what was measured on an H100.
 costs! {
     /// Asking for the free memory.
-    memory_info_ns = 1_000;
+    memory_info_ns = 1_000, 7_423;
     /// Allocating plain memory.
-    allocate_ns = 100_000;
+    allocate_ns = 100_000, 49_297;
     /// Freeing plain or managed memory, besides the wait for the device.
-    free_ns = 50_000;
+    free_ns = 50_000, 40_263;
     /// Creating a stream.
-    create_stream_ns = 10_000;
+    create_stream_ns = 10_000, 2_804;
     /// Destroying a stream.
-    destroy_stream_ns = 5_000;
+    destroy_stream_ns = 5_000, 2_875;
     /// A query: of a stream, an event, a capture or an attribute.
-    query_ns = 500;
+    query_ns = 500, 975;
     /// A host wait, besides the time waited.
-    synchronize_ns = 3_000;
+    synchronize_ns = 3_000, 1_074;
     /// Creating an event.
-    create_event_ns = 500;
+    create_event_ns = 500, 765;
     /// Destroying an event.
-    destroy_event_ns = 300;
+    destroy_event_ns = 300, 702;
     /// Recording an event.
-    record_event_ns = 1_000;
+    record_event_ns = 1_000, 776;
     /// Queuing a wait for an event.
-    wait_event_ns = 1_000;
+    wait_event_ns = 1_000, 758;
     /// Queuing a copy, fill, prefetch, kernel or graph.
-    launch_ns = 4_000;
+    launch_ns = 4_000, 1_915;
     /// Reserving an address range.
-    reserve_ns = 3_000;
+    reserve_ns = 3_000, 1_022;
     /// Freeing an address range.
-    free_range_ns = 3_000;
+    free_range_ns = 3_000, 1_057;
     /// Creating physical memory.
-    create_ns = 20_000;
+    create_ns = 20_000, 12_555;
     /// Creating physical memory, per granule besides (it is cleared).
-    create_granule_ns = 10_000;
+    create_granule_ns = 10_000, 45;
     /// Releasing physical memory.
-    release_ns = 15_000;
+    release_ns = 15_000, 12_847;
     /// Mapping a handle.
-    map_ns = 2_000;
+    map_ns = 2_000, 1_297;
     /// Setting access.
-    set_access_ns = 20_000;
+    set_access_ns = 20_000, 0;
     /// Setting access, per handle in the range besides.
-    set_access_handle_ns = 3_000;
+    set_access_handle_ns = 3_000, 32_347;
     /// Unmapping.
-    unmap_ns = 20_000;
+    unmap_ns = 20_000, 0;
     /// Unmapping, per handle in the range besides.
-    unmap_handle_ns = 2_000;
+    unmap_handle_ns = 2_000, 21_765;
     /// Allocating managed memory.
-    managed_allocate_ns = 30_000;
+    managed_allocate_ns = 30_000, 12_146;
     /// Advising on managed memory.
-    advise_ns = 5_000;
+    advise_ns = 5_000, 1_940;
     /// Allocating pinned memory.
-    pinned_allocate_ns = 50_000;
+    pinned_allocate_ns = 50_000, 0;
     /// Allocating pinned memory, per MiB besides (it is page-locked).
-    pinned_mebibyte_ns = 250_000;
+    pinned_mebibyte_ns = 250_000, 503_270;
     /// Freeing pinned memory.
-    pinned_free_ns = 50_000;
+    pinned_free_ns = 50_000, 377_753;
     /// Queuing an allocation of the stream-ordered pool that it has at hand.
-    async_allocate_ns = 1_500;
+    async_allocate_ns = 1_500, 964;
     /// The stream-ordered pool growing, besides.
-    async_growth_ns = 100_000;
+    async_growth_ns = 100_000, 52_533;
     /// Queuing a free of the stream-ordered pool.
-    async_free_ns = 1_000;
+    async_free_ns = 1_000, 1_091;
     /// Trimming the stream-ordered pool.
-    async_trim_ns = 20_000;
+    async_trim_ns = 20_000, 63_560;
     /// Work on the device starting, once for each piece of queued work.
-    work_ns = 2_000;
+    work_ns = 2_000, 1_373;
     /// Bytes per microsecond between host and device.
-    link_bytes_per_us = 25_000;
+    link_bytes_per_us = 25_000, 55_676;
     /// Bytes per microsecond within the device's memory.
-    memory_bytes_per_us = 1_500_000;
+    memory_bytes_per_us = 1_500_000, 2_613_612;
     /// A fault of the device on managed memory, for each page group that it moves.
-    device_fault_ns = 20_000;
+    device_fault_ns = 20_000, 247_352;
     /// A fault of the host on managed memory, for each page group that it moves.
-    host_fault_ns = 10_000;
+    host_fault_ns = 10_000, 367_883;
 }
 
 impl CostTable {
@@ -186,6 +197,28 @@ pub struct MeasuredCosts {
     pub estimated: Vec<String>,
     /// The costs.
     pub costs: CostTable,
+}
+
+impl MeasuredCosts {
+    /// [`CostTable::H100`], with where and when it was measured. No value of it is an estimate.
+    ///
+    /// ```
+    /// use vmem_sim::MeasuredCosts;
+    ///
+    /// let h100 = MeasuredCosts::h100();
+    /// assert_eq!(h100.to_string(), "h100, NVIDIA H100 80GB HBM3, 2026-11-23");
+    /// assert_eq!(h100.costs.map_ns, 1_297);
+    /// ```
+    pub fn h100() -> Self {
+        Self {
+            name: "h100".to_owned(),
+            date: "2026-11-23".to_owned(),
+            device: "NVIDIA H100 80GB HBM3".to_owned(),
+            driver: "CUDA driver, CUDA 13.0, libcuda.so.580.159.04".to_owned(),
+            estimated: Vec::new(),
+            costs: CostTable::H100,
+        }
+    }
 }
 
 impl fmt::Display for MeasuredCosts {

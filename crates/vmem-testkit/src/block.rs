@@ -55,13 +55,22 @@ impl TrackedBlock {
         request: &Request<'_>,
     ) -> Result<Self, AllocError> {
         let block = resource.allocate(request)?;
-        match request.stream.marker() {
-            Ok(ready) => Ok(Self { block, history: History::new(request.stream.id(), ready) }),
+        Self::adopt(block, resource, request.stream)
+    }
+
+    /// Takes up a block that `resource` has just handed out on `stream` and that was not used.
+    pub(crate) fn adopt(
+        block: Block,
+        resource: &dyn MemoryResource,
+        stream: &Stream,
+    ) -> Result<Self, AllocError> {
+        match stream.marker() {
+            Ok(ready) => Ok(Self { block, history: History::new(stream.id(), ready) }),
             Err(error) => {
+                let error = AllocError::from_driver(error, block.layout(), "TrackedBlock");
                 // SAFETY: contract, freeing 1-3: the block was never used, and the stream is the
                 // one that the resource has just accepted.
-                let freed = unsafe { resource.deallocate(block, request.stream) };
-                let error = AllocError::from_driver(error, request.layout, "TrackedBlock");
+                let freed = unsafe { resource.deallocate(block, stream) };
                 Err(match freed {
                     Ok(()) => error,
                     Err(refusal) => error.with_source(refusal),
@@ -100,10 +109,19 @@ impl TrackedBlock {
     /// # Errors
     /// The driver's; the contents are then undefined.
     pub fn write(&mut self, stream: &Stream) -> Result<(), DriverError> {
+        self.write_by(stream, |write| write())
+    }
+
+    /// The same, where `queue` calls what queues the writes, or has it captured and launches that.
+    pub(crate) fn write_by(
+        &mut self,
+        stream: &Stream,
+        queue: impl FnOnce(&mut dyn FnMut() -> Result<(), DriverError>) -> Result<(), DriverError>,
+    ) -> Result<(), DriverError> {
         let pattern = Pattern::unique();
         self.history.contents = None;
         let (ptr, size) = (self.ptr(), self.size());
-        self.history.queue(stream, Access::Write, || {
+        let mut write = || {
             stream.with_raw("TrackedBlock::write", |device, raw| {
                 pattern.parts(size).try_for_each(|(part, byte)| {
                     let to = ptr.checked_add(part.start).expect("a part lies inside the block");
@@ -111,7 +129,8 @@ impl TrackedBlock {
                     unsafe { device.fill(to, byte, part.end - part.start, raw) }
                 })
             })
-        })?;
+        };
+        self.history.queue(stream, Access::Write, || queue(&mut write))?;
         self.history.contents = Some(pattern);
         Ok(())
     }

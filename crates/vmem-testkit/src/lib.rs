@@ -7,7 +7,8 @@
 //!   deliberately dumb model that knows what must be where;
 //! * a [`Countdown`], a device that answers the n-th driver call with an error, and [`sweep`], which
 //!   reruns a scenario for every n;
-//! * a [`Probe`], which both runs call to look inside: invariants, live and reserved bytes.
+//! * a [`Probe`], which both runs call to look inside: invariants, live and reserved bytes; and a
+//!   [`DeviceControl`], through which programs capture graphs and lose the device.
 //!
 //! [`TrackedBlock`] is what all of them use memory through: a block that keeps its own event waits,
 //! so that a test obeys the contract however it orders its streams, and a race that a checker or
@@ -29,6 +30,7 @@
 mod block;
 pub mod conformance;
 mod countdown;
+mod device_control;
 mod finding;
 mod history;
 mod pattern;
@@ -38,8 +40,9 @@ mod rng;
 
 pub use block::{FailedFree, TrackedBlock};
 pub use countdown::{Countdown, FAULT_CODES, Fault, sweep};
+pub use device_control::DeviceControl;
 pub use finding::Finding;
-pub use probe::Probe;
+pub use probe::{Ledger, Probe, SetAside};
 pub use program::{Caller, Divergence, Op, Program, Shape, Summary};
 
 #[cfg(test)]

@@ -2,13 +2,26 @@
 
 use std::fmt::Debug;
 
-/// What a resource's own tests let the kit see of it: all optional, none by default.
+use vmem_core::{AllocError, BlockLayout, ReservationId, Stream};
+
+use crate::Finding;
+
+/// What a resource's own tests let the kit see of it and do with it: all optional, none by default.
 ///
 /// `()` is the probe that knows nothing.
 pub trait Probe: Debug + Sync {
     /// Panics if the resource's internal invariants do not hold. Called after every operation, on
     /// several threads at once where a check uses several.
     fn check_invariants(&self) {}
+
+    /// Compares figures of the resource's own with what they must be. Called after every operation
+    /// of a program.
+    ///
+    /// # Errors
+    /// The first figure that is wrong.
+    fn check_figures(&self, _expected: &Ledger) -> Result<(), Finding> {
+        Ok(())
+    }
 
     /// The resource's own count of live bytes, which must equal the sum of the live blocks'
     /// requested sizes.
@@ -27,9 +40,73 @@ pub trait Probe: Debug + Sync {
         None
     }
 
+    /// Whether the resource has room for such a block for certain, whatever else it is asked for:
+    /// then it must serve it. False if that is not known.
+    fn has_room_for(&self, _layout: BlockLayout) -> bool {
+        false
+    }
+
+    /// Bytes that caches of the subject's own hold.
+    fn cached_bytes(&self) -> u64 {
+        0
+    }
+
     /// Gives unused memory back, in whatever way the resource has. Programs call it between other
     /// operations.
     fn trim(&self) {}
+
+    /// Lets a cache of the subject's own take a block of this size. Does nothing if it has none.
+    fn fill_cache(&self, _bytes: u64, _stream: &Stream) {}
+
+    /// Changes how many bytes may be live from now on. False if the resource has no such limit.
+    fn set_limit(&self, _bytes: u64) -> bool {
+        false
+    }
+
+    /// Sets memory aside; `None` if the resource cannot.
+    fn reserve(
+        &self,
+        _bytes: u64,
+        _stream: &Stream,
+    ) -> Option<Result<Box<dyn SetAside>, AllocError>> {
+        None
+    }
 }
 
 impl Probe for () {}
+
+/// Memory set aside for requests that name it, until this is dropped.
+pub trait SetAside: Debug {
+    /// What requests name.
+    fn id(&self) -> ReservationId;
+
+    /// How much was set aside, in bytes.
+    fn size(&self) -> u64;
+
+    /// How much of it is not drawn, in bytes.
+    fn left(&self) -> u64;
+
+    /// The largest request, at the default alignment, that can be drawn now, in bytes.
+    fn largest(&self) -> u64;
+}
+
+/// What must be live at one moment, in requested bytes: what [`Probe::check_figures`] is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ledger {
+    /// The live blocks, those drawn from memory that was set aside included.
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Of the live blocks, those that were drawn.
+    pub drawn_blocks: u64,
+    /// Their bytes.
+    pub drawn_bytes: u64,
+    /// The stretches of memory that are set aside, or still have a block drawn from them.
+    pub held: u64,
+    /// Their bytes.
+    pub held_bytes: u64,
+    /// The most bytes that were lost to a failed drop: figures may be that much higher.
+    pub leaked_bytes: u64,
+    /// The most blocks that were lost so.
+    pub leaked_blocks: u64,
+}

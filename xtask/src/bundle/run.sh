@@ -84,19 +84,19 @@ part() {
 }
 
 started=$(date -u +%Y-%m-%dT%H:%M:%SZ)
-for tier in a b c fallback a-bare a-chunks plain; do
+for tier in a b c fallback a-bare a-tight a-chunks plain; do
     part "matrix/$tier" matrix --tier "$tier" --announce
 done
 part micro micro ${quick:+--samples 5}
 for workload in overlay overlay-core overlay-paged overlay-2s dissolve spatial-join random; do
     part "bench/$workload" bench --workload "$workload" ${quick:+--scale 1k} \
-        --tier a,b,fallback,a-bare,a-chunks,plain
+        --tier a,b,fallback,a-bare,a-tight,a-chunks,plain
 done
 if [ -n "$traces" ]; then
     for trace in "$traces"/*.csv; do
         [ -e "$trace" ] || continue
         part "replay/$(basename -- "$trace" .csv | LC_ALL=C tr -cd 'A-Za-z0-9._-')" \
-            replay "$trace" --tier a,b,fallback,a-bare,a-chunks,plain
+            replay "$trace" --tier a,b,fallback,a-bare,a-tight,a-chunks,plain
     done
 fi
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
+mod bookkeeping;
 mod fake;
 mod limit;
 mod on_failure;

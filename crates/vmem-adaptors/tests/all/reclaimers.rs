@@ -106,3 +106,14 @@ fn the_hook_gives_up_when_nothing_is_freed() {
     memory.alloc(layout(1), &stream()).unwrap_err();
     assert_eq!((memory.upstream().asked(), memory.handle().counts().hook_calls), (1, 1));
 }
+
+#[test]
+fn a_cache_that_panics_leaves_the_list_usable() {
+    let list = Reclaimers::new();
+    let broken = list.register("broken", || panic!("a cache fails"));
+    let _works = list.register("works", || 5);
+    let reclaim = std::panic::AssertUnwindSafe(|| list.reclaim(1));
+    assert!(std::panic::catch_unwind(reclaim).is_err());
+    drop(broken);
+    assert_eq!(list.reclaim(1), 5);
+}

@@ -11,7 +11,7 @@ use vmem_trace::{Trace, Workload};
 
 use super::cell::Outcome;
 use super::stage::{StackProbe, Stage};
-use super::{build, copies, streams, workload};
+use super::{build, copies, repeat, streams, workload};
 use crate::Error;
 use crate::args::Matrix;
 
@@ -61,6 +61,7 @@ fn all(seed: u64) -> Vec<Check> {
     let mut checks = vec![
         check("tier/builds_as_asked", build::as_asked),
         check("tier/falls_back_on_a_failing_driver", build::falls_back),
+        check("tier/keeps_nothing_when_repeated", repeat::keeps_nothing),
     ];
     checks.extend(conformance::CHECKS.iter().map(|promise| {
         let name = format!("conformance/{}", promise.name);

@@ -5,6 +5,8 @@ mod cell;
 mod checks;
 mod copies;
 mod evidence;
+mod kept;
+mod repeat;
 mod report;
 mod stage;
 mod streams;

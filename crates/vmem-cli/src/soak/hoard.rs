@@ -1,30 +1,30 @@
 //! A cache in front of a stack, which gives its memory up when the stack runs out.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use vmem_adaptors::{Answer, Failure, Reclaimers, Registration};
-use vmem_core::{Device, DeviceBuffer, MemoryResource, ResourceExt, Stream};
+use vmem_core::{Device, DeviceBuffer, MemoryResource, Stream};
 
 type Buffer = DeviceBuffer<Arc<dyn MemoryResource>>;
 
 /// What the hook does besides asking the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Manners {
-    /// It makes and drops a buffer of the same stack.
+    /// It makes a buffer of the same stack and drops it.
     Allocates,
-    /// So it does, and every third call unwinds.
+    /// The same, and every third call unwinds.
     Panics,
 }
 
-/// The cache.
+/// The cache. It keeps the stack alive that it allocates from.
 #[derive(Debug)]
 pub(super) struct Hoard {
     device: Arc<dyn Device>,
-    /// What it allocates from: the adaptor whose hook it answers, once that is built.
+    /// The adaptor whose hook it answers.
     resource: OnceLock<Arc<dyn MemoryResource>>,
     buffers: Mutex<Vec<Buffer>>,
-    calls: AtomicU64,
     /// Bytes whose free failed in a drop.
     lost: AtomicU64,
 }
@@ -38,24 +38,93 @@ impl Hoard {
             device,
             resource: OnceLock::new(),
             buffers: Mutex::default(),
-            calls: AtomicU64::new(0),
             lost: AtomicU64::new(0),
         })
     }
 
-    /// Allocates from `resource` from now on, which lives until [`close`](Self::close).
-    pub(super) fn open(&mut self, resource: Arc<dyn MemoryResource>) {
-        self.resource = OnceLock::from(resource);
+    /// A hook for the adaptor that [`open`](Self::open) is then told of, and the cache's place on
+    /// the list behind it.
+    pub(super) fn hook(
+        self: &Arc<Self>,
+        manners: Manners,
+    ) -> (impl Fn(&Failure<'_>) -> Answer + Send + Sync + use<>, Registration) {
+        let (list, calls) = (Reclaimers::new(), AtomicU64::new(0));
+        let (this, cache) = (Arc::downgrade(self), Arc::downgrade(self));
+        let give_up = move || cache.upgrade().map_or(0, |hoard| hoard.give_up());
+        let registration = list.register("hoard", give_up);
+        let hook = move |failure: &Failure<'_>| {
+            let reclaim = list.hook();
+            scratch(&this, failure.stream);
+            let call = calls.fetch_add(1, Ordering::Relaxed);
+            if manners == Manners::Panics && call % 3 == 2 {
+                // Not `panic!`: what is on purpose should not be reported.
+                resume_unwind(Box::new(Unwound));
+            }
+            reclaim(failure)
+        };
+        (hook, registration)
     }
 
-    /// Puts the cache on a list.
-    pub(super) fn register(self: &Arc<Self>, list: &Reclaimers) -> Registration {
-        let this = Arc::downgrade(self);
-        list.register("hoard", move || this.upgrade().map_or(0, |hoard| hoard.give_up()))
+    pub(super) fn open(&self, resource: Arc<dyn MemoryResource>) {
+        self.resource.set(resource).expect("a cache is opened once");
+    }
+
+    /// Takes a buffer, unless it has enough or the stack refuses.
+    pub(super) fn take(&self, bytes: u64, stream: &Stream) {
+        if let Some(resource) = self.resource.get()
+            && self.bytes() + bytes <= MOST
+            && let Ok(buffer) = DeviceBuffer::new(resource.clone(), bytes, stream)
+        {
+            self.lock().push(buffer);
+        }
+    }
+
+    /// Frees all it has. Returns how much that was, in bytes.
+    pub(super) fn give_up(&self) -> u64 {
+        let buffers = std::mem::take(&mut *self.lock());
+        buffers.into_iter().map(|buffer| self.drop_one(buffer)).sum()
+    }
+
+    fn drop_one(&self, buffer: Buffer) -> u64 {
+        let (bytes, failures) = (buffer.capacity(), self.device.base().drop_failures());
+        let before = failures.count();
+        drop(buffer);
+        if failures.count() > before {
+            self.lost.fetch_add(bytes, Ordering::Relaxed);
+        }
+        bytes
+    }
+
+    /// How much it holds, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.lock().iter().map(DeviceBuffer::capacity).sum()
+    }
+
+    /// How many buffers it holds.
+    pub(super) fn len(&self) -> u64 {
+        self.lock().len() as u64
+    }
+
+    /// Bytes that may have been lost in failed drops.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Buffer>> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-#[cfg(any())]
-mod never {}
+/// What a hook's panic carries.
+#[derive(Debug)]
+pub(super) struct Unwound;
 
-fn _unused(_: &Failure<'_>, _: Answer, _: Stream) {}
+/// A hook that allocates from the stack whose failure it is told of.
+fn scratch(hoard: &Weak<Hoard>, stream: &Stream) {
+    if let Some(hoard) = hoard.upgrade()
+        && let Some(resource) = hoard.resource.get()
+        && let Ok(buffer) = DeviceBuffer::new(resource.clone(), 64, stream)
+    {
+        hoard.drop_one(buffer);
+    }
+}

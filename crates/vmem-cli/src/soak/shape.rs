@@ -63,7 +63,8 @@ pub(super) enum Layer {
 }
 
 impl StackShape {
-    const CAPACITY: u64 = 128 * MIB;
+    /// The device's memory, in bytes.
+    pub(super) const CAPACITY: u64 = 128 * MIB;
 
     /// The device under the stack.
     pub(super) fn device(&self) -> SimConfig {
@@ -88,8 +89,18 @@ impl StackShape {
             // A ceiling is at least a granule.
             let ceiling = ceiling.map(|bytes: u64| bytes.max(2 * granularity));
             Self {
-                source, ceiling, growth, footprint, batch, host_wait, release, placement, layers,
-                granularity, schedule, seed,
+                source,
+                ceiling,
+                growth,
+                footprint,
+                batch,
+                host_wait,
+                release,
+                placement,
+                layers,
+                granularity,
+                schedule,
+                seed,
             }
         })
     }

@@ -23,11 +23,14 @@ fn unknown_names_are_refused_with_those_that_are_known() {
     );
     assert_refused(
         &["bench", "--tier", "z"],
-        &["\"z\" is not a tier", "accepted: a, b, c, fallback, a-bare, a-chunks, plain, rmm"],
+        &[
+            "\"z\" is not a tier",
+            "accepted: a, b, c, fallback, a-bare, a-tight, a-chunks, plain, rmm",
+        ],
     );
     assert_refused(
         &["bench", "--tier", ""],
-        &["accepted: a, b, c, fallback, a-bare, a-chunks, plain, rmm"],
+        &["accepted: a, b, c, fallback, a-bare, a-tight, a-chunks, plain, rmm"],
     );
 }
 

@@ -9,6 +9,8 @@ mod hardware;
 mod json;
 mod matrix;
 mod micro;
+mod misuse;
 mod replay;
 mod scenarios;
+mod soak;
 mod support;

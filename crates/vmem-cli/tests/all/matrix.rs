@@ -26,14 +26,16 @@ fn every_stack_builds_copies_and_reuses_memory_across_streams() {
     let (code, document) = document(&["matrix", "--check", "tier/,copies/,streams/"]);
     let cells = cells(&document);
     assert_eq!(code, 0, "{document:#}");
-    assert_eq!(cells.len(), 8 * 7);
+    assert_eq!(cells.len(), 9 * 8);
     for &(check, tier, result, reason) in &cells {
         let skipped = match (check, tier) {
             ("tier/builds_as_asked", "fallback") => true,
             ("tier/falls_back_on_a_failing_driver", tier) => {
                 !["a", "b", "fallback"].contains(&tier)
             }
-            ("streams/moves_keep_every_byte", tier) => !["a", "b", "a-bare"].contains(&tier),
+            ("streams/moves_keep_every_byte", tier) => {
+                !["a", "b", "a-bare", "a-tight"].contains(&tier)
+            }
             _ => false,
         };
         assert_eq!(result, if skipped { "skip" } else { "pass" }, "{check} on {tier}: {reason}");
@@ -111,13 +113,15 @@ fn a_lost_device_fails_every_cell() {
 fn memory_that_does_not_come_back_fails_the_cell() {
     let device = SimDevice::new(CARD);
     // Unmapping fails for ever: the pool cannot return what it mapped.
-    for nth in 1..200 {
+    for nth in 1..2_000 {
         device.fail_call(Some(CallKind::Unmap), nth, DriverCode::UNKNOWN);
     }
-    let args = ["matrix", "--tier", "a-bare", "--check", "workload/overlay-core"];
+    let checks = "tier/keeps_nothing_when_repeated,workload/overlay-core";
+    let args = ["matrix", "--tier", "a-bare", "--check", checks];
     let (code, document) = document_on(Hardware::of(device), &args);
     let cells = cells(&document);
-    assert_eq!((code, cells[0].2), (1, "fail"), "{cells:?}");
+    assert_eq!((code, cells[0].2, cells[1].2), (1, "fail", "fail"), "{cells:?}");
+    assert!(cells[0].3.contains("missing after 2 repetitions, "), "{cells:?}");
 }
 
 #[test]
@@ -129,7 +133,9 @@ fn what_a_device_lacks_is_skipped_by_name() {
     assert_eq!(code, 0, "{document:#}");
     for (check, tier, result, reason) in cells(&document) {
         let lacks = match (check, tier) {
-            (_, "a-bare") | ("streams/moves_keep_every_byte", _) if tier != "c" => "virtual memory",
+            (_, "a-bare" | "a-tight") | ("streams/moves_keep_every_byte", _) if tier != "c" => {
+                "virtual memory"
+            }
             (_, "c") => "managed memory",
             ("tier/builds_as_asked", "fallback") => "nobody asks",
             _ => "",
@@ -146,8 +152,8 @@ fn without_a_device_every_cell_is_skipped_for_that_reason() {
     assert!(document["device"].is_null());
     let cells = cells(&document);
     // Every check on every stack.
-    assert_eq!(cells.len() % 7, 0);
-    assert!(cells.len() / 7 > 40);
+    assert_eq!(cells.len() % 8, 0);
+    assert!(cells.len() / 8 > 40);
     assert!(cells.iter().all(|cell| (cell.2, cell.3) == ("skip", "no card is plugged in")));
 
     let backend = Hardware::absent("no card is plugged in");

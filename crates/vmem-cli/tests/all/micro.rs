@@ -92,6 +92,22 @@ fn a_measured_table_is_what_the_simulated_device_costs() {
 }
 
 #[test]
+fn the_table_of_an_h100_has_a_name() {
+    let args = ["bench", "--workload", "overlay-core", "--scale", "1k", "--tier", "plain"];
+    let args = [&args[..], &["--costs", "h100"]].concat();
+    let header = vmem(&args).out;
+    let named = "simulated device (costs of h100, NVIDIA H100 80GB HBM3, 2026-11-23), ";
+    assert!(header.starts_with(named), "{header}");
+    let (code, document) = document(&args);
+    assert_eq!(code, 0);
+    let virtual_ns = document["rows"][0]["virtual_ms"].as_f64().unwrap() * 1e6;
+    let CostTable { allocate_ns, free_ns, .. } = CostTable::H100;
+    // 3 passes of the 123 rows of the workload: a block is allocated, waited for and freed.
+    assert!(virtual_ns >= 369.0 * (allocate_ns + free_ns) as f64, "{virtual_ns}");
+    assert!(virtual_ns <= 369.0 * 2.0 * (allocate_ns + free_ns) as f64, "{virtual_ns}");
+}
+
+#[test]
 fn what_a_device_lacks_is_left_out_and_keeps_its_estimate() {
     let config = SimConfig { capacity: 3 << 30, parts: Parts::empty(), ..SimConfig::default() };
     let (code, document) = document_on(Hardware::new(config), &["micro", "--samples", "5"]);

@@ -7,7 +7,7 @@ use vmem_core::{BlockLayout, Device, MemoryResource, Request, Stream};
 use super::Stop;
 use crate::finding::ensure;
 use crate::rng::Rng;
-use crate::{Probe, TrackedBlock};
+use crate::{DeviceControl, Probe, TrackedBlock};
 
 /// A resource to be held to the contract, and within which bounds.
 #[derive(Debug, Clone)]
@@ -26,15 +26,19 @@ pub struct Subject<'a> {
     pub seed: u64,
     /// A look inside the resource.
     pub probe: &'a dyn Probe,
+    /// What programs can do to the device.
+    pub device_control: &'a dyn DeviceControl,
 }
 
 impl<'a> Subject<'a> {
     /// The smallest budget that the checks can do with, in bytes: 8 MiB.
     pub const SMALLEST_BUDGET: u64 = 8 << 20;
 
-    /// `resource` on `device`, with 64 MiB and no probe.
+    /// `resource` on `device`, with 64 MiB, no probe and no control of the device.
     pub fn new(resource: &'a dyn MemoryResource, device: Arc<dyn Device>) -> Self {
-        Self { resource, device, other_device: None, budget: 64 << 20, seed: 0, probe: &() }
+        let (probe, device_control) = (&(), &());
+        let budget = 64 << 20;
+        Self { resource, device, other_device: None, budget, seed: 0, probe, device_control }
     }
 
     /// A new stream.

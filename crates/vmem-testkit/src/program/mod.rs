@@ -1,5 +1,10 @@
 //! Random programs of memory operations, and their execution beside a model.
 
+mod aside;
+mod buffer;
+mod captured;
+mod check;
+mod holds;
 mod model;
 mod outcome;
 mod run;
@@ -73,6 +78,72 @@ pub enum Op {
         /// The stream that uses it.
         user: usize,
     },
+    /// Makes a `DeviceBuffer`, uses it on its home stream and another, lets it grow to twice its
+    /// size, which moves it, and compares its bytes.
+    GrowBuffer {
+        /// Its size at first, in bytes.
+        size: u64,
+        /// Its home stream.
+        home: usize,
+        /// The stream that uses it.
+        user: usize,
+    },
+    /// On a thread of its own, on that thread's default stream: asks for a block, writes it, frees
+    /// another, and ends while the work is pending. The new block lives on.
+    Thread {
+        /// The new block's size, in bytes.
+        size: u64,
+        /// The block to free.
+        block: usize,
+    },
+    /// Captures a graph on a stream: a write to a block, and a request that may be refused because
+    /// of the capture. Then launches the graph there once. Does nothing on the legacy default
+    /// stream, which cannot capture, and where the subject's
+    /// [`DeviceControl`](crate::DeviceControl) cannot.
+    Capture {
+        /// The stream.
+        stream: usize,
+        /// The block to write.
+        block: usize,
+        /// The size asked for during the capture, in bytes.
+        size: u64,
+    },
+    /// Changes how many bytes may be live, if the subject's [`Probe`](crate::Probe) can.
+    Limit {
+        /// The new limit, in percent of the subject's budget.
+        percent: u64,
+    },
+    /// Sets memory aside, if the subject's [`Probe`](crate::Probe) can.
+    Reserve {
+        /// How much, in bytes.
+        size: u64,
+        /// The stream in whose order.
+        stream: usize,
+    },
+    /// Asks for a block out of memory that was set aside.
+    Draw {
+        /// Which.
+        reservation: usize,
+        /// The block's size, in bytes.
+        size: u64,
+        /// The request's stream.
+        stream: usize,
+    },
+    /// Drops memory that was set aside, if blocks drawn from it are live or not.
+    Release {
+        /// Which.
+        reservation: usize,
+    },
+    /// Lets a cache of the subject's own take a block, if its [`Probe`](crate::Probe) has one.
+    Cache {
+        /// The block's size, in bytes.
+        size: u64,
+        /// The block's stream.
+        stream: usize,
+    },
+    /// Loses the device, if the subject's [`DeviceControl`](crate::DeviceControl) can. Nothing
+    /// after it is run; what is live is freed as far as that is possible.
+    Lose,
     /// Waits on the host for a stream.
     Synchronize {
         /// The stream.

@@ -8,12 +8,16 @@ use crate::Finding;
 /// What a program did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Summary {
+    /// Steps made.
+    pub steps: u64,
     /// Blocks handed out.
     pub allocated: u64,
     /// Requests refused, all of them rightly.
     pub refused: u64,
     /// The most requested bytes live at once, buffers aside.
     pub peak_live_bytes: u64,
+    /// Bytes copied to the host and compared.
+    pub verified_bytes: u64,
 }
 
 /// Where a resource first departed from the model, or failed.

@@ -1,24 +1,26 @@
 //! Executing a program on a resource and on the model at once.
 
+use std::sync::Arc;
 use std::thread;
 
 use vmem_core::{
-    AllocError, AllocErrorKind, BlockLayout, DeviceBuffer, Label, MemoryResource, Request, Stream,
-    StreamKind,
+    AllocError, AllocErrorKind, BlockLayout, Device, Label, MemoryResource, Request, ReservationId,
+    Stream, StreamKind,
 };
 
-use super::model::Model;
+use super::holds::Holds;
+use super::model::{Entry, Model};
 use super::{Caller, Divergence, Op, Program, Summary};
 use crate::conformance::Subject;
 use crate::finding::ensure;
-use crate::{Countdown, Finding, TrackedBlock};
+use crate::{Countdown, DeviceControl, FailedFree, Finding, TrackedBlock};
 
 impl Program {
     /// Runs the program on the subject's resource; frees everything in the end.
     ///
     /// Blocks must be as asked and disjoint, hold the right bytes, and carry their labels. A request
-    /// that keeps the live bytes within the subject's budget must be served; one beyond it may be
-    /// refused, for exhaustion. After each step the subject's [`Probe`](crate::Probe) is asked for
+    /// that keeps the live bytes within the subject's budget must be served, and one for which the
+    /// probe knows that there is room; another may be refused, for exhaustion. After each step the subject's [`Probe`](crate::Probe) is asked for
     /// its invariants and figures. All uses obey the contract, so on the simulator the run must be
     /// free of races.
     ///
@@ -62,19 +64,28 @@ impl Program {
         let mut run = Run::new(subject, countdown, self.streams).map_err(diverged(None))?;
         for (i, op) in self.ops.iter().enumerate() {
             run.guarded(|run| run.step(op)).map_err(diverged(Some((i, op.clone()))))?;
+            run.summary.steps += 1;
+            if run.lost {
+                break;
+            }
         }
         run.finish().map_err(diverged(None))
     }
 }
 
-struct Run<'a> {
-    subject: &'a Subject<'a>,
+pub(super) struct Run<'a> {
+    pub(super) subject: &'a Subject<'a>,
     countdown: Option<&'a Countdown>,
     streams: Vec<Stream>,
-    model: Model,
-    /// The most bytes that a buffer may have failed to free.
-    leaked: u64,
-    summary: Summary,
+    pub(super) model: Model,
+    pub(super) holds: Holds,
+    /// The most bytes that may be live, besides the budget.
+    limit: Option<u64>,
+    /// The most that a failed drop may have lost, as blocks and bytes.
+    pub(super) leaked: (u64, u64),
+    /// The device is lost.
+    pub(super) lost: bool,
+    pub(super) summary: Summary,
 }
 
 impl<'a> Run<'a> {
@@ -89,7 +100,10 @@ impl<'a> Run<'a> {
             countdown,
             streams: Vec::new(),
             model: Model::default(),
-            leaked: 0,
+            holds: Holds::default(),
+            limit: None,
+            leaked: (0, 0),
+            lost: false,
             summary: Summary::default(),
         };
         for place in 0..streams {
@@ -99,7 +113,7 @@ impl<'a> Run<'a> {
     }
 
     /// Makes a step, which may fail if the countdown fires in it, and looks inside.
-    fn guarded(
+    pub(super) fn guarded(
         &mut self,
         step: impl FnOnce(&mut Self) -> Result<(), Finding>,
     ) -> Result<(), Finding> {
@@ -111,7 +125,7 @@ impl<'a> Run<'a> {
     }
 
     /// The driver call that was failed on purpose.
-    fn fault(&self) -> Option<&'static str> {
+    pub(super) fn fault(&self) -> Option<&'static str> {
         self.countdown.and_then(Countdown::fired)
     }
 
@@ -131,15 +145,44 @@ impl<'a> Run<'a> {
             }
             Op::Copy { block, stream } => self.copy(block, &self.stream(stream))?,
             Op::Verify { block, stream } => {
-                let stream = self.stream(stream);
                 if let Some(place) = self.model.pick(block) {
-                    self.model.at(place).verify(&stream)?;
+                    self.verify(place, &self.stream(stream))?;
                 }
             }
             Op::Free { block, stream, caller } => self.free(block, &self.stream(stream), caller)?,
             Op::Buffer { size, home, user } => {
                 self.buffer(size, &self.stream(home), &self.stream(user))?;
             }
+            Op::GrowBuffer { size, home, user } => {
+                self.grow_buffer(size, &self.stream(home), &self.stream(user))?;
+            }
+            Op::Thread { size, block } => self.in_thread(size, block)?,
+            Op::Capture { stream, block, size } => {
+                self.capture(block, size, &self.stream(stream))?;
+            }
+            Op::Limit { percent } => {
+                let bytes = self.subject.budget / 100 * percent;
+                if self.subject.probe.set_limit(bytes) {
+                    self.limit = Some(bytes);
+                }
+            }
+            Op::Reserve { size, stream } => self.reserve(size, &self.stream(stream))?,
+            Op::Draw { reservation, size, stream } => {
+                self.draw(reservation, size, &self.stream(stream))?;
+            }
+            Op::Release { reservation } => {
+                let before = (self.fault(), self.holds.held());
+                self.holds.drop_one(reservation);
+                self.note_lost_hold(before);
+            }
+            Op::Cache { size, stream } => {
+                let before = self.fault();
+                self.subject.probe.fill_cache(size, &self.stream(stream));
+                if self.fault() != before {
+                    self.note_leak(1, size);
+                }
+            }
+            Op::Lose => self.lost = self.subject.device_control.lose(),
             Op::Synchronize { stream } => self.stream(stream).synchronize()?,
             Op::Retire { stream } => {
                 self.stream(stream).retire()?;
@@ -159,6 +202,7 @@ impl<'a> Run<'a> {
         label: Label,
         caller: Caller,
     ) -> Result<bool, Finding> {
+        let fits = self.must_serve(layout.size(), self.has_room_for(layout));
         let resource = self.subject.resource;
         let allocate = || {
             let request = Request::new(layout, stream).with_label(label);
@@ -171,13 +215,9 @@ impl<'a> Run<'a> {
         };
         match result {
             Ok(block) => {
-                self.model.admit(block, layout, label)?;
-                let summary = &mut self.summary;
-                summary.allocated += 1;
-                summary.peak_live_bytes = summary.peak_live_bytes.max(self.model.live_bytes());
-                Ok(true)
+                self.admit(Entry { block, drawn_from: None }, layout, label).map(|()| true)
             }
-            Err(error) => self.may_refuse(layout.size(), error).map(|()| false),
+            Err(error) => self.may_refuse(fits, error).map(|()| false),
         }
     }
 
@@ -185,21 +225,63 @@ impl<'a> Run<'a> {
         let request = Request::new(BlockLayout::new(PEBIBYTE)?, stream);
         match self.subject.resource.allocate(&request) {
             Ok(block) => Err(Finding::new(format!("a pebibyte was served: {block:?}"))),
-            Err(error) => self.may_refuse(PEBIBYTE, error),
+            Err(error) => self.may_refuse(false, error),
         }
     }
 
-    /// Accepts a refusal of `size` bytes that would have exceeded the budget.
-    fn may_refuse(&mut self, size: u64, error: AllocError) -> Result<(), Finding> {
-        let beyond = self.model.live_bytes() + size > self.subject.budget;
+    /// Takes up a block that was served.
+    pub(super) fn admit(
+        &mut self,
+        entry: Entry,
+        layout: BlockLayout,
+        label: Label,
+    ) -> Result<(), Finding> {
+        let drawn = entry.drawn_from.is_some();
+        self.model.admit(entry, layout, label)?;
+        let live = self.model.live().bytes;
+        // Where a limit lies below memory that is set aside, what is drawn does not pass it.
+        let charged = live - self.model.drawn().bytes;
+        if let Some(limit) = self.limit
+            && !drawn
+        {
+            ensure!(charged <= limit, "{charged} B live under a limit of {limit} B");
+        }
+        self.summary.allocated += 1;
+        self.summary.peak_live_bytes = self.summary.peak_live_bytes.max(live);
+        Ok(())
+    }
+
+    /// Whether a request for so many bytes has to be served: it keeps within the budget, or there
+    /// is room for it, and it keeps within the limit.
+    pub(super) fn must_serve(&self, size: u64, has_room: bool) -> bool {
+        let charged = self.model.live().bytes + self.holds.held().1;
+        let charged = charged + self.subject.probe.cached_bytes() + self.leaked.1 + size;
+        let within_limit = self.limit.is_none_or(|limit| charged <= limit);
+        (charged <= self.subject.budget || has_room) && within_limit
+    }
+
+    pub(super) fn has_room_for(&self, layout: BlockLayout) -> bool {
+        self.subject.probe.has_room_for(layout)
+    }
+
+    /// Accepts the refusal of a request that did not have to be served.
+    pub(super) fn may_refuse(
+        &mut self,
+        must_serve: bool,
+        error: AllocError,
+    ) -> Result<(), Finding> {
         let kind = error.kind();
-        if !(beyond || self.fault().is_some())
+        if must_serve && self.fault().is_none()
             || !(kind.is_exhaustion() || kind == AllocErrorKind::NeverFits)
         {
             return Err(error.into());
         }
-        self.summary.refused += 1;
+        self.note_refusal();
         Ok(())
+    }
+
+    pub(super) fn note_refusal(&mut self) {
+        self.summary.refused += 1;
     }
 
     fn copy(&mut self, block: usize, stream: &Stream) -> Result<(), Finding> {
@@ -215,39 +297,76 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn free(&mut self, block: usize, stream: &Stream, caller: Caller) -> Result<(), Finding> {
+    pub(super) fn verify(&mut self, place: usize, stream: &Stream) -> Result<(), Finding> {
+        let block = self.model.at(place);
+        let bytes = if block.is_written() { block.size() } else { 0 };
+        block.verify(stream)?;
+        self.note_verified(bytes);
+        Ok(())
+    }
+
+    pub(super) fn note_verified(&mut self, bytes: u64) {
+        self.summary.verified_bytes += bytes;
+    }
+
+    pub(super) fn free(
+        &mut self,
+        block: usize,
+        stream: &Stream,
+        caller: Caller,
+    ) -> Result<(), Finding> {
         let Some(place) = self.model.pick(block) else {
             return Ok(());
         };
         let resource = self.subject.resource;
-        let block = self.model.remove(place);
+        let Entry { block, drawn_from } = self.model.remove(place);
         let free = || block.free(resource, stream);
         let freed = match caller {
             Caller::Runner => free(),
             Caller::Other => elsewhere(free),
         };
-        freed.map_err(|failed| {
+        self.was_freed(freed, drawn_from)
+    }
+
+    /// Takes up again a block whose free failed.
+    pub(super) fn was_freed(
+        &mut self,
+        freed: Result<(), FailedFree>,
+        drawn_from: Option<ReservationId>,
+    ) -> Result<(), Finding> {
+        if let Err(failed) = freed {
             let finding = Finding::new(failed.to_string());
-            self.model.put_back(failed.into_block());
-            finding
-        })
-    }
-
-    fn buffer(&mut self, size: u64, home: &Stream, user: &Stream) -> Result<(), Finding> {
-        let mut buffer = match DeviceBuffer::new(self.subject.resource, size, home) {
-            Ok(buffer) => buffer,
-            Err(error) => return self.may_refuse(size, error),
-        };
-        let before = self.fault();
-        let used = use_buffer(&mut buffer, user);
-        drop(buffer);
-        if self.fault() != before {
-            self.leaked = size;
+            self.model.put_back(Entry { block: failed.into_block(), drawn_from });
+            return Err(finding);
         }
-        used
+        if let Some(id) = drawn_from {
+            let before = (self.fault(), self.holds.held());
+            self.holds.give_back(id);
+            // The fault may have come with the free, which ends a dropped reservation.
+            self.note_lost_hold((None, before.1));
+        }
+        Ok(())
     }
 
-    fn stream(&self, any: usize) -> Stream {
+    /// Notes what a failed drop may have lost.
+    pub(super) fn note_leak(&mut self, blocks: u64, bytes: u64) {
+        self.leaked.0 += blocks;
+        self.leaked.1 += bytes;
+    }
+
+    pub(super) fn resource(&self) -> &'a dyn MemoryResource {
+        self.subject.resource
+    }
+
+    pub(super) fn device(&self) -> &'a Arc<dyn Device> {
+        &self.subject.device
+    }
+
+    pub(super) fn device_control(&self) -> &'a dyn DeviceControl {
+        self.subject.device_control
+    }
+
+    pub(super) fn stream(&self, any: usize) -> Stream {
         self.streams[any % self.streams.len()].clone()
     }
 
@@ -277,67 +396,12 @@ impl<'a> Run<'a> {
         self.streams.insert(place, stream);
         Ok(())
     }
-
-    fn look_inside(&self) -> Result<(), Finding> {
-        let probe = self.subject.probe;
-        probe.check_invariants();
-        let expected = self.model.live_bytes();
-        if let Some(live) = probe.live_bytes() {
-            ensure!(
-                (expected..=expected + self.leaked).contains(&live),
-                "{live} B live instead of {expected} B"
-            );
-        }
-        if let Some(reserved) = probe.reserved_bytes() {
-            ensure!(reserved >= expected, "{reserved} B reserved for {expected} B live");
-            if let Some(ceiling) = probe.ceiling() {
-                ensure!(
-                    reserved <= ceiling,
-                    "{reserved} B reserved under a ceiling of {ceiling} B"
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Verifies and frees what is left.
-    fn finish(mut self) -> Result<Summary, Finding> {
-        let stream = self.stream(0);
-        while let Some(place) = self.model.pick(0) {
-            self.guarded(|run| {
-                run.model.at(place).verify(&stream)?;
-                run.free(place, &stream, Caller::Runner)
-            })?;
-        }
-        let device = &self.subject.device;
-        self.guarded(|_| Ok(device.synchronize()?))?;
-        Ok(self.summary)
-    }
 }
 
 const PEBIBYTE: u64 = 1 << 50;
 
-/// Queues work of the home stream and of `user` on a buffer, ordered as its rules ask.
-fn use_buffer(
-    buffer: &mut DeviceBuffer<&dyn MemoryResource>,
-    user: &Stream,
-) -> Result<(), Finding> {
-    let size = buffer.len();
-    buffer.fill(0..size, 0xaa)?;
-    buffer.wait_on(user)?;
-    if let Some(ptr) = buffer.ptr() {
-        user.with_raw("Program::run", |device, raw| {
-            // SAFETY: contract, devices 1, 2 and 5: the buffer's block and a valid stream.
-            unsafe { device.fill(ptr, 0xbb, size, raw) }
-        })?;
-    }
-    // The use is queued: if it cannot be recorded, it must be over before the buffer ends.
-    buffer.record_use(user).or_else(|_| user.synchronize())?;
-    Ok(())
-}
-
 /// Makes a call on a thread of its own.
-fn elsewhere<T: Send>(call: impl FnOnce() -> T + Send) -> T {
+pub(super) fn elsewhere<T: Send>(call: impl FnOnce() -> T + Send) -> T {
     let joined = thread::scope(|scope| scope.spawn(call).join());
     joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -30,7 +30,24 @@ impl Arbitrary for Program {
 
     fn arbitrary_with(shape: Shape) -> Self::Strategy {
         let streams = shape.streams;
-        vec(op(&shape), 1..=shape.max_ops).prop_map(move |ops| Self { streams, ops }).boxed()
+        let ops = vec(op(&shape), 1..=shape.max_ops);
+        let end = prop_oneof![19 => Just(None), 1 => Just(Some(Op::Lose))];
+        (ops, end)
+            .prop_map(move |(mut ops, end)| {
+                ops.extend(end);
+                Self { streams, ops }
+            })
+            .boxed()
+    }
+}
+
+impl Arbitrary for Op {
+    type Parameters = Shape;
+    type Strategy = BoxedStrategy<Self>;
+
+    /// Any step but the last, [`Op::Lose`].
+    fn arbitrary_with(shape: Shape) -> Self::Strategy {
+        op(&shape).boxed()
     }
 }
 
@@ -51,6 +68,20 @@ fn op(shape: &Shape) -> impl Strategy<Value = Op> + use<> {
         2 => on().prop_map(|(block, stream)| Op::Verify { block, stream }),
         1 => (size(shape.max_size), stream.clone(), stream.clone())
             .prop_map(|(size, home, user)| Op::Buffer { size, home, user }),
+        1 => (size(shape.max_size / 4 + 1), stream.clone(), stream.clone())
+            .prop_map(|(size, home, user)| Op::GrowBuffer { size, home, user }),
+        1 => (size(shape.max_size), block.clone())
+            .prop_map(|(size, block)| Op::Thread { size, block }),
+        1 => (on(), size(shape.max_size))
+            .prop_map(|((block, stream), size)| Op::Capture { stream, block, size }),
+        1 => (25..=100_u64).prop_map(|percent| Op::Limit { percent }),
+        1 => (size(shape.max_size), stream.clone())
+            .prop_map(|(size, stream)| Op::Reserve { size, stream }),
+        2 => (0..8_usize, size(shape.max_size / 4 + 1), stream.clone())
+            .prop_map(|(reservation, size, stream)| Op::Draw { reservation, size, stream }),
+        1 => (0..8_usize).prop_map(|reservation| Op::Release { reservation }),
+        1 => (size(shape.max_size), stream.clone())
+            .prop_map(|(size, stream)| Op::Cache { size, stream }),
         1 => stream.clone().prop_map(|stream| Op::Synchronize { stream }),
         1 => stream.clone().prop_map(|stream| Op::Retire { stream }),
         1 => stream.clone().prop_map(|stream| Op::Drop { stream }),

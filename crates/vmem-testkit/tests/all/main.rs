@@ -7,4 +7,5 @@ mod broken;
 mod checks_can_fail;
 mod countdown;
 mod leaves;
+mod probes;
 mod programs;
