@@ -275,3 +275,31 @@ fn three_rounds_of_mixed_sizes_stay_within_the_first_rounds_high_water_mark() {
         }
     });
 }
+
+#[test]
+fn an_arena_grows_by_policy_and_takes_what_is_needed_where_that_is_refused() {
+    // The device has 256 MiB.
+    let cases = [
+        (Growth::Exact, None, [2, 4]),
+        (Growth::AtLeast(16 * MIB), None, [16, 16]),
+        (Growth::AtLeast(16 * MIB), Some(10 * MIB), [10, 10]),
+        (Growth::AtLeast(300 * MIB), None, [2, 4]),
+        (Growth::Double, None, [2, 4]),
+    ];
+    for (growth, ceiling, held) in cases {
+        let device = device();
+        let config = PoolConfig { growth: Some(growth), ceiling, ..Default::default() };
+        let pool = arena(device.clone(), config);
+        let stream = Stream::new(device.clone()).unwrap();
+        let mut blocks = Vec::new();
+        for held in held {
+            blocks.push(alloc(&pool, 2 * MIB, &stream));
+            assert_eq!(device.used(), held * MIB, "{growth:?} under {ceiling:?}");
+        }
+        for block in blocks {
+            free(&pool, block, &stream);
+        }
+        drop(stream);
+        finish(&device, pool);
+    }
+}

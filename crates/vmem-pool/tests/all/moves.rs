@@ -72,6 +72,7 @@ fn what_is_missing_is_taken_new_and_no_more() {
     let large = alloc(&pool, 5 * G - 1000, &stream);
     touch(&device, &large, &stream);
     assert_eq!(device.used(), 9 * G);
+    assert_eq!(pool.handle().counters().unwrap().bytes_moved, 4 * G, "the fifth granule is new");
     let error = pool.alloc(layout(G), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::Limit);
     free(&pool, large, &stream);
