@@ -11,8 +11,9 @@ use crate::WindowInfo;
 /// A window that is larger than a request by at most this part of it may serve it.
 const SLACK: u64 = 16;
 
-/// How many windows of one size are looked at for a request, so that a search takes microseconds.
-const LOOKS: usize = 256;
+/// How many idle windows of one size are looked at for a request, so that a search takes less than a
+/// driver call for each granule of a new window would.
+const LOOKS: usize = 4096;
 
 /// A stretch of addresses, and the home addresses of the memory that is mapped there as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
