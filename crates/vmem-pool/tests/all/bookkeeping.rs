@@ -4,43 +4,16 @@
 use std::sync::Arc;
 
 use vmem_core::{Block, Device, DriverCode, ResourceExt, Stream};
-use vmem_pool::{Batch, Footprint, PoolConfig};
-use vmem_sim::{CallKind, SimConfig, SimDevice};
+use vmem_pool::{Batch, PoolConfig};
+use vmem_sim::CallKind;
 
 use crate::support::{
-    ArenaPool, MIB, alloc, arena, device, finish, free, keep_busy, layout, touch,
+    MIB, SMALL, alloc, arena, device, finish, free, free_all, keep_busy, layout, riddle, sim,
+    tight, touch,
 };
 
 /// One granule of the small devices.
-const G: u64 = 32 << 10;
-
-/// A device of so many granules that reserves ranges of so many.
-fn sim(granules: u64, addresses: u64) -> Arc<SimDevice> {
-    let config = SimConfig {
-        capacity: granules * G,
-        granularity: G,
-        max_reservation: Some(addresses * G),
-        ..Default::default()
-    };
-    SimDevice::with_config(config).unwrap()
-}
-
-fn tight() -> PoolConfig {
-    PoolConfig { footprint: Footprint::Tight, ..Default::default() }
-}
-
-/// Fills `granules` granules and frees every second one, from the first.
-fn riddle(pool: &ArenaPool, granules: u64, stream: &Stream) -> Vec<Block> {
-    let blocks: Vec<Block> = (0..granules).map(|_| alloc(pool, G, stream)).collect();
-    let (holes, kept): (Vec<_>, Vec<_>) =
-        blocks.into_iter().enumerate().partition(|(i, _)| i % 2 == 0);
-    holes.into_iter().for_each(|(_, block)| free(pool, block, stream));
-    kept.into_iter().map(|(_, block)| block).collect()
-}
-
-fn free_all(pool: &ArenaPool, blocks: Vec<Block>, stream: &Stream) {
-    blocks.into_iter().for_each(|block| free(pool, block, stream));
-}
+const G: u64 = SMALL;
 
 #[test]
 fn in_strict_mode_only_a_stream_among_others_marks_its_frees() {
@@ -165,7 +138,7 @@ fn what_trimming_left_of_a_window_shows_what_it_showed_there() {
     let device = sim(16, 64);
     let pool = arena(device.clone(), tight());
     let stream = Stream::new(device.clone()).unwrap();
-    let kept = riddle(&pool, 8, &stream);
+    let kept = riddle(&pool, G, 8, &stream);
     let large = alloc(&pool, 4 * G, &stream);
     free(&pool, large, &stream);
     let [whole] = &pool.handle().snapshot().unwrap().windows[..] else { panic!("one window") };
@@ -189,7 +162,7 @@ fn new_memory_of_a_window_that_could_not_be_undone_serves_at_home() {
     let device = sim(16, 64);
     let pool = arena(device.clone(), PoolConfig { ceiling: Some(9 * G), ..tight() });
     let stream = Stream::new(device.clone()).unwrap();
-    let kept = riddle(&pool, 8, &stream);
+    let kept = riddle(&pool, G, 8, &stream);
     // The new granule at home is made accessible, the window is not, and stays mapped.
     device.fail_call(Some(CallKind::SetAccess), 2, DriverCode::UNKNOWN);
     device.fail_call(Some(CallKind::Unmap), 1, DriverCode::UNKNOWN);
@@ -217,7 +190,7 @@ fn a_window_is_not_made_of_less_memory_than_it_is_long() {
     let device = sim(16, 32);
     let pool = arena(device.clone(), tight());
     let stream = Stream::new(device.clone()).unwrap();
-    let kept = riddle(&pool, 16, &stream);
+    let kept = riddle(&pool, G, 16, &stream);
     assert!(pool.alloc(layout(9 * G), &stream).is_err(), "eight granules are free");
     let large = alloc(&pool, 8 * G, &stream);
     free(&pool, large, &stream);

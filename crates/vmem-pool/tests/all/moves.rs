@@ -6,11 +6,11 @@ use vmem_core::{
     AllocErrorKind, Block, BlockLayout, EventKind, EventSink, MemoryEvent, ResourceExt, Rung,
     Stream,
 };
-use vmem_pool::{Footprint, PoolConfig, RangeState, VirtualArena};
+use vmem_pool::{PoolConfig, RangeState, VirtualArena};
 use vmem_sim::{CallKind, SimConfig, SimDevice};
 
 use crate::support::{
-    ArenaPool, MIB, alloc, arena, device, finish, free, keep_busy, layout, touch,
+    MIB, alloc, arena, device, finish, free, free_all, keep_busy, layout, riddle, tight, touch,
 };
 
 /// One granule.
@@ -20,33 +20,12 @@ fn capped(granules: u64) -> PoolConfig {
     PoolConfig { ceiling: Some(granules * G), ..Default::default() }
 }
 
-fn tight() -> PoolConfig {
-    PoolConfig { footprint: Footprint::Tight, ..Default::default() }
-}
-
-/// Fills `granules` granules with blocks of one each and frees every second one, from the first.
-fn riddle(pool: &ArenaPool, granules: u64, stream: &Stream) -> Vec<Block> {
-    let blocks: Vec<Block> = (0..granules).map(|_| alloc(pool, G, stream)).collect();
-    let (holes, kept): (Vec<_>, Vec<_>) =
-        blocks.into_iter().enumerate().partition(|(i, _)| i % 2 == 0);
-    for (_, block) in holes {
-        free(pool, block, stream);
-    }
-    kept.into_iter().map(|(_, block)| block).collect()
-}
-
-fn free_all(pool: &ArenaPool, blocks: Vec<Block>, stream: &Stream) {
-    for block in blocks {
-        free(pool, block, stream);
-    }
-}
-
 #[test]
 fn a_request_gets_the_whole_free_granules_of_several_places() {
     let device = device();
     let pool = arena(device.clone(), capped(8));
     let stream = Stream::new(device.clone()).unwrap();
-    let kept = riddle(&pool, 8, &stream);
+    let kept = riddle(&pool, G, 8, &stream);
     kept.iter().for_each(|block| touch(&device, block, &stream));
     assert_eq!(pool.handle().capacity().unwrap().largest_now, 4 * G);
     let large = alloc(&pool, 4 * G, &stream);
@@ -68,7 +47,7 @@ fn what_is_missing_is_taken_new_and_no_more() {
     let device = device();
     let pool = arena(device.clone(), PoolConfig { ceiling: Some(9 * G), ..tight() });
     let stream = Stream::new(device.clone()).unwrap();
-    let kept = riddle(&pool, 8, &stream);
+    let kept = riddle(&pool, G, 8, &stream);
     let large = alloc(&pool, 5 * G - 1000, &stream);
     touch(&device, &large, &stream);
     assert_eq!(device.used(), 9 * G);
@@ -87,7 +66,7 @@ fn the_lazy_footprint_grows_first_and_the_tight_one_moves_first() {
         let device = device();
         let pool = arena(device.clone(), config);
         let stream = Stream::new(device.clone()).unwrap();
-        let kept = riddle(&pool, 8, &stream);
+        let kept = riddle(&pool, G, 8, &stream);
         let large = alloc(&pool, 4 * G, &stream);
         assert_eq!((device.used(), pool.handle().counters().unwrap().moves), (used, moves));
         free(&pool, large, &stream);
@@ -102,7 +81,7 @@ fn a_repeated_pattern_makes_no_driver_call_from_its_second_time_on() {
     let device = device();
     let pool = arena(device.clone(), tight());
     let stream = Stream::new(device.clone()).unwrap();
-    let kept = riddle(&pool, 8, &stream);
+    let kept = riddle(&pool, G, 8, &stream);
     let mut addresses = Vec::new();
     for round in 0..4 {
         let before = device.calls();
@@ -154,7 +133,7 @@ fn trimming_returns_memory_that_windows_show() {
     let device = device();
     let pool = arena(device.clone(), tight());
     let stream = Stream::new(device.clone()).unwrap();
-    let kept = riddle(&pool, 8, &stream);
+    let kept = riddle(&pool, G, 8, &stream);
     let large = alloc(&pool, 3 * G, &stream);
     let before = pool.handle().capacity().unwrap();
     pool.handle().trim_to(0).unwrap();
@@ -176,7 +155,7 @@ fn a_capturing_stream_gets_a_window_that_is_there_but_none_that_must_be_made() {
     let device = device();
     let pool = arena(device.clone(), tight());
     let stream = Stream::new(device.clone()).unwrap();
-    let kept = riddle(&pool, 8, &stream);
+    let kept = riddle(&pool, G, 8, &stream);
     let large = alloc(&pool, 3 * G, &stream);
     free(&pool, large, &stream);
     device.begin_capture(&stream).unwrap();
@@ -226,7 +205,7 @@ fn addresses_of_unused_windows_are_used_again_when_they_are_short() {
     let pool = arena(device.clone(), tight());
     assert_eq!(pool.backing().address_space(), 2 * capacity);
     let stream = Stream::new(device.clone()).unwrap();
-    let kept = riddle(&pool, 16, &stream);
+    let kept = riddle(&pool, G, 16, &stream);
     for granules in [2, 3, 4, 5, 6, 7, 8, 2, 8] {
         let large = alloc(&pool, granules * G, &stream);
         touch(&device, &large, &stream);
@@ -245,7 +224,7 @@ fn windows_beyond_the_cap_are_unmapped() {
     let device = device();
     let pool = arena(device.clone(), tight());
     let stream = Stream::new(device.clone()).unwrap();
-    let kept = riddle(&pool, 60, &stream);
+    let kept = riddle(&pool, G, 60, &stream);
     for granules in 2..=30 {
         let large = alloc(&pool, granules * G, &stream);
         free(&pool, large, &stream);
@@ -266,7 +245,7 @@ fn without_addresses_for_windows_nothing_moves_and_nothing_breaks() {
     let device = SimDevice::with_config(config).unwrap();
     let pool = arena(device.clone(), tight());
     let stream = Stream::new(device.clone()).unwrap();
-    let kept = riddle(&pool, 16, &stream);
+    let kept = riddle(&pool, G, 16, &stream);
     let error = pool.alloc(layout(2 * G), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::OutOfMemory);
     let small = alloc(&pool, G, &stream);
@@ -281,7 +260,7 @@ fn a_snapshot_shows_where_memory_is_lent_from() {
     let device = device();
     let pool = arena(device.clone(), tight());
     let stream = Stream::new(device.clone()).unwrap();
-    let kept = riddle(&pool, 4, &stream);
+    let kept = riddle(&pool, G, 4, &stream);
     let large = alloc(&pool, 2 * G, &stream);
     let snapshot = pool.handle().snapshot().unwrap();
     let states = |segment: usize| -> Vec<&'static str> {
@@ -323,7 +302,7 @@ fn a_move_is_told_and_a_refusal_says_how_much_could_have_moved() {
     let sink: Option<Arc<dyn EventSink>> = Some(Arc::new(moves.clone()));
     let pool = arena(device.clone(), PoolConfig { sink, ..capped(8) });
     let stream = Stream::new(device.clone()).unwrap();
-    let kept = riddle(&pool, 8, &stream);
+    let kept = riddle(&pool, G, 8, &stream);
     let error = pool.alloc(layout(5 * G), &stream).unwrap_err();
     let rungs = &error.report().unwrap().rungs;
     assert!(rungs.iter().any(|rung| rung.rung == Rung::Move && rung.freed == 4 * G), "{rungs:?}");
@@ -340,7 +319,7 @@ fn a_window_outlives_the_stream_it_was_made_for() {
     let device = device();
     let pool = arena(device.clone(), tight());
     let first = Stream::new(device.clone()).unwrap();
-    let kept = riddle(&pool, 8, &first);
+    let kept = riddle(&pool, G, 8, &first);
     let large = alloc(&pool, 3 * G, &first);
     keep_busy(&device, &large, &first);
     free(&pool, large, &first);

@@ -1,46 +1,18 @@
 //! Faults of the remapping that a review found, each with its story.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use vmem_core::{Block, DriverCode, Stream};
-use vmem_pool::{Footprint, Growth, Placement, PoolConfig};
-use vmem_sim::{CallKind, SimConfig, SimDevice};
+use vmem_pool::{Growth, Placement, PoolConfig};
+use vmem_sim::CallKind;
 
 use crate::support::{
-    ArenaPool, MIB, alloc, arena, chunks, device_with_seed, finish, free, keep_busy, layout, touch,
+    MIB, SMALL, alloc, arena, chunks, device_with_seed, finish, free, free_all, keep_busy, layout,
+    riddle, sim, tight, touch,
 };
 
 /// One granule.
-const G: u64 = 32 << 10;
-
-/// A device of so many granules that reserves ranges of so many.
-fn sim(granules: u64, addresses: u64) -> Arc<SimDevice> {
-    let config = SimConfig {
-        capacity: granules * G,
-        granularity: G,
-        max_reservation: Some(addresses * G),
-        ..Default::default()
-    };
-    SimDevice::with_config(config).unwrap()
-}
-
-fn tight() -> PoolConfig {
-    PoolConfig { footprint: Footprint::Tight, ..Default::default() }
-}
-
-/// Fills `granules` granules and frees every second one, from the first.
-fn riddle(pool: &ArenaPool, granules: u64, stream: &Stream) -> Vec<Block> {
-    let blocks: Vec<Block> = (0..granules).map(|_| alloc(pool, G, stream)).collect();
-    let (holes, kept): (Vec<_>, Vec<_>) =
-        blocks.into_iter().enumerate().partition(|(i, _)| i % 2 == 0);
-    holes.into_iter().for_each(|(_, block)| free(pool, block, stream));
-    kept.into_iter().map(|(_, block)| block).collect()
-}
-
-fn free_all(pool: &ArenaPool, blocks: Vec<Block>, stream: &Stream) {
-    blocks.into_iter().for_each(|block| free(pool, block, stream));
-}
+const G: u64 = SMALL;
 
 /// A window was preferred to growth at home; where there were no addresses for windows the request
 /// was refused with half of the device untouched.
@@ -49,7 +21,7 @@ fn without_addresses_for_windows_a_tight_pool_grows() {
     let device = sim(16, 16);
     let pool = arena(device.clone(), tight());
     let stream = Stream::new(device.clone()).unwrap();
-    let kept = riddle(&pool, 8, &stream);
+    let kept = riddle(&pool, G, 8, &stream);
     let large = alloc(&pool, 4 * G, &stream);
     free(&pool, large, &stream);
     free_all(&pool, kept, &stream);
@@ -67,7 +39,7 @@ fn nothing_is_waited_for_where_no_window_can_be_given_up() {
         let (stream, other) =
             (Stream::new(device.clone()).unwrap(), Stream::new(device.clone()).unwrap());
         let busy = alloc(&pool, G, &other);
-        let kept = riddle(&pool, 7, &stream);
+        let kept = riddle(&pool, G, 7, &stream);
         keep_busy(&device, &busy, &other);
         free(&pool, busy, &other);
         let before = device.virtual_time();
@@ -88,7 +60,7 @@ fn capacity_promises_no_moves_without_addresses() {
     let device = sim(16, 16);
     let pool = arena(device.clone(), tight());
     let stream = Stream::new(device.clone()).unwrap();
-    let kept = riddle(&pool, 16, &stream);
+    let kept = riddle(&pool, G, 16, &stream);
     assert_eq!(pool.handle().capacity().unwrap().largest_now, G);
     free_all(&pool, kept, &stream);
     drop(stream);
@@ -139,7 +111,7 @@ fn what_is_left_of_a_window_counts_as_aliased() {
     let device = sim(16, 64);
     let pool = arena(device.clone(), tight());
     let stream = Stream::new(device.clone()).unwrap();
-    let kept = riddle(&pool, 16, &stream);
+    let kept = riddle(&pool, G, 16, &stream);
     device.fail_call(Some(CallKind::SetAccess), 1, DriverCode::UNKNOWN);
     device.fail_call(Some(CallKind::Unmap), 1, DriverCode::UNKNOWN);
     assert!(vmem_core::ResourceExt::alloc(&pool, layout(4 * G), &stream).is_err());
@@ -178,7 +150,7 @@ fn memory_of_a_window_that_could_not_be_undone_is_not_lost() {
     let device = sim(16, 64);
     let pool = arena(device.clone(), PoolConfig { ceiling: Some(9 * G), ..tight() });
     let stream = Stream::new(device.clone()).unwrap();
-    let kept = riddle(&pool, 8, &stream);
+    let kept = riddle(&pool, G, 8, &stream);
     // At home access is set once; then the window's fails. Five granules of it are unmapped, the
     // new one at home is not.
     device.fail_call(Some(CallKind::SetAccess), 2, DriverCode::UNKNOWN);

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use vmem_core::{Block, BlockLayout, Device, DeviceMemory, MemoryResource, ResourceExt, Stream};
-use vmem_pool::{Backing, BinningPool, Chunks, Pool, PoolConfig, PoolHandle, VirtualArena};
+use vmem_pool::{
+    Backing, BinningPool, Chunks, Footprint, Pool, PoolConfig, PoolHandle, VirtualArena,
+};
 use vmem_sim::{Kernel, SimConfig, SimDevice};
 use vmem_testkit::Probe;
 
@@ -46,6 +48,39 @@ pub(crate) fn free(pool: &dyn MemoryResource, block: Block, stream: &Stream) {
     // SAFETY: contract, freeing: the tests queue work on a block on the stream that frees it only,
     // or make that stream wait first.
     unsafe { pool.deallocate(block, stream) }.unwrap();
+}
+
+/// A granule of the devices of [`sim`].
+pub(crate) const SMALL: u64 = 32 << 10;
+
+/// A device of so many small granules that reserves ranges of so many.
+pub(crate) fn sim(granules: u64, addresses: u64) -> Arc<SimDevice> {
+    let config = SimConfig {
+        capacity: granules * SMALL,
+        granularity: SMALL,
+        max_reservation: Some(addresses * SMALL),
+        ..Default::default()
+    };
+    SimDevice::with_config(config).unwrap()
+}
+
+/// The configuration that moves memory before it takes more.
+pub(crate) fn tight() -> PoolConfig {
+    PoolConfig { footprint: Footprint::Tight, ..Default::default() }
+}
+
+/// Fills so many granules with blocks of one each and frees every second one, from the first.
+pub(crate) fn riddle(pool: &ArenaPool, granule: u64, granules: u64, stream: &Stream) -> Vec<Block> {
+    let blocks: Vec<Block> = (0..granules).map(|_| alloc(pool, granule, stream)).collect();
+    let (holes, kept): (Vec<_>, Vec<_>) =
+        blocks.into_iter().enumerate().partition(|(i, _)| i % 2 == 0);
+    holes.into_iter().for_each(|(_, block)| free(pool, block, stream));
+    kept.into_iter().map(|(_, block)| block).collect()
+}
+
+/// Frees blocks as [`free`] does.
+pub(crate) fn free_all(pool: &ArenaPool, blocks: Vec<Block>, stream: &Stream) {
+    blocks.into_iter().for_each(|block| free(pool, block, stream));
 }
 
 /// Queues work that writes a block, and keeps the stream busy.
