@@ -58,7 +58,7 @@ pub(crate) struct State {
 /// A growth that failed: what it was for, when, and what had been freed by then.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Refusal {
-    pub(crate) size: u64,
+    pub(crate) need: Need,
     pub(crate) kind: AllocErrorKind,
     pub(crate) at: Duration,
     pub(crate) freed: u64,

@@ -8,8 +8,8 @@ use crate::core::{Core, Refusal};
 use crate::lanes::Reuse;
 
 impl<B: Backing> Core<B> {
-    /// Refuses without a driver call what is above the ceiling, and what is at least as large as a
-    /// growth that failed within the back-off with nothing freed or returned since.
+    /// Refuses without a driver call what is above the ceiling, and what is at least as large and as
+    /// aligned as a request that failed within the back-off with nothing freed or returned since.
     pub(super) fn hopeless(&self, climb: &Climb<'_>) -> Option<AllocError> {
         if climb.need.size > self.ceiling {
             return Some(self.refuse(climb, AllocErrorKind::NeverFits));
@@ -19,8 +19,9 @@ impl<B: Backing> Core<B> {
             (state.refused?, state.progress())
         };
         let age = self.config.clock.now().saturating_sub(refused.at);
-        let same = climb.need.size >= refused.size && freed == refused.freed;
-        if !same || age >= self.config.back_off {
+        let harder =
+            climb.need.size >= refused.need.size && climb.need.alignment >= refused.need.alignment;
+        if !harder || freed != refused.freed || age >= self.config.back_off {
             return None;
         }
         let state = self.lock();
@@ -39,7 +40,7 @@ impl<B: Backing> Core<B> {
             return;
         }
         let freed = state.progress();
-        state.refused = Some(Refusal { size: climb.need.size, kind, at, freed });
+        state.refused = Some(Refusal { need: climb.need, kind, at, freed });
     }
 
     /// The error of a request, with the state of the pool and what was tried.

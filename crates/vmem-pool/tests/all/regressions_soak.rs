@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vmem_core::{Device, ResourceExt, Stream};
+use vmem_core::{BlockLayout, Device, ResourceExt, Stream};
 use vmem_pool::{Growth, PoolConfig};
 
 use crate::support::{MIB, alloc, chunks, device, finish, free, keep_busy, layout};
@@ -28,5 +28,30 @@ fn what_a_thread_freed_on_its_default_stream_serves_its_other_streams() {
     free(&pool, again, &other);
     free(&pool, kept, &other);
     drop((mine, other));
+    finish(&device, pool);
+}
+
+/// A request was refused for want of an aligned address. That refusal was remembered by its size
+/// alone, and a request of the same size on another stream, to which any address would do, was
+/// refused as hopeless with most of the chunk free.
+#[test]
+fn a_refusal_for_want_of_alignment_says_nothing_of_requests_that_need_none() {
+    let device = device();
+    let config = PoolConfig {
+        ceiling: Some(128 << 10),
+        growth: Some(Growth::AtLeast(128 << 10)),
+        ..Default::default()
+    };
+    let pool = chunks(device.clone(), config);
+    let (here, there) =
+        (Stream::new(device.clone()).unwrap(), Stream::new(device.clone()).unwrap());
+    let first = alloc(&pool, 1, &here);
+    let aligned = BlockLayout::with_alignment(1, 256 << 10).unwrap();
+    assert!(pool.alloc(aligned, &here).is_err(), "the chunk holds no such address but its first");
+    let second = alloc(&pool, 1, &there);
+    assert!(pool.alloc(aligned, &there).is_err());
+    free(&pool, first, &here);
+    free(&pool, second, &there);
+    drop((here, there));
     finish(&device, pool);
 }
