@@ -44,6 +44,8 @@ pub struct PoolConfig {
     pub release: Option<Release>,
     /// What decides where blocks are placed.
     pub placement: Placement,
+    /// When a stream gets a lock of its own.
+    pub sharding: Sharding,
     /// The clock for `host_wait`, `back_off` and `release`.
     pub clock: Arc<dyn Clock>,
     /// Who is told of allocations, frees, growth and the rest.
@@ -62,6 +64,7 @@ impl Default for PoolConfig {
             back_off: Duration::from_millis(100),
             release: None,
             placement: Placement::default(),
+            sharding: Sharding::default(),
             clock: Arc::new(SystemClock::new()),
             sink: None,
         }
@@ -115,6 +118,24 @@ pub enum Placement {
     /// [`release`](PoolConfig::release), after [`try_trim`](crate::PoolHandle::try_trim), and on
     /// host-accessible memory, offsets may differ. Returning memory to make room waits on the host.
     Reproducible,
+}
+
+/// When a stream gets a *shard* of the pool: free memory with a lock of its own.
+///
+/// Streams that share a shard wait for each other's hits and frees; memory in different shards joins
+/// only when somebody misses. There are at most sixteen, which more streams share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Sharding {
+    /// When threads on several streams meet at the lock too often. A pool that one thread uses at a
+    /// time keeps all its memory together. With [`Placement::Reproducible`] this is
+    /// [`Never`](Self::Never).
+    #[default]
+    OnContention,
+    /// From its first request on.
+    PerStream,
+    /// Never.
+    Never,
 }
 
 /// Why a pool could not be built.

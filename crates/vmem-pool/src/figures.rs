@@ -34,7 +34,10 @@ pub struct Counters {
     pub markers: u64,
     /// Requested sizes of live blocks.
     pub live: u64,
-    /// The most `live` has been.
+    /// The most `live` has been. Once streams have shards of their own
+    /// ([`Sharding`](crate::Sharding)) it is the most that was seen of them together, which is
+    /// whenever a request misses and whenever counters are read: no more than there was, no less than
+    /// in any one shard.
     pub peak_live: u64,
     /// Bytes held from the backing.
     pub reserved: u64,

@@ -18,7 +18,8 @@ use crate::{BuildError, PoolConfig, PoolHandle};
 /// neighbours of several streams joined, more memory from the backing, unused memory returned to
 /// make room, and, if configured, a bounded wait on the host.
 ///
-/// A hit takes `O(log n)` steps under one lock, and no driver call.
+/// A hit takes `O(log n)` steps under one lock, and no driver call. Streams that threads use at the
+/// same time get free memory with a lock of their own ([`Sharding`](crate::Sharding)).
 #[derive(Debug)]
 pub struct Pool<B: Backing> {
     core: Arc<Core<B>>,

@@ -85,7 +85,7 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
 
     fn grow(core: &Core<Self>, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
         let needed = climb.need.size;
-        let reserved = core.lock().counters.reserved;
+        let reserved = core.lock().shared.counters.reserved;
         let room = core.ceiling - reserved;
         if needed > room {
             return Err(GrowthFailure::Ceiling);
@@ -107,10 +107,12 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
         let ordered = core.backing.capabilities().has(Features::STREAM_ORDERED);
         let rest = match climb.lane {
             lane if lane == CLEAN.lane => CLEAN,
-            lane if ordered => state.lanes.open_tag(lane),
+            lane if ordered => state.shared.lanes.open_tag(lane),
             lane => Tag { lane, epoch: 0 },
         };
         let slot = state.space.add_segment(start, size, Range::Claimed);
+        let home = state.home(climb.lane);
+        let slot = state.space.move_to(slot, home);
         state.fit(slot, climb.need, rest);
         state.set_reserved(reserved + size);
         Ok(slot)
@@ -137,7 +139,7 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
             }
             let mut state = core.lock();
             state.space.remove_segment(slot);
-            let held = state.counters.reserved - size;
+            let held = state.shared.counters.reserved - size;
             state.set_reserved(held);
             returned += size;
         }
@@ -161,7 +163,7 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
         false
     }
 
-    fn take_back(_core: &Core<Self>, state: &mut State, slot: Slot, tag: Tag) {
+    fn take_back(_core: &Core<Self>, state: &mut State<'_>, slot: Slot, tag: Tag) {
         state.space.release(slot, Range::Free(tag));
     }
 }
@@ -174,7 +176,7 @@ fn claim_whole_chunk<U: MemoryResource + 'static>(
 ) -> Option<(Slot, u64, u64)> {
     let mut state = core.lock();
     let forgotten = state.settle();
-    let spare = state.counters.reserved.saturating_sub(keep);
+    let spare = state.shared.counters.reserved.saturating_sub(keep);
     let whole = state
         .space
         .whole_segments()

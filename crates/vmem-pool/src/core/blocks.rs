@@ -6,7 +6,7 @@ use super::State;
 use crate::lanes::{CLEAN, Reuse};
 use crate::space::{Need, Slot, State as Range, Tag};
 
-impl State {
+impl State<'_> {
     /// The raw parts of the live block that starts at `ptr`.
     pub(crate) fn find(&self, ptr: DevicePtr, owner: ResourceId) -> Option<RawBlock> {
         let slot = self.space.find(ptr.get())?;
@@ -15,17 +15,18 @@ impl State {
     }
 
     /// Takes the best fit from the lane's own memory, or else from memory that no pending work
-    /// touches. The result is claimed.
-    #[inline]
+    /// touches; from the lane's shard if that has one. The result is claimed.
     pub(crate) fn hit(&mut self, lane: u32, need: Need) -> Option<Slot> {
-        match self.lanes.reuse() {
-            Reuse::StreamOrdered => {
-                let own = self.space.take_best(lane, need, None);
-                let rest = Tag { lane, epoch: 0 };
-                own.or_else(|| self.space.take_best(CLEAN.lane, need, Some(rest)))
-            }
-            Reuse::Observed => self.space.take_best(CLEAN.lane, need, None),
+        let (home, reuse) = (self.home(lane), self.shared.lanes.reuse());
+        let at_home = self.space.shard_mut(home).hit(lane, need, reuse);
+        if at_home.is_some() || self.space.shards().nth(1).is_none() {
+            return at_home;
         }
+        let own = Some(lane).filter(|_| reuse == Reuse::StreamOrdered);
+        let mut lanes = own.into_iter().chain([CLEAN.lane]);
+        let slot = lanes.find_map(|lane| self.space.best_fit(lane, need))?;
+        let claim = self.claim_one(slot);
+        Some(self.finish(claim, lane, need, false))
     }
 
     /// Cuts a claimed range to what a request needs; the rest is free with the tag `rest`.
@@ -36,18 +37,9 @@ impl State {
     }
 
     /// Turns a claimed range into a block.
-    #[inline]
     pub(crate) fn issue(&mut self, slot: Slot, request: &Request<'_>, owner: ResourceId) -> Block {
-        let Request { layout, label, .. } = *request;
-        let generation = self.space.begin_block(slot, layout, label);
-        self.counters.allocations += 1;
-        self.counters.live += layout.size();
-        self.counters.peak_live = self.counters.peak_live.max(self.counters.live);
-        self.note_need();
-        let ptr = DevicePtr::new(self.space[slot].start).expect("a range does not start at zero");
-        let raw = RawBlock { ptr, layout, owner, slot: slot.raw(), generation, label };
-        // SAFETY: contract, implementing 1: the range was claimed until now, so no other block has it, and its
-        // generation has not been issued before.
-        unsafe { Block::from_raw(raw) }
+        let block = self.space.shard_mut(slot.shard()).issue(slot, request, owner);
+        self.note_live();
+        block
     }
 }

@@ -60,12 +60,12 @@ impl Claim {
     }
 }
 
-impl State {
+impl State<'_> {
     /// Claims one free range.
     pub(crate) fn claim_one(&mut self, slot: Slot) -> Claim {
         let state = self.space[slot].state();
         self.space.claim(slot);
-        self.claims += 1;
+        self.shared.claims += 1;
         Claim { parts: vec![(slot, state)], window: Vec::new() }
     }
 
@@ -78,7 +78,7 @@ impl State {
 
     /// A claim to add to.
     pub(crate) fn claim_nothing(&mut self) -> Claim {
-        self.claims += 1;
+        self.shared.claims += 1;
         Claim { parts: Vec::new(), window: Vec::new() }
     }
 
@@ -94,7 +94,7 @@ impl State {
 
     /// Gives every part its state back.
     pub(crate) fn give_up(&mut self, claim: Claim) {
-        self.claims -= 1;
+        self.shared.claims -= 1;
         for (slot, state) in claim.parts.into_iter().chain(claim.window) {
             self.space.release(slot, state);
         }
@@ -103,33 +103,33 @@ impl State {
     /// Joins the parts, keeps what the request needs (claimed) and leaves the rest to the lane.
     /// `waited` says that the lane's stream had to wait for some part.
     pub(crate) fn finish(&mut self, claim: Claim, lane: u32, need: Need, waited: bool) -> Slot {
-        self.claims -= 1;
+        self.shared.claims -= 1;
         // What the stream waited for is covered by the lane's next marker, not by earlier ones.
         let own = claim.tags().into_iter().find(|tag| tag.lane == lane);
-        let rest = match (self.lanes.reuse(), own) {
+        let rest = match (self.shared.lanes.reuse(), own) {
             (Reuse::Observed, _) => CLEAN,
-            _ if waited => self.lanes.open_tag(lane),
+            _ if waited => self.shared.lanes.open_tag(lane),
             (_, Some(tag)) => tag,
             (_, None) => Tag { lane, epoch: 0 },
         };
         let first = claim.first();
         let last = claim.parts[claim.parts.len() - 1].0;
-        self.space.join_claimed(first, last);
-        self.fit(first, need, rest);
-        first
+        let home = self.home(lane);
+        let whole = self.space.join_claimed(first, last, home);
+        self.fit(whole, need, rest);
+        whole
     }
 
     /// Lends the memory of a claim to its window, which stays claimed and is returned.
     pub(crate) fn lend(&mut self, claim: Claim) -> Slot {
-        self.claims -= 1;
+        self.shared.claims -= 1;
         for (slot, _) in claim.parts {
             // Work at home is pending no longer than work in the window will be.
             self.space.release(slot, Range::Dormant(CLEAN));
         }
         let first = claim.window[0].0;
         let last = claim.window[claim.window.len() - 1].0;
-        self.space.join_claimed(first, last);
-        first
+        self.space.join_claimed(first, last, first.shard())
     }
 
     /// The memory that is at home at `start..end` is free there again.
@@ -180,7 +180,7 @@ impl<B: Backing> Core<B> {
     fn order_after_tag(&self, tag: Tag, lane: u32, stream: &Stream) -> Result<bool, Obstacle> {
         let mut closed = false;
         loop {
-            let access = self.lock().lanes.access(tag, lane);
+            let access = self.lock().shared.lanes.access(tag, lane);
             match access {
                 Access::Now => return Ok(false),
                 Access::Never => return Err(Obstacle::Unavailable(tag.lane)),
@@ -197,7 +197,9 @@ impl<B: Backing> Core<B> {
                     let Some(marker) = pending else { return Ok(false) };
                     // A wait asked of another thread's stream would be queued too late for work
                     // that its own thread queues by the raw handle.
-                    if self.lock().lanes.reuse() == Reuse::Observed || !stream.is_callable_here() {
+                    if self.lock().shared.lanes.reuse() == Reuse::Observed
+                        || !stream.is_callable_here()
+                    {
                         return Err(Obstacle::Unavailable(tag.lane));
                     }
                     if !sabotage::skip_wait() {

@@ -20,20 +20,21 @@ pub(crate) trait Control: Send + Sync {
 
 impl<B: Backing> Control for Core<B> {
     fn counters(&self) -> Counters {
-        self.lock().counters
+        self.lock().counters()
     }
 
     fn capacity(&self) -> Capacity {
         let (returnable, movable) = (B::returnable(self), B::movable(self));
         let state = self.lock();
         let ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
-        let growth_left = ceiling.map(|ceiling| ceiling.saturating_sub(state.counters.reserved));
+        let growth_left =
+            ceiling.map(|ceiling| ceiling.saturating_sub(state.shared.counters.reserved));
         let stretches = state.space.free_stretches(|_| true);
         let contiguous = stretches.iter().map(|(start, end)| end - start).max().unwrap_or(0);
         let largest_now = contiguous.max(movable);
         Capacity {
-            live: state.counters.live,
-            reserved: state.counters.reserved,
+            live: state.live(),
+            reserved: state.shared.counters.reserved,
             ceiling,
             growth_left,
             largest_now,
@@ -74,7 +75,7 @@ impl<B: Backing> Control for Core<B> {
             Some(layout.size())
         });
         let (count, bytes) = described.fold((0, 0), |(n, sum), size| (n + 1, sum + size));
-        let counters = state.counters;
+        let counters = state.counters();
         assert_eq!(counters.live, bytes, "live is the sum of the requested sizes");
         assert_eq!(counters.allocations - counters.frees, count, "live blocks are counted");
         assert!(counters.reserved <= self.ceiling, "the ceiling holds");
@@ -95,7 +96,7 @@ impl<B: Backing> Core<B> {
 
     /// The pool is being dropped.
     pub(crate) fn shut_down(&self) {
-        let live = self.lock().counters.live;
+        let live = self.lock().live();
         let failures = self.backing.device().base().drop_failures();
         if live > 0 {
             failures.record("a pool", &format_args!("blocks of {live} B in all are live and leak"));
@@ -107,7 +108,7 @@ impl<B: Backing> Core<B> {
             let (_, error) = B::give_back(self, 0, &mut self.lock_growth());
             error.map_or(Ok(()), Err)
         });
-        let held = self.lock().counters.reserved;
+        let held = self.lock().shared.counters.reserved;
         match returned {
             Err(error) => failures.record("a pool", &error),
             Ok(()) if live == 0 && held > 0 => {
@@ -118,17 +119,17 @@ impl<B: Backing> Core<B> {
         }
         let service = self.lock_growth().take();
         drop(service);
-        let idle = self.lock().lanes.take_idle();
+        let idle = self.lock().shared.lanes.take_idle();
         drop(idle);
     }
 }
 
-impl State {
+impl State<'_> {
     fn snapshot(&self) -> Snapshot {
         let firsts = self.space.iter().filter(|(_, range)| range.prev.is_none());
         let mut segments: Vec<Segment> = firsts.map(|(first, _)| self.segment(first)).collect();
         segments.sort_by_key(|segment| segment.start);
-        Snapshot { counters: self.counters, segments, windows: Vec::new() }
+        Snapshot { counters: self.counters(), segments, windows: Vec::new() }
     }
 
     fn segment(&self, first: Slot) -> Segment {
@@ -138,7 +139,7 @@ impl State {
             let range = self.space[slot];
             let start = pointer(range.start);
             ranges.push(RangeInfo { start, size: range.size, state: self.range_state(slot) });
-            next = range.next;
+            next = self.space.next(slot);
         }
         let size = ranges.iter().map(|range| range.size).sum();
         Segment { start: pointer(self.space[first].start), size, ranges }
@@ -150,11 +151,11 @@ impl State {
                 Some((layout, label, _)) => RangeState::Live { layout, label },
                 None => RangeState::Busy,
             },
-            Range::Free(tag) if self.lanes.is_complete(tag) => RangeState::Free,
+            Range::Free(tag) if self.shared.lanes.is_complete(tag) => RangeState::Free,
             Range::Free(_) => RangeState::Pending,
             Range::Hole => RangeState::Unmapped,
             Range::Dormant(_) => RangeState::Dormant,
-            Range::Claimed | Range::Vacant => RangeState::Busy,
+            Range::Claimed | Range::Edge | Range::Vacant => RangeState::Busy,
         }
     }
 }

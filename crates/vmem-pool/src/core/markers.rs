@@ -2,37 +2,41 @@
 
 use vmem_core::{DriverError, Event, IdleEvent, Stream, StreamObserver};
 
-use super::{Core, MutexGuard, State};
+use super::{Core, State, known};
+use crate::Sharding;
 use crate::backing::Backing;
 
 impl<B: Backing> Core<B> {
     /// Locks the state and finds the stream's lane, making it if the stream is new.
     #[inline]
-    pub(super) fn enter(&self, stream: &Stream) -> (MutexGuard<'_, State>, u32) {
-        let mut state = self.lock();
-        match state.lanes.find(stream.id()) {
+    pub(super) fn enter(&self, stream: &Stream) -> (State<'_>, u32) {
+        let state = self.lock();
+        let (state, lane) = match state.shared.lanes.find(stream.id()) {
             Some(lane) => (state, lane),
             None => self.join(state, stream),
+        };
+        if let Some(lane) = state.shared.lanes.get(lane) {
+            known::remember(self.id, stream.id(), lane.front());
         }
+        (state, lane)
     }
 
     #[cold]
-    fn join<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        stream: &Stream,
-    ) -> (MutexGuard<'a, State>, u32) {
-        let lane = state.lanes.add(stream);
+    fn join<'a>(&'a self, mut state: State<'a>, stream: &Stream) -> (State<'a>, u32) {
+        let lane = state.shared.lanes.add(stream);
         // Whatever ends the stream from here on finds the lane; what ended it before is seen below.
-        state.claims += 1;
+        state.shared.claims += 1;
         drop(state);
         let me: std::sync::Weak<dyn StreamObserver> = self.me.clone();
         stream.observe(me);
         let marker = stream.final_marker();
         let mut state = self.lock();
-        state.claims -= 1;
+        state.shared.claims -= 1;
         if let Some(marker) = marker {
-            state.lanes.end(lane, Some(&marker));
+            state.shared.lanes.end(lane, Some(&marker));
+        }
+        if self.sharding() == Sharding::PerStream {
+            state.part(&self.shards, stream.id());
         }
         (state, lane)
     }
@@ -43,15 +47,25 @@ impl<B: Backing> Core<B> {
         self.pin_locked(&mut self.lock())
     }
 
-    pub(crate) fn pin_locked(&self, state: &mut State) -> Pin<'_, B> {
-        state.claims += 1;
+    pub(crate) fn pin_locked(&self, state: &mut State<'_>) -> Pin<'_, B> {
+        state.shared.claims += 1;
         Pin(self)
+    }
+
+    /// Closes the open epoch of the stream's lane, for its owner.
+    #[cold]
+    pub(super) fn close_batch(&self, stream: &Stream) -> Result<(), DriverError> {
+        let mut state = self.lock();
+        let Some(lane) = state.shared.lanes.find(stream.id()) else { return Ok(()) };
+        let _pin = self.pin_locked(&mut state);
+        drop(state);
+        self.close(lane, false)
     }
 
     /// Closes a lane's open epoch and records its marker. Does nothing if this thread cannot.
     /// `ask` makes sure first that the stream is not capturing, which its owner would know.
     pub(crate) fn close(&self, lane: u32, ask: bool) -> Result<(), DriverError> {
-        let begun = self.lock().lanes.begin_close(lane);
+        let begun = self.lock().shared.lanes.begin_close(lane);
         let Ok(closing) = begun else { return Ok(()) };
         let capturing = if ask { closing.is_capturing() } else { Ok(false) };
         let recorded = match capturing {
@@ -63,11 +77,11 @@ impl<B: Backing> Core<B> {
             Err(error) => closing.abandon(error),
         };
         let mut state = self.lock();
-        let (result, leftover) = state.lanes.finish_close(recorded);
+        let (result, leftover) = state.shared.lanes.finish_close(recorded);
         // A stream that was retired meanwhile has left a final marker; one that captures cannot
         // be marked now. Neither is a fault.
-        let ended = state.lanes.get(lane).is_none_or(crate::lanes::Lane::has_ended);
-        state.counters.markers += u64::from(result.is_ok());
+        let ended = state.shared.lanes.get(lane).is_none_or(crate::lanes::Lane::has_ended);
+        state.shared.counters.markers += u64::from(result.is_ok());
         drop(state);
         drop(leftover);
         match result {
@@ -102,14 +116,14 @@ impl<B: Backing> Core<B> {
     }
 
     fn poison(&self, lane: u32) {
-        if let Some(state) = self.lock().lanes.get_mut(lane) {
+        if let Some(state) = self.lock().shared.lanes.get_mut(lane) {
             state.poison();
         }
     }
 
     /// Notes that everything the lane freed up to `epoch` has completed.
     pub(crate) fn note_complete(&self, lane: u32, epoch: u64) {
-        let done = self.lock().lanes.complete(lane, epoch);
+        let done = self.lock().shared.lanes.complete(lane, epoch);
         self.recycle(done);
     }
 
@@ -119,7 +133,7 @@ impl<B: Backing> Core<B> {
         let idle = markers.into_iter().filter_map(|m| m.is_complete().ok().and(m.recycle().ok()));
         let idle: Vec<IdleEvent> = idle.collect();
         if !idle.is_empty() {
-            let surplus = self.lock().lanes.keep_idle(idle);
+            let surplus = self.lock().shared.lanes.keep_idle(idle);
             drop(surplus);
         }
     }
@@ -179,8 +193,9 @@ impl<B: Backing> Core<B> {
         let _pin = self.pin();
         let open: Vec<u32> = {
             let state = self.lock();
-            let open = |&lane: &u32| state.lanes.get(lane).is_some_and(|l| l.has_unmarked_frees());
-            state.lanes.numbers().filter(open).collect()
+            let open =
+                |&lane: &u32| state.shared.lanes.get(lane).is_some_and(|l| l.has_unmarked_frees());
+            state.shared.lanes.numbers().filter(open).collect()
         };
         open.into_iter().try_for_each(|lane| self.close(lane, true))
     }
@@ -193,10 +208,10 @@ impl<B: Backing> Core<B> {
         let bound: Vec<u32> = {
             let state = self.lock();
             let open = |&number: &u32| {
-                let lane = state.lanes.get(number);
+                let lane = state.shared.lanes.get(number);
                 lane.is_some_and(|lane| lane.is_thread_bound() && lane.has_unmarked_frees())
             };
-            state.lanes.numbers().filter(|&number| number != but).filter(open).collect()
+            state.shared.lanes.numbers().filter(|&number| number != but).filter(open).collect()
         };
         bound.into_iter().try_for_each(|lane| self.close(lane, true))
     }
@@ -206,15 +221,15 @@ impl<B: Backing> Core<B> {
         let _pin = self.pin();
         let epochs: Vec<(u32, u64)> = {
             let mut state = self.lock();
-            let numbers: Vec<u32> = state.lanes.numbers().skip(1).collect();
-            let begin = |lane| Some((lane, state.lanes.get_mut(lane)?.before_device_sync()));
+            let numbers: Vec<u32> = state.shared.lanes.numbers().skip(1).collect();
+            let begin = |lane| Some((lane, state.shared.lanes.get_mut(lane)?.before_device_sync()));
             numbers.into_iter().filter_map(begin).collect()
         };
         self.backing.device().synchronize()?;
         for (lane, epoch) in epochs {
             let done = {
                 let mut state = self.lock();
-                state.lanes.get_mut(lane).map(|lane| lane.after_device_sync(epoch))
+                state.shared.lanes.get_mut(lane).map(|lane| lane.after_device_sync(epoch))
             };
             self.recycle(done.unwrap_or_default());
         }
@@ -224,8 +239,8 @@ impl<B: Backing> Core<B> {
     /// Whether some lane has free memory that only synchronising the device makes usable.
     pub(crate) fn needs_device(&self) -> bool {
         let state = self.lock();
-        state.lanes.numbers().skip(1).any(|number| {
-            let stuck = state.lanes.get(number).is_some_and(|lane| {
+        state.shared.lanes.numbers().skip(1).any(|number| {
+            let stuck = state.shared.lanes.get(number).is_some_and(|lane| {
                 lane.needs_device() || (lane.has_unmarked_frees() && lane.is_thread_bound())
             });
             stuck && state.space.free_of(number).next().is_some()
@@ -234,7 +249,8 @@ impl<B: Backing> Core<B> {
 
     pub(super) fn all_markers(&self) -> Vec<(u32, u64, Event)> {
         let state = self.lock();
-        let lanes = state.lanes.numbers().filter_map(|n| Some((n, state.lanes.get(n)?)));
+        let lanes =
+            state.shared.lanes.numbers().filter_map(|n| Some((n, state.shared.lanes.get(n)?)));
         let marker = |(number, lane): (u32, &crate::lanes::Lane)| {
             lane.markers().map(|(epoch, event)| (number, epoch, event.clone())).collect::<Vec<_>>()
         };
@@ -242,7 +258,7 @@ impl<B: Backing> Core<B> {
     }
 
     fn is_lane_complete(&self, lane: u32, epoch: u64) -> bool {
-        self.lock().lanes.get(lane).is_none_or(|lane| lane.is_complete(epoch))
+        self.lock().shared.lanes.get(lane).is_none_or(|lane| lane.is_complete(epoch))
     }
 }
 
@@ -251,7 +267,7 @@ pub(crate) struct Pin<'a, B: Backing>(&'a Core<B>);
 
 impl<B: Backing> Drop for Pin<'_, B> {
     fn drop(&mut self) {
-        self.0.lock().claims -= 1;
+        self.0.lock().shared.claims -= 1;
     }
 }
 

@@ -3,28 +3,34 @@
 mod blocks;
 mod claim;
 mod control;
+mod hit;
+mod known;
 mod markers;
 mod release;
 mod retire;
+mod shards;
+mod state;
 #[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 pub(crate) use claim::{Claim, Obstacle};
 pub(crate) use control::Control;
 pub(crate) use markers::is_capture;
+use shards::Shards;
+use state::Shared;
+pub(crate) use state::{Refusal, State};
 use vmem_core::{
     AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, DeviceId, EventKind, Features,
-    FreeError, FreeErrorKind, MemoryEvent, Request, ResourceId, Stream,
+    FreeError, FreeErrorKind, MemoryEvent, RawBlock, Request, ResourceId, Stream,
 };
 
 use crate::backing::{Backing, GrowthFailure};
 use crate::ladder::Climb;
-use crate::lanes::{CLEAN, Lane, Lanes, Reuse};
-use crate::space::{Fit, GRAIN, Need, Slot, Space, State as Range, Tag};
-use crate::{BuildError, BuildErrorKind, Counters, Placement, PoolConfig};
+use crate::lanes::{CLEAN, Lane, Reuse};
+use crate::space::{Fit, GRAIN, Need, Slot, State as Range, Tag};
+use crate::{BuildError, BuildErrorKind, Placement, PoolConfig, Sharding};
 
 /// A pool's inside. Driver calls are made without the state's lock; whoever makes them has claimed
 /// the ranges they concern.
@@ -36,32 +42,14 @@ pub(crate) struct Core<B> {
     pub(crate) ceiling: u64,
     device: DeviceId,
     fit: Fit,
-    state: Mutex<State>,
+    reuse: Reuse,
+    shards: Shards,
+    /// Taken before the locks of the shards.
+    shared: Mutex<Shared>,
     /// Held while memory is taken from or returned to the backing, over the driver calls. Taken
     /// before the state's lock.
     growing: Mutex<Option<Stream>>,
     me: Weak<Self>,
-}
-
-/// What the lock protects.
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) space: Space,
-    pub(crate) lanes: Lanes,
-    pub(crate) counters: Counters,
-    /// Threads that hold claims, and with them tags of lanes that must not be forgotten.
-    pub(crate) claims: usize,
-    pub(crate) refused: Option<Refusal>,
-    needed: release::Needed,
-}
-
-/// A growth that failed: what it was for, when, and what had been freed by then.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Refusal {
-    pub(crate) need: Need,
-    pub(crate) kind: AllocErrorKind,
-    pub(crate) at: Duration,
-    pub(crate) freed: u64,
 }
 
 impl<B: Backing> Core<B> {
@@ -78,19 +66,8 @@ impl<B: Backing> Core<B> {
         }
         let observed = backing.capabilities().has(Features::HOST_ACCESSIBLE);
         let reuse = if observed { Reuse::Observed } else { Reuse::StreamOrdered };
-        let mut space = Space::new(fit);
-        for (start, size) in backing.address_ranges() {
-            space.add_segment(start, size, Range::Hole);
-        }
-        let state = State {
-            space,
-            lanes: Lanes::new(reuse, config.batch),
-            counters: Counters::default(),
-            claims: 0,
-            refused: None,
-            needed: release::Needed::default(),
-        };
         let device = backing.device().id();
+        let shared = Mutex::new(Shared::new(reuse, config.batch));
         let core = Arc::new_cyclic(|me| Self {
             id: ResourceId::new(),
             backing,
@@ -98,10 +75,15 @@ impl<B: Backing> Core<B> {
             ceiling,
             device,
             fit,
-            state: Mutex::new(state),
+            reuse,
+            shards: Shards::new(fit),
+            shared,
             growing: Mutex::new(None),
             me: me.clone(),
         });
+        for (start, size) in core.backing.address_ranges() {
+            core.lock().space.add_segment(start, size, Range::Hole);
+        }
         if core.config.initial > 0 {
             core.take_initial()?;
         }
@@ -129,10 +111,11 @@ impl<B: Backing> Core<B> {
         ready.map_err(BuildError::refused)
     }
 
-    #[inline]
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    /// Locks everything.
+    pub(crate) fn lock(&self) -> State<'_> {
         // A panic under the lock is a bug in the pool's own arithmetic; the tests look for them.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        State { space: self.shards.lock_all(), shared }
     }
 
     pub(crate) fn lock_growth(&self) -> MutexGuard<'_, Option<Stream>> {
@@ -180,6 +163,15 @@ impl<B: Backing> Core<B> {
             return Err(fail(AllocErrorKind::InvalidStream));
         }
         let need = self.need(layout);
+        match self.take_at_hand(request, need) {
+            Some(block) => Ok(block),
+            None => self.find_elsewhere(request, need),
+        }
+    }
+
+    fn find_elsewhere(&self, request: &Request<'_>, need: Need) -> Result<Block, AllocError> {
+        let (layout, stream) = (request.layout, request.stream);
+        let fail = |kind| AllocError::new(kind, layout, self.name());
         let fault = |error| AllocError::from_driver(error, layout, self.name());
         let (mut state, mut lane) = self.enter(stream);
         // Blocks freed on this stream by other threads rely on these waits, which were asked for
@@ -189,11 +181,11 @@ impl<B: Backing> Core<B> {
             stream.queue_pending_waits().map_err(fault)?;
             (state, lane) = self.enter(stream);
         }
-        if state.lanes.get(lane).is_none_or(Lane::has_ended) {
+        if state.shared.lanes.get(lane).is_none_or(Lane::has_ended) {
             drop(state);
             return Err(fail(AllocErrorKind::InvalidStream));
         }
-        if state.lanes.get(lane).is_some_and(Lane::is_wanted) {
+        if state.shared.lanes.get(lane).is_some_and(|lane| lane.front().is_wanted()) {
             // Nobody else can mark this thread's lane for the thief that asked.
             let pin = self.pin_locked(&mut state);
             drop(state);
@@ -207,11 +199,11 @@ impl<B: Backing> Core<B> {
         let _pin = self.pin_locked(&mut state);
         drop(state);
         let slot = self.climb(request, lane, need).inspect_err(|_| {
-            self.lock().counters.failures += 1;
+            self.lock().shared.counters.failures += 1;
         })?;
         if let Err(error) = stream.queue_pending_waits() {
             let mut state = self.lock();
-            let tag = state.lanes.open_tag(lane);
+            let tag = state.shared.lanes.open_tag(lane);
             self.release(&mut state, slot, tag);
             return Err(fault(error));
         }
@@ -231,29 +223,17 @@ impl<B: Backing> Core<B> {
             self.release_unneeded(release);
         }
         let raw = block.raw();
-        let (mut state, lane) = self.enter(stream);
-        let Some(slot) = state.space.end_block(&raw) else {
-            drop(state);
-            return Err(FreeError::new(FreeErrorKind::Stale, block, self.name()));
+        let close = match self.free_at_hand(&raw, stream) {
+            Some(close) => close,
+            None => match self.free_elsewhere(&raw, stream) {
+                Some(close) => close,
+                None => return Err(FreeError::new(FreeErrorKind::Stale, block, self.name())),
+            },
         };
-        let size = state.space[slot].size;
-        let (tag, close) = state.lanes.tag_free(lane, size);
-        if self.backing.lends(raw.ptr.get()) {
-            self.release(&mut state, slot, tag);
-        } else {
-            state.space.free(slot, tag);
-        }
-        state.counters.frees += 1;
-        state.counters.live -= raw.layout.size();
-        let close =
-            close || self.config.release.is_some_and(|r| state.holds_more_than(r.threshold));
-        let pin = close.then(|| self.pin_locked(&mut state));
-        drop(state);
-        if close && let Err(error) = self.close(lane, false) {
+        if close && let Err(error) = self.close_batch(stream) {
             // The next marker covers these frees too; nothing is lost but a chance to share them.
             tracing::debug!(%error, "a batch of frees could not be marked");
         }
-        drop(pin);
         if let Some(sink) = &self.config.sink {
             let kind = EventKind::Free { ptr: raw.ptr, layout: raw.layout };
             sink.event(&MemoryEvent::new(kind, self.id).on(stream.id()).labelled(raw.label));
@@ -261,13 +241,33 @@ impl<B: Backing> Core<B> {
         Ok(())
     }
 
+    /// Ends the block and frees its memory. Returns whether the lane's batch is to be closed, or
+    /// `None` if there is no such block.
+    fn free_elsewhere(&self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
+        let (mut state, lane) = self.enter(stream);
+        let slot = state.end_block(raw)?;
+        let size = state.space[slot].size;
+        let (tag, close) = state.shared.lanes.tag_free(lane, size);
+        self.release(&mut state, slot, tag);
+        Some(close || self.config.release.is_some_and(|r| state.holds_more_than(r.threshold)))
+    }
+
     /// Whether the pool may ask the device how far it has come.
     pub(crate) fn may_ask(&self) -> bool {
         self.config.placement == Placement::ByCompletion
     }
 
+    /// What decides whether streams get shards of their own.
+    fn sharding(&self) -> Sharding {
+        match (self.config.sharding, self.config.placement) {
+            // Which calls meet at a lock is a matter of timing.
+            (Sharding::OnContention, Placement::Reproducible) => Sharding::Never,
+            (sharding, _) => sharding,
+        }
+    }
+
     /// Makes a claimed or live range free.
-    fn release(&self, state: &mut State, slot: Slot, tag: Tag) {
+    fn release(&self, state: &mut State<'_>, slot: Slot, tag: Tag) {
         if self.backing.lends(state.space[slot].start) {
             B::take_back(self, state, slot, tag);
         } else {
@@ -280,20 +280,5 @@ impl<B: Backing> Core<B> {
         if let Some(sink) = &self.config.sink {
             sink.event(&MemoryEvent::new(kind, self.id));
         }
-    }
-}
-
-impl State {
-    /// Bytes held from the backing, as they are now.
-    pub(crate) fn set_reserved(&mut self, bytes: u64) {
-        let counters = &mut self.counters;
-        let before = counters.reserved;
-        if bytes > before {
-            counters.growths += 1;
-            counters.bytes_grown += bytes - before;
-        }
-        counters.bytes_trimmed += before.saturating_sub(bytes);
-        counters.reserved = bytes;
-        counters.peak_reserved = counters.peak_reserved.max(bytes);
     }
 }

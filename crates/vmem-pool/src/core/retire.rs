@@ -10,8 +10,8 @@ use crate::space::{Slot, State as Range};
 impl<B: Backing> StreamObserver for Core<B> {
     fn retiring(&self, stream: StreamId, marker: Option<&Event>) {
         let mut state = self.lock();
-        if let Some(lane) = state.lanes.find(stream) {
-            state.lanes.end(lane, marker);
+        if let Some(lane) = state.shared.lanes.find(stream) {
+            state.shared.lanes.end(lane, marker);
         }
         let forgotten = state.forget_ended();
         drop(state);
@@ -22,19 +22,23 @@ impl<B: Backing> StreamObserver for Core<B> {
     }
 }
 
-impl State {
-    /// Hands everything that has completed to the clean lane, where neighbours of all lanes join.
+impl State<'_> {
+    /// Hands everything that has completed to the clean lane, in the first shard, where neighbours of
+    /// all lanes join.
     /// Takes `O(n)` steps. Returns lanes to be dropped without the lock.
     #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
     pub(crate) fn settle(&mut self) -> Vec<Lane> {
-        let numbers: Vec<u32> = self.lanes.numbers().skip(1).collect();
+        let numbers: Vec<u32> = self.shared.lanes.numbers().collect();
         for lane in numbers {
             let complete = |slot: &Slot| {
-                self.space[*slot].tag().is_some_and(|tag| self.lanes.is_complete(tag))
+                self.space[*slot].tag().is_some_and(|tag| self.shared.lanes.is_complete(tag))
             };
-            let slots: Vec<Slot> = self.space.free_of(lane).filter(complete).collect();
+            let settled = |slot: &Slot| lane == CLEAN.lane && slot.shard() == 0;
+            let free = self.space.free_of(lane).filter(|slot| !settled(slot));
+            let slots: Vec<Slot> = free.filter(complete).collect();
             for slot in slots {
                 self.space.claim(slot);
+                let slot = self.space.move_to(slot, 0);
                 self.space.release(slot, Range::Free(CLEAN));
             }
         }
@@ -45,7 +49,7 @@ impl State {
     /// Unties dormant addresses that no work touches any more from their lanes.
     fn settle_dormant(&mut self) {
         let complete = |slot: &Slot| match self.space[*slot].state() {
-            Range::Dormant(tag) => tag.lane != CLEAN.lane && self.lanes.is_complete(tag),
+            Range::Dormant(tag) => tag.lane != CLEAN.lane && self.shared.lanes.is_complete(tag),
             _ => false,
         };
         let slots: Vec<Slot> = self.space.dormant().filter(complete).collect();
@@ -61,18 +65,18 @@ impl State {
     /// Forgets ended lanes that have no memory left, unless somebody may hold a tag of theirs.
     #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
     fn forget_ended(&mut self) -> Vec<Lane> {
-        if self.claims > 0 {
+        if self.shared.claims > 0 {
             return Vec::new();
         }
         let tied: Vec<u32> =
             self.space.dormant().filter_map(|slot| self.dormant_lane(slot)).collect();
         let ended = |number: &u32| {
-            self.lanes.get(*number).is_some_and(Lane::has_ended)
+            self.shared.lanes.get(*number).is_some_and(Lane::has_ended)
                 && self.space.free_of(*number).next().is_none()
                 && !tied.contains(number)
         };
-        let numbers: Vec<u32> = self.lanes.numbers().skip(1).filter(ended).collect();
-        numbers.into_iter().filter_map(|number| self.lanes.forget(number)).collect()
+        let numbers: Vec<u32> = self.shared.lanes.numbers().skip(1).filter(ended).collect();
+        numbers.into_iter().filter_map(|number| self.shared.lanes.forget(number)).collect()
     }
 
     fn dormant_lane(&self, slot: Slot) -> Option<u32> {

@@ -8,7 +8,7 @@ use vmem_sim::{Kernel, SimDevice};
 
 use super::Core;
 use crate::space::Fit;
-use crate::{PoolConfig, VirtualArena};
+use crate::{Placement, PoolConfig, VirtualArena};
 
 const SIZE: u64 = 8 << 20;
 
@@ -59,4 +59,39 @@ fn a_lane_is_not_given_to_another_stream_while_somebody_knows_its_number() {
     thief.synchronize().unwrap();
     core.deallocate(block, &thief).unwrap();
     device.assert_clean();
+}
+
+/// Whether a thread finds a lock taken is a matter of luck; what comes of it is not.
+#[test]
+fn a_stream_that_meets_others_at_its_lock_gets_a_shard_of_its_own_and_only_then() {
+    let home = |core: &Core<VirtualArena>, stream: &Stream| {
+        let state = core.lock();
+        state.home(state.shared.lanes.find(stream.id()).unwrap())
+    };
+    let meet = |core: &Core<VirtualArena>, stream: &Stream, times: u32| {
+        (0..times).for_each(|_| core.met(stream));
+        home(core, stream)
+    };
+    for (placement, parted) in [(Placement::ByCompletion, 1), (Placement::Reproducible, 0)] {
+        let device = SimDevice::new(64 << 20);
+        let arena = VirtualArena::new(device.clone()).unwrap();
+        let config = PoolConfig { placement, ..Default::default() };
+        let core: Arc<Core<VirtualArena>> = Core::new(arena, config, Fit::Best).unwrap();
+        let [first, second] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+        core.deallocate(alloc(&core, &first), &first).unwrap();
+        assert_eq!(meet(&core, &first, 64 * 16), 0, "alone it has nobody to part from");
+        let block = alloc(&core, &second);
+        assert_eq!(meet(&core, &first, 15), 0, "a few times are none");
+        assert_eq!(meet(&core, &first, 1), parted);
+        assert_eq!(meet(&core, &second, 1000), 0, "the other one has the first shard to itself");
+        core.deallocate(block, &second).unwrap();
+        core.lock().space.check();
+        // What the first stream freed before has come along: this is a hit.
+        let growths = core.lock().shared.counters.growths;
+        core.deallocate(alloc(&core, &first), &first).unwrap();
+        assert_eq!(core.lock().shared.counters.growths, growths);
+        core.shut_down();
+        drop(core);
+        device.assert_clean();
+    }
 }

@@ -13,9 +13,9 @@ impl<B: Backing> Core<B> {
     /// this thread waited for its turn.
     pub(crate) fn grow(&self, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
         let growing = self.lock_growth();
-        let before = self.lock().counters;
+        let before = self.lock().shared.counters;
         let grown = self.grow_locked(climb);
-        let after = self.lock().counters;
+        let after = self.lock().shared.counters;
         drop(growing);
         self.tell_changes(climb, &before, &after);
         grown
@@ -25,9 +25,9 @@ impl<B: Backing> Core<B> {
     /// make room from.
     pub(super) fn make_room(&self, climb: &mut Climb<'_>) -> Option<Result<Slot, GrowthFailure>> {
         let mut growing = self.lock_growth();
-        let before = self.lock().counters;
+        let before = self.lock().shared.counters;
         let made = B::make_room(self, climb, &mut growing);
-        let after = self.lock().counters;
+        let after = self.lock().shared.counters;
         drop(growing);
         self.tell_changes(climb, &before, &after);
         made
@@ -54,7 +54,7 @@ impl<B: Backing> Core<B> {
         match &grown {
             Ok(_) => tracing::debug!(
                 bytes = climb.need.size,
-                reserved = self.lock().counters.reserved,
+                reserved = self.lock().shared.counters.reserved,
                 "the pool grew"
             ),
             Err(_) => climb.tried(Rung::Growth, 0),
@@ -74,7 +74,7 @@ impl<B: Backing> Core<B> {
         }
         // Twice a granule covers what rounding to granules at both ends adds.
         let wanted = climb.need.size.saturating_add(2 * self.backing.granule());
-        let keep = self.lock().counters.reserved.saturating_sub(wanted);
+        let keep = self.lock().shared.counters.reserved.saturating_sub(wanted);
         let mut outcome = None;
         let mut total = 0;
         // Chunks go whole: should the exact amount not do, all that is unused goes.
@@ -138,11 +138,11 @@ impl<B: Backing> Core<B> {
     }
 }
 
-impl crate::core::State {
+impl crate::core::State<'_> {
     /// Free bytes that pending work may still touch.
     pub(super) fn pending_bytes(&self) -> u64 {
         let pending = |range: &&crate::space::Range| {
-            range.tag().is_some_and(|tag| !self.lanes.is_complete(tag))
+            range.tag().is_some_and(|tag| !self.shared.lanes.is_complete(tag))
         };
         self.space.iter().map(|(_, range)| range).filter(pending).map(|range| range.size).sum()
     }

@@ -16,7 +16,7 @@ impl<B: Backing> Core<B> {
         }
         let (refused, freed) = {
             let state = self.lock();
-            (state.refused?, state.progress())
+            (state.shared.refused?, state.progress())
         };
         let age = self.config.clock.now().saturating_sub(refused.at);
         let harder =
@@ -26,7 +26,8 @@ impl<B: Backing> Core<B> {
         }
         let state = self.lock();
         // What the host must observe may have completed meanwhile, which only the driver knows.
-        let may_be_ready = state.lanes.reuse() == Reuse::Observed && state.pending_bytes() > 0;
+        let may_be_ready =
+            state.shared.lanes.reuse() == Reuse::Observed && state.pending_bytes() > 0;
         drop(state);
         (!may_be_ready).then(|| self.refuse(climb, refused.kind))
     }
@@ -35,12 +36,12 @@ impl<B: Backing> Core<B> {
     pub(super) fn remember_refusal(&self, climb: &Climb<'_>, kind: AllocErrorKind) {
         let at = self.config.clock.now();
         let mut state = self.lock();
-        if state.claims > 1 {
+        if state.shared.claims > 1 {
             // Another thread may put back what it holds.
             return;
         }
         let freed = state.progress();
-        state.refused = Some(Refusal { need: climb.need, kind, at, freed });
+        state.shared.refused = Some(Refusal { need: climb.need, kind, at, freed });
     }
 
     /// The error of a request, with the state of the pool and what was tried.
@@ -51,17 +52,17 @@ impl<B: Backing> Core<B> {
         report.ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
         report.rungs.clone_from(&climb.rungs);
         let state = self.lock();
-        report.live = state.counters.live;
-        report.reserved = state.counters.reserved;
+        report.live = state.live();
+        report.reserved = state.shared.counters.reserved;
         report.largest_free = state.largest_complete(climb.lane);
         drop(state);
         AllocError::new(kind, layout, self.name()).with_report(report)
     }
 }
 
-impl crate::core::State {
+impl crate::core::State<'_> {
     /// Changes whenever memory was freed or returned.
     fn progress(&self) -> u64 {
-        self.counters.frees + self.counters.bytes_trimmed
+        self.counters().frees + self.shared.counters.bytes_trimmed
     }
 }

@@ -15,7 +15,7 @@ impl<B: Backing> Core<B> {
     /// Takes the best fit among ranges whose last use is known to be complete, asking the driver
     /// once per lane if none is.
     pub(super) fn steal_completed(&self, climb: &mut Climb<'_>) -> Step {
-        if self.lock().lanes.reuse() == Reuse::Observed {
+        if self.lock().shared.lanes.reuse() == Reuse::Observed {
             // Nothing of the own lane was at hand either: let its frees be marked.
             self.close_open(climb.lane)?;
         }
@@ -29,7 +29,7 @@ impl<B: Backing> Core<B> {
         let mut state = self.lock();
         let found = state.best_complete(climb);
         let slot = found.map(|slot| {
-            state.counters.completed += 1;
+            state.shared.counters.completed += 1;
             let claim = state.claim_one(slot);
             state.finish(claim, climb.lane, climb.need, false)
         });
@@ -41,7 +41,7 @@ impl<B: Backing> Core<B> {
     }
 
     fn close_open(&self, lane: u32) -> Result<(), DriverError> {
-        let open = self.lock().lanes.get(lane).is_some_and(|lane| lane.has_unmarked_frees());
+        let open = self.lock().shared.lanes.get(lane).is_some_and(|lane| lane.has_unmarked_frees());
         if open { self.close(lane, false) } else { Ok(()) }
     }
 
@@ -70,15 +70,15 @@ impl<B: Backing> Core<B> {
 
     fn claim_smallest_wait(&self, climb: &Climb<'_>) -> Option<Claim> {
         let mut state = self.lock();
-        let lanes: Vec<u32> = state.lanes.numbers().skip(1).collect();
+        let lanes: Vec<u32> = state.shared.lanes.numbers().skip(1).collect();
         for lane in lanes.into_iter().filter(|lane| *lane != climb.lane) {
             if state.space.best_fit(lane, climb.need).is_some()
-                && let Some(lane) = state.lanes.get_mut(lane)
+                && let Some(lane) = state.shared.lanes.get_mut(lane)
             {
                 lane.contend();
             }
         }
-        if state.lanes.reuse() == Reuse::Observed {
+        if state.shared.lanes.reuse() == Reuse::Observed {
             return None;
         }
         state.smallest_wait(climb).map(|slot| state.claim_one(slot))
@@ -88,7 +88,8 @@ impl<B: Backing> Core<B> {
     pub(super) fn merge(&self, climb: &mut Climb<'_>) -> Step {
         self.until_settled(climb, Rung::Merge, |core, climb| {
             let mut state = core.lock();
-            let run = state.space.best_run(climb.need, |tag| climb.may_use(&state.lanes, tag));
+            let run =
+                state.space.best_run(climb.need, |tag| climb.may_use(&state.shared.lanes, tag));
             run.map(|run| state.claim_between(run.start, run.end))
         })
     }
@@ -99,8 +100,8 @@ impl<B: Backing> Core<B> {
             Ok(waited) => {
                 let mut state = self.lock();
                 match rung {
-                    Rung::Merge => state.counters.merges += 1,
-                    _ => state.counters.waits += 1,
+                    Rung::Merge => state.shared.counters.merges += 1,
+                    _ => state.shared.counters.waits += 1,
                 }
                 Ok(state.finish(claim, climb.lane, climb.need, waited))
             }
@@ -112,14 +113,15 @@ impl<B: Backing> Core<B> {
     }
 }
 
-impl State {
+impl State<'_> {
     /// The markers that would make some lane's best fit usable at once.
     fn markers_of_interest(&self, climb: &Climb<'_>) -> Vec<(u32, u64, Event)> {
-        let own = |lane: &u32| *lane == climb.lane && self.lanes.reuse() == Reuse::StreamOrdered;
-        let lanes = self.lanes.numbers().filter(|lane| !own(lane));
+        let own =
+            |lane: &u32| *lane == climb.lane && self.shared.lanes.reuse() == Reuse::StreamOrdered;
+        let lanes = self.shared.lanes.numbers().filter(|lane| !own(lane));
         let marker = |lane: u32| {
             let tag = self.space[self.space.best_fit(lane, climb.need)?].tag()?;
-            match self.lanes.access(tag, climb.lane) {
+            match self.shared.lanes.access(tag, climb.lane) {
                 Access::After { epoch, marker, .. } => Some((lane, epoch, marker)),
                 _ => None,
             }
@@ -131,16 +133,17 @@ impl State {
     fn best_complete(&self, climb: &Climb<'_>) -> Option<Slot> {
         let complete = |slot: &Slot| {
             let tag = self.space[*slot].tag();
-            tag.is_some_and(|tag| matches!(self.lanes.access(tag, climb.lane), Access::Now))
+            tag.is_some_and(|tag| matches!(self.shared.lanes.access(tag, climb.lane), Access::Now))
         };
-        let best = |lane| self.space.fits(lane, climb.need).find(complete);
-        let candidates = self.lanes.numbers().filter_map(best);
+        let fits = |lane| self.space.fits(lane, climb.need);
+        let lists = self.shared.lanes.numbers().flat_map(fits);
+        let candidates = lists.filter_map(|mut fits| fits.find(complete));
         candidates.min_by_key(|&slot| (self.space[slot].size, self.space[slot].start))
     }
 
     /// The largest range that could be used at once, whether or not it fits.
     pub(super) fn largest_complete(&self, lane: u32) -> u64 {
-        let own = match self.lanes.reuse() {
+        let own = match self.shared.lanes.reuse() {
             Reuse::StreamOrdered => self.space.largest_of(lane),
             Reuse::Observed => 0,
         };
@@ -150,12 +153,14 @@ impl State {
     /// The range of another lane whose covering marker was recorded first; one whose lane must be
     /// closed only if there is no other.
     fn smallest_wait(&self, climb: &Climb<'_>) -> Option<Slot> {
-        let lanes = self.lanes.numbers();
+        let lanes = self.shared.lanes.numbers();
         let lanes = lanes.filter(|lane| *lane != climb.lane && climb.may_wait_for(*lane));
-        let fits = lanes.flat_map(|lane| self.space.fits(lane, climb.need).take(LOOKS));
+        let fits = lanes
+            .flat_map(|lane| self.space.fits(lane, climb.need))
+            .flat_map(|fits| fits.take(LOOKS));
         let cost = |slot: Slot| {
             let range = self.space[slot];
-            let order = match self.lanes.access(range.tag()?, climb.lane) {
+            let order = match self.shared.lanes.access(range.tag()?, climb.lane) {
                 Access::Now => 0,
                 Access::After { order, .. } => order,
                 Access::Close => u64::MAX,

@@ -42,7 +42,7 @@ impl Lanes {
             return Err(Some(stream));
         }
         let event = self.idle.pop();
-        let epoch = self.get_mut(lane).map_or(0, super::Lane::close);
+        let epoch = self.get(lane).map_or(0, |lane| lane.front().close());
         Ok(Closing { lane, epoch, stream, event })
     }
 

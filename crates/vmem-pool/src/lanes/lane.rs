@@ -1,16 +1,14 @@
 //! One lane: a stream's epochs, its markers, and how far its work is known to have come.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use vmem_core::{Event, Stream, StreamId, StreamKind, WeakStream};
 
-use crate::{Batch, sabotage};
+use super::Front;
 
 /// Markers kept per lane; beyond that a newer one stands in for the oldest.
 const MARKERS: usize = 32;
-
-/// For how many frees a lane keeps closing its batches after another lane looked at it.
-const CONTENDED_FREES: u32 = 1024;
 
 /// What a thief must do before it uses a range.
 #[derive(Debug, Clone)]
@@ -48,11 +46,7 @@ pub(crate) struct Lane {
     handle: WeakStream,
     /// Only the stream's own thread can close it.
     thread_bound: bool,
-    open: u64,
-    batch_frees: u32,
-    batch_bytes: u64,
-    /// The epoch of the latest free.
-    last_freed: u64,
+    front: Arc<Front>,
     /// In order of epochs.
     markers: VecDeque<Marker>,
     /// Every tag up to this epoch has completed.
@@ -60,40 +54,36 @@ pub(crate) struct Lane {
     life: Life,
     /// A marker could not be queried: nobody else may rely on this lane's markers.
     poisoned: bool,
-    /// Frees left for which the lane counts as contended.
-    contended: u32,
-    /// Another thread wants this thread-bound lane closed.
-    wanted: bool,
 }
 
 impl Lane {
-    pub(super) fn clean() -> Self {
+    pub(super) fn clean(front: Front) -> Self {
         Self {
             stream: None,
             handle: WeakStream::dangling(),
             thread_bound: false,
-            open: u64::MAX,
-            batch_frees: 0,
-            batch_bytes: 0,
-            last_freed: 0,
+            front: Arc::new(front),
             markers: VecDeque::new(),
             complete: u64::MAX,
             life: Life::Open,
             poisoned: false,
-            contended: 0,
-            wanted: false,
         }
     }
 
-    pub(super) fn new(stream: &Stream) -> Self {
+    pub(super) fn new(stream: &Stream, front: Front) -> Self {
         Self {
             stream: Some(stream.id()),
             handle: stream.downgrade(),
             thread_bound: stream.kind() == StreamKind::PerThreadDefault,
-            open: 1,
             complete: 0,
-            ..Self::clean()
+            ..Self::clean(front)
         }
+    }
+
+    /// What threads see of it without the pool's lock.
+    #[inline]
+    pub(crate) fn front(&self) -> &Arc<Front> {
+        &self.front
     }
 
     pub(super) fn handle(&self) -> &WeakStream {
@@ -104,20 +94,8 @@ impl Lane {
         self.stream
     }
 
-    /// The open epoch, for memory that becomes free in it without a free.
-    pub(super) fn use_open_epoch(&mut self) -> u64 {
-        self.last_freed = self.open;
-        self.open
-    }
-
     pub(crate) fn has_ended(&self) -> bool {
         self.life != Life::Open
-    }
-
-    /// Whether another thread wants this thread-bound lane closed.
-    #[inline]
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.wanted
     }
 
     pub(crate) fn is_thread_bound(&self) -> bool {
@@ -133,46 +111,15 @@ impl Lane {
         epoch <= self.complete
     }
 
-    /// Counts a free; returns its epoch, and whether to close the batch.
-    #[inline]
-    pub(super) fn note_free(
-        &mut self,
-        bytes: u64,
-        batch: Batch,
-        several: bool,
-        observed: bool,
-    ) -> (u64, bool) {
-        self.batch_frees = self.batch_frees.saturating_add(1);
-        self.batch_bytes = self.batch_bytes.saturating_add(bytes);
-        self.contended = self.contended.saturating_sub(1);
-        self.last_freed = self.open;
-        let epoch = if sabotage::close_early() { self.open.saturating_sub(1) } else { self.open };
-        let strict = batch == Batch::STRICT && several;
-        let due = self.batch_frees >= batch.frees || self.batch_bytes >= batch.bytes;
-        let heard = (several && self.contended > 0) || observed;
-        (epoch, self.life == Life::Open && (strict || self.wanted || (heard && due)))
-    }
-
     /// Another lane looked at what this one freed.
-    pub(crate) fn contend(&mut self) {
-        self.contended = CONTENDED_FREES;
-        self.wanted |= self.thread_bound;
-    }
-
-    /// Closes the open epoch and returns it.
-    pub(super) fn close(&mut self) -> u64 {
-        let epoch = self.open;
-        self.open += 1;
-        self.batch_frees = 0;
-        self.batch_bytes = 0;
-        self.wanted = false;
-        epoch
+    pub(crate) fn contend(&self) {
+        self.front.contend(self.thread_bound);
     }
 
     /// Whether something was freed that no marker covers yet.
     pub(crate) fn has_unmarked_frees(&self) -> bool {
         let marked = self.markers.back().map_or(0, |marker| marker.epoch);
-        self.last_freed > self.complete.max(marked)
+        self.front.last_freed() > self.complete.max(marked)
     }
 
     pub(super) fn access(&self, epoch: u64) -> Access {
@@ -224,7 +171,7 @@ impl Lane {
 
     /// Begins a synchronisation of the device: returns the epoch that it will complete.
     pub(crate) fn before_device_sync(&mut self) -> u64 {
-        if self.has_ended() { u64::MAX } else { self.close() }
+        if self.has_ended() { u64::MAX } else { self.front.close() }
     }
 
     /// The device was synchronised since `epoch` was closed.
@@ -245,5 +192,6 @@ impl Lane {
             }
             None => Life::Unmarked,
         };
+        self.front.end();
     }
 }

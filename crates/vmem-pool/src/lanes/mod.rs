@@ -6,16 +6,20 @@
 //! another lane freed, uses the earliest marker that covers the range's tag: if it has completed
 //! the range is free for all, otherwise the thief's stream waits for it on the device.
 //!
+//! What a hit and a free need of their lane is its [`Front`], which takes no lock.
+//!
 //! Nothing here makes a driver call: closing is begun under the pool's lock, recorded without it,
 //! and finished under it again.
 
 #![forbid(unsafe_code)]
 
 mod close;
+mod front;
 mod lane;
 
 use std::collections::HashMap;
 
+pub(crate) use front::Front;
 pub(crate) use lane::{Access, Lane};
 use vmem_core::{Event, IdleEvent, Stream, StreamId};
 
@@ -48,8 +52,6 @@ pub(crate) struct Lanes {
     /// How many lanes belong to streams.
     streams: usize,
     by_stream: HashMap<StreamId, u32>,
-    /// The lane found last, because it is usually asked for again.
-    last: Option<(StreamId, u32)>,
     idle: Vec<IdleEvent>,
     /// Orders markers by when they were recorded.
     recorded: u64,
@@ -60,10 +62,9 @@ impl Lanes {
         Self {
             reuse,
             batch,
-            lanes: vec![Some(Lane::clean())],
+            lanes: vec![Some(Lane::clean(Front::new(CLEAN.lane, u64::MAX, batch, false)))],
             streams: 0,
             by_stream: HashMap::new(),
-            last: None,
             idle: Vec::new(),
             recorded: 0,
         }
@@ -75,41 +76,31 @@ impl Lanes {
     }
 
     /// The lane of a stream that is known.
-    #[inline]
-    pub(crate) fn find(&mut self, stream: StreamId) -> Option<u32> {
-        if let Some((id, lane)) = self.last
-            && id == stream
-        {
-            return Some(lane);
-        }
-        self.look_up(stream)
-    }
-
-    #[cold]
-    fn look_up(&mut self, stream: StreamId) -> Option<u32> {
-        let lane = *self.by_stream.get(&stream)?;
-        self.last = Some((stream, lane));
-        Some(lane)
+    pub(crate) fn find(&self, stream: StreamId) -> Option<u32> {
+        self.by_stream.get(&stream).copied()
     }
 
     /// Makes a lane for a stream that is not known.
     pub(crate) fn add(&mut self, stream: &Stream) -> u32 {
-        let lane = Some(Lane::new(stream));
         let vacant = self.lanes.iter().position(Option::is_none);
-        let index = match vacant {
-            Some(index) => {
-                self.lanes[index] = lane;
-                index
-            }
-            None => {
-                self.lanes.push(lane);
-                self.lanes.len() - 1
-            }
-        };
-        let index = u32::try_from(index).expect("fewer than 2^32 streams");
-        self.by_stream.insert(stream.id(), index);
+        let index = vacant.unwrap_or(self.lanes.len());
+        if vacant.is_none() {
+            self.lanes.push(None);
+        }
+        let number = u32::try_from(index).expect("fewer than 2^32 streams");
+        let front = Front::new(number, 1, self.batch, self.reuse == Reuse::Observed);
+        self.lanes[index] = Some(Lane::new(stream, front));
+        self.by_stream.insert(stream.id(), number);
         self.streams += 1;
-        index
+        self.tell_company();
+        number
+    }
+
+    /// Tells every lane whether it is the only one.
+    fn tell_company(&self) {
+        for lane in self.lanes.iter().flatten() {
+            lane.front().set_accompanied(self.streams > 1);
+        }
     }
 
     /// The numbers of all lanes, the clean one first.
@@ -130,18 +121,13 @@ impl Lanes {
 
     /// The tag of a range of `bytes` bytes that is being freed on `lane`, and whether the lane's
     /// open batch should be closed now.
-    #[inline]
-    pub(crate) fn tag_free(&mut self, lane: u32, bytes: u64) -> (Tag, bool) {
-        let (batch, several, observed) =
-            (self.batch, self.streams > 1, self.reuse == Reuse::Observed);
-        let Some(state) = self.get_mut(lane) else { return (CLEAN, false) };
-        let (epoch, close) = state.note_free(bytes, batch, several, observed);
-        (Tag { lane, epoch }, close)
+    pub(crate) fn tag_free(&self, lane: u32, bytes: u64) -> (Tag, bool) {
+        self.get(lane).map_or((CLEAN, false), |lane| lane.front().note_free(bytes))
     }
 
     /// The tag of what `lane` may use after work that is now queued on its stream.
-    pub(crate) fn open_tag(&mut self, lane: u32) -> Tag {
-        self.get_mut(lane).map_or(CLEAN, |state| Tag { lane, epoch: state.use_open_epoch() })
+    pub(crate) fn open_tag(&self, lane: u32) -> Tag {
+        self.get(lane).map_or(CLEAN, |state| Tag { lane, epoch: state.front().use_open_epoch() })
     }
 
     /// What `thief` must do before it uses a range with this tag.
@@ -179,9 +165,9 @@ impl Lanes {
         let forgotten = self.lanes.get_mut(lane as usize)?.take();
         if let Some(stream) = forgotten.as_ref().and_then(Lane::stream) {
             self.by_stream.remove(&stream);
-            self.last = self.last.filter(|(id, _)| *id != stream);
         }
         self.streams -= usize::from(forgotten.is_some());
+        self.tell_company();
         forgotten
     }
 

@@ -1,12 +1,39 @@
 //! What must always hold of the ranges.
 
 use std::collections::HashSet;
+use std::ops::DerefMut;
 
-use super::{FreeIndex, GRAIN, Slot, Space, State};
+use super::{FreeIndex, GRAIN, Shard, Slot, Space, State};
 
-impl Space {
+impl<S: DerefMut<Target = Shard>> Space<S> {
     /// Panics if anything is inconsistent. Takes `O(n log n)` steps.
     pub(crate) fn check(&self) {
+        self.shards().for_each(Shard::check);
+        for (slot, range) in self.iter() {
+            if let Some(next) = self.next(slot) {
+                assert_eq!(self.prev(next), Some(slot), "neighbours know each other");
+                assert_eq!(self[next].start, range.end(), "neighbours touch");
+                let joined = range.state().joined(self[next].state());
+                let apart = slot.shard() != next.shard();
+                assert!(apart || joined.is_none(), "neighbours in a shard are coalesced");
+            }
+            if range.is_live() {
+                assert_eq!(self.find(range.start), Some(slot), "a live range is found by address");
+            }
+        }
+        let edges = self.shards().flat_map(|shard| shard.edges().map(move |edge| (edge, shard)));
+        for (edge, shard) in edges {
+            let twin = [shard[edge].prev, shard[edge].next];
+            let twin = twin.into_iter().flatten().find(|slot| slot.shard() != edge.shard());
+            let twin = self[twin.expect("an edge has a twin")];
+            assert_eq!(twin.state(), State::Edge, "which is one");
+            assert!([twin.prev, twin.next].contains(&Some(edge)), "and knows it");
+        }
+    }
+}
+
+impl Shard {
+    fn check(&self) {
         let mut indexed: HashSet<Slot> = self.holes().chain(self.dormant()).collect();
         for (lane, index) in self.free.iter().enumerate() {
             for slot in index.slots() {
@@ -21,32 +48,23 @@ impl Space {
         let mut in_use = 0;
         for (slot, range) in self.iter() {
             in_use += 1;
-            self.check_range(slot, indexed.contains(&slot));
+            assert_eq!(slot.shard(), self.number, "a range is in its shard");
+            assert!(range.size > 0, "no range is empty");
+            let on_grain = range.start.is_multiple_of(GRAIN) && range.size.is_multiple_of(GRAIN);
+            assert!(on_grain, "ranges lie on the grain");
             assert_eq!(range.state().is_indexed(), indexed.contains(&slot), "exactly the free are");
         }
-        assert_eq!(in_use + self.vacant_slots(), self.ranges.len(), "every slot is used or vacant");
+        let used = in_use + self.edges().count();
+        assert_eq!(used + self.vacant_slots(), self.ranges.len(), "every slot is used or vacant");
+    }
+
+    fn edges(&self) -> impl Iterator<Item = Slot> {
+        let slots = (0..self.ranges.len()).map(|index| Slot::at(self.number, index));
+        slots.filter(|&slot| self[slot].state() == State::Edge)
     }
 
     fn vacant_slots(&self) -> usize {
         let next = |slot: &Slot| self.ranges[slot.index()].next;
         std::iter::successors(self.vacant, next).count()
-    }
-
-    fn check_range(&self, slot: Slot, indexed: bool) {
-        let range = self[slot];
-        assert!(range.size > 0, "no range is empty");
-        let on_grain = range.start.is_multiple_of(GRAIN) && range.size.is_multiple_of(GRAIN);
-        assert!(on_grain, "ranges lie on the grain");
-        if range.state() == State::Hole {
-            assert!(indexed, "a hole is in the index of holes");
-        }
-        if let Some(next) = range.next {
-            assert_eq!(self[next].prev, Some(slot), "neighbours know each other");
-            assert_eq!(self[next].start, range.end(), "neighbours touch");
-            assert!(range.state().joined(self[next].state()).is_none(), "neighbours are coalesced");
-        }
-        if range.is_live() {
-            assert_eq!(self.find(range.start), Some(slot), "a live range is found by address");
-        }
     }
 }

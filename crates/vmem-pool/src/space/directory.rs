@@ -31,6 +31,12 @@ impl Directory {
         self.segments.insert(at, Segment { start, end: start + size, pages: Vec::new() });
     }
 
+    /// The same segments, without hints.
+    pub(super) fn same_segments(&self) -> Self {
+        let empty = |s: &Segment| Segment { start: s.start, end: s.end, pages: Vec::new() };
+        Self { segments: self.segments.iter().map(empty).collect() }
+    }
+
     pub(super) fn remove_segment(&mut self, start: u64) {
         self.segments.retain(|s| s.start != start);
     }

@@ -7,9 +7,9 @@ use vmem_core::{BlockLayout, Label, RawBlock};
 
 use crate::sabotage;
 
-use super::{Need, Range, Slot, Space, State, Tag};
+use super::{Need, Range, Shard, Slot, State, Tag};
 
-impl Space {
+impl Shard {
     /// Claims the best fit of `lane`, cut to what is needed, and returns its slot. What is left of it
     /// stays free under its tag, or under `rest` if one is given.
     #[inline]
@@ -55,17 +55,26 @@ impl Space {
     #[inline]
     pub(crate) fn begin_block(&mut self, slot: Slot, layout: BlockLayout, label: Label) -> u32 {
         debug_assert!(self[slot].state() == State::Claimed);
+        let tally = &mut self.tally;
+        tally.begun += 1;
+        tally.live += layout.size();
+        tally.peak = tally.peak.max(tally.live);
         self.at(slot).begin_block(layout, label)
     }
 
     /// Ends the block that `raw` describes, whose range stays live until it is freed. `None` if it
-    /// is not a block of this space.
+    /// is not a block of this shard.
     #[inline]
     pub(crate) fn end_block(&mut self, raw: &RawBlock) -> Option<Slot> {
         let slot = Slot::from_raw(raw.slot)?;
         let range = self.ranges.get_mut(slot.index())?;
         let here = range.is_live() && range.start == raw.ptr.get();
-        (here && range.end_block(raw.generation, raw.layout)).then_some(slot)
+        if !here || !range.end_block(raw.generation, raw.layout) {
+            return None;
+        }
+        self.tally.ended += 1;
+        self.tally.live -= raw.layout.size();
+        Some(slot)
     }
 
     /// Frees a live range, coalescing with free neighbours of its lane under the latest tag.

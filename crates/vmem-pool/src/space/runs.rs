@@ -1,6 +1,8 @@
 //! Neighbouring ranges that together satisfy a request.
 
-use super::{Fit, Need, Slot, Space, State, Tag};
+use std::ops::DerefMut;
+
+use super::{Fit, Need, Shard, Slot, Space, State, Tag};
 
 /// Addresses that a request could have if what lies there were joined: whole free ranges, and
 /// whole granules of unmapped ones.
@@ -12,20 +14,21 @@ pub(crate) struct Stretch {
     pub(crate) fresh: u64,
 }
 
-impl Space {
+impl<S: DerefMut<Target = Shard>> Space<S> {
     /// The smallest stretch of neighbouring free ranges that fits, the lowest of equals, using only
     /// ranges whose tag is `usable`. Takes `O(n)` steps.
     pub(crate) fn best_run(&self, need: Need, usable: impl Fn(Tag) -> bool) -> Option<Stretch> {
-        // Neighbours of one lane have coalesced already.
-        let lanes = self.free.iter().filter(|index| index.len() > 0).count();
-        if self.fit == Fit::Bins || lanes < 2 {
+        // Neighbours of one lane and shard have coalesced already.
+        let indexes = self.shards().flat_map(|shard| &shard.free);
+        let used = indexes.filter(|index| index.len() > 0).count();
+        if self.fit() == Fit::Bins || used < 2 {
             return None;
         }
         let joins = |slot: Slot| self[slot].tag().is_some_and(&usable);
         let starts = self
             .iter()
             .map(|(slot, _)| slot)
-            .filter(|&slot| joins(slot) && !self[slot].prev.is_some_and(joins));
+            .filter(|&slot| joins(slot) && !self.prev(slot).is_some_and(joins));
         let shortest = |first: Slot| self.shortest_window(first, need, joins);
         starts.filter_map(shortest).min_by_key(|run| (run.end - run.start, run.start))
     }
@@ -47,12 +50,12 @@ impl Space {
                 if best.is_none_or(|b| window.end - window.start < b.end - b.start) {
                     best = Some(window);
                 }
-                match self[low].next {
+                match self.next(low) {
                     Some(next) if low != slot => low = next,
                     _ => break,
                 }
             }
-            high = self[slot].next;
+            high = self.next(slot);
         }
         best
     }
@@ -89,7 +92,7 @@ impl Space {
         joins: impl Fn(Slot) -> bool,
     ) -> Option<Stretch> {
         let mut low = hole;
-        while let Some(prev) = self[low].prev.filter(|&prev| joins(prev)) {
+        while let Some(prev) = self.prev(low).filter(|&prev| joins(prev)) {
             low = prev;
         }
         let start = self[low].start;
@@ -109,7 +112,8 @@ impl Space {
             } else {
                 fresh += range.size;
             }
-            slot = range.next.filter(|&next| self[next].state() == State::Hole || joins(next))?;
+            slot =
+                self.next(slot).filter(|&next| self[next].state() == State::Hole || joins(next))?;
         }
     }
 
@@ -122,7 +126,7 @@ impl Space {
         joins: impl Fn(Slot) -> bool,
     ) -> Option<Stretch> {
         let mut high = hole;
-        while let Some(next) = self[high].next.filter(|&next| joins(next)) {
+        while let Some(next) = self.next(high).filter(|&next| joins(next)) {
             high = next;
         }
         let end = self[high].end();
@@ -142,7 +146,8 @@ impl Space {
             } else {
                 fresh += range.size;
             }
-            slot = range.prev.filter(|&prev| self[prev].state() == State::Hole || joins(prev))?;
+            slot =
+                self.prev(slot).filter(|&prev| self[prev].state() == State::Hole || joins(prev))?;
         }
     }
 

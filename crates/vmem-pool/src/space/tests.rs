@@ -2,7 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::{Fit, GRAIN, Need, Slot, Space, State, Tag};
+use super::{Fit, GRAIN, Need, Shard, Slot, State, Tag};
+
+type Space = super::Space<Box<Shard>>;
+
+const SHARDS: usize = 3;
 
 const BASE: u64 = 1 << 32;
 const GRANULE: u64 = 16 * GRAIN;
@@ -16,7 +20,8 @@ fn need(grains: u64) -> Need {
 }
 
 fn space_with(segment_grains: u64, state: State) -> Space {
-    let mut space = Space::new(Fit::Best);
+    let shard = |number| Box::new(Shard::new(number, Fit::Best));
+    let mut space = Space::new(shard(0), (1..SHARDS).map(shard).collect());
     space.add_segment(BASE, segment_grains * GRAIN, state);
     space
 }
@@ -36,6 +41,7 @@ enum Op {
     Take { lane: u32, grains: u64, alignment_log2: u32 },
     Free { which: usize, lane: u32 },
     Relabel { lane: u32, to: u32 },
+    Move { which: usize, to: usize },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -44,6 +50,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(lane, grains, alignment_log2)| Op::Take { lane, grains, alignment_log2 }),
         4 => (any::<usize>(), 0..3_u32).prop_map(|(which, lane)| Op::Free { which, lane }),
         1 => (0..3_u32, 0..3_u32).prop_map(|(lane, to)| Op::Relabel { lane, to }),
+        2 => (any::<usize>(), 0..SHARDS).prop_map(|(which, to)| Op::Move { which, to }),
     ]
 }
 
@@ -85,12 +92,31 @@ proptest! {
                         space.release(slot, State::Free(tag(to)));
                     }
                 }
+                Op::Move { which, to } => {
+                    let free: Vec<Slot> = (0..3).flat_map(|lane| space.free_of(lane)).collect();
+                    if let Some(&slot) = free.get(which % free.len().max(1)) {
+                        let (extent, state) = (space[slot].extent(), space[slot].state());
+                        space.claim(slot);
+                        let moved = space.move_to(slot, to);
+                        prop_assert_eq!((moved.shard(), space[moved].extent()), (to, extent));
+                        space.release(moved, state);
+                    }
+                }
             }
             space.check();
         }
         for (slot, ..) in live {
             space.release(slot, State::Free(tag(0)));
         }
+        space.check();
+        let free: Vec<Slot> = (0..3).flat_map(|lane| space.free_of(lane)).collect();
+        free.iter().for_each(|&slot| space.claim(slot));
+        let mut parts: Vec<Slot> = space.iter().map(|(slot, _)| slot).collect();
+        parts.sort_by_key(|&slot| space[slot].start);
+        let whole = space.join_claimed(parts[0], parts[parts.len() - 1], 1);
+        space.check();
+        prop_assert_eq!(space.iter().count(), 1);
+        space.release(whole, State::Free(tag(0)));
         space.check();
         let all: u64 = space.free_stretches(|_| true).iter().map(|(start, end)| end - start).sum();
         prop_assert_eq!(all, 1000 * GRAIN);
@@ -224,8 +250,8 @@ fn a_tail_is_extended_rather_than_left_behind() {
     let bounds = (stretch.start, stretch.end, stretch.fresh);
     assert_eq!(bounds, (BASE + GRANULE, BASE + 3 * GRANULE, GRANULE));
     let parts = space.claim_between(stretch.start, stretch.end);
-    space.join_claimed(parts[0].0, parts[1].0);
-    space.release(parts[0].0, State::Free(tag(0)));
+    let whole = space.join_claimed(parts[0].0, parts[1].0, 1);
+    space.release(whole, State::Free(tag(0)));
     space.check();
 }
 

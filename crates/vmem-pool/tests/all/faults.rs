@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vmem_core::{
     AllocErrorKind, BlockLayout, Device, DriverCode, MemoryResource, ResourceExt, Stream,
 };
-use vmem_pool::{Footprint, PoolConfig, PoolHandle};
+use vmem_pool::{Footprint, PoolConfig, PoolHandle, Sharding};
 use vmem_sim::SimDevice;
 use vmem_testkit::{Countdown, FAULT_CODES, Fault, TrackedBlock, sweep};
 
@@ -145,6 +145,22 @@ fn any_failing_call_leaves_a_tight_arena_pool_usable_and_nothing_leaked() {
             (pool, handle)
         },
         &PoolConfig { footprint: Footprint::Tight, ..Default::default() },
+    );
+}
+
+#[test]
+fn any_failing_call_leaves_a_sharded_arena_pool_usable_and_nothing_leaked() {
+    survives(
+        |device, config| {
+            let pool = arena(device, config);
+            let handle = pool.handle();
+            (pool, handle)
+        },
+        &PoolConfig {
+            sharding: Sharding::PerStream,
+            footprint: Footprint::Tight,
+            ..Default::default()
+        },
     );
 }
 

@@ -16,5 +16,6 @@ mod regressions_soak;
 mod regressions_streams;
 mod release;
 mod rmm;
+mod sharding;
 mod streams;
 mod support;

@@ -49,7 +49,7 @@ fn unmap_window(core: &Core<VirtualArena>, start: u64) -> Result<(), DriverError
     let mut windows = core.backing.windows();
     let Some(window) = windows.at(start).cloned() else { return Ok(()) };
     let idle = |slot: Slot| match state.space[slot].state() {
-        Range::Dormant(tag) => state.lanes.is_complete(tag) || sabotage::unmap_early(),
+        Range::Dormant(tag) => state.shared.lanes.is_complete(tag) || sabotage::unmap_early(),
         _ => false,
     };
     if !state.space.within(start, start + window.size).all(idle) {
@@ -105,6 +105,6 @@ fn hide(
     if done < window.size {
         windows.add_broken(window.start, &window.homes, done, window.size - done);
     }
-    state.counters.aliased = windows.bytes();
+    state.shared.counters.aliased = windows.bytes();
     stopped.map_or(Ok(()), Err)
 }

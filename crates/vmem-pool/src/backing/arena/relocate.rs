@@ -42,7 +42,7 @@ pub(super) fn wait_and_resume(
     }
 }
 
-impl State {
+impl State<'_> {
     /// Claims a mapped window and the memory it shows, all of it with a `usable` tag.
     fn claim_mapped(
         &mut self,
@@ -52,7 +52,8 @@ impl State {
     ) -> Option<(u64, Claim)> {
         let size = climb.need.size.next_multiple_of(core.backing.granule());
         let is_free = |start, end| {
-            sabotage::move_live() || self.space.is_free(start, end, |tag| usable(&self.lanes, tag))
+            sabotage::move_live()
+                || self.space.is_free(start, end, |tag| usable(&self.shared.lanes, tag))
         };
         let mut windows = core.backing.windows();
         let window = windows.oldest(size, climb.need.alignment, is_free)?;
@@ -70,7 +71,7 @@ impl State {
     }
 
     fn give_window(&mut self, claim: Claim) -> Slot {
-        self.counters.returns += 1;
+        self.shared.counters.returns += 1;
         self.lend(claim)
     }
 }
@@ -155,20 +156,20 @@ fn carry_out(
             windows.add_broken(start, &homes, from - start, upto - from);
             state.retire_addresses(from, upto);
             state.adopt(&unmapped);
-            state.counters.aliased = windows.bytes();
+            state.shared.counters.aliased = windows.bytes();
         }
         return Err(obstacle);
     }
     windows.add(start, size, homes);
-    state.counters.moves += 1;
-    state.counters.bytes_moved += moved;
-    state.counters.aliased = windows.bytes();
+    state.shared.counters.moves += 1;
+    state.shared.counters.bytes_moved += moved;
+    state.shared.counters.aliased = windows.bytes();
     climb.moved(moved);
     Ok(state.lend(claim))
 }
 
 /// The block in a window is freed: its memory is free at home again, at once.
-pub(super) fn take_back(core: &Core<VirtualArena>, state: &mut State, slot: Slot, tag: Tag) {
+pub(super) fn take_back(core: &Core<VirtualArena>, state: &mut State<'_>, slot: Slot, tag: Tag) {
     let start = state.space[slot].start;
     let mut windows = core.backing.windows();
     windows.put(start);
@@ -180,17 +181,17 @@ pub(super) fn take_back(core: &Core<VirtualArena>, state: &mut State, slot: Slot
     state.space.release(slot, Range::Dormant(tag));
 }
 
-impl State {
+impl State<'_> {
     /// Whole free granules, `size` bytes at most, from the shortest stretches first so that long
     /// ones stay whole: those that are ready if they suffice, otherwise also those to be waited
     /// for. As start and end, and how many bytes are missing.
     fn free_homes(&self, climb: &Climb<'_>, granule: u64, size: u64) -> (Vec<(u64, u64)>, u64) {
-        let ready = |tag| matches!(self.lanes.access(tag, climb.lane), Access::Now);
+        let ready = |tag| matches!(self.shared.lanes.access(tag, climb.lane), Access::Now);
         let (chosen, missing) = take_first(self.space.free_granules(granule, ready), size);
         if missing == 0 {
             return (chosen, 0);
         }
-        let usable = |tag| climb.may_use(&self.lanes, tag);
+        let usable = |tag| climb.may_use(&self.shared.lanes, tag);
         take_first(self.space.free_granules(granule, usable), size)
     }
 

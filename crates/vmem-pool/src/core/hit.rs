@@ -1,0 +1,106 @@
+//! What most requests and frees come to: one shard's lock, and no driver call.
+
+use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId, Stream};
+
+use super::{Core, known};
+use crate::backing::Backing;
+use crate::lanes::{CLEAN, Front, Reuse};
+use crate::space::{Need, Shard, Slot, Tag};
+
+impl<B: Backing> Core<B> {
+    /// A block of what is free at hand. `None` says only that it takes more than that.
+    #[inline]
+    pub(super) fn take_at_hand(&self, request: &Request<'_>, need: Need) -> Option<Block> {
+        let stream = request.stream;
+        if self.config.release.is_some() {
+            // What is needed at most is counted under the whole lock.
+            return None;
+        }
+        let take = |front: &Front| {
+            let home = front.home();
+            let (mut shard, taken) = self.shards.enter(home)?;
+            // Blocks freed on this stream by other threads rely on its pending waits, which were
+            // asked for before the frees: seen under the lock, none is missed.
+            let calm = front.home() == home && !front.has_ended() && !front.is_wanted();
+            let slot = match calm && !stream.has_pending_waits() {
+                true => shard.hit(front.lane(), need, self.reuse),
+                false => None,
+            };
+            let block = slot.map(|slot| shard.issue(slot, request, self.id));
+            drop(shard);
+            if front.note_lock(taken) {
+                self.part(stream);
+            }
+            block
+        };
+        known::with(self.id, stream.id(), take)
+    }
+
+    /// Frees a block that needs nothing but its shard. Returns whether the lane's batch is to be
+    /// closed; `None` says only that it takes more than that.
+    #[inline]
+    pub(super) fn free_at_hand(&self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
+        if self.config.release.is_some() || self.backing.lends(raw.ptr.get()) {
+            return None;
+        }
+        let number = Slot::from_raw(raw.slot)?.shard();
+        let free = |front: &Front| {
+            let (mut shard, taken) = self.shards.enter(number)?;
+            if front.has_ended() {
+                return None;
+            }
+            let slot = shard.end_block(raw)?;
+            let (tag, close) = front.note_free(shard[slot].size);
+            shard.free(slot, tag);
+            drop(shard);
+            if front.note_lock(taken) {
+                self.part(stream);
+            }
+            Some(close)
+        };
+        known::with(self.id, stream.id(), free)
+    }
+
+    /// A thread that used the stream found a lock taken.
+    #[cfg(test)]
+    pub(super) fn met(&self, stream: &Stream) {
+        let note = |front: &Front| front.note_lock(true).then(|| self.part(stream));
+        known::with(self.id, stream.id(), note);
+    }
+
+    /// Gives a stream whose threads wait for those of others a shard of its own, unless it has one.
+    #[cold]
+    fn part(&self, stream: &Stream) {
+        if self.sharding() == crate::Sharding::OnContention {
+            self.lock().part(&self.shards, stream.id());
+        }
+    }
+}
+
+impl Shard {
+    /// Takes the best fit from the lane's own memory, or else from memory that no pending work
+    /// touches. The result is claimed.
+    #[inline]
+    pub(super) fn hit(&mut self, lane: u32, need: Need, reuse: Reuse) -> Option<Slot> {
+        match reuse {
+            Reuse::StreamOrdered => {
+                let own = self.take_best(lane, need, None);
+                let rest = Tag { lane, epoch: 0 };
+                own.or_else(|| self.take_best(CLEAN.lane, need, Some(rest)))
+            }
+            Reuse::Observed => self.take_best(CLEAN.lane, need, None),
+        }
+    }
+
+    /// Turns a claimed range into a block.
+    #[inline]
+    pub(super) fn issue(&mut self, slot: Slot, request: &Request<'_>, owner: ResourceId) -> Block {
+        let Request { layout, label, .. } = *request;
+        let generation = self.begin_block(slot, layout, label);
+        let ptr = DevicePtr::new(self[slot].start).expect("a range does not start at zero");
+        let raw = RawBlock { ptr, layout, owner, slot: slot.raw(), generation, label };
+        // SAFETY: contract, implementing 1: the range was claimed until now, so no other block has it, and its
+        // generation has not been issued before.
+        unsafe { Block::from_raw(raw) }
+    }
+}

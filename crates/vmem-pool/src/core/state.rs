@@ -1,0 +1,149 @@
+//! What the pool's locks protect, seen as one.
+
+use std::sync::MutexGuard;
+use std::time::Duration;
+
+use vmem_core::{AllocErrorKind, RawBlock, StreamId};
+
+use super::release::Needed;
+use super::shards::Shards;
+use crate::lanes::{Lanes, Reuse};
+use crate::space::{Need, SHARDS, Shard, Slot, Space, Tally};
+use crate::{Batch, Counters};
+
+/// All of a pool, locked.
+#[derive(Debug)]
+pub(crate) struct State<'a> {
+    pub(crate) space: Space<MutexGuard<'a, Shard>>,
+    pub(crate) shared: MutexGuard<'a, Shared>,
+}
+
+/// What is not in a shard.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) lanes: Lanes,
+    /// Without those of blocks, which the shards count.
+    pub(crate) counters: Counters,
+    /// Threads that hold claims, and with them tags of lanes that must not be forgotten.
+    pub(crate) claims: usize,
+    pub(crate) refused: Option<Refusal>,
+    pub(super) needed: Needed,
+}
+
+/// A growth that failed: what it was for, when, and what had been freed by then.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusal {
+    pub(crate) need: Need,
+    pub(crate) kind: AllocErrorKind,
+    pub(crate) at: Duration,
+    pub(crate) freed: u64,
+}
+
+impl Shared {
+    pub(super) fn new(reuse: Reuse, batch: Batch) -> Self {
+        Self {
+            lanes: Lanes::new(reuse, batch),
+            counters: Counters::default(),
+            claims: 0,
+            refused: None,
+            needed: Needed::default(),
+        }
+    }
+}
+
+impl<'a> State<'a> {
+    /// The shard in which a lane looks for free memory first.
+    pub(crate) fn home(&self, lane: u32) -> usize {
+        self.shared.lanes.get(lane).map_or(0, |lane| lane.front().home())
+    }
+
+    /// Ends the block that `raw` describes, whose range stays live until it is freed. `None` if it
+    /// is not a block of this pool.
+    pub(super) fn end_block(&mut self, raw: &RawBlock) -> Option<Slot> {
+        let slot = Slot::from_raw(raw.slot)?;
+        self.space.get(slot)?;
+        self.space.shard_mut(slot.shard()).end_block(raw)
+    }
+
+    /// Requested sizes of live blocks.
+    pub(crate) fn live(&self) -> u64 {
+        self.tallies().map(|tally| tally.live).sum()
+    }
+
+    /// The counters, those of blocks included.
+    pub(crate) fn counters(&self) -> Counters {
+        let sum = |of: fn(Tally) -> u64| self.tallies().map(of).sum();
+        Counters {
+            allocations: sum(|tally| tally.begun),
+            frees: sum(|tally| tally.ended),
+            live: self.live(),
+            peak_live: self.peak_live(),
+            ..self.shared.counters
+        }
+    }
+
+    fn tallies(&self) -> impl Iterator<Item = Tally> {
+        self.space.shards().map(Shard::tally)
+    }
+
+    /// With one shard the peak is exact. With several it is the most that was ever seen from here,
+    /// which is whenever a request is not served at hand, and never less than in one shard.
+    fn peak_live(&self) -> u64 {
+        let peaks = self.tallies().map(|tally| tally.peak);
+        let seen = self.shared.counters.peak_live;
+        peaks.chain([seen, self.live()]).max().unwrap_or(0)
+    }
+
+    /// Notes what is live where the shards cannot see it.
+    pub(super) fn note_live(&mut self) {
+        let live = self.live();
+        self.shared.counters.peak_live = self.shared.counters.peak_live.max(live);
+        self.note_need(live);
+    }
+
+    /// Bytes held from the backing, as they are now.
+    pub(crate) fn set_reserved(&mut self, bytes: u64) {
+        let counters = &mut self.shared.counters;
+        let before = counters.reserved;
+        if bytes > before {
+            counters.growths += 1;
+            counters.bytes_grown += bytes - before;
+        }
+        counters.bytes_trimmed += before.saturating_sub(bytes);
+        counters.reserved = bytes;
+        counters.peak_reserved = counters.peak_reserved.max(bytes);
+    }
+
+    /// Gives a stream a shard that fewer others use, and moves what it freed there; nothing if it has
+    /// the one that it is in for itself.
+    pub(super) fn part(&mut self, shards: &'a Shards, stream: StreamId) {
+        let Some(lane) = self.shared.lanes.find(stream) else { return };
+        let home = self.home(lane);
+        let mut users = [0_usize; SHARDS];
+        for number in self.shared.lanes.numbers().skip(1) {
+            let open = self.shared.lanes.get(number).is_some_and(|lane| !lane.has_ended());
+            users[self.home(number)] += usize::from(open);
+        }
+        // None if the stream has ended: nobody meets at its lane any more.
+        let Some(others) = users[home].checked_sub(1) else { return };
+        let least = (1..shards.count()).min_by_key(|&number| users[number]);
+        let unused = least.filter(|&number| users[number] == 0 && others > 0);
+        let new = || if others > 0 { shards.add(&mut self.space) } else { None };
+        let chosen = unused.or_else(new).or(least.filter(|&number| users[number] < others));
+        if let (Some(shard), Some(state)) = (chosen, self.shared.lanes.get(lane)) {
+            state.front().set_home(shard);
+            self.gather(lane, shard);
+        }
+    }
+
+    /// Moves what a lane freed to one shard.
+    fn gather(&mut self, lane: u32, shard: usize) {
+        let slots: Vec<Slot> = self.space.free_of(lane).collect();
+        for slot in slots.into_iter().filter(|slot| slot.shard() != shard) {
+            let state = self.space[slot].state();
+            self.space.claim(slot);
+            let slot = self.space.move_to(slot, shard);
+            self.space.release(slot, state);
+        }
+    }
+}

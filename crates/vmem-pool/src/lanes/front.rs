@@ -1,0 +1,179 @@
+//! What a hit and a free need to know of their lane. Read and written without the pool's lock.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use crate::space::Tag;
+use crate::{Batch, sabotage};
+
+/// For how many frees a lane keeps closing its batches after another lane looked at it.
+const CONTENDED_FREES: u32 = 1024;
+
+/// The side of a lane that faces its threads.
+///
+/// Whoever uses it holds the lock of some shard, and whoever ends the lane or moves it to another
+/// shard holds all of them: under its lock a thread sees the lane as it is.
+///
+/// A free reads the open epoch and tags its range with it. If it reads an epoch that is closed at the
+/// same time, the marker covers the free all the same: its work was queued before the call, and the
+/// marker is recorded after the epoch was closed. Had the marker come first in the stream's order, the
+/// driver, which orders calls that name one stream, would have made the closing visible to the free.
+///
+/// Two frees at once may count as one towards the batch: batches are a bound on how often the driver
+/// is called, not on what is covered.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Front {
+    lane: u32,
+    batch: Batch,
+    /// Ranges are reused only after the host observed that the work on them completed.
+    observed: bool,
+    /// The shard in which the lane looks for free memory.
+    home: AtomicUsize,
+    /// The epoch of frees from now on.
+    open: AtomicU64,
+    /// The epoch of the latest free.
+    last_freed: AtomicU64,
+    /// Since the batch was opened.
+    frees: AtomicU32,
+    bytes: AtomicU64,
+    /// Frees left for which the lane counts as contended.
+    contended: AtomicU32,
+    /// Another thread wants this thread-bound lane closed.
+    wanted: AtomicBool,
+    /// There are other streams.
+    accompanied: AtomicBool,
+    ended: AtomicBool,
+    /// How much its threads had to wait for each other's locks lately.
+    friction: AtomicU32,
+}
+
+/// How much a lock that was found taken adds to a lane's friction; one that was not takes one away.
+const COLLISION: u32 = 64;
+
+/// With so much friction a lane looks for a shard of its own: after sixteen collisions at once, or
+/// lasting ones on more than one call in sixty-four.
+const TOO_MUCH: u32 = 16 * COLLISION;
+
+impl Front {
+    pub(super) fn new(lane: u32, open: u64, batch: Batch, observed: bool) -> Self {
+        Self {
+            lane,
+            batch,
+            observed,
+            home: AtomicUsize::new(0),
+            open: AtomicU64::new(open),
+            last_freed: AtomicU64::new(0),
+            frees: AtomicU32::new(0),
+            bytes: AtomicU64::new(0),
+            contended: AtomicU32::new(0),
+            wanted: AtomicBool::new(false),
+            accompanied: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            friction: AtomicU32::new(0),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn lane(&self) -> u32 {
+        self.lane
+    }
+
+    /// The shard in which the lane looks for free memory first.
+    #[inline]
+    pub(crate) fn home(&self) -> usize {
+        self.home.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_home(&self, shard: usize) {
+        self.home.store(shard, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether another thread wants this thread-bound lane closed.
+    #[inline]
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_accompanied(&self, accompanied: bool) {
+        self.accompanied.store(accompanied, Ordering::Relaxed);
+    }
+
+    /// Counts a free of so many bytes; returns its tag, and whether to close the batch.
+    #[inline]
+    pub(crate) fn note_free(&self, bytes: u64) -> (Tag, bool) {
+        let epoch = self.use_open_epoch();
+        let add = |count: u32| count.saturating_add(1);
+        let frees = add(self.frees.load(Ordering::Relaxed));
+        self.frees.store(frees, Ordering::Relaxed);
+        let bytes = self.bytes.load(Ordering::Relaxed).saturating_add(bytes);
+        self.bytes.store(bytes, Ordering::Relaxed);
+        let epoch = if sabotage::close_early() { epoch.saturating_sub(1) } else { epoch };
+        let tag = Tag { lane: self.lane, epoch };
+        let accompanied = self.accompanied.load(Ordering::Relaxed);
+        if !accompanied && !self.observed {
+            return (tag, false);
+        }
+        let contended = self.contended.load(Ordering::Relaxed).saturating_sub(1);
+        self.contended.store(contended, Ordering::Relaxed);
+        let strict = self.batch == Batch::STRICT && accompanied;
+        let due = frees >= self.batch.frees || bytes >= self.batch.bytes;
+        let heard = (accompanied && contended > 0) || self.observed;
+        let close = strict || self.is_wanted() || (heard && due);
+        (tag, close && !self.has_ended())
+    }
+
+    /// The open epoch, in which something becomes free.
+    #[inline]
+    pub(super) fn use_open_epoch(&self) -> u64 {
+        let epoch = self.open.load(Ordering::SeqCst);
+        if self.last_freed.load(Ordering::Relaxed) < epoch {
+            self.last_freed.fetch_max(epoch, Ordering::Relaxed);
+        }
+        epoch
+    }
+
+    /// The epoch of the latest free.
+    pub(super) fn last_freed(&self) -> u64 {
+        self.last_freed.load(Ordering::Relaxed)
+    }
+
+    /// Closes the open epoch and returns it.
+    pub(super) fn close(&self) -> u64 {
+        let epoch = self.open.fetch_add(1, Ordering::SeqCst);
+        self.frees.store(0, Ordering::Relaxed);
+        self.bytes.store(0, Ordering::Relaxed);
+        self.wanted.store(false, Ordering::Relaxed);
+        epoch
+    }
+
+    /// Another lane looked at what this one freed; `wanted` if only its own thread can close it.
+    pub(super) fn contend(&self, wanted: bool) {
+        self.contended.store(CONTENDED_FREES, Ordering::Relaxed);
+        if wanted {
+            self.wanted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes whether a shard's lock was found taken. Returns whether the lane should look for a shard
+    /// of its own.
+    #[inline]
+    pub(crate) fn note_lock(&self, taken: bool) -> bool {
+        let friction = self.friction.load(Ordering::Relaxed);
+        if !taken && friction == 0 {
+            return false;
+        }
+        let friction = if taken { friction + COLLISION } else { friction - 1 };
+        let too_much = friction >= TOO_MUCH;
+        self.friction.store(if too_much { 0 } else { friction }, Ordering::Relaxed);
+        too_much
+    }
+}

@@ -1,0 +1,299 @@
+//! One shard: ranges that one lock protects, and an index over the free ones.
+
+use super::directory::Directory;
+use super::index::FreeIndex;
+use super::range::{Range, Slot, State};
+use super::{Fit, GRAIN, Need};
+
+/// Some of the ranges of all segments, with an index over the free ones.
+///
+/// Neighbours in the same shard know each other. Where a range of another shard begins there is an
+/// *edge*, a range without bytes: it is never free, so that nothing here looks beyond it.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    /// Which one it is.
+    pub(super) number: usize,
+    pub(super) fit: Fit,
+    pub(super) ranges: Vec<Range>,
+    /// The first of the slots whose ranges were merged away; each names the next one.
+    pub(super) vacant: Option<Slot>,
+    /// Free ranges by lane.
+    pub(super) free: Vec<FreeIndex>,
+    /// Unmapped ranges.
+    pub(super) holes: FreeIndex,
+    /// Ranges mapped to memory that is in use elsewhere.
+    pub(super) dormant: FreeIndex,
+    pub(super) directory: Directory,
+    pub(super) tally: Tally,
+}
+
+/// The blocks of a shard. Sizes are those asked for, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tally {
+    /// Blocks begun.
+    pub(crate) begun: u64,
+    /// Blocks ended.
+    pub(crate) ended: u64,
+    pub(crate) live: u64,
+    /// The most `live` has been.
+    pub(crate) peak: u64,
+}
+
+impl Shard {
+    /// A shard without ranges.
+    pub(crate) fn new(number: usize, fit: Fit) -> Self {
+        Self {
+            number,
+            fit,
+            ranges: Vec::new(),
+            vacant: None,
+            free: Vec::new(),
+            holes: FreeIndex::default(),
+            dormant: FreeIndex::default(),
+            directory: Directory::default(),
+            tally: Tally::default(),
+        }
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// The smallest free range of `lane` that fits, the lowest one of equals. Takes `O(log n)`
+    /// steps for alignments up to [`GRAIN`]; above, it may have to pass over ranges that are large
+    /// enough but misaligned.
+    #[inline]
+    pub(crate) fn best_fit(&self, lane: u32, need: Need) -> Option<Slot> {
+        let best = self.free.get(lane as usize)?.best(&self.ranges, need.size)?;
+        if self.fit == Fit::Bins && self[best].size != need.size {
+            return None;
+        }
+        if need.alignment == GRAIN || need.place(self[best].start, self[best].size).is_some() {
+            return Some(best);
+        }
+        self.fits(lane, need).next()
+    }
+
+    /// All free ranges of `lane` that fit, smallest and lowest first.
+    pub(crate) fn fits(&self, lane: u32, need: Need) -> impl Iterator<Item = Slot> {
+        let index = self.free.get(lane as usize).into_iter();
+        let large = index.flat_map(move |index| index.at_least(&self.ranges, need.size));
+        let allowed = large.take_while(move |&slot| match self.fit {
+            Fit::Best => true,
+            Fit::Bins => self[slot].size == need.size,
+        });
+        allowed.filter(move |&slot| need.place(self[slot].start, self[slot].size).is_some())
+    }
+
+    /// All free ranges of `lane`.
+    pub(crate) fn free_of(&self, lane: u32) -> impl Iterator<Item = Slot> {
+        self.free.get(lane as usize).into_iter().flat_map(FreeIndex::slots)
+    }
+
+    /// All unmapped ranges.
+    pub(super) fn holes(&self) -> impl Iterator<Item = Slot> {
+        self.holes.slots()
+    }
+
+    /// All ranges mapped to memory that is in use elsewhere.
+    pub(crate) fn dormant(&self) -> impl Iterator<Item = Slot> {
+        self.dormant.slots()
+    }
+
+    /// The size of the largest free range of `lane`.
+    pub(crate) fn largest_of(&self, lane: u32) -> u64 {
+        self.free.get(lane as usize).and_then(|index| index.largest(&self.ranges)).unwrap_or(0)
+    }
+
+    /// Makes a free, unmapped or dormant range claimed: nobody else's to use until it is given a new state.
+    #[inline]
+    pub(crate) fn claim(&mut self, slot: Slot) {
+        debug_assert!(self[slot].state().is_indexed(), "nobody else has it");
+        self.leave(slot);
+        self.at(slot).set_state(State::Claimed);
+    }
+
+    /// Cuts `at .. at + size` out of a claimed range, which stays claimed; what is left on either
+    /// side gets `state` and coalesces.
+    pub(crate) fn cut(&mut self, slot: Slot, at: u64, size: u64, state: State) {
+        let range = self[slot];
+        debug_assert!(range.state() == State::Claimed);
+        debug_assert!(at >= range.start && at + size <= range.end());
+        if at + size < range.end() {
+            let rest = self.split(slot, at + size);
+            self.release(rest, state);
+        }
+        if at > range.start {
+            // The claimed part must keep its slot: the new range is the one in front.
+            let front = self.split_front(slot, at);
+            self.release(front, state);
+        }
+    }
+
+    /// Splits a claimed range at `at`; both parts are claimed, the returned one is the upper.
+    pub(crate) fn split(&mut self, slot: Slot, at: u64) -> Slot {
+        let range = self[slot];
+        debug_assert!(range.state() == State::Claimed && at > range.start && at < range.end());
+        let upper = Range::new(at, range.end() - at, State::Claimed);
+        let upper = self.new_range(upper.between(Some(slot), range.next));
+        if let Some(next) = range.next {
+            self.at(next).prev = Some(upper);
+        }
+        let lower = self.at(slot);
+        lower.size = at - range.start;
+        lower.next = Some(upper);
+        upper
+    }
+
+    fn split_front(&mut self, slot: Slot, at: u64) -> Slot {
+        let range = self[slot];
+        let front = Range::new(range.start, at - range.start, State::Claimed);
+        let front = self.new_range(front.between(range.prev, Some(slot)));
+        if let Some(prev) = range.prev {
+            self.at(prev).next = Some(front);
+        }
+        let upper = self.at(slot);
+        upper.start = at;
+        upper.size = range.end() - at;
+        upper.prev = Some(front);
+        front
+    }
+
+    /// Gives a claimed or live range a new state. A free one coalesces with free neighbours of its
+    /// lane (the latest tag holds for the whole), a dormant one likewise, an unmapped one with
+    /// unmapped neighbours. Returns the slot of the range it is part of now.
+    pub(crate) fn release(&mut self, slot: Slot, state: State) -> Slot {
+        debug_assert!(!self[slot].state().is_indexed());
+        self.at(slot).set_state(state);
+        let mut slot = slot;
+        if let Some(prev) = self[slot].prev
+            && let Some(state) = self[prev].state().joined(self[slot].state())
+        {
+            self.leave(prev);
+            self.at(prev).set_state(state);
+            self.absorb_next(prev);
+            slot = prev;
+        }
+        if let Some(next) = self[slot].next
+            && let Some(state) = self[slot].state().joined(self[next].state())
+        {
+            self.leave(next);
+            self.at(slot).set_state(state);
+            self.absorb_next(slot);
+        }
+        self.enter(slot);
+        slot
+    }
+
+    /// The range behind a slot of this shard, if the slot is in use.
+    #[inline]
+    pub(super) fn get(&self, slot: Slot) -> Option<&Range> {
+        let in_use = |range: &&Range| !matches!(range.state(), State::Vacant | State::Edge);
+        self.ranges.get(slot.index()).filter(in_use)
+    }
+
+    /// A range of the segment that `address` lies in: if there is one, near it.
+    pub(super) fn near(&self, address: u64) -> Option<Slot> {
+        let (low, high, mut hints) = self.directory.hints(address)?;
+        let inside = |slot: &Slot| {
+            self.get(*slot).is_some_and(|range| low <= range.start && range.start < high)
+        };
+        hints.find(inside).or_else(|| self.iter().map(|(slot, _)| slot).find(inside))
+    }
+
+    /// All ranges in use, in no particular order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Slot, &Range)> {
+        let slots = (0..self.ranges.len()).map(|index| Slot::at(self.number, index));
+        slots.filter_map(|slot| Some((slot, self.get(slot)?)))
+    }
+
+    #[inline]
+    pub(super) fn at(&mut self, slot: Slot) -> &mut Range {
+        &mut self.ranges[slot.index()]
+    }
+
+    /// Merges the right neighbour into `slot`; neither is in an index.
+    #[inline]
+    pub(super) fn absorb_next(&mut self, slot: Slot) {
+        let Some(gone) = self[slot].next else { return };
+        let Range { size, next, .. } = self[gone];
+        let range = self.at(slot);
+        range.size += size;
+        range.next = next;
+        if let Some(next) = next {
+            self.at(next).prev = Some(slot);
+        }
+        self.retire_slot(gone);
+    }
+
+    #[inline]
+    pub(super) fn new_range(&mut self, range: Range) -> Slot {
+        let slot = match self.vacant {
+            Some(slot) => {
+                let before = self.at(slot);
+                let next = before.next;
+                *before = range.in_slot_of(before);
+                self.vacant = next;
+                slot
+            }
+            None => self.new_slot(range),
+        };
+        self.directory.note(slot, range.start);
+        slot
+    }
+
+    /// Room is made for an eighth more at a time: what is never used costs less than copying.
+    #[cold]
+    fn new_slot(&mut self, range: Range) -> Slot {
+        if self.ranges.len() == self.ranges.capacity() {
+            self.ranges.reserve_exact(16 + self.ranges.len() / 8);
+        }
+        self.ranges.push(range);
+        Slot::at(self.number, self.ranges.len() - 1)
+    }
+
+    #[inline]
+    pub(super) fn retire_slot(&mut self, slot: Slot) {
+        let next = self.vacant.replace(slot);
+        let range = self.at(slot);
+        range.set_state(State::Vacant);
+        range.next = next;
+    }
+
+    /// Puts a range into the index of its state.
+    #[inline]
+    pub(super) fn enter(&mut self, slot: Slot) {
+        match self[slot].state() {
+            State::Free(tag) => {
+                let lane = tag.lane as usize;
+                if self.free.len() <= lane {
+                    self.free.resize_with(lane + 1, FreeIndex::default);
+                }
+                self.free[lane].insert(&mut self.ranges, slot);
+            }
+            State::Hole => self.holes.insert(&mut self.ranges, slot),
+            State::Dormant(_) => self.dormant.insert(&mut self.ranges, slot),
+            State::Live | State::Claimed | State::Edge | State::Vacant => {}
+        }
+    }
+
+    /// Takes a range out of the index of its state.
+    #[inline]
+    pub(super) fn leave(&mut self, slot: Slot) {
+        match self[slot].state() {
+            State::Free(tag) => self.free[tag.lane as usize].remove(&mut self.ranges, slot),
+            State::Hole => self.holes.remove(&mut self.ranges, slot),
+            State::Dormant(_) => self.dormant.remove(&mut self.ranges, slot),
+            State::Live | State::Claimed | State::Edge | State::Vacant => {}
+        }
+    }
+}
+
+impl std::ops::Index<Slot> for Shard {
+    type Output = Range;
+
+    #[inline]
+    fn index(&self, slot: Slot) -> &Range {
+        &self.ranges[slot.index()]
+    }
+}
