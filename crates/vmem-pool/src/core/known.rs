@@ -1,6 +1,6 @@
 //! Which lanes a thread has used lately, so that it finds them without a lock.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use vmem_core::{ResourceId, StreamId};
@@ -11,7 +11,7 @@ use crate::lanes::Front;
 const LANES: usize = 4;
 
 thread_local! {
-    static KNOWN: [Cell<Option<Known>>; LANES] = const { [const { Cell::new(None) }; LANES] };
+    static KNOWN: RefCell<[Option<Known>; LANES]> = const { RefCell::new([const { None }; LANES]) };
 }
 
 /// A lane as a thread remembers it. Neither pools nor streams ever have the same number again.
@@ -28,23 +28,24 @@ pub(super) fn with<R>(
     stream: StreamId,
     use_it: impl FnOnce(&Front) -> Option<R>,
 ) -> Option<R> {
-    let with = |known: &[Cell<Option<Known>>; LANES]| {
-        let place = &known[place(stream)];
-        // Out of its place while it is used: nothing is borrowed when foreign code runs.
-        let known = place.take()?;
-        let used =
-            if known.pool == pool && known.stream == stream { use_it(&known.front) } else { None };
-        place.set(Some(known));
-        used
+    let with = |known: &RefCell<[Option<Known>; LANES]>| {
+        let known = known.try_borrow().ok()?;
+        match &known[place(stream)] {
+            Some(known) if known.pool == pool && known.stream == stream => use_it(&known.front),
+            _ => None,
+        }
     };
     // While a thread ends there is nothing to remember with.
     KNOWN.try_with(with).ok().flatten()
 }
 
-/// Remembers a lane in place of an older one.
+/// Remembers a lane in place of an older one, unless this thread is using one just now.
 pub(super) fn remember(pool: ResourceId, stream: StreamId, front: &Arc<Front>) {
-    let known = Known { pool, stream, front: front.clone() };
-    let forgotten = KNOWN.try_with(|all| all[place(stream)].replace(Some(known)));
+    let remember = |known: &RefCell<[Option<Known>; LANES]>| {
+        let known = known.try_borrow_mut().ok();
+        known?[place(stream)].replace(Known { pool, stream, front: front.clone() })
+    };
+    let forgotten = KNOWN.try_with(remember);
     drop(forgotten);
 }
 

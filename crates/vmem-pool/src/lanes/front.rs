@@ -111,24 +111,26 @@ impl Front {
     #[inline]
     pub(crate) fn note_free(&self, bytes: u64) -> (Tag, bool) {
         let epoch = self.use_open_epoch();
-        let add = |count: u32| count.saturating_add(1);
-        let frees = add(self.frees.load(Ordering::Relaxed));
-        self.frees.store(frees, Ordering::Relaxed);
-        let bytes = self.bytes.load(Ordering::Relaxed).saturating_add(bytes);
-        self.bytes.store(bytes, Ordering::Relaxed);
         let epoch = if sabotage::close_early() { epoch.saturating_sub(1) } else { epoch };
         let tag = Tag { lane: self.lane, epoch };
         let accompanied = self.accompanied.load(Ordering::Relaxed);
-        if !accompanied && !self.observed {
-            return (tag, false);
-        }
+        let close = (accompanied || self.observed) && self.count_free(bytes, accompanied);
+        (tag, close)
+    }
+
+    /// Counts a free that others may be interested in. Returns whether to close the batch.
+    fn count_free(&self, bytes: u64, accompanied: bool) -> bool {
+        let frees = self.frees.load(Ordering::Relaxed).saturating_add(1);
+        self.frees.store(frees, Ordering::Relaxed);
+        let bytes = self.bytes.load(Ordering::Relaxed).saturating_add(bytes);
+        self.bytes.store(bytes, Ordering::Relaxed);
         let contended = self.contended.load(Ordering::Relaxed).saturating_sub(1);
         self.contended.store(contended, Ordering::Relaxed);
         let strict = self.batch == Batch::STRICT && accompanied;
         let due = frees >= self.batch.frees || bytes >= self.batch.bytes;
         let heard = (accompanied && contended > 0) || self.observed;
         let close = strict || self.is_wanted() || (heard && due);
-        (tag, close && !self.has_ended())
+        close && !self.has_ended()
     }
 
     /// The open epoch, in which something becomes free.

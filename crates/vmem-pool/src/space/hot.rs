@@ -14,14 +14,16 @@ impl Shard {
     /// stays free under its tag, or under `rest` if one is given.
     #[inline]
     pub(crate) fn take_best(&mut self, lane: u32, need: Need, rest: Option<Tag>) -> Option<Slot> {
-        self.free.get_mut(lane as usize)?.prepare(&self.ranges, need.size);
+        let index = self.free.get_mut(lane as usize)?;
+        index.prepare(&self.ranges, need.size);
         let slot = self.best_fit(lane, need)?;
         let range = self[slot];
-        let tag = range.tag()?;
         if range.size == need.size {
-            self.claim(slot);
+            self.free[lane as usize].remove(&mut self.ranges, slot);
+            self.at(slot).set_state(State::Claimed);
             return Some(slot);
         }
+        let tag = range.tag()?;
         let same_lane = rest.is_none_or(|rest| rest.lane == tag.lane);
         if !same_lane || !range.start.is_multiple_of(need.alignment) {
             return Some(self.take_apart(slot, need, rest.unwrap_or(tag)));
@@ -80,48 +82,44 @@ impl Shard {
     /// Frees a live range, coalescing with free neighbours of its lane under the latest tag.
     #[inline]
     pub(crate) fn free(&mut self, slot: Slot, tag: Tag) {
-        let range = self[slot];
-        debug_assert!(range.is_live());
         if sabotage::coalesce_lanes() {
             self.release(slot, State::Free(tag));
             return;
         }
-        let joined = |neighbour: Option<Slot>| {
-            let neighbour = neighbour?;
-            Some((neighbour, State::Free(tag).joined(self[neighbour].state())?))
-        };
-        match (joined(range.prev), joined(range.next)) {
+        let Range { prev, next, .. } = self[slot];
+        debug_assert!(self[slot].is_live());
+        let joins = |neighbour: &Slot| self[*neighbour].free_of(tag.lane).is_some();
+        match (prev.filter(joins), next.filter(joins)) {
             (None, None) => {
                 self.at(slot).set_state(State::Free(tag));
                 self.enter(slot);
             }
-            (Some((prev, state)), None) => {
+            (Some(prev), None) => {
                 let before = self[prev].extent();
                 self.absorb_next(prev);
-                self.regrow(prev, state, before);
+                self.regrow(prev, tag, before);
             }
-            (None, Some((next, state))) => {
+            (None, Some(next)) => {
                 let before = self[next].extent();
                 self.absorb_prev(next);
-                self.regrow(next, state, before);
+                self.regrow(next, tag, before);
             }
-            (Some((prev, _)), Some((next, state))) => {
+            (Some(prev), Some(next)) => {
                 let before = self[prev].extent();
-                let state = self[prev].state().joined(state).unwrap_or(state);
-                self.leave(next);
+                let above = self[next].free_of(tag.lane).unwrap_or(0);
+                self.free[tag.lane as usize].remove(&mut self.ranges, next);
                 self.absorb_next(prev);
                 self.absorb_next(prev);
-                self.regrow(prev, state, before);
+                self.regrow(prev, Tag { epoch: tag.epoch.max(above), ..tag }, before);
             }
         }
     }
 
     /// A free range has grown in place.
     #[inline]
-    fn regrow(&mut self, slot: Slot, state: State, before: (u64, u64)) {
-        let lane = self[slot].tag().map_or(0, |tag| tag.lane);
-        self.at(slot).set_state(state);
-        self.free[lane as usize].update(&mut self.ranges, slot, before);
+    fn regrow(&mut self, slot: Slot, tag: Tag, before: (u64, u64)) {
+        self.at(slot).raise_epoch(tag.epoch);
+        self.free[tag.lane as usize].update(&mut self.ranges, slot, before);
     }
 
     /// Merges the left neighbour, which is in no index, into `slot`.

@@ -216,6 +216,18 @@ impl Range {
         }
     }
 
+    /// The epoch of its tag, if it is free memory of this lane.
+    #[inline]
+    pub(super) fn free_of(&self, lane: u32) -> Option<u64> {
+        (self.kind == Kind::Free && self.lane == lane).then_some(self.word)
+    }
+
+    /// A free range of the same lane was joined to this one.
+    #[inline]
+    pub(super) fn raise_epoch(&mut self, epoch: u64) {
+        self.word = self.word.max(epoch);
+    }
+
     #[inline]
     pub(crate) const fn is_live(&self) -> bool {
         matches!(self.kind, Kind::Live)

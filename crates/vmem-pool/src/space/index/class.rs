@@ -6,7 +6,7 @@ use super::super::GRAIN;
 
 /// Binary digits after the leading one that tell classes apart: sizes in a class differ by at most
 /// 1/16.
-const DIGITS: u32 = 4;
+const DIGITS: u32 = 6;
 
 /// How many sizes in grains have a class of their own at the lower end.
 const EXACT: usize = 1 << (DIGITS + 1);

@@ -17,12 +17,18 @@ const WORDS: usize = CLASSES.div_ceil(64);
 /// entering, leaving and growing take constant time and searching takes a short scan; a class of
 /// many that is searched is ordered, and takes `O(log n)` steps for everything. Each range knows its
 /// place in its class.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct FreeIndex {
     occupied: [u64; WORDS],
     /// Empty until the first range enters.
     bins: Vec<Bin>,
     len: usize,
+}
+
+impl Default for FreeIndex {
+    fn default() -> Self {
+        Self { occupied: [0; WORDS], bins: Vec::new(), len: 0 }
+    }
 }
 
 impl FreeIndex {
