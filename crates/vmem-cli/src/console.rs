@@ -94,8 +94,7 @@ where
         Err(answer) => return explain(&answer, console),
     };
     match execute(arguments.command, &mut console, backend.as_ref()) {
-        Ok(Verdict::Passed) => 0,
-        Ok(Verdict::Failed) => 1,
+        Ok(verdict) => verdict.code(),
         Err(error) => {
             // Where even standard error is gone, the exit code alone has to tell.
             let _ = writeln!(console.err, "error: {error}");
@@ -109,6 +108,16 @@ where
 pub(crate) enum Verdict {
     Passed,
     Failed,
+}
+
+impl Verdict {
+    /// What the program exits with.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Passed => 0,
+            Self::Failed => 1,
+        }
+    }
 }
 
 impl From<bool> for Verdict {

@@ -14,7 +14,7 @@ use vmem_testkit::{Countdown, DeviceControl, FAULT_CODES, Fault, Op, Program, Sh
 use super::hoard::Manners;
 use super::runner;
 use super::shape::StackShape;
-use super::stack::Stack;
+use super::stack::{Graft, Stack};
 use super::tally::Tally;
 
 /// How large programs are.
@@ -64,10 +64,10 @@ impl Case {
     ///
     /// # Errors
     /// What was wrong, in words.
-    pub(super) fn run(&self) -> Result<Tally, String> {
+    pub(super) fn run(&self, graft: &Graft) -> Result<Tally, String> {
         let sim = SimDevice::with_config(self.stack.device()).map_err(|e| e.to_string())?;
         let device = Countdown::new(sim.clone());
-        let stack = Stack::build(&self.stack, device.clone(), Manners::Allocates)
+        let stack = Stack::build(&self.stack, device.clone(), Manners::Allocates, graft)
             .map_err(|error| format!("the stack could not be built: {error}"))?;
         let control = Control(sim.clone());
         let subject = Subject {

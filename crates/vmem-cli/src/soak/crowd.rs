@@ -18,7 +18,7 @@ use vmem_testkit::{Finding, Ledger, Probe, SetAside, TrackedBlock};
 use super::case::{nothing_leaked, rules_kept};
 use super::hoard::{Manners, Unwound};
 use super::shape::StackShape;
-use super::stack::Stack;
+use super::stack::{Graft, Stack};
 use super::tally::Tally;
 
 /// What each thread does.
@@ -103,10 +103,10 @@ impl Crowd {
     ///
     /// # Errors
     /// What was wrong, in words.
-    pub(super) fn run(&self) -> Result<Tally, String> {
+    pub(super) fn run(&self, graft: &Graft) -> Result<Tally, String> {
         let sim = SimDevice::with_config(self.stack.device()).map_err(|e| e.to_string())?;
         let device: Arc<dyn Device> = sim.clone();
-        let stack = Stack::build(&self.stack, device.clone(), Manners::Panics)
+        let stack = Stack::build(&self.stack, device.clone(), Manners::Panics, graft)
             .map_err(|error| format!("the stack could not be built: {error}"))?;
         let (senders, receivers): (Vec<_>, Vec<_>) = self.threads.iter().map(|_| channel()).unzip();
         let mut tally = thread::scope(|scope| {

@@ -3,6 +3,8 @@
 mod case;
 mod crowd;
 mod hoard;
+#[cfg(test)]
+mod planted;
 mod room;
 mod shape;
 mod stack;
@@ -20,6 +22,7 @@ use crate::console::{Verdict, bar};
 use crate::{Console, Error};
 use case::Case;
 use crowd::Crowd;
+use stack::Graft;
 use tally::Tally;
 
 /// Every so many seeds, several threads run instead of a program.
@@ -30,6 +33,15 @@ const CROWD_EVERY: u64 = 16;
 /// # Errors
 /// An output that cannot be written.
 pub(crate) fn run(args: &Soak, console: &mut Console<'_>) -> Result<Verdict, Error> {
+    run_over(args, console, &stack::nothing)
+}
+
+/// The same with something over each pool.
+fn run_over(
+    args: &Soak,
+    console: &mut Console<'_>,
+    graft: &Graft,
+) -> Result<Verdict, Error> {
     let (start, mut told) = (Instant::now(), Instant::now());
     let time = Duration::from_secs(60 * args.minutes);
     let steps = args.programs.unwrap_or(time.as_secs());
@@ -45,7 +57,7 @@ pub(crate) fn run(args: &Soak, console: &mut Console<'_>) -> Result<Verdict, Err
         if done {
             break;
         }
-        match one(seed) {
+        match one(seed, graft) {
             Ok(tally) => sum += tally,
             Err(failure) => {
                 bar.finish_and_clear();
@@ -74,12 +86,12 @@ pub(crate) fn run(args: &Soak, console: &mut Console<'_>) -> Result<Verdict, Err
 ///
 /// # Errors
 /// What failed, shrunk as far as that is possible, in words.
-fn one(seed: u64) -> Result<Tally, String> {
+fn one(seed: u64, graft: &Graft) -> Result<Tally, String> {
     if seed % CROWD_EVERY == CROWD_EVERY - 1 {
         // Threads do not run the same way twice, so that there is nothing to shrink by.
-        return shrunk(Crowd::strategy(), runner(seed, 0), Crowd::run);
+        return shrunk(Crowd::strategy(), runner(seed, 0), |crowd| crowd.run(graft));
     }
-    shrunk(Case::strategy(), runner(seed, 4096), Case::run)
+    shrunk(Case::strategy(), runner(seed, 4096), |case| case.run(graft))
 }
 
 /// Runs the stack and the program that these bytes stand for: for fuzzers.
@@ -88,7 +100,7 @@ fn one(seed: u64) -> Result<Tally, String> {
 /// What was wrong, in words.
 pub fn soak_bytes(bytes: &[u8]) -> Result<(), String> {
     let case = Case::decode(bytes);
-    case.run().map(drop).map_err(|failure| format!("{case:?}\nfailed: {failure}"))
+    case.run(&stack::nothing).map(drop).map_err(|failure| format!("{case:?}\nfailed: {failure}"))
 }
 
 /// Draws a value and runs it; if that fails, looks for a simpler one that fails too.

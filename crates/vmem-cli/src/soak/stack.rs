@@ -57,6 +57,19 @@ enum Below {
     No,
 }
 
+/// Puts something between the pool and what is around it: [`nothing`], unless the soak itself is
+/// being tested.
+pub(super) type Graft =
+    dyn Fn(Arc<dyn MemoryResource>, &Arc<dyn Device>) -> Arc<dyn MemoryResource>;
+
+/// The pool as it is.
+pub(super) fn nothing(
+    pool: Arc<dyn MemoryResource>,
+    _: &Arc<dyn Device>,
+) -> Arc<dyn MemoryResource> {
+    pool
+}
+
 impl Stack {
     /// # Errors
     /// What refused to be built.
@@ -64,13 +77,15 @@ impl Stack {
         shape: &StackShape,
         device: Arc<dyn Device>,
         manners: Manners,
+        graft: &Graft,
     ) -> Result<Self, BoxedError> {
         let clock = ManualClock::new();
-        let (mut resource, pool) = pool(shape, &device, &clock)?;
+        let (pool, handle) = pool(shape, &device, &clock)?;
+        let mut resource = graft(pool, &device);
         let mut inside = Inside {
             shape: shape.clone(),
             clock: clock.clone(),
-            pool,
+            pool: handle,
             budgets: Vec::new(),
             counted: Vec::new(),
             tracked: Vec::new(),
