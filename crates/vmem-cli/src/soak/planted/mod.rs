@@ -82,7 +82,7 @@ fn without_a_bug_the_same_soak_passes() {
 
 #[test]
 fn a_skipped_wait_is_found_as_a_race() {
-    is_found(Bug::SkipsWaits, "race", 8);
+    is_found(Bug::SkipsWaits, "Race in ", 8);
 }
 
 #[test]
@@ -107,12 +107,12 @@ fn a_free_that_is_lost_is_found() {
 
 #[test]
 fn memory_that_is_never_returned_is_found() {
-    is_found(Bug::KeepsThePool, "leaked", 1);
+    is_found(Bug::KeepsThePool, "outstanding: ", 1);
 }
 
 #[test]
 fn a_crowd_finds_what_its_threads_leave_behind() {
-    for (bug, what) in [(Bug::LosesFrees, "the pool's live"), (Bug::KeepsThePool, "leaked")] {
+    for (bug, what) in [(Bug::LosesFrees, "the pool's live"), (Bug::KeepsThePool, "outstanding: ")] {
         let found = soak(bug, CROWD, 1);
         assert_eq!(found.code, 1, "{bug:?}: {}", found.out);
         let (case, reason, seed) = found.failure();
