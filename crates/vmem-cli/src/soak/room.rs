@@ -8,10 +8,21 @@ use super::shape::{Source, StackShape, Upstream};
 /// Sizes are rounded up to this, in bytes.
 const GRAIN: u64 = 256;
 
-/// Whether the pool has room for such a block for certain, without taking more memory: an arena in
-/// whole granules that are free, wherever they are; chunks in one free stretch.
+/// Whether the pool must serve such a block, whatever else it is asked for: an arena out of whole
+/// granules that are free, wherever they are, and what the ceiling leaves; chunks out of one free
+/// stretch, bins out of a free block of the same power of two, and both out of a new chunk that the
+/// ceiling leaves once what is unused was returned.
+///
+/// The device has more memory than the highest ceiling. Without a ceiling the budget says what must
+/// be served.
 pub(super) fn has_room(shape: &StackShape, snapshot: &Snapshot, layout: BlockLayout) -> bool {
     let size = layout.rounded_to(GRAIN);
+    let reserved = snapshot.counters.reserved;
+    let allowed = |granule| shape.ceiling.map_or(0, |ceiling| ceiling - ceiling % granule);
+    let new_chunk = |size| {
+        let unused: u64 = snapshot.segments.iter().filter_map(unused_chunk).sum();
+        reserved - unused + size <= allowed(GRAIN)
+    };
     match shape.source {
         Source::Arena => {
             let granule = shape.granularity;
@@ -20,7 +31,9 @@ pub(super) fn has_room(shape: &StackShape, snapshot: &Snapshot, layout: BlockLay
             let granules = free.map(|(start, end)| {
                 (end / granule).saturating_sub(start.div_ceil(granule)) * granule
             });
-            layout.alignment() <= granule && granules.sum::<u64>() >= size.next_multiple_of(granule)
+            let left = allowed(granule).saturating_sub(reserved);
+            layout.alignment() <= granule
+                && granules.sum::<u64>() + left >= size.next_multiple_of(granule)
         }
         Source::Chunks(upstream) => {
             let reuse = match upstream {
@@ -28,13 +41,27 @@ pub(super) fn has_room(shape: &StackShape, snapshot: &Snapshot, layout: BlockLay
                 Upstream::Device | Upstream::Async | Upstream::Arena => Reuse::Waits,
             };
             let mut free = snapshot.segments.iter().flat_map(|segment| stretches(segment, reuse));
-            free.any(|(start, end)| {
+            let fits = free.any(|(start, end)| {
                 start.next_multiple_of(layout.alignment()).saturating_add(size) <= end
-            })
+            });
+            fits || new_chunk(size)
         }
-        // A block is reused only for its own size: another rule.
-        Source::Bins => false,
+        Source::Bins => {
+            let size = size.next_power_of_two();
+            let mut free =
+                snapshot.segments.iter().flat_map(|segment| stretches(segment, Reuse::Waits));
+            let fits = free.any(|(start, end)| {
+                end - start == size && start.is_multiple_of(layout.alignment())
+            });
+            fits || new_chunk(size)
+        }
     }
+}
+
+/// The size of a chunk that is wholly free and that no work touches.
+fn unused_chunk(segment: &Segment) -> Option<u64> {
+    let free = segment.ranges.iter().all(|range| range.state == RangeState::Free);
+    free.then_some(segment.size)
 }
 
 /// Which free memory may be handed out.
