@@ -49,6 +49,7 @@ mod ladder;
 mod lanes;
 mod pool;
 mod sabotage;
+mod sink;
 mod space;
 
 pub use backing::{Backing, Chunks, Growth, VirtualArena};

@@ -7,6 +7,7 @@ use vmem_core::{AllocError, Block, Capabilities, FreeError, MemoryResource, Requ
 
 use crate::backing::Backing;
 use crate::core::Core;
+use crate::sink::Contained;
 use crate::space::Fit;
 use crate::{BuildError, PoolConfig, PoolHandle};
 
@@ -34,7 +35,12 @@ impl<B: Backing> Pool<B> {
         Self::with_fit(backing, config, Fit::Best)
     }
 
-    pub(crate) fn with_fit(backing: B, config: PoolConfig, fit: Fit) -> Result<Self, BuildError> {
+    pub(crate) fn with_fit(
+        backing: B,
+        mut config: PoolConfig,
+        fit: Fit,
+    ) -> Result<Self, BuildError> {
+        config.sink = config.sink.map(|sink| Arc::new(Contained(sink)) as _);
         Ok(Self { core: Core::new(backing, config, fit)? })
     }
 

@@ -15,10 +15,12 @@ use vmem_core::{
 use vmem_sim::SimDevice;
 use vmem_testkit::{Finding, Ledger, Probe, SetAside, TrackedBlock};
 
+use super::allowance::{Allowance, Fits};
 use super::case::{nothing_leaked, rules_kept};
 use super::hoard::{Manners, Unwound};
 use super::shape::StackShape;
 use super::stack::{Graft, Stack};
+use super::step::{DEFAULT, STREAMS, Step, step};
 use super::tally::Tally;
 
 /// What each thread does.
@@ -28,64 +30,12 @@ pub(super) struct Crowd {
     threads: Vec<Vec<Step>>,
 }
 
-/// One step of one thread, on one of its streams.
-#[derive(Debug, Clone)]
-enum Step {
-    Allocate {
-        size: u64,
-        stream: usize,
-    },
-    Write {
-        block: usize,
-        stream: usize,
-    },
-    Verify {
-        block: usize,
-        stream: usize,
-    },
-    Free {
-        block: usize,
-        stream: usize,
-    },
-    /// Hands a block to the next thread.
-    HandOver {
-        block: usize,
-    },
-    /// Hands a filled buffer to the next thread, which uses it and drops it.
-    Buffer {
-        size: u64,
-    },
-    Cache {
-        size: u64,
-        stream: usize,
-    },
-    Reserve {
-        size: u64,
-        stream: usize,
-    },
-    Draw {
-        size: u64,
-        stream: usize,
-    },
-    Retire {
-        stream: usize,
-    },
-    Limit {
-        percent: u64,
-    },
-    Trim,
-}
-
 /// What threads hand each other.
 #[derive(Debug)]
 enum Parcel {
     Block(TrackedBlock),
     Buffer(DeviceBuffer<Arc<dyn MemoryResource>>),
 }
-
-/// The streams of a thread: owned ones, and last its default stream.
-const STREAMS: usize = 3;
-const DEFAULT: usize = STREAMS - 1;
 
 /// The home stream of its buffers: not the default one, which another thread could not name.
 const HOME: usize = 1;
@@ -109,8 +59,9 @@ impl Crowd {
         let stack = Stack::build(&self.stack, device.clone(), Manners::Panics, graft)
             .map_err(|error| format!("the stack could not be built: {error}"))?;
         let (senders, receivers): (Vec<_>, Vec<_>) = self.threads.iter().map(|_| channel()).unzip();
+        let allowance = Allowance::new(&self.stack);
         let mut tally = thread::scope(|scope| {
-            let stack = &stack;
+            let (stack, allowance) = (&stack, &allowance);
             let threads: Vec<_> = self
                 .threads
                 .iter()
@@ -119,7 +70,9 @@ impl Crowd {
                 .map(|(i, (steps, inbox))| {
                     let next = senders[(i + 1) % senders.len()].clone();
                     let device = device.clone();
-                    scope.spawn(move || Member::new(stack, &device, inbox, next)?.run(steps))
+                    scope.spawn(move || {
+                        Member::new(stack, allowance, &device, inbox, next)?.run(steps)
+                    })
                 })
                 .collect();
             drop(senders);
@@ -141,6 +94,8 @@ impl Crowd {
         nothing_is_live()?;
         inside.give_up_cache();
         nothing_is_live()?;
+        has_all_its_room(&stack, &device).map_err(|finding| finding.to_string())?;
+        nothing_is_live()?;
         let counters = inside.counters();
         drop(stack);
         rules_kept(&sim)?;
@@ -156,6 +111,7 @@ impl Crowd {
 #[derive(Debug)]
 struct Member<'a> {
     stack: &'a Stack,
+    allowance: &'a Allowance,
     device: &'a Arc<dyn Device>,
     streams: Vec<Stream>,
     blocks: Vec<TrackedBlock>,
@@ -168,12 +124,14 @@ struct Member<'a> {
 impl<'a> Member<'a> {
     fn new(
         stack: &'a Stack,
+        allowance: &'a Allowance,
         device: &'a Arc<dyn Device>,
         inbox: Receiver<Parcel>,
         next: Sender<Parcel>,
     ) -> Result<Self, Finding> {
         let mut member = Self {
             stack,
+            allowance,
             device,
             streams: Vec::new(),
             blocks: Vec::new(),
@@ -239,15 +197,7 @@ impl<'a> Member<'a> {
                 unless_unwound(|| inside.fill_cache(size, &self.streams[stream]));
                 Ok(())
             }
-            Step::Reserve { size, stream } => {
-                self.aside.truncate(1);
-                match unless_unwound(|| inside.reserve(size, &self.streams[stream])) {
-                    Some(Some(Ok(aside))) => self.aside.push(aside),
-                    Some(Some(Err(error))) => self.may_refuse(error)?,
-                    Some(None) | None => {}
-                }
-                Ok(())
-            }
+            Step::Reserve { size, stream } => self.reserve(size, stream),
             Step::Draw { size, stream } => match self.aside.first() {
                 Some(aside) => self.allocate(size, stream, Some(aside.id())),
                 None => Ok(()),
@@ -262,7 +212,7 @@ impl<'a> Member<'a> {
                 self.open(stream)
             }
             Step::Limit { percent } => {
-                inside.set_limit(StackShape::CAPACITY / 800 * percent);
+                inside.set_limit(StackShape::LIMIT / 100 * percent);
                 Ok(())
             }
             Step::Trim => {
@@ -282,21 +232,61 @@ impl<'a> Member<'a> {
         stream: usize,
         aside: Option<ReservationId>,
     ) -> Result<(), Finding> {
+        let Some(mut fits) = self.allowance.take(size) else { return Ok(()) };
         let mut request = Request::new(BlockLayout::new(size)?, &self.streams[stream]);
         request.reservation = aside;
-        match unless_unwound(|| TrackedBlock::allocate(&self.stack.resource, &request)) {
-            Some(Ok(block)) => {
-                self.blocks.push(block);
-                Ok(())
-            }
-            Some(Err(error)) => self.may_refuse(error),
-            None => Ok(()),
+        if aside.is_some() {
+            // What was set aside may be too little, or drawn already.
+            fits = Fits::Unknown;
         }
+        let served = unless_unwound(|| TrackedBlock::allocate(&self.stack.resource, &request));
+        if let Some(block) = self.judge(size, fits, served)? {
+            self.blocks.push(block);
+        }
+        Ok(())
     }
 
-    fn may_refuse(&mut self, error: AllocError) -> Result<(), Finding> {
+    /// Sets memory aside. Its share is never given back: what was drawn from it may keep it alive.
+    fn reserve(&mut self, size: u64, stream: usize) -> Result<(), Finding> {
+        self.aside.truncate(1);
+        let Some(fits) = self.allowance.take(size) else { return Ok(()) };
+        let inside = &self.stack.inside;
+        let served = unless_unwound(|| inside.reserve(size, &self.streams[stream]));
+        let served = match served {
+            Some(None) => {
+                self.allowance.give_back(size);
+                return Ok(());
+            }
+            Some(Some(served)) => Some(served),
+            None => None,
+        };
+        let aside = self.judge(size, fits, served)?;
+        self.aside.extend(aside);
+        Ok(())
+    }
+
+    /// What was served, if it was; otherwise it was rightly refused, or a hook unwound the request.
+    fn judge<T>(
+        &mut self,
+        size: u64,
+        fits: Fits,
+        served: Option<Result<T, AllocError>>,
+    ) -> Result<Option<T>, Finding> {
+        match served {
+            Some(Ok(served)) => return Ok(Some(served)),
+            Some(Err(error)) => self.may_refuse(fits, error)?,
+            // A hook runs only where a request was refused.
+            None if fits == Fits::Surely => return Err(Finding::new("what fits was refused")),
+            None => {}
+        }
+        self.allowance.give_back(size);
+        Ok(None)
+    }
+
+    fn may_refuse(&mut self, fits: Fits, error: AllocError) -> Result<(), Finding> {
         let kind = error.kind();
-        if !(kind.is_exhaustion() || kind == AllocErrorKind::NeverFits) {
+        let exhausted = kind.is_exhaustion() || kind == AllocErrorKind::NeverFits;
+        if fits == Fits::Surely || !exhausted {
             return Err(error.into());
         }
         self.tally.refusals += 1;
@@ -315,22 +305,22 @@ impl<'a> Member<'a> {
     fn free(&mut self, any: usize, stream: usize) -> Result<(), Finding> {
         if let Some(place) = self.pick(any) {
             let block = self.blocks.swap_remove(place);
+            let size = block.size();
             block.free(&self.stack.resource, &self.streams[stream])?;
+            self.allowance.give_back(size);
         }
         Ok(())
     }
 
     fn buffer(&mut self, size: u64) -> Result<(), Finding> {
+        let Some(fits) = self.allowance.take(size) else { return Ok(()) };
         let stream = &self.streams[HOME];
         let made = unless_unwound(|| DeviceBuffer::new(self.stack.resource.clone(), size, stream));
-        match made {
-            Some(Ok(mut buffer)) => {
-                buffer.fill(0..size, FILLED)?;
-                self.send(Parcel::Buffer(buffer))
-            }
-            Some(Err(error)) => self.may_refuse(error),
-            None => Ok(()),
+        if let Some(mut buffer) = self.judge(size, fits, made)? {
+            buffer.fill(0..size, FILLED)?;
+            self.send(Parcel::Buffer(buffer))?;
         }
+        Ok(())
     }
 
     /// Hands something to the next thread, or keeps it if that has given up.
@@ -352,9 +342,24 @@ impl<'a> Member<'a> {
                     return Err(Finding::new("a buffer lost bytes on its way to another thread"));
                 }
                 buffer.record_use(&self.streams[0])?;
+                let size = buffer.len();
+                drop(buffer);
+                self.allowance.give_back(size);
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a stack in which nothing is live, on a device that is idle, serves the most it may.
+fn has_all_its_room(stack: &Stack, device: &Arc<dyn Device>) -> Result<(), Finding> {
+    device.synchronize()?;
+    let stream = Stream::new(device.clone())?;
+    let layout = BlockLayout::new(stack.inside.most_when_idle())?;
+    let request = Request::new(layout, &stream);
+    match unless_unwound(|| TrackedBlock::allocate(&stack.resource, &request)) {
+        Some(served) => Ok(served?.free(&stack.resource, &stream)?),
+        None => Err(Finding::new("with nothing live, what fits was refused")),
     }
 }
 
@@ -371,24 +376,4 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("a thread panicked: {}", text.unwrap_or("without a message"))
-}
-
-fn step() -> impl Strategy<Value = Step> + use<> {
-    let (size, stream, block) = (1..=256_u64 << 10, 0..STREAMS, 0..32_usize);
-    let on = || (block.clone(), stream.clone());
-    let sized = || (size.clone(), stream.clone());
-    prop_oneof![
-        6 => sized().prop_map(|(size, stream)| Step::Allocate { size, stream }),
-        4 => on().prop_map(|(block, stream)| Step::Write { block, stream }),
-        2 => on().prop_map(|(block, stream)| Step::Verify { block, stream }),
-        4 => on().prop_map(|(block, stream)| Step::Free { block, stream }),
-        2 => block.clone().prop_map(|block| Step::HandOver { block }),
-        2 => size.clone().prop_map(|size| Step::Buffer { size }),
-        1 => sized().prop_map(|(size, stream)| Step::Cache { size, stream }),
-        1 => sized().prop_map(|(size, stream)| Step::Reserve { size, stream }),
-        1 => sized().prop_map(|(size, stream)| Step::Draw { size, stream }),
-        1 => stream.clone().prop_map(|stream| Step::Retire { stream }),
-        1 => (50..=100_u64).prop_map(|percent| Step::Limit { percent }),
-        1 => Just(Step::Trim),
-    ]
 }

@@ -30,7 +30,7 @@ pub(super) struct Hoard {
 }
 
 /// The most that the cache takes, in bytes.
-const MOST: u64 = 2 << 20;
+pub(super) const MOST: u64 = 2 << 20;
 
 impl Hoard {
     pub(super) fn new(device: Arc<dyn Device>) -> Arc<Self> {

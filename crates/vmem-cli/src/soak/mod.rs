@@ -1,5 +1,6 @@
 //! `vmem soak`: random programs on random stacks, with random faults, for as long as one likes.
 
+mod allowance;
 mod case;
 mod crowd;
 mod hoard;
@@ -8,6 +9,7 @@ mod planted;
 mod room;
 mod shape;
 mod stack;
+mod step;
 mod tally;
 
 use std::cell::Cell;
@@ -37,11 +39,7 @@ pub(crate) fn run(args: &Soak, console: &mut Console<'_>) -> Result<Verdict, Err
 }
 
 /// The same with something over each pool.
-fn run_over(
-    args: &Soak,
-    console: &mut Console<'_>,
-    graft: &Graft,
-) -> Result<Verdict, Error> {
+fn run_over(args: &Soak, console: &mut Console<'_>, graft: &Graft) -> Result<Verdict, Error> {
     let (start, mut told) = (Instant::now(), Instant::now());
     let time = Duration::from_secs(60 * args.minutes);
     let steps = args.programs.unwrap_or(time.as_secs());

@@ -58,6 +58,16 @@ pub(super) fn has_room(shape: &StackShape, snapshot: &Snapshot, layout: BlockLay
     }
 }
 
+/// The largest request that the pool must serve when nothing is live and no work is pending.
+pub(super) fn most_when_idle(shape: &StackShape) -> u64 {
+    let Some(ceiling) = shape.ceiling else { return shape.budget() };
+    match shape.source {
+        Source::Arena => ceiling - ceiling % shape.granularity,
+        Source::Chunks(_) => ceiling - ceiling % GRAIN,
+        Source::Bins => 1 << ceiling.ilog2(),
+    }
+}
+
 /// The size of a chunk that is wholly free and that no work touches.
 fn unused_chunk(segment: &Segment) -> Option<u64> {
     let free = segment.ranges.iter().all(|range| range.state == RangeState::Free);

@@ -66,16 +66,20 @@ impl StackShape {
     /// The device's memory, in bytes.
     pub(super) const CAPACITY: u64 = 128 * MIB;
 
+    /// The requested bytes that a stack without a ceiling must be able to serve: an eighth of the
+    /// device, because of rounding and holes.
+    pub(super) const LIMIT: u64 = Self::CAPACITY / 8;
+
     /// The device under the stack.
     pub(super) fn device(&self) -> SimConfig {
         let Self { granularity, schedule, seed, .. } = *self;
         SimConfig { capacity: Self::CAPACITY, granularity, schedule, seed, ..Default::default() }
     }
 
-    /// The requested bytes that the stack must be able to serve: an eighth of the device, because of
-    /// rounding and holes. Under a low ceiling only what certainly has room.
+    /// The requested bytes that the stack must be able to serve. Under a low ceiling only what
+    /// certainly has room.
     pub(super) fn budget(&self) -> u64 {
-        if self.ceiling.is_some() { 0 } else { Self::CAPACITY / 8 }
+        if self.ceiling.is_some() { 0 } else { Self::LIMIT }
     }
 
     pub(super) fn strategy() -> impl Strategy<Value = Self> + use<> {

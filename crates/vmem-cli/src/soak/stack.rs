@@ -17,7 +17,7 @@ use vmem_runtime::{Reservation, Reservations, ReservationsHandle};
 use vmem_testkit::{Finding, Ledger, Probe, SetAside};
 
 use super::hoard::{Hoard, Manners};
-use super::room::has_room;
+use super::room::{has_room, most_when_idle};
 use super::shape::{Layer, Source, StackShape, Upstream};
 
 /// A stack, and everything that can be known of it.
@@ -192,6 +192,13 @@ impl Inside {
     /// What the pool did; all zero once it is gone.
     pub(super) fn counters(&self) -> Counters {
         self.pool.counters().unwrap_or_default()
+    }
+
+    /// The largest request that the stack must serve when nothing is live and no work is pending:
+    /// lifts all limits.
+    pub(super) fn most_when_idle(&self) -> u64 {
+        self.budgets.iter().for_each(|budget| budget.set_limit(u64::MAX));
+        most_when_idle(&self.shape)
     }
 
     /// Empties the cache, if there is one.

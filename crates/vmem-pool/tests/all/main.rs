@@ -9,6 +9,7 @@ mod figures;
 mod footprint;
 mod ladder;
 mod moves;
+mod panics;
 mod placement;
 mod regressions_memory;
 mod regressions_moves;

@@ -112,7 +112,8 @@ fn memory_that_is_never_returned_is_found() {
 
 #[test]
 fn a_crowd_finds_what_its_threads_leave_behind() {
-    for (bug, what) in [(Bug::LosesFrees, "the pool's live"), (Bug::KeepsThePool, "outstanding: ")] {
+    for (bug, what) in [(Bug::LosesFrees, "the pool's live"), (Bug::KeepsThePool, "outstanding: ")]
+    {
         let found = soak(bug, CROWD, 1);
         assert_eq!(found.code, 1, "{bug:?}: {}", found.out);
         let (case, reason, seed) = found.failure();
