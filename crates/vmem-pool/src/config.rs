@@ -48,7 +48,8 @@ pub struct PoolConfig {
     pub sharding: Sharding,
     /// The clock for `host_wait`, `back_off` and `release`.
     pub clock: Arc<dyn Clock>,
-    /// Who is told of allocations, frees, growth and the rest.
+    /// Who is told of allocations, frees, growth and the rest. Should it panic, that is logged and
+    /// ends at the pool.
     pub sink: Option<Arc<dyn EventSink>>,
 }
 

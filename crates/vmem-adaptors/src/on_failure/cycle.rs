@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -63,8 +64,11 @@ impl<'a> Call<'a> {
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         IN_HOOK.set(false);
-        let now = self.clock.now();
-        with_event(self.owner, |event| event.returned = Some(now));
+        // The hook may be unwinding: a clock that panicked too would end the process. Without a time
+        // the event goes on from the last one known.
+        if let Ok(now) = catch_unwind(AssertUnwindSafe(|| self.clock.now())) {
+            with_event(self.owner, |event| event.returned = Some(now));
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod bookkeeping;
 mod fake;
 mod limit;
 mod on_failure;
+mod panics;
 mod reclaimers;
 mod stacks;
 mod statistics;

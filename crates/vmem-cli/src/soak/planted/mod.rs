@@ -122,3 +122,6 @@ fn a_crowd_finds_what_its_threads_leave_behind() {
         assert_eq!(seed, CROWD);
     }
 }
+
+/// The seed of a crowd without a ceiling and without a hook.
+const ROOMY_CROWD: u64 = 0;
