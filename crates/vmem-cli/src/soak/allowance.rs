@@ -68,14 +68,11 @@ pub(super) const LEAST_PERCENT: u64 = 75;
 
 #[cfg(test)]
 mod tests {
-    use proptest::strategy::{Strategy, ValueTree};
-
-    use super::super::runner;
+    use super::super::shape::Source;
     use super::*;
 
     fn shape(ceiling: Option<u64>) -> StackShape {
-        let tree = StackShape::strategy().new_tree(&mut runner(0, 0));
-        StackShape { ceiling, ..tree.expect("nothing is rejected").current() }
+        StackShape::of(Source::Arena, ceiling)
     }
 
     #[test]

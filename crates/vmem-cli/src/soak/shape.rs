@@ -82,6 +82,25 @@ impl StackShape {
         if self.ceiling.is_some() { 0 } else { Self::LIMIT }
     }
 
+    /// A plain stack: a pool with no adaptors.
+    #[cfg(test)]
+    pub(super) fn of(source: Source, ceiling: Option<u64>) -> Self {
+        Self {
+            source,
+            ceiling,
+            growth: None,
+            footprint: Footprint::default(),
+            batch: Batch::default(),
+            host_wait: None,
+            release: None,
+            placement: Placement::default(),
+            layers: Vec::new(),
+            granularity: 64 * KIB,
+            schedule: Schedule::Late,
+            seed: 0,
+        }
+    }
+
     pub(super) fn strategy() -> impl Strategy<Value = Self> + use<> {
         let memory = (source(), ceiling(), growth(), footprint(), batch());
         let habits = (host_wait(), release(), placement(), layers());

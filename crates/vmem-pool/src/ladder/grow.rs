@@ -33,8 +33,8 @@ impl<B: Backing> Core<B> {
         made
     }
 
-    /// Tells the sink what the backing did for a request. Nobody else changes these figures while
-    /// the growth lock is held.
+    /// Tells the sink, and the log, what the backing did for a request. Nobody else changes these
+    /// figures while the growth lock is held. No lock is held now: either may call the pool.
     fn tell_changes(&self, climb: &mut Climb<'_>, before: &Counters, after: &Counters) {
         let tell = |bytes, kind: fn(u64) -> EventKind| {
             if bytes > 0 {
@@ -43,7 +43,11 @@ impl<B: Backing> Core<B> {
         };
         tell(std::mem::take(&mut climb.moved), |bytes| EventKind::Move { bytes });
         tell(after.bytes_trimmed - before.bytes_trimmed, |bytes| EventKind::Trim { bytes });
-        tell(after.bytes_grown - before.bytes_grown, |bytes| EventKind::Growth { bytes });
+        let bytes = after.bytes_grown - before.bytes_grown;
+        tell(bytes, |bytes| EventKind::Growth { bytes });
+        if bytes > 0 {
+            tracing::debug!(bytes, reserved = after.reserved, "the pool grew");
+        }
     }
 
     fn grow_locked(&self, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
@@ -51,13 +55,8 @@ impl<B: Backing> Core<B> {
             return Ok(slot);
         }
         let grown = B::grow(self, climb);
-        match &grown {
-            Ok(_) => tracing::debug!(
-                bytes = climb.need.size,
-                reserved = self.lock().shared.counters.reserved,
-                "the pool grew"
-            ),
-            Err(_) => climb.tried(Rung::Growth, 0),
+        if grown.is_err() {
+            climb.tried(Rung::Growth, 0);
         }
         grown
     }

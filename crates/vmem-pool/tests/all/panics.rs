@@ -276,3 +276,46 @@ fn a_pool_over_a_broken_part_serves_other_threads_meanwhile() {
     assert_eq!((counters.allocations, counters.frees, counters.live), (200, 200, 0));
     finish(&device, pool);
 }
+
+/// A log that asks the pool how it is whenever it is told of something.
+struct Curious {
+    pool: PoolHandle,
+    events: Arc<AtomicU64>,
+}
+
+impl tracing::Subscriber for Curious {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.pool.try_trim(u64::MAX).unwrap();
+        self.events.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_log_may_call_the_pool_that_writes_to_it() {
+    on_both(&PoolConfig::default(), |device, pool, handle| {
+        let stream = Stream::new(device.clone()).unwrap();
+        let events = Arc::new(AtomicU64::new(0));
+        let log = Curious { pool: handle.clone(), events: events.clone() };
+        tracing::subscriber::with_default(log, || {
+            free(pool, alloc(pool, MIB, &stream), &stream);
+            handle.trim_to(0).unwrap();
+        });
+        assert_eq!(events.load(Ordering::Relaxed), 2, "it grew and it shrank");
+    });
+}

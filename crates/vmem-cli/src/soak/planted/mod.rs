@@ -7,7 +7,12 @@ use std::sync::Arc;
 
 use faulty::{Bug, Faulty};
 
+use vmem_core::{Device, MemoryResource};
+use vmem_testkit::{Caller, Op, Program};
+
+use super::case::Case;
 use super::run_over;
+use super::shape::{Source, StackShape};
 use crate::args::Soak;
 use crate::{Console, Progress};
 
@@ -33,6 +38,11 @@ fn soak(bug: Bug, seed: u64, programs: u64) -> Outcome {
 /// The seeds of a short soak of programs alone: the next is a crowd's.
 const PROGRAMS: u64 = 15;
 const CROWD: u64 = 15;
+
+/// A crowd's, on a stack without a ceiling and without a hook, which might recover from a refusal.
+const ROOMY_CROWD: u64 = 127;
+
+const MIB: u64 = 1 << 20;
 
 impl Outcome {
     /// What was run, what was wrong with it, and the seed that stands for it.
@@ -123,5 +133,50 @@ fn a_crowd_finds_what_its_threads_leave_behind() {
     }
 }
 
-/// The seed of a crowd without a ceiling and without a hook.
-const ROOMY_CROWD: u64 = 0;
+/// Without a ceiling, nothing that a crowd's threads ask for may be refused.
+#[test]
+fn a_crowd_finds_a_refusal_of_what_fits_for_all() {
+    let found = soak(Bug::Refuses, ROOMY_CROWD, 1);
+    assert_eq!(found.code, 1, "{}", found.out);
+    let (case, reason, _) = found.failure();
+    assert!(case.contains("ceiling: None"), "{case}");
+    assert!(reason.contains("Faulty") || reason.contains("what fits was refused"), "{reason}");
+}
+
+/// Under a ceiling what has a free block of its size, or a chunk to be returned for it, must be
+/// served by bins; what has neither need not.
+#[test]
+fn a_refusal_by_bins_under_a_ceiling_is_found() {
+    let allocate =
+        |size| Op::Allocate { size, alignment: 256, stream: 0, label: 0, caller: Caller::Runner };
+    let bins = |ops: &[Op]| Case {
+        stack: StackShape::of(Source::Bins, Some(MIB)),
+        fault: None,
+        program: Program { streams: 6, ops: ops.to_vec() },
+    };
+    let free = |block| Op::Free { block, stream: 0, caller: Caller::Runner };
+    let faulty = |bug| {
+        move |pool: Arc<dyn MemoryResource>, device: &Arc<dyn Device>| -> Arc<dyn MemoryResource> {
+            Arc::new(Faulty::new(bug, pool, device))
+        }
+    };
+    let (half, wait) = (MIB / 2, Op::Synchronize { stream: 0 });
+    let sequences: [&[Op]; 3] = [
+        // Room to grow.
+        &[allocate(100), allocate(100), allocate(half)],
+        // A free block of the same power of two, on which work may be pending; no room to grow.
+        &[allocate(half - 1), allocate(half), free(0), allocate(half - 2)],
+        // A free block of another power of two, known to be complete, which has to be returned.
+        &[allocate(half), allocate(half), free(0), Op::Trim, wait, allocate(1000)],
+    ];
+    for ops in sequences {
+        let ran = bins(ops).run(&faulty(Bug::None)).expect("bins serve what fits");
+        assert_eq!(ran.refusals, 0);
+        let refusal = bins(ops).run(&faulty(Bug::Refuses)).expect_err("the third is refused");
+        assert!(refusal.contains("Faulty"), "{refusal}");
+    }
+    // All in use: the refusal is rightful.
+    let full = [allocate(half), allocate(half), allocate(1)];
+    assert_eq!(bins(&full).run(&faulty(Bug::None)).expect("it may be refused").refusals, 1);
+    assert_eq!(bins(&full).run(&faulty(Bug::Refuses)).expect("it may be refused").refusals, 1);
+}

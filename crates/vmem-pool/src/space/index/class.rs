@@ -5,8 +5,8 @@
 use super::super::GRAIN;
 
 /// Binary digits after the leading one that tell classes apart: sizes in a class differ by at most
-/// 1/16.
-const DIGITS: u32 = 6;
+/// 1/32.
+const DIGITS: u32 = 5;
 
 /// How many sizes in grains have a class of their own at the lower end.
 const EXACT: usize = 1 << (DIGITS + 1);
@@ -50,8 +50,8 @@ mod tests {
             last = class;
         }
         assert!(last < CLASSES);
-        assert_ne!(class_of(31 * GRAIN), class_of(32 * GRAIN));
-        assert_eq!(class_of(32 * GRAIN), class_of(33 * GRAIN));
-        assert_ne!(class_of(33 * GRAIN), class_of(34 * GRAIN));
+        assert_ne!(class_of(63 * GRAIN), class_of(64 * GRAIN));
+        assert_eq!(class_of(64 * GRAIN), class_of(65 * GRAIN));
+        assert_ne!(class_of(65 * GRAIN), class_of(66 * GRAIN));
     }
 }
