@@ -18,7 +18,7 @@ impl<B: Backing> Core<B> {
         }
         let take = |front: &Front| {
             let home = front.home();
-            let (mut shard, taken) = self.shards.enter(home)?;
+            let (mut shard, taken) = self.shards.enter(home);
             // Blocks freed on this stream by other threads rely on its pending waits, which were
             // asked for before the frees: seen under the lock, none is missed.
             let calm = front.home() == home && !front.has_ended() && !front.is_wanted();
@@ -45,7 +45,7 @@ impl<B: Backing> Core<B> {
         }
         let number = Slot::from_raw(raw.slot)?.shard();
         let free = |front: &Front| {
-            let (mut shard, taken) = self.shards.enter(number)?;
+            let (mut shard, taken) = self.shards.enter(number);
             if front.has_ended() {
                 return None;
             }

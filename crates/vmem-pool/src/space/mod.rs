@@ -82,16 +82,10 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
         std::iter::once(&self.first).chain(&self.others).map(|shard| &**shard)
     }
 
-    /// An empty shard of this number, to be pushed.
-    pub(crate) fn empty_shard(&self, number: usize) -> Shard {
-        let mut shard = Shard::new(number, self.fit());
-        shard.directory = self.first.directory.same_segments();
-        shard
-    }
-
-    /// Adds the next shard.
-    pub(crate) fn push(&mut self, shard: S) {
+    /// Adds the next shard, which is empty.
+    pub(crate) fn push(&mut self, mut shard: S) {
         debug_assert_eq!(shard.number, self.others.len() + 1);
+        shard.directory = self.first.directory.same_segments();
         self.others.push(shard);
     }
 
