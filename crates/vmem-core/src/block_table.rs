@@ -1,7 +1,8 @@
 //! Which blocks a resource has out, with what it must remember of each.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
+use crate::sync::{Mutex, MutexGuard};
 use crate::{
     Block, BlockLayout, DevicePtr, DriverError, FreeError, FreeErrorKind, Label, RawBlock,
     ResourceId,

@@ -1,8 +1,8 @@
 //! Events as owned handles whose state the type knows.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::{Completion, Device, DriverError, RawEvent};
 
 /// An event that stands for nothing: new, or observed complete.

@@ -56,6 +56,7 @@ mod ptr;
 mod request;
 mod resource;
 mod stream;
+mod sync;
 
 pub use block::{Block, RawBlock};
 pub use block_table::BlockTable;

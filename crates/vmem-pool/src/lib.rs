@@ -48,9 +48,14 @@ mod handle;
 mod ladder;
 mod lanes;
 mod pool;
+#[cfg(not(loom))]
 mod sabotage;
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod sabotage;
 mod sink;
 mod space;
+mod sync;
 
 pub use backing::{Backing, Chunks, Growth, VirtualArena};
 pub use batch::Batch;

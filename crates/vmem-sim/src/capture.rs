@@ -5,13 +5,13 @@
 //! `cuThreadExchangeStreamCaptureMode`.
 
 use std::collections::HashSet;
-use std::thread::ThreadId;
 
 use vmem_core::DriverCode;
 
 use crate::checker::{Clock, LaneId, Point};
 use crate::state::State;
 use crate::stream::{Barrier, LEGACY, Submission};
+use crate::sync::{ThreadId, current};
 use crate::violation::{Refusal, ViolationKind};
 
 /// A capture by number, never reused.
@@ -156,7 +156,7 @@ impl State {
     }
 
     pub(crate) fn exchange_capture_mode(&mut self, mode: CaptureMode) -> CaptureMode {
-        let thread = std::thread::current().id();
+        let thread = current().id();
         let was_relaxed = match mode {
             CaptureMode::Relaxed => !self.captures.relaxed.insert(thread),
             CaptureMode::Global => self.captures.relaxed.remove(&thread),
@@ -275,7 +275,7 @@ impl State {
         if self.captures.active == 0 {
             return Ok(());
         }
-        let thread = std::thread::current().id();
+        let thread = current().id();
         if self.captures.relaxed.contains(&thread) {
             return Ok(());
         }

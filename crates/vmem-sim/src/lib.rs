@@ -20,6 +20,7 @@ mod rng;
 mod script;
 mod state;
 mod stream;
+mod sync;
 mod violation;
 
 pub use calls::{CallCounts, CallKind};

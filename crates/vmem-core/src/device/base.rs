@@ -1,9 +1,10 @@
 //! State that vmem keeps for every device, embedded by each backend.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use crate::stream::WeakStream;
+use crate::sync::{Mutex, MutexGuard};
 use crate::{DeviceId, DriverError};
 
 /// Something that failed where no caller could be told: in a `Drop`.

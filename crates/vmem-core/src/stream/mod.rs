@@ -4,12 +4,13 @@ mod end;
 mod thread;
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 pub use end::StreamObserver;
 use thread::ThreadToken;
 
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard, RwLock};
 use crate::{Device, DeviceId, DriverCode, DriverError, Event, IdleEvent, RawStream, StreamId};
 
 /// Who made a stream, and how it orders.
@@ -206,8 +207,7 @@ impl Stream {
     ) -> Result<T, DriverError> {
         let retired = self.0.retired.read().unwrap_or_else(PoisonError::into_inner);
         if retired.is_some() {
-            let error = DriverError::new(name, DriverCode::INVALID_HANDLE);
-            return Err(error.with_detail("the stream has been retired"));
+            return Err(retired_error(name));
         }
         if !self.is_callable_here() {
             let error = DriverError::new(name, DriverCode::NOT_PERMITTED);
@@ -281,6 +281,11 @@ impl Stream {
             return Ok(());
         }
         if !self.is_callable_here() {
+            // Held over the push: what comes too late for the final marker must be refused.
+            let retired = self.0.retired.read().unwrap_or_else(PoisonError::into_inner);
+            if retired.is_some() {
+                return Err(retired_error("Stream::wait"));
+            }
             let mut inbox = lock(&self.0.inbox);
             inbox.push(event.clone());
             self.0.inbox_len.store(inbox.len(), Ordering::Release);
@@ -401,6 +406,11 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream").field("id", &self.id).field("kind", &self.kind).finish()
     }
+}
+
+fn retired_error(call: &'static str) -> DriverError {
+    let error = DriverError::new(call, DriverCode::INVALID_HANDLE);
+    error.with_detail("the stream has been retired")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+// Never loom's: a model that fails drops its threads' locals when it is over.
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Stream, WeakStream};
 use crate::DeviceId;
+use crate::sync::thread_local;
 
 /// A thread's identity, which outlives the thread and knows that it ended.
 #[derive(Debug, Clone)]

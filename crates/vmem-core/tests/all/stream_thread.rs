@@ -112,6 +112,21 @@ fn the_final_marker_covers_waits_not_queued_yet() {
 }
 
 #[test]
+fn another_threads_wait_that_comes_too_late_for_the_final_marker_is_refused() {
+    // It was accepted and never queued: a block freed on the stream afterwards was reused behind the
+    // final marker alone.
+    let device = sim(0);
+    let own = Stream::per_thread_default(&dyn_device(&device));
+    let marker = stream(&device).marker().unwrap();
+    own.retire().unwrap();
+    thread::scope(|scope| {
+        let late = scope.spawn(|| code(own.wait(&marker)));
+        assert_eq!(late.join().unwrap(), DriverCode::INVALID_HANDLE);
+    });
+    device.assert_clean();
+}
+
+#[test]
 fn asking_for_the_whole_device_covers_waits_not_queued_yet() {
     let device = sim(1);
     let own = Stream::per_thread_default(&dyn_device(&device));

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use vmem_core::{
     AllocErrorKind, Block, BlockLayout, BoxedError, Capabilities, Device, Features, Label,
@@ -15,6 +15,7 @@ use crate::core::{Core, State};
 use crate::ladder::Climb;
 use crate::lanes::CLEAN;
 use crate::space::{GRAIN, Slot, State as Range, Tag};
+use crate::sync::{Mutex, MutexGuard};
 
 /// A backing that takes chunks of memory from an upstream resource.
 pub struct Chunks<U> {

@@ -4,6 +4,7 @@ use vmem_core::{DriverError, Stream};
 
 use super::{Core, State};
 use crate::backing::Backing;
+use crate::ladder::Climb;
 use crate::lanes::{Access, CLEAN, Reuse};
 use crate::sabotage;
 use crate::space::{Need, Slot, State as Range, Tag};
@@ -92,9 +93,16 @@ impl State<'_> {
         claim.window.extend(self.space.claim_between(start, end));
     }
 
-    /// Gives every part its state back.
-    pub(crate) fn give_up(&mut self, claim: Claim) {
+    /// What was claimed and is not kept is there for others again.
+    fn end_claim(&mut self) {
         self.shared.claims -= 1;
+        self.shared.claims_ended += 1;
+    }
+
+    /// Gives every part its state back.
+    pub(crate) fn give_up(&mut self, claim: Claim, climb: &mut Climb<'_>) {
+        self.end_claim();
+        climb.made_progress(1);
         for (slot, state) in claim.parts.into_iter().chain(claim.window) {
             self.space.release(slot, state);
         }
@@ -103,7 +111,7 @@ impl State<'_> {
     /// Joins the parts, keeps what the request needs (claimed) and leaves the rest to the lane.
     /// `waited` says that the lane's stream had to wait for some part.
     pub(crate) fn finish(&mut self, claim: Claim, lane: u32, need: Need, waited: bool) -> Slot {
-        self.shared.claims -= 1;
+        self.end_claim();
         // What the stream waited for is covered by the lane's next marker, not by earlier ones.
         let own = claim.tags().into_iter().find(|tag| tag.lane == lane);
         let rest = match (self.shared.lanes.reuse(), own) {
@@ -122,7 +130,7 @@ impl State<'_> {
 
     /// Lends the memory of a claim to its window, which stays claimed and is returned.
     pub(crate) fn lend(&mut self, claim: Claim) -> Slot {
-        self.shared.claims -= 1;
+        self.end_claim();
         for (slot, _) in claim.parts {
             // Work at home is pending no longer than work in the window will be.
             self.space.release(slot, Range::Dormant(CLEAN));

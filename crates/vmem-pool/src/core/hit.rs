@@ -5,6 +5,7 @@ use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId, Stream};
 use super::{Core, known};
 use crate::backing::Backing;
 use crate::lanes::{CLEAN, Front, Reuse};
+use crate::sabotage;
 use crate::space::{Need, Shard, Slot, Tag};
 
 impl<B: Backing> Core<B> {
@@ -16,13 +17,15 @@ impl<B: Backing> Core<B> {
             // What is needed at most is counted under the whole lock.
             return None;
         }
+        let early = sabotage::look_unlocked() && stream.has_pending_waits();
         let take = |front: &Front| {
             let home = front.home();
             let (mut shard, taken) = self.shards.enter(home);
             // Blocks freed on this stream by other threads rely on its pending waits, which were
             // asked for before the frees: seen under the lock, none is missed.
             let calm = front.home() == home && !front.has_ended() && !front.is_wanted();
-            let slot = match calm && !stream.has_pending_waits() {
+            let waits = early || (stream.has_pending_waits() && !sabotage::look_unlocked());
+            let slot = match calm && !waits {
                 true => shard.hit(front.lane(), need, self.reuse),
                 false => None,
             };

@@ -10,8 +10,14 @@ use crate::lanes::Front;
 /// How many lanes a thread remembers.
 const LANES: usize = 4;
 
+#[cfg(not(loom))]
 thread_local! {
     static KNOWN: RefCell<[Option<Known>; LANES]> = const { RefCell::new([const { None }; LANES]) };
+}
+
+#[cfg(loom)]
+loom::thread_local! {
+    static KNOWN: RefCell<[Option<Known>; LANES]> = RefCell::new(Default::default());
 }
 
 /// A lane as a thread remembers it. Neither pools nor streams ever have the same number again.

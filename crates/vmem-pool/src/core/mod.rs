@@ -13,7 +13,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 pub(crate) use claim::{Claim, Obstacle};
 pub(crate) use control::Control;
@@ -29,7 +29,9 @@ use vmem_core::{
 use crate::backing::{Backing, GrowthFailure};
 use crate::ladder::Climb;
 use crate::lanes::{CLEAN, Lane, Reuse};
+use crate::sabotage;
 use crate::space::{Fit, GRAIN, Need, Slot, State as Range, Tag};
+use crate::sync::{Mutex, MutexGuard};
 use crate::{BuildError, BuildErrorKind, Placement, PoolConfig, Sharding};
 
 /// A pool's inside. Driver calls are made without the state's lock; whoever makes them has claimed
@@ -142,7 +144,14 @@ impl<B: Backing> Core<B> {
 
     #[inline]
     pub(crate) fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
-        let result = self.find_block(request);
+        let result = self.find_block(request).map_err(|error| match error.kind() {
+            // The driver was not asked: the stream was retired on the way.
+            AllocErrorKind::DeviceFault if request.stream.is_retired() => {
+                let kind = AllocErrorKind::InvalidStream;
+                AllocError::new(kind, request.layout, self.name()).with_source(error)
+            }
+            _ => error,
+        });
         if let Some(sink) = &self.config.sink {
             let layout = request.layout;
             let kind = match &result {
@@ -173,10 +182,13 @@ impl<B: Backing> Core<B> {
         let (layout, stream) = (request.layout, request.stream);
         let fail = |kind| AllocError::new(kind, layout, self.name());
         let fault = |error| AllocError::from_driver(error, layout, self.name());
+        if sabotage::look_unlocked() {
+            stream.queue_pending_waits().map_err(fault)?;
+        }
         let (mut state, mut lane) = self.enter(stream);
         // Blocks freed on this stream by other threads rely on these waits, which were asked for
         // before the frees: seen under the lock, none is missed.
-        while stream.has_pending_waits() {
+        while stream.has_pending_waits() && !sabotage::look_unlocked() {
             drop(state);
             stream.queue_pending_waits().map_err(fault)?;
             (state, lane) = self.enter(stream);

@@ -1,9 +1,10 @@
 //! The shards of a pool's space, each behind a lock of its own.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{PoisonError, TryLockError};
 
 use crate::space::{Fit, SHARDS, Shard, Space};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Up to [`SHARDS`] shards, of which the first is always in use.
 #[derive(Debug)]

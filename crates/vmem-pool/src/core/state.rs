@@ -1,6 +1,5 @@
 //! What the pool's locks protect, seen as one.
 
-use std::sync::MutexGuard;
 use std::time::Duration;
 
 use vmem_core::{AllocErrorKind, RawBlock, StreamId};
@@ -9,6 +8,7 @@ use super::release::Needed;
 use super::shards::Shards;
 use crate::lanes::{Lanes, Reuse};
 use crate::space::{Need, SHARDS, Shard, Slot, Space, Tally};
+use crate::sync::MutexGuard;
 use crate::{Batch, Counters};
 
 /// All of a pool, locked.
@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// Threads that hold claims, and with them tags of lanes that must not be forgotten.
     pub(crate) claims: usize,
+    /// Claims given up or finished so far.
+    pub(crate) claims_ended: u64,
     pub(crate) refused: Option<Refusal>,
     pub(super) needed: Needed,
 }
@@ -45,6 +47,7 @@ impl Shared {
             lanes: Lanes::new(reuse, batch),
             counters: Counters::default(),
             claims: 0,
+            claims_ended: 0,
             refused: None,
             needed: Needed::default(),
         }

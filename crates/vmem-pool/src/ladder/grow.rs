@@ -42,7 +42,9 @@ impl<B: Backing> Core<B> {
             }
         };
         tell(std::mem::take(&mut climb.moved), |bytes| EventKind::Move { bytes });
-        tell(after.bytes_trimmed - before.bytes_trimmed, |bytes| EventKind::Trim { bytes });
+        let trimmed = after.bytes_trimmed - before.bytes_trimmed;
+        climb.made_progress(trimmed);
+        tell(trimmed, |bytes| EventKind::Trim { bytes });
         let bytes = after.bytes_grown - before.bytes_grown;
         tell(bytes, |bytes| EventKind::Growth { bytes });
         if bytes > 0 {

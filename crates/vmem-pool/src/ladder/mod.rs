@@ -12,6 +12,10 @@ use crate::core::{Core, Obstacle};
 use crate::lanes::{Access, Lanes, Reuse};
 use crate::space::{Need, Slot, Tag};
 
+/// How often a request that is about to be refused looks again because others made progress. What fits
+/// at every moment is found at the first look.
+const LOOKS_AGAIN: usize = 4;
+
 /// One request on its way up.
 #[derive(Debug)]
 pub(crate) struct Climb<'a> {
@@ -28,6 +32,8 @@ pub(crate) struct Climb<'a> {
     short_of_addresses: bool,
     /// Nothing else is left to try.
     last_resort: bool,
+    /// The pool's progress when the request last looked for memory, and its own since.
+    seen: u64,
 }
 
 impl<'a> Climb<'a> {
@@ -41,6 +47,7 @@ impl<'a> Climb<'a> {
             moved: 0,
             short_of_addresses: false,
             last_resort: false,
+            seen: 0,
         }
     }
 
@@ -107,6 +114,11 @@ impl<'a> Climb<'a> {
     /// Whether to wait rather than fail for want of addresses.
     pub(crate) fn is_last_resort(&self) -> bool {
         self.last_resort
+    }
+
+    /// Notes progress of its own, in which it found nothing.
+    pub(crate) fn made_progress(&mut self, by: u64) {
+        self.seen += by;
     }
 
     /// Notes that memory was moved for the request.
@@ -214,6 +226,20 @@ impl<B: Backing> Core<B> {
                 None => {}
             }
         }
+        // Whatever others freed, put back or marked since this request looked may be what it needs. Not
+        // for ever: others may go on taking and freeing what this one cannot use.
+        for _ in 0..LOOKS_AGAIN {
+            if self.lock().progress() == climb.seen {
+                break;
+            }
+            if let Some(slot) = self.share(climb)? {
+                return Ok(slot);
+            }
+            match self.grow(climb) {
+                Ok(slot) => return Ok(slot),
+                Err(again) => failure = again,
+            }
+        }
         self.remember_refusal(climb, kind_of(&failure));
         Err(Stop::Growth(failure))
     }
@@ -221,6 +247,7 @@ impl<B: Backing> Core<B> {
     /// The rungs that need no memory from the backing.
     fn share(&self, climb: &mut Climb<'_>) -> Step {
         self.close_bound_here(climb.lane)?;
+        climb.seen = self.lock().progress();
         if let Some(slot) = self.steal_completed(climb)? {
             return Ok(Some(slot));
         }

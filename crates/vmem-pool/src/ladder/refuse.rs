@@ -32,7 +32,8 @@ impl<B: Backing> Core<B> {
         (!may_be_ready).then(|| self.refuse(climb, refused.kind))
     }
 
-    /// Notes that nothing could be found for this request.
+    /// Notes that nothing could be found for this request when it last looked: what was freed since
+    /// may be what it needs.
     pub(super) fn remember_refusal(&self, climb: &Climb<'_>, kind: AllocErrorKind) {
         let at = self.config.clock.now();
         let mut state = self.lock();
@@ -40,7 +41,7 @@ impl<B: Backing> Core<B> {
             // Another thread may put back what it holds.
             return;
         }
-        let freed = state.progress();
+        let freed = climb.seen;
         state.shared.refused = Some(Refusal { need: climb.need, kind, at, freed });
     }
 
@@ -61,8 +62,10 @@ impl<B: Backing> Core<B> {
 }
 
 impl crate::core::State<'_> {
-    /// Changes whenever memory was freed or returned.
-    fn progress(&self) -> u64 {
-        self.counters().frees + self.shared.counters.bytes_trimmed
+    /// Changes whenever memory was freed or returned, put back by whoever had claimed it, or marked by
+    /// the only thread that could.
+    pub(super) fn progress(&self) -> u64 {
+        let freed = self.counters().frees + self.shared.counters.bytes_trimmed;
+        freed + self.shared.claims_ended + self.shared.lanes.opened()
     }
 }

@@ -95,7 +95,12 @@ impl<B: Backing> Core<B> {
     }
 
     /// Orders the stream after a claim's last uses and keeps it, or puts it back.
-    fn settle_claim(&self, climb: &Climb<'_>, claim: Claim, rung: Rung) -> Result<Slot, Obstacle> {
+    fn settle_claim(
+        &self,
+        climb: &mut Climb<'_>,
+        claim: Claim,
+        rung: Rung,
+    ) -> Result<Slot, Obstacle> {
         match self.order_after(&claim, climb.lane, climb.request.stream) {
             Ok(waited) => {
                 let mut state = self.lock();
@@ -106,7 +111,7 @@ impl<B: Backing> Core<B> {
                 Ok(state.finish(claim, climb.lane, climb.need, waited))
             }
             Err(obstacle) => {
-                self.lock().give_up(claim);
+                self.lock().give_up(claim, climb);
                 Err(obstacle)
             }
         }

@@ -53,6 +53,7 @@ impl Lanes {
     ) -> (Result<(), DriverError>, Leftover) {
         let Recorded { lane, epoch, stream, outcome } = recorded;
         let order = self.next_order();
+        self.opened += u64::from(self.get(lane).is_some_and(super::Lane::is_thread_bound));
         let (result, event, idle) = match outcome {
             Outcome::Marker(mut event) => {
                 let displaced = match (self.get_mut(lane), event.take()) {

@@ -1,8 +1,7 @@
 //! What a hit and a free need to know of their lane. Read and written without the pool's lock.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-
 use crate::space::Tag;
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::{Batch, sabotage};
 
 /// For how many frees a lane keeps closing its batches after another lane looked at it.

@@ -55,6 +55,8 @@ pub(crate) struct Lanes {
     idle: Vec<IdleEvent>,
     /// Orders markers by when they were recorded.
     recorded: u64,
+    /// How often a lane that others could not close was marked, or a lane ended.
+    opened: u64,
 }
 
 impl Lanes {
@@ -67,6 +69,7 @@ impl Lanes {
             by_stream: HashMap::new(),
             idle: Vec::new(),
             recorded: 0,
+            opened: 0,
         }
     }
 
@@ -152,9 +155,15 @@ impl Lanes {
         self.get_mut(lane).map(|lane| lane.complete(epoch)).unwrap_or_default()
     }
 
+    /// Changes whenever others may use what they could not before although it was free.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened
+    }
+
     /// Ends a lane: no work will follow on its stream. `marker` covers all of it, if there is one.
     pub(crate) fn end(&mut self, lane: u32, marker: Option<&Event>) {
         let order = self.next_order();
+        self.opened += 1;
         let Some(state) = self.get_mut(lane) else { return };
         state.end(marker.cloned(), order);
     }

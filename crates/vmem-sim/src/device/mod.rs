@@ -10,11 +10,12 @@ mod virtual_memory;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use vmem_core::{DeviceBase, DeviceFacts, DriverError, DropFailure};
 
 use crate::state::State;
+use crate::sync::{Mutex, MutexGuard};
 use crate::violation::Refusal;
 use crate::{CallKind, ConfigError, Parts, SimConfig};
 use async_pool::SimAsyncPool;

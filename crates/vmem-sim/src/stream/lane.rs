@@ -1,7 +1,6 @@
 //! Lanes: streams by identity.
 
 use std::collections::{HashMap, VecDeque};
-use std::thread::ThreadId;
 
 use vmem_core::RawStream;
 
@@ -9,6 +8,7 @@ use super::work::Queued;
 use crate::capture::CaptureId;
 use crate::checker::{Clock, LaneId, Point};
 use crate::handles::Handles;
+use crate::sync::{ThreadId, current};
 use crate::violation::Refusal;
 
 /// How a lane orders with the legacy default stream (CUDA Driver API, "Stream synchronization
@@ -86,7 +86,7 @@ impl Lanes {
         match raw {
             RawStream::NULL | RawStream::LEGACY => Ok(LEGACY),
             RawStream::PER_THREAD => {
-                let thread = std::thread::current().id();
+                let thread = current().id();
                 if let Some(&lane) = self.per_thread.get(&thread) {
                     return Ok(lane);
                 }

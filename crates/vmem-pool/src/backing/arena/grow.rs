@@ -41,7 +41,7 @@ fn grow_by(
 
 fn try_grow(
     core: &Core<VirtualArena>,
-    climb: &Climb<'_>,
+    climb: &mut Climb<'_>,
     size: u64,
 ) -> Result<Result<Slot, Obstacle>, GrowthFailure> {
     let mapping = &core.backing.mapping;
@@ -64,7 +64,7 @@ fn try_grow(
     Ok(match outcome {
         Ok(waited) => Ok(state.finish(claim, climb.lane, climb.need, waited)),
         Err(obstacle) => {
-            state.give_up(claim);
+            state.give_up(claim, climb);
             Err(obstacle)
         }
     })

@@ -1,11 +1,12 @@
 //! Physical memory and where it is mapped. The only file here that makes driver calls.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use vmem_core::{Device, DevicePtr, DriverError, PhysicalHandle, VirtualMemory};
 
 use crate::sabotage;
+use crate::sync::{Mutex, MutexGuard};
 
 /// A range of addresses and physical memory, one handle a granule. Every handle has a granule of its
 /// own, its *home*, and can be mapped in windows besides.

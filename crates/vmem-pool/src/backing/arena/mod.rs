@@ -14,7 +14,7 @@ mod relocate;
 mod windows;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use mapping::Mapping;
 use vmem_core::{BoxedError, Capabilities, Device, Features, Rung, Stream};
@@ -25,6 +25,7 @@ use crate::core::{Core, Obstacle, State};
 use crate::ladder::Climb;
 use crate::sabotage;
 use crate::space::{Slot, Tag};
+use crate::sync::{Mutex, MutexGuard};
 use crate::{BuildError, BuildErrorKind, Footprint, WindowInfo};
 
 /// How many times the device's memory the address range spans at first; halved until the driver

@@ -33,7 +33,7 @@ pub(super) fn wait_and_resume(
         match ordered {
             Ok(_) => return Ok(Some(state.give_window(claim))),
             Err(obstacle) => {
-                state.give_up(claim);
+                state.give_up(claim, climb);
                 core.backing.windows().put(start);
                 drop(state);
                 climb.pass_by(obstacle)?;
@@ -150,7 +150,7 @@ fn carry_out(
     state.set_reserved(mapping.held());
     let mut windows = core.backing.windows();
     if let Err(obstacle) = mapped {
-        state.give_up(claim);
+        state.give_up(claim, climb);
         if let Some((from, upto)) = left {
             // The driver did not take these mappings back. The memory behind them stays.
             windows.add_broken(start, &homes, from - start, upto - from);
