@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use vmem_pool::{Batch, Footprint, Growth, Placement, Release};
+use vmem_pool::{Batch, Footprint, Growth, Placement, Release, Sharding};
 use vmem_sim::{Schedule, SimConfig};
 
 const KIB: u64 = 1 << 10;
@@ -24,6 +24,7 @@ pub(super) struct StackShape {
     pub(super) host_wait: Option<Duration>,
     pub(super) release: Option<Release>,
     pub(super) placement: Placement,
+    pub(super) sharding: Sharding,
     /// What is around the pool, from the inside out.
     pub(super) layers: Vec<Layer>,
     pub(super) granularity: u64,
@@ -94,6 +95,7 @@ impl StackShape {
             host_wait: None,
             release: None,
             placement: Placement::default(),
+            sharding: Sharding::default(),
             layers: Vec::new(),
             granularity: 64 * KIB,
             schedule: Schedule::Late,
@@ -103,11 +105,11 @@ impl StackShape {
 
     pub(super) fn strategy() -> impl Strategy<Value = Self> + use<> {
         let memory = (source(), ceiling(), growth(), footprint(), batch());
-        let habits = (host_wait(), release(), placement(), layers());
+        let habits = (host_wait(), release(), placement(), sharding(), layers());
         let device = (select(vec![4 * KIB, 16 * KIB, 64 * KIB, 2 * MIB]), schedule(), any::<u64>());
         (memory, habits, device).prop_map(|(memory, habits, device)| {
             let (source, ceiling, growth, footprint, batch) = memory;
-            let (host_wait, release, placement, layers) = habits;
+            let (host_wait, release, placement, sharding, layers) = habits;
             let (granularity, schedule, seed) = device;
             // A ceiling is at least a granule.
             let ceiling = ceiling.map(|bytes: u64| bytes.max(2 * granularity));
@@ -120,6 +122,7 @@ impl StackShape {
                 host_wait,
                 release,
                 placement,
+                sharding,
                 layers,
                 granularity,
                 schedule,
@@ -182,6 +185,10 @@ fn release() -> impl Strategy<Value = Option<Release>> {
 
 fn placement() -> impl Strategy<Value = Placement> {
     select(vec![Placement::ByCompletion, Placement::Reproducible])
+}
+
+fn sharding() -> impl Strategy<Value = Sharding> {
+    select(vec![Sharding::OnContention, Sharding::PerStream])
 }
 
 fn schedule() -> impl Strategy<Value = Schedule> {

@@ -160,6 +160,7 @@ fn pool(
         host_wait: shape.host_wait,
         release: shape.release,
         placement: shape.placement,
+        sharding: shape.sharding,
         clock: Arc::new(clock.clone()),
         ..Default::default()
     };
