@@ -1,0 +1,347 @@
+//! What a pool knows of each stream's work, and what it does where it cannot know.
+
+use std::sync::Arc;
+use std::thread;
+
+use vmem_core::{AllocErrorKind, Device, DriverCode, PinnedMemory, ResourceExt, Stream};
+use vmem_pool::{Batch, Chunks, Pool, PoolConfig};
+use vmem_sim::CallKind;
+
+use crate::support::{
+    MIB, SMALL, alloc, arena, device, finish, free, free_all, keep_busy, layout, riddle, sim,
+    tight, touch,
+};
+
+/// One granule of the small devices.
+const G: u64 = SMALL;
+
+#[test]
+fn memory_whose_marker_could_not_be_queried_is_shared_only_after_the_device_was_waited_for() {
+    let device = device();
+    let config = PoolConfig { batch: Batch::STRICT, ceiling: Some(10 * MIB), ..Default::default() };
+    let pool = arena(device.clone(), config);
+    let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+    free(&pool, alloc(&pool, 2 * MIB, &b), &b);
+    let block = alloc(&pool, 4 * MIB, &a);
+    let address = block.ptr();
+    keep_busy(&device, &block, &a);
+    free(&pool, block, &a);
+    device.fail_call(Some(CallKind::QueryEvent), 1, DriverCode::UNKNOWN);
+    let error = pool.alloc(layout(4 * MIB), &b).unwrap_err();
+    assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
+    assert!(error.report().is_none(), "a fault is no exhaustion");
+    device.clear_failures();
+    // The stream's memory is passed by while there is other memory.
+    let before = device.calls();
+    let fresh = alloc(&pool, 4 * MIB, &b);
+    assert_ne!(fresh.ptr(), address);
+    let calls = device.calls() - before;
+    assert_eq!((calls.of(CallKind::WaitEvent), calls.of(CallKind::Synchronize)), (0, 0));
+    // The last resort.
+    let before = device.calls();
+    let stolen = alloc(&pool, 4 * MIB, &b);
+    let calls = device.calls() - before;
+    assert_eq!((calls.of(CallKind::WaitEvent), calls.of(CallKind::Synchronize)), (0, 1));
+    assert_eq!(stolen.ptr(), address);
+    touch(&device, &stolen, &b);
+    free(&pool, stolen, &b);
+    free(&pool, fresh, &b);
+    // From then on the stream is one like any other.
+    let block = alloc(&pool, 8 * MIB, &a);
+    keep_busy(&device, &block, &a);
+    free(&pool, block, &a);
+    let before = device.calls();
+    let block = alloc(&pool, 8 * MIB, &b);
+    let calls = device.calls() - before;
+    assert_eq!((calls.of(CallKind::WaitEvent), calls.of(CallKind::Synchronize)), (1, 0));
+    free(&pool, block, &b);
+    drop((a, b));
+    finish(&device, pool);
+}
+
+#[test]
+fn a_stream_that_could_not_be_marked_at_its_end_is_waited_for_with_the_device() {
+    let device = device();
+    let pool = arena(device.clone(), PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
+    let a = Stream::new(device.clone()).unwrap();
+    let block = alloc(&pool, 8 * MIB, &a);
+    keep_busy(&device, &block, &a);
+    free(&pool, block, &a);
+    device.fail_call(Some(CallKind::RecordEvent), 1, DriverCode::UNKNOWN);
+    drop(a);
+    device.clear_failures();
+    let b = Stream::new(device.clone()).unwrap();
+    let before = device.calls().of(CallKind::Synchronize);
+    let block = alloc(&pool, 8 * MIB, &b);
+    assert_eq!(device.calls().of(CallKind::Synchronize) - before, 1);
+    touch(&device, &block, &b);
+    free(&pool, block, &b);
+    b.synchronize().unwrap();
+    drop(b);
+    drop(pool);
+    device.assert_clean();
+    assert_eq!(device.used(), 0);
+}
+
+#[test]
+fn what_is_freed_while_the_device_is_waited_for_is_pending_afterwards() {
+    // Ended threads leave memory that only a synchronisation of the device makes usable. What a
+    // living stream freed later than that is not covered by it.
+    let device = device();
+    let config = PoolConfig { ceiling: Some(12 * MIB), ..Default::default() };
+    let pool = Arc::new(arena(device.clone(), config));
+    let a = Stream::new(device.clone()).unwrap();
+    let later = alloc(&*pool, 4 * MIB, &a);
+    let orphan = {
+        let (device, pool) = (device.clone(), pool.clone());
+        thread::spawn(move || {
+            let erased: Arc<dyn Device> = device.clone();
+            let stream = Stream::per_thread_default(&erased);
+            let block = alloc(&*pool, 8 * MIB, &stream);
+            touch(&device, &block, &stream);
+            free(&*pool, block, &stream);
+            stream
+        })
+        .join()
+        .unwrap()
+    };
+    let b = Stream::new(device.clone()).unwrap();
+    let block = alloc(&*pool, 8 * MIB, &b);
+    keep_busy(&device, &later, &a);
+    free(&*pool, later, &a);
+    let marks = device.calls().of(CallKind::RecordEvent);
+    let stolen = alloc(&*pool, 4 * MIB, &b);
+    assert_eq!(device.calls().of(CallKind::RecordEvent) - marks, 1);
+    touch(&device, &stolen, &b);
+    free(&*pool, stolen, &b);
+    free(&*pool, block, &b);
+    b.synchronize().unwrap();
+    drop((orphan, a, b));
+    finish(&device, Arc::into_inner(pool).unwrap());
+}
+
+#[test]
+fn memory_freed_before_the_device_was_waited_for_needs_no_further_wait() {
+    let device = device();
+    let config = PoolConfig { ceiling: Some(12 * MIB), ..Default::default() };
+    let pool = Arc::new(arena(device.clone(), config));
+    let a = Stream::new(device.clone()).unwrap();
+    let early = alloc(&*pool, 4 * MIB, &a);
+    touch(&device, &early, &a);
+    free(&*pool, early, &a);
+    let orphan = {
+        let (device, pool) = (device.clone(), pool.clone());
+        thread::spawn(move || {
+            let erased: Arc<dyn Device> = device.clone();
+            let stream = Stream::per_thread_default(&erased);
+            let block = alloc(&*pool, 8 * MIB, &stream);
+            touch(&device, &block, &stream);
+            free(&*pool, block, &stream);
+            stream
+        })
+        .join()
+        .unwrap()
+    };
+    let b = Stream::new(device.clone()).unwrap();
+    let large = alloc(&*pool, 8 * MIB, &b);
+    let before = device.calls();
+    let small = alloc(&*pool, 4 * MIB, &b);
+    let calls = device.calls() - before;
+    let waits = [CallKind::RecordEvent, CallKind::WaitEvent, CallKind::Synchronize];
+    assert_eq!(waits.map(|kind| calls.of(kind)), [0; 3]);
+    touch(&device, &small, &b);
+    free(&*pool, small, &b);
+    free(&*pool, large, &b);
+    b.synchronize().unwrap();
+    drop((orphan, a, b));
+    finish(&device, Arc::into_inner(pool).unwrap());
+}
+
+#[test]
+fn the_rest_of_joined_memory_is_pending_if_its_owners_work_is() {
+    // `b` is done with the lower half, `a` is not with the upper; what is left is of the upper.
+    let device = device();
+    let pool = arena(device.clone(), PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
+    let [a, b, c] = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
+    let whole = alloc(&pool, 8 * MIB, &b);
+    free(&pool, whole, &b);
+    let low = alloc(&pool, 4 * MIB, &b);
+    let high = alloc(&pool, 4 * MIB, &a);
+    free(&pool, low, &b);
+    b.synchronize().unwrap();
+    keep_busy(&device, &high, &a);
+    free(&pool, high, &a);
+    let joined = alloc(&pool, 6 * MIB, &a);
+    assert_eq!(pool.handle().counters().unwrap().merges, 1);
+    let rest = alloc(&pool, 2 * MIB, &c);
+    touch(&device, &rest, &c);
+    c.synchronize().unwrap();
+    device.assert_clean();
+    free(&pool, rest, &c);
+    free(&pool, joined, &a);
+    drop((a, b, c));
+    finish(&device, pool);
+}
+
+#[test]
+fn a_capturing_streams_memory_is_not_joined_with_others_while_more_can_be_taken() {
+    let device = device();
+    let pool = arena(device.clone(), PoolConfig::default());
+    let [a, b, c] = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
+    let whole = alloc(&pool, 8 * MIB, &b);
+    free(&pool, whole, &b);
+    let low = alloc(&pool, 4 * MIB, &b);
+    let high = alloc(&pool, 4 * MIB, &a);
+    free(&pool, low, &b);
+    keep_busy(&device, &high, &a);
+    free(&pool, high, &a);
+    device.begin_capture(&a).unwrap();
+    let block = alloc(&pool, 8 * MIB, &c);
+    device.end_capture(&a).unwrap();
+    assert_eq!(pool.handle().counters().unwrap().merges, 0);
+    touch(&device, &block, &c);
+    free(&pool, block, &c);
+    drop((a, b, c));
+    finish(&device, pool);
+}
+
+#[test]
+fn a_request_for_another_threads_default_stream_waits_for_the_device_rather_than_fail() {
+    let device = device();
+    let erased: Arc<dyn Device> = device.clone();
+    let config = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
+    let pool = Arc::new(arena(device.clone(), config));
+    let other = Stream::new(device.clone()).unwrap();
+    let block = alloc(&*pool, 8 * MIB, &other);
+    keep_busy(&device, &block, &other);
+    free(&*pool, block, &other);
+    let home = Stream::per_thread_default(&erased);
+    let before = device.calls();
+    let block = {
+        let (pool, home) = (pool.clone(), home.clone());
+        thread::spawn(move || pool.alloc(layout(8 * MIB), &home)).join().unwrap().unwrap()
+    };
+    let calls = device.calls() - before;
+    assert_eq!((calls.of(CallKind::WaitEvent), calls.of(CallKind::Synchronize)), (0, 1));
+    assert!(!home.has_pending_waits());
+    free(&*pool, block, &home);
+    drop((home, other));
+    finish(&device, Arc::into_inner(pool).unwrap());
+}
+
+#[test]
+fn after_a_move_streams_are_forgotten_and_hopeless_requests_remembered_as_before() {
+    let device = sim(16, 64);
+    let pool = arena(device.clone(), tight());
+    let stream = Stream::new(device.clone()).unwrap();
+    let kept = riddle(&pool, G, 16, &stream);
+    let moved = alloc(&pool, 8 * G, &stream);
+    assert_eq!(pool.handle().counters().unwrap().moves, 1);
+    let refused = || {
+        let before = device.calls();
+        assert!(pool.alloc(layout(4 * G), &stream).is_err());
+        (device.calls() - before).total()
+    };
+    assert!(refused() > 0);
+    assert_eq!(refused(), 0, "nothing was freed since");
+    free(&pool, moved, &stream);
+    for _ in 0..200 {
+        let short = Stream::new(device.clone()).unwrap();
+        free(&pool, alloc(&pool, 8 * G, &short), &short);
+    }
+    assert!(device.leaks().events < 100, "{:?}", device.leaks());
+    free_all(&pool, kept, &stream);
+    drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
+fn on_host_accessible_memory_the_rest_of_complete_memory_is_at_hand() {
+    let device = device();
+    let upstream = PinnedMemory::new(device.clone()).unwrap();
+    let config = PoolConfig { initial: 8 * MIB, batch: Batch::STRICT, ..Default::default() };
+    let pool = Pool::new(Chunks::new(upstream, device.clone()), config).unwrap();
+    let stream = Stream::new(device.clone()).unwrap();
+    let block = alloc(&pool, 8 * MIB, &stream);
+    touch(&device, &block, &stream);
+    free(&pool, block, &stream);
+    stream.synchronize().unwrap();
+    let left = alloc(&pool, 2 * MIB, &stream);
+    let before = device.calls();
+    let right = alloc(&pool, 6 * MIB, &stream);
+    assert_eq!((device.calls() - before).total(), 0);
+    assert_eq!(pool.handle().counters().unwrap().growths, 1);
+    free(&pool, left, &stream);
+    free(&pool, right, &stream);
+    drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
+fn on_host_accessible_memory_a_hopeless_request_is_tried_again_while_work_is_pending() {
+    let device = device();
+    let upstream = PinnedMemory::new(device.clone()).unwrap();
+    let config = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
+    let pool = Pool::new(Chunks::new(upstream, device.clone()), config).unwrap();
+    let stream = Stream::new(device.clone()).unwrap();
+    let tried = || {
+        let before = device.calls();
+        assert!(pool.alloc(layout(6 * MIB), &stream).is_err());
+        (device.calls() - before).total() > 0
+    };
+    let (kept, block) = (alloc(&pool, 4 * MIB, &stream), alloc(&pool, 4 * MIB, &stream));
+    assert_eq!([tried(), tried()], [true, false], "all is live: nothing can change by itself");
+    keep_busy(&device, &block, &stream);
+    free(&pool, block, &stream);
+    assert_eq!([tried(), tried()], [true, true], "what is pending may be complete by now");
+    free(&pool, kept, &stream);
+    pool.handle().trim_to(0).unwrap();
+    free(&pool, alloc(&pool, 6 * MIB, &stream), &stream);
+    drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
+fn pending_work_makes_a_hopeless_request_on_device_memory_no_less_hopeless() {
+    let device = device();
+    let pool = arena(device.clone(), PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
+    let stream = Stream::new(device.clone()).unwrap();
+    let (kept, block) = (alloc(&pool, 4 * MIB, &stream), alloc(&pool, 4 * MIB, &stream));
+    keep_busy(&device, &block, &stream);
+    free(&pool, block, &stream);
+    assert!(pool.alloc(layout(6 * MIB), &stream).is_err());
+    let before = device.calls();
+    assert!(pool.alloc(layout(6 * MIB), &stream).is_err());
+    assert_eq!((device.calls() - before).total(), 0);
+    free(&pool, kept, &stream);
+    drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
+fn a_device_that_cannot_be_waited_for_is_a_fault() {
+    let device = device();
+    let config = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
+    let pool = Arc::new(arena(device.clone(), config));
+    let orphan = {
+        let (device, pool) = (device.clone(), pool.clone());
+        thread::spawn(move || {
+            let erased: Arc<dyn Device> = device.clone();
+            let stream = Stream::per_thread_default(&erased);
+            let block = alloc(&*pool, 8 * MIB, &stream);
+            touch(&device, &block, &stream);
+            free(&*pool, block, &stream);
+            stream
+        })
+        .join()
+        .unwrap()
+    };
+    let stream = Stream::new(device.clone()).unwrap();
+    device.fail_call(Some(CallKind::Synchronize), 1, DriverCode::UNKNOWN);
+    let error = pool.alloc(layout(8 * MIB), &stream).unwrap_err();
+    assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
+    device.clear_failures();
+    free(&*pool, alloc(&*pool, 8 * MIB, &stream), &stream);
+    drop((orphan, stream));
+    finish(&device, Arc::into_inner(pool).unwrap());
+}
