@@ -114,4 +114,59 @@ mod tests {
         .unwrap();
         assert_ne!(receiver.recv().unwrap(), NONE);
     }
+
+    #[test]
+    fn a_slot_that_an_ending_thread_gave_up_is_not_used_by_it_again() {
+        use std::sync::mpsc;
+
+        const OTHERS: usize = 64;
+
+        struct AtExit {
+            up: mpsc::Sender<()>,
+            taken: mpsc::Receiver<BTreeSet<usize>>,
+            result: mpsc::Sender<bool>,
+        }
+        impl Drop for AtExit {
+            fn drop(&mut self) {
+                // By now other threads have taken all slots that were given up lately.
+                self.up.send(()).unwrap();
+                let taken = self.taken.recv().unwrap();
+                self.result.send(with_slot(|slot| taken.contains(&slot))).unwrap();
+            }
+        }
+        thread_local! {
+            static FIRST: Cell<Option<AtExit>> = const { Cell::new(None) };
+        }
+        let (up, go) = mpsc::channel();
+        let (tell, taken) = mpsc::channel();
+        let (result, shared) = mpsc::channel();
+        let ending = std::thread::spawn(move || {
+            FIRST.set(Some(AtExit { up, taken, result }));
+            with_slot(|_| ());
+        });
+        go.recv().unwrap();
+        let barrier = Barrier::new(OTHERS + 1);
+        let seen = Mutex::new(BTreeSet::new());
+        std::thread::scope(|scope| {
+            for _ in 0..OTHERS {
+                scope.spawn(|| {
+                    seen.lock().unwrap().insert(with_slot(|slot| slot));
+                    barrier.wait();
+                    barrier.wait();
+                });
+            }
+            barrier.wait();
+            tell.send(seen.lock().unwrap().clone()).unwrap();
+            assert!(!shared.recv().unwrap());
+            barrier.wait();
+        });
+        ending.join().unwrap();
+    }
+
+    #[test]
+    fn threads_that_come_and_go_share_a_few_slots() {
+        let highest =
+            (0..1000).map(|_| std::thread::spawn(|| with_slot(|slot| slot)).join().unwrap());
+        assert!(highest.max() < Some(500), "one thread at a time, beside those of other tests");
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, mpsc};
 
-use vmem_adaptors::{AdaptorExt, Answer, Budget};
+use vmem_adaptors::{AdaptorExt, Answer, Budget, Reclaimers};
 use vmem_core::{AllocErrorKind, ManualClock, ResourceExt};
 
 use crate::fake::{Fake, free, layout, stream};
@@ -85,4 +85,43 @@ fn a_budget_prints_its_limit_and_its_use() {
     let charge = budget.charge(600).unwrap();
     assert_eq!(format!("{budget:?}"), "Budget { limit: 1000, used: 600 }");
     drop(charge);
+}
+
+#[test]
+fn a_leftover_is_told_as_long_as_anybody_asks() {
+    let stream = stream();
+    let memory = Fake::new().tracked();
+    let handle = memory.handle();
+    let block = memory.alloc(layout(100), &stream).unwrap();
+    assert!(handle.is_live() && !handle.report().is_empty());
+    let _ = block.into_raw();
+    drop(memory);
+    assert!(!handle.is_live() && !handle.report().is_empty());
+}
+
+#[test]
+fn sizes_that_no_block_can_have_were_never_counted() {
+    let stream = stream();
+    let memory = Fake::new().with_statistics();
+    let block = memory.alloc(layout(1000), &stream).unwrap();
+    free(&memory, block, &stream).unwrap();
+    let sizes = memory.handle().sizes();
+    assert_eq!((sizes.count(0), sizes.count(u64::MAX), sizes.count(512)), (0, 0, 1));
+}
+
+#[test]
+fn adaptors_show_what_they_hold_for_debugging() {
+    let stream = stream();
+    let memory = Fake::new().with_statistics();
+    let block = memory.alloc(layout(1000), &stream).unwrap();
+    free(&memory, block, &stream).unwrap();
+    assert_eq!(format!("{:?}", memory.handle().sizes()), "{512: 1}");
+    let caches = Reclaimers::new();
+    let registration = caches.register("cache", || 0);
+    assert_eq!(
+        format!("{caches:?} {registration:?}"),
+        "Reclaimers([\"cache\"]) Registration(\"cache\")"
+    );
+    let retrying = Fake::new().on_failure(caches.hook());
+    assert!(format!("{retrying:?}").starts_with("OnFailure { upstream: Fake {"));
 }

@@ -24,7 +24,17 @@ fn give(pool: &dyn MemoryResource, raw: RawBlock, stream: &Stream) -> Result<(),
 }
 
 #[test]
+fn among_few_holes_of_a_kind_the_smallest_and_lowest_that_fits_is_taken() {
+    take_all_of(40);
+}
+
+#[test]
 fn among_hundreds_of_holes_of_a_kind_the_smallest_and_lowest_that_fits_is_taken() {
+    take_all_of(400);
+}
+
+/// Makes so many holes of about 64 KiB and fills them, a few grow meanwhile.
+fn take_all_of(count: u64) {
     let device = device();
     let pool = arena(device.clone(), PoolConfig { initial: 64 * MIB, ..Default::default() });
     let stream = Stream::new(device.clone()).unwrap();
@@ -32,7 +42,7 @@ fn among_hundreds_of_holes_of_a_kind_the_smallest_and_lowest_that_fits_is_taken(
     // After every hole two small blocks that stay: freeing the first makes the hole larger.
     let mut blocks = Vec::new();
     let mut walls = Vec::new();
-    for i in 0..400 {
+    for i in 0..count {
         blocks.push(alloc(&pool, size(i), &stream));
         walls.push(Some(alloc(&pool, 256, &stream)));
         walls.push(Some(alloc(&pool, 256, &stream)));
@@ -51,17 +61,17 @@ fn among_hundreds_of_holes_of_a_kind_the_smallest_and_lowest_that_fits_is_taken(
         assert_eq!(block.ptr().get(), start, "{wanted} B");
         taken.push(block);
     };
-    for i in 0..100 {
+    for i in 0..count / 4 {
         take(&mut holes, size(i * 11));
     }
-    for i in (1..400).step_by(3) {
-        let wall = walls[2 * i].take().unwrap();
+    for i in (1..count).step_by(3) {
+        let wall = walls[usize::try_from(2 * i).unwrap()].take().unwrap();
         if let Some(hole) = holes.iter_mut().find(|(size, at)| at + size == wall.ptr().get()) {
             hole.0 += 256;
         }
         free(&pool, wall, &stream);
     }
-    for i in 0..280 {
+    for i in 0..count / 10 * 7 {
         take(&mut holes, 64 * KIB + (i % 4) * 256);
     }
     pool.handle().check_invariants();
@@ -148,4 +158,20 @@ fn an_alignment_is_honoured_by_the_smallest_range_that_can() {
     blocks.into_iter().flatten().for_each(|block| free(&pool, block, &stream));
     drop(stream);
     finish(&device, pool);
+}
+
+#[test]
+fn a_block_lies_aligned_inside_a_range_that_begins_elsewhere() {
+    on_both(&PoolConfig { initial: 8 * MIB, ..Default::default() }, |device, pool, handle| {
+        let stream = Stream::new(device.clone()).unwrap();
+        let first = alloc(pool, 256, &stream);
+        for alignment in [512, 4 * KIB, 64 * KIB, MIB] {
+            let aligned = vmem_core::BlockLayout::with_alignment(256, alignment).unwrap();
+            let block = pool.alloc(aligned, &stream).unwrap();
+            assert!(block.ptr().get().is_multiple_of(alignment), "{} to {alignment}", block.ptr());
+            handle.check_invariants();
+            free(pool, block, &stream);
+        }
+        free(pool, first, &stream);
+    });
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 
 use vmem_core::{AllocErrorKind, Device, DriverCode, PinnedMemory, ResourceExt, Stream};
-use vmem_pool::{Batch, Chunks, Pool, PoolConfig};
+use vmem_pool::{Batch, Chunks, Growth, Pool, PoolConfig};
 use vmem_sim::CallKind;
 
 use crate::support::{
@@ -161,7 +161,8 @@ fn memory_freed_before_the_device_was_waited_for_needs_no_further_wait() {
 fn the_rest_of_joined_memory_is_pending_if_its_owners_work_is() {
     // `b` is done with the lower half, `a` is not with the upper; what is left is of the upper.
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
+    let config = PoolConfig { batch: Batch::STRICT, ceiling: Some(8 * MIB), ..Default::default() };
+    let pool = arena(device.clone(), config);
     let [a, b, c] = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
     let whole = alloc(&pool, 8 * MIB, &b);
     free(&pool, whole, &b);
@@ -344,4 +345,64 @@ fn a_device_that_cannot_be_waited_for_is_a_fault() {
     free(&*pool, alloc(&*pool, 8 * MIB, &stream), &stream);
     drop((orphan, stream));
     finish(&device, Arc::into_inner(pool).unwrap());
+}
+
+#[test]
+fn what_a_stream_left_is_complete_once_its_end_was_waited_for() {
+    let device = device();
+    let pool = arena(device.clone(), PoolConfig::default());
+    let stream = Stream::new(device.clone()).unwrap();
+    let block = alloc(&pool, 4 * MIB, &stream);
+    keep_busy(&device, &block, &stream);
+    free(&pool, block, &stream);
+    stream.retire().unwrap();
+    stream.synchronize().unwrap();
+    assert_eq!(pool.handle().try_trim(0).unwrap(), 4 * MIB);
+    drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
+fn every_marker_wait_and_completion_is_counted() {
+    let device = device();
+    let config = PoolConfig { batch: Batch::STRICT, ceiling: Some(8 * MIB), ..Default::default() };
+    let pool = arena(device.clone(), config);
+    let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+    free(&pool, alloc(&pool, 8 * MIB, &b), &b);
+    for round in 0..4 {
+        let (from, to) = if round % 2 == 0 { (&a, &b) } else { (&b, &a) };
+        let block = alloc(&pool, 8 * MIB, from);
+        keep_busy(&device, &block, from);
+        free(&pool, block, from);
+        if round < 2 {
+            from.synchronize().unwrap();
+        }
+        free(&pool, alloc(&pool, 8 * MIB, to), to);
+    }
+    let counters = pool.handle().counters().unwrap();
+    assert_eq!(counters.markers, device.calls().of(CallKind::RecordEvent));
+    assert!(counters.completed >= 2 && counters.waits >= 2, "{counters:?}");
+    assert_eq!(counters.completed + counters.waits, 5);
+    drop((a, b));
+    finish(&device, pool);
+}
+
+#[test]
+fn the_rest_of_stream_ordered_memory_is_its_streams_and_others_wait_for_that() {
+    let device = device();
+    let upstream = vmem_core::AsyncMemory::new(device.clone()).unwrap();
+    let config = PoolConfig { growth: Some(Growth::AtLeast(8 * MIB)), ..Default::default() };
+    let pool = Pool::new(Chunks::new(upstream, device.clone()), config).unwrap();
+    let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+    let first = alloc(&pool, 2 * MIB, &a);
+    keep_busy(&device, &first, &a);
+    let before = device.calls();
+    let second = alloc(&pool, 2 * MIB, &b);
+    let calls = device.calls() - before;
+    assert_eq!((calls.of(CallKind::RecordEvent), calls.of(CallKind::AsyncAllocate)), (1, 0));
+    touch(&device, &second, &b);
+    free(&pool, first, &a);
+    free(&pool, second, &b);
+    drop((a, b));
+    finish(&device, pool);
 }
