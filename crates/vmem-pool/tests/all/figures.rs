@@ -1,9 +1,12 @@
 //! What a pool says of itself.
 
-use vmem_core::{Block, ResourceExt, Stream};
-use vmem_pool::{ControlError, PoolConfig, RangeState};
+use vmem_core::{Block, DriverCode, Features, MemoryResource, ResourceExt, Stream};
+use vmem_pool::{ControlError, Growth, Pool, PoolConfig, RangeState, VirtualArena};
+use vmem_sim::CallKind;
 
-use crate::support::{MIB, alloc, arena, device, finish, free, layout, on_both, touch};
+use crate::support::{
+    MIB, alloc, arena, bins, chunks, device, finish, free, layout, on_both, touch,
+};
 
 #[test]
 fn counters_follow_every_block() {
@@ -126,4 +129,52 @@ fn stacks_print_their_nest() {
     let device = device();
     let pool = arena(device, PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
     assert_eq!(pool.to_string(), "Pool<VirtualArena>(ceiling 8388608 B)");
+}
+
+#[test]
+fn pools_their_parts_and_their_errors_say_what_they_are() {
+    use std::error::Error;
+
+    let device = device();
+    let small = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
+    let (on_arena, on_chunks) =
+        (arena(device.clone(), small.clone()), chunks(device.clone(), small.clone()));
+    let bins = bins(device.clone(), PoolConfig::default());
+    let can = |pool: &dyn MemoryResource, feature| pool.capabilities().has(feature);
+    for pool in [&on_arena as &dyn MemoryResource, &on_chunks, &bins] {
+        assert!(can(pool, Features::STREAM_ORDERED) && can(pool, Features::TRIMS));
+    }
+    assert!(can(&on_arena, Features::PEER_ACCESS));
+    assert_eq!(on_chunks.to_string(), "Pool<Chunks<DeviceMemory>>(ceiling 8388608 B)");
+    assert_eq!(bins.to_string(), "BinningPool<DeviceMemory>");
+    assert!(format!("{on_chunks:?}").contains("Chunks { upstream: "));
+    assert!(format!("{on_arena:?}").contains("VirtualArena { base: "));
+    assert!(format!("{:?}", on_arena.handle()).starts_with("PoolHandle { counters: Some("));
+    let policies = [Growth::Exact, Growth::AtLeast(64), Growth::Double].map(|g| g.to_string());
+    assert_eq!(policies, ["exact", "at least 64 B", "doubling"]);
+
+    let handle = on_arena.handle();
+    let stream = Stream::new(device.clone()).unwrap();
+    free(&on_arena, alloc(&on_arena, 2 * MIB, &stream), &stream);
+    device.fail_call(Some(CallKind::Unmap), 1, DriverCode::UNKNOWN);
+    let error = handle.trim_to(0).unwrap_err();
+    assert_eq!(error.to_string(), "the pool could not return memory");
+    assert!(error.source().unwrap().to_string().contains("cuMemUnmap"));
+    device.clear_failures();
+    drop((on_arena, on_chunks, bins, stream));
+    let error = handle.trim_to(0).unwrap_err();
+    assert_eq!(error.to_string(), "the pool has been dropped");
+    assert!(error.source().is_none());
+
+    device.fail_call(Some(CallKind::Create), 1, DriverCode::OUT_OF_MEMORY);
+    let initial = PoolConfig { initial: 2 * MIB, ..Default::default() };
+    let error = Pool::new(VirtualArena::new(device.clone()).unwrap(), initial).unwrap_err();
+    assert_eq!(error.to_string(), "the memory for the pool was refused");
+    assert!(error.source().is_some());
+    device.clear_failures();
+    let low = PoolConfig { ceiling: Some(1), ..Default::default() };
+    let error = Pool::new(VirtualArena::new(device.clone()).unwrap(), low).unwrap_err();
+    assert!(error.to_string().contains("must be at least 2097152 B") && error.source().is_none());
+    device.assert_clean();
+    assert!(device.leaks().is_empty(), "{:?}", device.leaks());
 }

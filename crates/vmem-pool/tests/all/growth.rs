@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use vmem_core::{
-    AllocErrorKind, Clock, Device, DriverCode, EventKind, EventSink, ManualClock, MemoryEvent,
-    ResourceExt, Rung, Stream,
+    AllocErrorKind, BlockLayout, Clock, Device, DriverCode, EventKind, EventSink, ManualClock,
+    MemoryEvent, ResourceExt, Rung, Stream,
 };
 use vmem_pool::{Growth, PoolConfig, RangeState, Release};
 use vmem_sim::{CallKind, SimDevice};
@@ -194,6 +194,8 @@ fn short_of_addresses_memory_is_taken_rather_than_waited_for() {
         keep_busy(&device, &block, &stream);
         free(&pool, block, &stream);
     }
+    // Looking at what is complete changes nothing for what is not.
+    pool.handle().try_trim(u64::MAX).unwrap();
     let before = device.calls();
     let block = alloc(&pool, 3 * G, &stream);
     let calls = device.calls() - before;
@@ -531,6 +533,54 @@ fn where_addresses_are_as_short_as_memory_there_are_none_for_windows() {
     assert!(pool.alloc(layout(2 * G), &stream).is_err(), "nothing can move");
     free_all(&pool, kept, &stream);
     free(&pool, alloc(&pool, 16 * G, &stream), &stream);
+    drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
+fn growth_goes_over_free_memory_and_holes_in_turn_where_that_takes_the_least() {
+    let fresh = |sizes: [u64; 5], unmapped: [usize; 2], free_ones: [usize; 2], need: u64| {
+        let device = sim(32, 256);
+        let pool = arena(device.clone(), PoolConfig::default());
+        let stream = Stream::new(device.clone()).unwrap();
+        let mut blocks = sizes.map(|granules| Some(alloc(&pool, granules * G, &stream)));
+        for i in unmapped {
+            free(&pool, blocks[i].take().unwrap(), &stream);
+        }
+        pool.handle().trim_to(0).unwrap();
+        for i in free_ones {
+            free(&pool, blocks[i].take().unwrap(), &stream);
+        }
+        let before = device.used();
+        let block = alloc(&pool, need, &stream);
+        let fresh = (device.used() - before) / G;
+        free(&pool, block, &stream);
+        blocks.into_iter().flatten().for_each(|block| free(&pool, block, &stream));
+        drop(stream);
+        finish(&device, pool);
+        fresh
+    };
+    // Hole of two, free, hole, free, block: downwards from the end.
+    assert_eq!(fresh([2, 1, 1, 1, 1], [0, 2], [1, 3], 4 * G + 256), 2);
+    // Block, free, hole, free, hole of two and all that follows: upwards from the start.
+    assert_eq!(fresh([1, 1, 1, 1, 1], [2, 4], [1, 3], 3 * G + 256), 2);
+}
+
+#[test]
+fn growth_below_free_memory_keeps_to_the_alignment() {
+    let device = sim(32, 256);
+    let pool = arena(device.clone(), PoolConfig::default());
+    let stream = Stream::new(device.clone()).unwrap();
+    let [a, b, c] = [4 * G, 2 * G, G].map(|size| alloc(&pool, size, &stream));
+    let base = a.ptr().get();
+    free(&pool, a, &stream);
+    pool.handle().trim_to(0).unwrap();
+    free(&pool, b, &stream);
+    let wanted = BlockLayout::with_alignment(3 * G, 2 * G).unwrap();
+    let block = pool.alloc(wanted, &stream).unwrap();
+    assert_eq!((block.ptr().get(), device.used()), (base + 2 * G, 5 * G));
+    free(&pool, block, &stream);
+    free(&pool, c, &stream);
     drop(stream);
     finish(&device, pool);
 }

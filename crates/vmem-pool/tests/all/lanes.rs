@@ -406,3 +406,38 @@ fn the_rest_of_stream_ordered_memory_is_its_streams_and_others_wait_for_that() {
     drop((a, b));
     finish(&device, pool);
 }
+
+#[test]
+fn addresses_that_an_ended_stream_used_last_stay_mapped_until_its_work_is_done() {
+    // Nothing of the ended stream's is left but addresses that its work is pending on; the stream
+    // that comes next, which is idle, must not be taken for it.
+    let device = sim(32, 64);
+    let pool = arena(device.clone(), PoolConfig { batch: Batch::STRICT, ..tight() });
+    let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+    let kept = riddle(&pool, G, 16, &b);
+    b.synchronize().unwrap();
+    for granules in [8, 7, 6, 5, 4] {
+        let block = alloc(&pool, granules * G, &a);
+        keep_busy(&device, &block, &a);
+        free(&pool, block, &a);
+    }
+    let mut singles: Vec<_> = (0..8).map(|_| alloc(&pool, G, &b)).collect();
+    assert_eq!(device.used(), 16 * G, "the memory changed hands");
+    drop(a);
+    let next = Stream::new(device.clone()).unwrap();
+    for _ in 0..8 {
+        free(&pool, alloc(&pool, G, &next), &next);
+        next.synchronize().unwrap();
+    }
+    pool.handle().try_trim(u64::MAX).unwrap();
+    let others = singles.split_off(3);
+    free_all(&pool, singles, &b);
+    let block = alloc(&pool, 3 * G, &b);
+    touch(&device, &block, &b);
+    device.assert_clean();
+    free(&pool, block, &b);
+    free_all(&pool, others, &b);
+    free_all(&pool, kept, &b);
+    drop((b, next));
+    finish(&device, pool);
+}
