@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::thread;
 
-use vmem_core::{AllocErrorKind, Device, DriverCode, PinnedMemory, ResourceExt, Stream};
+use vmem_core::{AllocErrorKind, Device, DriverCode, ResourceExt, Stream};
 use vmem_pool::{Batch, Chunks, Growth, Pool, PoolConfig};
-use vmem_sim::CallKind;
+use vmem_sim::{CallKind, SimConfig, SimDevice};
 
 use crate::support::{
-    MIB, SMALL, alloc, arena, device, finish, free, free_all, keep_busy, layout, riddle, sim,
-    tight, touch,
+    MIB, SMALL, alloc, arena, device, finish, free, free_all, keep_busy, layout, orphan, riddle,
+    sim, tight, touch,
 };
 
 /// One granule of the small devices.
@@ -92,19 +92,7 @@ fn what_is_freed_while_the_device_is_waited_for_is_pending_afterwards() {
     let pool = Arc::new(arena(device.clone(), config));
     let a = Stream::new(device.clone()).unwrap();
     let later = alloc(&*pool, 4 * MIB, &a);
-    let orphan = {
-        let (device, pool) = (device.clone(), pool.clone());
-        thread::spawn(move || {
-            let erased: Arc<dyn Device> = device.clone();
-            let stream = Stream::per_thread_default(&erased);
-            let block = alloc(&*pool, 8 * MIB, &stream);
-            touch(&device, &block, &stream);
-            free(&*pool, block, &stream);
-            stream
-        })
-        .join()
-        .unwrap()
-    };
+    let orphan = orphan(&device, &pool, 8 * MIB);
     let b = Stream::new(device.clone()).unwrap();
     let block = alloc(&*pool, 8 * MIB, &b);
     keep_busy(&device, &later, &a);
@@ -129,19 +117,7 @@ fn memory_freed_before_the_device_was_waited_for_needs_no_further_wait() {
     let early = alloc(&*pool, 4 * MIB, &a);
     touch(&device, &early, &a);
     free(&*pool, early, &a);
-    let orphan = {
-        let (device, pool) = (device.clone(), pool.clone());
-        thread::spawn(move || {
-            let erased: Arc<dyn Device> = device.clone();
-            let stream = Stream::per_thread_default(&erased);
-            let block = alloc(&*pool, 8 * MIB, &stream);
-            touch(&device, &block, &stream);
-            free(&*pool, block, &stream);
-            stream
-        })
-        .join()
-        .unwrap()
-    };
+    let orphan = orphan(&device, &pool, 8 * MIB);
     let b = Stream::new(device.clone()).unwrap();
     let large = alloc(&*pool, 8 * MIB, &b);
     let before = device.calls();
@@ -257,97 +233,6 @@ fn after_a_move_streams_are_forgotten_and_hopeless_requests_remembered_as_before
 }
 
 #[test]
-fn on_host_accessible_memory_the_rest_of_complete_memory_is_at_hand() {
-    let device = device();
-    let upstream = PinnedMemory::new(device.clone()).unwrap();
-    let config = PoolConfig { initial: 8 * MIB, batch: Batch::STRICT, ..Default::default() };
-    let pool = Pool::new(Chunks::new(upstream, device.clone()), config).unwrap();
-    let stream = Stream::new(device.clone()).unwrap();
-    let block = alloc(&pool, 8 * MIB, &stream);
-    touch(&device, &block, &stream);
-    free(&pool, block, &stream);
-    stream.synchronize().unwrap();
-    let left = alloc(&pool, 2 * MIB, &stream);
-    let before = device.calls();
-    let right = alloc(&pool, 6 * MIB, &stream);
-    assert_eq!((device.calls() - before).total(), 0);
-    assert_eq!(pool.handle().counters().unwrap().growths, 1);
-    free(&pool, left, &stream);
-    free(&pool, right, &stream);
-    drop(stream);
-    finish(&device, pool);
-}
-
-#[test]
-fn on_host_accessible_memory_a_hopeless_request_is_tried_again_while_work_is_pending() {
-    let device = device();
-    let upstream = PinnedMemory::new(device.clone()).unwrap();
-    let config = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
-    let pool = Pool::new(Chunks::new(upstream, device.clone()), config).unwrap();
-    let stream = Stream::new(device.clone()).unwrap();
-    let tried = || {
-        let before = device.calls();
-        assert!(pool.alloc(layout(6 * MIB), &stream).is_err());
-        (device.calls() - before).total() > 0
-    };
-    let (kept, block) = (alloc(&pool, 4 * MIB, &stream), alloc(&pool, 4 * MIB, &stream));
-    assert_eq!([tried(), tried()], [true, false], "all is live: nothing can change by itself");
-    keep_busy(&device, &block, &stream);
-    free(&pool, block, &stream);
-    assert_eq!([tried(), tried()], [true, true], "what is pending may be complete by now");
-    free(&pool, kept, &stream);
-    pool.handle().trim_to(0).unwrap();
-    free(&pool, alloc(&pool, 6 * MIB, &stream), &stream);
-    drop(stream);
-    finish(&device, pool);
-}
-
-#[test]
-fn pending_work_makes_a_hopeless_request_on_device_memory_no_less_hopeless() {
-    let device = device();
-    let pool = arena(device.clone(), PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
-    let stream = Stream::new(device.clone()).unwrap();
-    let (kept, block) = (alloc(&pool, 4 * MIB, &stream), alloc(&pool, 4 * MIB, &stream));
-    keep_busy(&device, &block, &stream);
-    free(&pool, block, &stream);
-    assert!(pool.alloc(layout(6 * MIB), &stream).is_err());
-    let before = device.calls();
-    assert!(pool.alloc(layout(6 * MIB), &stream).is_err());
-    assert_eq!((device.calls() - before).total(), 0);
-    free(&pool, kept, &stream);
-    drop(stream);
-    finish(&device, pool);
-}
-
-#[test]
-fn a_device_that_cannot_be_waited_for_is_a_fault() {
-    let device = device();
-    let config = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
-    let pool = Arc::new(arena(device.clone(), config));
-    let orphan = {
-        let (device, pool) = (device.clone(), pool.clone());
-        thread::spawn(move || {
-            let erased: Arc<dyn Device> = device.clone();
-            let stream = Stream::per_thread_default(&erased);
-            let block = alloc(&*pool, 8 * MIB, &stream);
-            touch(&device, &block, &stream);
-            free(&*pool, block, &stream);
-            stream
-        })
-        .join()
-        .unwrap()
-    };
-    let stream = Stream::new(device.clone()).unwrap();
-    device.fail_call(Some(CallKind::Synchronize), 1, DriverCode::UNKNOWN);
-    let error = pool.alloc(layout(8 * MIB), &stream).unwrap_err();
-    assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
-    device.clear_failures();
-    free(&*pool, alloc(&*pool, 8 * MIB, &stream), &stream);
-    drop((orphan, stream));
-    finish(&device, Arc::into_inner(pool).unwrap());
-}
-
-#[test]
 fn what_a_stream_left_is_complete_once_its_end_was_waited_for() {
     let device = device();
     let pool = arena(device.clone(), PoolConfig::default());
@@ -409,10 +294,21 @@ fn the_rest_of_stream_ordered_memory_is_its_streams_and_others_wait_for_that() {
 
 #[test]
 fn addresses_that_an_ended_stream_used_last_stay_mapped_until_its_work_is_done() {
-    // Nothing of the ended stream's is left but addresses that its work is pending on; the stream
-    // that comes next, which is idle, must not be taken for it.
-    let device = sim(32, 64);
-    let pool = arena(device.clone(), PoolConfig { batch: Batch::STRICT, ..tight() });
+    (0..40).for_each(end_a_stream_and_want_its_addresses);
+}
+
+/// Nothing of the ended stream's is left but addresses that its work is pending on; the stream that
+/// comes next, which is idle, must not be taken for it.
+fn end_a_stream_and_want_its_addresses(seed: u64) {
+    let config = SimConfig {
+        capacity: 32 * G,
+        granularity: G,
+        max_reservation: Some(64 * G),
+        seed,
+        ..Default::default()
+    };
+    let device = SimDevice::with_config(config).unwrap();
+    let pool = arena(device.clone(), tight());
     let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     let kept = riddle(&pool, G, 16, &b);
     b.synchronize().unwrap();
@@ -421,22 +317,18 @@ fn addresses_that_an_ended_stream_used_last_stay_mapped_until_its_work_is_done()
         keep_busy(&device, &block, &a);
         free(&pool, block, &a);
     }
-    let mut singles: Vec<_> = (0..8).map(|_| alloc(&pool, G, &b)).collect();
+    let all = alloc(&pool, 8 * G, &b);
     assert_eq!(device.used(), 16 * G, "the memory changed hands");
     drop(a);
     let next = Stream::new(device.clone()).unwrap();
-    for _ in 0..8 {
-        free(&pool, alloc(&pool, G, &next), &next);
-        next.synchronize().unwrap();
-    }
+    free(&pool, alloc(&pool, G, &next), &next);
     pool.handle().try_trim(u64::MAX).unwrap();
-    let others = singles.split_off(3);
-    free_all(&pool, singles, &b);
+    next.synchronize().unwrap();
+    free(&pool, all, &b);
     let block = alloc(&pool, 3 * G, &b);
     touch(&device, &block, &b);
     device.assert_clean();
     free(&pool, block, &b);
-    free_all(&pool, others, &b);
     free_all(&pool, kept, &b);
     drop((b, next));
     finish(&device, pool);

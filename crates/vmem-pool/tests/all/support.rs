@@ -98,6 +98,21 @@ pub(crate) fn keep_busy(device: &SimDevice, block: &Block, stream: &Stream) {
     unsafe { device.launch(stream, kernel) }.unwrap();
 }
 
+/// Lets a thread free a block on its default stream, with work pending, and end: nobody can mark
+/// that stream any more, and only a synchronisation of the device makes the memory usable.
+pub(crate) fn orphan(device: &Arc<SimDevice>, pool: &Arc<ArenaPool>, size: u64) -> Stream {
+    let (device, pool) = (device.clone(), pool.clone());
+    let ended = std::thread::spawn(move || {
+        let erased: Arc<dyn Device> = device.clone();
+        let home = Stream::per_thread_default(&erased);
+        let block = alloc(&*pool, size, &home);
+        touch(&device, &block, &home);
+        free(&*pool, block, &home);
+        home
+    });
+    ended.join().unwrap()
+}
+
 /// A pool's handle as the test kit's probe.
 #[derive(Debug)]
 pub(crate) struct PoolProbe(pub(crate) PoolHandle);

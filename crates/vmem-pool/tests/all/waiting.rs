@@ -1,0 +1,135 @@
+//! How long a request waits on the host, and for what it does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use vmem_core::{Clock, ManualClock, ResourceExt, Rung, Stream};
+use vmem_pool::{Growth, PoolConfig};
+use vmem_sim::CallKind;
+
+use crate::support::{
+    MIB, SMALL, alloc, arena, chunks, device, device_with_seed, finish, free, free_all, keep_busy,
+    layout, orphan, riddle, sim, tight,
+};
+
+/// One granule of the small devices.
+const G: u64 = SMALL;
+
+/// A clock that goes on by itself, a millisecond each time it is read.
+#[derive(Debug, Default)]
+struct Ticking(ManualClock);
+
+impl Clock for Ticking {
+    fn now(&self) -> Duration {
+        self.0.advance(Duration::from_millis(1));
+        self.0.now()
+    }
+}
+
+#[test]
+fn a_host_wait_ends_when_the_work_does() {
+    let device = device();
+    let clock = Ticking::default();
+    let time = clock.0.clone();
+    let config = PoolConfig {
+        ceiling: Some(12 * MIB),
+        growth: Some(Growth::Exact),
+        host_wait: Some(Duration::from_secs(3600)),
+        clock: Arc::new(clock),
+        ..Default::default()
+    };
+    let pool = chunks(device.clone(), config);
+    let stream = Stream::new(device.clone()).unwrap();
+    let [a, b, kept] = [(); 3].map(|()| alloc(&pool, 4 * MIB, &stream));
+    keep_busy(&device, &b, &stream);
+    free(&pool, a, &stream);
+    free(&pool, b, &stream);
+    // What the wait makes usable is told even if it is not enough.
+    let error = pool.alloc(layout(9 * MIB), &stream).unwrap_err();
+    let rungs = &error.report().unwrap().rungs;
+    let waited = rungs.iter().find(|rung| rung.rung == Rung::HostWait);
+    assert!(waited.is_none_or(|rung| rung.freed <= 8 * MIB), "{rungs:?}");
+    free(&pool, alloc(&pool, 8 * MIB, &stream), &stream);
+    assert!(time.now() < Duration::from_secs(3000));
+    free(&pool, kept, &stream);
+    drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
+fn a_host_wait_ends_when_its_time_is_over() {
+    const LIMIT: Duration = Duration::from_millis(50);
+    let device = device();
+    let clock = Ticking::default();
+    let time = clock.0.clone();
+    let config = PoolConfig {
+        ceiling: Some(8 * MIB),
+        host_wait: Some(LIMIT),
+        clock: Arc::new(clock),
+        ..Default::default()
+    };
+    let pool = Arc::new(arena(device.clone(), config));
+    let stream = Stream::new(device.clone()).unwrap();
+    let kept = alloc(&*pool, 2 * MIB, &stream);
+    // Nobody can mark the stream of a thread that ended, so its work is pending for all that the
+    // pool can tell.
+    let orphan = orphan(&device, &pool, 6 * MIB);
+    let before = time.now();
+    let error = pool.alloc(layout(7 * MIB), &stream).unwrap_err();
+    let took = time.now() - before;
+    assert!(took >= LIMIT && took < 2 * LIMIT, "{took:?}");
+    let rungs = &error.report().unwrap().rungs;
+    let freed = |wanted| rungs.iter().find(|rung| rung.rung == wanted).map(|rung| rung.freed);
+    assert_eq!(freed(Rung::HostWait), Some(0));
+    assert_eq!(freed(Rung::DeviceSync), Some(6 * MIB));
+    free(&*pool, kept, &stream);
+    drop((orphan, stream));
+    finish(&device, Arc::into_inner(pool).unwrap());
+}
+
+#[test]
+fn what_a_host_wait_makes_complete_serves_the_request() {
+    for seed in 0..16 {
+        let device = device_with_seed(seed);
+        let config = PoolConfig {
+            ceiling: Some(8 * MIB),
+            growth: Some(Growth::Exact),
+            host_wait: Some(Duration::from_secs(3600)),
+            clock: Arc::new(Ticking::default()),
+            ..Default::default()
+        };
+        let pool = chunks(device.clone(), config);
+        let stream = Stream::new(device.clone()).unwrap();
+        let [a, b] = [(); 2].map(|()| alloc(&pool, 4 * MIB, &stream));
+        keep_busy(&device, &b, &stream);
+        free(&pool, a, &stream);
+        free(&pool, b, &stream);
+        free(&pool, alloc(&pool, 8 * MIB, &stream), &stream);
+        drop(stream);
+        finish(&device, pool);
+    }
+}
+
+#[test]
+fn short_of_addresses_memory_is_taken_rather_than_waited_for() {
+    let device = sim(32, 64);
+    let pool = arena(device.clone(), tight());
+    let stream = Stream::new(device.clone()).unwrap();
+    let kept = riddle(&pool, G, 16, &stream);
+    // Windows of every length, which use up the addresses for them; work is pending in each.
+    for granules in [8, 7, 6, 5, 4] {
+        let block = alloc(&pool, granules * G, &stream);
+        keep_busy(&device, &block, &stream);
+        free(&pool, block, &stream);
+    }
+    // Looking at what is complete changes nothing for what is not.
+    pool.handle().try_trim(u64::MAX).unwrap();
+    let before = device.calls();
+    let block = alloc(&pool, 3 * G, &stream);
+    let calls = device.calls() - before;
+    assert_eq!(calls.of(CallKind::SynchronizeEvent), 0);
+    free(&pool, block, &stream);
+    free_all(&pool, kept, &stream);
+    drop(stream);
+    finish(&device, pool);
+}
