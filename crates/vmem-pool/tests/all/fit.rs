@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use vmem_core::{Block, FreeErrorKind, MemoryResource, RawBlock, ResourceExt, Stream};
-use vmem_pool::PoolConfig;
+use vmem_pool::{Growth, PoolConfig};
 
-use crate::support::{MIB, alloc, arena, device, finish, free, layout, on_both};
+use crate::support::{MIB, alloc, arena, chunks, device, finish, free, layout, on_both};
 
 const KIB: u64 = 1 << 10;
 
@@ -174,4 +174,22 @@ fn a_block_lies_aligned_inside_a_range_that_begins_elsewhere() {
         }
         free(pool, first, &stream);
     });
+}
+
+#[test]
+fn blocks_are_found_among_many_chunks() {
+    let device = device();
+    let config = PoolConfig { growth: Some(Growth::Exact), ..Default::default() };
+    let pool = chunks(device.clone(), config);
+    let stream = Stream::new(device.clone()).unwrap();
+    let wholes: Vec<Block> = (0..12).map(|_| alloc(&pool, MIB, &stream)).collect();
+    wholes.into_iter().for_each(|block| free(&pool, block, &stream));
+    let halves: Vec<Block> = (0..24).map(|_| alloc(&pool, MIB / 2, &stream)).collect();
+    assert_eq!(pool.handle().snapshot().unwrap().segments.len(), 12);
+    for block in &halves {
+        assert_eq!(pool.handle().find(block.ptr()), Some(block.raw()));
+    }
+    halves.into_iter().for_each(|block| free(&pool, block, &stream));
+    drop(stream);
+    finish(&device, pool);
 }
