@@ -60,6 +60,8 @@ codes! {
     STREAM_CAPTURE_UNSUPPORTED = 900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED";
     /// The call broke a running capture.
     STREAM_CAPTURE_INVALIDATED = 901, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED";
+    /// The call on the legacy default stream would touch a running capture.
+    STREAM_CAPTURE_IMPLICIT = 906, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT";
     /// The event was recorded inside a running capture.
     CAPTURED_EVENT = 907, "CUDA_ERROR_CAPTURED_EVENT";
     /// Anything else.

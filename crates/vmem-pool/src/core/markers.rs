@@ -1,6 +1,6 @@
 //! Recording and querying markers, without the lock.
 
-use vmem_core::{DriverError, Event, IdleEvent, Stream, StreamObserver};
+use vmem_core::{DriverCode, DriverError, Event, IdleEvent, Stream, StreamObserver};
 
 use super::{Core, State, known};
 use crate::Sharding;
@@ -71,7 +71,7 @@ impl<B: Backing> Core<B> {
         let recorded = match capturing {
             Ok(false) => closing.record(),
             Ok(true) => {
-                let code = vmem_core::DriverCode::STREAM_CAPTURE_UNSUPPORTED;
+                let code = DriverCode::STREAM_CAPTURE_UNSUPPORTED;
                 closing.abandon(DriverError::new("Pool::close", code))
             }
             Err(error) => closing.abandon(error),
@@ -217,8 +217,16 @@ impl<B: Backing> Core<B> {
     }
 
     /// Waits for the whole device, after which everything freed before has completed.
+    ///
+    /// # Errors
+    /// Refuses while a stream captures that the pool knows and this thread can name: the wait would
+    /// break the capture.
     pub(crate) fn synchronize_device(&self) -> Result<(), DriverError> {
         let _pin = self.pin();
+        if self.any_captures() {
+            let code = DriverCode::STREAM_CAPTURE_UNSUPPORTED;
+            return Err(DriverError::new("Pool::synchronize_device", code));
+        }
         let epochs: Vec<(u32, u64)> = {
             let mut state = self.lock();
             let numbers: Vec<u32> = state.shared.lanes.numbers().skip(1).collect();
@@ -234,6 +242,20 @@ impl<B: Backing> Core<B> {
             self.recycle(done.unwrap_or_default());
         }
         Ok(())
+    }
+
+    fn any_captures(&self) -> bool {
+        let streams: Vec<Stream> = {
+            let state = self.lock();
+            let lanes = state.shared.lanes.numbers().filter_map(|n| state.shared.lanes.get(n));
+            lanes.filter_map(|lane| lane.handle().upgrade()).collect()
+        };
+        // The legacy default stream cannot be asked while another one captures.
+        let captures = |stream: &Stream| match stream.is_capturing() {
+            Ok(captures) => captures,
+            Err(error) => error.code() == DriverCode::STREAM_CAPTURE_IMPLICIT,
+        };
+        streams.iter().filter(|stream| stream.is_callable_here()).any(captures)
     }
 
     /// Whether some lane has free memory that only synchronising the device makes usable.
@@ -273,5 +295,5 @@ impl<B: Backing> Drop for Pin<'_, B> {
 
 /// Whether a call was refused because a stream captures.
 pub(crate) fn is_capture(error: &DriverError) -> bool {
-    error.code() == vmem_core::DriverCode::STREAM_CAPTURE_UNSUPPORTED
+    error.code() == DriverCode::STREAM_CAPTURE_UNSUPPORTED
 }

@@ -24,6 +24,8 @@ pub(crate) struct Climb<'a> {
     pub(crate) need: Need,
     /// Lanes that turned out not to be closable now.
     avoid: Vec<u32>,
+    /// There was such a lane: what was not found may be there, and be usable a moment later.
+    hindered: bool,
     /// What was tried so far.
     rungs: Vec<RungReport>,
     /// Bytes moved for it.
@@ -43,6 +45,7 @@ impl<'a> Climb<'a> {
             lane,
             need,
             avoid: Vec::new(),
+            hindered: false,
             rungs: Vec::new(),
             moved: 0,
             short_of_addresses: false,
@@ -70,6 +73,7 @@ impl<'a> Climb<'a> {
     /// Sets a lane aside that turned out not to be closable now.
     pub(crate) fn avoid(&mut self, lane: u32) {
         self.avoid.push(lane);
+        self.hindered = true;
     }
 
     /// Whether some lane could not be waited for.
@@ -240,7 +244,9 @@ impl<B: Backing> Core<B> {
                 Err(again) => failure = again,
             }
         }
-        self.remember_refusal(climb, kind_of(&failure));
+        if !climb.hindered {
+            self.remember_refusal(climb, kind_of(&failure));
+        }
         Err(Stop::Growth(failure))
     }
 

@@ -86,7 +86,7 @@ impl Lane {
         &self.front
     }
 
-    pub(super) fn handle(&self) -> &WeakStream {
+    pub(crate) fn handle(&self) -> &WeakStream {
         &self.handle
     }
 

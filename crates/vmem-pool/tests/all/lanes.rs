@@ -333,3 +333,26 @@ fn end_a_stream_and_want_its_addresses(seed: u64) {
     drop((b, next));
     finish(&device, pool);
 }
+
+/// Found by mutation testing: waiting for the whole device broke the capture of a stream that the
+/// request had nothing to do with, and the refusal was then remembered beyond the capture's end.
+#[test]
+fn a_capturing_streams_memory_is_joined_with_nothing_and_holds_nobody_up() {
+    let device = device();
+    let pool = arena(device.clone(), PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
+    let [a, b, c] = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
+    let (x, y) = (alloc(&pool, 3 * MIB, &a), alloc(&pool, 5 * MIB, &b));
+    keep_busy(&device, &x, &a);
+    keep_busy(&device, &y, &b);
+    free(&pool, x, &a);
+    free(&pool, y, &b);
+    device.begin_capture(&a).unwrap();
+    let error = pool.alloc(layout(8 * MIB), &c).unwrap_err();
+    assert_eq!(error.kind(), AllocErrorKind::Limit);
+    device.end_capture(&a).unwrap();
+    let both = alloc(&pool, 8 * MIB, &c);
+    touch(&device, &both, &c);
+    free(&pool, both, &c);
+    drop((a, b, c));
+    finish(&device, pool);
+}
