@@ -44,6 +44,8 @@ pub struct PoolConfig {
     pub release: Option<Release>,
     /// What decides where blocks are placed.
     pub placement: Placement,
+    /// Where blocks of up to 4 KiB are placed. Of no effect on a pool of powers of two.
+    pub small_blocks: SmallBlocks,
     /// When a stream gets a lock of its own.
     pub sharding: Sharding,
     /// The clock for `host_wait`, `back_off` and `release`.
@@ -65,6 +67,7 @@ impl Default for PoolConfig {
             back_off: Duration::from_millis(100),
             release: None,
             placement: Placement::default(),
+            small_blocks: SmallBlocks::default(),
             sharding: Sharding::default(),
             clock: Arc::new(SystemClock::new()),
             sink: None,
@@ -119,6 +122,20 @@ pub enum Placement {
     /// [`release`](PoolConfig::release), after [`try_trim`](crate::PoolHandle::try_trim), and on
     /// host-accessible memory, offsets may differ. Returning memory to make room waits on the host.
     Reproducible,
+}
+
+/// Where a pool places blocks of up to 4 KiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum SmallBlocks {
+    /// As all others: in the smallest hole that fits. The least memory while everything is in use; but
+    /// small blocks that outlive the large ones around them keep memory from being returned or moved.
+    #[default]
+    InHoles,
+    /// In *slabs*, 64 KiB to 2 MiB of free memory set apart for them. For programs with many small
+    /// blocks that live long beside large ones: what they keep when the large ones are freed is a
+    /// tenth, for a few parts in a thousand more memory while everything is in use.
+    InSlabs,
 }
 
 /// When a stream gets a *shard* of the pool: free memory with a lock of its own.

@@ -9,7 +9,7 @@ use crate::backing::Backing;
 use crate::core::Core;
 use crate::sink::Contained;
 use crate::space::Fit;
-use crate::{BuildError, PoolConfig, PoolHandle};
+use crate::{BuildError, PoolConfig, PoolHandle, SmallBlocks};
 
 /// A coalescing pool over a [`Backing`].
 ///
@@ -32,7 +32,11 @@ impl<B: Backing> Pool<B> {
     /// # Errors
     /// A configuration that contradicts itself, or a refused initial size.
     pub fn new(backing: B, config: PoolConfig) -> Result<Self, BuildError> {
-        Self::with_fit(backing, config, Fit::Best)
+        let fit = match config.small_blocks {
+            SmallBlocks::InHoles => Fit::Best,
+            SmallBlocks::InSlabs => Fit::Slabs,
+        };
+        Self::with_fit(backing, config, fit)
     }
 
     pub(crate) fn with_fit(

@@ -161,6 +161,7 @@ fn pool(
         release: shape.release,
         placement: shape.placement,
         sharding: shape.sharding,
+        small_blocks: shape.small_blocks,
         clock: Arc::new(clock.clone()),
         ..Default::default()
     };

@@ -4,7 +4,7 @@ use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId};
 
 use super::State;
 use crate::lanes::{CLEAN, Reuse};
-use crate::space::{Need, Slot, State as Range, Tag};
+use crate::space::{Need, Slot, Tag};
 
 impl State<'_> {
     /// The raw parts of the live block that starts at `ptr`.
@@ -31,9 +31,7 @@ impl State<'_> {
 
     /// Cuts a claimed range to what a request needs; the rest is free with the tag `rest`.
     pub(crate) fn fit(&mut self, slot: Slot, need: Need, rest: Tag) {
-        let range = self.space[slot];
-        let at = need.place(range.start, range.size).expect("a claimed range fits its request");
-        self.space.cut(slot, at, need.size, Range::Free(rest));
+        self.space.shard_mut(slot.shard()).fit_claimed(slot, need, rest);
     }
 
     /// Turns a claimed range into a block.

@@ -136,7 +136,7 @@ impl<B: Backing> Core<B> {
     fn need(&self, layout: BlockLayout) -> Need {
         let grains = layout.rounded_to(GRAIN);
         let size = match self.fit {
-            Fit::Best => grains,
+            Fit::Best | Fit::Slabs => grains,
             Fit::Bins => grains.next_power_of_two(),
         };
         Need { size, alignment: layout.alignment().max(GRAIN) }

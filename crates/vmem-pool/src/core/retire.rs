@@ -24,7 +24,7 @@ impl<B: Backing> StreamObserver for Core<B> {
 
 impl State<'_> {
     /// Hands everything that has completed to the clean lane, in the first shard, where neighbours of
-    /// all lanes join.
+    /// all lanes join; what is free in slabs too.
     /// Takes `O(n)` steps. Returns lanes to be dropped without the lock.
     #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
     pub(crate) fn settle(&mut self) -> Vec<Lane> {
@@ -33,12 +33,15 @@ impl State<'_> {
             let complete = |slot: &Slot| {
                 self.space[*slot].tag().is_some_and(|tag| self.shared.lanes.is_complete(tag))
             };
-            let settled = |slot: &Slot| lane == CLEAN.lane && slot.shard() == 0;
+            let settled = |slot: &Slot| {
+                lane == CLEAN.lane && slot.shard() == 0 && !self.space[*slot].is_in_slab()
+            };
             let free = self.space.free_of(lane).filter(|slot| !settled(slot));
             let slots: Vec<Slot> = free.filter(complete).collect();
             for slot in slots {
                 self.space.claim(slot);
                 let slot = self.space.move_to(slot, 0);
+                self.space.leave_slab(slot);
                 self.space.release(slot, Range::Free(CLEAN));
             }
         }

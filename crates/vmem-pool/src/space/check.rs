@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::ops::DerefMut;
 
+use super::shard::place_of;
 use super::{FreeIndex, GRAIN, Shard, Slot, Space, State};
 
 impl<S: DerefMut<Target = Shard>> Space<S> {
@@ -13,7 +14,7 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
             if let Some(next) = self.next(slot) {
                 assert_eq!(self.prev(next), Some(slot), "neighbours know each other");
                 assert_eq!(self[next].start, range.end(), "neighbours touch");
-                let joined = range.state().joined(self[next].state());
+                let joined = range.joined(&self[next]);
                 let apart = slot.shard() != next.shard();
                 assert!(apart || joined.is_none(), "neighbours in a shard are coalesced");
             }
@@ -35,10 +36,11 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
 impl Shard {
     fn check(&self) {
         let mut indexed: HashSet<Slot> = self.holes().chain(self.dormant()).collect();
-        for (lane, index) in self.free.iter().enumerate() {
+        for (place, index) in self.free.iter().enumerate() {
             for slot in index.slots() {
                 let tag = self[slot].tag().expect("an indexed range is free");
-                assert_eq!(tag.lane as usize, lane, "a range is in its own lane's index");
+                let own = place_of(tag.lane, self[slot].zone());
+                assert_eq!(own, place, "a range is in the index of its lane and zone");
                 assert!(indexed.insert(slot), "a range is indexed once");
             }
         }

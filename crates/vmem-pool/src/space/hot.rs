@@ -7,6 +7,8 @@ use vmem_core::{BlockLayout, Label, RawBlock};
 
 use crate::sabotage;
 
+use super::range::Zone;
+use super::shard::place_of;
 use super::{Need, Range, Shard, Slot, State, Tag};
 
 impl Shard {
@@ -14,12 +16,25 @@ impl Shard {
     /// stays free under its tag, or under `rest` if one is given.
     #[inline]
     pub(crate) fn take_best(&mut self, lane: u32, need: Need, rest: Option<Tag>) -> Option<Slot> {
-        let index = self.free.get_mut(lane as usize)?;
-        index.prepare(&self.ranges, need.size);
-        let slot = self.best_fit(lane, need)?;
+        let slot = if self.is_small(need) { self.take_small(lane, need, rest) } else { None };
+        slot.or_else(|| self.take_in(lane, Zone::Large, need, rest))
+    }
+
+    /// The same from one zone.
+    #[inline]
+    pub(super) fn take_in(
+        &mut self,
+        lane: u32,
+        zone: Zone,
+        need: Need,
+        rest: Option<Tag>,
+    ) -> Option<Slot> {
+        let place = place_of(lane, zone);
+        self.free.get_mut(place)?.prepare(&self.ranges, need.size);
+        let slot = self.best_in(lane, zone, need)?;
         let range = self[slot];
         if range.size == need.size {
-            self.free[lane as usize].remove(&mut self.ranges, slot);
+            self.free[place].remove(&mut self.ranges, slot);
             self.at(slot).set_state(State::Claimed);
             return Some(slot);
         }
@@ -29,7 +44,7 @@ impl Shard {
             return Some(self.take_apart(slot, need, rest.unwrap_or(tag)));
         }
         // The block is the lower end, in a slot of its own; the range above it goes on as it was.
-        let block = Range::new(range.start, need.size, State::Claimed);
+        let block = Range::new(range.start, need.size, State::Claimed).in_zone(zone);
         let block = self.new_range(block.between(range.prev, Some(slot)));
         if let Some(prev) = range.prev {
             self.at(prev).next = Some(block);
@@ -40,7 +55,7 @@ impl Shard {
         above.size = range.size - need.size;
         above.prev = Some(block);
         above.set_state(State::Free(rest.unwrap_or(tag)));
-        self.free[tag.lane as usize].update(&mut self.ranges, slot, range.extent());
+        self.free[place].update(&mut self.ranges, slot, range.extent());
         Some(block)
     }
 
@@ -61,6 +76,9 @@ impl Shard {
         tally.begun += 1;
         tally.live += layout.size();
         tally.peak = tally.peak.max(tally.live);
+        if self[slot].zone() == Zone::Small {
+            self.tally.small += self[slot].size;
+        }
         self.at(slot).begin_block(layout, label)
     }
 
@@ -76,6 +94,9 @@ impl Shard {
         }
         self.tally.ended += 1;
         self.tally.live -= raw.layout.size();
+        if self[slot].zone() == Zone::Small {
+            self.tally.small -= self[slot].size;
+        }
         Some(slot)
     }
 
@@ -87,31 +108,39 @@ impl Shard {
             return;
         }
         let Range { prev, next, .. } = self[slot];
+        let zone = self[slot].zone();
         debug_assert!(self[slot].is_live());
-        let joins = |neighbour: &Slot| self[*neighbour].free_of(tag.lane).is_some();
-        match (prev.filter(joins), next.filter(joins)) {
+        let joins = |neighbour: &Slot| self[*neighbour].free_of(tag.lane, zone).is_some();
+        let free = match (prev.filter(joins), next.filter(joins)) {
             (None, None) => {
                 self.at(slot).set_state(State::Free(tag));
                 self.enter(slot);
+                slot
             }
             (Some(prev), None) => {
                 let before = self[prev].extent();
                 self.absorb_next(prev);
                 self.regrow(prev, tag, before);
+                prev
             }
             (None, Some(next)) => {
                 let before = self[next].extent();
                 self.absorb_prev(next);
                 self.regrow(next, tag, before);
+                next
             }
             (Some(prev), Some(next)) => {
                 let before = self[prev].extent();
-                let above = self[next].free_of(tag.lane).unwrap_or(0);
-                self.free[tag.lane as usize].remove(&mut self.ranges, next);
+                let above = self[next].free_of(tag.lane, zone).unwrap_or(0);
+                self.free[place_of(tag.lane, zone)].remove(&mut self.ranges, next);
                 self.absorb_next(prev);
                 self.absorb_next(prev);
                 self.regrow(prev, Tag { epoch: tag.epoch.max(above), ..tag }, before);
+                prev
             }
+        };
+        if zone == Zone::Small && self.is_idle_slab(free) {
+            self.dissolve(free);
         }
     }
 
@@ -119,7 +148,8 @@ impl Shard {
     #[inline]
     fn regrow(&mut self, slot: Slot, tag: Tag, before: (u64, u64)) {
         self.at(slot).raise_epoch(tag.epoch);
-        self.free[tag.lane as usize].update(&mut self.ranges, slot, before);
+        let place = place_of(tag.lane, self[slot].zone());
+        self.free[place].update(&mut self.ranges, slot, before);
     }
 
     /// Merges the left neighbour, which is in no index, into `slot`.

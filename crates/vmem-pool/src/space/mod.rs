@@ -23,11 +23,13 @@ mod index;
 mod range;
 mod runs;
 mod shard;
+mod slabs;
 
 use std::ops::DerefMut;
 
 pub(crate) use granules::whole_granules;
 use index::FreeIndex;
+use range::Zone;
 pub(crate) use range::{Range, SHARDS, Slot, State, Tag};
 pub(crate) use runs::Stretch;
 pub(crate) use shard::{Shard, Tally};
@@ -50,6 +52,8 @@ pub(crate) struct Space<S> {
 pub(crate) enum Fit {
     /// The smallest that is large enough.
     Best,
+    /// The same, with slabs for small blocks.
+    Slabs,
     /// Only one of exactly its size.
     Bins,
 }
@@ -133,13 +137,15 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
         best.min_by_key(|&slot| (self[slot].size, self[slot].start))
     }
 
-    /// All free ranges of `lane` that fit, one list a shard, smallest and lowest first.
+    /// All free ranges of `lane` that fit, in several lists, each smallest and lowest first.
     pub(crate) fn fits(
         &self,
         lane: u32,
         need: Need,
     ) -> impl Iterator<Item = impl Iterator<Item = Slot>> {
-        self.shards().map(move |shard| shard.fits(lane, need))
+        let zones = [Zone::Large, Zone::Small];
+        let lists = move |shard| zones.map(|zone| Shard::fits(shard, lane, zone, need));
+        self.shards().flat_map(lists)
     }
 
     /// All free ranges of `lane`.
@@ -191,6 +197,7 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
     pub(crate) fn join_claimed(&mut self, first: Slot, last: Slot, shard: usize) -> Slot {
         let end = self[last].end();
         let first = self.move_to(first, shard);
+        self.leave_slab(first);
         while self[first].end() < end
             && let Some(next) = self.next(first)
         {
@@ -199,6 +206,11 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
             self.shard_mut(shard).absorb_next(first);
         }
         first
+    }
+
+    /// A claimed range is part of a slab no more.
+    pub(crate) fn leave_slab(&mut self, slot: Slot) {
+        self.shard_mut(slot.shard()).at(slot).set_zone(Zone::Large);
     }
 
     /// The live range that starts at `start`. Steps as for [`covering`](Self::covering).

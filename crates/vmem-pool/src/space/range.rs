@@ -134,8 +134,18 @@ pub(crate) struct Range {
     /// Free or dormant: the tag's lane.
     lane: u32,
     kind: Kind,
+    zone: Zone,
     /// Live: the binary logarithm of the alignment asked for.
     alignment: u8,
+}
+
+/// What a range is kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Zone {
+    /// Anything.
+    Large,
+    /// Part of a slab of small blocks.
+    Small,
 }
 
 /// A [`State`] without its tag.
@@ -163,6 +173,7 @@ impl Range {
             detail: 0,
             lane: 0,
             kind: Kind::Vacant,
+            zone: Zone::Large,
             alignment: 0,
         };
         range.set_state(state);
@@ -173,6 +184,33 @@ impl Range {
     #[inline]
     pub(super) const fn between(self, prev: Option<Slot>, next: Option<Slot>) -> Self {
         Self { prev, next, ..self }
+    }
+
+    /// The same in this zone.
+    #[inline]
+    pub(super) const fn in_zone(self, zone: Zone) -> Self {
+        Self { zone, ..self }
+    }
+
+    #[inline]
+    pub(super) const fn zone(&self) -> Zone {
+        self.zone
+    }
+
+    /// Whether it is part of a slab of small blocks.
+    pub(crate) fn is_in_slab(&self) -> bool {
+        self.zone == Zone::Small
+    }
+
+    #[inline]
+    pub(super) const fn set_zone(&mut self, zone: Zone) {
+        self.zone = zone;
+    }
+
+    /// The state of it and its upper neighbour joined, if they may be.
+    #[inline]
+    pub(super) fn joined(&self, next: &Self) -> Option<State> {
+        if self.zone == next.zone { self.state().joined(next.state()) } else { None }
     }
 
     #[inline]
@@ -214,12 +252,16 @@ impl Range {
             self.lane = tag.lane;
             self.word = tag.epoch;
         }
+        if let State::Hole | State::Dormant(_) = state {
+            self.zone = Zone::Large;
+        }
     }
 
-    /// The epoch of its tag, if it is free memory of this lane.
+    /// The epoch of its tag, if it is free memory of this lane and zone.
     #[inline]
-    pub(super) fn free_of(&self, lane: u32) -> Option<u64> {
-        (self.kind == Kind::Free && self.lane == lane).then_some(self.word)
+    pub(super) fn free_of(&self, lane: u32, zone: Zone) -> Option<u64> {
+        let free = self.kind == Kind::Free && self.lane == lane && self.zone == zone;
+        free.then_some(self.word)
     }
 
     /// A free range of the same lane was joined to this one.

@@ -2,7 +2,7 @@
 
 use super::directory::Directory;
 use super::index::FreeIndex;
-use super::range::{Range, Slot, State};
+use super::range::{Range, Slot, State, Zone};
 use super::{Fit, GRAIN, Need};
 
 /// Some of the ranges of all segments, with an index over the free ones.
@@ -17,7 +17,7 @@ pub(crate) struct Shard {
     pub(super) ranges: Vec<Range>,
     /// The first of the slots whose ranges were merged away; each names the next one.
     pub(super) vacant: Option<Slot>,
-    /// Free ranges by lane.
+    /// Free ranges by lane and zone, as [`place_of`] numbers them.
     pub(super) free: Vec<FreeIndex>,
     /// Unmapped ranges.
     pub(super) holes: FreeIndex,
@@ -25,6 +25,14 @@ pub(crate) struct Shard {
     pub(super) dormant: FreeIndex,
     pub(super) directory: Directory,
     pub(super) tally: Tally,
+}
+
+const ZONES: [Zone; 2] = [Zone::Large, Zone::Small];
+
+/// Where the index of a lane's free ranges in a zone is.
+#[inline]
+pub(super) const fn place_of(lane: u32, zone: Zone) -> usize {
+    2 * lane as usize + zone as usize
 }
 
 /// The blocks of a shard. Sizes are those asked for, in bytes.
@@ -37,6 +45,8 @@ pub(crate) struct Tally {
     pub(crate) live: u64,
     /// The most `live` has been.
     pub(crate) peak: u64,
+    /// Bytes of live blocks in slabs, rounding included.
+    pub(super) small: u64,
 }
 
 impl Shard {
@@ -62,32 +72,42 @@ impl Shard {
     /// The smallest free range of `lane` that fits, the lowest one of equals. Takes `O(log n)`
     /// steps for alignments up to [`GRAIN`]; above, it may have to pass over ranges that are large
     /// enough but misaligned.
-    #[inline]
     pub(crate) fn best_fit(&self, lane: u32, need: Need) -> Option<Slot> {
-        let best = self.free.get(lane as usize)?.best(&self.ranges, need.size)?;
+        let best = ZONES.into_iter().filter_map(|zone| self.best_in(lane, zone, need));
+        best.min_by_key(|&slot| (self[slot].size, self[slot].start))
+    }
+
+    /// The same in one zone.
+    #[inline]
+    pub(super) fn best_in(&self, lane: u32, zone: Zone, need: Need) -> Option<Slot> {
+        let best = self.free.get(place_of(lane, zone))?.best(&self.ranges, need.size)?;
         if self.fit == Fit::Bins && self[best].size != need.size {
             return None;
         }
         if need.alignment == GRAIN || need.place(self[best].start, self[best].size).is_some() {
             return Some(best);
         }
-        self.fits(lane, need).next()
+        self.fits(lane, zone, need).next()
     }
 
-    /// All free ranges of `lane` that fit, smallest and lowest first.
-    pub(crate) fn fits(&self, lane: u32, need: Need) -> impl Iterator<Item = Slot> {
-        let index = self.free.get(lane as usize).into_iter();
+    /// All free ranges of `lane` in a zone that fit, smallest and lowest first.
+    pub(super) fn fits(&self, lane: u32, zone: Zone, need: Need) -> impl Iterator<Item = Slot> {
+        let index = self.free.get(place_of(lane, zone)).into_iter();
         let large = index.flat_map(move |index| index.at_least(&self.ranges, need.size));
         let allowed = large.take_while(move |&slot| match self.fit {
-            Fit::Best => true,
+            Fit::Best | Fit::Slabs => true,
             Fit::Bins => self[slot].size == need.size,
         });
         allowed.filter(move |&slot| need.place(self[slot].start, self[slot].size).is_some())
     }
 
+    fn indexes_of(&self, lane: u32) -> impl Iterator<Item = &FreeIndex> {
+        ZONES.into_iter().filter_map(move |zone| self.free.get(place_of(lane, zone)))
+    }
+
     /// All free ranges of `lane`.
     pub(crate) fn free_of(&self, lane: u32) -> impl Iterator<Item = Slot> {
-        self.free.get(lane as usize).into_iter().flat_map(FreeIndex::slots)
+        self.indexes_of(lane).flat_map(FreeIndex::slots)
     }
 
     /// All unmapped ranges.
@@ -102,7 +122,8 @@ impl Shard {
 
     /// The size of the largest free range of `lane`.
     pub(crate) fn largest_of(&self, lane: u32) -> u64 {
-        self.free.get(lane as usize).and_then(|index| index.largest(&self.ranges)).unwrap_or(0)
+        let largest = self.indexes_of(lane).filter_map(|index| index.largest(&self.ranges));
+        largest.max().unwrap_or(0)
     }
 
     /// Makes a free, unmapped or dormant range claimed: nobody else's to use until it is given a new state.
@@ -134,7 +155,7 @@ impl Shard {
     pub(crate) fn split(&mut self, slot: Slot, at: u64) -> Slot {
         let range = self[slot];
         debug_assert!(range.state() == State::Claimed && at > range.start && at < range.end());
-        let upper = Range::new(at, range.end() - at, State::Claimed);
+        let upper = Range::new(at, range.end() - at, State::Claimed).in_zone(range.zone());
         let upper = self.new_range(upper.between(Some(slot), range.next));
         if let Some(next) = range.next {
             self.at(next).prev = Some(upper);
@@ -148,6 +169,7 @@ impl Shard {
     fn split_front(&mut self, slot: Slot, at: u64) -> Slot {
         let range = self[slot];
         let front = Range::new(range.start, at - range.start, State::Claimed);
+        let front = front.in_zone(range.zone());
         let front = self.new_range(front.between(range.prev, Some(slot)));
         if let Some(prev) = range.prev {
             self.at(prev).next = Some(front);
@@ -165,9 +187,20 @@ impl Shard {
     pub(crate) fn release(&mut self, slot: Slot, state: State) -> Slot {
         debug_assert!(!self[slot].state().is_indexed());
         self.at(slot).set_state(state);
+        let mut slot = self.coalesce(slot);
+        if self.is_idle_slab(slot) {
+            self.at(slot).set_zone(Zone::Large);
+            slot = self.coalesce(slot);
+        }
+        self.enter(slot);
+        slot
+    }
+
+    /// Joins a range, which is in no index, with its neighbours where it may be.
+    pub(super) fn coalesce(&mut self, slot: Slot) -> Slot {
         let mut slot = slot;
         if let Some(prev) = self[slot].prev
-            && let Some(state) = self[prev].state().joined(self[slot].state())
+            && let Some(state) = self[prev].joined(&self[slot])
         {
             self.leave(prev);
             self.at(prev).set_state(state);
@@ -175,13 +208,12 @@ impl Shard {
             slot = prev;
         }
         if let Some(next) = self[slot].next
-            && let Some(state) = self[slot].state().joined(self[next].state())
+            && let Some(state) = self[slot].joined(&self[next])
         {
             self.leave(next);
             self.at(slot).set_state(state);
             self.absorb_next(slot);
         }
-        self.enter(slot);
         slot
     }
 
@@ -265,11 +297,11 @@ impl Shard {
     pub(super) fn enter(&mut self, slot: Slot) {
         match self[slot].state() {
             State::Free(tag) => {
-                let lane = tag.lane as usize;
-                if self.free.len() <= lane {
-                    self.free.resize_with(lane + 1, FreeIndex::default);
+                let place = place_of(tag.lane, self[slot].zone());
+                if self.free.len() <= place {
+                    self.free.resize_with(place + 1, FreeIndex::default);
                 }
-                self.free[lane].insert(&mut self.ranges, slot);
+                self.free[place].insert(&mut self.ranges, slot);
             }
             State::Hole => self.holes.insert(&mut self.ranges, slot),
             State::Dormant(_) => self.dormant.insert(&mut self.ranges, slot),
@@ -281,7 +313,10 @@ impl Shard {
     #[inline]
     pub(super) fn leave(&mut self, slot: Slot) {
         match self[slot].state() {
-            State::Free(tag) => self.free[tag.lane as usize].remove(&mut self.ranges, slot),
+            State::Free(tag) => {
+                let place = place_of(tag.lane, self[slot].zone());
+                self.free[place].remove(&mut self.ranges, slot);
+            }
             State::Hole => self.holes.remove(&mut self.ranges, slot),
             State::Dormant(_) => self.dormant.remove(&mut self.ranges, slot),
             State::Live | State::Claimed | State::Edge | State::Vacant => {}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use vmem_core::{AsyncMemory, MemoryResource, PinnedMemory};
-use vmem_pool::{Batch, Chunks, Pool, PoolConfig, PoolHandle, Sharding};
+use vmem_pool::{Batch, Chunks, Pool, PoolConfig, PoolHandle, Sharding, SmallBlocks};
 use vmem_sim::{SimConfig, SimDevice};
 use vmem_testkit::conformance::{self, Subject};
 use vmem_testkit::{Program, Shape};
@@ -41,6 +41,22 @@ fn make_capped_arena(device: Arc<SimDevice>) -> Made {
 
 fn make_tight_arena(device: Arc<SimDevice>) -> Made {
     let pool = arena(device, tight());
+    let handle = pool.handle();
+    (Box::new(pool), handle)
+}
+
+fn make_slab_arena(device: Arc<SimDevice>) -> Made {
+    let small_blocks = SmallBlocks::InSlabs;
+    let pool = arena(device, PoolConfig { small_blocks, ..Default::default() });
+    let handle = pool.handle();
+    (Box::new(pool), handle)
+}
+
+/// Slabs in shards, in so little room that memory moves.
+fn make_crowded_slab_arena(device: Arc<SimDevice>) -> Made {
+    let (small_blocks, sharding) = (SmallBlocks::InSlabs, Sharding::PerStream);
+    let config = PoolConfig { small_blocks, sharding, ceiling: Some(8 * MIB), ..tight() };
+    let pool = arena(device, config);
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
@@ -175,6 +191,7 @@ held_to_the_contract! {
     make_capped_arena: the_capped_arena_pool_conforms, programs_run_on_the_capped_arena_pool;
     make_tight_arena: the_tight_arena_pool_conforms, programs_run_on_the_tight_arena_pool;
     make_sharded_arena: the_sharded_arena_pool_conforms, programs_run_on_the_sharded_arena_pool;
+    make_slab_arena: the_slab_arena_pool_conforms, programs_run_on_the_slab_arena_pool;
     make_sharded_chunks: the_sharded_chunk_pool_conforms, programs_run_on_the_sharded_chunk_pool;
     make_chunks: the_chunk_pool_conforms, programs_run_on_the_chunk_pool;
     make_pinned: the_pinned_pool_conforms, programs_run_on_the_pinned_pool;
@@ -191,6 +208,11 @@ fn programs_run_where_memory_moves_first() {
 #[test]
 fn programs_run_where_memory_moves_first_across_shards() {
     moves_in_programs(make_sharded_tight_arena);
+}
+
+#[test]
+fn programs_run_where_room_is_short_and_small_blocks_are_in_slabs() {
+    moves_in_programs(make_crowded_slab_arena);
 }
 
 #[test]

@@ -33,19 +33,22 @@ fn among_hundreds_of_holes_of_a_kind_the_smallest_and_lowest_that_fits_is_taken(
     take_all_of(400);
 }
 
+/// Too large for a slab, so that it lies where it was asked for.
+const WALL: u64 = 8 * KIB;
+
 /// Makes so many holes of about 64 KiB and fills them, a few grow meanwhile.
 fn take_all_of(count: u64) {
     let device = device();
     let pool = arena(device.clone(), PoolConfig { initial: 64 * MIB, ..Default::default() });
     let stream = Stream::new(device.clone()).unwrap();
     let size = |i: u64| 64 * KIB + (i * 7 % 15) * 256;
-    // After every hole two small blocks that stay: freeing the first makes the hole larger.
+    // After every hole two blocks that stay: freeing the first makes the hole larger.
     let mut blocks = Vec::new();
     let mut walls = Vec::new();
     for i in 0..count {
         blocks.push(alloc(&pool, size(i), &stream));
-        walls.push(Some(alloc(&pool, 256, &stream)));
-        walls.push(Some(alloc(&pool, 256, &stream)));
+        walls.push(Some(alloc(&pool, WALL, &stream)));
+        walls.push(Some(alloc(&pool, WALL, &stream)));
     }
     let mut holes: Vec<(u64, u64)> = Vec::new();
     for block in blocks {
@@ -67,7 +70,7 @@ fn take_all_of(count: u64) {
     for i in (1..count).step_by(3) {
         let wall = walls[usize::try_from(2 * i).unwrap()].take().unwrap();
         if let Some(hole) = holes.iter_mut().find(|(size, at)| at + size == wall.ptr().get()) {
-            hole.0 += 256;
+            hole.0 += WALL;
         }
         free(&pool, wall, &stream);
     }
@@ -106,14 +109,14 @@ fn no_two_blocks_ever_have_the_same_parts() {
 fn a_block_with_one_part_changed_is_refused_and_nothing_else_is_damaged() {
     on_both(&PoolConfig::default(), |device, pool, handle| {
         let stream = Stream::new(device.clone()).unwrap();
-        let (block, other) = (alloc(pool, 4096, &stream), alloc(pool, 4096, &stream));
+        let (block, other) = (alloc(pool, 8192, &stream), alloc(pool, 8192, &stream));
         let raw = block.into_raw();
         let other = other.into_raw();
         let forged = [
             RawBlock { ptr: raw.ptr.checked_add(256).unwrap(), ..raw },
             RawBlock { ptr: other.ptr, ..raw },
-            RawBlock { layout: layout(4095), ..raw },
-            RawBlock { layout: layout(8192), ..raw },
+            RawBlock { layout: layout(8191), ..raw },
+            RawBlock { layout: layout(16384), ..raw },
             RawBlock { slot: other.slot, ..raw },
             RawBlock { slot: raw.slot + 1000, ..raw },
             RawBlock { generation: raw.generation.wrapping_add(1), ..raw },
@@ -127,7 +130,7 @@ fn a_block_with_one_part_changed_is_refused_and_nothing_else_is_damaged() {
         give(pool, raw, &stream).unwrap();
         assert_eq!(give(pool, raw, &stream), Err(FreeErrorKind::Stale), "freed already");
         // The same memory again, at the same address.
-        let again = alloc(pool, 4096, &stream);
+        let again = alloc(pool, 8192, &stream);
         assert_eq!(again.ptr(), raw.ptr);
         assert_eq!(give(pool, raw, &stream), Err(FreeErrorKind::Stale), "it is another block");
         free(pool, again, &stream);
@@ -140,20 +143,21 @@ fn an_alignment_is_honoured_by_the_smallest_range_that_can() {
     let device = device();
     let pool = arena(device.clone(), PoolConfig { initial: 8 * MIB, ..Default::default() });
     let stream = Stream::new(device.clone()).unwrap();
-    // Two holes of 12 KiB: only the second, higher one holds 8 KiB at a multiple of 8 KiB.
-    let misaligned = 10 * KIB;
-    let sizes = [256, misaligned - 256, 12 * KIB - 512, 512, 2 * KIB - 512, 512, 12 * KIB, 8 * KIB];
+    // Two holes of 12 units: only the second, higher one holds 8 at a multiple of 8. The rest is there
+    // to keep them apart, and too large for a slab.
+    let unit = 32 * KIB;
+    let sizes = [8, 312, 368, 16, 48, 16, 384, 256].map(|part| part * unit / 32);
     let mut blocks: Vec<Option<Block>> =
         sizes.iter().map(|&size| Some(alloc(&pool, size, &stream))).collect();
     let (low, high) = (blocks[2].take().unwrap(), blocks[6].take().unwrap());
     let (low_at, high_at) = (low.ptr(), high.ptr());
     free(&pool, low, &stream);
     free(&pool, high, &stream);
-    let aligned = vmem_core::BlockLayout::with_alignment(8 * KIB, 8 * KIB).unwrap();
+    let aligned = vmem_core::BlockLayout::with_alignment(8 * unit, 8 * unit).unwrap();
     let block = pool.alloc(aligned, &stream).unwrap();
-    assert!(block.ptr().get().is_multiple_of(8 * KIB));
+    assert!(block.ptr().get().is_multiple_of(8 * unit));
     assert!(low_at < high_at && block.ptr() >= high_at);
-    assert!(block.ptr().get() < high_at.get() + 12 * KIB, "not the large range behind");
+    assert!(block.ptr().get() < high_at.get() + 12 * unit, "not the large range behind");
     free(&pool, block, &stream);
     blocks.into_iter().flatten().for_each(|block| free(&pool, block, &stream));
     drop(stream);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use vmem_core::{DriverCode, ResourceExt, Stream};
-use vmem_pool::{Growth, PoolConfig, RangeState, Release};
+use vmem_core::{Block, DriverCode, ResourceExt, Stream};
+use vmem_pool::{Growth, PoolConfig, RangeState, Release, SmallBlocks};
 use vmem_sim::CallKind;
 
 use crate::support::{
@@ -169,4 +169,37 @@ fn of_a_window_that_could_not_be_undone_the_part_that_was_serves_again() {
     assert_eq!((device.used(), pool.handle().counters().unwrap().aliased), (0, 0));
     drop(stream);
     finish(&device, pool);
+}
+
+/// Without slabs, small blocks would keep most of the granules that large ones lay in.
+#[test]
+fn small_blocks_in_slabs_keep_few_granules() {
+    let device = device();
+    let stream = Stream::new(device.clone()).unwrap();
+    let config = PoolConfig { small_blocks: SmallBlocks::InSlabs, ..Default::default() };
+    let pool = arena(device.clone(), config);
+    let mut live: Vec<(Block, bool)> = Vec::new();
+    for i in 0..4_000_usize {
+        if live.len() >= 400 {
+            let (block, _) = live.swap_remove(i * 7919 % 400);
+            free(&pool, block, &stream);
+        }
+        let small = i % 2 == 0;
+        let size = if small { 1 + i * 31 % 4096 } else { (64 << 10) + i * 7321 % (512 << 10) };
+        live.push((alloc(&pool, size as u64, &stream), small));
+    }
+    let before = pool.handle().counters().unwrap();
+    let (small, large): (Vec<_>, Vec<_>) = live.into_iter().partition(|(_, small)| *small);
+    large.into_iter().for_each(|(block, _)| free(&pool, block, &stream));
+    pool.handle().trim_to(0).unwrap();
+    let counters = pool.handle().counters().unwrap();
+    assert!(counters.live > 256 << 10);
+    let (before, after) = (before.reserved, counters.reserved);
+    assert!(after < before / 3, "{after} B of {before} B are kept by {} B", counters.live);
+    small.into_iter().for_each(|(block, _)| free(&pool, block, &stream));
+    pool.handle().trim_to(0).unwrap();
+    assert_eq!(pool.handle().counters().unwrap().reserved, 0);
+    pool.handle().check_invariants();
+    drop((pool, stream));
+    device.assert_clean();
 }

@@ -20,7 +20,7 @@ const WORDS: usize = CLASSES.div_ceil(64);
 #[derive(Debug)]
 pub(super) struct FreeIndex {
     occupied: [u64; WORDS],
-    /// Empty until the first range enters.
+    /// Those up to the largest class that was ever used.
     bins: Vec<Bin>,
     len: usize,
 }
@@ -34,11 +34,8 @@ impl Default for FreeIndex {
 impl FreeIndex {
     #[inline]
     pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot) {
-        if self.bins.is_empty() {
-            self.bins.resize_with(CLASSES, Bin::default);
-        }
         let class = class_of(ranges[slot.index()].size);
-        self.bins[class].insert(ranges, slot);
+        self.bin(class).insert(ranges, slot);
         self.occupied[class / 64] |= 1 << (class % 64);
         self.len += 1;
     }
@@ -59,9 +56,18 @@ impl FreeIndex {
             self.bins[class].update(ranges, slot, before);
         } else {
             self.take_out(ranges, slot, before);
-            self.bins[class].insert(ranges, slot);
+            self.bin(class).insert(ranges, slot);
             self.occupied[class / 64] |= 1 << (class % 64);
         }
+    }
+
+    /// The bin of a class, made with all below it when it is first used.
+    #[inline]
+    fn bin(&mut self, class: usize) -> &mut Bin {
+        if self.bins.len() <= class {
+            self.bins.resize_with(class + 1, Bin::default);
+        }
+        &mut self.bins[class]
     }
 
     #[inline]
