@@ -5,12 +5,18 @@ use vmem_core::{DriverCode, DriverError, Event, IdleEvent, Stream, StreamObserve
 use super::{Core, State, known};
 use crate::Sharding;
 use crate::backing::Backing;
+use crate::lanes::Front;
 
 impl<B: Backing> Core<B> {
     /// Locks the state and finds the stream's lane, making it if the stream is new.
     #[inline]
     pub(super) fn enter(&self, stream: &Stream) -> (State<'_>, u32) {
         let state = self.lock();
+        // A lane that has ended may be another stream's by now.
+        let known = |front: &Front| Some(front.lane()).filter(|_| !front.has_ended());
+        if let Some(lane) = known::with(self.id, stream.id(), known) {
+            return (state, lane);
+        }
         let (state, lane) = match state.shared.lanes.find(stream.id()) {
             Some(lane) => (state, lane),
             None => self.join(state, stream),
