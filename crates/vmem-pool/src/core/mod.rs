@@ -186,8 +186,16 @@ impl<B: Backing> Core<B> {
             stream.queue_pending_waits().map_err(fault)?;
         }
         let (mut state, mut lane) = self.enter(stream);
+        if state.shared.lanes.get(lane).is_some_and(|lane| lane.front().is_wanted()) {
+            // Nobody else can mark this thread's lane for the thief that asked.
+            let pin = self.pin_locked(&mut state);
+            drop(state);
+            self.close(lane, true).map_err(fault)?;
+            drop(pin);
+            (state, lane) = self.enter(stream);
+        }
         // Blocks freed on this stream by other threads rely on these waits, which were asked for
-        // before the frees: seen under the lock, none is missed.
+        // before the frees: seen under the lock, which is held from here on, none is missed.
         while stream.has_pending_waits() && !sabotage::look_unlocked() {
             drop(state);
             stream.queue_pending_waits().map_err(fault)?;
@@ -196,14 +204,6 @@ impl<B: Backing> Core<B> {
         if state.shared.lanes.get(lane).is_none_or(Lane::has_ended) {
             drop(state);
             return Err(fail(AllocErrorKind::InvalidStream));
-        }
-        if state.shared.lanes.get(lane).is_some_and(|lane| lane.front().is_wanted()) {
-            // Nobody else can mark this thread's lane for the thief that asked.
-            let pin = self.pin_locked(&mut state);
-            drop(state);
-            self.close(lane, true).map_err(fault)?;
-            drop(pin);
-            state = self.lock();
         }
         if let Some(slot) = state.hit(lane, need) {
             return Ok(state.issue(slot, request, self.id));

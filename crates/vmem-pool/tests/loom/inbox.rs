@@ -163,3 +163,32 @@ fn a_thread_marks_for_a_thief_what_only_it_can_mark() {
         rig.finish();
     });
 }
+
+/// A thread that marks its lane for a thief lets go of the lock in the middle of its request. What
+/// others freed on its stream by then relies on waits that they asked for by then.
+#[test]
+fn a_thread_that_marks_for_a_thief_still_waits_for_what_others_asked_of_its_stream() {
+    explore("pending wait beside a wanted lane", 2, |setting| {
+        let rig = Rig::new(setting, 2);
+        let home = rig.own_default();
+        let block = rig.take(1, &home);
+        rig.borrow(1, &home);
+        // A thief, which makes the home stream's lane one that others want.
+        let thief = rig.stream();
+        let stolen = rig.take(1, &thief);
+        let ready = home.marker().unwrap();
+        let (other, there) = (rig.clone(), home.clone());
+        let user = thread::spawn(move || {
+            let stream = other.stream();
+            stream.wait(&ready).unwrap();
+            other.touch(&block, &stream);
+            there.wait(&stream.marker().unwrap()).unwrap();
+            other.free(block, &there);
+        });
+        rig.borrow(1, &home);
+        user.join().unwrap();
+        rig.free(stolen, &thief);
+        drop((home, thief));
+        rig.finish();
+    });
+}
