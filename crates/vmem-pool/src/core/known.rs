@@ -8,7 +8,7 @@ use vmem_core::{ResourceId, StreamId};
 use crate::lanes::Front;
 
 /// How many lanes a thread remembers.
-const LANES: usize = 4;
+const LANES: usize = 16;
 
 #[cfg(not(loom))]
 thread_local! {
@@ -36,7 +36,7 @@ pub(super) fn with<R>(
 ) -> Option<R> {
     let with = |known: &RefCell<[Option<Known>; LANES]>| {
         let known = known.try_borrow().ok()?;
-        match &known[place(stream)] {
+        match &known[place(pool, stream)] {
             Some(known) if known.pool == pool && known.stream == stream => use_it(&known.front),
             _ => None,
         }
@@ -49,13 +49,39 @@ pub(super) fn with<R>(
 pub(super) fn remember(pool: ResourceId, stream: StreamId, front: &Arc<Front>) {
     let remember = |known: &RefCell<[Option<Known>; LANES]>| {
         let known = known.try_borrow_mut().ok();
-        known?[place(stream)].replace(Known { pool, stream, front: front.clone() })
+        known?[place(pool, stream)].replace(Known { pool, stream, front: front.clone() })
     };
     let forgotten = KNOWN.try_with(remember);
     drop(forgotten);
 }
 
+/// Streams made one after the other have places side by side, and one stream has different ones in
+/// pools made one after the other.
 #[inline]
-fn place(stream: StreamId) -> usize {
-    stream.get().to_le_bytes()[0] as usize % LANES
+fn place(pool: ResourceId, stream: StreamId) -> usize {
+    let mixed = pool.get().wrapping_mul(5).wrapping_add(stream.get());
+    mixed.to_le_bytes()[0] as usize % LANES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Batch;
+    use crate::lanes::{CLEAN, Lanes, Reuse};
+
+    /// Where the place was the stream's alone, a program that used one stream with two pools took
+    /// the whole lock for every call.
+    #[test]
+    fn a_stream_has_different_places_in_different_pools() {
+        let lanes = Lanes::new(Reuse::StreamOrdered, Batch::default());
+        let front = lanes.get(CLEAN.lane).unwrap().front();
+        let stream = StreamId::new();
+        let first = ResourceId::new();
+        let elsewhere = |pool: &ResourceId| !(pool.get() - first.get()).is_multiple_of(16);
+        let second = std::iter::repeat_with(ResourceId::new).find(elsewhere).unwrap();
+        [first, second].into_iter().for_each(|pool| remember(pool, stream, front));
+        for pool in [first, second] {
+            assert_eq!(with(pool, stream, |front| Some(front.lane())), Some(CLEAN.lane));
+        }
+    }
 }
