@@ -59,7 +59,7 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
     }
 
     fn add_edge(&mut self, shard: usize, at: u64) -> Slot {
-        self.shard_mut(shard).new_range(Range::new(at, 0, State::Edge))
+        self.shard_mut(shard).fill_slot(Range::new(at, 0, State::Edge))
     }
 
     fn set_links(&mut self, slot: Slot, prev: Option<Slot>, next: Option<Slot>) {

@@ -223,7 +223,9 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
     /// worst `O(n)` steps.
     pub(crate) fn covering(&self, address: u64) -> Option<Slot> {
         let near = self.shards().filter_map(|shard| shard.near(address));
-        let mut slot = near.min_by_key(|&slot| self[slot].start.abs_diff(address))?;
+        let nearest = near.min_by_key(|&slot| self[slot].start.abs_diff(address));
+        let any = || self.shards().find_map(|shard| shard.any_beside(address));
+        let mut slot = nearest.or_else(any)?;
         while self[slot].start > address {
             slot = self.prev(slot)?;
         }

@@ -224,13 +224,18 @@ impl Shard {
         self.ranges.get(slot.index()).filter(in_use)
     }
 
-    /// A range of the segment that `address` lies in: if there is one, near it.
+    /// A range of the segment that `address` lies in, near it, if one is known.
     pub(super) fn near(&self, address: u64) -> Option<Slot> {
         let (low, high, mut hints) = self.directory.hints(address)?;
-        let inside = |slot: &Slot| {
-            self.get(*slot).is_some_and(|range| low <= range.start && range.start < high)
-        };
-        hints.find(inside).or_else(|| self.iter().map(|(slot, _)| slot).find(inside))
+        let inside = |range: &Range| low <= range.start && range.start < high;
+        hints.find(|&slot| self.get(slot).is_some_and(inside))
+    }
+
+    /// Any range of the segment that `address` lies in. Takes `O(n)` steps.
+    pub(super) fn any_beside(&self, address: u64) -> Option<Slot> {
+        let (low, high, _) = self.directory.hints(address)?;
+        let inside = |range: &Range| low <= range.start && range.start < high;
+        self.iter().find(|(_, range)| inside(range)).map(|(slot, _)| slot)
     }
 
     /// All ranges in use, in no particular order.
@@ -260,7 +265,15 @@ impl Shard {
 
     #[inline]
     pub(super) fn new_range(&mut self, range: Range) -> Slot {
-        let slot = match self.vacant {
+        let slot = self.fill_slot(range);
+        self.directory.note(slot, range.start);
+        slot
+    }
+
+    /// Puts a range, or an edge, which nobody looks for, into a slot.
+    #[inline]
+    pub(super) fn fill_slot(&mut self, range: Range) -> Slot {
+        match self.vacant {
             Some(slot) => {
                 let before = self.at(slot);
                 let next = before.next;
@@ -269,9 +282,7 @@ impl Shard {
                 slot
             }
             None => self.new_slot(range),
-        };
-        self.directory.note(slot, range.start);
-        slot
+        }
     }
 
     /// Room is made for an eighth more at a time: what is never used costs less than copying.

@@ -322,7 +322,7 @@ fn what_is_free_in_a_slab_is_found_by_whoever_has_nothing_else() {
 }
 
 #[test]
-fn a_slab_is_as_large_as_what_small_blocks_use() {
+fn slabs_of_many_small_blocks_are_few() {
     let mut space = space_with(64 << 10, State::Free(tag(0)));
     let shard = space.shard_mut(0);
     let blocks: Vec<_> = (0..1000).map(|_| live(shard, 4096)).collect();
@@ -333,4 +333,21 @@ fn a_slab_is_as_large_as_what_small_blocks_use() {
     blocks.into_iter().for_each(|block| end(shard, block));
     space.check();
     assert_eq!(space.largest_of(0), 16 << 20);
+}
+
+/// Edges were noted where ranges are looked for, over the range that begins there: what moved to
+/// another shard was found by looking through all of it.
+#[test]
+fn a_range_that_moved_to_another_shard_is_still_found_near_its_address() {
+    let mut space = space_with(40, State::Free(tag(0)));
+    let slots = [(); 3].map(|()| take(&mut space, 0, need(10)).unwrap());
+    space.release(slots[1], State::Free(tag(1)));
+    space.claim(slots[1]);
+    let moved = space.move_to(slots[1], 1);
+    space.release(moved, State::Free(tag(1)));
+    let start = space[moved].start;
+    assert_eq!(space.shard(1).near(start), Some(moved));
+    assert_eq!(space.shard(2).near(start), None, "nothing is looked through for a hint");
+    assert_eq!(space.covering(start), Some(moved));
+    space.check();
 }
