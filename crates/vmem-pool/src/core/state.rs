@@ -120,15 +120,16 @@ impl<'a> State<'a> {
     /// Gives a stream a shard that fewer others use, and moves what it freed there; nothing if it has
     /// the one that it is in for itself.
     pub(super) fn part(&mut self, shards: &'a Shards, stream: StreamId) {
-        let Some(lane) = self.shared.lanes.find(stream) else { return };
+        let lane = self.shared.lanes.find(stream);
+        let open = |lane: &u32| self.shared.lanes.get(*lane).is_some_and(|lane| !lane.has_ended());
+        // At a stream that has ended nobody meets any more.
+        let Some(lane) = lane.filter(open) else { return };
         let home = self.home(lane);
         let mut users = [0_usize; SHARDS];
         for number in self.shared.lanes.numbers().skip(1) {
-            let open = self.shared.lanes.get(number).is_some_and(|lane| !lane.has_ended());
-            users[self.home(number)] += usize::from(open);
+            users[self.home(number)] += usize::from(open(&number));
         }
-        // None if the stream has ended: nobody meets at its lane any more.
-        let Some(others) = users[home].checked_sub(1) else { return };
+        let others = users[home] - 1;
         let least = (1..shards.count()).min_by_key(|&number| users[number]);
         let unused = least.filter(|&number| users[number] == 0 && others > 0);
         let new = || if others > 0 { shards.add(&mut self.space) } else { None };
