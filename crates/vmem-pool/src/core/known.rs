@@ -7,8 +7,9 @@ use vmem_core::{ResourceId, StreamId};
 
 use crate::lanes::Front;
 
-/// How many lanes a thread remembers.
-const LANES: usize = 16;
+/// How many lanes a thread remembers. In loom's models so many that none displaces another, which
+/// would depend on numbers that grow from one order to the next.
+const LANES: usize = if cfg!(loom) { 256 } else { 16 };
 
 #[cfg(not(loom))]
 thread_local! {
@@ -17,7 +18,7 @@ thread_local! {
 
 #[cfg(loom)]
 loom::thread_local! {
-    static KNOWN: RefCell<[Option<Known>; LANES]> = RefCell::new(Default::default());
+    static KNOWN: RefCell<[Option<Known>; LANES]> = RefCell::new([const { None }; LANES]);
 }
 
 /// A lane as a thread remembers it. Neither pools nor streams ever have the same number again.

@@ -24,8 +24,8 @@ impl<B: Backing> StreamObserver for Core<B> {
 
 impl State<'_> {
     /// Hands everything that has completed to the clean lane, in the first shard, where neighbours of
-    /// all lanes join; what is free in slabs too.
-    /// Takes `O(n)` steps. Returns lanes to be dropped without the lock.
+    /// all lanes join; what is free in slabs too. Takes `O(n)` steps. Returns lanes to be dropped
+    /// without the lock.
     #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
     pub(crate) fn settle(&mut self) -> Vec<Lane> {
         let numbers: Vec<u32> = self.shared.lanes.numbers().collect();

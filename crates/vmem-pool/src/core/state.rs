@@ -6,7 +6,7 @@ use vmem_core::{AllocErrorKind, RawBlock, StreamId};
 
 use super::release::Needed;
 use super::shards::Shards;
-use crate::lanes::{Lanes, Reuse};
+use crate::lanes::{Lane, Lanes, Reuse};
 use crate::space::{Need, SHARDS, Shard, Slot, Space, Tally};
 use crate::sync::MutexGuard;
 use crate::{Batch, Counters};
@@ -134,9 +134,13 @@ impl<'a> State<'a> {
         let unused = least.filter(|&number| users[number] == 0 && others > 0);
         let new = || if others > 0 { shards.add(&mut self.space) } else { None };
         let chosen = unused.or_else(new).or(least.filter(|&number| users[number] < others));
-        if let (Some(shard), Some(state)) = (chosen, self.shared.lanes.get(lane)) {
-            state.front().set_home(shard);
-            self.gather(lane, shard);
+        let Some(front) = self.shared.lanes.get(lane).map(Lane::front) else { return };
+        match chosen {
+            Some(shard) => {
+                front.set_home(shard);
+                self.gather(lane, shard);
+            }
+            None => front.endure(),
         }
     }
 

@@ -79,9 +79,9 @@ fn a_stream_that_meets_others_at_its_lock_gets_a_shard_of_its_own_and_only_then(
         let core: Arc<Core<VirtualArena>> = Core::new(arena, config, Fit::Best).unwrap();
         let [first, second] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
         core.deallocate(alloc(&core, &first), &first).unwrap();
-        assert_eq!(meet(&core, &first, 64 * 16), 0, "alone it has nobody to part from");
+        assert_eq!(meet(&core, &first, 16), 0, "alone it has nobody to part from");
         let block = alloc(&core, &second);
-        assert_eq!(meet(&core, &first, 15), 0, "a few times are none");
+        assert_eq!(meet(&core, &first, 31), 0, "having looked in vain it waits twice as long");
         assert_eq!(meet(&core, &first, 1), parted);
         assert_eq!(meet(&core, &second, 1000), 0, "the other one has the first shard to itself");
         core.deallocate(block, &second).unwrap();

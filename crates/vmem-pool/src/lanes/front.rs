@@ -12,12 +12,9 @@ const CONTENDED_FREES: u32 = 1024;
 /// Whoever uses it holds the lock of some shard, and whoever ends the lane or moves it to another
 /// shard holds all of them: under its lock a thread sees the lane as it is.
 ///
-/// A free reads the open epoch and tags its range with it. If it reads an epoch that is closed at the
-/// same time, the marker covers the free all the same: its work was queued before the call, and the
-/// marker is recorded after the epoch was closed. Had the marker come first in the stream's order, the
-/// driver, which orders calls that name one stream, would have made the closing visible to the free.
-///
-/// Two frees at once may count as one towards the batch: batches are a bound on how often the driver
+/// Whoever closes the open epoch holds all locks too, so that a free sees an epoch that is open until
+/// its range is tagged. What is only counted may be counted by several threads at once: two frees at
+/// once may count as one towards the batch, and batches are a bound on how often the driver
 /// is called, not on what is covered.
 #[derive(Debug)]
 #[repr(align(128))]
@@ -42,14 +39,16 @@ pub(crate) struct Front {
     /// There are other streams.
     accompanied: AtomicBool,
     ended: AtomicBool,
-    /// How much its threads had to wait for each other's locks lately.
+    /// How much its threads had to wait for others' locks lately.
     friction: AtomicU32,
+    /// With so much friction it looks for a shard of its own.
+    patience: AtomicU32,
 }
 
 /// How much a lock that was found taken adds to a lane's friction; one that was not takes one away.
 const COLLISION: u32 = 64;
 
-/// With so much friction a lane looks for a shard of its own: after sixteen collisions at once, or
+/// With so much friction a lane first looks for a shard of its own: after sixteen collisions at once, or
 /// lasting ones on more than one call in sixty-four.
 const TOO_MUCH: u32 = 16 * COLLISION;
 
@@ -69,6 +68,7 @@ impl Front {
             accompanied: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             friction: AtomicU32::new(0),
+            patience: AtomicU32::new(TOO_MUCH),
         }
     }
 
@@ -164,6 +164,12 @@ impl Front {
         }
     }
 
+    /// There was no better shard to be had: looks for one half as often.
+    pub(crate) fn endure(&self) {
+        let patience = self.patience.load(Ordering::Relaxed);
+        self.patience.store(patience.saturating_mul(2).min(u32::MAX / 2), Ordering::Relaxed);
+    }
+
     /// Notes whether a shard's lock was found taken. Returns whether the lane should look for a shard
     /// of its own.
     #[inline]
@@ -173,7 +179,7 @@ impl Front {
             return false;
         }
         let friction = if taken { friction + COLLISION } else { friction - 1 };
-        let too_much = friction >= TOO_MUCH;
+        let too_much = friction >= self.patience.load(Ordering::Relaxed);
         self.friction.store(if too_much { 0 } else { friction }, Ordering::Relaxed);
         too_much
     }
