@@ -7,9 +7,8 @@ use vmem_core::{ResourceId, StreamId};
 
 use crate::lanes::Front;
 
-/// How many lanes a thread remembers. In loom's models so many that none displaces another, which
-/// would depend on numbers that grow from one order to the next.
-const LANES: usize = if cfg!(loom) { 256 } else { 16 };
+/// How many lanes a thread remembers.
+const LANES: usize = 16;
 
 #[cfg(not(loom))]
 thread_local! {
