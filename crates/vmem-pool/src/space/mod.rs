@@ -32,6 +32,7 @@ use index::FreeIndex;
 use range::Zone;
 pub(crate) use range::{Range, SHARDS, Slot, State, Tag};
 pub(crate) use runs::Stretch;
+use shard::ZONES;
 pub(crate) use shard::{Shard, Tally};
 
 /// All sizes and addresses are multiples of this many bytes.
@@ -143,8 +144,7 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
         lane: u32,
         need: Need,
     ) -> impl Iterator<Item = impl Iterator<Item = Slot>> {
-        let zones = [Zone::Large, Zone::Small];
-        let lists = move |shard| zones.map(|zone| Shard::fits(shard, lane, zone, need));
+        let lists = move |shard| ZONES.map(|zone| Shard::fits(shard, lane, zone, need));
         self.shards().flat_map(lists)
     }
 

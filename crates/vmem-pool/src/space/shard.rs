@@ -27,7 +27,8 @@ pub(crate) struct Shard {
     pub(super) tally: Tally,
 }
 
-const ZONES: [Zone; 2] = [Zone::Large, Zone::Small];
+/// All zones.
+pub(super) const ZONES: [Zone; 2] = [Zone::Large, Zone::Small];
 
 /// Where the index of a lane's free ranges in a zone is.
 #[inline]

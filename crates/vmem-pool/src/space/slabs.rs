@@ -48,7 +48,7 @@ impl Shard {
     fn open_slab(&mut self, slot: Slot, need: Need, rest: Tag) {
         self.at(slot).set_zone(Zone::Small);
         let Range { start, size, .. } = self[slot];
-        let at = need.place(start, size).unwrap_or(start);
+        let at = need.place(start, size).expect("a slab has room for an aligned small block");
         self.cut(slot, at, need.size, State::Free(rest));
     }
 
