@@ -47,6 +47,7 @@ pub mod contract {
 mod device;
 mod error;
 mod event;
+pub mod fork;
 mod id;
 mod label;
 mod layout;

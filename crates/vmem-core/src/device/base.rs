@@ -1,11 +1,10 @@
 //! State that vmem keeps for every device, embedded by each backend.
 
 use std::fmt;
-use std::sync::PoisonError;
 
 use crate::stream::WeakStream;
 use crate::sync::{Mutex, MutexGuard};
-use crate::{DeviceId, DriverError};
+use crate::{DeviceId, DriverError, fork};
 
 /// Something that failed where no caller could be told: in a `Drop`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +64,7 @@ impl DropFailures {
     }
 
     fn lock(&self) -> MutexGuard<'_, (u64, Option<DropFailure>)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.state.lock())
     }
 }
 
@@ -82,6 +81,7 @@ pub struct DeviceBase {
 impl DeviceBase {
     /// State for a new device. `log` is called with the first failed drop, once.
     pub fn new(log: fn(&DropFailure)) -> Self {
+        fork::watch();
         Self {
             id: DeviceId::new(),
             drop_failures: DropFailures { log, state: Mutex::default() },

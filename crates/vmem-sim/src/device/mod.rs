@@ -9,10 +9,10 @@ mod managed;
 mod virtual_memory;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError};
 
-use vmem_core::{DeviceBase, DeviceFacts, DriverError, DropFailure};
+use vmem_core::{DeviceBase, DeviceFacts, DriverError, DropFailure, fork};
 
 use crate::state::State;
 use crate::sync::{Mutex, MutexGuard};
@@ -49,13 +49,14 @@ impl Core {
         kind: CallKind,
         body: impl FnOnce(&mut State) -> Result<T, Refusal>,
     ) -> Result<T, DriverError> {
+        fork::refuse(kind.name())?;
         let mut state = self.lock();
         state.enter(kind)?;
         body(&mut state).map_err(|refusal| state.refuse(kind, refusal))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.state.lock())
     }
 }
 

@@ -5,6 +5,8 @@
 mod bytes;
 mod capture;
 mod common;
+#[cfg(unix)]
+mod fork;
 mod managed;
 mod memory;
 mod order;
