@@ -66,7 +66,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
                 Ok(())
             }
             Err((_, error)) => stream.synchronize_alone().map_err(|_| {
-                self.uses().lose_track();
+                self.uses().lose(stream);
                 error
             }),
         }

@@ -23,6 +23,11 @@ use crate::{
 /// itself). A failed drop is counted in
 /// [`DropFailures`](crate::DropFailures).
 ///
+/// Should the driver queue the copy of [`try_clone`](Self::try_clone), and then fail to mark its end and
+/// to wait for it, the methods that use the bytes answer
+/// [`ILLEGAL_STATE`](DriverCode::ILLEGAL_STATE) until it can be marked; dropped before that, the buffer
+/// leaks its block.
+///
 /// # While the home stream captures
 /// [`fill`](Self::fill), and [`try_clone`](Self::try_clone) on the home stream, become part of the
 /// graph: the buffers must then live as long as the graph may be launched. What must take effect at
@@ -116,6 +121,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     pub fn wait_on(&self, stream: &Stream) -> Result<(), DriverError> {
         self.check_device("DeviceBuffer::wait_on", stream)?;
         let mut uses = self.uses();
+        uses.recover()?;
         if *stream == self.stream {
             stream.wait_all(uses.events())?;
             uses.forget();
@@ -215,16 +221,9 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// waits for recorded uses.
     ///
     /// # Errors
-    /// The driver's; [`ILLEGAL_STATE`](DriverCode::ILLEGAL_STATE) if the driver has refused to mark a use
-    /// of the block and to wait for it. The buffer is then dropped.
+    /// The driver's; the buffer is then dropped.
     pub fn into_block(mut self) -> Result<Option<Block>, DriverError> {
-        let mut uses = self.uses();
-        if uses.is_lost() {
-            let error = DriverError::new("DeviceBuffer::into_block", DriverCode::ILLEGAL_STATE);
-            return Err(error.with_detail(Uses::UNKNOWN));
-        }
-        uses.precede_work(&self.stream)?;
-        drop(uses);
+        self.uses().precede_work(&self.stream)?;
         Ok(self.block.take())
     }
 
@@ -252,12 +251,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
             return Err(fault(error));
         }
         let old = std::mem::replace(&mut self.block, moved);
-        let uses = std::mem::take(&mut self.uses).into_inner();
-        if uses.unwrap_or_else(PoisonError::into_inner).is_lost() {
-            self.leak(&Uses::UNKNOWN);
-        } else {
-            self.free(old);
-        }
+        self.free(old);
         Ok(())
     }
 
@@ -311,7 +305,6 @@ impl<R: MemoryResource> Drop for DeviceBuffer<R> {
         };
         let uses = self.uses.get_mut().unwrap_or_else(PoisonError::into_inner);
         match uses.precede_free(&self.stream) {
-            Ok(()) if uses.is_lost() => self.leak(&Uses::UNKNOWN),
             Ok(()) => self.free(Some(block)),
             Err(error) => self.leak(&error),
         }

@@ -125,7 +125,7 @@ impl Leaf {
                 issued.uses.note(stream.id(), marker);
                 issued.uses.limit(Event::synchronize);
             }
-            Err(_) if waited.is_err() => issued.uses.lose_track(),
+            Err(_) if waited.is_err() => issued.uses.lose(stream),
             Err(_) => {}
         });
         noted.ok_or_else(foreign)
@@ -164,7 +164,7 @@ impl Leaf {
         let bytes = block.size();
         self.blocks.take_back(block, self.name, |Issued { base, uses }| {
             let is_known = stream.is_callable_here() || stream.is_retired();
-            if is_known && !uses.is_lost() {
+            if is_known && !uses.has_lost() {
                 match uses.observe().and_then(|()| free(*base)) {
                     Err(error) if error.is_capture() => {}
                     result => return result,
