@@ -25,7 +25,7 @@ pub(crate) struct Recorded {
 
 #[derive(Debug)]
 enum Outcome {
-    Marker(Option<Event>),
+    Marker(Event),
     /// Nothing was recorded; the event is still idle, if one was made.
     Failed(Option<IdleEvent>, DriverError),
 }
@@ -55,15 +55,13 @@ impl Lanes {
         let order = self.next_order();
         self.opened += u64::from(self.get(lane).is_some_and(super::Lane::is_thread_bound));
         let (result, event, idle) = match outcome {
-            Outcome::Marker(mut event) => {
-                let displaced = match (self.get_mut(lane), event.take()) {
-                    (Some(state), Some(event)) => state.publish(epoch, event, order),
-                    (_, event) => event,
-                };
-                (Ok(()), displaced, None)
+            Outcome::Marker(event) => {
+                self.bequeath(lane, &event, order);
+                (Ok(()), self.publish(lane, epoch, event, order), None)
             }
             Outcome::Failed(idle, error) => (Err(error), None, idle),
         };
+        self.want_for_others(lane);
         let idle = self.keep_idle(idle.into_iter().collect());
         (result, Leftover { _stream: stream, _event: event, _idle: idle })
     }
@@ -86,21 +84,10 @@ impl Closing {
             None => IdleEvent::new(stream.device().clone()),
         };
         let outcome = match event.map(|event| stream.record(event)) {
-            Ok(Ok(event)) => Outcome::Marker(Some(event)),
+            Ok(Ok(event)) => Outcome::Marker(event),
             Ok(Err((idle, error))) => Outcome::Failed(Some(idle), error),
             Err(error) => Outcome::Failed(None, error),
         };
         Recorded { lane, epoch, stream, outcome }
-    }
-
-    /// Whether the stream captures, so that nothing may be recorded for the pool.
-    pub(crate) fn is_capturing(&self) -> Result<bool, DriverError> {
-        self.stream.is_capturing()
-    }
-
-    /// Gives up closing. The epoch stays closed without a marker; the next one covers it.
-    pub(crate) fn abandon(self, error: DriverError) -> Recorded {
-        let Self { lane, epoch, stream, event } = self;
-        Recorded { lane, epoch, stream, outcome: Outcome::Failed(event, error) }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vmem_core::{Event, Stream, StreamId, StreamKind, WeakStream};
 
-use super::Front;
+use super::{Front, Queue};
 
 /// Markers kept per lane; beyond that a newer one stands in for the oldest.
 const MARKERS: usize = 32;
@@ -19,7 +19,8 @@ pub(crate) enum Access {
     After { epoch: u64, marker: Event, order: u64 },
     /// Close the lane's open batch first.
     Close,
-    /// It cannot be used before the whole device was synchronised.
+    /// Nobody else can use it as things are: nothing covers the work on it, and what could must come
+    /// from the stream's own thread, or from a program that synchronises the device.
     Never,
 }
 
@@ -46,6 +47,10 @@ pub(crate) struct Lane {
     handle: WeakStream,
     /// Only the stream's own thread can close it.
     thread_bound: bool,
+    /// The queue that it may share with lanes before and after it, as far as that is known.
+    queue: Option<Queue>,
+    /// Its thread has ended, so that nobody can close it.
+    orphaned: bool,
     front: Arc<Front>,
     /// In order of epochs.
     markers: VecDeque<Marker>,
@@ -62,6 +67,8 @@ impl Lane {
             stream: None,
             handle: WeakStream::dangling(),
             thread_bound: false,
+            queue: None,
+            orphaned: false,
             front: Arc::new(front),
             markers: VecDeque::new(),
             complete: u64::MAX,
@@ -75,6 +82,7 @@ impl Lane {
             stream: Some(stream.id()),
             handle: stream.downgrade(),
             thread_bound: stream.kind() == StreamKind::PerThreadDefault,
+            queue: Queue::of(stream),
             complete: 0,
             ..Self::clean(front)
         }
@@ -102,9 +110,29 @@ impl Lane {
         self.thread_bound
     }
 
-    /// Whether only synchronising the whole device can make its ranges usable by others.
-    pub(crate) fn needs_device(&self) -> bool {
-        self.life == Life::Unmarked || self.poisoned
+    pub(super) fn queue(&self) -> Option<Queue> {
+        self.queue
+    }
+
+    pub(super) fn set_queue(&mut self, queue: Queue) {
+        self.queue = Some(queue);
+    }
+
+    /// Whether its stream ended without a marker.
+    pub(super) fn is_unmarked(&self) -> bool {
+        self.life == Life::Unmarked
+    }
+
+    pub(super) fn is_orphaned(&self) -> bool {
+        self.orphaned
+    }
+
+    pub(super) fn orphan(&mut self) {
+        self.orphaned = true;
+    }
+
+    pub(super) fn has_markers(&self) -> bool {
+        !self.markers.is_empty()
     }
 
     pub(crate) fn is_complete(&self, epoch: u64) -> bool {
@@ -113,7 +141,10 @@ impl Lane {
 
     /// Another lane looked at what this one freed.
     pub(crate) fn contend(&self) {
-        self.front.contend(self.thread_bound);
+        self.front.contend();
+        if self.thread_bound {
+            self.front.want();
+        }
     }
 
     /// Whether something was freed that no marker covers yet.
@@ -165,26 +196,22 @@ impl Lane {
         self.markers.iter().map(|marker| (marker.epoch, &marker.event))
     }
 
-    pub(crate) fn poison(&mut self) {
+    pub(super) fn poison(&mut self) {
         self.poisoned = true;
     }
 
     /// Begins a synchronisation of the device: returns the epoch that it will complete.
-    pub(crate) fn before_device_sync(&mut self) -> u64 {
+    pub(super) fn before_device_sync(&mut self) -> u64 {
         if self.has_ended() { u64::MAX } else { self.front.close() }
     }
 
-    /// The device was synchronised since `epoch` was closed.
-    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
-    pub(crate) fn after_device_sync(&mut self, epoch: u64) -> Vec<Event> {
+    /// The device was synchronised.
+    pub(super) fn after_device_sync(&mut self) {
         self.poisoned = false;
-        self.complete(epoch)
     }
 
+    /// Ends the lane, or gives one that ended unmarked its marker after all.
     pub(super) fn end(&mut self, marker: Option<Event>, order: u64) {
-        if self.has_ended() {
-            return;
-        }
         self.life = match marker {
             Some(event) => {
                 self.markers.push_back(Marker { epoch: u64::MAX, event, order });
