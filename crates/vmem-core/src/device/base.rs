@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use crate::stream::WeakStream;
 use crate::sync::{Mutex, MutexGuard};
-use crate::{DeviceId, DriverError};
+use crate::{Device, DeviceId, DriverError, RawStream};
 
 /// Something that failed where no caller could be told: in a `Drop`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub struct DeviceBase {
     id: DeviceId,
     drop_failures: DropFailures,
     pub(crate) legacy_default: Mutex<WeakStream>,
+    /// Streams of vmem's own that captured when their last handle went.
+    undestroyed: Mutex<Vec<RawStream>>,
 }
 
 impl DeviceBase {
@@ -86,7 +88,38 @@ impl DeviceBase {
             id: DeviceId::new(),
             drop_failures: DropFailures { log, state: Mutex::default() },
             legacy_default: Mutex::new(WeakStream::dangling()),
+            undestroyed: Mutex::default(),
         }
+    }
+
+    /// How many streams were capturing when their last handle went, and still are: the driver's
+    /// streams are destroyed when another stream is created after the capture's end.
+    pub fn undestroyed_streams(&self) -> usize {
+        self.undestroyed().len()
+    }
+
+    /// Keeps a capturing stream that nobody has a handle of any more.
+    pub(crate) fn destroy_later(&self, stream: RawStream) {
+        self.undestroyed().push(stream);
+    }
+
+    /// Destroys the streams that were kept for their captures and capture no more.
+    pub(crate) fn destroy_left_streams(&self, device: &dyn Device) {
+        let left = std::mem::take(&mut *self.undestroyed());
+        for stream in left {
+            // SAFETY: contract, devices 1: nobody else names the stream, which is not destroyed yet.
+            if let Ok(false) = unsafe { device.is_capturing(stream) } {
+                // SAFETY: as above, and nothing names it after this.
+                let result = unsafe { device.destroy_stream(stream) };
+                self.drop_failures.check("a stream", result);
+            } else {
+                self.destroy_later(stream);
+            }
+        }
+    }
+
+    fn undestroyed(&self) -> MutexGuard<'_, Vec<RawStream>> {
+        self.undestroyed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The device's identity.

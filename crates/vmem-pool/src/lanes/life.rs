@@ -142,6 +142,7 @@ impl Lanes {
 
     /// Begins a synchronisation of the device: returns each lane with the epoch that it will complete.
     pub(crate) fn before_device_sync(&mut self) -> Vec<(u32, u64)> {
+        self.opened += 1;
         let lanes = (0_u32..).zip(&mut self.lanes).skip(1);
         lanes
             .filter_map(|(number, lane)| Some((number, lane.as_mut()?.before_device_sync())))

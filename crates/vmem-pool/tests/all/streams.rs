@@ -75,35 +75,6 @@ fn thousands_of_short_streams_leave_no_state_behind() {
 }
 
 #[test]
-fn memory_of_a_thread_that_ended_needs_one_synchronisation_of_the_device() {
-    let device = device();
-    let config = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
-    let pool = Arc::new(arena(device.clone(), config));
-    let orphan = {
-        let (device, pool) = (device.clone(), pool.clone());
-        thread::spawn(move || {
-            let erased: Arc<dyn Device> = device.clone();
-            let stream = Stream::per_thread_default(&erased);
-            let block = alloc(&*pool, 8 * MIB, &stream);
-            touch(&device, &block, &stream);
-            free(&*pool, block, &stream);
-            stream
-        })
-        .join()
-        .unwrap()
-    };
-    assert!(orphan.is_orphaned());
-    let stream = Stream::new(device.clone()).unwrap();
-    let before = device.calls().of(CallKind::Synchronize);
-    let block = alloc(&*pool, 8 * MIB, &stream);
-    touch(&device, &block, &stream);
-    assert_eq!(device.calls().of(CallKind::Synchronize) - before, 1);
-    free(&*pool, block, &stream);
-    drop((orphan, stream));
-    finish(&device, Arc::into_inner(pool).unwrap());
-}
-
-#[test]
 fn blocks_freed_for_a_thread_by_another_wait_for_what_that_one_asked() {
     // The other thread cannot queue on this thread's default stream; its wait is queued by the
     // next call of this thread, before the block is handed out again.
