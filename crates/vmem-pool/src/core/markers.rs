@@ -24,7 +24,7 @@ impl<B: Backing> Core<B> {
             None => self.join(state, stream),
         };
         let mut state = state;
-        state.shared.lanes.note_queue(lane, stream);
+        state.shared.lanes.note_owner(lane, stream);
         if let Some(lane) = state.shared.lanes.get(lane) {
             known::remember(self.id, stream.id(), lane.front());
         }
@@ -36,7 +36,7 @@ impl<B: Backing> Core<B> {
     pub(super) fn recall(&self, stream: &Stream) {
         let mut shared = self.lock_shared();
         if let Some(lane) = shared.lanes.find(stream.id()) {
-            shared.lanes.note_queue(lane, stream);
+            shared.lanes.note_owner(lane, stream);
             if let Some(lane) = shared.lanes.get(lane) {
                 known::remember(self.id, stream.id(), lane.front());
             }
@@ -201,6 +201,7 @@ impl<B: Backing> Core<B> {
                 Ok(()) => {
                     drop(marker);
                     self.note_complete(lane, epoch);
+                    self.lock().shared.lanes.trust(lane);
                 }
                 Err(error) => {
                     self.lock().shared.lanes.poison(lane);

@@ -5,6 +5,8 @@ mod claim;
 mod control;
 mod hit;
 mod known;
+#[cfg(test)]
+mod many_streams;
 mod markers;
 mod release;
 mod retire;

@@ -120,16 +120,18 @@ impl<B: Backing> Core<B> {
             }
             // What a thread could not mark then, its owner may have marked since.
             Wait::Again => Ok(climb.reconsider()),
-            // Where this thread cannot make the request's stream wait, the host waits.
+            // Where this thread cannot make the request's stream wait, or a lane's markers could not be
+            // queried, the host waits.
             Wait::ForPassedBy => {
-                if !climb.has_passed_by() {
+                if !climb.has_passed_by() && !self.lock().shared.lanes.any_poisoned() {
                     return Ok(false);
                 }
                 let before = self.lock().pending_bytes();
                 self.wait_for_markers()?;
                 let completed = before - self.lock().pending_bytes().min(before);
                 climb.tried(Rung::HostWait, completed);
-                Ok(climb.reconsider())
+                climb.reconsider();
+                Ok(true)
             }
         }
     }

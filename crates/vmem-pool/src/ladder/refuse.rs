@@ -55,6 +55,7 @@ impl<B: Backing> Core<B> {
         self.note_orphans();
         let state = self.lock();
         report.quarantined = state.quarantined();
+        state.shared.lanes.contend_bound();
         report.live = state.live();
         report.reserved = state.shared.counters.reserved;
         report.largest_free = state.largest_complete(climb.lane);

@@ -9,6 +9,8 @@ use super::Lanes;
 pub(crate) struct Closing {
     lane: u32,
     epoch: u64,
+    /// Other lanes that the marker will cover.
+    before: Vec<u32>,
     stream: Stream,
     event: Option<IdleEvent>,
 }
@@ -18,6 +20,7 @@ pub(crate) struct Closing {
 pub(crate) struct Recorded {
     lane: u32,
     epoch: u64,
+    before: Vec<u32>,
     /// Keeps the stream until the marker is published, and beyond the lock.
     stream: Stream,
     outcome: Outcome,
@@ -43,7 +46,8 @@ impl Lanes {
         }
         let event = self.idle.pop();
         let epoch = self.get(lane).map_or(0, |lane| lane.front().close());
-        Ok(Closing { lane, epoch, stream, event })
+        let before = self.unmarked_before(lane);
+        Ok(Closing { lane, epoch, before, stream, event })
     }
 
     /// Publishes the marker. Returns what is left to drop without the lock.
@@ -51,12 +55,12 @@ impl Lanes {
         &mut self,
         recorded: Recorded,
     ) -> (Result<(), DriverError>, Leftover) {
-        let Recorded { lane, epoch, stream, outcome } = recorded;
+        let Recorded { lane, epoch, before, stream, outcome } = recorded;
         let order = self.next_order();
         self.opened += u64::from(self.get(lane).is_some_and(super::Lane::is_thread_bound));
         let (result, event, idle) = match outcome {
             Outcome::Marker(event) => {
-                self.bequeath(lane, &event, order);
+                self.bequeath(before, &event, order);
                 (Ok(()), self.publish(lane, epoch, event, order), None)
             }
             Outcome::Failed(idle, error) => (Err(error), None, idle),
@@ -78,7 +82,7 @@ pub(crate) struct Leftover {
 impl Closing {
     /// Records the marker at the stream's tail, which is after every free of the closed epoch.
     pub(crate) fn record(self) -> Recorded {
-        let Self { lane, epoch, stream, event } = self;
+        let Self { lane, epoch, before, stream, event } = self;
         let event = match event {
             Some(event) => Ok(event),
             None => IdleEvent::new(stream.device().clone()),
@@ -92,6 +96,6 @@ impl Closing {
             },
             Err(error) => Outcome::Failed(None, error),
         };
-        Recorded { lane, epoch, stream, outcome }
+        Recorded { lane, epoch, before, stream, outcome }
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use vmem_core::{Event, Stream, StreamId, StreamKind, WeakStream};
 
-use super::{Front, Queue};
+use super::Front;
+use super::queue::owner_of;
+use crate::sync::thread::ThreadId;
 
 /// Markers kept per lane; beyond that a newer one stands in for the oldest.
 const MARKERS: usize = 32;
@@ -47,8 +49,8 @@ pub(crate) struct Lane {
     handle: WeakStream,
     /// Only the stream's own thread can close it.
     thread_bound: bool,
-    /// The queue that it may share with lanes before and after it, as far as that is known.
-    queue: Option<Queue>,
+    /// The thread whose default stream it is, as far as that is known.
+    owner: Option<ThreadId>,
     /// Its thread has ended, so that nobody can close it.
     orphaned: bool,
     front: Arc<Front>,
@@ -61,13 +63,18 @@ pub(crate) struct Lane {
     poisoned: bool,
 }
 
+/// Whether only its own thread can record an event on a stream.
+pub(super) fn is_thread_bound(stream: &Stream) -> bool {
+    stream.kind() == StreamKind::PerThreadDefault
+}
+
 impl Lane {
     pub(super) fn clean(front: Front) -> Self {
         Self {
             stream: None,
             handle: WeakStream::dangling(),
             thread_bound: false,
-            queue: None,
+            owner: None,
             orphaned: false,
             front: Arc::new(front),
             markers: VecDeque::new(),
@@ -81,8 +88,8 @@ impl Lane {
         Self {
             stream: Some(stream.id()),
             handle: stream.downgrade(),
-            thread_bound: stream.kind() == StreamKind::PerThreadDefault,
-            queue: Queue::of(stream),
+            thread_bound: is_thread_bound(stream),
+            owner: owner_of(stream),
             complete: 0,
             ..Self::clean(front)
         }
@@ -110,12 +117,12 @@ impl Lane {
         self.thread_bound
     }
 
-    pub(super) fn queue(&self) -> Option<Queue> {
-        self.queue
+    pub(super) fn owner(&self) -> Option<ThreadId> {
+        self.owner
     }
 
-    pub(super) fn set_queue(&mut self, queue: Queue) {
-        self.queue = Some(queue);
+    pub(super) fn set_owner(&mut self, owner: ThreadId) {
+        self.owner = Some(owner);
     }
 
     /// Whether its stream ended without a marker.
@@ -142,9 +149,6 @@ impl Lane {
     /// Another lane looked at what this one freed.
     pub(crate) fn contend(&self) {
         self.front.contend();
-        if self.thread_bound {
-            self.front.want();
-        }
     }
 
     /// Whether something was freed that no marker covers yet.
@@ -205,9 +209,13 @@ impl Lane {
         if self.has_ended() { u64::MAX } else { self.front.close() }
     }
 
-    /// The device was synchronised.
-    pub(super) fn after_device_sync(&mut self) {
+    /// All that its markers stand for has completed, as the host has seen.
+    pub(super) fn trust(&mut self) {
         self.poisoned = false;
+    }
+
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.poisoned
     }
 
     /// Ends the lane, or gives one that ended unmarked its marker after all.

@@ -2,7 +2,9 @@
 
 use vmem_core::{Event, Stream, WeakStream};
 
-use super::{Front, Lane, Lanes, Ordering, Queue, Reuse};
+use super::lane::is_thread_bound;
+use super::queue::owner_of;
+use super::{Front, Lane, Lanes, Ordering, Reuse};
 
 impl Lanes {
     /// Makes a lane for a stream that is not known.
@@ -12,14 +14,15 @@ impl Lanes {
             u32::try_from(self.lanes.len() - 1).expect("fewer than 2^31 streams")
         });
         let observed = self.reuse == Reuse::Observed;
-        let front = Front::new(number, 1, self.batch, observed, self.company.clone());
+        let bound = is_thread_bound(stream);
+        let front = Front::new(number, 1, self.batch, observed, bound, self.company.clone());
         let lane = Lane::new(stream, front);
         self.in_shard[0] += 1;
         if lane.is_thread_bound() {
             self.bound.insert(number);
         }
-        if let Some(queue) = lane.queue() {
-            self.queues.add(queue, number);
+        if let Some(owner) = lane.owner() {
+            self.queues.add(owner, number);
         }
         self.lanes[number as usize] = Some(lane);
         self.by_stream.insert(stream.id(), number);
@@ -32,25 +35,25 @@ impl Lanes {
         self.company.store(self.by_stream.len() > 1, Ordering::Relaxed);
     }
 
-    /// Notes which queue is behind a lane, if that was not known and can be told here.
-    pub(crate) fn note_queue(&mut self, lane: u32, stream: &Stream) {
-        let unknown = self.get(lane).is_some_and(|l| l.is_thread_bound() && l.queue().is_none());
-        if unknown && let Some(queue) = Queue::of(stream) {
-            self.queues.add(queue, lane);
-            self.get_mut(lane).into_iter().for_each(|lane| lane.set_queue(queue));
+    /// Notes whose default stream a lane is, if that was not known and can be told here.
+    pub(crate) fn note_owner(&mut self, lane: u32, stream: &Stream) {
+        if !is_thread_bound(stream) {
+            return;
+        }
+        let unknown = self.get(lane).is_some_and(|lane| lane.owner().is_none());
+        if unknown && let Some(owner) = owner_of(stream) {
+            self.queues.add(owner, lane);
+            self.get_mut(lane).into_iter().for_each(|lane| lane.set_owner(owner));
             self.want_for_others(lane);
         }
     }
 
-    /// The lanes on the calling thread's default stream that have unmarked frees.
+    /// The lanes of the calling thread's default streams that have unmarked frees.
     pub(crate) fn unmarked_here(&self) -> Vec<u32> {
         let unmarked = |&number: &u32| {
             self.get(number).is_some_and(|lane| !lane.has_ended() && lane.has_unmarked_frees())
         };
-        if self.bound.is_empty() {
-            return Vec::new();
-        }
-        self.queues.on(Queue::here()).iter().copied().filter(unmarked).collect()
+        self.queues.here().iter().copied().filter(unmarked).collect()
     }
 
     /// Ends a lane: no work will follow on its stream. `marker` covers all of it, if there is one.
@@ -59,31 +62,30 @@ impl Lanes {
         self.opened += 1;
         let Some(state) = self.get_mut(lane).filter(|state| !state.has_ended()) else { return };
         state.end(marker.cloned(), order);
-        let (home, queue) = (state.front().home(), state.queue());
+        let (home, owner) = (state.front().home(), state.owner());
         self.in_shard[home] -= 1;
         self.bound.remove(&lane);
         self.ended.push(lane);
         match marker {
-            Some(marker) => {
+            Some(_) => {
                 self.uncovered.remove(&lane);
                 self.marked.insert(lane);
-                self.bequeath(lane, marker, order);
             }
             None => {
                 self.uncovered.insert(lane);
-                // A later stream on the same queue can still cover what this one freed.
-                let others = queue.map_or(&[][..], |queue| self.queues.on(queue)).to_vec();
+                // The thread's next default stream can still cover what was freed on this one.
+                let others = owner.map_or(&[][..], |owner| self.queues.of(owner)).to_vec();
                 others.into_iter().for_each(|other| self.want_for_others(other));
             }
         }
     }
 
-    /// Lanes before this one on its queue that ended unmarked.
-    fn unmarked_before(&self, lane: u32) -> Vec<u32> {
-        let queue = self.get(lane).and_then(Lane::queue);
-        let on = queue.map_or(&[][..], |queue| self.queues.on(queue));
+    /// Earlier default streams of the lane's thread that ended unmarked.
+    pub(super) fn unmarked_before(&self, lane: u32) -> Vec<u32> {
+        let owner = self.get(lane).and_then(Lane::owner);
+        let lanes = owner.map_or(&[][..], |owner| self.queues.of(owner));
         let unmarked = |other: &u32| self.get(*other).is_some_and(Lane::is_unmarked);
-        on.iter().copied().filter(unmarked).collect()
+        lanes.iter().copied().filter(unmarked).collect()
     }
 
     /// Asks the next caller of an open lane to mark it, if that would cover what other lanes freed.
@@ -95,15 +97,16 @@ impl Lanes {
         }
     }
 
-    /// A marker recorded on a lane's stream covers also what was queued by streams before it on the
-    /// same queue.
-    pub(super) fn bequeath(&mut self, lane: u32, marker: &Event, order: u64) {
-        for other in self.unmarked_before(lane) {
-            if let Some(state) = self.get_mut(other) {
+    /// A marker recorded after these lanes had ended unmarked, on a later default stream of their
+    /// thread, covers them.
+    pub(super) fn bequeath(&mut self, lanes: Vec<u32>, marker: &Event, order: u64) {
+        for lane in lanes {
+            // One that ended meanwhile in another way needs it no more.
+            if let Some(state) = self.get_mut(lane).filter(|state| state.is_unmarked()) {
                 state.end(Some(marker.clone()), order);
                 self.opened += 1;
-                self.uncovered.remove(&other);
-                self.marked.insert(other);
+                self.uncovered.remove(&lane);
+                self.marked.insert(lane);
             }
         }
     }
@@ -121,6 +124,13 @@ impl Lanes {
         let lanes = self.bound.iter().filter_map(|&number| Some((number, self.get(number)?)));
         let possible = lanes.filter(|(_, lane)| !lane.is_orphaned() && lane.has_unmarked_frees());
         possible.map(|(number, lane)| (number, lane.handle().clone())).collect()
+    }
+
+    /// Asks threads to mark what they freed on their default streams when they next call the pool, and
+    /// what they free from then on.
+    pub(crate) fn contend_bound(&self) {
+        let lanes = self.bound.iter().filter_map(|&number| self.get(number));
+        lanes.filter(|lane| lane.has_unmarked_frees()).for_each(Lane::contend);
     }
 
     /// The thread that alone could close the lane has ended.
@@ -153,12 +163,27 @@ impl Lanes {
     #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
     pub(crate) fn after_device_sync(&mut self, lane: u32, epoch: u64) -> Vec<Event> {
         if let Some(state) = self.get_mut(lane) {
-            state.after_device_sync();
+            state.trust();
             if !state.is_orphaned() {
                 self.uncovered.remove(&lane);
             }
         }
         self.complete(lane, epoch)
+    }
+
+    /// The host has waited for the lane's latest marker: what could not be queried before is complete.
+    pub(crate) fn trust(&mut self, lane: u32) {
+        if let Some(state) = self.get_mut(lane).filter(|state| state.is_poisoned()) {
+            state.trust();
+            if !state.is_orphaned() && !state.is_unmarked() {
+                self.uncovered.remove(&lane);
+            }
+        }
+    }
+
+    /// Whether some lane's markers could not be queried.
+    pub(crate) fn any_poisoned(&self) -> bool {
+        self.uncovered.iter().any(|&lane| self.get(lane).is_some_and(Lane::is_poisoned))
     }
 
     /// Lanes that have ended, if it is time to look which of them can be forgotten. Each must be
@@ -190,8 +215,8 @@ impl Lanes {
         if let Some(stream) = forgotten.stream() {
             self.by_stream.remove(&stream);
         }
-        if let Some(queue) = forgotten.queue() {
-            self.queues.remove(queue, lane);
+        if let Some(owner) = forgotten.owner() {
+            self.queues.remove(owner, lane);
         }
         self.tell_company();
         Some(forgotten)

@@ -24,7 +24,6 @@ use std::sync::Arc;
 
 pub(crate) use front::Front;
 pub(crate) use lane::{Access, Lane};
-pub(crate) use queue::Queue;
 use queue::Queues;
 use vmem_core::{Event, IdleEvent, StreamId};
 
@@ -89,7 +88,7 @@ pub(crate) struct Lanes {
 impl Lanes {
     pub(crate) fn new(reuse: Reuse, batch: Batch) -> Self {
         let company = Arc::new(AtomicBool::new(false));
-        let front = Front::new(CLEAN.lane, u64::MAX, batch, false, company.clone());
+        let front = Front::new(CLEAN.lane, u64::MAX, batch, false, false, company.clone());
         Self {
             reuse,
             batch,
@@ -210,6 +209,12 @@ impl Lanes {
     /// Changes whenever more is known to be complete.
     pub(crate) fn completions(&self) -> u64 {
         self.completions
+    }
+
+    /// How many lanes there are, the clean one aside.
+    #[cfg(test)]
+    pub(crate) fn known(&self) -> usize {
+        self.by_stream.len()
     }
 
     /// Keeps events for recording again; gives back those there is no room for.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread;
 
-use vmem_core::{AllocErrorKind, Device, DriverCode, ResourceExt, Stream};
+use vmem_core::{AllocErrorKind, Device, ResourceExt, Stream};
 use vmem_pool::{Batch, Chunks, Growth, Pool, PoolConfig};
 use vmem_sim::{CallKind, SimConfig, SimDevice};
 

@@ -5,7 +5,6 @@ use std::thread;
 
 use vmem_core::{AllocErrorKind, Device, MemoryResource, ResourceExt, Stream};
 use vmem_pool::PoolConfig;
-use vmem_sim::CallKind;
 
 use crate::support::{MIB, alloc, arena, device, finish, free, layout, on_both, touch};
 
