@@ -45,6 +45,10 @@ pub struct Counters {
     pub peak_reserved: u64,
     /// Bytes of addresses mapped to memory that is in use at other addresses.
     pub aliased: u64,
+    /// Free bytes in quarantine: work may still touch them, and no event tells when it is done. Mostly
+    /// memory freed on the default stream of a thread that has ended since. Nobody gets them before
+    /// [`PoolHandle::synchronize`](crate::PoolHandle::synchronize).
+    pub quarantined: u64,
 }
 
 /// How much more a pool can give. Sizes in bytes.
@@ -56,12 +60,14 @@ pub struct Capacity {
     pub live: u64,
     /// Bytes held from the backing.
     pub reserved: u64,
+    /// Free bytes in quarantine, which [`PoolHandle::synchronize`](crate::PoolHandle::synchronize) frees.
+    pub quarantined: u64,
     /// The most the pool may hold, as it effectively is; `None` for no limit.
     pub ceiling: Option<u64>,
     /// Ceiling less reserved; `None` for no limit. The device may have less.
     pub growth_left: Option<u64>,
-    /// The largest request that can be satisfied without growing, once pending work is complete; an
-    /// arena gathers whole free granules for it.
+    /// The largest request that can be satisfied without growing, once pending work is complete and
+    /// what is in quarantine freed; an arena gathers whole free granules for it.
     pub largest_now: u64,
     /// The largest request that can be satisfied after returning everything unused; `None` for no
     /// limit. The device may have less.
@@ -136,6 +142,9 @@ pub enum RangeState {
     Free,
     /// Free, but work that was queued before it was freed may still touch it.
     Pending,
+    /// Free, but work may still touch it, and no event tells when it is done:
+    /// [`PoolHandle::synchronize`](crate::PoolHandle::synchronize) waits for it.
+    Quarantined,
     /// Address space without memory.
     Unmapped,
     /// Mapped to memory that is in use at another address.

@@ -22,7 +22,8 @@ impl PoolHandle {
         Self { pool: Arc::downgrade(&control) }
     }
 
-    /// The pool's counters; `None` once it is gone. Constant time.
+    /// The pool's counters; `None` once it is gone. Constant time but for what is in quarantine, whose
+    /// ranges are added up.
     pub fn counters(&self) -> Option<Counters> {
         self.pool.upgrade().map(|pool| pool.counters())
     }
@@ -45,7 +46,7 @@ impl PoolHandle {
 
     /// Waits on the host for pending work and returns unused memory until at most `keep` bytes are
     /// held or nothing more can be returned without going below: whole granules of a virtual arena,
-    /// whole chunks otherwise. Returns the bytes returned.
+    /// whole chunks otherwise. What is in quarantine stays. Returns the bytes returned.
     ///
     /// # Errors
     /// [`ControlError::Gone`] once the pool is; [`ControlError::Failed`] if the driver fails.
@@ -59,6 +60,24 @@ impl PoolHandle {
     /// As [`trim_to`](Self::trim_to).
     pub fn try_trim(&self, keep: u64) -> Result<u64, ControlError> {
         self.pool.upgrade().ok_or(ControlError::Gone)?.try_trim(keep)
+    }
+
+    /// Waits on the host for all work on the device, and frees what is in quarantine: memory whose last
+    /// use no event covers and nobody can record one for, because it was freed on the default stream of a
+    /// thread that has ended since, on a stream that was capturing when it ended, or on one whose events
+    /// failed. Returns the bytes freed ([`Counters::quarantined`](crate::Counters::quarantined) says
+    /// beforehand).
+    ///
+    /// The pool never does this by itself, because it breaks every capture in progress on the device,
+    /// on whatever stream and thread. A program that wants to avoid it drops its buffers and the last
+    /// handle of a thread's default stream, or [retires](vmem_core::Stream::retire) that, before the
+    /// thread ends.
+    ///
+    /// # Errors
+    /// [`ControlError::Gone`] once the pool is; [`ControlError::Failed`] if the driver fails or refuses
+    /// because a stream captures.
+    pub fn synchronize(&self) -> Result<u64, ControlError> {
+        self.pool.upgrade().ok_or(ControlError::Gone)?.synchronize()
     }
 
     /// Checks that the pool's figures and structures agree; for tests. Takes `O(n log n)` steps.

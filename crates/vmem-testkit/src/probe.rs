@@ -55,6 +55,11 @@ pub trait Probe: Debug + Sync {
     /// operations.
     fn trim(&self) {}
 
+    /// Waits for the whole device on the resource's behalf, if it has a way to be told so: what was
+    /// freed on the default stream of a thread that has ended since can be had again then. Nothing
+    /// captures meanwhile.
+    fn synchronize(&self) {}
+
     /// Lets a cache of the subject's own take a block of this size. Does nothing if it has none.
     fn fill_cache(&self, _bytes: u64, _stream: &Stream) {}
 

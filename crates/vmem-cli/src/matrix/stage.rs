@@ -85,4 +85,11 @@ impl Probe for StackProbe {
             let _ = pool.try_trim(0);
         }
     }
+
+    fn synchronize(&self) {
+        if let Some(pool) = &self.pool {
+            // As above.
+            let _ = pool.synchronize();
+        }
+    }
 }

@@ -288,6 +288,10 @@ impl Probe for Inside {
         let _ = self.pool.try_trim(0);
     }
 
+    fn synchronize(&self) {
+        let _ = self.pool.synchronize();
+    }
+
     fn fill_cache(&self, bytes: u64, stream: &Stream) {
         if let Some(hoard) = &self.hoard {
             hoard.take(bytes, stream);

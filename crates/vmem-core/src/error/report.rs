@@ -24,8 +24,6 @@ pub enum Rung {
     Trim,
     /// A wait on the host for pending frees.
     HostWait,
-    /// A synchronisation of the whole device, for memory that no marker covers.
-    DeviceSync,
 }
 
 /// What one rung came to.
@@ -71,6 +69,9 @@ pub struct ExhaustionReport {
     pub live: u64,
     /// Bytes held from the upstream or device.
     pub reserved: u64,
+    /// Free bytes that no request can have until the program synchronises the device, because no event
+    /// covers the work on them.
+    pub quarantined: u64,
     /// The most the resource may hold; `None` if unlimited.
     pub ceiling: Option<u64>,
     /// The largest request that would have been satisfied without growing, on the request's stream.
@@ -100,6 +101,9 @@ impl fmt::Display for ExhaustionReport {
             None => write!(f, "no ceiling, ")?,
         }
         write!(f, "largest free block {} B", self.largest_free)?;
+        if self.quarantined > 0 {
+            write!(f, ", {} B in quarantine until the device is synchronised", self.quarantined)?;
+        }
         for (i, rung) in self.rungs.iter().enumerate() {
             let lead = if i == 0 { "; tried " } else { ", " };
             write!(f, "{lead}{:?} ({} B)", rung.rung, rung.freed)?;

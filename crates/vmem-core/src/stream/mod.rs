@@ -52,8 +52,9 @@ struct Shared {
     /// The thread a per-thread default stream belongs to.
     thread: Option<ThreadToken>,
     observers: Mutex<Vec<Weak<dyn StreamObserver>>>,
-    /// Waits that could not be queued when they were asked for.
-    inbox: Inbox,
+    /// Waits that could not be queued when they were asked for. A thread's default streams have one,
+    /// because they are one to the driver: what an earlier handle left, a later one queues.
+    inbox: Arc<Inbox>,
     /// Held for reading over every driver call that names the stream; after `retire` it holds the
     /// marker that covers all the stream's work.
     retired: RwLock<Option<Event>>,
@@ -68,7 +69,7 @@ impl Stream {
     pub fn new(device: Arc<dyn Device>) -> Result<Self, DriverError> {
         device.base().destroy_left_streams(&*device);
         let raw = device.create_stream()?;
-        Ok(Self::build(raw, StreamKind::Owned, device, None))
+        Ok(Self::build(raw, StreamKind::Owned, device))
     }
 
     /// The device's legacy default stream. While a handle of it lives, every call returns the same
@@ -80,7 +81,7 @@ impl Stream {
             return stream.clone();
         }
         let kind = StreamKind::LegacyDefault;
-        let stream = Self::build(RawStream::LEGACY, kind, device.clone(), None);
+        let stream = Self::build(RawStream::LEGACY, kind, device.clone());
         *cached = stream.downgrade();
         // A retired stream whose last handle this is tells nobody; still, nothing ends under a lock.
         drop(cached);
@@ -91,9 +92,9 @@ impl Stream {
     /// The calling thread's default stream. While a handle of it lives, every call on this thread
     /// returns the same stream.
     pub fn per_thread_default(device: &Arc<dyn Device>) -> Self {
-        thread::cached(device.id(), |token| {
-            let kind = StreamKind::PerThreadDefault;
-            Self::build(RawStream::PER_THREAD, kind, device.clone(), Some(token))
+        thread::cached(device.id(), |token, inbox| {
+            let (kind, raw) = (StreamKind::PerThreadDefault, RawStream::PER_THREAD);
+            Self::build_with(raw, kind, device.clone(), Some(token), inbox)
         })
     }
 
@@ -121,14 +122,19 @@ impl Stream {
         if !unsafe { device.owns_stream(raw) }? {
             return refuse(DriverCode::INVALID_CONTEXT, "the stream belongs to another device");
         }
-        Ok(Self::build(raw, StreamKind::Foreign, device, None))
+        Ok(Self::build(raw, StreamKind::Foreign, device))
     }
 
-    fn build(
+    fn build(raw: RawStream, kind: StreamKind, device: Arc<dyn Device>) -> Self {
+        Self::build_with(raw, kind, device, None, Arc::default())
+    }
+
+    fn build_with(
         raw: RawStream,
         kind: StreamKind,
         device: Arc<dyn Device>,
         thread: Option<ThreadToken>,
+        inbox: Arc<Inbox>,
     ) -> Self {
         Self(Arc::new(Shared {
             id: StreamId::new(),
@@ -138,7 +144,7 @@ impl Stream {
             device,
             thread,
             observers: Mutex::default(),
-            inbox: Inbox::default(),
+            inbox,
             retired: RwLock::new(None),
         }))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 // Never loom's: a model that fails drops its threads' locals when it is over.
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Stream, WeakStream};
+use super::{Inbox, Stream, WeakStream};
 use crate::DeviceId;
 use crate::sync::thread_local;
 
@@ -23,10 +23,25 @@ impl ThreadToken {
     }
 }
 
-/// What a thread keeps: its token, and weakly its default streams, one per device.
+/// What a thread keeps: its token, weakly its default streams, one per device, and what these have yet
+/// to wait for.
 struct Local {
     ended: ThreadToken,
     streams: RefCell<Vec<(DeviceId, WeakStream)>>,
+    inboxes: RefCell<Vec<(DeviceId, Arc<Inbox>)>>,
+}
+
+impl Local {
+    fn inbox(&self, device: DeviceId) -> Arc<Inbox> {
+        let mut inboxes = self.inboxes.borrow_mut();
+        inboxes.retain(|(_, inbox)| Arc::strong_count(inbox) > 1 || !inbox.is_empty());
+        let found = inboxes.iter().find(|(id, _)| *id == device).map(|(_, inbox)| inbox.clone());
+        found.unwrap_or_else(|| {
+            let inbox = Arc::new(Inbox::default());
+            inboxes.push((device, inbox.clone()));
+            inbox
+        })
+    }
 }
 
 impl Drop for Local {
@@ -41,11 +56,15 @@ thread_local! {
     static LOCAL: Local = Local {
         ended: ThreadToken(Arc::new(AtomicBool::new(false))),
         streams: RefCell::default(),
+        inboxes: RefCell::default(),
     };
 }
 
 /// The thread's stream for `device`, built if no handle of it lives.
-pub(super) fn cached(device: DeviceId, build: impl FnOnce(ThreadToken) -> Stream) -> Stream {
+pub(super) fn cached(
+    device: DeviceId,
+    build: impl FnOnce(ThreadToken, Arc<Inbox>) -> Stream,
+) -> Stream {
     LOCAL.with(|local| {
         // A handle that turns out to be the last tells observers when it goes, and they may ask for
         // a stream: no handle is dropped while the list is borrowed.
@@ -67,7 +86,7 @@ pub(super) fn cached(device: DeviceId, build: impl FnOnce(ThreadToken) -> Stream
         });
         drop(passed);
         found.unwrap_or_else(|| {
-            let stream = build(local.ended.clone());
+            let stream = build(local.ended.clone(), local.inbox(device));
             local.streams.borrow_mut().push((device, stream.downgrade()));
             stream
         })

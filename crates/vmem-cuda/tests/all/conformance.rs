@@ -102,6 +102,10 @@ impl Probe for PoolProbe {
     fn trim(&self) {
         self.0.try_trim(0).unwrap();
     }
+
+    fn synchronize(&self) {
+        self.0.synchronize().unwrap();
+    }
 }
 
 fn pool_conforms<R: MemoryResource>(

@@ -194,7 +194,7 @@ impl<B: Backing> Core<B> {
                 Access::Never => return Err(Obstacle::Unavailable(tag.lane)),
                 Access::Close if closed => return Err(Obstacle::Unavailable(tag.lane)),
                 Access::Close => {
-                    self.close(tag.lane, true)?;
+                    self.close(tag.lane)?;
                     closed = true;
                 }
                 Access::After { epoch, marker, .. } => {

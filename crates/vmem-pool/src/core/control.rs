@@ -15,15 +15,18 @@ pub(crate) trait Control: Send + Sync {
     fn find(&self, ptr: DevicePtr) -> Option<RawBlock>;
     fn trim_to(&self, keep: u64) -> Result<u64, ControlError>;
     fn try_trim(&self, keep: u64) -> Result<u64, ControlError>;
+    fn synchronize(&self) -> Result<u64, ControlError>;
     fn check_invariants(&self);
 }
 
 impl<B: Backing> Control for Core<B> {
     fn counters(&self) -> Counters {
+        self.note_orphans();
         self.lock().counters()
     }
 
     fn capacity(&self) -> Capacity {
+        self.note_orphans();
         let (returnable, movable) = (B::returnable(self), B::movable(self));
         let state = self.lock();
         let ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
@@ -35,6 +38,7 @@ impl<B: Backing> Control for Core<B> {
         Capacity {
             live: state.live(),
             reserved: state.shared.counters.reserved,
+            quarantined: state.quarantined(),
             ceiling,
             growth_left,
             largest_now,
@@ -43,6 +47,7 @@ impl<B: Backing> Control for Core<B> {
     }
 
     fn snapshot(&self) -> Snapshot {
+        self.note_orphans();
         let state = self.lock();
         let mut snapshot = state.snapshot();
         snapshot.windows = self.backing.windows_info();
@@ -55,13 +60,20 @@ impl<B: Backing> Control for Core<B> {
     }
 
     fn trim_to(&self, keep: u64) -> Result<u64, ControlError> {
-        self.wait_for_all().map_err(ControlError::driver)?;
+        self.wait_for_markers().map_err(ControlError::driver)?;
         self.give_back(keep)
     }
 
     fn try_trim(&self, keep: u64) -> Result<u64, ControlError> {
         self.close_all().and_then(|()| self.refresh()).map_err(ControlError::driver)?;
         self.give_back(keep)
+    }
+
+    fn synchronize(&self) -> Result<u64, ControlError> {
+        self.note_orphans();
+        let before = self.lock().quarantined();
+        self.synchronize_device().map_err(ControlError::driver)?;
+        Ok(before.saturating_sub(self.lock().quarantined()))
     }
 
     fn check_invariants(&self) {
@@ -101,21 +113,18 @@ impl<B: Backing> Core<B> {
         if live > 0 {
             failures.record("a pool", &format_args!("blocks of {live} B in all are live and leak"));
         }
-        // What cannot be waited for stream by stream, waiting for the device covers. After a device
-        // fault nothing can be waited for, and nothing is returned: it leaks.
-        let waited = self.wait_for_all().or_else(|_| self.synchronize_device());
-        let returned = waited.map_err(BoxedError::from).and_then(|()| {
-            let (_, error) = B::give_back(self, 0, &mut self.lock_growth());
-            error.map_or(Ok(()), Err)
-        });
+        // What cannot be waited for stays where it is: waiting for the whole device would break whatever
+        // captures. After a device fault nothing can be returned: it leaks.
+        let waited = self.wait_for_markers().map_err(BoxedError::from);
+        let (_, error) = B::give_back(self, 0, &mut self.lock_growth());
         let held = self.lock().shared.counters.reserved;
-        match returned {
-            Err(error) => failures.record("a pool", &error),
-            Ok(()) if live == 0 && held > 0 => {
-                failures
-                    .record("a pool", &format_args!("{held} B could not be waited for and leak"));
+        match waited.err().or(error) {
+            Some(error) => failures.record("a pool", &error),
+            None if live == 0 && held > 0 => {
+                let reason = "no event covers the work on it, and nobody synchronised the device";
+                failures.record("a pool", &format_args!("{held} B leak: {reason}"));
             }
-            Ok(()) => {}
+            None => {}
         }
         let service = self.lock_growth().take();
         drop(service);
@@ -152,6 +161,7 @@ impl State<'_> {
                 None => RangeState::Busy,
             },
             Range::Free(tag) if self.shared.lanes.is_complete(tag) => RangeState::Free,
+            Range::Free(tag) if self.is_out_of_reach(tag) => RangeState::Quarantined,
             Range::Free(_) => RangeState::Pending,
             Range::Hole => RangeState::Unmapped,
             Range::Dormant(_) => RangeState::Dormant,

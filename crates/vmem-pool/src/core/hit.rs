@@ -36,7 +36,17 @@ impl<B: Backing> Core<B> {
             }
             block
         };
-        known::with(self.id, stream.id(), take)
+        self.with_front(stream, take)
+    }
+
+    /// Calls `use_it` with the front of the stream's lane. `None` if the pool does not know the stream,
+    /// or `use_it` says so.
+    #[inline]
+    fn with_front<R>(&self, stream: &Stream, use_it: impl Fn(&Front) -> Option<R>) -> Option<R> {
+        known::with(self.id, stream.id(), &use_it).unwrap_or_else(|| {
+            self.recall(stream);
+            known::with(self.id, stream.id(), &use_it).flatten()
+        })
     }
 
     /// Frees a block that needs nothing but its shard. Returns whether the lane's batch is to be
@@ -61,14 +71,13 @@ impl<B: Backing> Core<B> {
             }
             Some(close)
         };
-        known::with(self.id, stream.id(), free)
+        self.with_front(stream, free)
     }
 
     /// A thread that used the stream found a lock taken.
     #[cfg(test)]
     pub(super) fn met(&self, stream: &Stream) {
-        let note = |front: &Front| front.note_lock(true).then(|| self.part(stream));
-        known::with(self.id, stream.id(), note);
+        known::with(self.id, stream.id(), |front| front.note_lock(true).then(|| self.part(stream)));
     }
 
     /// Gives a stream whose threads wait for those of others a shard of its own, unless it has one.

@@ -32,12 +32,14 @@ struct Known {
 pub(super) fn with<R>(
     pool: ResourceId,
     stream: StreamId,
-    use_it: impl FnOnce(&Front) -> Option<R>,
+    use_it: impl FnOnce(&Front) -> R,
 ) -> Option<R> {
     let with = |known: &RefCell<[Option<Known>; LANES]>| {
         let known = known.try_borrow().ok()?;
         match &known[place(pool, stream)] {
-            Some(known) if known.pool == pool && known.stream == stream => use_it(&known.front),
+            Some(known) if known.pool == pool && known.stream == stream => {
+                Some(use_it(&known.front))
+            }
             _ => None,
         }
     };
@@ -81,7 +83,7 @@ mod tests {
         let second = std::iter::repeat_with(ResourceId::new).find(elsewhere).unwrap();
         [first, second].into_iter().for_each(|pool| remember(pool, stream, front));
         for pool in [first, second] {
-            assert_eq!(with(pool, stream, |front| Some(front.lane())), Some(CLEAN.lane));
+            assert_eq!(with(pool, stream, Front::lane), Some(CLEAN.lane));
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Recording and querying markers, without the lock.
 
-use vmem_core::{DriverCode, DriverError, Event, IdleEvent, Stream, StreamObserver};
+use std::collections::BTreeSet;
+
+use vmem_core::{DriverError, Event, IdleEvent, Stream, StreamObserver};
 
 use super::{Core, State, known};
 use crate::Sharding;
@@ -14,17 +16,31 @@ impl<B: Backing> Core<B> {
         let state = self.lock();
         // A lane that has ended may be another stream's by now.
         let known = |front: &Front| Some(front.lane()).filter(|_| !front.has_ended());
-        if let Some(lane) = known::with(self.id, stream.id(), known) {
+        if let Some(lane) = known::with(self.id, stream.id(), known).flatten() {
             return (state, lane);
         }
         let (state, lane) = match state.shared.lanes.find(stream.id()) {
             Some(lane) => (state, lane),
             None => self.join(state, stream),
         };
+        let mut state = state;
+        state.shared.lanes.note_owner(lane, stream);
         if let Some(lane) = state.shared.lanes.get(lane) {
             known::remember(self.id, stream.id(), lane.front());
         }
         (state, lane)
+    }
+
+    /// Remembers the stream's lane for this thread, if there is one.
+    #[cold]
+    pub(super) fn recall(&self, stream: &Stream) {
+        let mut shared = self.lock_shared();
+        if let Some(lane) = shared.lanes.find(stream.id()) {
+            shared.lanes.note_owner(lane, stream);
+            if let Some(lane) = shared.lanes.get(lane) {
+                known::remember(self.id, stream.id(), lane.front());
+            }
+        }
     }
 
     #[cold]
@@ -65,23 +81,15 @@ impl<B: Backing> Core<B> {
         let Some(lane) = state.shared.lanes.find(stream.id()) else { return Ok(()) };
         let _pin = self.pin_locked(&mut state);
         drop(state);
-        self.close(lane, false)
+        self.close(lane)
     }
 
-    /// Closes a lane's open epoch and records its marker. Does nothing if this thread cannot.
-    /// `ask` makes sure first that the stream is not capturing, which its owner would know.
-    pub(crate) fn close(&self, lane: u32, ask: bool) -> Result<(), DriverError> {
+    /// Closes a lane's open epoch and records its marker. Does nothing if this thread cannot, or while
+    /// the stream captures: the next marker covers the epoch then.
+    pub(crate) fn close(&self, lane: u32) -> Result<(), DriverError> {
         let begun = self.lock().shared.lanes.begin_close(lane);
         let Ok(closing) = begun else { return Ok(()) };
-        let capturing = if ask { closing.is_capturing() } else { Ok(false) };
-        let recorded = match capturing {
-            Ok(false) => closing.record(),
-            Ok(true) => {
-                let code = DriverCode::STREAM_CAPTURE_UNSUPPORTED;
-                closing.abandon(DriverError::new("Pool::close", code))
-            }
-            Err(error) => closing.abandon(error),
-        };
+        let recorded = closing.record();
         let mut state = self.lock();
         let (result, leftover) = state.shared.lanes.finish_close(recorded);
         // A stream that was retired meanwhile has left a final marker; one that captures cannot
@@ -113,6 +121,8 @@ impl<B: Backing> Core<B> {
                 Ok(None)
             }
             Ok(false) => Ok(Some(marker)),
+            // The driver may not be asked while a stream captures that it would disturb.
+            Err(error) if is_capture(&error) => Ok(Some(marker)),
             Err(error) => {
                 self.poison(lane);
                 tracing::warn!(%error, "a marker could not be queried; its lane is set aside");
@@ -122,9 +132,7 @@ impl<B: Backing> Core<B> {
     }
 
     fn poison(&self, lane: u32) {
-        if let Some(state) = self.lock().shared.lanes.get_mut(lane) {
-            state.poison();
-        }
+        self.lock().shared.lanes.poison(lane);
     }
 
     /// Notes that everything the lane freed up to `epoch` has completed.
@@ -149,12 +157,26 @@ impl<B: Backing> Core<B> {
     pub(crate) fn refresh(&self) -> Result<(), DriverError> {
         let _pin = self.pin();
         let mut result = Ok(());
-        for (lane, epoch, marker) in self.all_markers() {
-            if !marker.was_observed() || !self.is_lane_complete(lane, epoch) {
-                result = result.and(self.query(lane, epoch, marker).map(drop));
+        let marked = self.lock().shared.lanes.marked();
+        for lane in marked {
+            while let Some((epoch, marker)) = self.oldest_marker(lane) {
+                match self.query(lane, epoch, marker) {
+                    Ok(None) => {}
+                    Ok(Some(_)) => break,
+                    Err(error) => {
+                        result = result.and(Err(error));
+                        break;
+                    }
+                }
             }
         }
         result
+    }
+
+    fn oldest_marker(&self, lane: u32) -> Option<(u64, Event)> {
+        let state = self.lock();
+        let (epoch, marker) = state.shared.lanes.get(lane)?.markers().next()?;
+        Some((epoch, marker.clone()))
     }
 
     /// Finds out what has completed: by asking, or, where placement must not depend on the answer, by
@@ -164,46 +186,48 @@ impl<B: Backing> Core<B> {
             self.close_all()?;
             self.refresh()
         } else {
-            self.wait_for_all()
+            self.wait_for_markers()
         }
     }
 
-    /// Marks all that was freed, and waits on the host until it has completed.
-    pub(crate) fn wait_for_all(&self) -> Result<(), DriverError> {
-        self.close_all()?;
-        let pin = self.pin();
-        let mut newest: Vec<(u32, u64, Event)> = Vec::new();
-        for (lane, epoch, marker) in self.all_markers() {
-            newest.retain(|(known, ..)| *known != lane);
-            newest.push((lane, epoch, marker));
-        }
+    /// Marks all that was freed and can be marked, and waits on the host until the markers have
+    /// completed. Lanes whose marker fails are set aside; the first such error is returned at the end.
+    pub(crate) fn wait_for_markers(&self) -> Result<(), DriverError> {
+        let mut result = self.close_all();
+        let _pin = self.pin();
+        let newest = self.newest_markers();
         for (lane, epoch, marker) in newest {
             match marker.synchronize() {
                 Ok(()) => {
                     drop(marker);
                     self.note_complete(lane, epoch);
+                    self.lock().shared.lanes.trust(lane);
                 }
-                // The whole device may still be waited for, below.
-                Err(_) => self.poison(lane),
+                Err(error) => {
+                    self.lock().shared.lanes.poison(lane);
+                    result = result.and(Err(error));
+                }
             }
         }
-        drop(pin);
-        if self.needs_device() {
-            self.synchronize_device()?;
-        }
-        Ok(())
+        result
     }
 
-    /// Closes every lane that has unmarked frees and can be closed by this thread.
+    /// The latest marker of each lane that has one.
+    pub(super) fn newest_markers(&self) -> Vec<(u32, u64, Event)> {
+        let state = self.lock();
+        let newest = |lane: u32| {
+            let (epoch, marker) = state.shared.lanes.get(lane)?.markers().last()?;
+            Some((lane, epoch, marker.clone()))
+        };
+        state.shared.lanes.marked().into_iter().filter_map(newest).collect()
+    }
+
+    /// Closes every lane that has unmarked free memory and can be closed by this thread. Goes on past
+    /// failures; the first is returned.
     pub(crate) fn close_all(&self) -> Result<(), DriverError> {
         let _pin = self.pin();
-        let open: Vec<u32> = {
-            let state = self.lock();
-            let open =
-                |&lane: &u32| state.shared.lanes.get(lane).is_some_and(|l| l.has_unmarked_frees());
-            state.shared.lanes.numbers().filter(open).collect()
-        };
-        open.into_iter().try_for_each(|lane| self.close(lane, true))
+        let open = self.lock().unmarked();
+        open.into_iter().fold(Ok(()), |result, lane| result.and(self.close(lane)))
     }
 
     /// Marks what the calling thread freed on its own default streams, which no thief can mark.
@@ -211,82 +235,54 @@ impl<B: Backing> Core<B> {
     /// could not be shared.
     pub(crate) fn close_bound_here(&self, but: u32) -> Result<(), DriverError> {
         let _pin = self.pin();
-        let bound: Vec<u32> = {
-            let state = self.lock();
-            let open = |&number: &u32| {
-                let lane = state.shared.lanes.get(number);
-                lane.is_some_and(|lane| lane.is_thread_bound() && lane.has_unmarked_frees())
-            };
-            state.shared.lanes.numbers().filter(|&number| number != but).filter(open).collect()
-        };
-        bound.into_iter().try_for_each(|lane| self.close(lane, true))
+        let bound = self.lock().shared.lanes.unmarked_here();
+        bound.into_iter().filter(|&lane| lane != but).try_for_each(|lane| self.close(lane))
     }
 
-    /// Waits for the whole device, after which everything freed before has completed.
-    ///
-    /// # Errors
-    /// Refuses while a stream captures that the pool knows and this thread can name: the wait would
-    /// break the capture.
+    /// Waits for the whole device, after which everything freed before has completed. For a program
+    /// that asks: whatever captures is broken by it.
     pub(crate) fn synchronize_device(&self) -> Result<(), DriverError> {
-        let _pin = self.pin();
-        if self.any_captures() {
-            let code = DriverCode::STREAM_CAPTURE_UNSUPPORTED;
-            return Err(DriverError::new("Pool::synchronize_device", code));
-        }
-        let epochs: Vec<(u32, u64)> = {
-            let mut state = self.lock();
-            let numbers: Vec<u32> = state.shared.lanes.numbers().skip(1).collect();
-            let begin = |lane| Some((lane, state.shared.lanes.get_mut(lane)?.before_device_sync()));
-            numbers.into_iter().filter_map(begin).collect()
-        };
+        let pin = self.pin();
+        let epochs = self.lock().shared.lanes.before_device_sync();
         self.backing.device().synchronize()?;
         for (lane, epoch) in epochs {
-            let done = {
-                let mut state = self.lock();
-                state.shared.lanes.get_mut(lane).map(|lane| lane.after_device_sync(epoch))
-            };
-            self.recycle(done.unwrap_or_default());
+            let done = self.lock().shared.lanes.after_device_sync(lane, epoch);
+            self.recycle(done);
         }
+        drop(pin);
+        let forgotten = self.lock().settle();
+        drop(forgotten);
         Ok(())
     }
 
-    fn any_captures(&self) -> bool {
-        let streams: Vec<Stream> = {
-            let state = self.lock();
-            let lanes = state.shared.lanes.numbers().filter_map(|n| state.shared.lanes.get(n));
-            lanes.filter_map(|lane| lane.handle().upgrade()).collect()
-        };
-        // The legacy default stream cannot be asked while another one captures.
-        let captures = |stream: &Stream| match stream.is_capturing() {
-            Ok(captures) => captures,
-            Err(error) => error.code() == DriverCode::STREAM_CAPTURE_IMPLICIT,
-        };
-        streams.iter().filter(|stream| stream.is_callable_here()).any(captures)
+    /// Notes which threads have ended and left frees on their default streams that nobody can mark.
+    pub(crate) fn note_orphans(&self) {
+        let mut state = self.lock();
+        let possible = state.shared.lanes.possible_orphans();
+        if possible.is_empty() {
+            return;
+        }
+        let _pin = self.pin_locked(&mut state);
+        drop(state);
+        for (lane, stream) in possible {
+            // Should this be the last handle, it ends here, without the lock.
+            if stream.upgrade().is_some_and(|stream| stream.is_orphaned()) {
+                self.lock().shared.lanes.orphan(lane);
+            }
+        }
     }
+}
 
-    /// Whether some lane has free memory that only synchronising the device makes usable.
-    pub(crate) fn needs_device(&self) -> bool {
-        let state = self.lock();
-        state.shared.lanes.numbers().skip(1).any(|number| {
-            let stuck = state.shared.lanes.get(number).is_some_and(|lane| {
-                lane.needs_device() || (lane.has_unmarked_frees() && lane.is_thread_bound())
-            });
-            stuck && state.space.free_of(number).next().is_some()
-        })
-    }
-
-    pub(super) fn all_markers(&self) -> Vec<(u32, u64, Event)> {
-        let state = self.lock();
-        let lanes =
-            state.shared.lanes.numbers().filter_map(|n| Some((n, state.shared.lanes.get(n)?)));
-        let marker = |(number, lane): (u32, &crate::lanes::Lane)| {
-            lane.markers().map(|(epoch, event)| (number, epoch, event.clone())).collect::<Vec<_>>()
+impl State<'_> {
+    /// Lanes that have free memory, or addresses that memory was used at, which no marker covers.
+    fn unmarked(&self) -> BTreeSet<u32> {
+        let free = self.space.all_free().filter_map(|slot| self.space[slot].tag());
+        let dormant = self.space.dormant().filter_map(|slot| self.dormant_tag(slot));
+        let lanes: BTreeSet<u32> = free.chain(dormant).map(|tag| tag.lane).collect();
+        let unmarked = |&lane: &u32| {
+            self.shared.lanes.get(lane).is_some_and(crate::lanes::Lane::has_unmarked_frees)
         };
-        lanes.flat_map(marker).collect()
-    }
-
-    fn is_lane_complete(&self, lane: u32, epoch: u64) -> bool {
-        self.lock().shared.lanes.get(lane).is_none_or(|lane| lane.is_complete(epoch))
+        lanes.into_iter().filter(unmarked).collect()
     }
 }
 
@@ -300,6 +296,6 @@ impl<B: Backing> Drop for Pin<'_, B> {
 }
 
 /// Whether a call was refused because a stream captures.
-pub(crate) fn is_capture(error: &DriverError) -> bool {
-    error.code() == DriverCode::STREAM_CAPTURE_UNSUPPORTED
+fn is_capture(error: &DriverError) -> bool {
+    (900..=908).contains(&error.code().0)
 }

@@ -5,6 +5,8 @@ mod claim;
 mod control;
 mod hit;
 mod known;
+#[cfg(test)]
+mod many_streams;
 mod markers;
 mod release;
 mod retire;
@@ -17,7 +19,6 @@ use std::sync::{Arc, PoisonError, Weak};
 
 pub(crate) use claim::{Claim, Obstacle};
 pub(crate) use control::Control;
-pub(crate) use markers::is_capture;
 use shards::Shards;
 use state::Shared;
 pub(crate) use state::{Refusal, State};
@@ -115,9 +116,14 @@ impl<B: Backing> Core<B> {
 
     /// Locks everything.
     pub(crate) fn lock(&self) -> State<'_> {
-        // A panic under the lock is a bug in the pool's own arithmetic; the tests look for them.
-        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = self.lock_shared();
         State { space: self.shards.lock_all(), shared }
+    }
+
+    /// Locks what is not in a shard.
+    fn lock_shared(&self) -> MutexGuard<'_, Shared> {
+        // A panic under the lock is a bug in the pool's own arithmetic; the tests look for them.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn lock_growth(&self) -> MutexGuard<'_, Option<Stream>> {
@@ -190,7 +196,7 @@ impl<B: Backing> Core<B> {
             // Nobody else can mark this thread's lane for the thief that asked.
             let pin = self.pin_locked(&mut state);
             drop(state);
-            self.close(lane, true).map_err(fault)?;
+            self.close(lane).map_err(fault)?;
             drop(pin);
             (state, lane) = self.enter(stream);
         }

@@ -1,11 +1,13 @@
 //! What a pool does when a stream ends, and how it lets go of ended lanes.
 
+use std::collections::HashSet;
+
 use vmem_core::{Event, EventKind, MemoryEvent, StreamId, StreamObserver};
 
 use super::{Core, State};
 use crate::backing::Backing;
 use crate::lanes::{CLEAN, Lane};
-use crate::space::{Slot, State as Range};
+use crate::space::{Slot, State as Range, Tag};
 
 impl<B: Backing> StreamObserver for Core<B> {
     fn retiring(&self, stream: StreamId, marker: Option<&Event>) {
@@ -13,7 +15,7 @@ impl<B: Backing> StreamObserver for Core<B> {
         if let Some(lane) = state.shared.lanes.find(stream) {
             state.shared.lanes.end(lane, marker);
         }
-        let forgotten = state.forget_ended();
+        let forgotten = state.forget_ended(false);
         drop(state);
         drop(forgotten);
         if let Some(sink) = &self.config.sink {
@@ -24,29 +26,37 @@ impl<B: Backing> StreamObserver for Core<B> {
 
 impl State<'_> {
     /// Hands everything that has completed to the clean lane, in the first shard, where neighbours of
-    /// all lanes join; what is free in slabs too. Takes `O(n)` steps. Returns lanes to be dropped
-    /// without the lock.
+    /// all lanes join; what is free in slabs too. Takes `O(f)` steps for `f` free ranges, none if nothing
+    /// has changed since the last time. Returns lanes to be dropped without the lock.
     #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
     pub(crate) fn settle(&mut self) -> Vec<Lane> {
-        let numbers: Vec<u32> = self.shared.lanes.numbers().collect();
-        for lane in numbers {
-            let complete = |slot: &Slot| {
-                self.space[*slot].tag().is_some_and(|tag| self.shared.lanes.is_complete(tag))
-            };
-            let settled = |slot: &Slot| {
-                lane == CLEAN.lane && slot.shard() == 0 && !self.space[*slot].is_in_slab()
-            };
-            let free = self.space.free_of(lane).filter(|slot| !settled(slot));
-            let slots: Vec<Slot> = free.filter(complete).collect();
-            for slot in slots {
-                self.space.claim(slot);
-                let slot = self.space.move_to(slot, 0);
-                self.space.leave_slab(slot);
-                self.space.release(slot, Range::Free(CLEAN));
-            }
+        let now = self.changes();
+        if self.shared.settled == Some(now) {
+            return Vec::new();
+        }
+        let ready = |slot: &Slot| {
+            let range = self.space[*slot];
+            let Some(tag) = range.tag() else { return false };
+            let settled = tag.lane == CLEAN.lane && slot.shard() == 0 && !range.is_in_slab();
+            !settled && self.shared.lanes.is_complete(tag)
+        };
+        let slots: Vec<Slot> = self.space.all_free().filter(ready).collect();
+        for slot in slots {
+            self.space.claim(slot);
+            let slot = self.space.move_to(slot, 0);
+            self.space.leave_slab(slot);
+            self.space.release(slot, Range::Free(CLEAN));
         }
         self.settle_dormant();
-        self.forget_ended()
+        self.shared.settled = Some(now);
+        self.forget_ended(true)
+    }
+
+    /// A sum that changes whenever more may be there to settle.
+    fn changes(&self) -> u64 {
+        let counters = self.counters();
+        let claims = self.shared.claims_ended + self.shared.lanes.completions();
+        counters.allocations + counters.frees + claims
     }
 
     /// Unties dormant addresses that no work touches any more from their lanes.
@@ -65,26 +75,33 @@ impl State<'_> {
         }
     }
 
-    /// Forgets ended lanes that have no memory left, unless somebody may hold a tag of theirs.
+    /// Forgets ended lanes that have no memory left, unless somebody may hold a tag of theirs; `at_once`
+    /// or when it is time.
     #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
-    fn forget_ended(&mut self) -> Vec<Lane> {
+    fn forget_ended(&mut self, at_once: bool) -> Vec<Lane> {
         if self.shared.claims > 0 {
             return Vec::new();
         }
-        let tied: Vec<u32> =
-            self.space.dormant().filter_map(|slot| self.dormant_lane(slot)).collect();
-        let ended = |number: &u32| {
-            self.shared.lanes.get(*number).is_some_and(Lane::has_ended)
-                && self.space.free_of(*number).next().is_none()
-                && !tied.contains(number)
-        };
-        let numbers: Vec<u32> = self.shared.lanes.numbers().skip(1).filter(ended).collect();
-        numbers.into_iter().filter_map(|number| self.shared.lanes.forget(number)).collect()
+        let ended = self.shared.lanes.take_ended(at_once);
+        if ended.is_empty() {
+            return Vec::new();
+        }
+        let tied: HashSet<u32> = self
+            .space
+            .dormant()
+            .filter_map(|slot| self.dormant_tag(slot))
+            .map(|tag| tag.lane)
+            .collect();
+        let kept = |lane: &u32| tied.contains(lane) || !self.space.owns_nothing(*lane);
+        let (kept, gone): (Vec<u32>, Vec<u32>) = ended.into_iter().partition(kept);
+        self.shared.lanes.keep_ended(kept);
+        gone.into_iter().filter_map(|number| self.shared.lanes.forget(number)).collect()
     }
 
-    fn dormant_lane(&self, slot: Slot) -> Option<u32> {
+    /// What used dormant addresses last.
+    pub(super) fn dormant_tag(&self, slot: Slot) -> Option<Tag> {
         match self.space[slot].state() {
-            Range::Dormant(tag) => Some(tag.lane),
+            Range::Dormant(tag) => Some(tag),
             _ => None,
         }
     }

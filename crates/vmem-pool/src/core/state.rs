@@ -6,8 +6,8 @@ use vmem_core::{AllocErrorKind, RawBlock, StreamId};
 
 use super::release::Needed;
 use super::shards::Shards;
-use crate::lanes::{Lane, Lanes, Reuse};
-use crate::space::{Need, SHARDS, Shard, Slot, Space, Tally};
+use crate::lanes::{Access, CLEAN, Lanes, Reuse};
+use crate::space::{Need, SHARDS, Shard, Slot, Space, Tag, Tally};
 use crate::sync::MutexGuard;
 use crate::{Batch, Counters};
 
@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) claims_ended: u64,
     pub(crate) refused: Option<Refusal>,
     pub(super) needed: Needed,
+    /// What had been freed, finished and found complete when everything was last settled.
+    pub(super) settled: Option<u64>,
 }
 
 /// A growth that failed: what it was for, when, and what had been freed by then.
@@ -50,6 +52,7 @@ impl Shared {
             claims_ended: 0,
             refused: None,
             needed: Needed::default(),
+            settled: None,
         }
     }
 }
@@ -81,6 +84,7 @@ impl<'a> State<'a> {
             frees: sum(|tally| tally.ended),
             live: self.live(),
             peak_live: self.peak_live(),
+            quarantined: self.quarantined(),
             ..self.shared.counters
         }
     }
@@ -95,6 +99,21 @@ impl<'a> State<'a> {
         let peaks = self.tallies().map(|tally| tally.peak);
         let seen = self.shared.counters.peak_live;
         peaks.chain([seen, self.live()]).max().unwrap_or(0)
+    }
+
+    /// Free bytes that nobody can have who does not synchronise the device. Takes as many steps as
+    /// there are such ranges.
+    pub(crate) fn quarantined(&self) -> u64 {
+        let free = self.shared.lanes.uncovered().flat_map(|lane| self.space.free_of(lane));
+        let kept =
+            free.filter(|&slot| self.space[slot].tag().is_some_and(|t| self.is_out_of_reach(t)));
+        kept.map(|slot| self.space[slot].size).sum()
+    }
+
+    /// Whether a lane that left nothing to cover this tag is why others cannot have memory with it.
+    pub(super) fn is_out_of_reach(&self, tag: Tag) -> bool {
+        let never = matches!(self.shared.lanes.access(tag, CLEAN.lane), Access::Never);
+        never && self.shared.lanes.is_uncovered(tag.lane)
     }
 
     /// Notes what is live where the shards cannot see it.
@@ -125,22 +144,18 @@ impl<'a> State<'a> {
         // At a stream that has ended nobody meets any more.
         let Some(lane) = lane.filter(open) else { return };
         let home = self.home(lane);
-        let mut users = [0_usize; SHARDS];
-        for number in self.shared.lanes.numbers().skip(1) {
-            users[self.home(number)] += usize::from(open(&number));
-        }
+        let users: [usize; SHARDS] = *self.shared.lanes.in_shard();
         let others = users[home] - 1;
         let least = (1..shards.count()).min_by_key(|&number| users[number]);
         let unused = least.filter(|&number| users[number] == 0 && others > 0);
         let new = || if others > 0 { shards.add(&mut self.space) } else { None };
         let chosen = unused.or_else(new).or(least.filter(|&number| users[number] < others));
-        let Some(front) = self.shared.lanes.get(lane).map(Lane::front) else { return };
         match chosen {
             Some(shard) => {
-                front.set_home(shard);
+                self.shared.lanes.set_home(lane, shard);
                 self.gather(lane, shard);
             }
-            None => front.endure(),
+            None => self.shared.lanes.get(lane).into_iter().for_each(|lane| lane.front().endure()),
         }
     }
 

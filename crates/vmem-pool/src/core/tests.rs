@@ -36,7 +36,7 @@ fn a_lane_is_not_given_to_another_stream_while_somebody_knows_its_number() {
     drop(ended);
 
     let pin = core.pin();
-    let markers = core.all_markers();
+    let markers = core.newest_markers();
     assert_eq!(markers.len(), 1);
 
     let block = alloc(&core, &thief);

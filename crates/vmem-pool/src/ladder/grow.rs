@@ -5,7 +5,7 @@ use vmem_core::{DriverError, EventKind, Rung, Stream};
 use super::{Climb, Wait};
 use crate::Counters;
 use crate::backing::{Backing, GrowthFailure};
-use crate::core::{Core, is_capture};
+use crate::core::Core;
 use crate::space::Slot;
 
 impl<B: Backing> Core<B> {
@@ -120,19 +120,17 @@ impl<B: Backing> Core<B> {
             }
             // What a thread could not mark then, its owner may have marked since.
             Wait::Again => Ok(climb.reconsider()),
-            Wait::ForDevice => {
-                // A lane was passed by where this thread can make neither its stream mark nor the
-                // request's stream wait.
-                if !self.needs_device() && !climb.has_passed_by() {
+            // Where this thread cannot make the request's stream wait, or a lane's markers could not be
+            // queried, the host waits.
+            Wait::ForPassedBy => {
+                if !climb.has_passed_by() && !self.lock().shared.lanes.any_poisoned() {
                     return Ok(false);
                 }
                 let before = self.lock().pending_bytes();
-                match self.synchronize_device() {
-                    Err(error) if is_capture(&error) => return Ok(false),
-                    synchronized => synchronized?,
-                }
+                self.wait_for_markers()?;
                 let completed = before - self.lock().pending_bytes().min(before);
-                climb.tried(Rung::DeviceSync, completed);
+                climb.tried(Rung::HostWait, completed);
+                climb.reconsider();
                 Ok(true)
             }
         }

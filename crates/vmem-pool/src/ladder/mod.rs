@@ -24,6 +24,10 @@ pub(crate) struct Climb<'a> {
     pub(crate) need: Need,
     /// Lanes that turned out not to be closable now.
     avoid: Vec<u32>,
+    /// Looks at all lanes, however many there are.
+    everywhere: bool,
+    /// There were more lanes than it looked at.
+    more: bool,
     /// There was such a lane: what was not found may be there, and be usable a moment later.
     hindered: bool,
     /// What was tried so far.
@@ -45,6 +49,8 @@ impl<'a> Climb<'a> {
             lane,
             need,
             avoid: Vec::new(),
+            everywhere: false,
+            more: false,
             hindered: false,
             rungs: Vec::new(),
             moved: 0,
@@ -79,6 +85,26 @@ impl<'a> Climb<'a> {
     /// Whether some lane could not be waited for.
     fn has_passed_by(&self) -> bool {
         !self.avoid.is_empty()
+    }
+
+    /// How many lanes could not be waited for.
+    fn passed_by(&self) -> usize {
+        self.avoid.len()
+    }
+
+    /// Notes whether a look was at all lanes that there are.
+    fn note_look(&mut self, complete: bool) {
+        self.more |= !complete;
+    }
+
+    fn looks_everywhere(&self) -> bool {
+        self.everywhere
+    }
+
+    /// Looks at all lanes from now on. False if it has done so already.
+    fn look_everywhere(&mut self) -> bool {
+        self.everywhere |= self.more;
+        std::mem::take(&mut self.more)
     }
 
     /// Gives lanes that were passed by another chance. False if there are none.
@@ -203,7 +229,10 @@ impl<B: Backing> Core<B> {
         if let GrowthFailure::Fault(_) = failure {
             return Err(Stop::Growth(failure));
         }
-        for wait in [Wait::No, Wait::ForMarkers, Wait::Again, Wait::ForDevice] {
+        if let Some(slot) = self.share_everywhere(climb)? {
+            return Ok(slot);
+        }
+        for wait in [Wait::No, Wait::ForMarkers, Wait::Again, Wait::ForPassedBy] {
             if !self.wait_before_trim(climb, wait)? {
                 continue;
             }
@@ -270,7 +299,7 @@ enum Wait {
     No,
     ForMarkers,
     Again,
-    ForDevice,
+    ForPassedBy,
 }
 
 /// Why the ladder ended early, or at its top.

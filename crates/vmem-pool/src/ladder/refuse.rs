@@ -52,7 +52,10 @@ impl<B: Backing> Core<B> {
         report.rounded = climb.need.size;
         report.ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
         report.rungs.clone_from(&climb.rungs);
+        self.note_orphans();
         let state = self.lock();
+        report.quarantined = state.quarantined();
+        state.shared.lanes.contend_bound();
         report.live = state.live();
         report.reserved = state.shared.counters.reserved;
         report.largest_free = state.largest_complete(climb.lane);

@@ -5,11 +5,15 @@ use vmem_core::{DriverError, Event, Rung};
 use super::{Climb, Step};
 use crate::backing::Backing;
 use crate::core::{Claim, Core, Obstacle, State};
-use crate::lanes::{Access, CLEAN, Reuse};
+use crate::lanes::{Access, CLEAN, Lane, Reuse};
 use crate::space::Slot;
 
 /// Ranges of one lane that a thief looks at, best fit first, for one that needs no closing.
 const LOOKS: usize = 16;
+
+/// Other lanes that a request looks at before the pool grows for it. Before it is refused it looks at
+/// all.
+const LANES: usize = 16;
 
 impl<B: Backing> Core<B> {
     /// Takes the best fit among ranges whose last use is known to be complete, asking the driver
@@ -19,15 +23,16 @@ impl<B: Backing> Core<B> {
             // Nothing of the own lane was at hand either: let its frees be marked.
             self.close_open(climb.lane)?;
         }
+        let lanes = self.lock().lanes_for(climb);
         let markers = match self.may_ask() {
-            true => self.lock().markers_of_interest(climb),
+            true => self.lock().markers_of_interest(climb, &lanes),
             false => Vec::new(),
         };
         for (lane, epoch, marker) in markers {
             self.query(lane, epoch, marker)?;
         }
         let mut state = self.lock();
-        let found = state.best_complete(climb);
+        let found = state.best_complete(climb, &lanes);
         let slot = found.map(|slot| {
             state.shared.counters.completed += 1;
             let claim = state.claim_one(slot);
@@ -42,7 +47,12 @@ impl<B: Backing> Core<B> {
 
     fn close_open(&self, lane: u32) -> Result<(), DriverError> {
         let open = self.lock().shared.lanes.get(lane).is_some_and(|lane| lane.has_unmarked_frees());
-        if open { self.close(lane, false) } else { Ok(()) }
+        if open { self.close(lane) } else { Ok(()) }
+    }
+
+    /// Looks at all lanes, if the request was found nothing after a look at some.
+    pub(super) fn share_everywhere(&self, climb: &mut Climb<'_>) -> Step {
+        if climb.look_everywhere() { self.share(climb) } else { Ok(None) }
     }
 
     /// Takes the range whose wait is the smallest, and makes the stream wait.
@@ -55,7 +65,7 @@ impl<B: Backing> Core<B> {
         &self,
         climb: &mut Climb<'_>,
         rung: Rung,
-        next: impl Fn(&Self, &Climb<'_>) -> Option<Claim>,
+        next: impl Fn(&Self, &mut Climb<'_>) -> Option<Claim>,
     ) -> Step {
         while let Some(claim) = next(self, climb) {
             match self.settle_claim(climb, claim, rung) {
@@ -68,20 +78,16 @@ impl<B: Backing> Core<B> {
         Ok(None)
     }
 
-    fn claim_smallest_wait(&self, climb: &Climb<'_>) -> Option<Claim> {
+    fn claim_smallest_wait(&self, climb: &mut Climb<'_>) -> Option<Claim> {
         let mut state = self.lock();
-        let lanes: Vec<u32> = state.shared.lanes.numbers().skip(1).collect();
-        for lane in lanes.into_iter().filter(|lane| *lane != climb.lane) {
-            if state.space.best_fit(lane, climb.need).is_some()
-                && let Some(lane) = state.shared.lanes.get_mut(lane)
-            {
-                lane.contend();
-            }
+        let lanes = state.lanes_for(climb);
+        for &lane in &lanes {
+            state.shared.lanes.get(lane).into_iter().for_each(Lane::contend);
         }
         if state.shared.lanes.reuse() == Reuse::Observed {
             return None;
         }
-        state.smallest_wait(climb).map(|slot| state.claim_one(slot))
+        state.smallest_wait(climb, &lanes).map(|slot| state.claim_one(slot))
     }
 
     /// Joins neighbours that several streams freed, and makes the stream wait for all of them.
@@ -119,11 +125,20 @@ impl<B: Backing> Core<B> {
 }
 
 impl State<'_> {
+    /// Other lanes that have a range which fits.
+    fn lanes_for(&mut self, climb: &mut Climb<'_>) -> Vec<u32> {
+        // Those that are passed over do not count.
+        let more = climb.passed_by() + 2;
+        let limit = if climb.looks_everywhere() { usize::MAX } else { LANES + more };
+        let mut lanes = self.space.lanes_that_fit(climb.need, limit);
+        climb.note_look(lanes.len() < limit);
+        lanes.retain(|&lane| lane != climb.lane && lane != CLEAN.lane && climb.may_wait_for(lane));
+        lanes
+    }
+
     /// The markers that would make some lane's best fit usable at once.
-    fn markers_of_interest(&self, climb: &Climb<'_>) -> Vec<(u32, u64, Event)> {
-        let own =
-            |lane: &u32| *lane == climb.lane && self.shared.lanes.reuse() == Reuse::StreamOrdered;
-        let lanes = self.shared.lanes.numbers().filter(|lane| !own(lane));
+    fn markers_of_interest(&self, climb: &Climb<'_>, lanes: &[u32]) -> Vec<(u32, u64, Event)> {
+        let own = Some(climb.lane).filter(|_| self.shared.lanes.reuse() == Reuse::Observed);
         let marker = |lane: u32| {
             let tag = self.space[self.space.best_fit(lane, climb.need)?].tag()?;
             match self.shared.lanes.access(tag, climb.lane) {
@@ -131,17 +146,18 @@ impl State<'_> {
                 _ => None,
             }
         };
-        lanes.filter_map(marker).collect()
+        own.into_iter().chain(lanes.iter().copied()).filter_map(marker).collect()
     }
 
-    /// The best fit among all lanes' complete ranges.
-    fn best_complete(&self, climb: &Climb<'_>) -> Option<Slot> {
+    /// The best fit among the complete ranges of these lanes, the own one and the clean one.
+    fn best_complete(&self, climb: &Climb<'_>, lanes: &[u32]) -> Option<Slot> {
         let complete = |slot: &Slot| {
             let tag = self.space[*slot].tag();
             tag.is_some_and(|tag| matches!(self.shared.lanes.access(tag, climb.lane), Access::Now))
         };
         let fits = |lane| self.space.fits(lane, climb.need);
-        let lists = self.shared.lanes.numbers().flat_map(fits);
+        let own = [CLEAN.lane, climb.lane].into_iter();
+        let lists = own.chain(lanes.iter().copied()).flat_map(fits);
         let candidates = lists.filter_map(|mut fits| fits.find(complete));
         candidates.min_by_key(|&slot| (self.space[slot].size, self.space[slot].start))
     }
@@ -155,11 +171,10 @@ impl State<'_> {
         own.max(self.space.largest_of(CLEAN.lane))
     }
 
-    /// The range of another lane whose covering marker was recorded first; one whose lane must be
-    /// closed only if there is no other.
-    fn smallest_wait(&self, climb: &Climb<'_>) -> Option<Slot> {
-        let lanes = self.shared.lanes.numbers();
-        let lanes = lanes.filter(|lane| *lane != climb.lane && climb.may_wait_for(*lane));
+    /// The range of one of these lanes, or the clean one, whose covering marker was recorded first; one
+    /// whose lane must be closed only if there is no other.
+    fn smallest_wait(&self, climb: &Climb<'_>, lanes: &[u32]) -> Option<Slot> {
+        let lanes = std::iter::once(CLEAN.lane).chain(lanes.iter().copied());
         let fits = lanes
             .flat_map(|lane| self.space.fits(lane, climb.need))
             .flat_map(|fits| fits.take(LOOKS));

@@ -9,6 +9,8 @@ use super::Lanes;
 pub(crate) struct Closing {
     lane: u32,
     epoch: u64,
+    /// Other lanes that the marker will cover.
+    before: Vec<u32>,
     stream: Stream,
     event: Option<IdleEvent>,
 }
@@ -18,6 +20,7 @@ pub(crate) struct Closing {
 pub(crate) struct Recorded {
     lane: u32,
     epoch: u64,
+    before: Vec<u32>,
     /// Keeps the stream until the marker is published, and beyond the lock.
     stream: Stream,
     outcome: Outcome,
@@ -25,7 +28,7 @@ pub(crate) struct Recorded {
 
 #[derive(Debug)]
 enum Outcome {
-    Marker(Option<Event>),
+    Marker(Event),
     /// Nothing was recorded; the event is still idle, if one was made.
     Failed(Option<IdleEvent>, DriverError),
 }
@@ -43,7 +46,8 @@ impl Lanes {
         }
         let event = self.idle.pop();
         let epoch = self.get(lane).map_or(0, |lane| lane.front().close());
-        Ok(Closing { lane, epoch, stream, event })
+        let before = self.unmarked_before(lane);
+        Ok(Closing { lane, epoch, before, stream, event })
     }
 
     /// Publishes the marker. Returns what is left to drop without the lock.
@@ -51,19 +55,17 @@ impl Lanes {
         &mut self,
         recorded: Recorded,
     ) -> (Result<(), DriverError>, Leftover) {
-        let Recorded { lane, epoch, stream, outcome } = recorded;
+        let Recorded { lane, epoch, before, stream, outcome } = recorded;
         let order = self.next_order();
         self.opened += u64::from(self.get(lane).is_some_and(super::Lane::is_thread_bound));
         let (result, event, idle) = match outcome {
-            Outcome::Marker(mut event) => {
-                let displaced = match (self.get_mut(lane), event.take()) {
-                    (Some(state), Some(event)) => state.publish(epoch, event, order),
-                    (_, event) => event,
-                };
-                (Ok(()), displaced, None)
+            Outcome::Marker(event) => {
+                self.bequeath(before, &event, order);
+                (Ok(()), self.publish(lane, epoch, event, order), None)
             }
             Outcome::Failed(idle, error) => (Err(error), None, idle),
         };
+        self.want_for_others(lane);
         let idle = self.keep_idle(idle.into_iter().collect());
         (result, Leftover { _stream: stream, _event: event, _idle: idle })
     }
@@ -80,31 +82,20 @@ pub(crate) struct Leftover {
 impl Closing {
     /// Records the marker at the stream's tail, which is after every free of the closed epoch.
     pub(crate) fn record(self) -> Recorded {
-        let Self { lane, epoch, stream, event } = self;
+        let Self { lane, epoch, before, stream, event } = self;
         let event = match event {
             Some(event) => Ok(event),
             None => IdleEvent::new(stream.device().clone()),
         };
         let outcome = match event.map(|event| stream.record(event)) {
-            Ok(Ok(event)) => Outcome::Marker(Some(event)),
+            Ok(Ok(event)) => Outcome::Marker(event),
             // A stream that was retired meanwhile has left a marker behind all its frees.
             Ok(Err((idle, error))) => match stream.final_marker() {
-                Some(marker) => Outcome::Marker(Some(marker)),
+                Some(marker) => Outcome::Marker(marker),
                 None => Outcome::Failed(Some(idle), error),
             },
             Err(error) => Outcome::Failed(None, error),
         };
-        Recorded { lane, epoch, stream, outcome }
-    }
-
-    /// Whether the stream captures, so that nothing may be recorded for the pool.
-    pub(crate) fn is_capturing(&self) -> Result<bool, DriverError> {
-        self.stream.is_capturing()
-    }
-
-    /// Gives up closing. The epoch stays closed without a marker; the next one covers it.
-    pub(crate) fn abandon(self, error: DriverError) -> Recorded {
-        let Self { lane, epoch, stream, event } = self;
-        Recorded { lane, epoch, stream, outcome: Outcome::Failed(event, error) }
+        Recorded { lane, epoch, before, stream, outcome }
     }
 }

@@ -1,5 +1,7 @@
 //! What a hit and a free need to know of their lane. Read and written without the pool's lock.
 
+use std::sync::Arc;
+
 use crate::space::Tag;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::{Batch, sabotage};
@@ -23,6 +25,8 @@ pub(crate) struct Front {
     batch: Batch,
     /// Ranges are reused only after the host observed that the work on them completed.
     observed: bool,
+    /// Only the stream's own thread can close the lane.
+    thread_bound: bool,
     /// The shard in which the lane looks for free memory.
     home: AtomicUsize,
     /// The epoch of frees from now on.
@@ -34,10 +38,10 @@ pub(crate) struct Front {
     bytes: AtomicU64,
     /// Frees left for which the lane counts as contended.
     contended: AtomicU32,
-    /// Another thread wants this thread-bound lane closed.
+    /// Its next caller is to close it.
     wanted: AtomicBool,
-    /// There are other streams.
-    accompanied: AtomicBool,
+    /// There are other streams. Shared by all lanes.
+    company: Arc<AtomicBool>,
     ended: AtomicBool,
     /// How much its threads had to wait for others' locks lately.
     friction: AtomicU32,
@@ -53,11 +57,19 @@ const COLLISION: u32 = 64;
 const TOO_MUCH: u32 = 16 * COLLISION;
 
 impl Front {
-    pub(super) fn new(lane: u32, open: u64, batch: Batch, observed: bool) -> Self {
+    pub(super) fn new(
+        lane: u32,
+        open: u64,
+        batch: Batch,
+        observed: bool,
+        thread_bound: bool,
+        company: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             lane,
             batch,
             observed,
+            thread_bound,
             home: AtomicUsize::new(0),
             open: AtomicU64::new(open),
             last_freed: AtomicU64::new(0),
@@ -65,7 +77,7 @@ impl Front {
             bytes: AtomicU64::new(0),
             contended: AtomicU32::new(0),
             wanted: AtomicBool::new(false),
-            accompanied: AtomicBool::new(false),
+            company,
             ended: AtomicBool::new(false),
             friction: AtomicU32::new(0),
             patience: AtomicU32::new(TOO_MUCH),
@@ -83,7 +95,7 @@ impl Front {
         self.home.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_home(&self, shard: usize) {
+    pub(super) fn set_home(&self, shard: usize) {
         self.home.store(shard, Ordering::Relaxed);
     }
 
@@ -96,14 +108,10 @@ impl Front {
         self.ended.store(true, Ordering::Relaxed);
     }
 
-    /// Whether another thread wants this thread-bound lane closed.
+    /// Whether the next caller is to close the lane.
     #[inline]
     pub(crate) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_accompanied(&self, accompanied: bool) {
-        self.accompanied.store(accompanied, Ordering::Relaxed);
     }
 
     /// Counts a free of so many bytes; returns its tag, and whether to close the batch.
@@ -112,7 +120,7 @@ impl Front {
         let epoch = self.use_open_epoch();
         let epoch = if sabotage::close_early() { epoch.saturating_sub(1) } else { epoch };
         let tag = Tag { lane: self.lane, epoch };
-        let accompanied = self.accompanied.load(Ordering::Relaxed);
+        let accompanied = self.company.load(Ordering::Relaxed);
         let close = (accompanied || self.observed) && self.count_free(bytes, accompanied);
         (tag, close)
     }
@@ -125,7 +133,9 @@ impl Front {
         self.bytes.store(bytes, Ordering::Relaxed);
         let contended = self.contended.load(Ordering::Relaxed).saturating_sub(1);
         self.contended.store(contended, Ordering::Relaxed);
-        let strict = self.batch == Batch::STRICT && accompanied;
+        // A thief cannot close a thread-bound lane: once somebody wanted its memory, each free is marked.
+        let strict =
+            accompanied && (self.batch == Batch::STRICT || (self.thread_bound && contended > 0));
         let due = frees >= self.batch.frees || bytes >= self.batch.bytes;
         let heard = (accompanied && contended > 0) || self.observed;
         let close = strict || self.is_wanted() || (heard && due);
@@ -156,12 +166,18 @@ impl Front {
         epoch
     }
 
-    /// Another lane looked at what this one freed; `wanted` if only its own thread can close it.
-    pub(super) fn contend(&self, wanted: bool) {
+    /// Another lane looked at what this one freed. If only the stream's own thread can close the open
+    /// epoch, that is to do so when it next calls the pool.
+    pub(super) fn contend(&self) {
         self.contended.store(CONTENDED_FREES, Ordering::Relaxed);
-        if wanted {
-            self.wanted.store(true, Ordering::Relaxed);
+        if self.thread_bound {
+            self.want();
         }
+    }
+
+    /// The next caller is to close the open epoch.
+    pub(super) fn want(&self) {
+        self.wanted.store(true, Ordering::Relaxed);
     }
 
     /// There was no better shard to be had: looks for one half as often.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use vmem_core::{Event, Stream, StreamId, StreamKind, WeakStream};
 
 use super::Front;
+use super::queue::owner_of;
+use crate::sync::thread::ThreadId;
 
 /// Markers kept per lane; beyond that a newer one stands in for the oldest.
 const MARKERS: usize = 32;
@@ -19,7 +21,8 @@ pub(crate) enum Access {
     After { epoch: u64, marker: Event, order: u64 },
     /// Close the lane's open batch first.
     Close,
-    /// It cannot be used before the whole device was synchronised.
+    /// Nobody else can use it as things are: nothing covers the work on it, and what could must come
+    /// from the stream's own thread, or from a program that synchronises the device.
     Never,
 }
 
@@ -46,6 +49,10 @@ pub(crate) struct Lane {
     handle: WeakStream,
     /// Only the stream's own thread can close it.
     thread_bound: bool,
+    /// The thread whose default stream it is, as far as that is known.
+    owner: Option<ThreadId>,
+    /// Its thread has ended, so that nobody can close it.
+    orphaned: bool,
     front: Arc<Front>,
     /// In order of epochs.
     markers: VecDeque<Marker>,
@@ -56,12 +63,19 @@ pub(crate) struct Lane {
     poisoned: bool,
 }
 
+/// Whether only its own thread can record an event on a stream.
+pub(super) fn is_thread_bound(stream: &Stream) -> bool {
+    stream.kind() == StreamKind::PerThreadDefault
+}
+
 impl Lane {
     pub(super) fn clean(front: Front) -> Self {
         Self {
             stream: None,
             handle: WeakStream::dangling(),
             thread_bound: false,
+            owner: None,
+            orphaned: false,
             front: Arc::new(front),
             markers: VecDeque::new(),
             complete: u64::MAX,
@@ -74,7 +88,8 @@ impl Lane {
         Self {
             stream: Some(stream.id()),
             handle: stream.downgrade(),
-            thread_bound: stream.kind() == StreamKind::PerThreadDefault,
+            thread_bound: is_thread_bound(stream),
+            owner: owner_of(stream),
             complete: 0,
             ..Self::clean(front)
         }
@@ -102,9 +117,29 @@ impl Lane {
         self.thread_bound
     }
 
-    /// Whether only synchronising the whole device can make its ranges usable by others.
-    pub(crate) fn needs_device(&self) -> bool {
-        self.life == Life::Unmarked || self.poisoned
+    pub(super) fn owner(&self) -> Option<ThreadId> {
+        self.owner
+    }
+
+    pub(super) fn set_owner(&mut self, owner: ThreadId) {
+        self.owner = Some(owner);
+    }
+
+    /// Whether its stream ended without a marker.
+    pub(super) fn is_unmarked(&self) -> bool {
+        self.life == Life::Unmarked
+    }
+
+    pub(super) fn is_orphaned(&self) -> bool {
+        self.orphaned
+    }
+
+    pub(super) fn orphan(&mut self) {
+        self.orphaned = true;
+    }
+
+    pub(super) fn has_markers(&self) -> bool {
+        !self.markers.is_empty()
     }
 
     pub(crate) fn is_complete(&self, epoch: u64) -> bool {
@@ -113,7 +148,7 @@ impl Lane {
 
     /// Another lane looked at what this one freed.
     pub(crate) fn contend(&self) {
-        self.front.contend(self.thread_bound);
+        self.front.contend();
     }
 
     /// Whether something was freed that no marker covers yet.
@@ -165,26 +200,26 @@ impl Lane {
         self.markers.iter().map(|marker| (marker.epoch, &marker.event))
     }
 
-    pub(crate) fn poison(&mut self) {
+    pub(super) fn poison(&mut self) {
         self.poisoned = true;
     }
 
     /// Begins a synchronisation of the device: returns the epoch that it will complete.
-    pub(crate) fn before_device_sync(&mut self) -> u64 {
+    pub(super) fn before_device_sync(&mut self) -> u64 {
         if self.has_ended() { u64::MAX } else { self.front.close() }
     }
 
-    /// The device was synchronised since `epoch` was closed.
-    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
-    pub(crate) fn after_device_sync(&mut self, epoch: u64) -> Vec<Event> {
+    /// All that its markers stand for has completed, as the host has seen.
+    pub(super) fn trust(&mut self) {
         self.poisoned = false;
-        self.complete(epoch)
     }
 
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    /// Ends the lane, or gives one that ended unmarked its marker after all.
     pub(super) fn end(&mut self, marker: Option<Event>, order: u64) {
-        if self.has_ended() {
-            return;
-        }
         self.life = match marker {
             Some(event) => {
                 self.markers.push_back(Marker { epoch: u64::MAX, event, order });

@@ -16,15 +16,20 @@
 mod close;
 mod front;
 mod lane;
+mod life;
+mod queue;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 pub(crate) use front::Front;
 pub(crate) use lane::{Access, Lane};
-use vmem_core::{Event, IdleEvent, Stream, StreamId};
+use queue::Queues;
+use vmem_core::{Event, IdleEvent, StreamId};
 
 use crate::Batch;
-use crate::space::Tag;
+use crate::space::{SHARDS, Tag, visits};
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// The lane of ranges that no pending work touches.
 pub(crate) const CLEAN: Tag = Tag { lane: 0, epoch: 0 };
@@ -43,33 +48,65 @@ pub(crate) enum Reuse {
 }
 
 /// All lanes of a pool.
+///
+/// There may be thousands. Nothing that a request or a free does looks at all of them: what it needs
+/// is found by the stream, by the size of what is free (see [`Space`](crate::space::Space)), or in one
+/// of the sets here.
 #[derive(Debug)]
 pub(crate) struct Lanes {
     reuse: Reuse,
     batch: Batch,
     /// `None` where a lane ended and nothing refers to it. Number 0 is the clean lane.
     lanes: Vec<Option<Lane>>,
-    /// How many lanes belong to streams.
-    streams: usize,
+    /// The numbers of those.
+    vacant: Vec<u32>,
     by_stream: HashMap<StreamId, u32>,
+    /// Whether there are several streams. Shared with the lanes' fronts.
+    company: Arc<AtomicBool>,
+    /// How many open lanes have each shard.
+    in_shard: [usize; SHARDS],
+    /// Lanes with markers that are not known to be complete.
+    marked: BTreeSet<u32>,
+    /// Lanes that have ended and are not forgotten.
+    ended: Vec<u32>,
+    /// With more of those it is time to look which can be forgotten.
+    sweep_above: usize,
+    /// Open lanes that only their stream's thread can close.
+    bound: BTreeSet<u32>,
+    /// Lanes of which nothing may cover what they freed.
+    uncovered: BTreeSet<u32>,
+    queues: Queues,
     idle: Vec<IdleEvent>,
     /// Orders markers by when they were recorded.
     recorded: u64,
     /// How often a lane that others could not close was marked, or a lane ended.
     opened: u64,
+    /// How often more was found to be complete.
+    completions: u64,
 }
 
 impl Lanes {
     pub(crate) fn new(reuse: Reuse, batch: Batch) -> Self {
+        let company = Arc::new(AtomicBool::new(false));
+        let front = Front::new(CLEAN.lane, u64::MAX, batch, false, false, company.clone());
         Self {
             reuse,
             batch,
-            lanes: vec![Some(Lane::clean(Front::new(CLEAN.lane, u64::MAX, batch, false)))],
-            streams: 0,
+            lanes: vec![Some(Lane::clean(front))],
+            vacant: Vec::new(),
             by_stream: HashMap::new(),
+            company,
+            in_shard: [0; SHARDS],
+            marked: BTreeSet::new(),
+            ended: Vec::new(),
+            sweep_above: 0,
+            bound: BTreeSet::new(),
+            uncovered: BTreeSet::new(),
+            queues: Queues::default(),
             idle: Vec::new(),
             recorded: 0,
             opened: 0,
+            completions: 0,
         }
     }
 
@@ -83,42 +120,15 @@ impl Lanes {
         self.by_stream.get(&stream).copied()
     }
 
-    /// Makes a lane for a stream that is not known.
-    pub(crate) fn add(&mut self, stream: &Stream) -> u32 {
-        let vacant = self.lanes.iter().position(Option::is_none);
-        let index = vacant.unwrap_or(self.lanes.len());
-        if vacant.is_none() {
-            self.lanes.push(None);
-        }
-        let number = u32::try_from(index).expect("fewer than 2^32 streams");
-        let front = Front::new(number, 1, self.batch, self.reuse == Reuse::Observed);
-        self.lanes[index] = Some(Lane::new(stream, front));
-        self.by_stream.insert(stream.id(), number);
-        self.streams += 1;
-        self.tell_company();
-        number
-    }
-
-    /// Tells every lane whether it is the only one.
-    fn tell_company(&self) {
-        for lane in self.lanes.iter().flatten() {
-            lane.front().set_accompanied(self.streams > 1);
-        }
-    }
-
-    /// The numbers of all lanes, the clean one first.
-    pub(crate) fn numbers(&self) -> impl Iterator<Item = u32> + use<'_> {
-        let numbered = (0_u32..).zip(&self.lanes);
-        numbered.filter_map(|(number, lane)| lane.as_ref().map(|_| number))
-    }
-
     #[inline]
     pub(crate) fn get(&self, lane: u32) -> Option<&Lane> {
+        visits::note();
         self.lanes.get(lane as usize)?.as_ref()
     }
 
     #[inline]
-    pub(crate) fn get_mut(&mut self, lane: u32) -> Option<&mut Lane> {
+    fn get_mut(&mut self, lane: u32) -> Option<&mut Lane> {
+        visits::note();
         self.lanes.get_mut(lane as usize)?.as_mut()
     }
 
@@ -152,7 +162,43 @@ impl Lanes {
     /// more use, to be recycled without the lock.
     #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
     pub(crate) fn complete(&mut self, lane: u32, epoch: u64) -> Vec<Event> {
-        self.get_mut(lane).map(|lane| lane.complete(epoch)).unwrap_or_default()
+        self.completions += 1;
+        let Some(state) = self.get_mut(lane) else { return Vec::new() };
+        let done = state.complete(epoch);
+        if !state.has_markers() {
+            self.marked.remove(&lane);
+        }
+        done
+    }
+
+    /// Adds a marker unless a later epoch was recorded before it; returns what it displaces.
+    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
+    fn publish(&mut self, lane: u32, epoch: u64, event: Event, order: u64) -> Option<Event> {
+        let Some(state) = self.get_mut(lane) else { return Some(event) };
+        let displaced = state.publish(epoch, event, order);
+        if state.has_markers() {
+            self.marked.insert(lane);
+        }
+        displaced
+    }
+
+    /// The lanes with markers that are not known to be complete.
+    pub(crate) fn marked(&self) -> Vec<u32> {
+        self.marked.iter().copied().collect()
+    }
+
+    /// How many open lanes have each shard.
+    pub(crate) fn in_shard(&self) -> &[usize; SHARDS] {
+        &self.in_shard
+    }
+
+    /// Gives an open lane another shard.
+    pub(crate) fn set_home(&mut self, lane: u32, shard: usize) {
+        let Some(state) = self.get(lane).filter(|state| !state.has_ended()) else { return };
+        let before = state.front().home();
+        state.front().set_home(shard);
+        self.in_shard[before] -= 1;
+        self.in_shard[shard] += 1;
     }
 
     /// Changes whenever others may use what they could not before although it was free.
@@ -160,24 +206,15 @@ impl Lanes {
         self.opened
     }
 
-    /// Ends a lane: no work will follow on its stream. `marker` covers all of it, if there is one.
-    pub(crate) fn end(&mut self, lane: u32, marker: Option<&Event>) {
-        let order = self.next_order();
-        self.opened += 1;
-        let Some(state) = self.get_mut(lane) else { return };
-        state.end(marker.cloned(), order);
+    /// Changes whenever more is known to be complete.
+    pub(crate) fn completions(&self) -> u64 {
+        self.completions
     }
 
-    /// Forgets an ended lane that no range refers to.
-    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
-    pub(crate) fn forget(&mut self, lane: u32) -> Option<Lane> {
-        let forgotten = self.lanes.get_mut(lane as usize)?.take();
-        if let Some(stream) = forgotten.as_ref().and_then(Lane::stream) {
-            self.by_stream.remove(&stream);
-        }
-        self.streams -= usize::from(forgotten.is_some());
-        self.tell_company();
-        forgotten
+    /// How many lanes there are, the clean one aside.
+    #[cfg(test)]
+    pub(crate) fn known(&self) -> usize {
+        self.by_stream.len()
     }
 
     /// Keeps events for recording again; gives back those there is no room for.

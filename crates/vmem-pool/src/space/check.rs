@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::ops::DerefMut;
 
+use super::index::FreeIndex;
 use super::shard::place_of;
-use super::{FreeIndex, GRAIN, Shard, Slot, Space, State};
+use super::{GRAIN, Shard, Slot, Space, State};
 
 impl<S: DerefMut<Target = Shard>> Space<S> {
     /// Panics if anything is inconsistent. Takes `O(n log n)` steps.
@@ -44,6 +45,9 @@ impl Shard {
                 assert!(indexed.insert(slot), "a range is indexed once");
             }
         }
+        let listed: HashSet<Slot> = self.all_free().collect();
+        let free: HashSet<Slot> = self.free.iter().flat_map(FreeIndex::slots).collect();
+        assert_eq!(listed, free, "every free range is found by its size");
         let unused = self.holes.len() + self.dormant.len();
         let entries = self.free.iter().map(FreeIndex::len).sum::<usize>() + unused;
         assert_eq!(indexed.len(), entries, "no index holds a range twice");

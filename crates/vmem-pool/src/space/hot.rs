@@ -55,7 +55,8 @@ impl Shard {
         above.size = range.size - need.size;
         above.prev = Some(block);
         above.set_state(State::Free(rest.unwrap_or(tag)));
-        self.free[place].update(&mut self.ranges, slot, range.extent());
+        let listing = self.free[place].update(&mut self.ranges, slot, range.extent());
+        self.owners.note(place, listing, &mut self.free);
         Some(block)
     }
 
@@ -149,7 +150,8 @@ impl Shard {
     fn regrow(&mut self, slot: Slot, tag: Tag, before: (u64, u64)) {
         self.at(slot).raise_epoch(tag.epoch);
         let place = place_of(tag.lane, self[slot].zone());
-        self.free[place].update(&mut self.ranges, slot, before);
+        let listing = self.free[place].update(&mut self.ranges, slot, before);
+        self.owners.note(place, listing, &mut self.free);
     }
 
     /// Merges the left neighbour, which is in no index, into `slot`.

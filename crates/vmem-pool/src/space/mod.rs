@@ -24,11 +24,12 @@ mod range;
 mod runs;
 mod shard;
 mod slabs;
+pub(crate) mod visits;
 
 use std::ops::DerefMut;
 
 pub(crate) use granules::whole_granules;
-use index::FreeIndex;
+use index::class_of;
 use range::Zone;
 pub(crate) use range::{Range, SHARDS, Slot, State, Tag};
 pub(crate) use runs::Stretch;
@@ -153,9 +154,30 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
         self.shards().flat_map(move |shard| shard.free_of(lane))
     }
 
+    /// Whether `lane` has no free range.
+    pub(crate) fn owns_nothing(&self, lane: u32) -> bool {
+        self.shards().all(|shard| shard.owns_nothing(lane))
+    }
+
     /// The free ranges of all lanes.
-    fn all_free(&self) -> impl Iterator<Item = Slot> {
-        self.shards().flat_map(|shard| shard.free.iter().flat_map(FreeIndex::slots))
+    pub(crate) fn all_free(&self) -> impl Iterator<Item = Slot> {
+        self.shards().flat_map(Shard::all_free)
+    }
+
+    /// Lanes that have a free range which fits: `limit` of those whose best fit is smallest, or all if
+    /// there are no more. In the order of their numbers.
+    pub(crate) fn lanes_that_fit(&mut self, need: Need, limit: usize) -> Vec<u32> {
+        let mut lanes = Vec::new();
+        let next = |space: &Self, from| space.shards().filter_map(|s| s.next_class(from)).min();
+        let mut class = next(self, class_of(need.size));
+        while let Some(now) = class.filter(|_| lanes.len() < limit) {
+            self.shards_mut().for_each(|s| s.add_lanes_that_fit(need, now, limit, &mut lanes));
+            let exact = self.fit() == Fit::Bins;
+            class = if exact { None } else { next(self, now + 1) };
+        }
+        lanes.sort_unstable();
+        lanes.dedup();
+        lanes
     }
 
     /// All unmapped ranges.

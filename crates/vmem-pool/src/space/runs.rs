@@ -16,19 +16,16 @@ pub(crate) struct Stretch {
 
 impl<S: DerefMut<Target = Shard>> Space<S> {
     /// The smallest stretch of neighbouring free ranges that fits, the lowest of equals, using only
-    /// ranges whose tag is `usable`. Takes `O(n)` steps.
+    /// ranges whose tag is `usable`. Takes `O(f)` steps for `f` free ranges.
     pub(crate) fn best_run(&self, need: Need, usable: impl Fn(Tag) -> bool) -> Option<Stretch> {
         // Neighbours of one lane and shard have coalesced already.
-        let indexes = self.shards().flat_map(|shard| &shard.free);
-        let used = indexes.filter(|index| index.len() > 0).count();
-        if self.fit() == Fit::Bins || used < 2 {
+        let owners: usize = self.shards().map(Shard::owners).sum();
+        if self.fit() == Fit::Bins || owners < 2 {
             return None;
         }
         let joins = |slot: Slot| self[slot].tag().is_some_and(&usable);
-        let starts = self
-            .iter()
-            .map(|(slot, _)| slot)
-            .filter(|&slot| joins(slot) && !self.prev(slot).is_some_and(joins));
+        let starts =
+            self.all_free().filter(|&slot| joins(slot) && !self.prev(slot).is_some_and(joins));
         let shortest = |first: Slot| self.shortest_window(first, need, joins);
         starts.filter_map(shortest).min_by_key(|run| (run.end - run.start, run.start))
     }

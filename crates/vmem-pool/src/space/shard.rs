@@ -1,7 +1,7 @@
 //! One shard: ranges that one lock protects, and an index over the free ones.
 
 use super::directory::Directory;
-use super::index::FreeIndex;
+use super::index::{FreeIndex, Owners, class_of};
 use super::range::{Range, Slot, State, Zone};
 use super::{Fit, GRAIN, Need};
 
@@ -19,6 +19,8 @@ pub(crate) struct Shard {
     pub(super) vacant: Option<Slot>,
     /// Free ranges by lane and zone, as [`place_of`] numbers them.
     pub(super) free: Vec<FreeIndex>,
+    /// Which of those have ranges of a size.
+    pub(super) owners: Owners,
     /// Unmapped ranges.
     pub(super) holes: FreeIndex,
     /// Ranges mapped to memory that is in use elsewhere.
@@ -34,6 +36,12 @@ pub(super) const ZONES: [Zone; 2] = [Zone::Large, Zone::Small];
 #[inline]
 pub(super) const fn place_of(lane: u32, zone: Zone) -> usize {
     2 * lane as usize + zone as usize
+}
+
+/// Whose index is at this place.
+fn whose(place: usize) -> (u32, Zone) {
+    let lane = u32::try_from(place / 2).expect("fewer than 2^31 streams");
+    (lane, ZONES[place % 2])
 }
 
 /// The blocks of a shard. Sizes are those asked for, in bytes.
@@ -59,6 +67,7 @@ impl Shard {
             ranges: Vec::new(),
             vacant: None,
             free: Vec::new(),
+            owners: Owners::default(),
             holes: FreeIndex::default(),
             dormant: FreeIndex::default(),
             directory: Directory::default(),
@@ -109,6 +118,47 @@ impl Shard {
     /// All free ranges of `lane`.
     pub(crate) fn free_of(&self, lane: u32) -> impl Iterator<Item = Slot> {
         self.indexes_of(lane).flat_map(FreeIndex::slots)
+    }
+
+    /// Whether `lane` has no free range here.
+    pub(super) fn owns_nothing(&self, lane: u32) -> bool {
+        self.indexes_of(lane).all(|index| index.len() == 0)
+    }
+
+    /// How many lanes have free ranges in a zone: none, one, or two for all above.
+    pub(super) fn owners(&self) -> usize {
+        self.owners.count(&self.free)
+    }
+
+    /// The free ranges of all lanes.
+    pub(super) fn all_free(&self) -> impl Iterator<Item = Slot> {
+        self.owners.slots(&self.free)
+    }
+
+    /// The first class from this one on of which some lane may have a free range.
+    pub(super) fn next_class(&self, from: usize) -> Option<usize> {
+        self.owners.next_class(from)
+    }
+
+    /// Adds lanes whose best fit is of this class, until there are `limit`.
+    pub(super) fn add_lanes_that_fit(
+        &mut self,
+        need: Need,
+        class: usize,
+        limit: usize,
+        lanes: &mut Vec<u32>,
+    ) {
+        let mut at = 0;
+        while lanes.len() < limit
+            && let Some(place) = self.owners.next_in(class, at, &mut self.free)
+        {
+            at += 1;
+            let (lane, zone) = whose(place);
+            let best = self.best_in(lane, zone, need);
+            if best.is_some_and(|slot| class_of(self[slot].size) == class) {
+                lanes.push(lane);
+            }
+        }
     }
 
     /// All unmapped ranges.
@@ -313,10 +363,11 @@ impl Shard {
                 if self.free.len() <= place {
                     self.free.resize_with(place + 1, FreeIndex::default);
                 }
-                self.free[place].insert(&mut self.ranges, slot);
+                let listing = self.free[place].insert(&mut self.ranges, slot);
+                self.owners.note(place, listing, &mut self.free);
             }
-            State::Hole => self.holes.insert(&mut self.ranges, slot),
-            State::Dormant(_) => self.dormant.insert(&mut self.ranges, slot),
+            State::Hole => _ = self.holes.insert(&mut self.ranges, slot),
+            State::Dormant(_) => _ = self.dormant.insert(&mut self.ranges, slot),
             State::Live | State::Claimed | State::Edge | State::Vacant => {}
         }
     }

@@ -1,12 +1,9 @@
 //! Requests that cannot be served now: when they are tried again, and when they fail at once.
 
-use std::sync::Arc;
-
-use vmem_core::{AllocErrorKind, DriverCode, PinnedMemory, ResourceExt, Stream};
+use vmem_core::{PinnedMemory, ResourceExt, Stream};
 use vmem_pool::{Batch, Chunks, Pool, PoolConfig};
-use vmem_sim::CallKind;
 
-use crate::support::{MIB, alloc, arena, device, finish, free, keep_busy, layout, orphan, touch};
+use crate::support::{MIB, alloc, arena, device, finish, free, keep_busy, layout, touch};
 
 #[test]
 fn on_host_accessible_memory_the_rest_of_complete_memory_is_at_hand() {
@@ -69,20 +66,4 @@ fn pending_work_makes_a_hopeless_request_on_device_memory_no_less_hopeless() {
     free(&pool, kept, &stream);
     drop(stream);
     finish(&device, pool);
-}
-
-#[test]
-fn a_device_that_cannot_be_waited_for_is_a_fault() {
-    let device = device();
-    let config = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
-    let pool = Arc::new(arena(device.clone(), config));
-    let orphan = orphan(&device, &pool, 8 * MIB);
-    let stream = Stream::new(device.clone()).unwrap();
-    device.fail_call(Some(CallKind::Synchronize), 1, DriverCode::UNKNOWN);
-    let error = pool.alloc(layout(8 * MIB), &stream).unwrap_err();
-    assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
-    device.clear_failures();
-    free(&*pool, alloc(&*pool, 8 * MIB, &stream), &stream);
-    drop((orphan, stream));
-    finish(&device, Arc::into_inner(pool).unwrap());
 }

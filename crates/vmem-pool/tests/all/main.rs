@@ -15,6 +15,7 @@ mod lanes;
 mod moves;
 mod panics;
 mod placement;
+mod quarantine;
 mod regressions_memory;
 mod regressions_moves;
 mod regressions_soak;

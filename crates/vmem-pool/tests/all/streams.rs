@@ -5,7 +5,6 @@ use std::thread;
 
 use vmem_core::{AllocErrorKind, Device, MemoryResource, ResourceExt, Stream};
 use vmem_pool::PoolConfig;
-use vmem_sim::CallKind;
 
 use crate::support::{MIB, alloc, arena, device, finish, free, layout, on_both, touch};
 
@@ -72,35 +71,6 @@ fn thousands_of_short_streams_leave_no_state_behind() {
     assert!(device.used() <= 4 * MIB, "each stream reuses what the ones before it freed");
     assert!(device.leaks().events < 100, "{:?}", device.leaks());
     finish(&device, pool);
-}
-
-#[test]
-fn memory_of_a_thread_that_ended_needs_one_synchronisation_of_the_device() {
-    let device = device();
-    let config = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
-    let pool = Arc::new(arena(device.clone(), config));
-    let orphan = {
-        let (device, pool) = (device.clone(), pool.clone());
-        thread::spawn(move || {
-            let erased: Arc<dyn Device> = device.clone();
-            let stream = Stream::per_thread_default(&erased);
-            let block = alloc(&*pool, 8 * MIB, &stream);
-            touch(&device, &block, &stream);
-            free(&*pool, block, &stream);
-            stream
-        })
-        .join()
-        .unwrap()
-    };
-    assert!(orphan.is_orphaned());
-    let stream = Stream::new(device.clone()).unwrap();
-    let before = device.calls().of(CallKind::Synchronize);
-    let block = alloc(&*pool, 8 * MIB, &stream);
-    touch(&device, &block, &stream);
-    assert_eq!(device.calls().of(CallKind::Synchronize) - before, 1);
-    free(&*pool, block, &stream);
-    drop((orphan, stream));
-    finish(&device, Arc::into_inner(pool).unwrap());
 }
 
 #[test]

@@ -137,6 +137,10 @@ impl Probe for PoolProbe {
     fn trim(&self) {
         self.0.try_trim(0).unwrap();
     }
+
+    fn synchronize(&self) {
+        self.0.synchronize().unwrap();
+    }
 }
 
 /// Runs a test on a pool over each backing.

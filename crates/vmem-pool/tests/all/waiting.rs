@@ -81,7 +81,8 @@ fn a_host_wait_ends_when_its_time_is_over() {
     let rungs = &error.report().unwrap().rungs;
     let freed = |wanted| rungs.iter().find(|rung| rung.rung == wanted).map(|rung| rung.freed);
     assert_eq!(freed(Rung::HostWait), Some(0));
-    assert_eq!(freed(Rung::DeviceSync), Some(6 * MIB));
+    assert_eq!(error.report().unwrap().quarantined, 6 * MIB);
+    assert_eq!(pool.handle().synchronize().unwrap(), 6 * MIB);
     free(&*pool, kept, &stream);
     drop((orphan, stream));
     finish(&device, Arc::into_inner(pool).unwrap());

@@ -72,8 +72,10 @@ pub(super) fn another_thread_frees_on_a_default_stream_not_its_own(
     Ok(())
 }
 
-/// What a thread freed on its default stream is reused, in order, after the thread has ended, with
-/// and without a handle of its stream left.
+/// What a thread freed on its default stream is reused, in order, after the thread has ended: where the
+/// last handle of its stream went with it, and where one outlives it. In the second case no event can
+/// cover the thread's work, so that the resource may keep the memory aside until it is told to wait for
+/// the device.
 pub(super) fn memory_of_an_ended_thread_is_reused_in_order(
     subject: &Subject<'_>,
 ) -> Result<(), Stop> {
@@ -93,6 +95,8 @@ pub(super) fn memory_of_an_ended_thread_is_reused_in_order(
         ensure!(orphan.is_orphaned(), "{orphan:?} outlives its thread");
         take_over(subject, size, &next)?;
         drop(orphan);
+        take_over(subject, size, &next)?;
+        subject.probe.synchronize();
         take_over(subject, size, &next)?;
     }
     Ok(())

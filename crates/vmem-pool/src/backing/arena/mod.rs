@@ -234,7 +234,7 @@ fn make_addresses(core: &Core<VirtualArena>, climb: &mut Climb<'_>) -> Result<()
     }
     let seen = match climb.is_last_resort() {
         _ if sabotage::unmap_early() => Ok(()),
-        true => core.wait_for_all(),
+        true => core.wait_for_markers(),
         false => core.observe(),
     };
     if let Err(error) = seen.and_then(|()| purge::unmap_until(core, has_room)) {

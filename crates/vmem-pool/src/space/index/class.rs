@@ -16,7 +16,7 @@ pub(super) const CLASSES: usize = class_of(u64::MAX) + 1;
 
 /// The class of a size in bytes. It does not decrease with the size.
 #[inline]
-pub(super) const fn class_of(size: u64) -> usize {
+pub(in super::super) const fn class_of(size: u64) -> usize {
     let grains = size / GRAIN;
     if grains < EXACT as u64 {
         return low_bits(grains);

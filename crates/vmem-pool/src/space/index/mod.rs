@@ -2,9 +2,12 @@
 
 mod bin;
 mod class;
+mod owners;
 
 use bin::Bin;
-use class::{CLASSES, class_of};
+use class::CLASSES;
+pub(super) use class::class_of;
+pub(super) use owners::Owners;
 
 use super::{Range, Slot};
 
@@ -17,27 +20,90 @@ const WORDS: usize = CLASSES.div_ceil(64);
 /// entering, leaving and growing take constant time and searching takes a short scan; a class of
 /// many that is searched is ordered, and takes `O(log n)` steps for everything. Each range knows its
 /// place in its class.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct FreeIndex {
-    occupied: [u64; WORDS],
+    occupied: Classes,
+    /// The classes in whose list of [`Owners`] this index is. A class that was emptied since stays
+    /// there until somebody looks.
+    listed: Classes,
     /// Those up to the largest class that was ever used.
     bins: Vec<Bin>,
     len: usize,
 }
 
-impl Default for FreeIndex {
+/// A set of classes.
+#[derive(Debug)]
+struct Classes([u64; WORDS]);
+
+impl Default for Classes {
     fn default() -> Self {
-        Self { occupied: [0; WORDS], bins: Vec::new(), len: 0 }
+        Self([0; WORDS])
     }
 }
 
+impl Classes {
+    #[inline]
+    fn has(&self, class: usize) -> bool {
+        self.0[class / 64] >> (class % 64) & 1 == 1
+    }
+
+    /// Returns whether the class was not there before.
+    #[inline]
+    fn insert(&mut self, class: usize) -> bool {
+        let (word, bit) = (&mut self.0[class / 64], 1 << (class % 64));
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    }
+
+    #[inline]
+    fn remove(&mut self, class: usize) {
+        self.0[class / 64] &= !(1 << (class % 64));
+    }
+
+    /// The first class from this one on.
+    #[inline]
+    fn next(&self, class: usize) -> Option<usize> {
+        let mut word = class / 64;
+        let mut bits = self.0.get(word)? & (u64::MAX << (class % 64));
+        while bits == 0 {
+            word += 1;
+            bits = *self.0.get(word)?;
+        }
+        Some(word * 64 + bits.trailing_zeros() as usize)
+    }
+
+    /// All of them from this one on, in order.
+    fn from(&self, class: usize) -> impl Iterator<Item = usize> {
+        std::iter::successors(self.next(class), |class| self.next(class + 1))
+    }
+
+    fn last(&self) -> Option<usize> {
+        let last = |(word, bits): (usize, &u64)| {
+            (*bits != 0).then(|| word * 64 + 63 - bits.leading_zeros() as usize)
+        };
+        self.0.iter().enumerate().rev().find_map(last)
+    }
+}
+
+/// What entering a range came to.
+#[derive(Debug, Clone, Copy)]
+#[must_use = "owners are found by their lists"]
+pub(super) struct Listing(Option<usize>);
+
 impl FreeIndex {
     #[inline]
-    pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot) {
+    pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot) -> Listing {
         let class = class_of(ranges[slot.index()].size);
         self.bin(class).insert(ranges, slot);
-        self.occupied[class / 64] |= 1 << (class % 64);
         self.len += 1;
+        self.occupy(class)
+    }
+
+    #[inline]
+    fn occupy(&mut self, class: usize) -> Listing {
+        self.occupied.insert(class);
+        Listing(self.listed.insert(class).then_some(class))
     }
 
     /// Takes a range out. Its start and size are as they were when it entered or was last updated.
@@ -50,15 +116,20 @@ impl FreeIndex {
 
     /// A range has grown or shrunk; it was `(start, size)` before.
     #[inline]
-    pub(super) fn update(&mut self, ranges: &mut [Range], slot: Slot, before: (u64, u64)) {
+    pub(super) fn update(
+        &mut self,
+        ranges: &mut [Range],
+        slot: Slot,
+        before: (u64, u64),
+    ) -> Listing {
         let class = class_of(ranges[slot.index()].size);
         if class == class_of(before.1) {
             self.bins[class].update(ranges, slot, before);
-        } else {
-            self.take_out(ranges, slot, before);
-            self.bin(class).insert(ranges, slot);
-            self.occupied[class / 64] |= 1 << (class % 64);
+            return Listing(None);
         }
+        self.take_out(ranges, slot, before);
+        self.bin(class).insert(ranges, slot);
+        self.occupy(class)
     }
 
     /// The bin of a class, made with all below it when it is first used.
@@ -76,7 +147,7 @@ impl FreeIndex {
         let bin = &mut self.bins[class];
         bin.remove(ranges, slot, (start, size));
         if bin.is_empty() {
-            self.occupied[class / 64] &= !(1 << (class % 64));
+            self.occupied.remove(class);
         }
     }
 
@@ -84,7 +155,7 @@ impl FreeIndex {
     #[inline]
     pub(super) fn prepare(&mut self, ranges: &[Range], size: u64) {
         let class = class_of(size);
-        if self.is_occupied(class) {
+        if self.occupied.has(class) {
             self.bins[class].prepare(ranges);
         }
     }
@@ -93,12 +164,12 @@ impl FreeIndex {
     #[inline]
     pub(super) fn best(&self, ranges: &[Range], size: u64) -> Option<Slot> {
         let class = class_of(size);
-        if self.is_occupied(class)
+        if self.occupied.has(class)
             && let Some(slot) = self.bins[class].best(ranges, size)
         {
             return Some(slot);
         }
-        self.bins[self.next_occupied(class + 1)?].best(ranges, 0)
+        self.bins[self.occupied.next(class + 1)?].best(ranges, 0)
     }
 
     /// All ranges of at least `size` bytes, smallest and lowest first. Sorts a class at a time.
@@ -107,43 +178,27 @@ impl FreeIndex {
         ranges: &'a [Range],
         size: u64,
     ) -> impl Iterator<Item = Slot> + 'a {
-        let first = class_of(size);
-        let next = move |class: &usize| self.next_occupied(class + 1);
-        let classes = std::iter::successors(self.next_occupied(first), next);
+        let classes = self.occupied.from(class_of(size));
         classes.flat_map(move |class| self.bins[class].sorted_from(ranges, size))
     }
 
     /// All ranges, in no particular order.
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
-        self.bins.iter().flat_map(Bin::slots)
+        self.occupied.from(0).flat_map(|class| self.bins[class].slots())
+    }
+
+    /// The ranges of one class.
+    fn in_class(&self, class: usize) -> impl Iterator<Item = Slot> {
+        self.bins.get(class).into_iter().flat_map(Bin::slots)
     }
 
     /// The size of the largest range.
     pub(super) fn largest(&self, ranges: &[Range]) -> Option<u64> {
-        let last = |(word, bits): (usize, &u64)| {
-            (*bits != 0).then(|| word * 64 + 63 - bits.leading_zeros() as usize)
-        };
-        let class = self.occupied.iter().enumerate().rev().find_map(last)?;
+        let class = self.occupied.last()?;
         self.bins[class].slots().map(|slot| ranges[slot.index()].size).max()
     }
 
     pub(super) fn len(&self) -> usize {
         self.len
-    }
-
-    #[inline]
-    fn is_occupied(&self, class: usize) -> bool {
-        self.occupied[class / 64] >> (class % 64) & 1 == 1
-    }
-
-    #[inline]
-    fn next_occupied(&self, class: usize) -> Option<usize> {
-        let mut word = class / 64;
-        let mut bits = self.occupied.get(word)? & (u64::MAX << (class % 64));
-        while bits == 0 {
-            word += 1;
-            bits = *self.occupied.get(word)?;
-        }
-        Some(word * 64 + bits.trailing_zeros() as usize)
     }
 }
