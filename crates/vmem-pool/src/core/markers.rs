@@ -170,28 +170,46 @@ impl<B: Backing> Core<B> {
 
     /// Marks all that was freed, and waits on the host until it has completed.
     pub(crate) fn wait_for_all(&self) -> Result<(), DriverError> {
+        // A lane whose marker fails is set aside: the whole device may still be waited for.
         self.close_all()?;
-        let pin = self.pin();
+        let _ = self.wait_for_recorded();
+        if self.needs_device() {
+            self.synchronize_device()?;
+        }
+        Ok(())
+    }
+
+    /// Marks all that was freed and can be marked, and waits on the host until the markers have
+    /// completed. Lanes whose marker fails are set aside; the first such error is returned at the end.
+    pub(crate) fn wait_for_markers(&self) -> Result<(), DriverError> {
+        self.close_all()?;
+        self.wait_for_recorded()
+    }
+
+    fn wait_for_recorded(&self) -> Result<(), DriverError> {
+        let _pin = self.pin();
         let mut newest: Vec<(u32, u64, Event)> = Vec::new();
         for (lane, epoch, marker) in self.all_markers() {
-            newest.retain(|(known, ..)| *known != lane);
-            newest.push((lane, epoch, marker));
+            // Those of one lane follow each other, oldest first.
+            match newest.last_mut() {
+                Some(last) if last.0 == lane => *last = (lane, epoch, marker),
+                _ => newest.push((lane, epoch, marker)),
+            }
         }
+        let mut result = Ok(());
         for (lane, epoch, marker) in newest {
             match marker.synchronize() {
                 Ok(()) => {
                     drop(marker);
                     self.note_complete(lane, epoch);
                 }
-                // The whole device may still be waited for, below.
-                Err(_) => self.poison(lane),
+                Err(error) => {
+                    self.poison(lane);
+                    result = result.and(Err(error));
+                }
             }
         }
-        drop(pin);
-        if self.needs_device() {
-            self.synchronize_device()?;
-        }
-        Ok(())
+        result
     }
 
     /// Closes every lane that has unmarked frees and can be closed by this thread.

@@ -20,7 +20,7 @@ pub(crate) use control::Control;
 pub(crate) use markers::is_capture;
 use shards::Shards;
 use state::Shared;
-pub(crate) use state::{Refusal, State};
+pub(crate) use state::State;
 use vmem_core::{
     AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, DeviceId, EventKind, Features,
     FreeError, FreeErrorKind, MemoryEvent, RawBlock, Request, ResourceId, Stream,
@@ -125,7 +125,10 @@ impl<B: Backing> Core<B> {
     }
 
     pub(crate) fn name(&self) -> &'static str {
-        "Pool"
+        match self.fit {
+            Fit::Best | Fit::Slabs => "Pool",
+            Fit::Bins => "BinningPool",
+        }
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {

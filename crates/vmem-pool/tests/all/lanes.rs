@@ -183,7 +183,7 @@ fn a_capturing_streams_memory_is_not_joined_with_others_while_more_can_be_taken(
 }
 
 #[test]
-fn a_request_for_another_threads_default_stream_waits_for_the_device_rather_than_fail() {
+fn a_request_for_another_threads_default_stream_waits_on_the_host_rather_than_fail() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
     let config = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
@@ -199,7 +199,8 @@ fn a_request_for_another_threads_default_stream_waits_for_the_device_rather_than
         thread::spawn(move || pool.alloc(layout(8 * MIB), &home)).join().unwrap().unwrap()
     };
     let calls = device.calls() - before;
-    assert_eq!((calls.of(CallKind::WaitEvent), calls.of(CallKind::Synchronize)), (0, 1));
+    let waits = [CallKind::WaitEvent, CallKind::SynchronizeEvent, CallKind::Synchronize];
+    assert_eq!(waits.map(|kind| calls.of(kind)), [0, 1, 0]);
     assert!(!home.has_pending_waits());
     free(&*pool, block, &home);
     drop((home, other));
@@ -207,20 +208,14 @@ fn a_request_for_another_threads_default_stream_waits_for_the_device_rather_than
 }
 
 #[test]
-fn after_a_move_streams_are_forgotten_and_hopeless_requests_remembered_as_before() {
+fn after_a_move_streams_are_forgotten_as_before() {
     let device = sim(16, 64);
     let pool = arena(device.clone(), tight());
     let stream = Stream::new(device.clone()).unwrap();
     let kept = riddle(&pool, G, 16, &stream);
     let moved = alloc(&pool, 8 * G, &stream);
     assert_eq!(pool.handle().counters().unwrap().moves, 1);
-    let refused = || {
-        let before = device.calls();
-        assert!(pool.alloc(layout(4 * G), &stream).is_err());
-        (device.calls() - before).total()
-    };
-    assert!(refused() > 0);
-    assert_eq!(refused(), 0, "nothing was freed since");
+    assert!(pool.alloc(layout(4 * G), &stream).is_err());
     free(&pool, moved, &stream);
     for _ in 0..200 {
         let short = Stream::new(device.clone()).unwrap();
