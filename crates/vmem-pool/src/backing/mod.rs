@@ -28,12 +28,18 @@ pub(crate) enum GrowthFailure {
     Fault(BoxedError),
 }
 
+impl From<BoxedError> for GrowthFailure {
+    fn from(error: BoxedError) -> Self {
+        match error.downcast_ref::<DriverError>() {
+            Some(driver) if driver.is_out_of_memory() => Self::Refused(error),
+            _ => Self::Fault(error),
+        }
+    }
+}
+
 impl From<DriverError> for GrowthFailure {
     fn from(error: DriverError) -> Self {
-        match error.is_out_of_memory() {
-            true => Self::Refused(error.into()),
-            false => Self::Fault(error.into()),
-        }
+        BoxedError::from(error).into()
     }
 }
 

@@ -8,8 +8,8 @@ use super::{Climb, Step, Wait};
 use crate::Counters;
 use crate::backing::{Backing, GrowthFailure, Pending};
 use crate::core::{Core, State, is_capture};
-use crate::lanes::Reuse;
-use crate::space::{Slot, State as Range};
+use crate::lanes::{Access, CLEAN, Reuse};
+use crate::space::{Slot, State as Range, Tag};
 
 impl<B: Backing> Core<B> {
     /// Takes memory from the backing, unless somebody else's growth or free has made room while
@@ -89,7 +89,7 @@ impl<B: Backing> Core<B> {
             let (returned, error) = B::give_back(self, keep, service);
             total += returned;
             found = match error {
-                Some(error) => Err(GrowthFailure::Fault(error)),
+                Some(error) => Err(error.into()),
                 None if returned > 0 => {
                     let grown = self.grow_locked(climb).map(Some);
                     climb.unless_refused(grown)
@@ -139,10 +139,11 @@ impl<B: Backing> Core<B> {
         if !stays && !climb.has_passed_by() && !climb.short_of_addresses {
             return Ok(false);
         }
-        let before = self.lock().pending_bytes();
-        if before == 0 {
+        self.close_all()?;
+        if !self.lock().has_markers_to_wait_for() {
             return Ok(false);
         }
+        let before = self.lock().pending_bytes();
         match self.config.host_wait {
             None => self.wait_for_markers()?,
             Some(limit) => self.poll_markers(limit)?,
@@ -152,12 +153,10 @@ impl<B: Backing> Core<B> {
         Ok(completed > 0)
     }
 
-    /// Marks all that was freed, and asks for the markers until all have completed or the time is
-    /// over.
+    /// Asks for the markers until all have completed or the time is over.
     fn poll_markers(&self, limit: Duration) -> Result<(), DriverError> {
-        self.close_all()?;
         let deadline = self.config.clock.now().saturating_add(limit);
-        while self.lock().pending_bytes() > 0 && self.config.clock.now() < deadline {
+        while self.lock().has_markers_to_wait_for() && self.config.clock.now() < deadline {
             self.refresh()?;
             std::thread::yield_now();
         }
@@ -169,10 +168,21 @@ impl State<'_> {
     /// Bytes that nobody holds and that pending work may still touch: free memory, and addresses that
     /// memory was used at.
     pub(super) fn pending_bytes(&self) -> u64 {
-        let pending = |range: &&crate::space::Range| match range.state() {
-            Range::Free(tag) | Range::Dormant(tag) => !self.shared.lanes.is_complete(tag),
-            _ => false,
-        };
-        self.space.iter().map(|(_, range)| range).filter(pending).map(|range| range.size).sum()
+        let pending = self.unheld().filter(|(_, tag)| !self.shared.lanes.is_complete(*tag));
+        pending.map(|(size, _)| size).sum()
+    }
+
+    /// Whether some of them are covered by a marker.
+    fn has_markers_to_wait_for(&self) -> bool {
+        let access = |tag| self.shared.lanes.access(tag, CLEAN.lane);
+        self.unheld().any(|(_, tag)| matches!(access(tag), Access::After { .. }))
+    }
+
+    /// The sizes and last uses of what nobody holds.
+    fn unheld(&self) -> impl Iterator<Item = (u64, Tag)> {
+        self.space.iter().filter_map(|(_, range)| match range.state() {
+            Range::Free(tag) | Range::Dormant(tag) => Some((range.size, tag)),
+            _ => None,
+        })
     }
 }
