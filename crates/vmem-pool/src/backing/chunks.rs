@@ -157,7 +157,11 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
     }
 
     fn returnable(core: &Core<Self>) -> u64 {
-        core.lock().space.whole_segments().map(|(_, _, size)| size).sum()
+        let free = core.lock().space.free_stretches(|_| true);
+        let blocks = core.backing.blocks();
+        let is_whole = |start, size| blocks.get(&start).is_some_and(|block| block.size() == size);
+        let sizes = free.into_iter().map(|(start, end)| (start, end - start));
+        sizes.filter(|&(start, size)| is_whole(start, size)).map(|(_, size)| size).sum()
     }
 
     fn movable(_core: &Core<Self>) -> u64 {

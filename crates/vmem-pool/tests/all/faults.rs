@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vmem_core::{
-    AllocErrorKind, BlockLayout, Device, DriverCode, MemoryResource, PinnedMemory, Request,
-    ResourceExt, Stream,
+    AllocErrorKind, AsyncMemory, BlockLayout, Device, DeviceMemory, DriverCode, MemoryResource,
+    PinnedMemory, Request, ResourceExt, Stream,
 };
-use vmem_pool::{Chunks, Footprint, Pool, PoolConfig, PoolHandle, Sharding, SmallBlocks};
+use vmem_pool::{
+    Backing, BuildError, Chunks, Footprint, Pool, PoolConfig, PoolHandle, Sharding, SmallBlocks,
+    VirtualArena,
+};
 use vmem_sim::{Kernel, SimConfig, SimDevice};
 use vmem_testkit::{Countdown, FAULT_CODES, FailedFree, Fault, Pairs, TrackedBlock, sweep};
 
@@ -231,6 +234,56 @@ sweeps! {
     two_failing_calls_leave_a_pool_over_a_pool_usable_and_nothing_leaked, pool_over_a_pool;
     any_failing_call_leaves_the_binning_pool_usable_and_nothing_leaked,
     two_failing_calls_leave_the_binning_pool_usable_and_nothing_leaked, binning_pool;
+}
+
+/// Builds a pool with an initial size while calls fail: there is a pool, or nothing is left, or what is
+/// left is reported.
+fn begins(
+    make: &dyn Fn(Arc<dyn Device>, PoolConfig) -> Result<Made, BuildError>,
+    fault: Fault,
+) -> Arc<Countdown> {
+    let config = SimConfig { capacity: 48 * UNIT, granularity: 2 * UNIT, ..SimConfig::default() };
+    let sim = SimDevice::with_config(config).unwrap();
+    let countdown = Countdown::new(sim.clone());
+    fault.arm(&countdown);
+    let made = make(countdown.clone(), PoolConfig { initial: 8 * UNIT, ..Default::default() });
+    if made.is_err() {
+        let leaks = sim.leaks();
+        let counts =
+            [leaks.plain, leaks.handles, leaks.mappings, leaks.ranges, leaks.stream_ordered];
+        let nothing = counts.iter().all(|kind| kind.count == 0);
+        let reported = sim.base().drop_failures().count() > 0;
+        assert!(nothing || reported, "{:?}, {fault:?}: {leaks:?}", countdown.failed());
+        assert!(nothing || fault.then.is_some(), "one failing call loses nothing: {leaks:?}");
+    }
+    countdown.disarm();
+    drop(made);
+    sim.assert_clean();
+    countdown
+}
+
+#[test]
+fn a_pool_that_cannot_take_its_initial_size_leaves_nothing_unreported() {
+    fn built<B: Backing>(pool: Result<Pool<B>, BuildError>) -> Result<Made, BuildError> {
+        pool.map(|pool| {
+            let handle = pool.handle();
+            (pool.into_dyn(), handle)
+        })
+    }
+    let over_arena = |device, config| built(Pool::new(VirtualArena::new(device)?, config));
+    let over_chunks = |device: Arc<dyn Device>, config| {
+        built(Pool::new(Chunks::new(DeviceMemory::new(device.clone()), device), config))
+    };
+    let over_the_drivers_pool = |device: Arc<dyn Device>, config| {
+        let upstream = AsyncMemory::new(device.clone()).unwrap();
+        built(Pool::new(Chunks::new(upstream, device), config))
+    };
+    let all: [&dyn Fn(Arc<dyn Device>, PoolConfig) -> Result<Made, BuildError>; 3] =
+        [&over_arena, &over_chunks, &over_the_drivers_pool];
+    for make in all {
+        assert!(sweep(&FAULT_CODES, 2000, |fault| begins(make, fault)) > 5);
+        assert!(Pairs::default().sweep(|fault| begins(make, fault)) > 5);
+    }
 }
 
 #[test]
