@@ -14,7 +14,9 @@ use crate::{BuildError, Chunks, Growth, Pool, PoolConfig, PoolHandle};
 /// own and reused only for its own size.
 ///
 /// It needs nothing of the device but plain memory and wastes up to half of it: the fallback where
-/// nothing better can be built. Streams, ceilings, trimming and refusals are those of [`Pool`].
+/// nothing better can be built. Streams, ceilings, trimming and refusals are those of [`Pool`]: a
+/// request is refused only if no free block of its size is left and, after all free blocks of
+/// every size went back to the upstream, there is no room for another.
 #[derive(Debug)]
 pub struct BinningPool<U: MemoryResource + 'static> {
     pool: Pool<Chunks<U>>,

@@ -32,14 +32,16 @@ pub struct PoolConfig {
     pub footprint: Footprint,
     /// When a stream whose memory other streams want marks its frees.
     pub batch: Batch,
-    /// How long a request may wait on the host for pending frees before it fails; `None` for not at
-    /// all. (Where an arena has memory to move but no addresses for it that work is not pending on, a
-    /// request waits for that work rather than fail. With the usual range of eight times the device
-    /// that does not come up.)
+    /// The longest that a request waits on the host for pending frees before it is refused; `None`
+    /// for as long as they take. A request that fits is refused only where this ended its wait.
+    ///
+    /// A request waits on the host only where waiting on the device does not do: for chunks, which go
+    /// back to the upstream only when no work touches them; for memory that the host may touch; where
+    /// the request's stream cannot be made to wait because it is another thread's default stream; and
+    /// for addresses that an arena has none left of. A stream that captures never waits. Work that
+    /// only the waiting thread could let go on is waited for in vain: give a limit where there may be
+    /// such.
     pub host_wait: Option<Duration>,
-    /// After a failed growth, how long requests at least as large are refused at once while nothing
-    /// was freed or returned.
-    pub back_off: Duration,
     /// What to return of itself, and when; `None` for only when asked.
     pub release: Option<Release>,
     /// What decides where blocks are placed.
@@ -48,7 +50,7 @@ pub struct PoolConfig {
     pub small_blocks: SmallBlocks,
     /// When a stream gets a lock of its own.
     pub sharding: Sharding,
-    /// The clock for `host_wait`, `back_off` and `release`.
+    /// The clock for `host_wait` and `release`.
     pub clock: Arc<dyn Clock>,
     /// Who is told of allocations, frees, growth and the rest. Should it panic, that is logged and
     /// ends at the pool.
@@ -64,7 +66,6 @@ impl Default for PoolConfig {
             footprint: Footprint::default(),
             batch: Batch::default(),
             host_wait: None,
-            back_off: Duration::from_millis(100),
             release: None,
             placement: Placement::default(),
             small_blocks: SmallBlocks::default(),

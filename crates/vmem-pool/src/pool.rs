@@ -17,7 +17,20 @@ use crate::{BuildError, PoolConfig, PoolHandle, SmallBlocks};
 /// equals, from memory freed on its own stream or with no work pending; failing that it climbs: a
 /// range that another stream freed and that has completed, one it must wait for on the device,
 /// neighbours of several streams joined, more memory from the backing, unused memory returned to
-/// make room, and, if configured, a bounded wait on the host.
+/// make room; and at last the same after a wait on the host for pending frees, where the stream could
+/// not wait for them on the device ([`host_wait`](PoolConfig::host_wait)).
+///
+/// # What fits
+/// A request is refused only if it does not fit. Over an arena it fits if its size and what is live,
+/// both in whole granules, are within the ceiling and what the device has. Over chunks it fits if a
+/// free range of one chunk holds it, or if a chunk of its size can be had once all pending frees are
+/// complete and every chunk that is wholly free went back to the upstream. What was freed counts as
+/// live as long as nobody can wait for it: on a stream that captures, and on another thread's default
+/// stream until that thread calls the pool. So does what other threads hold on their way to a block.
+///
+/// A refusal says nothing of the next request: that one asks the upstream or the device again.
+/// What is above the ceiling, or above what an arena's device has, is refused at once, without a
+/// driver call, as [`NeverFits`](vmem_core::AllocErrorKind::NeverFits).
 ///
 /// A hit takes `O(log n)` steps under one lock, and no driver call. Streams that threads use at the
 /// same time get free memory with a lock of their own ([`Sharding`](crate::Sharding)).

@@ -63,6 +63,10 @@ fn obey(driver: &mut Driver, command: &str) -> Result<String, String> {
             driver.script.add(Rule::parse(rest)?);
             Ok(String::new())
         }
+        "then" => {
+            driver.script.add_next(Rule::parse(rest)?);
+            Ok(String::new())
+        }
         "clear" if rest.is_empty() => {
             driver.script.clear();
             Ok(String::new())
@@ -72,7 +76,8 @@ fn obey(driver: &mut Driver, command: &str) -> Result<String, String> {
             driver.reset(settings(rest)?)?;
             Ok(String::new())
         }
-        "fired" if rest.is_empty() => Ok(driver.script.fired().unwrap_or_default().to_owned()),
+        "fired" if rest.is_empty() => Ok(driver.script.fired().join("\n")),
+        "since" if rest.is_empty() => Ok(driver.script.since().join("\n")),
         "refused" if rest.is_empty() => Ok(driver.refused.clone().unwrap_or_default()),
         "calls" if rest.is_empty() => Ok(calls(driver)),
         "leaks" if rest.is_empty() => Ok(leaks(driver)),
@@ -81,9 +86,9 @@ fn obey(driver: &mut Driver, command: &str) -> Result<String, String> {
         "time" if rest.is_empty() => Ok(time(driver).to_string()),
         "functions" if rest.is_empty() => Ok(functions()),
         _ => Err(format!(
-            "`{command}` is no command; there are fail NTH CODE [FUNCTION], clear, lose DEVICE, \
-             reset [SETTING=VALUE …], fired, refused, calls, leaks, contexts, violations, time, \
-             functions"
+            "`{command}` is no command; there are fail NTH CODE [FUNCTION], then NTH CODE \
+             [FUNCTION], clear, lose DEVICE, reset [SETTING=VALUE …], fired, since, refused, calls, \
+             leaks, contexts, violations, time, functions"
         )),
     }
 }

@@ -1,6 +1,6 @@
 //! Failures on command, by C function.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use vmem_core::DriverCode;
 
@@ -9,7 +9,13 @@ use vmem_core::DriverCode;
 pub(crate) struct Script {
     calls: BTreeMap<&'static str, u64>,
     rules: Vec<Rule>,
-    fired: Option<&'static str>,
+    /// Each is taken up when a rule strikes.
+    later: VecDeque<Rule>,
+    fired: Vec<&'static str>,
+    /// Rules were added, and not cleared since, whether or not any is left.
+    watching: bool,
+    /// The functions called since the first that a rule failed, while watching.
+    since: Vec<&'static str>,
 }
 
 /// One call that is to fail.
@@ -52,6 +58,9 @@ impl Script {
     /// Counts a call, and says with what it is to fail.
     pub(crate) fn strikes(&mut self, function: &'static str) -> Option<DriverCode> {
         *self.calls.entry(function).or_default() += 1;
+        if self.watching && !self.fired.is_empty() {
+            self.since.push(function);
+        }
         let mut struck = None;
         self.rules.retain_mut(|rule| {
             if rule.function.is_none_or(|name| name == function) {
@@ -64,25 +73,40 @@ impl Script {
             true
         });
         if struck.is_some() {
-            self.fired = Some(function);
+            self.fired.push(function);
+            self.rules.extend(self.later.pop_front());
         }
         struck
     }
 
     /// Adds a rule and forgets what fired.
     pub(crate) fn add(&mut self, rule: Rule) {
-        self.fired = None;
+        self.fired.clear();
+        self.since.clear();
+        self.watching = true;
         self.rules.push(rule);
     }
 
-    /// Forgets all rules. What fired stays known.
-    pub(crate) fn clear(&mut self) {
-        self.rules.clear();
+    /// Adds a rule that counts from when the next one given before has struck.
+    pub(crate) fn add_next(&mut self, rule: Rule) {
+        self.later.push_back(rule);
     }
 
-    /// The function that a rule failed, since the last rule was added.
-    pub(crate) const fn fired(&self) -> Option<&'static str> {
-        self.fired
+    /// Forgets all rules. What fired, and what was called since, stays known.
+    pub(crate) fn clear(&mut self) {
+        self.rules.clear();
+        self.later.clear();
+        self.watching = false;
+    }
+
+    /// The functions that rules failed, since the last rule was [added](Self::add).
+    pub(crate) fn fired(&self) -> &[&'static str] {
+        &self.fired
+    }
+
+    /// The functions called after the first of these, until the rules were cleared.
+    pub(crate) fn since(&self) -> &[&'static str] {
+        &self.since
     }
 
     /// How often each function was called.
@@ -103,8 +127,22 @@ mod tests {
         let calls = ["cuMemMap", "cuMemUnmap", "cuMemMap", "cuMemUnmap", "cuMemUnmap"];
         let struck = calls.map(|name| script.strikes(name).map(|code| code.0));
         assert_eq!(struck, [None, None, Some(9999), Some(2), None]);
-        assert_eq!(script.fired(), Some("cuMemUnmap"));
+        assert_eq!(script.fired(), ["cuMemMap", "cuMemUnmap"]);
         assert_eq!(script.calls()["cuMemUnmap"], 3);
+    }
+
+    #[test]
+    fn a_later_rule_counts_from_when_the_one_before_it_struck() {
+        let mut script = Script::default();
+        script.add(Rule::parse("2 2 cuMemMap").unwrap());
+        script.add_next(Rule::parse("1 999 cuMemUnmap").unwrap());
+        let calls = ["cuMemUnmap", "cuMemMap", "cuMemMap", "cuMemMap", "cuMemUnmap", "cuMemUnmap"];
+        let struck = calls.map(|name| script.strikes(name).map(|code| code.0));
+        assert_eq!(struck, [None, None, Some(2), None, Some(999), None]);
+        assert_eq!(script.fired(), ["cuMemMap", "cuMemUnmap"]);
+        script.clear();
+        script.strikes("cuMemMap");
+        assert_eq!(script.since(), ["cuMemMap", "cuMemUnmap", "cuMemUnmap"]);
     }
 
     #[test]

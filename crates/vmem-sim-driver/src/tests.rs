@@ -240,6 +240,23 @@ fn a_call_fails_as_ordered_and_a_lost_device_fails_for_ever() {
 }
 
 #[test]
+fn a_second_call_fails_after_the_first() {
+    let _turn = driver("");
+    enter(0);
+    control("fail 1 2 cuMemAlloc_v2").unwrap();
+    control("then 2 999").unwrap();
+    let mut address = 0;
+    assert_eq!(c!(cuStreamQuery(1)), 0);
+    assert_eq!(c!(cuMemAlloc_v2(&raw mut address, 256)), 2);
+    assert_eq!(c!(cuStreamQuery(1)), 0);
+    assert_eq!(c!(cuStreamQuery(1)), 999);
+    control("clear").unwrap();
+    assert_eq!(c!(cuStreamQuery(1)), 0);
+    assert_eq!(control("fired").unwrap(), "cuMemAlloc_v2\ncuStreamQuery");
+    assert_eq!(control("since").unwrap(), "cuStreamQuery\ncuStreamQuery");
+}
+
+#[test]
 fn no_device_and_bad_settings_are_said() {
     let _turn = driver("DEVICES=0");
     assert_eq!(c!(cuInit(0)), 100);

@@ -1,5 +1,7 @@
 //! Failures on command.
 
+use std::collections::VecDeque;
+
 use vmem_core::DriverCode;
 
 use crate::CallKind;
@@ -8,6 +10,8 @@ use crate::CallKind;
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     rules: Vec<Rule>,
+    /// Each is taken up when a rule strikes.
+    later: VecDeque<Rule>,
     largest: Option<u64>,
     lost: bool,
 }
@@ -20,10 +24,19 @@ struct Rule {
     code: DriverCode,
 }
 
+impl Rule {
+    fn new(kind: Option<CallKind>, nth: u64, code: DriverCode) -> Self {
+        Self { kind, remaining: nth.max(1), code }
+    }
+}
+
 impl Script {
     pub(crate) fn fail_call(&mut self, kind: Option<CallKind>, nth: u64, code: DriverCode) {
-        let remaining = nth.max(1);
-        self.rules.push(Rule { kind, remaining, code });
+        self.rules.push(Rule::new(kind, nth, code));
+    }
+
+    pub(crate) fn fail_call_next(&mut self, kind: Option<CallKind>, nth: u64, code: DriverCode) {
+        self.later.push_back(Rule::new(kind, nth, code));
     }
 
     pub(crate) fn fail_sizes_above(&mut self, bytes: u64) {
@@ -41,6 +54,7 @@ impl Script {
     /// Forgets everything but a loss, which is for ever.
     pub(crate) fn clear(&mut self) {
         self.rules.clear();
+        self.later.clear();
         self.largest = None;
     }
 
@@ -60,6 +74,9 @@ impl Script {
             }
             true
         });
+        if struck.is_some() {
+            self.rules.extend(self.later.pop_front());
+        }
         struck
     }
 

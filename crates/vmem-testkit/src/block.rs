@@ -68,13 +68,17 @@ impl TrackedBlock {
             Ok(ready) => Ok(Self { block, history: History::new(stream.id(), ready) }),
             Err(error) => {
                 let error = AllocError::from_driver(error, block.layout(), "TrackedBlock");
-                // SAFETY: contract, freeing 1-3: the block was never used, and the stream is the
-                // one that the resource has just accepted.
-                let freed = unsafe { resource.deallocate(block, stream) };
-                Err(match freed {
-                    Ok(()) => error,
-                    Err(refusal) => error.with_source(refusal),
-                })
+                let free = |block| {
+                    // SAFETY: contract, freeing 1-3: the block was never used, and the stream is
+                    // the one that the resource has just accepted.
+                    unsafe { resource.deallocate(block, stream) }
+                };
+                // What failed once may be told to fail once more.
+                let again = |refusal: FreeError| free(refusal.into_block());
+                match free(block).or_else(again).or_else(again) {
+                    Ok(()) => Err(error),
+                    Err(refusal) => Err(error.with_source(refusal)),
+                }
             }
         }
     }

@@ -5,8 +5,8 @@
 //! * the [`conformance`] suite, a table of named checks over `&dyn MemoryResource`, for any device;
 //! * [`Program`]s, random sequences of operations that shrink, [run](Program::run) beside a
 //!   deliberately dumb model that knows what must be where;
-//! * a [`Countdown`], a device that answers the n-th driver call with an error, and [`sweep`], which
-//!   reruns a scenario for every n;
+//! * a [`Countdown`], a device that answers the n-th driver call with an error, [`sweep`], which
+//!   reruns a scenario for every n, and [`Pairs`], which do so for two failing calls;
 //! * a [`Probe`], which both runs call to look inside: invariants, live and reserved bytes; and a
 //!   [`DeviceControl`], through which programs capture graphs and lose the device.
 //!
@@ -39,7 +39,7 @@ mod program;
 mod rng;
 
 pub use block::{FailedFree, TrackedBlock};
-pub use countdown::{Countdown, FAULT_CODES, Fault, sweep};
+pub use countdown::{Countdown, FAULT_CODES, Fault, Fired, Pairs, sweep};
 pub use device_control::DeviceControl;
 pub use finding::Finding;
 pub use probe::{Ledger, Probe, SetAside};

@@ -79,7 +79,7 @@ impl Case {
         let ran = match self.fault {
             None => self.program.run(&subject),
             Some(Plan { n, code }) => {
-                Fault { n, code }.arm(&device);
+                Fault::new(n, code).arm(&device);
                 self.program.run_with_fault(&subject, &device)
             }
         };

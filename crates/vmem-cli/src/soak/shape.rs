@@ -84,6 +84,19 @@ impl StackShape {
         if self.ceiling.is_some() { 0 } else { Self::LIMIT }
     }
 
+    /// What the pool can hold for certain, in bytes, as far as that is known: under a ceiling that, and
+    /// otherwise half of the device (aligned chunks take more of it than they count), unless the
+    /// memory is the host's or another allocator's.
+    pub(super) fn most(&self) -> Option<u64> {
+        let device = match self.source {
+            Source::Arena | Source::Bins | Source::Chunks(Upstream::Device) => {
+                Some(Self::CAPACITY / 2)
+            }
+            Source::Chunks(_) => None,
+        };
+        self.ceiling.or(device)
+    }
+
     /// A plain stack: a pool with no adaptors.
     #[cfg(test)]
     pub(super) fn of(source: Source, ceiling: Option<u64>) -> Self {
@@ -176,8 +189,10 @@ fn batch() -> impl Strategy<Value = Batch> {
 }
 
 fn host_wait() -> impl Strategy<Value = Option<Duration>> {
-    // The clock stands still during a call: zero is the longest wait that ends.
-    prop_oneof![4 => Just(None), 1 => Just(Some(Duration::ZERO))]
+    // As long as it takes, no wait, or one that ends with the work: the clock stands still during a
+    // call.
+    let (none, long) = (Just(Some(Duration::ZERO)), Just(Some(Duration::from_secs(1))));
+    prop_oneof![6 => Just(None), 1 => none, 1 => long]
 }
 
 fn release() -> impl Strategy<Value = Option<Release>> {

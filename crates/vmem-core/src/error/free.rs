@@ -69,6 +69,12 @@ impl FreeError {
     pub fn into_block(self) -> Block {
         self.0.block
     }
+
+    /// The same with what caused the failure, if anything is known of that.
+    pub fn into_parts(self) -> (Block, Option<BoxedError>) {
+        let Inner { block, source, .. } = *self.0;
+        (block, source)
+    }
 }
 
 impl fmt::Display for FreeError {

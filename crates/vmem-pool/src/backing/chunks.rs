@@ -9,7 +9,7 @@ use vmem_core::{
     MemoryResource, Stream,
 };
 
-use super::{Growth, GrowthFailure, Sealed};
+use super::{Growth, GrowthFailure, Pending, Sealed};
 use crate::WindowInfo;
 use crate::core::{Core, State};
 use crate::ladder::Climb;
@@ -76,6 +76,15 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
         Vec::new()
     }
 
+    /// The upstream may hold more than the device has, as managed memory does.
+    fn most(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn pending(&self) -> Pending {
+        Pending::Stays
+    }
+
     fn default_growth(&self) -> Growth {
         Growth::Double
     }
@@ -123,7 +132,7 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
         core: &Core<Self>,
         climb: &mut Climb<'_>,
         service: &mut Option<Stream>,
-    ) -> Option<Result<Slot, GrowthFailure>> {
+    ) -> Result<Option<Slot>, GrowthFailure> {
         core.trim_and_grow(climb, service)
     }
 
@@ -148,7 +157,11 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
     }
 
     fn returnable(core: &Core<Self>) -> u64 {
-        core.lock().space.whole_segments().map(|(_, _, size)| size).sum()
+        let free = core.lock().space.free_stretches(|_| true);
+        let blocks = core.backing.blocks();
+        let is_whole = |start, size| blocks.get(&start).is_some_and(|block| block.size() == size);
+        let sizes = free.into_iter().map(|(start, end)| (start, end - start));
+        sizes.filter(|&(start, size)| is_whole(start, size)).map(|(_, size)| size).sum()
     }
 
     fn movable(_core: &Core<Self>) -> u64 {
@@ -205,9 +218,10 @@ fn free_chunk<U: MemoryResource + 'static>(
     // SAFETY: contract, freeing: 1, 2: the chunk is claimed and the host has observed that all work
     // on it completed; 3: the pool's own stream, which nobody captures.
     if let Err(error) = unsafe { chunks.upstream.deallocate(block, stream) } {
-        let message = error.to_string();
-        chunks.blocks().insert(start, error.into_block());
-        return Err(message.into());
+        let text = error.to_string();
+        let (block, source) = error.into_parts();
+        chunks.blocks().insert(start, block);
+        return Err(source.unwrap_or_else(|| text.into()));
     }
     Ok(())
 }

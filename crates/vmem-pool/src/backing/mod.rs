@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub use arena::VirtualArena;
 pub use chunks::Chunks;
 pub use growth::Growth;
-use vmem_core::{BoxedError, Capabilities, Device, Stream};
+use vmem_core::{BoxedError, Capabilities, Device, DriverError, Stream};
 
 use crate::WindowInfo;
 use crate::core::{Core, State};
@@ -26,6 +26,31 @@ pub(crate) enum GrowthFailure {
     Refused(BoxedError),
     /// The driver failed.
     Fault(BoxedError),
+}
+
+impl From<BoxedError> for GrowthFailure {
+    fn from(error: BoxedError) -> Self {
+        match error.downcast_ref::<DriverError>() {
+            Some(driver) if driver.is_out_of_memory() => Self::Refused(error),
+            _ => Self::Fault(error),
+        }
+    }
+}
+
+impl From<DriverError> for GrowthFailure {
+    fn from(error: DriverError) -> Self {
+        BoxedError::from(error).into()
+    }
+}
+
+/// What pending work keeps a backing from doing with free memory that the requesting stream could
+/// wait for on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pending {
+    /// Nothing: the memory moves to where it is needed, behind the same wait.
+    Moves,
+    /// It can neither move nor be returned before the host has seen the work complete.
+    Stays,
 }
 
 /// What is behind a [`Pool`](crate::Pool): [`Chunks`] of another resource, or a [`VirtualArena`].
@@ -51,6 +76,12 @@ pub(crate) trait Sealed {
     /// The addresses that memory is mapped into, as starts and sizes; empty if they come with it.
     fn address_ranges(&self) -> Vec<(u64, u64)>;
 
+    /// The most that it can ever hold, in bytes, as far as that is known.
+    fn most(&self) -> u64;
+
+    /// What becomes of free memory while work is pending on it.
+    fn pending(&self) -> Pending;
+
     /// How much is taken at a time unless configured.
     fn default_growth(&self) -> Growth;
 
@@ -71,7 +102,7 @@ pub(crate) trait Sealed {
         core: &Core<Self>,
         climb: &mut Climb<'_>,
         service: &mut Option<Stream>,
-    ) -> Option<Result<Slot, GrowthFailure>>
+    ) -> Result<Option<Slot>, GrowthFailure>
     where
         Self: Sized;
 

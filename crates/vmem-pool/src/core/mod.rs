@@ -21,7 +21,7 @@ pub(crate) use claim::{Claim, Obstacle};
 pub(crate) use control::Control;
 use shards::Shards;
 use state::Shared;
-pub(crate) use state::{Refusal, State};
+pub(crate) use state::State;
 use vmem_core::{
     AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, DeviceId, EventKind, Features,
     FreeError, FreeErrorKind, MemoryEvent, RawBlock, Request, ResourceId, Stream,
@@ -87,8 +87,11 @@ impl<B: Backing> Core<B> {
         for (start, size) in core.backing.address_ranges() {
             core.lock().space.add_segment(start, size, Range::Hole);
         }
-        if core.config.initial > 0 {
-            core.take_initial()?;
+        if core.config.initial > 0
+            && let Err(error) = core.take_initial()
+        {
+            core.shut_down();
+            return Err(error);
         }
         Ok(core)
     }
@@ -108,9 +111,12 @@ impl<B: Backing> Core<B> {
                 ceiling: self.ceiling,
             }),
         })?;
-        // A stream-ordered upstream's memory is usable in that stream's order only.
+        // A stream-ordered upstream's memory is usable in that stream's order only. After a failure it
+        // can still be given back if a second wait does not fail too.
         let ready = stream.synchronize();
-        self.lock().space.release(slot, Range::Free(CLEAN));
+        if ready.is_ok() || stream.synchronize().is_ok() {
+            self.lock().space.release(slot, Range::Free(CLEAN));
+        }
         ready.map_err(BuildError::refused)
     }
 
@@ -131,7 +137,10 @@ impl<B: Backing> Core<B> {
     }
 
     pub(crate) fn name(&self) -> &'static str {
-        "Pool"
+        match self.fit {
+            Fit::Best | Fit::Slabs => "Pool",
+            Fit::Bins => "BinningPool",
+        }
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {

@@ -1,13 +1,11 @@
 //! What the pool's locks protect, seen as one.
 
-use std::time::Duration;
-
-use vmem_core::{AllocErrorKind, RawBlock, StreamId};
+use vmem_core::{RawBlock, StreamId};
 
 use super::release::Needed;
 use super::shards::Shards;
 use crate::lanes::{Access, CLEAN, Lanes, Reuse};
-use crate::space::{Need, SHARDS, Shard, Slot, Space, Tag, Tally};
+use crate::space::{SHARDS, Shard, Slot, Space, Tag, Tally};
 use crate::sync::MutexGuard;
 use crate::{Batch, Counters};
 
@@ -28,19 +26,9 @@ pub(crate) struct Shared {
     pub(crate) claims: usize,
     /// Claims given up or finished so far.
     pub(crate) claims_ended: u64,
-    pub(crate) refused: Option<Refusal>,
     pub(super) needed: Needed,
     /// What had been freed, finished and found complete when everything was last settled.
     pub(super) settled: Option<u64>,
-}
-
-/// A growth that failed: what it was for, when, and what had been freed by then.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Refusal {
-    pub(crate) need: Need,
-    pub(crate) kind: AllocErrorKind,
-    pub(crate) at: Duration,
-    pub(crate) freed: u64,
 }
 
 impl Shared {
@@ -50,7 +38,6 @@ impl Shared {
             counters: Counters::default(),
             claims: 0,
             claims_ended: 0,
-            refused: None,
             needed: Needed::default(),
             settled: None,
         }

@@ -1,12 +1,15 @@
 //! Memory from the backing, and room made for it.
 
+use std::time::Duration;
+
 use vmem_core::{DriverError, EventKind, Rung, Stream};
 
-use super::{Climb, Wait};
+use super::{Climb, Step, Wait};
 use crate::Counters;
-use crate::backing::{Backing, GrowthFailure};
-use crate::core::Core;
-use crate::space::Slot;
+use crate::backing::{Backing, GrowthFailure, Pending};
+use crate::core::{Core, State};
+use crate::lanes::{Access, CLEAN, Reuse};
+use crate::space::{Slot, State as Range, Tag};
 
 impl<B: Backing> Core<B> {
     /// Takes memory from the backing, unless somebody else's growth or free has made room while
@@ -21,16 +24,21 @@ impl<B: Backing> Core<B> {
         grown
     }
 
-    /// Makes room out of memory that is held but in the wrong place. `None` if there was nothing to
-    /// make room from.
-    pub(super) fn make_room(&self, climb: &mut Climb<'_>) -> Option<Result<Slot, GrowthFailure>> {
+    /// The same as a rung: a refusal is noted, and the climb goes on.
+    pub(super) fn grow_for(&self, climb: &mut Climb<'_>) -> Step {
+        let grown = self.grow(climb).map(Some);
+        climb.unless_refused(grown)
+    }
+
+    /// Makes room out of memory that is held but in the wrong place.
+    pub(super) fn make_room(&self, climb: &mut Climb<'_>) -> Step {
         let mut growing = self.lock_growth();
         let before = self.lock().shared.counters;
         let made = B::make_room(self, climb, &mut growing);
         let after = self.lock().shared.counters;
         drop(growing);
         self.tell_changes(climb, &before, &after);
-        made
+        climb.unless_refused(made)
     }
 
     /// Tells the sink, and the log, what the backing did for a request. Nobody else changes these
@@ -63,61 +71,45 @@ impl<B: Backing> Core<B> {
         grown
     }
 
-    /// Returns unused memory, as much as the request is large, and grows again. `None` if there was
-    /// nothing to return. For backings that cannot move memory.
+    /// Returns unused memory, as much as the request is large, then all there is, and grows again. For
+    /// backings that cannot move memory.
     pub(crate) fn trim_and_grow(
         &self,
         climb: &mut Climb<'_>,
         service: &mut Option<Stream>,
-    ) -> Option<Result<Slot, GrowthFailure>> {
-        if let Err(error) = self.observe() {
-            return Some(Err(GrowthFailure::Fault(error.into())));
-        }
+    ) -> Step {
+        self.observe()?;
         // Twice a granule covers what rounding to granules at both ends adds.
         let wanted = climb.need.size.saturating_add(2 * self.backing.granule());
-        let keep = self.lock().shared.counters.reserved.saturating_sub(wanted);
-        let mut outcome = None;
+        let enough = self.lock().shared.counters.reserved.saturating_sub(wanted);
         let mut total = 0;
+        let mut found = Ok(None);
         // Chunks go whole: should the exact amount not do, all that is unused goes.
-        for keep in [keep, 0] {
+        for keep in [enough, 0] {
             let (returned, error) = B::give_back(self, keep, service);
             total += returned;
-            outcome = match error {
-                Some(error) => Some(Err(GrowthFailure::Fault(error))),
-                None if returned > 0 => Some(self.grow_locked(climb)),
+            found = match error {
+                Some(error) => Err(error.into()),
+                None if returned > 0 => {
+                    let grown = self.grow_locked(climb).map(Some);
+                    climb.unless_refused(grown)
+                }
                 // What has completed may be enough, although none of it could go.
-                None => self.lock().hit(climb.lane, climb.need).map(Ok).or(outcome),
+                None => Ok(self.lock().hit(climb.lane, climb.need)),
             };
-            if matches!(outcome, Some(Ok(_) | Err(GrowthFailure::Fault(_)))) {
+            if !matches!(found, Ok(None)) {
                 break;
             }
         }
         climb.tried(Rung::Trim, total);
-        outcome
+        found
     }
 
-    /// Makes pending frees complete, as far as the configuration allows. False if there is nothing
-    /// to wait for.
-    pub(super) fn wait_before_trim(
-        &self,
-        climb: &mut Climb<'_>,
-        wait: Wait,
-    ) -> Result<bool, DriverError> {
+    /// Waits for what may make memory usable. False if there is nothing to wait for.
+    pub(super) fn wait(&self, climb: &mut Climb<'_>, wait: Wait) -> Result<bool, DriverError> {
         match wait {
             Wait::No => Ok(true),
-            Wait::ForMarkers => {
-                let Some(limit) = self.config.host_wait else { return Ok(false) };
-                self.close_all()?;
-                let before = self.lock().pending_bytes();
-                let deadline = self.config.clock.now().saturating_add(limit);
-                while self.lock().pending_bytes() > 0 && self.config.clock.now() < deadline {
-                    self.refresh()?;
-                    std::thread::yield_now();
-                }
-                let completed = before - self.lock().pending_bytes().min(before);
-                climb.tried(Rung::HostWait, completed);
-                Ok(completed > 0)
-            }
+            Wait::ForMarkers => self.wait_on_host(climb),
             // What a thread could not mark then, its owner may have marked since.
             Wait::Again => Ok(climb.reconsider()),
             // Where this thread cannot make the request's stream wait, or a lane's markers could not be
@@ -133,16 +125,62 @@ impl<B: Backing> Core<B> {
                 climb.reconsider();
                 Ok(true)
             }
+            Wait::ForOthers => Ok(self.lock().progress() != climb.seen),
         }
+    }
+
+    /// Waits on the host until pending frees are complete, if the request could not wait for all of
+    /// them on the device. No lock is held meanwhile.
+    fn wait_on_host(&self, climb: &mut Climb<'_>) -> Result<bool, DriverError> {
+        let stays = self.lock().shared.lanes.reuse() == Reuse::Observed
+            || self.backing.pending() == Pending::Stays;
+        if !stays && !climb.has_passed_by() && !climb.short_of_addresses {
+            return Ok(false);
+        }
+        self.close_all()?;
+        if !self.lock().has_markers_to_wait_for() {
+            return Ok(false);
+        }
+        let before = self.lock().pending_bytes();
+        match self.config.host_wait {
+            None => self.wait_for_markers()?,
+            Some(limit) => self.poll_markers(limit)?,
+        }
+        let completed = before - self.lock().pending_bytes().min(before);
+        climb.tried(Rung::HostWait, completed);
+        Ok(completed > 0)
+    }
+
+    /// Asks for the markers until all have completed or the time is over.
+    fn poll_markers(&self, limit: Duration) -> Result<(), DriverError> {
+        let deadline = self.config.clock.now().saturating_add(limit);
+        while self.lock().has_markers_to_wait_for() && self.config.clock.now() < deadline {
+            self.refresh()?;
+            std::thread::yield_now();
+        }
+        Ok(())
     }
 }
 
-impl crate::core::State<'_> {
-    /// Free bytes that pending work may still touch.
+impl State<'_> {
+    /// Bytes that nobody holds and that pending work may still touch: free memory, and addresses that
+    /// memory was used at.
     pub(super) fn pending_bytes(&self) -> u64 {
-        let pending = |range: &&crate::space::Range| {
-            range.tag().is_some_and(|tag| !self.shared.lanes.is_complete(tag))
-        };
-        self.space.iter().map(|(_, range)| range).filter(pending).map(|range| range.size).sum()
+        let pending = self.unheld().filter(|(_, tag)| !self.shared.lanes.is_complete(*tag));
+        pending.map(|(size, _)| size).sum()
+    }
+
+    /// Whether some of them are covered by a marker.
+    fn has_markers_to_wait_for(&self) -> bool {
+        let access = |tag| self.shared.lanes.access(tag, CLEAN.lane);
+        self.unheld().any(|(_, tag)| matches!(access(tag), Access::After { .. }))
+    }
+
+    /// The sizes and last uses of what nobody holds.
+    fn unheld(&self) -> impl Iterator<Item = (u64, Tag)> {
+        self.space.iter().filter_map(|(_, range)| match range.state() {
+            Range::Free(tag) | Range::Dormant(tag) => Some((range.size, tag)),
+            _ => None,
+        })
     }
 }

@@ -5,7 +5,7 @@ mod grow;
 mod refuse;
 mod steal;
 
-use vmem_core::{AllocError, AllocErrorKind, DriverError, Request, Rung, RungReport};
+use vmem_core::{AllocError, AllocErrorKind, Request, Rung, RungReport};
 
 use crate::backing::{Backing, GrowthFailure};
 use crate::core::{Core, Obstacle};
@@ -28,18 +28,16 @@ pub(crate) struct Climb<'a> {
     everywhere: bool,
     /// There were more lanes than it looked at.
     more: bool,
-    /// There was such a lane: what was not found may be there, and be usable a moment later.
-    hindered: bool,
     /// What was tried so far.
     rungs: Vec<RungReport>,
     /// Bytes moved for it.
     moved: u64,
     /// Addresses were short that pending work keeps.
     short_of_addresses: bool,
-    /// Nothing else is left to try.
-    last_resort: bool,
     /// The pool's progress when the request last looked for memory, and its own since.
     seen: u64,
+    /// Why the backing last had nothing for it.
+    refused: Option<GrowthFailure>,
 }
 
 impl<'a> Climb<'a> {
@@ -51,12 +49,11 @@ impl<'a> Climb<'a> {
             avoid: Vec::new(),
             everywhere: false,
             more: false,
-            hindered: false,
             rungs: Vec::new(),
             moved: 0,
             short_of_addresses: false,
-            last_resort: false,
             seen: 0,
+            refused: None,
         }
     }
 
@@ -79,7 +76,6 @@ impl<'a> Climb<'a> {
     /// Sets a lane aside that turned out not to be closable now.
     pub(crate) fn avoid(&mut self, lane: u32) {
         self.avoid.push(lane);
-        self.hindered = true;
     }
 
     /// Whether some lane could not be waited for.
@@ -124,10 +120,21 @@ impl<'a> Climb<'a> {
                 self.avoid(lane);
                 Ok(())
             }
-            Obstacle::Fault(error) if error.is_out_of_memory() => {
-                Err(GrowthFailure::Refused(error.into()))
+            Obstacle::Fault(error) => Err(error.into()),
+        }
+    }
+
+    /// Notes a refusal of the backing, after which other rungs may hold.
+    ///
+    /// # Errors
+    /// What ends the climb.
+    fn unless_refused(&mut self, found: Step) -> Step {
+        match found {
+            Err(refused @ (GrowthFailure::Ceiling | GrowthFailure::Refused(_))) => {
+                self.refused = Some(refused);
+                Ok(None)
             }
-            Obstacle::Fault(error) => Err(GrowthFailure::Fault(error.into())),
+            found => found,
         }
     }
 
@@ -141,11 +148,6 @@ impl<'a> Climb<'a> {
         self.short_of_addresses = true;
     }
 
-    /// Whether to wait rather than fail for want of addresses.
-    pub(crate) fn is_last_resort(&self) -> bool {
-        self.last_resort
-    }
-
     /// Notes progress of its own, in which it found nothing.
     pub(crate) fn made_progress(&mut self, by: u64) {
         self.seen += by;
@@ -157,11 +159,14 @@ impl<'a> Climb<'a> {
     }
 }
 
-/// What trying a rung came to: a claimed range cut to the request, nothing, or a failing driver.
-type Step = Result<Option<Slot>, DriverError>;
+/// What trying a rung came to: a claimed range cut to the request, nothing, or what ends the climb.
+type Step = Result<Option<Slot>, GrowthFailure>;
 
 impl<B: Backing> Core<B> {
     /// Finds memory for a request that missed. The result is claimed.
+    ///
+    /// Nothing is remembered of a request that was refused: the next one asks again, because the
+    /// device may have more by then for reasons that the pool does not see.
     pub(crate) fn climb(
         &self,
         request: &Request<'_>,
@@ -169,34 +174,24 @@ impl<B: Backing> Core<B> {
         need: Need,
     ) -> Result<Slot, AllocError> {
         let mut climb = Climb::new(request, lane, need);
-        if let Some(error) = self.hopeless(&climb) {
-            return Err(error);
+        if need.size > self.ceiling.min(B::most(&self.backing)) {
+            return Err(self.refuse(&climb, AllocErrorKind::NeverFits));
         }
         if let Some(slot) = B::resume(self, &climb) {
             return Ok(slot);
         }
         self.may_climb(request)?;
-        match self.try_rungs(&mut climb) {
-            Ok(slot) => Ok(slot),
-            Err(Stop::Driver(error)) => {
-                Err(AllocError::from_driver(error, request.layout, self.name()))
+        self.try_rungs(&mut climb).map_err(|failure| match failure {
+            GrowthFailure::Ceiling => self.refuse(&climb, AllocErrorKind::Limit),
+            GrowthFailure::Refused(source) => {
+                self.refuse(&climb, AllocErrorKind::OutOfMemory).with_source(source)
             }
-            Err(Stop::Growth(failure)) => {
-                let kind = kind_of(&failure);
-                let error = match kind {
-                    AllocErrorKind::DeviceFault => {
-                        AllocError::new(kind, request.layout, self.name())
-                    }
-                    _ => self.refuse(&climb, kind),
-                };
-                Err(match failure {
-                    GrowthFailure::Ceiling => error,
-                    GrowthFailure::Refused(source) | GrowthFailure::Fault(source) => {
-                        error.with_source(source)
-                    }
-                })
+            GrowthFailure::Fault(source) => {
+                let error =
+                    AllocError::new(AllocErrorKind::DeviceFault, request.layout, self.name());
+                error.with_source(source)
             }
-        }
+        })
     }
 
     /// A capturing stream gets only blocks at hand: every rung makes driver calls that a capture
@@ -218,65 +213,21 @@ impl<B: Backing> Core<B> {
         }
     }
 
-    fn try_rungs(&self, climb: &mut Climb<'_>) -> Result<Slot, Stop> {
-        if let Some(slot) = self.share(climb)? {
-            return Ok(slot);
-        }
-        let mut failure = match self.grow(climb) {
-            Ok(slot) => return Ok(slot),
-            Err(failure) => failure,
-        };
-        if let GrowthFailure::Fault(_) = failure {
-            return Err(Stop::Growth(failure));
-        }
-        if let Some(slot) = self.share_everywhere(climb)? {
-            return Ok(slot);
-        }
-        for wait in [Wait::No, Wait::ForMarkers, Wait::Again, Wait::ForPassedBy] {
-            if !self.wait_before_trim(climb, wait)? {
+    /// Looks for memory, then again after each thing that may make some usable, from cheap to dear.
+    fn try_rungs(&self, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
+        let others = std::iter::repeat_n(Wait::ForOthers, LOOKS_AGAIN);
+        let first = [Wait::No, Wait::ForMarkers, Wait::Again, Wait::ForPassedBy];
+        for wait in first.into_iter().chain(others) {
+            if !self.wait(climb, wait)? {
                 continue;
             }
-            if wait != Wait::No
-                && let Some(slot) = self.share(climb)?
-            {
-                return Ok(slot);
-            }
-            match self.make_room(climb) {
-                Some(Ok(slot)) => return Ok(slot),
-                Some(Err(GrowthFailure::Fault(error))) => {
-                    return Err(Stop::Growth(GrowthFailure::Fault(error)));
+            for rung in [Self::share, Self::grow_for, Self::share_everywhere, Self::make_room] {
+                if let Some(slot) = rung(self, climb)? {
+                    return Ok(slot);
                 }
-                Some(Err(again)) => failure = again,
-                None => {}
             }
         }
-        if climb.short_of_addresses {
-            // Memory there is: better a wait than a refusal.
-            climb.last_resort = true;
-            match self.make_room(climb) {
-                Some(Ok(slot)) => return Ok(slot),
-                Some(Err(again)) => failure = again,
-                None => {}
-            }
-        }
-        // Whatever others freed, put back or marked since this request looked may be what it needs. Not
-        // for ever: others may go on taking and freeing what this one cannot use.
-        for _ in 0..LOOKS_AGAIN {
-            if self.lock().progress() == climb.seen {
-                break;
-            }
-            if let Some(slot) = self.share(climb)? {
-                return Ok(slot);
-            }
-            match self.grow(climb) {
-                Ok(slot) => return Ok(slot),
-                Err(again) => failure = again,
-            }
-        }
-        if !climb.hindered {
-            self.remember_refusal(climb, kind_of(&failure));
-        }
-        Err(Stop::Growth(failure))
+        Err(climb.refused.take().unwrap_or(GrowthFailure::Ceiling))
     }
 
     /// The rungs that need no memory from the backing.
@@ -293,32 +244,18 @@ impl<B: Backing> Core<B> {
     }
 }
 
-/// What to wait for on the host before returning memory to make room.
+/// What may make memory usable that was not when the request last looked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
+    /// Nothing: the first look.
     No,
+    /// A wait on the host for the markers of pending frees.
     ForMarkers,
+    /// A stream's own thread may have marked what this one could not.
     Again,
+    /// The markers of lanes that were passed by, on the host.
     ForPassedBy,
-}
-
-/// Why the ladder ended early, or at its top.
-#[derive(Debug)]
-enum Stop {
-    Driver(DriverError),
-    Growth(GrowthFailure),
-}
-
-impl From<DriverError> for Stop {
-    fn from(error: DriverError) -> Self {
-        Self::Driver(error)
-    }
-}
-
-fn kind_of(failure: &GrowthFailure) -> AllocErrorKind {
-    match failure {
-        GrowthFailure::Ceiling => AllocErrorKind::Limit,
-        GrowthFailure::Refused(_) => AllocErrorKind::OutOfMemory,
-        GrowthFailure::Fault(_) => AllocErrorKind::DeviceFault,
-    }
+    /// What others freed, put back or marked. Not for ever: they may go on taking and freeing what
+    /// this request cannot use.
+    ForOthers,
 }

@@ -1,50 +1,12 @@
-//! Saying no: at once where nothing can have changed, and with everything that is known.
+//! Saying no, with everything that is known.
 
 use vmem_core::{AllocError, AllocErrorKind, ExhaustionReport};
 
 use super::Climb;
 use crate::backing::Backing;
-use crate::core::{Core, Refusal};
-use crate::lanes::Reuse;
+use crate::core::Core;
 
 impl<B: Backing> Core<B> {
-    /// Refuses without a driver call what is above the ceiling, and what is at least as large and as
-    /// aligned as a request that failed within the back-off with nothing freed or returned since.
-    pub(super) fn hopeless(&self, climb: &Climb<'_>) -> Option<AllocError> {
-        if climb.need.size > self.ceiling {
-            return Some(self.refuse(climb, AllocErrorKind::NeverFits));
-        }
-        let (refused, freed) = {
-            let state = self.lock();
-            (state.shared.refused?, state.progress())
-        };
-        let age = self.config.clock.now().saturating_sub(refused.at);
-        let harder =
-            climb.need.size >= refused.need.size && climb.need.alignment >= refused.need.alignment;
-        if !harder || freed != refused.freed || age >= self.config.back_off {
-            return None;
-        }
-        let state = self.lock();
-        // What the host must observe may have completed meanwhile, which only the driver knows.
-        let may_be_ready =
-            state.shared.lanes.reuse() == Reuse::Observed && state.pending_bytes() > 0;
-        drop(state);
-        (!may_be_ready).then(|| self.refuse(climb, refused.kind))
-    }
-
-    /// Notes that nothing could be found for this request when it last looked: what was freed since
-    /// may be what it needs.
-    pub(super) fn remember_refusal(&self, climb: &Climb<'_>, kind: AllocErrorKind) {
-        let at = self.config.clock.now();
-        let mut state = self.lock();
-        if state.shared.claims > 1 {
-            // Another thread may put back what it holds.
-            return;
-        }
-        let freed = climb.seen;
-        state.shared.refused = Some(Refusal { need: climb.need, kind, at, freed });
-    }
-
     /// The error of a request, with the state of the pool and what was tried.
     pub(super) fn refuse(&self, climb: &Climb<'_>, kind: AllocErrorKind) -> AllocError {
         let layout = climb.request.layout;

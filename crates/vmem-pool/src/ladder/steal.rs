@@ -71,7 +71,7 @@ impl<B: Backing> Core<B> {
             match self.settle_claim(climb, claim, rung) {
                 Ok(slot) => return Ok(Some(slot)),
                 Err(Obstacle::Unavailable(lane)) => climb.avoid(lane),
-                Err(Obstacle::Fault(error)) => return Err(error),
+                Err(Obstacle::Fault(error)) => return Err(error.into()),
             }
         }
         climb.tried(rung, 0);

@@ -178,3 +178,19 @@ fn pools_their_parts_and_their_errors_say_what_they_are() {
     device.assert_clean();
     assert!(device.leaks().is_empty(), "{:?}", device.leaks());
 }
+
+#[test]
+fn a_chunk_that_several_streams_freed_counts_as_returnable() {
+    let device = device();
+    let config = PoolConfig { ceiling: Some(8 * MIB), initial: 8 * MIB, ..Default::default() };
+    let pool = chunks(device.clone(), config);
+    let streams = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+    let blocks =
+        [0, 1].map(|place: usize| (alloc(&pool, 4 * MIB, &streams[place]), &streams[place]));
+    for (block, stream) in blocks {
+        free(&pool, block, stream);
+    }
+    assert_eq!(pool.handle().capacity().unwrap().largest_after_trim, Some(8 * MIB));
+    drop(streams);
+    finish(&device, pool);
+}

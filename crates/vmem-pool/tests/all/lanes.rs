@@ -133,8 +133,8 @@ fn a_request_for_another_threads_default_stream_waits_on_the_host_rather_than_fa
         thread::spawn(move || pool.alloc(layout(8 * MIB), &home)).join().unwrap().unwrap()
     };
     let calls = device.calls() - before;
-    let waits = [CallKind::WaitEvent, CallKind::Synchronize, CallKind::SynchronizeEvent];
-    assert_eq!(waits.map(|kind| calls.of(kind)), [0, 0, 1]);
+    let waits = [CallKind::WaitEvent, CallKind::SynchronizeEvent, CallKind::Synchronize];
+    assert_eq!(waits.map(|kind| calls.of(kind)), [0, 1, 0]);
     assert!(!home.has_pending_waits());
     free(&*pool, block, &home);
     drop((home, other));
@@ -142,20 +142,14 @@ fn a_request_for_another_threads_default_stream_waits_on_the_host_rather_than_fa
 }
 
 #[test]
-fn after_a_move_streams_are_forgotten_and_hopeless_requests_remembered_as_before() {
+fn after_a_move_streams_are_forgotten_as_before() {
     let device = sim(16, 64);
     let pool = arena(device.clone(), tight());
     let stream = Stream::new(device.clone()).unwrap();
     let kept = riddle(&pool, G, 16, &stream);
     let moved = alloc(&pool, 8 * G, &stream);
     assert_eq!(pool.handle().counters().unwrap().moves, 1);
-    let refused = || {
-        let before = device.calls();
-        assert!(pool.alloc(layout(4 * G), &stream).is_err());
-        (device.calls() - before).total()
-    };
-    assert!(refused() > 0);
-    assert_eq!(refused(), 0, "nothing was freed since");
+    assert!(pool.alloc(layout(4 * G), &stream).is_err());
     free(&pool, moved, &stream);
     for _ in 0..200 {
         let short = Stream::new(device.clone()).unwrap();

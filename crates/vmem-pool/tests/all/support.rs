@@ -100,7 +100,11 @@ pub(crate) fn keep_busy(device: &SimDevice, block: &Block, stream: &Stream) {
 
 /// Lets a thread free a block on its default stream, with work pending, and end: nobody can mark
 /// that stream any more, and only a synchronisation of the device makes the memory usable.
-pub(crate) fn orphan(device: &Arc<SimDevice>, pool: &Arc<ArenaPool>, size: u64) -> Stream {
+pub(crate) fn orphan<R: MemoryResource + 'static>(
+    device: &Arc<SimDevice>,
+    pool: &Arc<R>,
+    size: u64,
+) -> Stream {
     let (device, pool) = (device.clone(), pool.clone());
     let ended = std::thread::spawn(move || {
         let erased: Arc<dyn Device> = device.clone();

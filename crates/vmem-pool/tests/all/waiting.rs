@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmem_core::{Clock, ManualClock, ResourceExt, Rung, Stream};
-use vmem_pool::{Growth, PoolConfig};
-use vmem_sim::CallKind;
+use vmem_core::{Clock, ManualClock, MemoryResource, PinnedMemory, ResourceExt, Rung, Stream};
+use vmem_pool::{Chunks, Growth, Pool, PoolConfig};
+use vmem_sim::{CallKind, SimConfig, SimDevice};
 
 use crate::support::{
-    MIB, SMALL, alloc, arena, chunks, device, device_with_seed, finish, free, free_all, keep_busy,
-    layout, orphan, riddle, sim, tight,
+    MIB, SMALL, alloc, arena, bins, chunks, device, device_with_seed, finish, free, free_all,
+    keep_busy, layout, orphan, riddle, sim, tight,
 };
 
 /// One granule of the small devices.
@@ -56,31 +56,60 @@ fn a_host_wait_ends_when_the_work_does() {
     finish(&device, pool);
 }
 
+/// A clock on which two hours pass between two looks at it.
+#[derive(Debug, Default)]
+struct Leaping(ManualClock);
+
+impl Clock for Leaping {
+    fn now(&self) -> Duration {
+        self.0.advance(Duration::from_secs(7200));
+        self.0.now()
+    }
+}
+
 #[test]
 fn a_host_wait_ends_when_its_time_is_over() {
-    const LIMIT: Duration = Duration::from_millis(50);
+    let ended = |seed| {
+        let device = device_with_seed(seed);
+        let config = PoolConfig {
+            ceiling: Some(8 * MIB),
+            growth: Some(Growth::Exact),
+            host_wait: Some(Duration::from_secs(3600)),
+            clock: Arc::new(Leaping::default()),
+            ..Default::default()
+        };
+        let pool = chunks(device.clone(), config);
+        let stream = Stream::new(device.clone()).unwrap();
+        let block = alloc(&pool, 4 * MIB, &stream);
+        keep_busy(&device, &block, &stream);
+        free(&pool, block, &stream);
+        let before = device.calls();
+        let ended = pool.alloc(layout(8 * MIB), &stream).map(|block| free(&pool, block, &stream));
+        assert!((device.calls() - before).of(CallKind::QueryEvent) <= 4);
+        drop(stream);
+        finish(&device, pool);
+        ended.is_err()
+    };
+    assert!((0..16).any(ended), "no wait was too long");
+}
+
+#[test]
+fn nobody_waits_for_what_no_marker_covers() {
     let device = device();
-    let clock = Ticking::default();
-    let time = clock.0.clone();
     let config = PoolConfig {
         ceiling: Some(8 * MIB),
-        host_wait: Some(LIMIT),
-        clock: Arc::new(clock),
+        growth: Some(Growth::Exact),
+        host_wait: Some(Duration::from_secs(3600)),
+        // It stands still: a wait for its end would have none.
+        clock: Arc::new(ManualClock::new()),
         ..Default::default()
     };
-    let pool = Arc::new(arena(device.clone(), config));
+    let pool = Arc::new(chunks(device.clone(), config));
     let stream = Stream::new(device.clone()).unwrap();
     let kept = alloc(&*pool, 2 * MIB, &stream);
-    // Nobody can mark the stream of a thread that ended, so its work is pending for all that the
-    // pool can tell.
+    // Nobody can mark the stream of a thread that ended.
     let orphan = orphan(&device, &pool, 6 * MIB);
-    let before = time.now();
     let error = pool.alloc(layout(7 * MIB), &stream).unwrap_err();
-    let took = time.now() - before;
-    assert!(took >= LIMIT && took < 2 * LIMIT, "{took:?}");
-    let rungs = &error.report().unwrap().rungs;
-    let freed = |wanted| rungs.iter().find(|rung| rung.rung == wanted).map(|rung| rung.freed);
-    assert_eq!(freed(Rung::HostWait), Some(0));
     assert_eq!(error.report().unwrap().quarantined, 6 * MIB);
     assert_eq!(pool.handle().synchronize().unwrap(), 6 * MIB);
     free(&*pool, kept, &stream);
@@ -89,26 +118,62 @@ fn a_host_wait_ends_when_its_time_is_over() {
 }
 
 #[test]
-fn what_a_host_wait_makes_complete_serves_the_request() {
-    for seed in 0..16 {
-        let device = device_with_seed(seed);
-        let config = PoolConfig {
-            ceiling: Some(8 * MIB),
-            growth: Some(Growth::Exact),
-            host_wait: Some(Duration::from_secs(3600)),
-            clock: Arc::new(Ticking::default()),
-            ..Default::default()
-        };
-        let pool = chunks(device.clone(), config);
-        let stream = Stream::new(device.clone()).unwrap();
-        let [a, b] = [(); 2].map(|()| alloc(&pool, 4 * MIB, &stream));
-        keep_busy(&device, &b, &stream);
-        free(&pool, a, &stream);
-        free(&pool, b, &stream);
-        free(&pool, alloc(&pool, 8 * MIB, &stream), &stream);
-        drop(stream);
-        finish(&device, pool);
+fn without_a_limit_a_request_on_chunks_waits_for_pending_frees_before_it_is_refused() {
+    let over = |device: &Arc<SimDevice>, below: Arc<dyn MemoryResource>| {
+        Pool::new(Chunks::new(below, device.clone()), PoolConfig::default()).unwrap().into_dyn()
+    };
+    let config = PoolConfig::default;
+    let stacks: [&dyn Fn(&Arc<SimDevice>) -> Arc<dyn MemoryResource>; 6] = [
+        &|device| chunks(device.clone(), config()).into_dyn(),
+        &|device| bins(device.clone(), config()).into_dyn(),
+        &|device| over(device, PinnedMemory::new(device.clone()).unwrap().into_dyn()),
+        &|device| over(device, arena(device.clone(), config()).into_dyn()),
+        &|device| over(device, chunks(device.clone(), config()).into_dyn()),
+        &|device| over(device, bins(device.clone(), config()).into_dyn()),
+    ];
+    for (number, stack) in stacks.into_iter().enumerate() {
+        for seed in 0..20 {
+            let config =
+                SimConfig { capacity: 64 * G, granularity: 2 * G, seed, ..Default::default() };
+            let device = SimDevice::with_config(config).unwrap();
+            let memory = stack(&device);
+            let [here, there] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+            let block = alloc(&memory, 20 * G, &here);
+            keep_busy(&device, &block, &here);
+            free(&memory, block, &here);
+            for stream in [&here, &there] {
+                let block = memory.alloc(layout(60 * G), stream);
+                let block = block.unwrap_or_else(|error| panic!("stack {number}, {seed}: {error}"));
+                keep_busy(&device, &block, stream);
+                free(&memory, block, stream);
+                free(&memory, alloc(&memory, 20 * G, stream), stream);
+            }
+            drop((memory, here, there));
+            device.assert_clean();
+            assert!(device.leaks().is_empty());
+        }
     }
+}
+
+#[test]
+fn a_limit_of_nothing_is_no_wait() {
+    let device = device();
+    let config = PoolConfig {
+        ceiling: Some(8 * MIB),
+        growth: Some(Growth::Exact),
+        host_wait: Some(Duration::ZERO),
+        ..Default::default()
+    };
+    let pool = chunks(device.clone(), config);
+    let stream = Stream::new(device.clone()).unwrap();
+    let block = alloc(&pool, 4 * MIB, &stream);
+    keep_busy(&device, &block, &stream);
+    free(&pool, block, &stream);
+    let before = device.calls();
+    assert!(pool.alloc(layout(8 * MIB), &stream).is_err());
+    assert_eq!((device.calls() - before).of(CallKind::SynchronizeEvent), 0);
+    drop(stream);
+    finish(&device, pool);
 }
 
 #[test]

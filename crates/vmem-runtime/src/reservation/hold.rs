@@ -14,13 +14,15 @@ use super::holes::Holes;
 
 /// What an adaptor shares with its reservations.
 #[derive(Debug)]
-pub(super) struct Shared<U> {
+pub(super) struct Shared<U: MemoryResource> {
     pub(super) upstream: U,
     pub(super) device: Arc<dyn Device>,
     /// The blocks drawn from reservations.
     pub(super) drawn: BlockTable<Draw>,
     /// The reservations that can be named.
     open: Mutex<HashMap<ReservationId, Arc<Hold>>>,
+    /// Blocks of ended reservations that the upstream did not take back, with their home streams.
+    kept: Mutex<Vec<(Block, Stream)>>,
 }
 
 /// One block drawn from a reservation.
@@ -86,9 +88,15 @@ pub(super) trait Keeper: Debug + Send + Sync {
     fn close(&self, hold: &Hold);
 }
 
-impl<U> Shared<U> {
+impl<U: MemoryResource> Shared<U> {
     pub(super) fn new(upstream: U, device: Arc<dyn Device>) -> Self {
-        Self { upstream, device, drawn: BlockTable::new(), open: Mutex::default() }
+        Self {
+            upstream,
+            device,
+            drawn: BlockTable::new(),
+            open: Mutex::default(),
+            kept: Mutex::default(),
+        }
     }
 
     pub(super) fn find(&self, id: ReservationId) -> Option<Arc<Hold>> {
@@ -98,18 +106,56 @@ impl<U> Shared<U> {
     fn open(&self) -> MutexGuard<'_, HashMap<ReservationId, Arc<Hold>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl<U: MemoryResource> Shared<U> {
+    fn kept(&self) -> MutexGuard<'_, Vec<(Block, Stream)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Gives a reservation's memory back if it is spent.
     pub(super) fn settle(&self, hold: &Hold) {
-        let Some(block) = hold.take_spent() else { return };
+        if let Some(block) = hold.take_spent() {
+            self.give_back(block, &hold.home);
+        }
+    }
+
+    /// Gives a spent block back, or keeps it if the upstream fails, to be asked again.
+    fn give_back(&self, block: Block, home: &Stream) {
         // SAFETY: contract, freeing: all that was drawn was freed, each time ordered before the
         // home stream's tail; nothing more is drawn from a reservation that has ended; the hold
         // kept the stream.
-        let freed = unsafe { self.upstream.deallocate(block, &hold.home) };
+        let freed = unsafe { self.upstream.deallocate(block, home) };
         if let Err(error) = freed {
-            self.device.base().drop_failures().record(NAME, &error);
+            tracing::warn!(%error, "a reservation's memory was not taken back; it is offered again");
+            self.kept().push((error.into_block(), home.clone()));
+        }
+    }
+
+    /// Offers what the upstream would not take back to it again. False if there was nothing.
+    fn offer_again(&self) -> bool {
+        let kept = std::mem::take(&mut *self.kept());
+        let any = !kept.is_empty();
+        kept.into_iter().for_each(|(block, home)| self.give_back(block, &home));
+        any
+    }
+
+    /// Asks the upstream, and once more if it is exhausted while there is something to offer it.
+    pub(super) fn allocate_upstream(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        match self.upstream.allocate(request) {
+            Err(error) if error.kind().is_exhaustion() && self.offer_again() => {
+                self.upstream.allocate(request)
+            }
+            answer => answer,
+        }
+    }
+}
+
+impl<U: MemoryResource> Drop for Shared<U> {
+    fn drop(&mut self) {
+        self.offer_again();
+        let left = self.kept().len();
+        if left > 0 {
+            let failures = self.device.base().drop_failures();
+            failures.record(NAME, &format_args!("the memory of {left} reservations leaks"));
         }
     }
 }
@@ -121,7 +167,8 @@ impl<U: MemoryResource> Keeper for Shared<U> {
         stream: &Stream,
         label: Label,
     ) -> Result<Arc<Hold>, AllocError> {
-        let block = self.upstream.allocate(&Request::new(layout, stream).with_label(label))?;
+        let request = Request::new(layout, stream).with_label(label);
+        let block = self.allocate_upstream(&request)?;
         let size = layout.size();
         let state = HoldState {
             holes: Holes::new(block.ptr().get(), size),

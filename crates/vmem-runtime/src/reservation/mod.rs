@@ -35,7 +35,8 @@ const NAME: &str = "Reservations";
 /// default stream by a wait on the host.
 ///
 /// Dropping a reservation gives its memory back, at once if nothing drawn from it is live, else
-/// with the last free. A block that was drawn belongs to this adaptor; all others pass unchanged
+/// with the last free. What the upstream fails to take back then is offered to it again before a
+/// request is refused, and at the end. A block that was drawn belongs to this adaptor; all others pass unchanged
 /// and cost one comparison.
 ///
 /// ```
@@ -61,11 +62,11 @@ const NAME: &str = "Reservations";
 /// # Ok(())
 /// # }
 /// ```
-pub struct Reservations<U> {
+pub struct Reservations<U: MemoryResource> {
     shared: Arc<Shared<U>>,
 }
 
-impl<U> Reservations<U> {
+impl<U: MemoryResource> Reservations<U> {
     /// Holds memory of `upstream`, which is on `device`.
     pub fn new(upstream: U, device: Arc<dyn Device>) -> Self {
         Self { shared: Arc::new(Shared::new(upstream, device)) }
@@ -85,13 +86,13 @@ impl<U: MemoryResource + 'static> Reservations<U> {
     }
 }
 
-impl<U: fmt::Debug> fmt::Debug for Reservations<U> {
+impl<U: MemoryResource + fmt::Debug> fmt::Debug for Reservations<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Reservations").field(&self.shared).finish()
     }
 }
 
-impl<U: fmt::Display> fmt::Display for Reservations<U> {
+impl<U: MemoryResource + fmt::Display> fmt::Display for Reservations<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Reservations<{}>", self.shared.upstream)
     }

@@ -25,7 +25,7 @@ unsafe impl<U: MemoryResource> MemoryResource for Reservations<U> {
         {
             return Ok(block);
         }
-        self.shared.upstream.allocate(request)
+        self.shared.allocate_upstream(request)
     }
 
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use vmem_adaptors::{AdaptorExt, RecoveryHandle};
 use vmem_core::{BoxedError, Device, DeviceMemory, DriverError, MemoryResource, ResourceExt};
@@ -12,9 +11,6 @@ use vmem_pool::{BinningPool, BuildError, Chunks, Pool, PoolConfig, PoolHandle, V
 use super::{Recovery, Stack};
 use crate::tier::suits_arena;
 use crate::{DeviceTraits, Limits, Reservations, RuntimeConfig, Tier};
-
-/// How long a request on the fallback waits at most for memory of other sizes.
-const BINS_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) fn build(
     tier: Tier,
@@ -93,9 +89,6 @@ impl Plan<'_> {
     fn bins(mut self) -> Result<Stack, BoxedError> {
         self.limits.initial = 0;
         let (device, config) = (self.device.clone(), self.pool_config());
-        // Bins of other sizes serve a request only after they went back to the device, for which the
-        // host must have seen their work complete.
-        let config = PoolConfig { host_wait: Some(BINS_WAIT), ..config };
         let pool = BinningPool::new(DeviceMemory::new(device.clone()), device, config)?;
         let handle = pool.handle();
         Ok(self.pooled(pool, handle))
@@ -110,12 +103,7 @@ impl Plan<'_> {
     fn pool_config(&self) -> PoolConfig {
         let Limits { ceiling, initial, .. } = self.limits;
         let RuntimeConfig { pool_footprint: footprint, pool_release: release, .. } = *self.config;
-        let config = PoolConfig { ceiling, initial, footprint, release, ..PoolConfig::default() };
-        match self.recovery {
-            // A hook may have freed memory that is not the pool's: a retry must ask the device.
-            Some(_) => PoolConfig { back_off: Duration::ZERO, ..config },
-            None => config,
-        }
+        PoolConfig { ceiling, initial, footprint, release, ..PoolConfig::default() }
     }
 
     fn pooled(

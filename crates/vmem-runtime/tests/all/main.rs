@@ -4,6 +4,7 @@
 
 mod config;
 mod figures;
+mod pending;
 mod recovery;
 mod registry;
 mod reservations;

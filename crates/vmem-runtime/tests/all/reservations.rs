@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use vmem_core::{
-    AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, DeviceBuffer, DriverCode,
-    FreeError, FreeErrorKind, MemoryResource, Request, ReservationId, ResourceExt, Stream,
+    AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, DeviceBuffer, DeviceMemory,
+    DriverCode, FreeError, FreeErrorKind, MemoryResource, Request, ReservationId, ResourceExt,
+    Stream,
 };
-use vmem_runtime::{PoolLimit, Runtime, RuntimeConfig, Size, Tier};
+use vmem_runtime::{PoolLimit, Reservations, Runtime, RuntimeConfig, Size, Tier};
 use vmem_sim::CallKind;
 use vmem_testkit::conformance::{self, Subject};
-use vmem_testkit::{Countdown, FAULT_CODES, TrackedBlock, sweep};
+use vmem_testkit::{Countdown, FAULT_CODES, Pairs, TrackedBlock, sweep};
 
 use crate::support::{CAPACITY, KINDS, MIB, alloc, config, device, finish, free, layout, runtime};
 
@@ -262,4 +263,60 @@ fn whichever_driver_call_fails_a_reservation_loses_nothing() {
         countdown
     });
     assert!(faults > 9, "{faults}");
+}
+
+#[test]
+fn what_an_ended_reservation_could_not_return_serves_the_request_that_needs_it() {
+    let device = device();
+    let stream = Stream::new(device.clone()).unwrap();
+    let memory = Reservations::new(DeviceMemory::new(device.clone()), device.clone());
+    let fail_to_return = || {
+        let reservation = memory.handle().reserve(CAPACITY / 2, &stream).unwrap();
+        device.fail_call(Some(CallKind::Free), 1, DriverCode::UNKNOWN);
+        drop(reservation);
+        assert_eq!(device.used(), CAPACITY / 2);
+    };
+    fail_to_return();
+    free(&memory, alloc(&memory, CAPACITY, &stream), &stream);
+    fail_to_return();
+    drop(memory.handle().reserve(CAPACITY, &stream).unwrap());
+    fail_to_return();
+    drop((memory, stream));
+    finish(&device);
+}
+
+#[test]
+fn whichever_two_driver_calls_fail_a_reservation_loses_nothing() {
+    let pairs = Pairs::default().sweep(|fault| {
+        let device = device();
+        let countdown = Countdown::new(device.clone());
+        let streams = [(); 2].map(|()| Stream::new(countdown.clone()).unwrap());
+        let memory = Reservations::new(DeviceMemory::new(countdown.clone()), countdown.clone());
+        fault.arm(&countdown);
+        for _ in 0..2 {
+            let Ok(reservation) = memory.handle().reserve(CAPACITY / 2, &streams[0]) else {
+                continue;
+            };
+            let request = Request::new(layout(MIB), &streams[1]);
+            let drawn = memory.allocate(&request.with_reservation(reservation.id()));
+            drop(reservation);
+            let mut block = drawn.ok();
+            for _ in 0..3 {
+                let Some(live) = block.take() else { break };
+                // SAFETY: contract, freeing: no work was queued on the block but what handing it out
+                // queued on this stream.
+                block = unsafe { memory.deallocate(live, &streams[1]) }
+                    .err()
+                    .map(FreeError::into_block);
+            }
+            assert!(block.is_none(), "no more than two calls fail");
+        }
+        countdown.disarm();
+        free(&memory, alloc(&memory, CAPACITY, &streams[0]), &streams[0]);
+        drop((memory, streams));
+        device.assert_clean();
+        assert_eq!(device.used(), 0);
+        countdown
+    });
+    assert!(pairs > 30, "{pairs}");
 }

@@ -82,6 +82,12 @@ impl SimDevice {
         self.core.lock().script.fail_call(kind, nth, code);
     }
 
+    /// Makes a call fail as [`fail_call`](Self::fail_call) does, counted from when the next order
+    /// given before has struck: what undoes a failure can be made to fail too.
+    pub fn fail_call_next(&self, kind: Option<CallKind>, nth: u64, code: DriverCode) {
+        self.core.lock().script.fail_call_next(kind, nth, code);
+    }
+
     /// Makes every call that asks for more than `bytes` bytes of memory answer out of memory.
     /// Address ranges are not memory.
     pub fn fail_sizes_above(&self, bytes: u64) {
@@ -94,8 +100,8 @@ impl SimDevice {
         self.core.lock().script.lose();
     }
 
-    /// Forgets [`fail_call`](Self::fail_call) and [`fail_sizes_above`](Self::fail_sizes_above). A
-    /// lost device stays lost.
+    /// Forgets [`fail_call`](Self::fail_call), [`fail_call_next`](Self::fail_call_next) and
+    /// [`fail_sizes_above`](Self::fail_sizes_above). A lost device stays lost.
     pub fn clear_failures(&self) {
         self.core.lock().script.clear();
     }

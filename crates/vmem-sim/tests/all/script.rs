@@ -30,6 +30,29 @@ fn the_nth_call_of_any_kind_fails() {
 }
 
 #[test]
+fn a_second_failure_is_counted_from_the_first() {
+    let driver = Driver::with_seed(0);
+    driver.fail_call(Some(CallKind::CreateEvent), 2, DriverCode::UNKNOWN);
+    driver.fail_call_next(Some(CallKind::Allocate), 2, DriverCode::OUT_OF_MEMORY);
+    driver.fail_call_next(None, 1, DriverCode::UNKNOWN);
+    let answers = [
+        driver.0.allocate(1).is_ok(),
+        driver.0.allocate(1).is_ok(),
+        driver.0.create_event().is_ok(),
+        driver.0.create_event().is_ok(),
+        driver.0.allocate(1).is_ok(),
+        driver.0.allocate(1).is_ok(),
+        driver.0.synchronize().is_ok(),
+        driver.0.synchronize().is_ok(),
+    ];
+    assert_eq!(answers, [true, true, true, false, true, false, false, true]);
+    driver.fail_call(None, 1, DriverCode::UNKNOWN);
+    driver.fail_call_next(None, 1, DriverCode::UNKNOWN);
+    driver.clear_failures();
+    assert!(driver.0.synchronize().is_ok());
+}
+
+#[test]
 fn failing_frees_leave_the_memory_allocated() {
     let driver = Driver::with_seed(0);
     let ptr = driver.alloc(256);

@@ -1,16 +1,21 @@
-//! A device that fails one chosen driver call.
+//! A device that fails chosen driver calls.
 
+mod fault;
 mod forward;
+mod pairs;
 mod sweep;
 
-pub use sweep::{FAULT_CODES, Fault, sweep};
+pub use fault::{FAULT_CODES, Fault, Fired};
+pub use pairs::Pairs;
+pub use sweep::sweep;
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmem_core::{Device, DriverCode, DriverError};
 
 /// A device in front of another that answers one driver call, counted from when it was armed, with
-/// an error, without passing it on.
+/// an error, without passing it on; and another one after it, if [told so](Self::arm_next).
 ///
 /// Every method of [`Device`] and its parts that can return an error counts as one driver call and
 /// can be the one that fails: destroying, freeing, unmapping and releasing too, because a driver
@@ -51,9 +56,13 @@ struct Gate {
 #[derive(Debug, Default)]
 struct State {
     calls: u64,
-    /// How many calls from now fails, and with what.
-    armed: Option<(u64, DriverCode)>,
-    fired: Option<&'static str>,
+    /// How many calls from now fails, and with what; each further one counts from that before it.
+    armed: VecDeque<(u64, DriverCode)>,
+    /// Armed, and not disarmed since, whether or not anything is left to fail.
+    watching: bool,
+    failed: Vec<&'static str>,
+    /// The calls after the first that failed, while watching.
+    since: Vec<&'static str>,
 }
 
 impl Countdown {
@@ -68,27 +77,60 @@ impl Countdown {
     }
 
     /// Makes the `n`-th driver call from now (the next one is the first) answer `code`, once. It
-    /// replaces an earlier arming and forgets what [`fired`](Self::fired).
+    /// replaces an earlier arming and forgets what [`failed`](Self::failed).
     ///
     /// # Panics
     /// If `n` is zero, or `code` is 0 or [`NOT_READY`](DriverCode::NOT_READY), which are no
     /// failures.
     pub fn arm(&self, n: u64, code: DriverCode) {
-        assert_ne!(n, 0, "calls are counted from one");
-        assert!(code != DriverCode(0) && code != DriverCode::NOT_READY, "{code} is no failure");
         let mut state = self.0.lock();
-        state.armed = Some((n, code));
-        state.fired = None;
+        let calls = state.calls;
+        *state = State { calls, watching: true, ..State::default() };
+        state.add(n, code);
     }
 
-    /// Lets every call pass. What [`fired`](Self::fired) stays known.
+    /// Makes another call fail: the `n`-th after the one armed last, 1 for the very next.
+    ///
+    /// # Panics
+    /// As [`arm`](Self::arm).
+    ///
+    /// ```
+    /// use vmem_core::{Device, DriverCode};
+    /// use vmem_sim::SimDevice;
+    /// use vmem_testkit::Countdown;
+    ///
+    /// let countdown = Countdown::new(SimDevice::new(1 << 30));
+    /// countdown.arm(2, DriverCode::OUT_OF_MEMORY);
+    /// countdown.arm_next(1, DriverCode::UNKNOWN);
+    /// let answers: Vec<bool> = (0..4).map(|_| countdown.memory_info().is_ok()).collect();
+    /// assert_eq!(answers, [true, false, false, true]);
+    /// assert_eq!(countdown.failed().len(), 2);
+    /// ```
+    pub fn arm_next(&self, n: u64, code: DriverCode) {
+        self.0.lock().add(n, code);
+    }
+
+    /// Lets every call pass. What [`failed`](Self::failed) stays known.
     pub fn disarm(&self) {
-        self.0.lock().armed = None;
+        let mut state = self.0.lock();
+        state.armed.clear();
+        state.watching = false;
     }
 
-    /// The call that was failed since the last arming, as in `"VirtualMemory::map"`.
+    /// The first call that was failed since the last arming, as in `"VirtualMemory::map"`.
     pub fn fired(&self) -> Option<&'static str> {
-        self.0.lock().fired
+        self.0.lock().failed.first().copied()
+    }
+
+    /// All calls that were failed since the last arming, in order.
+    pub fn failed(&self) -> Vec<&'static str> {
+        self.0.lock().failed.clone()
+    }
+
+    /// The calls that came after the first failed one until the countdown was disarmed, those
+    /// failed included: where a second failure could strike.
+    pub fn calls_since(&self) -> Vec<&'static str> {
+        self.0.lock().since.clone()
     }
 
     /// How many driver calls were made, the failed ones included.
@@ -97,16 +139,27 @@ impl Countdown {
     }
 }
 
+impl State {
+    fn add(&mut self, n: u64, code: DriverCode) {
+        assert_ne!(n, 0, "calls are counted from one");
+        assert!(code != DriverCode(0) && code != DriverCode::NOT_READY, "{code} is no failure");
+        self.armed.push_back((n, code));
+    }
+}
+
 impl Gate {
-    /// Counts a call, and fails it if it is the chosen one.
+    /// Counts a call, and fails it if it is a chosen one.
     fn pass(&self, call: &'static str) -> Result<(), DriverError> {
         let mut state = self.lock();
         state.calls += 1;
-        match &mut state.armed {
+        if state.watching && !state.failed.is_empty() {
+            state.since.push(call);
+        }
+        match state.armed.front_mut() {
             Some((1, code)) => {
                 let error = DriverError::new(call, *code);
-                state.armed = None;
-                state.fired = Some(call);
+                state.armed.pop_front();
+                state.failed.push(call);
                 Err(error.with_detail("failed by the countdown"))
             }
             Some((n, _)) => {

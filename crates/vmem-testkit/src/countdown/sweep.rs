@@ -1,37 +1,15 @@
 //! One scenario with every driver call failed in turn.
 
-use std::sync::Arc;
-
 use vmem_core::DriverCode;
 
-use super::Countdown;
-
-/// The codes worth sweeping over: exhaustion, a fault, and a number that no version of the driver's
-/// headers has.
-pub const FAULT_CODES: [DriverCode; 3] =
-    [DriverCode::OUT_OF_MEMORY, DriverCode::UNKNOWN, DriverCode(12345)];
-
-/// Which driver call fails in one run of a [`sweep`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fault {
-    /// The how many-th call, from one.
-    pub n: u64,
-    /// What it answers.
-    pub code: DriverCode,
-}
-
-impl Fault {
-    /// Arms `countdown` with it.
-    pub fn arm(self, countdown: &Countdown) {
-        countdown.arm(self.n, self.code);
-    }
-}
+use super::{Fault, Fired};
 
 /// Runs `scenario` with the first driver call failing, then with the second, and so on until it
 /// completes without a fault, for each of `codes`. Returns the number of faults fired.
 ///
-/// Each run builds its own device and [`Countdown`], arms it where it wants the faults to begin,
-/// disarms it where they shall end, and returns it, so that the sweep can see whether it fired.
+/// Each run builds its own device and [`Countdown`](super::Countdown), arms it where it wants the
+/// faults to begin, disarms it where they shall end, and returns it, so that the sweep can see
+/// whether it fired. [`Pairs`](super::Pairs) sweeps over two failing calls.
 ///
 /// # Panics
 /// If the scenario does; if a fault still fires after `cap` runs with one code; and if none ever
@@ -56,15 +34,15 @@ impl Fault {
 /// // Three calls (allocate; synchronise, free in the drop), each with three codes.
 /// assert_eq!(faults, 9);
 /// ```
-pub fn sweep(
+pub fn sweep<F: Into<Fired>>(
     codes: &[DriverCode],
     cap: u64,
-    mut scenario: impl FnMut(Fault) -> Arc<Countdown>,
+    mut scenario: impl FnMut(Fault) -> F,
 ) -> u64 {
     let mut faults = 0;
     for &code in codes {
         let mut fired = 0;
-        while scenario(Fault { n: fired + 1, code }).fired().is_some() {
+        while !scenario(Fault::new(fired + 1, code)).into().failed.is_empty() {
             fired += 1;
             assert!(
                 fired < cap,

@@ -40,10 +40,10 @@ impl Run<'_> {
         }
     }
 
-    /// Notes what a reservation may have lost that ended since `before`, if a fault was fired since.
-    pub(super) fn note_lost_hold(&mut self, before: (Option<&'static str>, (u64, u64))) {
-        let (fault, (holds, bytes)) = before;
-        if self.fault() != fault {
+    /// Notes what a reservation may have lost that ended since `before`, if a call was failed since.
+    pub(super) fn note_lost_hold(&mut self, before: (usize, (u64, u64))) {
+        let (faults, (holds, bytes)) = before;
+        if self.faults() != faults {
             let (holds_now, bytes_now) = self.holds.held();
             self.note_leak(holds - holds_now, bytes - bytes_now);
         }

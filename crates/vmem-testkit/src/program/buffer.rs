@@ -53,12 +53,12 @@ impl Run<'_> {
             Ok(buffer) => buffer,
             Err(error) => return self.may_refuse(fits, error),
         };
-        let before = self.fault();
+        let before = self.faults();
         let done = work(self, &mut buffer);
         // It may hold two blocks while it moves.
         let most = buffer.capacity() + size;
         drop(buffer);
-        if self.fault() != before {
+        if self.faults() != before {
             self.note_leak(2, most);
         }
         done
@@ -81,6 +81,9 @@ fn use_buffer(
         })?;
     }
     // The use is queued: if it cannot be recorded, it must be over before the buffer ends.
-    buffer.record_use(user).or_else(|_| user.synchronize())?;
+    buffer
+        .record_use(user)
+        .or_else(|_| user.synchronize())
+        .or_else(|_| user.device().synchronize())?;
     Ok(())
 }

@@ -63,7 +63,7 @@ impl Run<'_> {
                 run.free(place, &stream, Caller::Runner)
             })?;
         }
-        let before = (self.fault(), self.holds.held());
+        let before = (self.faults(), self.holds.held());
         self.holds.drop_all();
         self.note_lost_hold(before);
         self.guarded(|run| Ok(run.device().synchronize()?))?;

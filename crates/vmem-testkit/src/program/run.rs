@@ -34,9 +34,9 @@ impl Program {
     }
 
     /// Runs the program while `countdown`, which is armed and over which the subject's resource and
-    /// device work, fails one driver call.
+    /// device work, fails driver calls.
     ///
-    /// The step in which it fires may return any error, and later requests may be refused for
+    /// A step in which it fires may return any error, and later requests may be refused for
     /// exhaustion, because a resource may remember for a while that the device was full. All else
     /// is as in [`run`](Self::run): no other step fails, no byte is wrong, the figures add up, and
     /// blocks whose free failed are freed in the end. Only what a `DeviceBuffer` failed to free in
@@ -117,16 +117,16 @@ impl<'a> Run<'a> {
         &mut self,
         step: impl FnOnce(&mut Self) -> Result<(), Finding>,
     ) -> Result<(), Finding> {
-        let before = self.fault();
+        let before = self.faults();
         match step(self) {
-            Err(finding) if self.fault() == before => Err(finding),
+            Err(finding) if self.faults() == before => Err(finding),
             _ => self.look_inside(),
         }
     }
 
-    /// The driver call that was failed on purpose.
-    pub(super) fn fault(&self) -> Option<&'static str> {
-        self.countdown.and_then(Countdown::fired)
+    /// How many driver calls were failed on purpose.
+    pub(super) fn faults(&self) -> usize {
+        self.countdown.map_or(0, |countdown| countdown.failed().len())
     }
 
     fn step(&mut self, op: &Op) -> Result<(), Finding> {
@@ -171,14 +171,14 @@ impl<'a> Run<'a> {
                 self.draw(reservation, size, &self.stream(stream))?;
             }
             Op::Release { reservation } => {
-                let before = (self.fault(), self.holds.held());
+                let before = (self.faults(), self.holds.held());
                 self.holds.drop_one(reservation);
                 self.note_lost_hold(before);
             }
             Op::Cache { size, stream } => {
-                let before = self.fault();
+                let before = self.faults();
                 self.subject.probe.fill_cache(size, &self.stream(stream));
-                if self.fault() != before {
+                if self.faults() != before {
                     self.note_leak(1, size);
                 }
             }
@@ -271,7 +271,7 @@ impl<'a> Run<'a> {
         error: AllocError,
     ) -> Result<(), Finding> {
         let kind = error.kind();
-        if must_serve && self.fault().is_none()
+        if must_serve && self.faults() == 0
             || !(kind.is_exhaustion() || kind == AllocErrorKind::NeverFits)
         {
             return Err(error.into());
@@ -340,10 +340,10 @@ impl<'a> Run<'a> {
             return Err(finding);
         }
         if let Some(id) = drawn_from {
-            let before = (self.fault(), self.holds.held());
+            let before = (self.faults(), self.holds.held());
             self.holds.give_back(id);
             // The fault may have come with the free, which ends a dropped reservation.
-            self.note_lost_hold((None, before.1));
+            self.note_lost_hold((0, before.1));
         }
         Ok(())
     }
@@ -385,11 +385,13 @@ impl<'a> Run<'a> {
             2 => Stream::legacy_default(device),
             3 => Stream::per_thread_default(device),
             _ => {
-                let created = Stream::new(device.clone());
                 // The program needs its streams: after a fault it tries again.
-                match created {
-                    Err(_) if self.fault().is_some() => Stream::new(device.clone())?,
-                    other => other?,
+                loop {
+                    let before = self.faults();
+                    match Stream::new(device.clone()) {
+                        Err(_) if self.faults() != before => {}
+                        other => break other?,
+                    }
                 }
             }
         };

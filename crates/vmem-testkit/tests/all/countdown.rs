@@ -8,7 +8,7 @@ use vmem_core::{
     Location, MemoryResource, PhysicalHandle, PinnedMemory, RawStream, ResourceExt, Stream,
 };
 use vmem_sim::{Parts, SimConfig, SimDevice};
-use vmem_testkit::{Countdown, FAULT_CODES, Fault, sweep};
+use vmem_testkit::{Countdown, FAULT_CODES, Fault, Pairs, sweep};
 
 /// The name of a method that makes a driver call, and one call of it with arguments that would be
 /// misuse if they reached a device.
@@ -107,6 +107,25 @@ fn calls_pass_to_the_device_until_the_chosen_one() {
 }
 
 #[test]
+fn a_second_call_fails_as_many_calls_after_the_first() {
+    let device = SimDevice::new(1 << 20);
+    let countdown = Countdown::new(device.clone());
+    countdown.arm(2, DriverCode::OUT_OF_MEMORY);
+    countdown.arm_next(3, DriverCode::UNKNOWN);
+    let answers: Vec<u32> = (0..6)
+        .map(|_| countdown.memory_info().map_or_else(|error| error.code().0, |_| 0))
+        .collect();
+    assert_eq!(answers, [0, 2, 0, 0, 999, 0]);
+    assert_eq!(countdown.failed(), ["Device::memory_info"; 2]);
+    assert_eq!(countdown.calls_since().len(), 4);
+    countdown.disarm();
+    assert!(countdown.create_event().is_ok());
+    assert_eq!(countdown.calls_since().len(), 4, "nothing is watched any more");
+    countdown.arm(1, DriverCode::UNKNOWN);
+    assert!(countdown.failed().is_empty() && countdown.calls_since().is_empty());
+}
+
+#[test]
 fn disarming_lets_calls_pass_and_remembers_what_fired() {
     let countdown = Countdown::new(SimDevice::new(1 << 20));
     countdown.arm(1, DriverCode::UNKNOWN);
@@ -126,6 +145,9 @@ fn what_is_no_failure_cannot_be_armed() {
     assert!(arm(0, DriverCode::UNKNOWN).is_err());
     assert!(arm(1, DriverCode(0)).is_err());
     assert!(arm(1, DriverCode::NOT_READY).is_err());
+    let next = |n, code| catch_unwind(AssertUnwindSafe(|| countdown.arm_next(n, code)));
+    assert!(next(0, DriverCode::UNKNOWN).is_err());
+    assert!(next(1, DriverCode(0)).is_err());
     assert!(arm(1, DriverCode::UNKNOWN).is_ok());
 }
 
@@ -187,6 +209,35 @@ fn leaf_survives(make: fn(Arc<dyn Device>) -> Box<dyn MemoryResource>) {
     assert!(faults >= 15, "only {faults} faults were reached");
 }
 
+/// Fails pairs of driver calls of two lives: nothing leaks unsaid, no rule is broken, and the leaf
+/// works afterwards.
+fn leaf_survives_pairs(make: fn(Arc<dyn Device>) -> Box<dyn MemoryResource>) {
+    let pairs = Pairs::default().sweep(|fault: Fault| {
+        let device = SimDevice::new(1 << 20);
+        let countdown = Countdown::new(device.clone());
+        let stream = Stream::new(countdown.clone()).unwrap();
+        let memory = make(countdown.clone());
+
+        fault.arm(&countdown);
+        let lives = [(); 2].map(|()| {
+            let mut buffer = memory.buffer(4096, &stream).map_err(drop)?;
+            buffer.fill(0..4096, 7).map_err(drop)
+        });
+        countdown.disarm();
+        let (failed, said) = (countdown.failed(), device.base().drop_failures().count());
+        let noticed = lives.iter().filter(|life| life.is_err()).count() as u64 + said;
+        assert!(failed.is_empty() == (noticed == 0), "{failed:?}: {lives:?}, {said} drops");
+
+        assert_eq!(use_and_free(&*memory, &stream), Ok(()), "after {failed:?}");
+        device.assert_clean();
+        let leaks = device.leaks();
+        let memory = leaks.plain.count + leaks.pinned.count + leaks.stream_ordered.count;
+        assert!(memory <= said, "after {failed:?}: {leaks}");
+        countdown
+    });
+    assert!(pairs >= 30, "only {pairs} pairs were reached");
+}
+
 #[test]
 fn device_memory_survives_every_fault() {
     leaf_survives(|device| Box::new(DeviceMemory::new(device)));
@@ -200,6 +251,21 @@ fn pinned_memory_survives_every_fault() {
 #[test]
 fn async_memory_survives_every_fault() {
     leaf_survives(|device| Box::new(AsyncMemory::new(device).unwrap()));
+}
+
+#[test]
+fn device_memory_survives_every_pair_of_faults() {
+    leaf_survives_pairs(|device| Box::new(DeviceMemory::new(device)));
+}
+
+#[test]
+fn pinned_memory_survives_every_pair_of_faults() {
+    leaf_survives_pairs(|device| Box::new(PinnedMemory::new(device).unwrap()));
+}
+
+#[test]
+fn async_memory_survives_every_pair_of_faults() {
+    leaf_survives_pairs(|device| Box::new(AsyncMemory::new(device).unwrap()));
 }
 
 #[test]
@@ -231,4 +297,64 @@ fn a_sweep_that_shows_nothing_or_never_ends_fails() {
         })
     });
     assert!(endless.is_err());
+}
+
+/// Calls alternately one thing and another, `calls` in all.
+fn alternate(calls: u64, fault: Fault) -> Arc<Countdown> {
+    let countdown = Countdown::new(SimDevice::new(1 << 20));
+    fault.arm(&countdown);
+    for i in 0..calls {
+        if i % 2 == 0 {
+            let _ = countdown.memory_info();
+        } else {
+            let _ = countdown.synchronize();
+        }
+    }
+    countdown
+}
+
+/// The pairs of calls that a sweep failed, by their numbers from one.
+fn pairs_of(pairs: &Pairs, calls: u64) -> Vec<(u64, u64)> {
+    let mut seen = Vec::new();
+    pairs.sweep(|fault| {
+        seen.extend(fault.then.map(|(later, _)| (fault.n, fault.n + later)));
+        alternate(calls, fault)
+    });
+    seen
+}
+
+const ONE: [DriverCode; 2] = [DriverCode::UNKNOWN, DriverCode(12345)];
+
+#[test]
+fn all_pairs_fail_if_they_are_few() {
+    let pairs = Pairs { codes: vec![ONE], most: 15, ..Pairs::default() };
+    let mut seen = pairs_of(&pairs, 6);
+    seen.sort_unstable();
+    let all: Vec<_> = (1..=6).flat_map(|n| (n + 1..=6).map(move |m| (n, m))).collect();
+    assert_eq!(seen, all);
+    let three = Pairs { codes: vec![ONE; 3], ..pairs };
+    assert_eq!(three.sweep(|fault| alternate(6, fault)), 45);
+}
+
+#[test]
+fn of_many_pairs_those_that_undo_come_first_and_the_seed_chooses_the_rest() {
+    let of = |most, seed| {
+        let pairs = Pairs { codes: vec![ONE], most, seed, ..Pairs::default() };
+        let mut seen = pairs_of(&pairs, 12);
+        seen.sort_unstable();
+        seen
+    };
+    assert_eq!(of(11, 0), (1..12).map(|n| (n, n + 1)).collect::<Vec<_>>());
+    let followed_by_its_name = (1..11).map(|n| (n, n + 2));
+    assert!(followed_by_its_name.clone().all(|pair| of(21, 0).contains(&pair)));
+    assert_eq!(of(30, 1), of(30, 1));
+    assert_ne!(of(30, 1), of(30, 2));
+}
+
+#[test]
+fn a_sweep_of_pairs_that_shows_nothing_or_never_ends_fails() {
+    let silent = catch_unwind(|| Pairs::default().sweep(|fault| alternate(1, fault)));
+    assert!(silent.is_err());
+    let pairs = Pairs { cap: 10, ..Pairs::default() };
+    assert!(catch_unwind(|| pairs.sweep(|fault| alternate(20, fault))).is_err());
 }

@@ -8,7 +8,7 @@ use proptest::test_runner::{Config, TestError, TestRunner};
 use vmem_core::{AsyncMemory, Device, DeviceMemory, DriverCode, MemoryResource, PinnedMemory};
 use vmem_sim::{SimConfig, SimDevice};
 use vmem_testkit::conformance::Subject;
-use vmem_testkit::{Caller, Countdown, FAULT_CODES, Op, Program, Shape, sweep};
+use vmem_testkit::{Caller, Countdown, FAULT_CODES, Fault, Op, Program, Shape, sweep};
 
 use crate::broken::{Broken, Bug};
 
@@ -55,32 +55,39 @@ fn programs_run_on_the_cache_without_a_bug() {
     runs(|device| Box::new(Broken::new(device, Bug::None)));
 }
 
+/// Runs a program under a fault; whatever fails, nothing may leak unsaid.
+fn run_with_fault(
+    program: &Program,
+    fault: Fault,
+    make: impl Fn(Arc<Countdown>) -> Box<dyn MemoryResource>,
+) -> Arc<Countdown> {
+    let device = SimDevice::new(1 << 30);
+    let countdown = Countdown::new(device.clone());
+    let resource = make(countdown.clone());
+    fault.arm(&countdown);
+    let ran = program.run_with_fault(&Subject::new(&resource, countdown.clone()), &countdown);
+    countdown.disarm();
+    let failed = countdown.failed();
+    if let Err(divergence) = ran {
+        panic!("{fault:?} in {failed:?}: {divergence}");
+    }
+    drop(resource);
+    device.assert_clean();
+    let leaks = device.leaks();
+    let memory = leaks.plain.count + leaks.pinned.count + leaks.stream_ordered.count;
+    if device.base().drop_failures().count() == 0 {
+        assert_eq!(memory, 0, "{fault:?} in {failed:?}: {leaks}");
+    }
+    countdown
+}
+
 /// Fails each driver call of short random programs in turn, with each code.
 fn runs_with_faults(make: impl Fn(Arc<Countdown>) -> Box<dyn MemoryResource>) {
     let config = Config { cases: 8, failure_persistence: None, ..Config::default() };
     let shape = Shape { max_ops: 16, max_size: 64 << 10, streams: 4 };
     TestRunner::new(config)
         .run(&any_with::<Program>(shape), |program| {
-            sweep(&FAULT_CODES, 2000, |fault| {
-                let device = SimDevice::new(1 << 30);
-                let countdown = Countdown::new(device.clone());
-                let resource = make(countdown.clone());
-                fault.arm(&countdown);
-                let ran =
-                    program.run_with_fault(&Subject::new(&resource, countdown.clone()), &countdown);
-                countdown.disarm();
-                if let Err(divergence) = ran {
-                    panic!("{fault:?} in {:?}: {divergence}", countdown.fired());
-                }
-                drop(resource);
-                device.assert_clean();
-                let leaks = device.leaks();
-                let memory = leaks.plain.count + leaks.pinned.count + leaks.stream_ordered.count;
-                if device.base().drop_failures().count() == 0 {
-                    assert_eq!(memory, 0, "{fault:?} in {:?}: {leaks}", countdown.fired());
-                }
-                countdown
-            });
+            sweep(&FAULT_CODES, 2000, |fault| run_with_fault(&program, fault, &make));
             Ok(())
         })
         .unwrap();

@@ -20,7 +20,7 @@ use mapping::Mapping;
 use vmem_core::{BoxedError, Capabilities, Device, Features, Rung, Stream};
 use windows::Windows;
 
-use super::{Growth, GrowthFailure, Sealed};
+use super::{Growth, GrowthFailure, Pending, Sealed};
 use crate::core::{Core, Obstacle, State};
 use crate::ladder::Climb;
 use crate::sabotage;
@@ -135,6 +135,14 @@ impl Sealed for VirtualArena {
         ranges.map(|(start, end)| (start, end - start)).collect()
     }
 
+    fn most(&self) -> u64 {
+        self.device().facts().total_memory
+    }
+
+    fn pending(&self) -> Pending {
+        Pending::Moves
+    }
+
     fn default_growth(&self) -> Growth {
         Growth::Exact
     }
@@ -162,12 +170,12 @@ impl Sealed for VirtualArena {
         core: &Core<Self>,
         climb: &mut Climb<'_>,
         _service: &mut Option<Stream>,
-    ) -> Option<Result<Slot, GrowthFailure>> {
+    ) -> Result<Option<Slot>, GrowthFailure> {
         let moved = move_into_window(core, climb);
         if moved.is_err() {
             climb.tried(Rung::Move, Self::movable(core));
         }
-        Some(moved)
+        moved.map(Some)
     }
 
     fn give_back(
@@ -223,7 +231,7 @@ fn move_into_window(
 }
 
 /// Unmaps as many unused windows as it takes to place a new one. If work through them is pending,
-/// that is left to a later try; only the last waits.
+/// that is left to a later try, after a wait.
 fn make_addresses(core: &Core<VirtualArena>, climb: &mut Climb<'_>) -> Result<(), GrowthFailure> {
     let has_room = || core.backing.room_for_window(&core.lock(), climb).is_some();
     if has_room() {
@@ -232,11 +240,7 @@ fn make_addresses(core: &Core<VirtualArena>, climb: &mut Climb<'_>) -> Result<()
     if core.backing.windows().bytes() == 0 {
         return Err(out_of_addresses());
     }
-    let seen = match climb.is_last_resort() {
-        _ if sabotage::unmap_early() => Ok(()),
-        true => core.wait_for_markers(),
-        false => core.observe(),
-    };
+    let seen = if sabotage::unmap_early() { Ok(()) } else { core.observe() };
     if let Err(error) = seen.and_then(|()| purge::unmap_until(core, has_room)) {
         tracing::warn!(%error, "addresses could not be unmapped");
     }
@@ -256,7 +260,7 @@ fn map_all(mapping: &Mapping, ranges: &[(u64, u64)]) -> Result<(), Obstacle> {
     for (i, &(start, size)) in ranges.iter().enumerate() {
         if let Err(error) = mapping.map(start, size) {
             for &(start, size) in &ranges[..i] {
-                let _ = mapping.unmap(start, size);
+                mapping.undo(start, size);
             }
             return Err(error.into());
         }
