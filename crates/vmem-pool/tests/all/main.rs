@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bookkeeping;
+mod captures;
 mod conformance;
 mod faults;
 mod figures;
@@ -15,6 +16,7 @@ mod lanes;
 mod moves;
 mod panics;
 mod placement;
+mod printed;
 mod quarantine;
 mod regressions_memory;
 mod regressions_moves;
