@@ -16,7 +16,7 @@ use crate::{Batch, Growth};
 /// let config = PoolConfig { ceiling: Some(8 << 30), batch: Batch::STRICT, ..Default::default() };
 /// assert_eq!(config.initial, 0);
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PoolConfig {
     /// The most the pool may hold from its backing, in bytes; `None` for no limit. Exact to 256
     /// bytes on chunks and to one granule on virtual memory (rounded down;
@@ -73,6 +73,26 @@ impl Default for PoolConfig {
             clock: Arc::new(SystemClock::new()),
             sink: None,
         }
+    }
+}
+
+impl fmt::Debug for PoolConfig {
+    /// Everything but the insides of the clock and the sink.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolConfig")
+            .field("ceiling", &self.ceiling)
+            .field("initial", &self.initial)
+            .field("growth", &self.growth)
+            .field("footprint", &self.footprint)
+            .field("batch", &self.batch)
+            .field("host_wait", &self.host_wait)
+            .field("back_off", &self.back_off)
+            .field("release", &self.release)
+            .field("placement", &self.placement)
+            .field("small_blocks", &self.small_blocks)
+            .field("sharding", &self.sharding)
+            .field("has_sink", &self.sink.is_some())
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a pool says of itself in numbers.
 
+use std::fmt;
+
 use vmem_core::{BlockLayout, DevicePtr, Label};
 
 /// What a pool has done since it was built. Sizes in bytes.
@@ -74,8 +76,8 @@ pub struct Capacity {
     pub largest_after_trim: Option<u64>,
 }
 
-/// A pool's memory at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A pool's memory at one moment. `{:?}` prints how much there is, not all of it.
+#[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Snapshot {
@@ -88,7 +90,7 @@ pub struct Snapshot {
 }
 
 /// Addresses at which memory from several places is mapped side by side.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct WindowInfo {
@@ -101,7 +103,7 @@ pub struct WindowInfo {
 }
 
 /// A contiguous stretch of address space.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Segment {
@@ -151,4 +153,36 @@ pub enum RangeState {
     Dormant,
     /// Being worked on at this moment.
     Busy,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ranges: usize = self.segments.iter().map(|segment| segment.ranges.len()).sum();
+        f.debug_struct("Snapshot")
+            .field("counters", &self.counters)
+            .field("segments", &self.segments.len())
+            .field("ranges", &ranges)
+            .field("windows", &self.windows.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WindowInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WindowInfo")
+            .field("start", &self.start)
+            .field("size", &self.size)
+            .field("homes", &self.homes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segment")
+            .field("start", &self.start)
+            .field("size", &self.size)
+            .field("ranges", &self.ranges.len())
+            .finish_non_exhaustive()
+    }
 }

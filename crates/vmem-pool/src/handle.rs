@@ -93,7 +93,12 @@ impl PoolHandle {
 
 impl fmt::Debug for PoolHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PoolHandle").field("counters", &self.counters()).finish()
+        let Some(counters) = self.counters() else { return f.write_str("PoolHandle(gone)") };
+        f.debug_struct("PoolHandle")
+            .field("live", &counters.live)
+            .field("reserved", &counters.reserved)
+            .field("blocks", &(counters.allocations - counters.frees))
+            .finish_non_exhaustive()
     }
 }
 

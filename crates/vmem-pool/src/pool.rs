@@ -33,8 +33,25 @@ use crate::{BuildError, PoolConfig, PoolHandle, SmallBlocks};
 /// driver call, as [`NeverFits`](vmem_core::AllocErrorKind::NeverFits).
 ///
 /// A hit takes `O(log n)` steps under one lock, and no driver call. Streams that threads use at the
-/// same time get free memory with a lock of their own ([`Sharding`](crate::Sharding)).
-#[derive(Debug)]
+/// same time get free memory with a lock of their own ([`Sharding`](crate::Sharding)). What a request or
+/// a free costs does not depend on how many streams use the pool: before it takes more memory a request
+/// looks at what sixteen other streams freed, before it is refused at all of it.
+///
+/// # Captures
+///
+/// A pool never calls the driver in a way that breaks a capture of a graph, on streams that it knows or
+/// not: it records nothing on a stream that captures, asks for nothing that was recorded on one, and
+/// never synchronises the device by itself. So a stream that captures gets what is at hand, and
+/// [`Capturing`](vmem_core::AllocErrorKind::Capturing) otherwise; what was freed on it serves others once
+/// the capture has ended. Memory that only a synchronisation of the device could free stays in
+/// *quarantine*, counted ([`Counters::quarantined`](crate::Counters::quarantined)), until the program asks
+/// for it ([`PoolHandle::synchronize`]); when the pool is dropped before, it leaks, and that is reported.
+///
+/// # Lost devices
+///
+/// A hit asks the driver nothing. After the context was lost or reset (`cuDevicePrimaryCtxReset`, a kernel
+/// that failed), a pool still hands out addresses that it has at hand, and they are worth nothing: the
+/// first use of one fails. Whoever resets a context drops the pools over it first.
 pub struct Pool<B: Backing> {
     core: Arc<Core<B>>,
 }
@@ -87,6 +104,12 @@ unsafe impl<B: Backing> MemoryResource for Pool<B> {
 
     fn capabilities(&self) -> Capabilities {
         self.core.capabilities()
+    }
+}
+
+impl<B: Backing> fmt::Debug for Pool<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.core.fmt(f)
     }
 }
 

@@ -15,6 +15,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::sync::{Arc, PoisonError, Weak};
 
 pub(crate) use claim::{Claim, Obstacle};
@@ -37,7 +38,6 @@ use crate::{BuildError, BuildErrorKind, Placement, PoolConfig, Sharding};
 
 /// A pool's inside. Driver calls are made without the state's lock; whoever makes them has claimed
 /// the ranges they concern.
-#[derive(Debug)]
 pub(crate) struct Core<B> {
     pub(crate) id: ResourceId,
     pub(crate) backing: B,
@@ -307,5 +307,18 @@ impl<B: Backing> Core<B> {
         if let Some(sink) = &self.config.sink {
             sink.event(&MemoryEvent::new(kind, self.id));
         }
+    }
+}
+
+impl<B: Backing> fmt::Debug for Core<B> {
+    /// A few figures: what holds a pool may be printed however much is in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counters = self.lock().counters();
+        f.debug_struct("Pool")
+            .field("live", &counters.live)
+            .field("reserved", &counters.reserved)
+            .field("blocks", &(counters.allocations - counters.frees))
+            .field("backing", &self.backing)
+            .finish_non_exhaustive()
     }
 }

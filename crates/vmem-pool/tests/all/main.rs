@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bookkeeping;
+mod captures;
 mod conformance;
 mod faults;
 mod figures;
@@ -14,6 +15,7 @@ mod lanes;
 mod moves;
 mod panics;
 mod placement;
+mod printed;
 mod quarantine;
 mod refusals;
 mod regressions_memory;
