@@ -236,12 +236,12 @@ sweeps! {
     two_failing_calls_leave_the_binning_pool_usable_and_nothing_leaked, binning_pool;
 }
 
+/// How a pool is built that may fail.
+type Build = dyn Fn(Arc<dyn Device>, PoolConfig) -> Result<Made, BuildError>;
+
 /// Builds a pool with an initial size while calls fail: there is a pool, or nothing is left, or what is
 /// left is reported.
-fn begins(
-    make: &dyn Fn(Arc<dyn Device>, PoolConfig) -> Result<Made, BuildError>,
-    fault: Fault,
-) -> Arc<Countdown> {
+fn begins(make: &Build, fault: Fault) -> Arc<Countdown> {
     let config = SimConfig { capacity: 48 * UNIT, granularity: 2 * UNIT, ..SimConfig::default() };
     let sim = SimDevice::with_config(config).unwrap();
     let countdown = Countdown::new(sim.clone());
@@ -278,8 +278,7 @@ fn a_pool_that_cannot_take_its_initial_size_leaves_nothing_unreported() {
         let upstream = AsyncMemory::new(device.clone()).unwrap();
         built(Pool::new(Chunks::new(upstream, device), config))
     };
-    let all: [&dyn Fn(Arc<dyn Device>, PoolConfig) -> Result<Made, BuildError>; 3] =
-        [&over_arena, &over_chunks, &over_the_drivers_pool];
+    let all: [&Build; 3] = [&over_arena, &over_chunks, &over_the_drivers_pool];
     for make in all {
         assert!(sweep(&FAULT_CODES, 2000, |fault| begins(make, fault)) > 5);
         assert!(Pairs::default().sweep(|fault| begins(make, fault)) > 5);

@@ -117,13 +117,16 @@ fn nobody_waits_for_what_no_marker_covers() {
     finish(&device, Arc::into_inner(pool).unwrap());
 }
 
+/// How a stack is made on a device.
+type Make<'a> = dyn Fn(&Arc<SimDevice>) -> Arc<dyn MemoryResource> + 'a;
+
 #[test]
 fn without_a_limit_a_request_on_chunks_waits_for_pending_frees_before_it_is_refused() {
     let over = |device: &Arc<SimDevice>, below: Arc<dyn MemoryResource>| {
         Pool::new(Chunks::new(below, device.clone()), PoolConfig::default()).unwrap().into_dyn()
     };
     let config = PoolConfig::default;
-    let stacks: [&dyn Fn(&Arc<SimDevice>) -> Arc<dyn MemoryResource>; 6] = [
+    let stacks: [&Make<'_>; 6] = [
         &|device| chunks(device.clone(), config()).into_dyn(),
         &|device| bins(device.clone(), config()).into_dyn(),
         &|device| over(device, PinnedMemory::new(device.clone()).unwrap().into_dyn()),
