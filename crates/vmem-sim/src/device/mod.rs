@@ -51,7 +51,7 @@ impl Core {
     ) -> Result<T, DriverError> {
         let mut state = self.lock();
         state.enter(kind)?;
-        body(&mut state).map_err(|refusal| state.refuse(kind, refusal))
+        body(&mut state).map_err(|refusal| state.refuse(kind.name(), refusal))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

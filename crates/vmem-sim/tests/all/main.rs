@@ -4,6 +4,7 @@
 
 mod bytes;
 mod capture;
+mod capture_modes;
 mod common;
 mod managed;
 mod memory;
@@ -14,5 +15,6 @@ mod script;
 mod serialised;
 mod stream_ordered;
 mod streams;
+mod strictness;
 mod time;
 mod virtual_memory;
