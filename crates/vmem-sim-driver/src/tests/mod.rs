@@ -255,7 +255,8 @@ fn a_second_call_fails_after_the_first() {
     assert_eq!(c!(cuStreamQuery(1)), 999);
     control("clear").unwrap();
     assert_eq!(c!(cuStreamQuery(1)), 0);
-    assert_eq!(control("fired").unwrap(), "cuMemAlloc_v2\ncuStreamQuery");
+    assert_eq!(control("fired").unwrap(), "cuStreamQuery");
+    assert_eq!(control("failed").unwrap(), "cuMemAlloc_v2\ncuStreamQuery");
     assert_eq!(control("since").unwrap(), "cuStreamQuery\ncuStreamQuery");
 }
 
