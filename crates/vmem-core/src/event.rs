@@ -1,29 +1,27 @@
 //! Events as owned handles whose state the type knows.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::{Completion, Device, DriverError, RawEvent};
+use crate::{Completion, Device, DeviceId, DriverError, RawEvent};
 
 /// An event that stands for nothing: new, or observed complete.
 ///
 /// Only an idle event can be recorded, so an event is never recorded again before its completion
 /// was observed, and an event that was never recorded (which a driver reports as complete) cannot
 /// be mistaken for a marker.
-#[derive(Debug)]
 pub struct IdleEvent(Handle);
 
 /// A point in a stream's work. Clones stand for the same point.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Event(Arc<Recorded>);
 
-#[derive(Debug)]
 struct Recorded {
     handle: Handle,
     observed: AtomicBool,
 }
 
-#[derive(Debug)]
 struct Handle {
     raw: RawEvent,
     device: Arc<dyn Device>,
@@ -36,6 +34,11 @@ impl IdleEvent {
     /// The driver's.
     pub fn new(device: Arc<dyn Device>) -> Result<Self, DriverError> {
         Ok(Self(Handle { raw: device.create_event()?, device }))
+    }
+
+    /// The identity of the device it belongs to.
+    pub fn device_id(&self) -> DeviceId {
+        self.0.device.id()
     }
 
     pub(crate) fn raw(&self) -> RawEvent {
@@ -101,8 +104,26 @@ impl Event {
         }
     }
 
+    /// The identity of the device it belongs to.
+    pub fn device_id(&self) -> DeviceId {
+        self.0.handle.device.id()
+    }
+
     pub(crate) fn raw(&self) -> RawEvent {
         self.0.handle.raw
+    }
+}
+
+impl fmt::Debug for IdleEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IdleEvent (handle {:#x})", self.0.raw.0)
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.was_observed() { "complete" } else { "recorded" };
+        write!(f, "Event (handle {:#x}, {state})", self.0.handle.raw.0)
     }
 }
 

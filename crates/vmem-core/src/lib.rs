@@ -57,6 +57,7 @@ mod request;
 mod resource;
 mod stream;
 mod sync;
+mod uses;
 
 pub use block::{Block, RawBlock};
 pub use block_table::BlockTable;
@@ -76,7 +77,9 @@ pub use event::{Event, IdleEvent};
 pub use id::{DeviceId, ReservationId, ResourceId, StreamId};
 pub use label::{Label, LabelScope, label};
 pub use layout::BlockLayout;
-pub use leaf::{AsyncMemory, DeviceMemory, PinnedMemory};
+pub use leaf::{
+    AsyncMemory, DeviceMemory, Leaf, LeafFree, PinnedMemory, QuarantineHandle, Quarantined,
+};
 pub use observe::{EventKind, EventSink, MemoryEvent};
 pub use ptr::DevicePtr;
 pub use request::{AccessClass, Request, Retry};

@@ -3,11 +3,11 @@
 
 #[cfg(loom)]
 pub(crate) use loom::{
-    sync::{Mutex, MutexGuard, RwLock, atomic},
+    sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, atomic},
     thread_local,
 };
 #[cfg(not(loom))]
 pub(crate) use std::{
-    sync::{Mutex, MutexGuard, RwLock, atomic},
+    sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, atomic},
     thread_local,
 };

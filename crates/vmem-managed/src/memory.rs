@@ -4,9 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use vmem_core::{
-    Advice, AllocError, AllocErrorKind, Block, BlockLayout, BlockTable, Capabilities, Device,
-    DevicePtr, DriverCode, DriverError, Features, FreeError, FreeErrorKind, HostAccess, Location,
-    Managed, MemoryResource, Request, Stream,
+    Advice, AllocError, Block, Capabilities, Device, DriverCode, DriverError, Features, FreeError,
+    HostAccess, Leaf, Location, Managed, MemoryResource, QuarantineHandle, Request, Stream,
 };
 
 use crate::hint::{self, HintCounters};
@@ -21,7 +20,8 @@ const NAME: &str = "ManagedMemory";
 /// streaming memory is kept mapped for the device, randomly reused memory is kept on the device,
 /// memory written once may be duplicated for readers.
 ///
-/// Freeing waits on the host for the stream's tail first.
+/// Freeing waits on the host for the stream's tail first, and for prefetches on other streams. Where
+/// that would disturb a capture, the block is set aside, as [`Leaf`] describes.
 ///
 /// ```
 /// use vmem_core::{AccessClass, BlockLayout, MemoryResource, Request, Stream};
@@ -45,9 +45,7 @@ const NAME: &str = "ManagedMemory";
 /// ```
 #[derive(Debug)]
 pub struct ManagedMemory {
-    device: Arc<dyn Device>,
-    /// The driver's address of each block.
-    blocks: BlockTable<DevicePtr>,
+    leaf: Leaf,
     hints: Arc<HintCounters>,
 }
 
@@ -61,12 +59,19 @@ impl ManagedMemory {
         if !managed.concurrent_access() {
             return Err(Unsupported::NoConcurrentAccess);
         }
-        Ok(Self { device, blocks: BlockTable::new(), hints: Arc::default() })
+        // SAFETY: contract, devices 1 and 3: the leaf's promise.
+        let free = |device: &Arc<dyn Device>, base| unsafe { part(&**device)?.free(base) };
+        Ok(Self { leaf: Leaf::new(NAME, device, free), hints: Arc::default() })
     }
 
     /// The device.
     pub fn device(&self) -> &Arc<dyn Device> {
-        &self.device
+        self.leaf.device()
+    }
+
+    /// Where what was set aside is counted and freed.
+    pub fn quarantine(&self) -> QuarantineHandle {
+        self.leaf.quarantine()
     }
 
     /// Reads how many hints were given: advice by access class, and prefetches.
@@ -85,18 +90,18 @@ impl ManagedMemory {
     }
 
     /// Queues moving a block's pages on `stream`. A hint: everything works without it, so that a
-    /// refusal is counted and returned, but is no error.
+    /// refusal is counted and returned, but is no error. Refused while `stream` captures, when the graph
+    /// would take it.
     ///
-    /// It is an access like any other work on `stream`: order it before the free.
+    /// The block is not freed before the pages have moved, on whatever stream it is freed.
     pub fn prefetch(&self, block: &Block, to: Location, stream: &Stream) -> Hint {
         const CALL: &str = "ManagedMemory::prefetch";
         let queue = || {
-            let managed = self.managed_of(block, CALL)?;
             self.check_stream(stream, CALL)?;
-            stream.with_raw(CALL, |_, raw| {
-                // SAFETY: contract, devices 2: the range is that of a live managed block; 1 and 5:
-                // `with_raw` hands out a valid, callable stream.
-                unsafe { managed.prefetch(block.ptr(), block.size(), to, raw) }
+            self.leaf.queue_use(block, stream, CALL, |device, raw| {
+                // SAFETY: contract, devices 2: the range is that of a live managed block; 1 and 5: a
+                // valid, callable stream.
+                unsafe { part(device)?.prefetch(block.ptr(), block.size(), to, raw) }
             })
         };
         self.hints.count(queue())
@@ -173,20 +178,15 @@ impl ManagedMemory {
 
     /// The device's managed part, for a block of this resource.
     fn managed_of(&self, block: &Block, call: &'static str) -> Result<&dyn Managed, DriverError> {
-        if block.owner() != self.blocks.owner() {
+        if block.owner() != self.leaf.owner() {
             let error = DriverError::new(call, DriverCode::INVALID_VALUE);
             return Err(error.with_detail("the block belongs to another resource"));
         }
-        self.managed()
-    }
-
-    fn managed(&self) -> Result<&dyn Managed, DriverError> {
-        let absent = || DriverError::new(NAME, DriverCode::NOT_SUPPORTED);
-        self.device.managed().ok_or_else(absent)
+        part(&**self.leaf.device())
     }
 
     fn check_stream(&self, stream: &Stream, call: &'static str) -> Result<(), DriverError> {
-        if stream.device_id() == self.device.id() {
+        if stream.device_id() == self.leaf.device().id() {
             return Ok(());
         }
         let error = DriverError::new(call, DriverCode::INVALID_CONTEXT);
@@ -200,23 +200,12 @@ impl fmt::Display for ManagedMemory {
     }
 }
 
-// SAFETY: contract, implementing: 1-3 are the driver's, 4 and 6 the block table's, 5 the drop's.
+// SAFETY: contract, implementing: 1-3 are the driver's, 4 and 6 the block table's, 5 the leaf's.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for ManagedMemory {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
-        let layout = request.layout;
-        if request.stream.device_id() != self.device.id() {
-            let kind = AllocErrorKind::InvalidStream;
-            return Err(AllocError::new(kind, layout, NAME));
-        }
-        // Drivers align to 256 or better, so this slack is enough to align further.
-        let slack = layout.alignment().saturating_sub(BlockLayout::DEFAULT_ALIGNMENT);
-        let base = self
-            .managed()
-            .and_then(|managed| managed.allocate(layout.size() + slack))
-            .map_err(|error| AllocError::from_driver(error, layout, NAME))?;
-        let ptr = base.align_up(layout.alignment()).expect("the driver's range ends below 2^64");
-        let block = self.blocks.issue(ptr, layout, request.label, base);
+        let block =
+            self.leaf.allocate(request, |bytes| part(&**self.leaf.device())?.allocate(bytes))?;
         if let Some(advice) = hint::advice(request.access) {
             self.hints.count(self.advise(&block, advice));
         }
@@ -224,16 +213,8 @@ unsafe impl MemoryResource for ManagedMemory {
     }
 
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
-        if stream.device_id() != self.device.id() {
-            return Err(FreeError::new(FreeErrorKind::InvalidStream, block, NAME));
-        }
-        self.blocks.take_back(block, NAME, |&base| {
-            stream.synchronize()?;
-            // SAFETY: `base` came from `allocate`, and the stream's tail, before which every access
-            // is ordered (contract, freeing 1), has completed.
-            unsafe { self.managed()?.free(base) }
-        })?;
-        Ok(())
+        // SAFETY: the caller keeps the freeing clauses, which are the same there.
+        unsafe { self.leaf.deallocate(block, stream) }
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -241,12 +222,6 @@ unsafe impl MemoryResource for ManagedMemory {
     }
 }
 
-impl Drop for ManagedMemory {
-    fn drop(&mut self) {
-        let live = self.blocks.len();
-        if live != 0 {
-            let failures = self.device.base().drop_failures();
-            failures.record(NAME, &format_args!("{live} live blocks leak"));
-        }
-    }
+fn part(device: &dyn Device) -> Result<&dyn Managed, DriverError> {
+    device.managed().ok_or_else(|| DriverError::new(NAME, DriverCode::NOT_SUPPORTED))
 }

@@ -93,11 +93,12 @@ unsafe impl<U: MemoryResource> MemoryResource for Prefetch<U> {
 
 fn to_device(block: &Block, stream: &Stream) -> Result<(), DriverError> {
     const CALL: &str = "Prefetch::allocate";
-    stream.with_raw(CALL, |device, raw| {
+    // The graph of a capturing stream would take it.
+    stream.with_raw_outside_capture(CALL, |device, raw| {
         let absent = || DriverError::new(CALL, DriverCode::NOT_SUPPORTED);
         let managed = device.managed().ok_or_else(absent)?;
         // SAFETY: contract, devices 2: the upstream says that its blocks are managed memory; 1 and
-        // 5: `with_raw` hands out a valid, callable stream.
+        // 5: a valid, callable stream.
         unsafe { managed.prefetch(block.ptr(), block.size(), Location::Device, raw) }
     })
 }

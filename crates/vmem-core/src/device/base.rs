@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use crate::stream::WeakStream;
 use crate::sync::{Mutex, MutexGuard};
-use crate::{DeviceId, DriverError};
+use crate::{Device, DeviceId, DriverError, RawStream};
 
 /// Something that failed where no caller could be told: in a `Drop`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,6 @@ impl fmt::Display for DropFailure {
 }
 
 /// Failed drops on one device: counted, the first one kept and logged.
-#[derive(Debug)]
 pub struct DropFailures {
     log: fn(&DropFailure),
     state: Mutex<(u64, Option<DropFailure>)>,
@@ -72,11 +71,12 @@ impl DropFailures {
 /// A device's identity, its failed drops, and its legacy default stream's handle.
 ///
 /// A backend keeps one in each device and returns it from [`Device::base`](crate::Device::base).
-#[derive(Debug)]
 pub struct DeviceBase {
     id: DeviceId,
     drop_failures: DropFailures,
     pub(crate) legacy_default: Mutex<WeakStream>,
+    /// Streams of vmem's own that captured when their last handle went.
+    undestroyed: Mutex<Vec<RawStream>>,
 }
 
 impl DeviceBase {
@@ -86,7 +86,38 @@ impl DeviceBase {
             id: DeviceId::new(),
             drop_failures: DropFailures { log, state: Mutex::default() },
             legacy_default: Mutex::new(WeakStream::dangling()),
+            undestroyed: Mutex::default(),
         }
+    }
+
+    /// How many streams were capturing when their last handle went, and still are: the driver's
+    /// streams are destroyed when another stream is created after the capture's end.
+    pub fn undestroyed_streams(&self) -> usize {
+        self.undestroyed().len()
+    }
+
+    /// Keeps a capturing stream that nobody has a handle of any more.
+    pub(crate) fn destroy_later(&self, stream: RawStream) {
+        self.undestroyed().push(stream);
+    }
+
+    /// Destroys the streams that were kept for their captures and capture no more.
+    pub(crate) fn destroy_left_streams(&self, device: &dyn Device) {
+        let left = std::mem::take(&mut *self.undestroyed());
+        for stream in left {
+            // SAFETY: contract, devices 1: nobody else names the stream, which is not destroyed yet.
+            if let Ok(false) = unsafe { device.is_capturing(stream) } {
+                // SAFETY: as above, and nothing names it after this.
+                let result = unsafe { device.destroy_stream(stream) };
+                self.drop_failures.check("a stream", result);
+            } else {
+                self.destroy_later(stream);
+            }
+        }
+    }
+
+    fn undestroyed(&self) -> MutexGuard<'_, Vec<RawStream>> {
+        self.undestroyed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The device's identity.
@@ -97,5 +128,20 @@ impl DeviceBase {
     /// What failed where no caller could be told.
     pub fn drop_failures(&self) -> &DropFailures {
         &self.drop_failures
+    }
+}
+
+impl fmt::Debug for DropFailures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("DropFailures");
+        out.field("count", &self.count()).field("first", &self.first()).finish()
+    }
+}
+
+impl fmt::Debug for DeviceBase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("DeviceBase");
+        out.field("id", &self.id).field("drop_failures", &self.drop_failures);
+        out.field("undestroyed_streams", &self.undestroyed_streams()).finish()
     }
 }

@@ -54,10 +54,14 @@ impl AllocError {
     }
 
     /// What a driver's answer means for an allocation: out of memory for that code,
-    /// [`DeviceFault`](AllocErrorKind::DeviceFault) for any other.
+    /// [`Capturing`](AllocErrorKind::Capturing) if a capture is in the way
+    /// ([`is_capture`](DriverError::is_capture)), [`DeviceFault`](AllocErrorKind::DeviceFault) for any
+    /// other.
     pub fn from_driver(error: DriverError, layout: BlockLayout, resource: &'static str) -> Self {
         let kind = if error.is_out_of_memory() {
             AllocErrorKind::OutOfMemory
+        } else if error.is_capture() {
+            AllocErrorKind::Capturing
         } else {
             AllocErrorKind::DeviceFault
         };

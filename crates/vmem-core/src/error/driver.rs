@@ -60,10 +60,26 @@ codes! {
     STREAM_CAPTURE_UNSUPPORTED = 900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED";
     /// The call broke a running capture.
     STREAM_CAPTURE_INVALIDATED = 901, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED";
+    /// The call would have joined two captures.
+    STREAM_CAPTURE_MERGE = 902, "CUDA_ERROR_STREAM_CAPTURE_MERGE";
+    /// The capture did not begin on this stream.
+    STREAM_CAPTURE_UNMATCHED = 903, "CUDA_ERROR_STREAM_CAPTURE_UNMATCHED";
+    /// A stream that joined the capture was not joined back.
+    STREAM_CAPTURE_UNJOINED = 904, "CUDA_ERROR_STREAM_CAPTURE_UNJOINED";
+    /// Captured work would depend on work outside of its capture.
+    STREAM_CAPTURE_ISOLATION = 905, "CUDA_ERROR_STREAM_CAPTURE_ISOLATION";
     /// The call on the legacy default stream would touch a running capture.
     STREAM_CAPTURE_IMPLICIT = 906, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT";
     /// The event was recorded inside a running capture.
     CAPTURED_EVENT = 907, "CUDA_ERROR_CAPTURED_EVENT";
+    /// The capture was begun by another thread.
+    STREAM_CAPTURE_WRONG_THREAD = 908, "CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD";
+    /// A wait took longer than it may.
+    TIMEOUT = 909, "CUDA_ERROR_TIMEOUT";
+    /// An executable graph cannot be updated in this way.
+    GRAPH_EXEC_UPDATE_FAILURE = 910, "CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE";
+    /// A device outside of CUDA's control failed.
+    EXTERNAL_DEVICE = 911, "CUDA_ERROR_EXTERNAL_DEVICE";
     /// Anything else.
     UNKNOWN = 999, "CUDA_ERROR_UNKNOWN";
 }
@@ -115,6 +131,15 @@ impl DriverError {
     /// Whether the device has too little memory, as opposed to any other fault.
     pub fn is_out_of_memory(&self) -> bool {
         self.code == DriverCode::OUT_OF_MEMORY
+    }
+
+    /// Whether the call was refused because a stream captures, and would be served once the capture
+    /// has ended.
+    pub fn is_capture(&self) -> bool {
+        matches!(
+            self.code,
+            DriverCode::STREAM_CAPTURE_UNSUPPORTED | DriverCode::STREAM_CAPTURE_IMPLICIT
+        )
     }
 }
 

@@ -3,13 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Leaf;
+use super::{Leaf, QuarantineHandle};
 use crate::{
-    AllocError, AsyncPool, Block, Capabilities, Device, DriverCode, DriverError, Features,
-    FreeError, FreeErrorKind, MemoryResource, RawStream, Request, Stream,
+    AllocError, AsyncPool, Block, Capabilities, Device, DevicePtr, DriverCode, DriverError, Event,
+    Features, FreeError, MemoryResource, Request, Stream,
 };
 
 /// The driver's own pool (`cuMemAllocAsync`): allocates and frees in stream order.
+///
+/// A capturing stream is refused: the driver would make the allocation a part of the graph, which
+/// would own the memory. What is freed while its stream captures, or on another thread's default stream,
+/// is set aside, as [`Leaf`] describes.
 #[derive(Debug)]
 pub struct AsyncMemory {
     leaf: Leaf,
@@ -22,7 +26,14 @@ impl AsyncMemory {
     /// [`NOT_SUPPORTED`](DriverCode::NOT_SUPPORTED) if the device has none.
     pub fn new(device: Arc<dyn Device>) -> Result<Self, DriverError> {
         part(&*device)?;
-        Ok(Self { leaf: Leaf::new("AsyncMemory", device) })
+        // SAFETY: the leaf promises that every access has completed.
+        let free = |device: &Arc<dyn Device>, base| unsafe { free_behind(device, base, None) };
+        Ok(Self { leaf: Leaf::new("AsyncMemory", device, free) })
+    }
+
+    /// Where what was set aside is counted and freed.
+    pub fn quarantine(&self) -> QuarantineHandle {
+        self.leaf.quarantine()
     }
 
     /// Returns memory to the device until at most `keep` bytes are held unused.
@@ -30,7 +41,7 @@ impl AsyncMemory {
     /// # Errors
     /// The driver's.
     pub fn trim_to(&self, keep: u64) -> Result<(), DriverError> {
-        part(&*self.leaf.device)?.trim_to(keep)
+        part(&**self.leaf.device())?.trim_to(keep)
     }
 }
 
@@ -45,37 +56,49 @@ impl fmt::Display for AsyncMemory {
 unsafe impl MemoryResource for AsyncMemory {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
         self.leaf.allocate(request, |bytes| {
-            request.stream.with_raw("AsyncMemory::allocate", |device, raw| {
-                // SAFETY: contract, devices 1 and 5: `with_raw` hands out a valid stream.
+            request.stream.with_raw_outside_capture("AsyncMemory::allocate", |device, raw| {
+                // SAFETY: contract, devices 1 and 5: a valid, callable stream.
                 unsafe { part(device)?.allocate(bytes, raw) }
             })
         })
     }
 
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
-        if stream.device_id() != self.leaf.device.id() {
-            return Err(FreeError::new(FreeErrorKind::InvalidStream, block, self.leaf.name));
-        }
-        self.leaf.blocks.take_back(block, self.leaf.name, |&base| {
-            if stream.is_retired() || !stream.is_callable_here() {
-                // This thread cannot queue on that stream: wait for its work instead, after which
-                // any stream will do.
-                stream.synchronize()?;
-                // SAFETY: contract, devices 1 and freeing 1: every access has completed.
-                return unsafe { part(&*self.leaf.device)?.free(base, RawStream::LEGACY) };
+        self.leaf.take_back(block, stream, |base| {
+            if let Some(marker) = stream.final_marker() {
+                // SAFETY: `base` came from `allocate` and is not freed yet; by freeing 1 every access is
+                // ordered before the stream's tail, which the marker covers.
+                return unsafe { free_behind(self.leaf.device(), base, Some(&marker)) };
             }
-            stream.with_raw("AsyncMemory::deallocate", |device, raw| {
+            stream.with_raw_outside_capture("AsyncMemory::deallocate", |device, raw| {
                 // SAFETY: contract, devices 1 and 5; by freeing 1 every access is ordered before
                 // the stream's tail.
                 unsafe { part(device)?.free(base, raw) }
             })
-        })?;
-        Ok(())
+        })
     }
 
     fn capabilities(&self) -> Capabilities {
         Capabilities::new(Features::STREAM_ORDERED | Features::TRIMS | Features::PEER_ACCESS)
     }
+}
+
+/// Frees behind `after`, on a stream of its own.
+///
+/// # Safety
+/// `base` came from the device's stream-ordered pool and is not freed yet; every access has completed, or
+/// is ordered before `after`.
+unsafe fn free_behind(
+    device: &Arc<dyn Device>,
+    base: DevicePtr,
+    after: Option<&Event>,
+) -> Result<(), DriverError> {
+    let stream = Stream::new(device.clone())?;
+    stream.wait_all(after)?;
+    stream.with_raw("AsyncMemory::deallocate", |device, raw| {
+        // SAFETY: contract, devices 1 and 5: a valid stream; every access is ordered before its tail.
+        unsafe { part(device)?.free(base, raw) }
+    })
 }
 
 fn part(device: &dyn Device) -> Result<&dyn AsyncPool, DriverError> {

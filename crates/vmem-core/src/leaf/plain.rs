@@ -3,15 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Leaf;
+use super::{Leaf, QuarantineHandle};
 use crate::{
     AllocError, Block, Capabilities, Device, DriverCode, DriverError, Features, FreeError,
-    FreeErrorKind, HostAccess, MemoryResource, Pinned, Request, Stream,
+    HostAccess, MemoryResource, Pinned, Request, Stream,
 };
 
 /// Plain device memory: one driver allocation per block (`cuMemAlloc`).
 ///
-/// Freeing waits on the host for the stream's tail first.
+/// Freeing waits on the host for the stream's tail first. Where that would disturb a capture, the block
+/// is set aside, as [`Leaf`] describes.
 ///
 /// ```
 /// use vmem_core::{BlockLayout, DeviceMemory, MemoryResource, ResourceExt, Stream};
@@ -35,12 +36,19 @@ pub struct DeviceMemory {
 impl DeviceMemory {
     /// The plain memory of `device`.
     pub fn new(device: Arc<dyn Device>) -> Self {
-        Self { leaf: Leaf::new("DeviceMemory", device) }
+        // SAFETY: contract, devices 1 and 3: the leaf's promise.
+        let free = |device: &Arc<dyn Device>, base| unsafe { device.free(base) };
+        Self { leaf: Leaf::new("DeviceMemory", device, free) }
     }
 
     /// The device.
     pub fn device(&self) -> &Arc<dyn Device> {
-        &self.leaf.device
+        self.leaf.device()
+    }
+
+    /// Where what was set aside is counted and freed.
+    pub fn quarantine(&self) -> QuarantineHandle {
+        self.leaf.quarantine()
     }
 }
 
@@ -54,15 +62,12 @@ impl fmt::Display for DeviceMemory {
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for DeviceMemory {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
-        self.leaf.allocate(request, |bytes| self.leaf.device.allocate(bytes))
+        self.leaf.allocate(request, |bytes| self.leaf.device().allocate(bytes))
     }
 
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
-        free_after(&self.leaf, block, stream, |base| {
-            // SAFETY: `base` came from `allocate`, and the stream's tail, before which every access
-            // is ordered (contract, freeing 1), has completed.
-            unsafe { self.leaf.device.free(base) }
-        })
+        // SAFETY: the caller keeps the freeing clauses, which are the same there.
+        unsafe { self.leaf.deallocate(block, stream) }
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -72,7 +77,8 @@ unsafe impl MemoryResource for DeviceMemory {
 
 /// Pinned host memory: page-locked, accessible by host and device at one address.
 ///
-/// Freeing waits on the host for the stream's tail first.
+/// Freeing waits on the host for the stream's tail first. Where that would disturb a capture, the block
+/// is set aside, as [`Leaf`] describes.
 #[derive(Debug)]
 pub struct PinnedMemory {
     leaf: Leaf,
@@ -85,7 +91,14 @@ impl PinnedMemory {
     /// [`NOT_SUPPORTED`](DriverCode::NOT_SUPPORTED) if the device has none.
     pub fn new(device: Arc<dyn Device>) -> Result<Self, DriverError> {
         part(&*device)?;
-        Ok(Self { leaf: Leaf::new("PinnedMemory", device) })
+        // SAFETY: contract, devices 1 and 3: the leaf's promise.
+        let free = |device: &Arc<dyn Device>, base| unsafe { part(&**device)?.free(base) };
+        Ok(Self { leaf: Leaf::new("PinnedMemory", device, free) })
+    }
+
+    /// Where what was set aside is counted and freed.
+    pub fn quarantine(&self) -> QuarantineHandle {
+        self.leaf.quarantine()
     }
 
     /// The bytes of a block, for the host.
@@ -98,14 +111,15 @@ impl PinnedMemory {
     /// [host order](crate::contract#allocating)), no work on it is queued while the slice lives,
     /// and no other slice of it exists.
     pub unsafe fn host_view<'a>(&self, block: &'a mut Block) -> Result<&'a mut [u8], DriverError> {
-        if block.owner() != self.leaf.blocks.owner() {
+        if block.owner() != self.leaf.owner() {
             let error = DriverError::new("PinnedMemory::host_view", DriverCode::INVALID_VALUE);
             return Err(error.with_detail("the block belongs to another resource"));
         }
         let size = block.size();
         // SAFETY: contract, devices 2: the range is that of a live pinned block.
-        let bytes =
-            unsafe { part(&*self.leaf.device)?.host_view(block.ptr(), size, HostAccess::Write) }?;
+        let bytes = unsafe {
+            part(&**self.leaf.device())?.host_view(block.ptr(), size, HostAccess::Write)
+        }?;
         let size = usize::try_from(size).expect("host memory fits the host's address space");
         // SAFETY: the device returned the block's host address, and the caller promises exclusive
         // access for the lifetime of the slice.
@@ -123,15 +137,12 @@ impl fmt::Display for PinnedMemory {
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for PinnedMemory {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
-        self.leaf.allocate(request, |bytes| part(&*self.leaf.device)?.allocate(bytes))
+        self.leaf.allocate(request, |bytes| part(&**self.leaf.device())?.allocate(bytes))
     }
 
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
-        free_after(&self.leaf, block, stream, |base| {
-            // SAFETY: `base` came from `allocate`, and the stream's tail, before which every access
-            // is ordered (contract, freeing 1), has completed.
-            unsafe { part(&*self.leaf.device)?.free(base) }
-        })
+        // SAFETY: the caller keeps the freeing clauses, which are the same there.
+        unsafe { self.leaf.deallocate(block, stream) }
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -144,21 +155,4 @@ fn part(device: &dyn Device) -> Result<&dyn Pinned, DriverError> {
         let error = DriverError::new("PinnedMemory", DriverCode::NOT_SUPPORTED);
         error.with_detail("the device has no pinned memory")
     })
-}
-
-/// Waits for the stream's tail on the host, then frees.
-fn free_after(
-    leaf: &Leaf,
-    block: Block,
-    stream: &Stream,
-    free: impl FnOnce(crate::DevicePtr) -> Result<(), DriverError>,
-) -> Result<(), FreeError> {
-    if stream.device_id() != leaf.device.id() {
-        return Err(FreeError::new(FreeErrorKind::InvalidStream, block, leaf.name));
-    }
-    leaf.blocks.take_back(block, leaf.name, |&base| {
-        stream.synchronize()?;
-        free(base)
-    })?;
-    Ok(())
 }

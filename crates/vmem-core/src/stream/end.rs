@@ -1,10 +1,12 @@
 //! How a stream ends without stranding what was freed on it.
 
+use std::any::Any;
 use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, PoisonError, Weak};
 
 use super::{Shared, Stream, StreamKind, lock};
-use crate::{DriverCode, DriverError, Event, IdleEvent, StreamId};
+use crate::{DriverError, Event, IdleEvent, StreamId};
 
 /// Someone who keeps state per stream and must know when a stream ends.
 pub trait StreamObserver: Debug + Send + Sync {
@@ -12,15 +14,18 @@ pub trait StreamObserver: Debug + Send + Sync {
     /// recorded (another thread's default stream, a capturing stream, a failing driver), and then
     /// only a synchronisation with the whole device covers the stream.
     ///
-    /// Called once per stream, before the driver's stream is destroyed. Must not use the stream.
+    /// Called once per stream, without a lock, when nothing can be queued through its handles any
+    /// more, and before the driver's stream is destroyed. Must not use the stream. A panic keeps no
+    /// other observer from being told.
     fn retiring(&self, stream: StreamId, marker: Option<&Event>);
 }
 
 impl Stream {
-    /// Asks that `observer` be told when the stream ends.
+    /// Asks that `observer` be told when the stream ends. Asking again changes nothing; the list holds
+    /// no more than the observers that live.
     pub fn observe(&self, observer: Weak<dyn StreamObserver>) {
         let mut observers = lock(&self.0.observers);
-        observers.retain(|o| o.strong_count() > 0);
+        observers.retain(|known| known.strong_count() > 0 && !known.ptr_eq(&observer));
         observers.push(observer);
     }
 
@@ -30,50 +35,61 @@ impl Stream {
     /// nothing the second time.
     ///
     /// # Errors
-    /// The driver's, if the marker cannot be recorded: the stream is then as it was.
-    /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) for another thread's default stream.
+    /// If the marker cannot be recorded; the stream is then as it was:
+    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) for another thread's default stream,
+    /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) for a capturing
+    /// one, the driver's.
+    ///
+    /// # Panics
+    /// If an observer does, once all have been told and the stream has ended.
     pub fn retire(&self) -> Result<(), DriverError> {
-        let mut retired = self.0.retired.write().unwrap_or_else(PoisonError::into_inner);
-        if retired.is_some() {
-            return Ok(());
-        }
-        let marker = self.0.record_last()?;
-        self.0.tell_observers(Some(&marker));
+        let marker = {
+            let mut retired = self.0.retired.write().unwrap_or_else(PoisonError::into_inner);
+            if retired.is_some() {
+                return Ok(());
+            }
+            retired.insert(self.0.record_last()?).clone()
+        };
+        // Nobody names the stream any more. Observers may use other streams, and wait for threads
+        // that ask about this one.
+        let panic = self.0.tell_observers(Some(&marker));
         self.0.destroy();
-        *retired = Some(marker);
-        Ok(())
+        panic.map_or(Ok(()), |payload| resume_unwind(payload))
     }
 }
 
 impl Shared {
-    /// A marker behind everything, waits asked for by other threads included.
+    /// A marker behind everything, waits in the inbox included. Nobody else names the stream.
     fn record_last(&self) -> Result<Event, DriverError> {
-        let refuse =
-            |code, detail| Err(DriverError::new("Stream::retire", code).with_detail(detail));
-        if self.thread.as_ref().is_some_and(|token| !token.is_current()) {
-            return refuse(DriverCode::NOT_PERMITTED, "it is another thread's default stream");
+        const CALL: &str = "Stream::retire";
+        if !self.is_callable_here() {
+            return Err(super::not_permitted_error(CALL));
         }
-        // SAFETY: contract, devices 1 and 5: the stream is valid until `destroy`, and callable.
-        if unsafe { self.device.is_capturing(self.raw) }? {
-            return refuse(DriverCode::STREAM_CAPTURE_UNSUPPORTED, "the stream is capturing");
-        }
+        self.refuse_capture(CALL)?;
         self.queue_pending_waits()?;
         let event = IdleEvent::new(self.device.clone())?;
-        // SAFETY: contract, devices 1 and 5: as above, with an owned event.
+        // SAFETY: contract, devices 1 and 5: the stream is valid until `destroy`, and callable; an
+        // owned event of its device.
         unsafe { self.device.record_event(event.raw(), self.raw) }?;
         Ok(event.into_recorded())
     }
 
-    fn tell_observers(&self, marker: Option<&Event>) {
+    /// Tells every observer, whatever the others do. Returns the first panic.
+    fn tell_observers(&self, marker: Option<&Event>) -> Option<Box<dyn Any + Send>> {
+        let mut panic = None;
         for observer in self.live_observers() {
-            observer.retiring(self.id, marker);
+            // Each observer's state is its own, and only its own calls see what a panic left of it.
+            let told = catch_unwind(AssertUnwindSafe(|| observer.retiring(self.id, marker)));
+            panic = panic.or(told.err());
         }
+        panic
     }
 
     fn live_observers(&self) -> Vec<Arc<dyn StreamObserver>> {
         lock(&self.observers).drain(..).filter_map(|o| o.upgrade()).collect()
     }
 
+    /// Destroys the driver's stream, which does not capture.
     fn destroy(&self) {
         if self.kind == StreamKind::Owned {
             // SAFETY: contract, devices 1: the stream is ours, and nothing names it after this.
@@ -88,13 +104,20 @@ impl Drop for Shared {
         if self.retired.get_mut().unwrap_or_else(PoisonError::into_inner).is_some() {
             return;
         }
-        let observers = self.live_observers();
-        if !observers.is_empty() {
-            let marker = self.record_last().ok();
-            for observer in observers {
-                observer.retiring(self.id, marker.as_ref());
-            }
+        let is_observed = lock(&self.observers).iter().any(|o| o.strong_count() > 0);
+        let marker = if is_observed { self.record_last().ok() } else { None };
+        let panic = self.tell_observers(marker.as_ref());
+        // Destroying a capturing stream would break its capture.
+        if self.kind == StreamKind::Owned && marker.is_none() && matches!(self.captures(), Ok(true))
+        {
+            self.device.base().destroy_later(self.raw);
+        } else {
+            self.destroy();
         }
-        self.destroy();
+        if let Some(payload) = panic
+            && !std::thread::panicking()
+        {
+            resume_unwind(payload);
+        }
     }
 }

@@ -1,17 +1,19 @@
 //! Streams as owned handles with identities of their own.
 
 mod end;
+mod inbox;
+mod order;
 mod thread;
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, Weak};
 
 pub use end::StreamObserver;
+use inbox::Inbox;
 use thread::ThreadToken;
 
-use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{Mutex, MutexGuard, RwLock};
-use crate::{Device, DeviceId, DriverCode, DriverError, Event, IdleEvent, RawStream, StreamId};
+use crate::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use crate::{Device, DeviceId, DriverCode, DriverError, Event, RawStream, StreamId};
 
 /// Who made a stream, and how it orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,20 +52,21 @@ struct Shared {
     /// The thread a per-thread default stream belongs to.
     thread: Option<ThreadToken>,
     observers: Mutex<Vec<Weak<dyn StreamObserver>>>,
-    /// Waits that other threads asked of a per-thread default stream, for its own thread to queue.
-    inbox: Mutex<Vec<Event>>,
-    inbox_len: AtomicUsize,
+    /// Waits that could not be queued when they were asked for.
+    inbox: Inbox,
     /// Held for reading over every driver call that names the stream; after `retire` it holds the
     /// marker that covers all the stream's work.
     retired: RwLock<Option<Event>>,
 }
 
 impl Stream {
-    /// Creates a stream that does not synchronise with the legacy default stream. One driver call.
+    /// Creates a stream that does not synchronise with the legacy default stream. One driver call, and
+    /// two for each stream that [waits to be destroyed](crate::DeviceBase::undestroyed_streams).
     ///
     /// # Errors
     /// The driver's.
     pub fn new(device: Arc<dyn Device>) -> Result<Self, DriverError> {
+        device.base().destroy_left_streams(&*device);
         let raw = device.create_stream()?;
         Ok(Self::build(raw, StreamKind::Owned, device, None))
     }
@@ -72,12 +75,17 @@ impl Stream {
     /// stream, until it is retired.
     pub fn legacy_default(device: &Arc<dyn Device>) -> Self {
         let mut cached = lock(&device.base().legacy_default);
-        cached.upgrade().filter(|stream| !stream.is_retired()).unwrap_or_else(|| {
-            let kind = StreamKind::LegacyDefault;
-            let stream = Self::build(RawStream::LEGACY, kind, device.clone(), None);
-            *cached = stream.downgrade();
-            stream
-        })
+        let found = cached.upgrade();
+        if let Some(stream) = found.as_ref().filter(|stream| !stream.is_retired()) {
+            return stream.clone();
+        }
+        let kind = StreamKind::LegacyDefault;
+        let stream = Self::build(RawStream::LEGACY, kind, device.clone(), None);
+        *cached = stream.downgrade();
+        // A retired stream whose last handle this is tells nobody; still, nothing ends under a lock.
+        drop(cached);
+        drop(found);
+        stream
     }
 
     /// The calling thread's default stream. While a handle of it lives, every call on this thread
@@ -130,8 +138,7 @@ impl Stream {
             device,
             thread,
             observers: Mutex::default(),
-            inbox: Mutex::default(),
-            inbox_len: AtomicUsize::new(0),
+            inbox: Inbox::default(),
             retired: RwLock::new(None),
         }))
     }
@@ -174,7 +181,7 @@ impl Stream {
     /// Whether this thread may make driver calls that name the stream: false only for another
     /// thread's default stream.
     pub fn is_callable_here(&self) -> bool {
-        self.0.thread.as_ref().is_none_or(ThreadToken::is_current)
+        self.0.is_callable_here()
     }
 
     /// Whether it is the default stream of a thread that has ended, so that nothing can ever be
@@ -193,8 +200,11 @@ impl Stream {
         self.0.retired.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Calls `call` with the driver's handle while the stream cannot be retired, after queuing the
-    /// waits that other threads have asked for.
+    /// Calls `call` with the driver's handle while the stream cannot be retired, behind the waits in
+    /// its [inbox](Self::has_pending_waits): they are queued first, or, if the stream captures and a
+    /// graph would take them, waited for on the host.
+    ///
+    /// What `call` queues on a capturing stream becomes part of the graph.
     ///
     /// # Errors
     /// [`INVALID_HANDLE`](DriverCode::INVALID_HANDLE) if it has been retired,
@@ -205,174 +215,76 @@ impl Stream {
         name: &'static str,
         call: impl FnOnce(&dyn Device, RawStream) -> Result<T, DriverError>,
     ) -> Result<T, DriverError> {
-        let retired = self.0.retired.read().unwrap_or_else(PoisonError::into_inner);
-        if retired.is_some() {
-            return Err(retired_error(name));
+        let _alive = self.0.enter(name)?;
+        if self.has_pending_waits() {
+            if self.0.captures()? {
+                self.0.inbox.observe()?;
+            } else {
+                self.0.queue_pending_waits()?;
+            }
         }
-        if !self.is_callable_here() {
-            let error = DriverError::new(name, DriverCode::NOT_PERMITTED);
-            return Err(error.with_detail("the stream is another thread's default stream"));
-        }
+        call(&*self.0.device, self.0.raw)
+    }
+
+    /// The same for calls that must take effect now, and so must not become part of a graph. One
+    /// driver call more: it asks whether the stream captures.
+    ///
+    /// # Errors
+    /// Those of [`with_raw`](Self::with_raw);
+    /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED), with the capture
+    /// intact, if the stream captures.
+    pub fn with_raw_outside_capture<T>(
+        &self,
+        name: &'static str,
+        call: impl FnOnce(&dyn Device, RawStream) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        let _alive = self.0.enter(name)?;
+        self.0.refuse_capture(name)?;
         self.0.queue_pending_waits()?;
         call(&*self.0.device, self.0.raw)
     }
 
-    /// Waits on the host until all work queued so far has completed.
-    ///
-    /// For another thread's default stream, which this thread cannot name, it waits for the whole
-    /// device.
+    /// Whether the stream is capturing a graph, or is the legacy default stream while a stream that
+    /// synchronises with it captures. One driver call, which leaves captures alone.
     ///
     /// # Errors
-    /// The driver's.
-    pub fn synchronize(&self) -> Result<(), DriverError> {
-        if let Some(marker) = self.final_marker() {
-            return marker.synchronize();
-        }
-        if !self.is_callable_here() {
-            for event in self.pending_waits() {
-                event.synchronize()?;
-            }
-            return self.0.device.synchronize();
-        }
-        self.with_raw("Stream::synchronize", |device, raw| {
-            // SAFETY: contract, devices 1 and 5: `with_raw` hands out a valid, callable stream.
-            unsafe { device.synchronize_stream(raw) }
-        })
-    }
-
-    /// Whether all work queued so far is known to have completed. Never known of another thread's
-    /// default stream.
-    ///
-    /// # Errors
-    /// Any answer of the driver but success and not ready.
-    pub fn is_complete(&self) -> Result<bool, DriverError> {
-        if let Some(marker) = self.final_marker() {
-            return marker.is_complete();
-        }
-        if !self.is_callable_here() || self.has_pending_waits() {
-            return Ok(false);
-        }
-        self.with_raw("Stream::is_complete", |device, raw| {
-            // SAFETY: contract, devices 1 and 5: `with_raw` hands out a valid, callable stream.
-            unsafe { device.query_stream(raw) }
-        })
-        .map(crate::Completion::is_complete)
-    }
-
-    /// Whether the stream is capturing a graph.
-    ///
-    /// # Errors
-    /// The driver's, and those of [`with_raw`](Self::with_raw).
+    /// The driver's; [`INVALID_HANDLE`](DriverCode::INVALID_HANDLE) and
+    /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) as [`with_raw`](Self::with_raw).
     pub fn is_capturing(&self) -> Result<bool, DriverError> {
-        self.with_raw("Stream::is_capturing", |device, raw| {
-            // SAFETY: contract, devices 1 and 5: `with_raw` hands out a valid, callable stream.
-            unsafe { device.is_capturing(raw) }
-        })
-    }
-
-    /// Makes work queued on this stream from now on wait, on the device, for `event`. No driver
-    /// call if the event was observed complete. A wait asked of another thread's default stream is
-    /// queued by that thread before its next use of the stream through vmem.
-    ///
-    /// # Errors
-    /// The driver's, and those of [`with_raw`](Self::with_raw).
-    pub fn wait(&self, event: &Event) -> Result<(), DriverError> {
-        if event.was_observed() {
-            return Ok(());
-        }
-        if !self.is_callable_here() {
-            // Held over the push: what comes too late for the final marker must be refused.
-            let retired = self.0.retired.read().unwrap_or_else(PoisonError::into_inner);
-            if retired.is_some() {
-                return Err(retired_error("Stream::wait"));
-            }
-            let mut inbox = lock(&self.0.inbox);
-            inbox.push(event.clone());
-            self.0.inbox_len.store(inbox.len(), Ordering::Release);
-            return Ok(());
-        }
-        self.with_raw("Stream::wait", |device, raw| {
-            // SAFETY: contract, devices 1 and 5: a valid, callable stream and an owned event.
-            unsafe { device.wait_event(raw, event.raw()) }
-        })
-    }
-
-    /// Records `event` at the stream's tail.
-    ///
-    /// # Errors
-    /// The driver's and those of [`with_raw`](Self::with_raw), with the event, still idle.
-    pub fn record(&self, event: IdleEvent) -> Result<Event, (IdleEvent, DriverError)> {
-        let recorded = self.with_raw("Stream::record", |device, raw| {
-            // SAFETY: contract, devices 1 and 5: a valid, callable stream and an owned event.
-            unsafe { device.record_event(event.raw(), raw) }
-        });
-        match recorded {
-            Ok(()) => Ok(event.into_recorded()),
-            Err(error) => Err((event, error)),
-        }
-    }
-
-    /// An event that covers all work queued so far: newly recorded, or the final one of a retired
-    /// stream.
-    ///
-    /// # Errors
-    /// The driver's, and those of [`with_raw`](Self::with_raw).
-    pub fn marker(&self) -> Result<Event, DriverError> {
-        if let Some(marker) = self.final_marker() {
-            return Ok(marker);
-        }
-        let event = IdleEvent::new(self.0.device.clone())?;
-        self.record(event).map_err(|(_, error)| error)
-    }
-
-    /// Whether other threads have asked this (per-thread default) stream to wait for something
-    /// that its own thread has not queued yet. One atomic load.
-    #[inline]
-    pub fn has_pending_waits(&self) -> bool {
-        self.0.inbox_len.load(Ordering::Acquire) != 0
-    }
-
-    /// Queues the waits that other threads have asked for. On another thread than the stream's own,
-    /// which cannot queue them, waits for them on the host instead. Resources call this before they
-    /// reuse memory freed on the stream.
-    ///
-    /// # Errors
-    /// The driver's and those of [`with_raw`](Self::with_raw); what was not queued stays.
-    pub fn queue_pending_waits(&self) -> Result<(), DriverError> {
-        if !self.has_pending_waits() {
-            return Ok(());
-        }
-        if self.is_callable_here() {
-            return self.with_raw("Stream::queue_pending_waits", |_, _| Ok(()));
-        }
-        for event in self.pending_waits() {
-            event.synchronize()?;
-        }
-        let mut inbox = lock(&self.0.inbox);
-        inbox.retain(|event| !event.was_observed());
-        self.0.inbox_len.store(inbox.len(), Ordering::Release);
-        Ok(())
-    }
-
-    fn pending_waits(&self) -> Vec<Event> {
-        lock(&self.0.inbox).clone()
+        let _alive = self.0.enter("Stream::is_capturing")?;
+        self.0.captures()
     }
 }
 
 impl Shared {
-    /// Queues the waits in the inbox. The caller is on the stream's thread and keeps it alive.
-    fn queue_pending_waits(&self) -> Result<(), DriverError> {
-        if self.inbox_len.load(Ordering::Acquire) == 0 {
-            return Ok(());
+    /// Keeps the stream from being retired, if this thread may name it.
+    fn enter(&self, name: &'static str) -> Result<RwLockReadGuard<'_, Option<Event>>, DriverError> {
+        let retired = self.retired.read().unwrap_or_else(PoisonError::into_inner);
+        if retired.is_some() {
+            return Err(retired_error(name));
         }
-        let mut inbox = lock(&self.inbox);
-        while let Some(event) = inbox.last() {
-            // SAFETY: contract, devices 1 and 5: a valid, callable stream and an owned event.
-            unsafe { self.device.wait_event(self.raw, event.raw()) }?;
-            inbox.pop();
-            self.inbox_len.store(inbox.len(), Ordering::Release);
+        if self.is_callable_here() {
+            return Ok(retired);
         }
-        Ok(())
+        Err(not_permitted_error(name))
+    }
+
+    fn is_callable_here(&self) -> bool {
+        self.thread.as_ref().is_none_or(ThreadToken::is_current)
+    }
+
+    /// Asks the driver. The caller may name the stream.
+    fn captures(&self) -> Result<bool, DriverError> {
+        // SAFETY: contract, devices 1 and 5: the caller made sure that the stream is valid and
+        // callable.
+        match unsafe { self.device.is_capturing(self.raw) } {
+            Err(error) if error.code() == DriverCode::STREAM_CAPTURE_IMPLICIT => Ok(true),
+            answer => answer,
+        }
+    }
+
+    fn refuse_capture(&self, name: &'static str) -> Result<(), DriverError> {
+        if self.captures()? { Err(capturing_error(name)) } else { Ok(()) }
     }
 }
 
@@ -411,6 +323,16 @@ impl fmt::Debug for Shared {
 fn retired_error(call: &'static str) -> DriverError {
     let error = DriverError::new(call, DriverCode::INVALID_HANDLE);
     error.with_detail("the stream has been retired")
+}
+
+fn not_permitted_error(call: &'static str) -> DriverError {
+    let error = DriverError::new(call, DriverCode::NOT_PERMITTED);
+    error.with_detail("the stream is another thread's default stream")
+}
+
+fn capturing_error(call: &'static str) -> DriverError {
+    let error = DriverError::new(call, DriverCode::STREAM_CAPTURE_UNSUPPORTED);
+    error.with_detail("the stream is capturing")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -47,12 +47,28 @@ thread_local! {
 /// The thread's stream for `device`, built if no handle of it lives.
 pub(super) fn cached(device: DeviceId, build: impl FnOnce(ThreadToken) -> Stream) -> Stream {
     LOCAL.with(|local| {
-        let mut streams = local.streams.borrow_mut();
-        streams.retain(|(_, stream)| stream.upgrade().is_some_and(|s| !s.is_retired()));
-        let found = streams.iter().find(|(id, _)| *id == device).and_then(|(_, s)| s.upgrade());
+        // A handle that turns out to be the last tells observers when it goes, and they may ask for
+        // a stream: no handle is dropped while the list is borrowed.
+        let mut passed = Vec::new();
+        let mut found = None;
+        local.streams.borrow_mut().retain(|(id, weak)| match weak.upgrade() {
+            Some(stream) if !stream.is_retired() => {
+                if *id == device {
+                    found = Some(stream);
+                } else {
+                    passed.push(stream);
+                }
+                true
+            }
+            stream => {
+                passed.extend(stream);
+                false
+            }
+        });
+        drop(passed);
         found.unwrap_or_else(|| {
             let stream = build(local.ended.clone());
-            streams.push((device, stream.downgrade()));
+            local.streams.borrow_mut().push((device, stream.downgrade()));
             stream
         })
     })

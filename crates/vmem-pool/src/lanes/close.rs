@@ -87,7 +87,11 @@ impl Closing {
         };
         let outcome = match event.map(|event| stream.record(event)) {
             Ok(Ok(event)) => Outcome::Marker(Some(event)),
-            Ok(Err((idle, error))) => Outcome::Failed(Some(idle), error),
+            // A stream that was retired meanwhile has left a marker behind all its frees.
+            Ok(Err((idle, error))) => match stream.final_marker() {
+                Some(marker) => Outcome::Marker(Some(marker)),
+                None => Outcome::Failed(Some(idle), error),
+            },
             Err(error) => Outcome::Failed(None, error),
         };
         Recorded { lane, epoch, stream, outcome }

@@ -1,21 +1,42 @@
 //! Memory that frees itself in stream order.
 
-use std::fmt;
-use std::sync::Arc;
+mod clone;
+mod host;
 
+use std::fmt;
+use std::sync::{Arc, PoisonError};
+
+use crate::sync::{Mutex, MutexGuard};
+use crate::uses::{Uses, wait_or_leave};
 use crate::{
-    AllocError, Block, BlockLayout, DevicePtr, DriverCode, DriverError, Event, MemoryResource,
-    RawStream, Request, Stream, StreamId,
+    AllocError, AllocErrorKind, Block, BlockLayout, DevicePtr, DriverCode, DriverError,
+    MemoryResource, Request, Stream,
 };
 
 /// Bytes on a device that free themselves, in the order of their home stream.
 ///
 /// A buffer of length zero holds no block. To use a buffer on another stream, call
-/// [`wait_on`](Self::wait_on) before queuing work there and [`record_use`](Self::record_use) after.
+/// [`wait_on`](Self::wait_on) before queuing work there and [`record_use`](Self::record_use) after;
+/// to use it on the home stream again by other means than the methods here, call `wait_on` with that.
 /// Dropping a buffer adds no wait on the host for recorded uses: the home stream waits for them on
 /// the device and the block is freed there (a resource that is not stream-ordered then waits
 /// itself). A failed drop is counted in
 /// [`DropFailures`](crate::DropFailures).
+///
+/// Should the driver queue the copy of [`try_clone`](Self::try_clone), and then fail to mark its end and
+/// to wait for it, the methods that use the bytes answer
+/// [`ILLEGAL_STATE`](DriverCode::ILLEGAL_STATE) until it can be marked; dropped before that, the buffer
+/// leaks its block.
+///
+/// # While the home stream captures
+/// [`fill`](Self::fill), and [`try_clone`](Self::try_clone) on the home stream, become part of the
+/// graph: the buffers must then live as long as the graph may be launched. What must take effect at
+/// once is refused with
+/// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED), or with
+/// [`Capturing`](AllocErrorKind::Capturing), and changes nothing: copies from and to the host, waits and
+/// recorded uses in either direction, moving bytes to another block. A buffer may be dropped: what its
+/// block must wait for before it is used again is left in the home stream's
+/// [inbox](Stream::has_pending_waits). No method breaks a capture or draws another stream into it.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -39,8 +60,8 @@ pub struct DeviceBuffer<R: MemoryResource = Arc<dyn MemoryResource>> {
     block: Option<Block>,
     len: u64,
     stream: Stream,
-    /// The latest use of each stream, which covers the earlier ones.
-    uses: Vec<(StreamId, Event)>,
+    /// Those of other streams.
+    uses: Mutex<Uses>,
 }
 
 impl<R: MemoryResource> DeviceBuffer<R> {
@@ -50,20 +71,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// As [`MemoryResource::allocate`].
     pub fn new(resource: R, bytes: u64, stream: &Stream) -> Result<Self, AllocError> {
         let block = allocate(&resource, bytes, stream)?;
-        Ok(Self { resource, block, len: bytes, stream: stream.clone(), uses: Vec::new() })
-    }
-
-    /// A buffer that holds a copy of `bytes`. Waits for the copy.
-    ///
-    /// # Errors
-    /// As [`MemoryResource::allocate`]; a failed copy is a device fault.
-    pub fn from_slice(resource: R, bytes: &[u8], stream: &Stream) -> Result<Self, AllocError> {
-        let mut buffer = Self::new(resource, bytes.len() as u64, stream)?;
-        if let Err(error) = buffer.copy_from_slice(0, bytes) {
-            let layout = BlockLayout::new(buffer.len)?;
-            return Err(AllocError::from_driver(error, layout, "DeviceBuffer"));
-        }
-        Ok(buffer)
+        Ok(Self { resource, block, len: bytes, stream: stream.clone(), uses: Mutex::default() })
     }
 
     /// The length in bytes.
@@ -102,82 +110,57 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     }
 
     /// Lets `stream` use the buffer: work queued there from now on waits for what is on the home
-    /// stream now.
+    /// stream now and for all [recorded](Self::record_use) uses. For the home stream itself, for
+    /// recorded uses.
     ///
     /// # Errors
-    /// The driver's.
+    /// [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for a stream of another device;
+    /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if either stream captures;
+    /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) if the home stream is another thread's default
+    /// stream; the driver's. `stream` must then not use the buffer.
     pub fn wait_on(&self, stream: &Stream) -> Result<(), DriverError> {
+        self.check_device("DeviceBuffer::wait_on", stream)?;
+        let mut uses = self.uses();
+        uses.recover()?;
         if *stream == self.stream {
+            stream.wait_all(uses.events())?;
+            uses.forget();
             return Ok(());
         }
-        stream.wait(&self.stream.marker()?)
+        let marker = self.stream.marker()?;
+        stream.wait_all(uses.events_but(stream.id()).chain([&marker]))
     }
 
     /// Notes that work queued on `stream` by now uses the buffer, so that it is not freed or moved
-    /// before that work has completed.
+    /// before that work has completed. Where that cannot be noted, waits for the work on the host.
+    ///
+    /// The uses of 16 streams are remembered. Beyond that the home stream waits for the oldest, so that
+    /// its own later work waits with it.
     ///
     /// # Errors
-    /// The driver's.
+    /// The use is then not noted, and it is up to the caller that the work completes before the buffer
+    /// is freed or moved: [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for a stream of another
+    /// device; [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if `stream`
+    /// captures, because its work runs when the graph is launched;
+    /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) for another thread's default stream; the driver's.
     pub fn record_use(&mut self, stream: &Stream) -> Result<(), DriverError> {
-        if *stream != self.stream {
-            let marker = stream.marker()?;
-            self.uses.retain(|(id, event)| *id != stream.id() && !event.was_observed());
-            self.uses.push((stream.id(), marker));
+        self.check_device("DeviceBuffer::record_use", stream)?;
+        if *stream == self.stream {
+            return Ok(());
         }
+        let marker = match stream.marker() {
+            Ok(marker) => marker,
+            Err(error) if error.is_capture() => return Err(error),
+            Err(error) => return stream.synchronize_alone().map_err(|_| error),
+        };
+        let uses = self.uses.get_mut().unwrap_or_else(PoisonError::into_inner);
+        uses.note(stream.id(), marker);
+        let home = &self.stream;
+        uses.limit(|oldest| wait_or_leave(home, oldest).or_else(|_| oldest.synchronize()));
         Ok(())
     }
 
-    /// Copies `bytes` to the buffer at `offset` and waits for the copy.
-    ///
-    /// # Errors
-    /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) if they do not fit; the driver's.
-    pub fn copy_from_slice(&mut self, offset: u64, bytes: &[u8]) -> Result<(), DriverError> {
-        let count = bytes.len() as u64;
-        let Some(to) = self.range("DeviceBuffer::copy_from_slice", offset, count)? else {
-            return Ok(());
-        };
-        self.queue_uses()?;
-        self.stream.with_raw("DeviceBuffer::copy_from_slice", |device, raw| {
-            // SAFETY: contract, devices 1, 2 and 5: checked range, valid stream; 4: waited for
-            // below, before `bytes` can end.
-            let queued = unsafe { device.copy_from_host(to, bytes.as_ptr(), count, raw) };
-            finish(queued, device, raw)
-        })
-    }
-
-    /// Copies from the buffer at `offset` to `bytes` and waits for the copy.
-    ///
-    /// # Errors
-    /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) if the range lies outside; the driver's.
-    pub fn copy_to_slice(&self, offset: u64, bytes: &mut [u8]) -> Result<(), DriverError> {
-        let count = bytes.len() as u64;
-        let Some(from) = self.range("DeviceBuffer::copy_to_slice", offset, count)? else {
-            return Ok(());
-        };
-        self.queue_uses()?;
-        self.stream.with_raw("DeviceBuffer::copy_to_slice", |device, raw| {
-            // SAFETY: contract, devices 1, 2 and 5: checked range, valid stream; 4: waited for
-            // below, before `bytes` can end.
-            let queued = unsafe { device.copy_to_host(bytes.as_mut_ptr(), from, count, raw) };
-            finish(queued, device, raw)
-        })
-    }
-
-    /// A copy of the bytes on the host.
-    ///
-    /// # Errors
-    /// The driver's.
-    ///
-    /// # Panics
-    /// If the host's address space cannot hold the bytes.
-    pub fn to_vec(&self) -> Result<Vec<u8>, DriverError> {
-        let len = usize::try_from(self.len).expect("the bytes fit the host's address space");
-        let mut bytes = vec![0; len];
-        self.copy_to_slice(0, &mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// Queues filling a range with `value`, on the home stream.
+    /// Queues filling a range with `value`, on the home stream, after recorded uses.
     ///
     /// # Errors
     /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) if the range lies outside; the driver's.
@@ -186,42 +169,19 @@ impl<R: MemoryResource> DeviceBuffer<R> {
         let Some(to) = self.range("DeviceBuffer::fill", range.start, count)? else {
             return Ok(());
         };
-        self.queue_uses()?;
+        self.uses().precede_work(&self.stream)?;
         self.stream.with_raw("DeviceBuffer::fill", |device, raw| {
             // SAFETY: contract, devices 1, 2 and 5: checked range, valid stream.
             unsafe { device.fill(to, value, count, raw) }
         })
     }
 
-    /// A copy of the buffer with `stream` as its home, from the same resource.
-    ///
-    /// # Errors
-    /// As [`MemoryResource::allocate`]; a failed copy is a device fault.
-    pub fn try_clone(&self, stream: &Stream) -> Result<Self, AllocError>
-    where
-        R: Clone,
-    {
-        let copy = Self::new(self.resource.clone(), self.len, stream)?;
-        let fault = |error| match BlockLayout::new(self.len.max(1)) {
-            Ok(layout) => AllocError::from_driver(error, layout, "DeviceBuffer"),
-            Err(error) => error.into(),
-        };
-        if let (Some(to), Some(from)) = (copy.ptr(), self.ptr()) {
-            self.queue_uses().and_then(|()| self.wait_on(stream)).map_err(fault)?;
-            queue_copy(stream, to, from, self.len).map_err(fault)?;
-            // The source must outlive the copy that reads it.
-            if *stream != self.stream {
-                stream.marker().and_then(|read| self.stream.wait(&read)).map_err(fault)?;
-            }
-        }
-        Ok(copy)
-    }
-
     /// Changes the length, keeping the bytes; new bytes are undefined. Moves only if the length
     /// exceeds the capacity.
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`]; the buffer is then unchanged.
+    /// The buffer is then unchanged: [`Capturing`](AllocErrorKind::Capturing) if bytes would have to
+    /// move while the home stream captures; as [`MemoryResource::allocate`].
     pub fn resize(&mut self, bytes: u64) -> Result<(), AllocError> {
         if bytes > self.capacity() {
             self.relocate(bytes)?;
@@ -233,7 +193,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// Makes room for `bytes` bytes in all without changing the length.
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`]; the buffer is then unchanged.
+    /// As [`resize`](Self::resize).
     pub fn reserve(&mut self, bytes: u64) -> Result<(), AllocError> {
         if bytes > self.capacity() { self.relocate(bytes) } else { Ok(()) }
     }
@@ -241,17 +201,18 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// Moves to a block of exactly the length, if the capacity is larger.
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`]; the buffer is then unchanged.
+    /// As [`resize`](Self::resize).
     pub fn shrink_to_fit(&mut self) -> Result<(), AllocError> {
         if self.capacity() > self.len { self.relocate(self.len) } else { Ok(()) }
     }
 
-    /// Makes `stream` the home stream, ordered after the old one.
+    /// Makes `stream` the home stream, ordered after the old one and after recorded uses.
     ///
     /// # Errors
-    /// The driver's; the home stream is then unchanged.
+    /// As [`wait_on`](Self::wait_on); the home stream is then unchanged.
     pub fn set_stream(&mut self, stream: &Stream) -> Result<(), DriverError> {
         self.wait_on(stream)?;
+        self.uses().forget();
         self.stream = stream.clone();
         Ok(())
     }
@@ -262,22 +223,32 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// # Errors
     /// The driver's; the buffer is then dropped.
     pub fn into_block(mut self) -> Result<Option<Block>, DriverError> {
-        self.queue_uses()?;
+        self.uses().precede_work(&self.stream)?;
         Ok(self.block.take())
     }
 
     fn relocate(&mut self, bytes: u64) -> Result<(), AllocError> {
-        let moved = allocate(&self.resource, bytes, &self.stream)?;
+        let layout = BlockLayout::new(bytes.max(1))?;
+        let fault = |error| AllocError::from_driver(error, layout, NAME);
         let keep = self.len.min(bytes);
+        let moves = keep != 0 && self.block.is_some();
+        if moves && self.stream.is_capturing().map_err(fault)? {
+            // The graph would take the copy, and nothing would move before it is launched.
+            return Err(AllocError::new(AllocErrorKind::Capturing, layout, NAME));
+        }
+        let moved = allocate(&self.resource, bytes, &self.stream)?;
         // The old block is freed below, whether or not bytes move: its uses come first.
-        let ready = self.queue_uses().and_then(|()| match (&moved, self.ptr()) {
-            (Some(to), Some(from)) if keep != 0 => queue_copy(&self.stream, to.ptr(), from, keep),
-            _ => Ok(()),
-        });
+        let mut uses = self.uses();
+        let ready = match (&moved, self.ptr()) {
+            (Some(to), Some(from)) if moves => uses
+                .precede_work(&self.stream)
+                .and_then(|()| queue_copy(&self.stream, to.ptr(), from, keep)),
+            _ => uses.precede_free(&self.stream),
+        };
+        drop(uses);
         if let Err(error) = ready {
-            let layout = BlockLayout::new(bytes.max(1))?;
             self.free(moved);
-            return Err(AllocError::from_driver(error, layout, "DeviceBuffer"));
+            return Err(fault(error));
         }
         let old = std::mem::replace(&mut self.block, moved);
         self.free(old);
@@ -298,19 +269,32 @@ impl<R: MemoryResource> DeviceBuffer<R> {
         Ok(self.ptr().filter(|_| count != 0).and_then(|ptr| ptr.checked_add(offset)))
     }
 
-    /// Makes the home stream wait for recorded uses.
-    fn queue_uses(&self) -> Result<(), DriverError> {
-        self.uses.iter().try_for_each(|(_, event)| self.stream.wait(event))
+    fn uses(&self) -> MutexGuard<'_, Uses> {
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_device(&self, call: &'static str, stream: &Stream) -> Result<(), DriverError> {
+        if stream.device_id() == self.stream.device_id() {
+            return Ok(());
+        }
+        let error = DriverError::new(call, DriverCode::INVALID_CONTEXT);
+        Err(error.with_detail("the stream belongs to another device than the buffer"))
     }
 
     /// Frees a block that only the home stream uses, or counts the failure.
     fn free(&self, block: Option<Block>) {
         let Some(block) = block else { return };
-        // SAFETY: contract, freeing: 1, 2: work of ours is on the home stream, which waits for
-        // recorded uses, and users of `ptr` record theirs; 3: the handle keeps the stream valid.
+        // SAFETY: contract, freeing: 1, 2: work of ours is on the home stream, which waits for the
+        // uses of other streams, recorded by us or by users of `ptr`; 3: the handle keeps the stream
+        // valid.
         if let Err(error) = unsafe { self.resource.deallocate(block, &self.stream) } {
-            self.stream.device().base().drop_failures().record("a buffer", &error);
+            self.leak(&error);
         }
+    }
+
+    /// Counts a block that cannot be freed.
+    fn leak(&self, why: &dyn fmt::Display) {
+        self.stream.device().base().drop_failures().record("a buffer", why);
     }
 }
 
@@ -319,15 +303,11 @@ impl<R: MemoryResource> Drop for DeviceBuffer<R> {
         let Some(block) = self.block.take() else {
             return;
         };
-        if let Err(error) = self.queue_uses() {
-            // The home stream cannot wait; the host can.
-            let waited = self.uses.iter().try_for_each(|(_, event)| event.synchronize());
-            if waited.is_err() {
-                self.stream.device().base().drop_failures().record("a buffer", &error);
-                return;
-            }
+        let uses = self.uses.get_mut().unwrap_or_else(PoisonError::into_inner);
+        match uses.precede_free(&self.stream) {
+            Ok(()) => self.free(Some(block)),
+            Err(error) => self.leak(&error),
         }
-        self.free(Some(block));
     }
 }
 
@@ -338,6 +318,8 @@ impl<R: MemoryResource> fmt::Debug for DeviceBuffer<R> {
         out.finish_non_exhaustive()
     }
 }
+
+const NAME: &str = "DeviceBuffer";
 
 fn allocate<R: MemoryResource>(
     resource: &R,
@@ -361,21 +343,4 @@ fn queue_copy(
         // SAFETY: contract, devices 1, 2 and 5: two live, distinct blocks and a valid stream.
         unsafe { device.copy_within(to, from, bytes, raw) }
     })
-}
-
-/// Waits for a copy with the host. Should that fail, the host memory may still be in use: the whole
-/// device is waited for. A driver that cannot do that either has lost its context and runs nothing
-/// any more.
-fn finish(
-    queued: Result<(), DriverError>,
-    device: &dyn crate::Device,
-    raw: RawStream,
-) -> Result<(), DriverError> {
-    queued?;
-    // SAFETY: contract, devices 1 and 5: the caller holds a valid, callable stream.
-    let waited = unsafe { device.synchronize_stream(raw) };
-    if waited.is_err() {
-        let _ = device.synchronize();
-    }
-    waited
 }

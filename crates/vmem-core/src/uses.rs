@@ -1,0 +1,116 @@
+//! Work of other streams on a piece of memory.
+
+use crate::{DriverCode, DriverError, Event, Stream, StreamId, WeakStream};
+
+/// The latest use of memory by each stream, which covers the earlier ones, until it is ordered before
+/// whatever ends the memory.
+#[derive(Debug, Default)]
+pub(crate) struct Uses {
+    /// Oldest first.
+    list: Vec<(StreamId, Event)>,
+    /// Streams with a use that could be neither marked nor waited for.
+    lost: Vec<WeakStream>,
+}
+
+/// So many uses are remembered; the oldest beyond them is waited for.
+pub(crate) const MOST: usize = 16;
+
+impl Uses {
+    /// Notes that work of `stream` up to `marker` uses the memory.
+    pub(crate) fn note(&mut self, stream: StreamId, marker: Event) {
+        self.list.retain(|(id, event)| *id != stream && !event.was_observed());
+        self.list.push((stream, marker));
+    }
+
+    /// Notes that a use by `stream` could be neither marked nor waited for. Until it can, nothing may be
+    /// done with the memory.
+    pub(crate) fn lose(&mut self, stream: &Stream) {
+        self.lost.push(stream.downgrade());
+    }
+
+    /// Whether a use is [lost](Self::lose).
+    pub(crate) fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
+    /// Tries again to mark what was lost.
+    ///
+    /// # Errors
+    /// [`ILLEGAL_STATE`](DriverCode::ILLEGAL_STATE) if that fails, or a stream has ended meanwhile.
+    pub(crate) fn recover(&mut self) -> Result<(), DriverError> {
+        for weak in std::mem::take(&mut self.lost) {
+            match weak.upgrade().map(|stream| (stream.id(), stream.marker())) {
+                Some((stream, Ok(marker))) => self.note(stream, marker),
+                _ => self.lost.push(weak),
+            }
+        }
+        if self.lost.is_empty() {
+            return Ok(());
+        }
+        let error = DriverError::new("the use of a block", DriverCode::ILLEGAL_STATE);
+        Err(error.with_detail("the driver could neither mark it nor wait for it"))
+    }
+
+    /// The markers, oldest first.
+    pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
+        self.list.iter().map(|(_, event)| event)
+    }
+
+    /// The markers of all streams but one.
+    pub(crate) fn events_but(&self, stream: StreamId) -> impl Iterator<Item = &Event> {
+        self.list.iter().filter(move |(id, _)| *id != stream).map(|(_, event)| event)
+    }
+
+    /// Forgets the oldest uses beyond [`MOST`], once they are over or `order` has ordered them before
+    /// whatever ends the memory. If that fails they stay.
+    pub(crate) fn limit(&mut self, order: impl Fn(&Event) -> Result<(), DriverError>) {
+        while self.list.len() > MOST {
+            let Some((_, oldest)) = self.list.first() else { return };
+            if !matches!(oldest.is_complete(), Ok(true)) && order(oldest).is_err() {
+                return;
+            }
+            self.list.remove(0);
+        }
+    }
+
+    /// Forgets all uses but those that were lost: they are ordered before whatever ends the memory.
+    pub(crate) fn forget(&mut self) {
+        self.list.clear();
+    }
+
+    /// Orders work that is about to be queued on `home` after all uses: `home` waits for them on the
+    /// device, or the host does where it cannot.
+    pub(crate) fn precede_work(&mut self, home: &Stream) -> Result<(), DriverError> {
+        self.recover()?;
+        if let Err(error) = home.wait_all(self.events()) {
+            self.observe().map_err(|_| error)?;
+        }
+        self.forget();
+        Ok(())
+    }
+
+    /// Orders a free on `home` after all uses. Of a capturing stream the waits are left to whoever uses
+    /// the memory again.
+    pub(crate) fn precede_free(&mut self, home: &Stream) -> Result<(), DriverError> {
+        self.recover()?;
+        self.events().try_for_each(|event| wait_or_leave(home, event)).or_else(|error| {
+            // The home stream cannot wait; the host can.
+            self.observe().map_err(|_| error)
+        })?;
+        self.forget();
+        Ok(())
+    }
+
+    /// Waits for all uses on the host.
+    pub(crate) fn observe(&self) -> Result<(), DriverError> {
+        self.events().try_for_each(Event::synchronize)
+    }
+}
+
+/// Makes `home` wait for `event` before memory freed on it is used again.
+pub(crate) fn wait_or_leave(home: &Stream, event: &Event) -> Result<(), DriverError> {
+    match home.wait(event) {
+        Err(error) if error.is_capture() => home.wait_later(event),
+        waited => waited,
+    }
+}
