@@ -2,12 +2,15 @@
 
 use std::ffi::c_int;
 
-use vmem_sim::{Checker, CostTable, Parts, SimConfig};
+use vmem_sim::{Callers, Checker, CostTable, Parts, SimConfig, Strictness};
 
 use crate::script::Rule;
 
 /// What the names of all environment variables begin with.
 pub(crate) const PREFIX: &str = "VMEM_SIM_DRIVER_";
+
+/// The name of the driver's own strictness.
+const CONTEXTS: &str = "CONTEXTS";
 
 /// The most devices.
 const MOST_DEVICES: usize = 16;
@@ -19,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) device: SimConfig,
     /// As `cuDriverGetVersion` counts: 1000 × major + 10 × minor.
     pub(crate) version: c_int,
+    /// Whether what is named must be of the device whose context is current.
+    pub(crate) strict_contexts: bool,
     /// A failure from the start.
     pub(crate) fail: Option<Rule>,
     /// Whether `CONCURRENT_MANAGED` was said; without, it follows `MANAGED`.
@@ -28,8 +33,10 @@ pub(crate) struct Config {
 impl Default for Config {
     /// One device of 1 GiB with every part, under a driver of version 12.6.
     fn default() -> Self {
-        let device = SimConfig::default();
-        Self { devices: 1, device, version: 12_060, fail: None, concurrent: None }
+        let (strictness, callers) = (Strictness::all(), Callers::TheirOwn);
+        let device = SimConfig { strictness, callers, ..SimConfig::default() };
+        let (version, strict_contexts) = (12_060, true);
+        Self { devices: 1, device, version, strict_contexts, fail: None, concurrent: None }
     }
 }
 
@@ -93,15 +100,32 @@ impl Config {
                 self.device.checker = if switch()? { Checker::On } else { Checker::Off };
             }
             "SEED" => self.device.seed = number()?,
+            "STRICTNESS" => self.set_strictness(value).map_err(|why| refuse(&why))?,
             "FAIL" => self.fail = Some(Rule::parse(value).map_err(|why| refuse(&why))?),
             _ => {
                 return Err(format!(
                     "{PREFIX}{key} is no variable of this driver; there are DEVICES, CAPACITY, \
                      VIRTUAL_MEMORY, MANAGED, CONCURRENT_MANAGED, ASYNC_POOL, VERSION, COSTS, \
-                     CHECKER, SEED, FAIL"
+                     CHECKER, SEED, STRICTNESS, FAIL"
                 ));
             }
         }
+        Ok(())
+    }
+
+    /// Takes `all`, `none`, or what is left out of all, each name after a `-`.
+    fn set_strictness(&mut self, value: &str) -> Result<(), String> {
+        let accepted = || format!("all, none, -{CONTEXTS} and further names, each after a -");
+        self.strict_contexts = match value {
+            "all" => true,
+            "none" => false,
+            less if less.starts_with('-') => !less[1..].split('-').any(|name| name == CONTEXTS),
+            _ => return Err(accepted()),
+        };
+        let of_devices = value.replace(&format!("-{CONTEXTS}"), "");
+        let of_devices = if of_devices.is_empty() { "all" } else { &of_devices };
+        self.device.strictness =
+            of_devices.parse().map_err(|error| format!("{}; {error}", accepted()))?;
         Ok(())
     }
 
@@ -156,6 +180,7 @@ mod tests {
             ("COSTS", "off"),
             ("CHECKER", "off"),
             ("SEED", "7"),
+            ("STRICTNESS", "-PENDING_FREE-CONTEXTS"),
             ("FAIL", "1 9999 cuInit"),
         ])
         .unwrap();
@@ -164,6 +189,15 @@ mod tests {
         assert_eq!(config.device.parts, Parts::PINNED);
         assert_eq!(config.device.costs, CostTable::FREE);
         assert_eq!(config.device.checker, Checker::Off);
+        assert_eq!(config.device.strictness, Strictness::all() - Strictness::PENDING_FREE);
+        assert!(!config.strict_contexts);
+        let strictness = |value| {
+            let config = load(&[("STRICTNESS", value)]).unwrap();
+            (config.device.strictness, config.strict_contexts)
+        };
+        assert_eq!(strictness("all"), (Strictness::all(), true));
+        assert_eq!(strictness("none"), (Strictness::empty(), false));
+        assert_eq!(strictness("-CONTEXTS"), (Strictness::all(), false));
         assert_eq!(config.fail.unwrap().function, Some("cuInit"));
     }
 
@@ -187,6 +221,8 @@ mod tests {
         assert!(refused("MANAGED", "maybe").contains("on, off"));
         assert!(refused("VERSION", "12").contains("as in 12.4"));
         assert!(refused("SEED", "-1").contains("a whole number"));
+        assert!(refused("STRICTNESS", "some").contains("all, none, -CONTEXTS"));
+        assert!(refused("STRICTNESS", "-NONE").contains("PENDING_FREE"));
         assert!(refused("FAIL", "1").contains("NTH CODE"));
     }
 }

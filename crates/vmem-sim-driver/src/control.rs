@@ -76,7 +76,10 @@ fn obey(driver: &mut Driver, command: &str) -> Result<String, String> {
             driver.reset(settings(rest)?)?;
             Ok(String::new())
         }
-        "fired" if rest.is_empty() => Ok(driver.script.fired().join("\n")),
+        "fired" if rest.is_empty() => {
+            Ok(driver.script.fired().last().copied().unwrap_or_default().to_owned())
+        }
+        "failed" if rest.is_empty() => Ok(driver.script.fired().join("\n")),
         "since" if rest.is_empty() => Ok(driver.script.since().join("\n")),
         "refused" if rest.is_empty() => Ok(driver.refused.clone().unwrap_or_default()),
         "calls" if rest.is_empty() => Ok(calls(driver)),
@@ -87,7 +90,7 @@ fn obey(driver: &mut Driver, command: &str) -> Result<String, String> {
         "functions" if rest.is_empty() => Ok(functions()),
         _ => Err(format!(
             "`{command}` is no command; there are fail NTH CODE [FUNCTION], then NTH CODE \
-             [FUNCTION], clear, lose DEVICE, reset [SETTING=VALUE …], fired, since, refused, calls, \
+             [FUNCTION], clear, lose DEVICE, reset [SETTING=VALUE …], fired, failed, since, refused, calls, \
              leaks, contexts, violations, time, functions"
         )),
     }

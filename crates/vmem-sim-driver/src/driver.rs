@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::c_uint;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vmem_core::DriverCode;
@@ -13,6 +14,10 @@ use crate::script::Script;
 use crate::session::Session;
 
 static DRIVER: Mutex<Option<Driver>> = Mutex::new(None);
+
+/// The process that initialised the driver, or 0. A forked child must not wait for the lock: it may
+/// have been held, by a thread that the child does not have.
+static INITIALISED_BY: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
     /// The calling thread's contexts, the current one last.
@@ -37,6 +42,10 @@ pub(crate) struct Driver {
 ///
 /// A panic stays on this side of the boundary.
 pub(crate) fn enter(function: &'static str, body: impl FnOnce(&mut Driver) -> Answer) -> c_uint {
+    let process = INITIALISED_BY.load(Ordering::Relaxed);
+    if process != 0 && process != std::process::id() {
+        return DriverCode::NOT_INITIALIZED.0;
+    }
     let call = || {
         let mut driver = lock();
         driver.take_failure_from_environment();
@@ -92,6 +101,7 @@ impl Driver {
             return Err(Refusal::new(DriverCode::NO_DEVICE, "configured to have no device"));
         }
         self.session = Some(Session::new(config)?);
+        INITIALISED_BY.store(std::process::id(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -108,13 +118,8 @@ impl Driver {
 
     /// What initialisation made.
     pub(crate) fn session(&mut self) -> Answer<&mut Session> {
-        let refuse = |why| Refusal::new(DriverCode::NOT_INITIALIZED, why);
-        let session = self.session.as_mut().ok_or_else(|| refuse("cuInit has not succeeded"))?;
-        // After a fork the child has the memory of a driver, but no driver.
-        if session.process != std::process::id() {
-            return Err(refuse("initialised by the process that this one was forked from"));
-        }
-        Ok(session)
+        let refuse = || Refusal::new(DriverCode::NOT_INITIALIZED, "cuInit has not succeeded");
+        self.session.as_mut().ok_or_else(refuse)
     }
 
     /// The same, if there is one; for reports.
@@ -127,6 +132,7 @@ impl Driver {
     pub(crate) fn reset(&mut self, overrides: Vec<(String, String)>) -> Result<(), String> {
         Config::load(&overrides)?;
         *self = Self { overrides, ..Self::default() };
+        INITIALISED_BY.store(0, Ordering::Relaxed);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::c_int;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::ThreadId;
 
 use vmem_core::{Device, DeviceFacts, DriverCode, RawStream};
 use vmem_sim::{CaptureMode, Graph, SimDevice};
@@ -16,14 +17,14 @@ use crate::refusal::{Answer, INVALID_DEVICE, Refusal};
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) config: Config,
-    /// The process that initialised it.
-    pub(crate) process: u32,
     pub(crate) gpus: Vec<Gpu>,
     /// Memory by address. Whoever frees names the address alone, and the same function frees plain
     /// and managed memory of every device.
     pub(crate) allocations: BTreeMap<u64, Allocation>,
     pub(crate) pools: HashMap<u64, MemoryPool>,
     pub(crate) graphs: HashMap<u64, Graph>,
+    /// The numbers of streams, by handle, for the default ones also by device and thread.
+    ids: HashMap<(u64, usize, Option<ThreadId>), u64>,
 }
 
 /// One device and its primary context.
@@ -75,11 +76,11 @@ impl Session {
         let gpus: Answer<Vec<Gpu>> = (0..config.devices).map(|_| Gpu::new(&config)).collect();
         Ok(Self {
             config,
-            process: std::process::id(),
             gpus: gpus?,
             allocations: BTreeMap::new(),
             pools: HashMap::new(),
             graphs: HashMap::new(),
+            ids: HashMap::new(),
         })
     }
 
@@ -106,6 +107,45 @@ impl Session {
         Ok(Here { ordinal, sim: self.gpus[ordinal].sim.clone() })
     }
 
+    /// The device of the calling thread's current context, if the driver is so strict that it wants
+    /// one where CUDA does not.
+    pub(crate) fn want_context(&self) -> Answer {
+        if self.config.strict_contexts { self.here().map(drop) } else { Ok(()) }
+    }
+
+    /// The device that made a stream or an event; of default streams, that of the current context.
+    /// If the driver is strict, its context must be current.
+    pub(crate) fn maker(&self, handle: u64) -> Answer<Here> {
+        if self.config.strict_contexts || RawStream(handle).is_default() {
+            return self.here();
+        }
+        let found = self.gpus.iter().position(|gpu| gpu.sim.made_handle(handle));
+        let ordinal =
+            found.ok_or_else(|| Refusal::handle(format!("{handle:#x} is of no device")))?;
+        Ok(Here { ordinal, sim: self.gpus[ordinal].sim.clone() })
+    }
+
+    /// The device that an address of device memory is of. If the driver is strict, its context must
+    /// be current.
+    pub(crate) fn place(&self, address: u64) -> Answer<Here> {
+        if self.config.strict_contexts {
+            return self.here();
+        }
+        let found = self.gpus.iter().position(|gpu| gpu.sim.has_address(address));
+        let ordinal =
+            found.ok_or_else(|| Refusal::value(format!("{address:#x} is of no device")))?;
+        Ok(Here { ordinal, sim: self.gpus[ordinal].sim.clone() })
+    }
+
+    /// A call on one device that is unsafe while a stream of any captures. (The device itself sees
+    /// to its own streams.)
+    pub(crate) fn unsafe_call(&self, ordinal: usize) -> Answer {
+        let others = self.gpus.iter().enumerate().filter(|&(other, _)| other != ordinal);
+        // It breaks the captures on all of them.
+        let answers: Vec<_> = others.map(|(_, gpu)| gpu.sim.unsafe_call_elsewhere()).collect();
+        Ok(answers.into_iter().collect::<Result<(), _>>()?)
+    }
+
     /// The device of a context.
     pub(crate) fn of_context(&self, context: u64) -> Answer<usize> {
         self.gpus.iter().position(|gpu| gpu.context == Some(context)).ok_or_else(|| {
@@ -120,10 +160,13 @@ impl Session {
 
     /// The context of a stream on any device.
     pub(crate) fn context_of_stream(&self, stream: RawStream) -> Answer<u64> {
-        let here = self.here()?;
         if stream.is_default() {
+            let here = self.here()?;
+            // SAFETY: contract, devices 1: a default stream.
+            unsafe { here.sim.name_stream(stream, false) }?;
             return Ok(self.context(here.ordinal));
         }
+        self.want_context()?;
         for (ordinal, gpu) in self.gpus.iter().enumerate() {
             // SAFETY: contract, devices 1: the simulation refuses handles that are not valid.
             if unsafe { gpu.sim.owns_stream(stream) }? {
@@ -164,6 +207,20 @@ impl Session {
         let modes = self.gpus.iter().map(|gpu| gpu.sim.exchange_capture_mode(mode));
         // One device after the other: all of them are told.
         modes.fold(CaptureMode::Global, |_, was| was)
+    }
+
+    /// A stream's number, which its handle's next owner does not get.
+    pub(crate) fn stream_id(&mut self, ordinal: usize, stream: RawStream) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let thread = (stream == RawStream::PER_THREAD).then(|| std::thread::current().id());
+        let stream = if stream == RawStream::NULL { RawStream::LEGACY } else { stream };
+        let key = (stream.0, if stream.is_default() { ordinal } else { 0 }, thread);
+        *self.ids.entry(key).or_insert_with(|| NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A stream was destroyed: its handle may come again.
+    pub(crate) fn forget_stream(&mut self, stream: u64) {
+        self.ids.remove(&(stream, 0, None));
     }
 
     /// Takes a reference to a device's primary context, made if there is none.

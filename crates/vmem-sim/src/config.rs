@@ -4,7 +4,7 @@ use std::fmt;
 
 use bitflags::bitflags;
 
-use crate::CostTable;
+use crate::{CostTable, Strictness};
 
 /// Whether memory has contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -39,6 +39,20 @@ pub enum Schedule {
     Late,
     /// At once.
     Eager,
+}
+
+/// In which mode calls meet captures in progress (`cuThreadExchangeStreamCaptureMode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Callers {
+    /// As vmem's CUDA device makes them: all but those that conflict with a capture by their nature
+    /// in the relaxed mode. What [`Strictness::ALLOCATION_IN_CAPTURE`] names is judged by the
+    /// calling thread's mode all the same.
+    #[default]
+    Relaxed,
+    /// Each in the [calling thread's mode](crate::SimDevice::exchange_capture_mode), as a driver
+    /// does: a thread in the global mode must not even query an event while another thread captures.
+    TheirOwn,
 }
 
 bitflags! {
@@ -92,12 +106,17 @@ pub struct SimConfig {
     pub parts: Parts,
     /// The largest address range it reserves, in bytes; none for no bound but the address space.
     pub max_reservation: Option<u64>,
+    /// What it refuses although a driver does not.
+    pub strictness: Strictness,
+    /// In which mode calls meet captures in progress.
+    pub callers: Callers,
     /// What things cost in virtual time.
     pub costs: CostTable,
 }
 
 impl Default for SimConfig {
-    /// A device of 1 GiB with every part, bytes, checker and late schedule.
+    /// A device of 1 GiB with every part, bytes, checker, late schedule and every strictness (see
+    /// [`Strictness::default`]).
     fn default() -> Self {
         Self {
             capacity: 1 << 30,
@@ -108,6 +127,8 @@ impl Default for SimConfig {
             schedule: Schedule::default(),
             parts: Parts::all(),
             max_reservation: None,
+            strictness: Strictness::default(),
+            callers: Callers::default(),
             costs: CostTable::default(),
         }
     }

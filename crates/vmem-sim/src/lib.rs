@@ -20,14 +20,16 @@ mod rng;
 mod script;
 mod state;
 mod stream;
+mod strictness;
 mod sync;
 mod violation;
 
 pub use calls::{CallCounts, CallKind};
-pub use capture::{CaptureMode, Graph};
-pub use config::{Bytes, Checker, ConfigError, Parts, Schedule, SimConfig};
+pub use capture::{CaptureMode, CaptureStatus, Graph};
+pub use config::{Bytes, Callers, Checker, ConfigError, Parts, Schedule, SimConfig};
 pub use cost::{CostTable, MeasuredCosts};
 pub use device::SimDevice;
 pub use kernel::{Kernel, KernelMemory};
 pub use leaks::{Leaks, Outstanding};
+pub use strictness::{Strictness, UnknownStrictness};
 pub use violation::{Violation, ViolationKind};

@@ -40,8 +40,12 @@ impl State {
     pub(crate) fn pool_allocate(&mut self, bytes: u64, stream: RawStream) -> Result<u64, Refusal> {
         self.check_size(bytes)?;
         let lane = self.lanes.resolve(stream)?;
-        self.refuse_in_capture(lane)?;
         let size = plain_size(bytes).ok_or_else(too_large)?;
+        if self.lanes.get(lane).capture.is_some() {
+            return self.allocate_in_capture(lane, size);
+        }
+        self.check_legacy_capture(lane)?;
+        self.refuse_unsafe_query()?;
         let (address, physical) = match self.reuse(lane, size) {
             Some(block) => block,
             None => self.grow_pool(size)?,
@@ -63,10 +67,14 @@ impl State {
     }
 
     pub(crate) fn pool_free(&mut self, address: u64, stream: RawStream) -> Result<(), Refusal> {
+        let lane = self.lanes.resolve(stream)?;
+        if self.free_in_capture(lane, address)? {
+            return Ok(());
+        }
+        self.check_legacy_capture(lane)?;
+        self.refuse_unsafe_query()?;
         let kind = RegionKind::StreamOrdered;
         let bytes = self.memory.allocation(address, kind)?.size;
-        let lane = self.lanes.resolve(stream)?;
-        self.refuse_in_capture(lane)?;
         // Every access must be ordered before this point.
         let mut mark = Submission::mark("cuMemFreeAsync");
         mark.writes.push((address, bytes));
@@ -85,16 +93,6 @@ impl State {
             uses: region.uses,
         });
         Ok(())
-    }
-
-    fn refuse_in_capture(&self, lane: LaneId) -> Result<(), Refusal> {
-        match self.lanes.get(lane).capture {
-            None => Ok(()),
-            Some(_) => Err(Refusal::cannot(
-                DriverCode::STREAM_CAPTURE_UNSUPPORTED,
-                "memory nodes of graphs are not modelled",
-            )),
-        }
     }
 
     /// A freed block for work on `lane`; the smallest that fits, of those its order allows.

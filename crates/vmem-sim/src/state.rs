@@ -11,7 +11,7 @@ use crate::rng::Rng;
 use crate::script::Script;
 use crate::stream::{EventState, Lanes};
 use crate::violation::{Refusal, Violation};
-use crate::{CallCounts, CallKind, Leaks, SimConfig};
+use crate::{CallCounts, CallKind, Leaks, SimConfig, Strictness};
 
 /// Violations kept; later ones are dropped.
 const MOST_VIOLATIONS: usize = 1000;
@@ -20,6 +20,8 @@ const MOST_VIOLATIONS: usize = 1000;
 pub(crate) struct State {
     pub(crate) config: SimConfig,
     pub(crate) calls: CallCounts,
+    /// The name of the call in progress.
+    pub(crate) calling: &'static str,
     /// Calls so far, as their numbers in reports.
     pub(crate) call_number: u64,
     pub(crate) script: Script,
@@ -46,6 +48,7 @@ impl State {
         let haste = [0, 2, 8, 32][rng.below(4)];
         Self {
             calls: CallCounts::default(),
+            calling: "",
             call_number: 0,
             script: Script::default(),
             violations: Vec::new(),
@@ -66,6 +69,7 @@ impl State {
     /// Counts and charges a call, and refuses it if the device is lost or the script says so.
     pub(crate) fn enter(&mut self, kind: CallKind) -> Result<(), DriverError> {
         self.calls.add(kind);
+        self.calling = kind.name();
         self.call_number += 1;
         self.host_ns += kind.host_cost(&self.config.costs);
         let struck = self.script.strikes(kind);
@@ -80,21 +84,36 @@ impl State {
     }
 
     /// The error of a call, noted if it is the caller's doing.
-    pub(crate) fn refuse(&mut self, kind: CallKind, refusal: Refusal) -> DriverError {
+    pub(crate) fn refuse(&mut self, call: &'static str, refusal: Refusal) -> DriverError {
         if let Some(rule) = refusal.broken {
             self.report(Violation {
                 kind: rule,
-                call: kind.name().into(),
+                call: call.into(),
                 detail: refusal.detail.clone(),
             });
         }
-        DriverError::new(kind.name(), refusal.code).with_detail(refusal.detail)
+        DriverError::new(call, refusal.code).with_detail(refusal.detail)
     }
 
     pub(crate) fn report(&mut self, violation: Violation) {
         if self.violations.len() < MOST_VIOLATIONS {
             self.violations.push(violation);
         }
+    }
+
+    /// Refuses what CUDA does not, if the device is so strict; else only reports it.
+    pub(crate) fn refuse_if(
+        &mut self,
+        strictness: Strictness,
+        refusal: Refusal,
+    ) -> Result<(), Refusal> {
+        if self.config.strictness.contains(strictness) {
+            return Err(refusal);
+        }
+        if let Some(kind) = refusal.broken {
+            self.report(Violation { kind, call: self.calling.into(), detail: refusal.detail });
+        }
+        Ok(())
     }
 
     /// Refuses sizes that no call accepts, and those that the script does not.

@@ -11,7 +11,7 @@ exports! {
     /// Unlike the real driver's, a copy from pageable memory reads it when it runs, not before the
     /// call returns: nobody may rely on that.
     fn cuMemcpyHtoDAsync_v2(driver, to: u64, from: usize, bytes: usize, stream: u64) {
-        let sim = driver.session()?.here()?.sim;
+        let sim = driver.session()?.maker(stream)?.sim;
         let from = std::ptr::with_exposed_provenance(from);
         let (to, stream) = (pointer(to)?, RawStream(stream));
         // SAFETY: contract, devices 1, 3 and 5: the C caller's promise for the host's side; the
@@ -20,7 +20,7 @@ exports! {
     }
 
     fn cuMemcpyDtoHAsync_v2(driver, to: usize, from: u64, bytes: usize, stream: u64) {
-        let sim = driver.session()?.here()?.sim;
+        let sim = driver.session()?.maker(stream)?.sim;
         let to = std::ptr::with_exposed_provenance_mut(to);
         let (from, stream) = (pointer(from)?, RawStream(stream));
         // SAFETY: contract, devices 1, 3 and 5: the C caller's promise for the host's side; the
@@ -29,14 +29,14 @@ exports! {
     }
 
     fn cuMemcpyDtoDAsync_v2(driver, to: u64, from: u64, bytes: usize, stream: u64) {
-        let sim = driver.session()?.here()?.sim;
+        let sim = driver.session()?.maker(stream)?.sim;
         let (to, from, stream) = (pointer(to)?, pointer(from)?, RawStream(stream));
         // SAFETY: contract, devices 1 and 3: the simulation refuses dead handles and ranges.
         Ok(unsafe { sim.copy_within(to, from, bytes as u64, stream) }?)
     }
 
     fn cuMemsetD8Async(driver, to: u64, value: c_uchar, count: usize, stream: u64) {
-        let sim = driver.session()?.here()?.sim;
+        let sim = driver.session()?.maker(stream)?.sim;
         let (to, stream) = (pointer(to)?, RawStream(stream));
         // SAFETY: contract, devices 1 and 3: the simulation refuses dead handles and ranges.
         Ok(unsafe { sim.fill(to, value, count as u64, stream) }?)

@@ -8,6 +8,7 @@ use vmem_core::{Device, RawEvent, RawStream};
 use super::exports;
 use super::stream::ready;
 use crate::refusal::{Answer, Refusal};
+use crate::session::Here;
 use crate::types::Out;
 
 exports! {
@@ -22,29 +23,35 @@ exports! {
     }
 
     fn cuEventRecord(driver, recorded: u64, stream: u64) {
-        let sim = driver.session()?.here()?.sim;
-        let recorded = event(recorded)?;
+        let session = driver.session()?;
+        let (recorded, on) = (event(recorded)?, session.maker(stream)?);
+        if session.maker(recorded.0.get())?.ordinal != on.ordinal {
+            return Err(Refusal::handle("the event and the stream are of two devices"));
+        }
+        let sim = on.sim;
         // SAFETY: contract, devices 1: the caller's handles; the simulation refuses dead ones.
         Ok(unsafe { sim.record_event(recorded, RawStream(stream)) }?)
     }
 
     fn cuEventQuery(driver, asked: u64) {
-        let sim = driver.session()?.here()?.sim;
-        let asked = event(asked)?;
+        let (session, asked) = (driver.session()?, event(asked)?);
+        let Here { ordinal, sim } = session.maker(asked.0.get())?;
+        session.unsafe_call(ordinal)?;
         // SAFETY: contract, devices 1: the caller's event; the simulation refuses a dead handle.
         ready(unsafe { sim.query_event(asked) }?)
     }
 
     fn cuEventSynchronize(driver, awaited: u64) {
-        let sim = driver.session()?.here()?.sim;
-        let awaited = event(awaited)?;
+        let (session, awaited) = (driver.session()?, event(awaited)?);
+        let Here { ordinal, sim } = session.maker(awaited.0.get())?;
+        session.unsafe_call(ordinal)?;
         // SAFETY: contract, devices 1: the caller's event; the simulation refuses a dead handle.
         Ok(unsafe { sim.synchronize_event(awaited) }?)
     }
 
     fn cuEventDestroy_v2(driver, destroyed: u64) {
-        let sim = driver.session()?.here()?.sim;
         let destroyed = event(destroyed)?;
+        let sim = driver.session()?.maker(destroyed.0.get())?.sim;
         // SAFETY: contract, devices 1: the caller's event; the simulation refuses a dead handle.
         Ok(unsafe { sim.destroy_event(destroyed) }?)
     }

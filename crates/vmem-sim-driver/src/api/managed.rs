@@ -21,6 +21,7 @@ exports! {
         let session = driver.session()?;
         let here = session.here()?;
         let managed = here.sim.managed().ok_or_else(absent)?;
+        session.unsafe_call(here.ordinal)?;
         let ptr = managed.allocate(bytes as u64)?.get();
         session.own(&here, ptr, AllocationKind::Managed, bytes);
         slot.put(ptr);
@@ -29,7 +30,7 @@ exports! {
 
     fn cuMemAdvise(driver, address: u64, bytes: usize, advice: c_uint, device: c_int) {
         let session = driver.session()?;
-        session.here()?;
+        session.want_context()?;
         let (place, sim) = target(session, address, device)?;
         let advice = match advice {
             1 => Advice::ReadMostly,
@@ -61,7 +62,7 @@ exports! {
         stream: u64,
     ) {
         let session = driver.session()?;
-        session.here()?;
+        session.want_context()?;
         let (place, sim) = target(session, address, device)?;
         let managed = sim.managed().ok_or_else(absent)?;
         let (at, stream) = (pointer(address)?, RawStream(stream));
@@ -87,7 +88,7 @@ exports! {
             return Err(Refusal::value(format!("{size} B for an attribute of 4 B")));
         }
         let session = driver.session()?;
-        session.here()?;
+        session.want_context()?;
         let (found, sim) = session.holder(address)?;
         let managed = sim.managed().ok_or_else(absent)?;
         // SAFETY: contract, devices 3: the simulation refuses a range that is no managed one.

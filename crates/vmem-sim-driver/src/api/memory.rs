@@ -15,18 +15,24 @@ exports! {
         let slot = address.slot()?;
         let session = driver.session()?;
         let here = session.here()?;
+        session.unsafe_call(here.ordinal)?;
         let ptr = here.sim.allocate(bytes as u64)?.get();
         session.own(&here, ptr, AllocationKind::Plain, bytes);
         slot.put(ptr);
         Ok(())
     }
 
-    /// Frees plain and managed memory of any device. What has pending work is refused: the real
-    /// driver waits for it in practice, and promises nothing.
+    /// Frees plain and managed memory of any device. What has pending work is refused by a strict
+    /// driver: the real one waits for it in practice, and promises nothing.
     fn cuMemFree_v2(driver, address: u64) {
         let session = driver.session()?;
-        session.here()?;
+        session.want_context()?;
+        // Freeing nothing does nothing.
+        if address == 0 {
+            return Ok(());
+        }
         let (found, sim) = session.owner(address)?;
+        session.unsafe_call(found.ordinal)?;
         let at = pointer(address)?;
         match found.kind {
             AllocationKind::Plain => {
@@ -70,8 +76,9 @@ exports! {
 
     fn cuMemFreeHost(driver, address: u64) {
         let session = driver.session()?;
-        session.here()?;
+        session.want_context()?;
         let (found, sim) = session.owner(address)?;
+        session.unsafe_call(found.ordinal)?;
         let pinned = sim.pinned().filter(|_| found.kind == AllocationKind::Pinned);
         let pinned = pinned.ok_or_else(|| Refusal::value("not pinned memory"))?;
         // SAFETY: contract, devices 3: a live allocation of this kind; the simulation refuses what
@@ -87,6 +94,7 @@ fn allocate_pinned(driver: &mut Driver, address: &Out<u64>, bytes: usize) -> Ans
     let session = driver.session()?;
     let here = session.here()?;
     let pinned = here.sim.pinned().ok_or_else(|| Refusal::unsupported("no pinned memory"))?;
+    session.unsafe_call(here.ordinal)?;
     let ptr = pinned.allocate(bytes as u64)?.get();
     session.own(&here, ptr, AllocationKind::Pinned, bytes);
     slot.put(ptr);

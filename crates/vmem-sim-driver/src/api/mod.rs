@@ -90,7 +90,9 @@ mod tests {
         "cuCtxGetStreamPriorityRange",
         "cuCtxSetCurrent",
         "cuDevicePrimaryCtxGetState",
+        "cuMemAllocAsync",
         "cuMemAllocHost_v2",
+        "cuStreamGetId",
         "cuStreamCreateWithPriority",
     ];
 

@@ -7,7 +7,7 @@ use vmem_core::{Device, RawStream};
 use super::exports;
 use super::memory::pointer;
 use crate::refusal::{Answer, Refusal};
-use crate::session::{AllocationKind, MemoryPool, POOL, Session, unique};
+use crate::session::{AllocationKind, Here, MemoryPool, POOL, Session, unique};
 use crate::types::{ALLOCATION_PINNED, In, Out, PoolProperties};
 
 exports! {
@@ -95,34 +95,57 @@ exports! {
         pool: u64,
         stream: u64,
     ) {
-        let slot = address.slot()?;
         let session = driver.session()?;
-        let here = session.here()?;
+        let here = session.maker(stream)?;
         if find(session, pool)?.ordinal != here.ordinal {
-            return Err(Refusal::value("the pool is of another device than the current context"));
+            return Err(Refusal::value("the pool is of another device than the stream"));
         }
-        let part = here.sim.async_pool().ok_or_else(absent)?;
-        // SAFETY: contract, devices 1: the simulation refuses a dead handle.
-        let ptr = unsafe { part.allocate(bytes as u64, RawStream(stream)) }?.get();
-        session.own(&here, ptr, AllocationKind::StreamOrdered(pool), bytes);
-        slot.put(ptr);
-        Ok(())
+        allocate(session, &here, &address, bytes, pool, stream)
+    }
+
+    /// Of the device's own pool.
+    fn cuMemAllocAsync(driver, address: Out<u64>, bytes: usize, stream: u64) {
+        let session = driver.session()?;
+        let here = session.maker(stream)?;
+        allocate(session, &here, &address, bytes, DEFAULT, stream)
     }
 
     fn cuMemFreeAsync(driver, address: u64, stream: u64) {
         let session = driver.session()?;
-        session.here()?;
+        session.want_context()?;
         let (found, sim) = session.owner(address)?;
         let part = sim
             .async_pool()
             .filter(|_| matches!(found.kind, AllocationKind::StreamOrdered(_)))
             .ok_or_else(|| Refusal::value("not memory of a stream-ordered pool"))?;
+        session.unsafe_call(found.ordinal)?;
         // SAFETY: contract, devices 1 and 3: a live allocation of this kind; the simulation refuses
         // a dead handle.
         unsafe { part.free(pointer(address)?, RawStream(stream)) }?;
         session.allocations.remove(&address);
         Ok(())
     }
+}
+
+/// The handle that stands for a device's own pool.
+const DEFAULT: u64 = 0;
+
+fn allocate(
+    session: &mut Session,
+    here: &Here,
+    address: &Out<u64>,
+    bytes: usize,
+    pool: u64,
+    stream: u64,
+) -> Answer {
+    let slot = address.slot()?;
+    let part = here.sim.async_pool().ok_or_else(absent)?;
+    session.unsafe_call(here.ordinal)?;
+    // SAFETY: contract, devices 1: the simulation refuses a dead handle.
+    let ptr = unsafe { part.allocate(bytes as u64, RawStream(stream)) }?.get();
+    session.own(here, ptr, AllocationKind::StreamOrdered(pool), bytes);
+    slot.put(ptr);
+    Ok(())
 }
 
 impl Session {

@@ -3,12 +3,13 @@
 use std::ffi::{c_int, c_uint};
 
 use vmem_core::{Completion, Device, DriverCode, RawStream};
-use vmem_sim::CaptureMode;
+use vmem_sim::{CaptureMode, CaptureStatus};
 
 use super::event::event;
 use super::exports;
 use crate::driver::Driver;
 use crate::refusal::{Answer, Refusal};
+use crate::session::Here;
 use crate::types::Out;
 
 exports! {
@@ -27,19 +28,25 @@ exports! {
     }
 
     fn cuStreamDestroy_v2(driver, stream: u64) {
-        let sim = driver.session()?.here()?.sim;
+        let sim = driver.session()?.maker(stream)?.sim;
         // SAFETY: contract, devices 1: the caller's stream; the simulation refuses a dead handle.
-        Ok(unsafe { sim.destroy_stream(RawStream(stream)) }?)
+        unsafe { sim.destroy_stream(RawStream(stream)) }?;
+        driver.session()?.forget_stream(stream);
+        Ok(())
     }
 
     fn cuStreamQuery(driver, stream: u64) {
-        let sim = driver.session()?.here()?.sim;
+        let session = driver.session()?;
+        let Here { ordinal, sim } = session.maker(stream)?;
+        session.unsafe_call(ordinal)?;
         // SAFETY: contract, devices 1: the caller's stream; the simulation refuses a dead handle.
         ready(unsafe { sim.query_stream(RawStream(stream)) }?)
     }
 
     fn cuStreamSynchronize(driver, stream: u64) {
-        let sim = driver.session()?.here()?.sim;
+        let session = driver.session()?;
+        let Here { ordinal, sim } = session.maker(stream)?;
+        session.unsafe_call(ordinal)?;
         // SAFETY: contract, devices 1: the caller's stream; the simulation refuses a dead handle.
         Ok(unsafe { sim.synchronize_stream(RawStream(stream)) }?)
     }
@@ -48,10 +55,16 @@ exports! {
         if flags > 1 {
             return Err(Refusal::value(format!("flags {flags} are not 0 or 1")));
         }
-        let sim = driver.session()?.here()?.sim;
-        let awaited = event(awaited)?;
+        let session = driver.session()?;
+        let (awaited, by) = (event(awaited)?, session.maker(stream)?);
+        let of = session.maker(awaited.0.get())?;
+        if of.ordinal != by.ordinal {
+            // The simulations know nothing of each other: the host sees it complete instead.
+            // SAFETY: contract, devices 1: the caller's event; the simulation refuses a dead one.
+            return Ok(unsafe { of.sim.synchronize_event(awaited) }?);
+        }
         // SAFETY: contract, devices 1: the caller's handles; the simulation refuses dead ones.
-        Ok(unsafe { sim.wait_event(RawStream(stream), awaited) }?)
+        Ok(unsafe { by.sim.wait_event(RawStream(stream), awaited) }?)
     }
 
     /// The context that a stream was made in, whichever is current. The default streams are the
@@ -70,29 +83,50 @@ exports! {
         Ok(())
     }
 
-    /// 0 for no, 1 for yes.
-    fn cuStreamIsCapturing(driver, stream: u64, status: Out<c_int>) {
-        let slot = status.slot()?;
-        let sim = driver.session()?.here()?.sim;
-        // SAFETY: contract, devices 1: the caller's stream; the simulation refuses a dead handle.
-        slot.put(c_int::from(unsafe { sim.is_capturing(RawStream(stream)) }?));
+    /// A number that no other stream of the process ever has. The default streams' are those of the
+    /// current context, and of the calling thread.
+    fn cuStreamGetId(driver, stream: u64, id: Out<u64>) {
+        let slot = id.slot()?;
+        let session = driver.session()?;
+        let Here { ordinal, sim } = session.maker(stream)?;
+        // SAFETY: contract, devices 1: the simulation refuses a dead handle.
+        unsafe { sim.name_stream(RawStream(stream), true) }?;
+        slot.put(session.stream_id(ordinal, RawStream(stream)));
         Ok(())
     }
 
-    /// Knows the modes global (0) and relaxed (2).
+    /// 0 for no, 1 for yes, 2 if the capture was invalidated.
+    fn cuStreamIsCapturing(driver, stream: u64, status: Out<c_int>) {
+        let slot = status.slot()?;
+        let sim = driver.session()?.maker(stream)?.sim;
+        // SAFETY: contract, devices 1: the caller's stream; the simulation refuses a dead handle.
+        slot.put(match unsafe { sim.capture_status(RawStream(stream)) }? {
+            CaptureStatus::None => 0,
+            CaptureStatus::Active => 1,
+            CaptureStatus::Invalidated => 2,
+        });
+        Ok(())
+    }
+
     fn cuThreadExchangeStreamCaptureMode(driver, mode: Out<c_int>) {
         let slot = mode.slot()?;
-        let new = match slot.get() {
-            0 => CaptureMode::Global,
-            2 => CaptureMode::Relaxed,
-            other => return Err(Refusal::unsupported(format!("capture mode {other}"))),
-        };
-        let was = driver.session()?.exchange_capture_mode(new);
+        let was = driver.session()?.exchange_capture_mode(capture_mode(slot.get())?);
         slot.put(match was {
             CaptureMode::Global => 0,
+            CaptureMode::ThreadLocal => 1,
             CaptureMode::Relaxed => 2,
         });
         Ok(())
+    }
+}
+
+/// A mode by its number.
+pub(super) fn capture_mode(number: c_int) -> Answer<CaptureMode> {
+    match number {
+        0 => Ok(CaptureMode::Global),
+        1 => Ok(CaptureMode::ThreadLocal),
+        2 => Ok(CaptureMode::Relaxed),
+        other => Err(Refusal::value(format!("capture mode {other}"))),
     }
 }
 

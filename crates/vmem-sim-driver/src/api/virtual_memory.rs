@@ -54,7 +54,7 @@ exports! {
     }
 
     fn cuMemAddressFree(driver, address: u64, bytes: usize) {
-        let here = driver.session()?.here()?;
+        let here = driver.session()?.place(address)?;
         // SAFETY: contract, devices 4: the simulation refuses what is not one whole free range.
         Ok(unsafe { part(&here)?.free_range(pointer(address)?, bytes as u64) }?)
     }
@@ -80,7 +80,7 @@ exports! {
     }
 
     fn cuMemRelease(driver, handle: u64) {
-        let here = driver.session()?.here()?;
+        let here = driver.session()?.maker(handle)?;
         // SAFETY: contract, devices 4: the simulation refuses a dead handle.
         Ok(unsafe { part(&here)?.release(PhysicalHandle(handle)) }?)
     }
@@ -97,14 +97,14 @@ exports! {
         if offset != 0 {
             return Err(Refusal::value(format!("offset {offset} is not 0")));
         }
-        let here = driver.session()?.here()?;
+        let here = driver.session()?.place(address)?;
         let (at, handle) = (pointer(address)?, PhysicalHandle(handle));
         // SAFETY: contract, devices 4: the simulation refuses dead handles and ranges in use.
         Ok(unsafe { part(&here)?.map(at, bytes as u64, handle) }?)
     }
 
     fn cuMemUnmap(driver, address: u64, bytes: usize) {
-        let here = driver.session()?.here()?;
+        let here = driver.session()?.place(address)?;
         // SAFETY: contract, devices 4: the simulation refuses what is not whole or is pending.
         Ok(unsafe { part(&here)?.unmap(pointer(address)?, bytes as u64) }?)
     }
@@ -118,7 +118,7 @@ exports! {
         count: usize,
     ) {
         let session = driver.session()?;
-        let here = session.here()?;
+        let here = session.place(address)?;
         if count != 1 {
             return Err(Refusal::unsupported(format!("{count} access descriptions")));
         }

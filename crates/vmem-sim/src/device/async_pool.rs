@@ -35,7 +35,7 @@ unsafe impl AsyncPool for SimAsyncPool {
 
     fn trim_to(&self, keep: u64) -> Result<(), DriverError> {
         self.core.call(CallKind::AsyncTrim, |state| {
-            state.refuse_unsafe_in_capture()?;
+            state.refuse_unsafe_allocation()?;
             state.release_idle(keep);
             Ok(())
         })
@@ -43,7 +43,7 @@ unsafe impl AsyncPool for SimAsyncPool {
 
     fn set_release_threshold(&self, bytes: u64) -> Result<(), DriverError> {
         self.core.call(CallKind::AsyncSetThreshold, |state| {
-            state.refuse_unsafe_in_capture()?;
+            state.refuse_unsafe_allocation()?;
             state.pool.threshold = bytes;
             Ok(())
         })
@@ -51,14 +51,14 @@ unsafe impl AsyncPool for SimAsyncPool {
 
     fn release_threshold(&self) -> Result<u64, DriverError> {
         self.core.call(CallKind::AsyncAttribute, |state| {
-            state.refuse_unsafe_in_capture()?;
+            state.refuse_unsafe_allocation()?;
             Ok(state.pool.threshold)
         })
     }
 
     fn reserved(&self) -> Result<u64, DriverError> {
         self.core.call(CallKind::AsyncAttribute, |state| {
-            state.refuse_unsafe_in_capture()?;
+            state.refuse_unsafe_allocation()?;
             Ok(state.pool.reserved)
         })
     }

@@ -6,11 +6,11 @@ use vmem_core::{
 };
 
 use super::SimDevice;
-use crate::CallKind;
 use crate::memory::{Region, RegionKind, plain_size};
 use crate::state::State;
 use crate::stream::{Barrier, EventState, HostPtr, Submission, Work};
 use crate::violation::Refusal;
+use crate::{CallKind, CaptureStatus, Strictness};
 
 // SAFETY: contract, devices: live allocations get disjoint addresses from `Addresses`, handles stay
 // valid until destroyed, and every misuse that the contract excludes is refused besides.
@@ -32,7 +32,7 @@ unsafe impl Device for SimDevice {
 
     fn allocate(&self, bytes: u64) -> Result<DevicePtr, DriverError> {
         let address = self.core.call(CallKind::Allocate, |state| {
-            state.refuse_unsafe_in_capture()?;
+            state.refuse_unsafe_allocation()?;
             state.allocate_plain(bytes)
         })?;
         Ok(pointer(address))
@@ -40,7 +40,7 @@ unsafe impl Device for SimDevice {
 
     unsafe fn free(&self, ptr: DevicePtr) -> Result<(), DriverError> {
         self.core.call(CallKind::Free, |state| {
-            state.refuse_unsafe_in_capture()?;
+            state.refuse_unsafe_allocation()?;
             state.free_plain(ptr.get())
         })
     }
@@ -57,9 +57,7 @@ unsafe impl Device for SimDevice {
                 return Err(Refusal::misuse(rule, DriverCode::INVALID_HANDLE, detail));
             }
             let lane = state.lanes.resolve(stream)?;
-            if state.lanes.get(lane).capture.is_some() {
-                state.refuse_capturing(lane)?;
-            }
+            state.leave_capture(lane)?;
             state.lanes.destroy(stream)?;
             state.lanes.forget_drained(lane);
             Ok(())
@@ -86,7 +84,7 @@ unsafe impl Device for SimDevice {
     unsafe fn is_capturing(&self, stream: RawStream) -> Result<bool, DriverError> {
         self.core.call(CallKind::IsCapturing, |state| {
             let lane = state.lanes.resolve(stream)?;
-            Ok(state.lanes.get(lane).capture.is_some())
+            state.capture_status(lane).map(|status| status != CaptureStatus::None)
         })
     }
 
@@ -172,7 +170,8 @@ unsafe impl Device for SimDevice {
             if to.get().abs_diff(from.get()) < bytes {
                 let detail = format!("{bytes} B at {from} and at {to} overlap");
                 let rule = crate::ViolationKind::BadArgument;
-                return Err(Refusal::misuse(rule, DriverCode::INVALID_VALUE, detail));
+                let refusal = Refusal::misuse(rule, DriverCode::INVALID_VALUE, detail);
+                state.refuse_if(Strictness::OVERLAPPING_COPY, refusal)?;
             }
             let device_ns = state.config.costs.memory_ns(bytes.saturating_mul(2));
             let copy = Submission {
@@ -278,8 +277,7 @@ impl State {
     }
 
     fn free_plain(&mut self, address: u64) -> Result<(), Refusal> {
-        let region = self.memory.allocation(address, RegionKind::Plain)?;
-        self.refuse_pending(&region.uses, || format!("freeing {} B at {address:#x}", region.size))?;
+        self.refuse_pending_free(address, RegionKind::Plain)?;
         self.await_device();
         let Some(region) = self.memory.bury(address, self.call_number) else {
             return Ok(());

@@ -6,11 +6,11 @@ use vmem_core::{DevicePtr, DriverCode, DriverError, HostAccess, Pinned};
 
 use super::Core;
 use super::driver::pointer;
-use crate::CallKind;
 use crate::checker::Access;
 use crate::memory::{Region, RegionKind, Store};
 use crate::state::State;
 use crate::violation::{Refusal, ViolationKind};
+use crate::{CallKind, Strictness};
 
 /// A device's pinned host memory.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl SimPinned {
 unsafe impl Pinned for SimPinned {
     fn allocate(&self, bytes: u64) -> Result<DevicePtr, DriverError> {
         let allocate = |state: &mut State| {
-            state.refuse_unsafe_in_capture()?;
+            state.refuse_unsafe_allocation()?;
             state.check_size(bytes)?;
             let (kind, call) = (RegionKind::Pinned, CallKind::PinnedAllocate);
             let address = state.insert_host_memory(bytes, kind, call)?;
@@ -42,7 +42,7 @@ unsafe impl Pinned for SimPinned {
 
     unsafe fn free(&self, ptr: DevicePtr) -> Result<(), DriverError> {
         self.core.call(CallKind::PinnedFree, |state| {
-            state.refuse_unsafe_in_capture()?;
+            state.refuse_unsafe_allocation()?;
             state.remove_host_memory(ptr.get(), RegionKind::Pinned)
         })
     }
@@ -90,8 +90,7 @@ impl State {
         address: u64,
         kind: RegionKind,
     ) -> Result<(), Refusal> {
-        let region = self.memory.allocation(address, kind)?;
-        self.refuse_pending(&region.uses, || format!("freeing {} B at {address:#x}", region.size))?;
+        self.refuse_pending_free(address, kind)?;
         let Some(region) = self.memory.bury(address, self.call_number) else {
             return Ok(());
         };
@@ -107,6 +106,19 @@ impl State {
         Ok(())
     }
 
+    /// Refuses to free an allocation under pending work.
+    pub(super) fn refuse_pending_free(
+        &mut self,
+        address: u64,
+        kind: RegionKind,
+    ) -> Result<(), Refusal> {
+        let region = self.memory.allocation(address, kind)?;
+        let (size, uses) = (region.size, region.uses.clone());
+        self.refuse_pending(Strictness::PENDING_FREE, &uses, || {
+            format!("freeing {size} B at {address:#x}")
+        })
+    }
+
     /// Checks that the host may touch a range now, and where it finds it.
     pub(super) fn view(
         &mut self,
@@ -119,6 +131,7 @@ impl State {
             let detail = "the device was lost; this answer is for ever";
             return Err(Refusal::cannot(DriverCode::LAUNCH_FAILED, detail));
         }
+        self.calling = HOST_VIEW;
         let pieces = self.memory.resolve(at, bytes)?;
         let Some(&piece) = pieces.first() else {
             return Ok(std::ptr::NonNull::dangling().as_ptr());
@@ -142,19 +155,17 @@ impl State {
     }
 
     pub(super) fn refuse_view(&mut self, refusal: Refusal) -> DriverError {
-        if let Some(rule) = refusal.broken {
-            self.report(crate::Violation {
-                kind: rule,
-                call: HOST_VIEW.into(),
-                detail: refusal.detail.clone(),
-            });
-        }
-        DriverError::new(HOST_VIEW, refusal.code).with_detail(refusal.detail)
+        self.refuse(HOST_VIEW, refusal)
     }
 
     /// Refuses if work that conflicts with a host access is not known complete: seen by the host,
-    /// or, without the checker, simply run.
-    fn refuse_unseen(&self, piece: &crate::memory::Piece, access: Access) -> Result<(), Refusal> {
+    /// or, without the checker, simply run. A device that is not so strict reports it, and runs the
+    /// work.
+    fn refuse_unseen(
+        &mut self,
+        piece: &crate::memory::Piece,
+        access: Access,
+    ) -> Result<(), Refusal> {
         let physical = self.memory.physicals.get(piece.physical);
         let range = (piece.offset, piece.offset + piece.len);
         let unseen = match self.config.checker {
@@ -178,7 +189,10 @@ impl State {
             self.lanes.describe(point.lane)
         );
         let code = DriverCode::ILLEGAL_STATE;
-        Err(Refusal::misuse(ViolationKind::HostAccess, code, detail))
+        let refusal = Refusal::misuse(ViolationKind::HostAccess, code, detail);
+        self.refuse_if(Strictness::HOST_ACCESS, refusal)?;
+        self.drain();
+        Ok(())
     }
 }
 

@@ -106,6 +106,17 @@ impl SimDevice {
         self.core.lock().script.clear();
     }
 
+    /// Whether a handle of a stream, an event or physical memory is one that this device made, be it
+    /// live or destroyed.
+    pub fn made_handle(&self, handle: u64) -> bool {
+        !self.core.lock().events.is_foreign(handle)
+    }
+
+    /// Whether an address is one that this device hands out for device memory, be it in use or not.
+    pub fn has_address(&self, address: u64) -> bool {
+        self.core.lock().memory.addresses.contains(&address)
+    }
+
     /// Runs everything queued, without the host having seen it, and reads device memory at once.
     /// No driver call is counted, no access is checked.
     ///

@@ -3,8 +3,10 @@
 use vmem_core::{DriverCode, DriverError, RawStream, Stream};
 
 use super::SimDevice;
+use crate::state::State;
 use crate::stream::{Barrier, Submission, Work};
-use crate::{CallKind, CaptureMode, Graph, Kernel};
+use crate::violation::Refusal;
+use crate::{CallKind, CaptureMode, CaptureStatus, Graph, Kernel};
 
 impl SimDevice {
     /// Queues a kernel.
@@ -59,14 +61,23 @@ impl SimDevice {
         self.core.call(CallKind::CreateStream, |state| Ok(state.lanes.create(Barrier::Blocking)))
     }
 
-    /// Starts capturing the work queued on a stream, in global mode, instead of running it.
+    /// Starts capturing the work queued on a stream, in [global mode](CaptureMode::Global), instead
+    /// of running it.
     ///
     /// # Errors
     /// If the stream is capturing already or is the legacy default stream.
     pub fn begin_capture(&self, stream: &Stream) -> Result<(), DriverError> {
+        self.begin_capture_as(stream, CaptureMode::Global)
+    }
+
+    /// Starts capturing the work queued on a stream in a mode.
+    ///
+    /// # Errors
+    /// Those of [`begin_capture`](Self::begin_capture).
+    pub fn begin_capture_as(&self, stream: &Stream, mode: CaptureMode) -> Result<(), DriverError> {
         self.on(stream, "SimDevice::begin_capture", |raw| {
             // SAFETY: contract, devices 1: `with_raw` hands out a valid, callable stream.
-            unsafe { self.begin_capture_raw(raw) }
+            unsafe { self.begin_capture_raw(raw, mode) }
         })
     }
 
@@ -77,18 +88,23 @@ impl SimDevice {
     ///
     /// # Safety
     /// The stream is [valid](vmem_core::contract#devices) and callable from this thread.
-    pub unsafe fn begin_capture_raw(&self, stream: RawStream) -> Result<(), DriverError> {
+    pub unsafe fn begin_capture_raw(
+        &self,
+        stream: RawStream,
+        mode: CaptureMode,
+    ) -> Result<(), DriverError> {
         self.core.call(CallKind::BeginCapture, |state| {
             let lane = state.lanes.resolve(stream)?;
-            state.begin_capture(lane)
+            state.begin_capture(lane, mode)
         })
     }
 
     /// Ends a capture and returns what was queued.
     ///
     /// # Errors
-    /// If the stream began no capture, a forbidden call broke it, or a stream that joined it was
-    /// not joined back.
+    /// If the stream began no capture, the thread did not begin it (unless it is relaxed), a
+    /// forbidden call broke it, or a stream that joined it was not joined back. Unless the stream
+    /// began none, the capture is over.
     pub fn end_capture(&self, stream: &Stream) -> Result<Graph, DriverError> {
         self.on(stream, "SimDevice::end_capture", |raw| {
             // SAFETY: contract, devices 1: `with_raw` hands out a valid, callable stream.
@@ -114,16 +130,72 @@ impl SimDevice {
     ///
     /// # Errors
     /// If memory that the graph uses is gone; the pieces before that one are queued.
+    /// [`NOT_SUPPORTED`](DriverCode::NOT_SUPPORTED) for a graph that owns memory, which is not
+    /// modelled.
     ///
     /// # Safety
     /// As [`launch`](Self::launch), for everything captured.
     pub unsafe fn launch_graph(&self, stream: &Stream, graph: &Graph) -> Result<(), DriverError> {
         self.on(stream, "SimDevice::launch_graph", |raw| {
             self.core.call(CallKind::LaunchGraph, |state| {
+                if graph.owns_memory {
+                    let detail = "launching graphs that own memory is not modelled";
+                    return Err(Refusal::cannot(DriverCode::NOT_SUPPORTED, detail));
+                }
                 let mut nodes = graph.nodes.iter().cloned();
                 nodes.try_for_each(|node| state.submit_to(raw, node))
             })
         })
+    }
+
+    /// Whether a stream captures, and whether its capture can still be ended well
+    /// (`cuStreamIsCapturing`).
+    ///
+    /// # Errors
+    /// For the legacy default stream, while a blocking stream captures.
+    ///
+    /// # Safety
+    /// The stream is [valid](vmem_core::contract#devices) and callable from this thread.
+    pub unsafe fn capture_status(&self, stream: RawStream) -> Result<CaptureStatus, DriverError> {
+        self.core.call(CallKind::IsCapturing, |state| {
+            let lane = state.lanes.resolve(stream)?;
+            state.capture_status(lane)
+        })
+    }
+
+    /// What a call that names a stream does to captures, whatever it is to do: one that names the
+    /// legacy default stream breaks those that a blocking stream takes part in, and
+    /// `cuStreamGetId`, unlike `cuStreamGetCtx`, that of the stream itself. No driver call is
+    /// counted.
+    ///
+    /// # Errors
+    /// If it broke one.
+    ///
+    /// # Safety
+    /// The stream is [valid](vmem_core::contract#devices) and callable from this thread.
+    pub unsafe fn name_stream(&self, stream: RawStream, id: bool) -> Result<(), DriverError> {
+        self.quietly("SimDevice::name_stream", |state| {
+            let lane = state.lanes.resolve(stream)?;
+            if id { state.refuse_capturing(lane) } else { state.check_legacy_capture(lane) }
+        })
+    }
+
+    /// What an unsafe call on another device does to this one's captures: they are the process's.
+    /// No driver call is counted.
+    ///
+    /// # Errors
+    /// If the calling thread is forbidden it; the captures that forbid it are broken.
+    pub fn unsafe_call_elsewhere(&self) -> Result<(), DriverError> {
+        self.quietly("SimDevice::unsafe_call_elsewhere", State::refuse_unsafe)
+    }
+
+    fn quietly(
+        &self,
+        name: &'static str,
+        body: impl FnOnce(&mut State) -> Result<(), Refusal>,
+    ) -> Result<(), DriverError> {
+        let mut state = self.core.lock();
+        body(&mut state).map_err(|refusal| state.refuse(name, refusal))
     }
 
     /// Calls `call` with the handle of a stream of this device.
@@ -140,8 +212,8 @@ impl SimDevice {
         stream.with_raw(name, |_, raw| call(raw))
     }
 
-    /// Sets how the calling thread's calls treat captures in progress, and returns how they did
-    /// (`cuThreadExchangeStreamCaptureMode`). No driver call is counted.
+    /// Sets the calling thread's mode and returns what it was (`cuThreadExchangeStreamCaptureMode`).
+    /// It matters as [`Callers`](crate::Callers) says. No driver call is counted.
     pub fn exchange_capture_mode(&self, mode: CaptureMode) -> CaptureMode {
         self.core.lock().exchange_capture_mode(mode)
     }

@@ -113,7 +113,7 @@ impl State {
     /// With concurrent access, pages come to the device as it touches them, and more can be
     /// allocated than it holds. Without, all of them count against it from the start.
     fn allocate_managed(&mut self, bytes: u64) -> Result<u64, Refusal> {
-        self.refuse_unsafe_in_capture()?;
+        self.refuse_unsafe_allocation()?;
         self.check_size(bytes)?;
         let pages = self.has_concurrent_access();
         if !pages {
@@ -134,7 +134,7 @@ impl State {
     }
 
     fn free_managed(&mut self, address: u64) -> Result<(), Refusal> {
-        self.refuse_unsafe_in_capture()?;
+        self.refuse_unsafe_allocation()?;
         let bytes = self.memory.allocation(address, RegionKind::Managed)?.size;
         self.remove_host_memory(address, RegionKind::Managed)?;
         self.await_device();

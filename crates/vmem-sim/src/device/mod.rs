@@ -52,7 +52,7 @@ impl Core {
         fork::refuse(kind.name())?;
         let mut state = self.lock();
         state.enter(kind)?;
-        body(&mut state).map_err(|refusal| state.refuse(kind, refusal))
+        body(&mut state).map_err(|refusal| state.refuse(kind.name(), refusal))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

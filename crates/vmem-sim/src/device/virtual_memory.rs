@@ -8,10 +8,10 @@ use vmem_core::{DevicePtr, DriverCode, DriverError, PhysicalHandle, VirtualMemor
 
 use super::Core;
 use super::driver::pointer;
-use crate::CallKind;
 use crate::memory::{PhysicalId, Region, RegionKind};
 use crate::state::State;
 use crate::violation::{Refusal, ViolationKind};
+use crate::{CallKind, Strictness};
 
 /// A device's virtual memory management.
 #[derive(Debug)]
@@ -147,7 +147,8 @@ impl State {
     }
 
     fn set_access(&mut self, at: u64, bytes: u64) -> Result<(), Refusal> {
-        let bases = self.whole_mappings(at, bytes, "setting access to")?;
+        let strictness = Strictness::PENDING_ACCESS;
+        let bases = self.whole_mappings(at, bytes, strictness, "setting access to")?;
         self.host_ns += bases.len() as u64 * self.config.costs.set_access_handle_ns;
         for base in bases {
             if let Some(region) = self.memory.space.get_mut(base) {
@@ -158,7 +159,7 @@ impl State {
     }
 
     fn unmap(&mut self, at: u64, bytes: u64) -> Result<(), Refusal> {
-        let bases = self.whole_mappings(at, bytes, "unmapping")?;
+        let bases = self.whole_mappings(at, bytes, Strictness::PENDING_UNMAP, "unmapping")?;
         self.host_ns += bases.len() as u64 * self.config.costs.unmap_handle_ns;
         for base in bases {
             if let Some(region) = self.memory.bury(base, self.call_number) {
@@ -169,8 +170,14 @@ impl State {
     }
 
     /// The mappings that make up a range, if it is made of whole ones and nothing is pending on
-    /// them. `what` is what is to be done to them.
-    fn whole_mappings(&self, at: u64, bytes: u64, what: &str) -> Result<Vec<u64>, Refusal> {
+    /// them, which is refused under `strictness`. `what` is what is to be done to them.
+    fn whole_mappings(
+        &mut self,
+        at: u64,
+        bytes: u64,
+        strictness: Strictness,
+        what: &str,
+    ) -> Result<Vec<u64>, Refusal> {
         self.check_granular("address", at)?;
         self.check_granular("size", bytes)?;
         let end = at.saturating_add(bytes);
@@ -180,11 +187,22 @@ impl State {
         while next < end {
             match self.memory.space.get(next) {
                 Some(region) if region.kind == RegionKind::Mapping => {
-                    self.refuse_pending(&region.uses, || {
-                        format!("{what} {} B at {next:#x}", region.size)
+                    let (size, uses) = (region.size, region.uses.clone());
+                    self.refuse_pending(strictness, &uses, || {
+                        format!("{what} {size} B at {next:#x}")
                     })?;
                     bases.push(next);
-                    next += region.size;
+                    next += size;
+                }
+                // CUDA lets reserved space without a mapping be unmapped.
+                None if strictness == Strictness::PENDING_UNMAP
+                    && self.memory.space.holding(next).is_none()
+                    && self.is_reserved(at, bytes) =>
+                {
+                    let detail = format!("no mapping starts at {next:#x}");
+                    let refusal = Refusal::misuse(ViolationKind::BadFree, INVALID, detail);
+                    self.refuse_if(Strictness::UNMAPPED_SPACE, refusal)?;
+                    next += self.config.granularity;
                 }
                 _ => {
                     return wrong(format!("no mapping starts at {next:#x}, only whole ones count"));

@@ -32,6 +32,8 @@ pub(crate) struct Memory {
     pub(crate) handles: Handles<PhysicalId>,
     /// Reserved address ranges: base and size.
     pub(crate) ranges: BTreeMap<u64, u64>,
+    /// Where both of the next hand out addresses.
+    pub(crate) addresses: std::ops::Range<u64>,
     pub(crate) plain_addresses: Addresses,
     pub(crate) range_addresses: Addresses,
     pub(crate) capacity: u64,
@@ -71,6 +73,7 @@ impl Memory {
             space: Space::default(),
             handles: Handles::new("memory handle", serial, 3),
             ranges: BTreeMap::new(),
+            addresses: plain..ranges + SPACE,
             plain_addresses: Addresses::new(plain, plain + SPACE),
             range_addresses: Addresses::new(ranges, ranges + SPACE),
             capacity: config.capacity,

@@ -4,6 +4,7 @@ use vmem_core::{DriverCode, RawEvent, RawStream};
 
 use super::lane::Lanes;
 use super::work::{Queued, Submission, Work};
+use crate::Strictness;
 use crate::capture::CapturePoint;
 use crate::checker::{Clock, LaneId, Point};
 use crate::state::State;
@@ -32,10 +33,12 @@ impl State {
     pub(crate) fn record(&mut self, event: RawEvent, stream: RawStream) -> Result<(), Refusal> {
         self.events.get(event.0.get())?;
         let lane = self.lanes.resolve(stream)?;
-        let point = self.submit(lane, Submission::mark("cuEventRecord"))?;
+        self.check_legacy_capture(lane)?;
+        self.check_valid(lane)?;
         let state = match self.capture_point(lane) {
             Some(captured) => EventState::Captured(captured),
             None => {
+                let point = self.submit(lane, Submission::mark("cuEventRecord"))?;
                 let lane = self.lanes.get_mut(lane);
                 lane.clock.prune(&self.seen);
                 EventState::Recorded { point, clock: lane.clock.clone(), ready_ns: lane.ready_ns }
@@ -51,10 +54,11 @@ impl State {
         let state = self.events.get(event.0.get())?.clone();
         let lane = self.lanes.resolve(stream)?;
         match state {
-            EventState::Unrecorded => Ok(()),
+            EventState::Unrecorded => self.check_valid(lane),
             EventState::Captured(captured) => self.join_capture(lane, &captured),
             EventState::Recorded { point, clock, ready_ns } => {
                 self.check_legacy_capture(lane)?;
+                self.check_valid(lane)?;
                 self.check_isolation(lane)?;
                 self.queue_wait(lane, point, &clock, ready_ns);
                 Ok(())
@@ -84,9 +88,10 @@ impl State {
     /// Whether the event's work has completed. A yes is something the host has seen.
     pub(crate) fn query_event(&mut self, event: RawEvent) -> Result<bool, Refusal> {
         match self.events.get(event.0.get())?.clone() {
-            EventState::Unrecorded => Ok(true),
+            EventState::Unrecorded => self.refuse_unsafe_query().map(|()| true),
             EventState::Captured(captured) => Err(self.captured_event(&captured)),
             EventState::Recorded { point, clock, ready_ns } => {
+                self.refuse_unsafe_query()?;
                 let reached = self.poll(point);
                 if reached {
                     self.seen.observe(point, &clock);
@@ -99,9 +104,10 @@ impl State {
 
     pub(crate) fn synchronize_event(&mut self, event: RawEvent) -> Result<(), Refusal> {
         match self.events.get(event.0.get())?.clone() {
-            EventState::Unrecorded => Ok(()),
+            EventState::Unrecorded => self.refuse_unsafe_query(),
             EventState::Captured(captured) => Err(self.captured_event(&captured)),
             EventState::Recorded { point, clock, ready_ns } => {
+                self.refuse_unsafe_query()?;
                 self.force(point);
                 self.seen.observe(point, &clock);
                 self.host_ns = self.host_ns.max(ready_ns);
@@ -114,6 +120,7 @@ impl State {
     pub(crate) fn query_stream(&mut self, stream: RawStream) -> Result<bool, Refusal> {
         let lane = self.lanes.resolve(stream)?;
         self.refuse_capturing(lane)?;
+        self.refuse_unsafe_query()?;
         let tail = self.lanes.tail(lane);
         let reached = self.poll(tail);
         if reached {
@@ -126,6 +133,7 @@ impl State {
     pub(crate) fn synchronize_stream(&mut self, stream: RawStream) -> Result<(), Refusal> {
         let lane = self.lanes.resolve(stream)?;
         self.refuse_capturing(lane)?;
+        self.refuse_unsafe_query()?;
         self.force(self.lanes.tail(lane));
         self.see_tail(lane);
         self.host_ns = self.host_ns.max(self.lanes.get(lane).ready_ns);
@@ -156,9 +164,10 @@ impl State {
     }
 
     /// Refuses if work is not known to have completed: seen by the host, or, without the checker,
-    /// simply run.
+    /// simply run. A device that is not so strict reports it, and runs the work.
     pub(crate) fn refuse_pending(
-        &self,
+        &mut self,
+        strictness: Strictness,
         uses: &[Point],
         what: impl FnOnce() -> String,
     ) -> Result<(), Refusal> {
@@ -175,7 +184,12 @@ impl State {
             self.lanes.describe(pending.lane)
         );
         let code = DriverCode::INVALID_VALUE;
-        Err(Refusal::misuse(ViolationKind::PendingWork, code, detail))
+        let refusal = Refusal::misuse(ViolationKind::PendingWork, code, detail);
+        self.refuse_if(strictness, refusal)?;
+        if strictness != Strictness::PENDING_ACCESS {
+            self.drain();
+        }
+        Ok(())
     }
 }
 

@@ -27,13 +27,19 @@ impl State {
                 }
             }
         };
-        let reads = resolve(&submission.reads)?;
-        let writes = resolve(&submission.writes)?;
-        self.check_legacy_capture(lane)?;
         if self.lanes.get(lane).capture.is_some() {
+            self.check_valid(lane)?;
+            let inside = |&(at, bytes): &(u64, u64)| self.is_graph_memory(lane, at, bytes);
+            let ranges = submission.reads.iter().chain(&submission.writes);
+            ranges
+                .filter(|range| !inside(range))
+                .try_for_each(|range| resolve(&[*range]).map(drop))?;
             self.record_node(lane, submission);
             return Ok(self.lanes.tail(lane));
         }
+        let reads = resolve(&submission.reads)?;
+        let writes = resolve(&submission.writes)?;
+        self.check_legacy_capture(lane)?;
         let needs = self.cross_barrier(lane);
         let point = Point { lane, time: self.lanes.get(lane).queued + 1 };
         self.note_accesses(point, submission.name, &reads, &writes);

@@ -8,10 +8,15 @@ use vmem_core::{
     Advice, AsyncPool, Completion, Device, DevicePtr, DriverError, HostAccess, Location, Managed,
     PhysicalHandle, Pinned, RawEvent, RawStream, Stream, VirtualMemory,
 };
-use vmem_sim::{Kernel, SimConfig, SimDevice, Violation, ViolationKind};
+use vmem_sim::{Kernel, SimConfig, SimDevice, Strictness, Violation, ViolationKind};
 
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const GRANULE: u64 = 2 * MIB;
+
+/// A configuration with every strictness, whatever the environment says.
+pub(crate) fn strict() -> SimConfig {
+    SimConfig { strictness: Strictness::all(), ..SimConfig::default() }
+}
 
 pub(crate) struct Driver(pub(crate) Arc<SimDevice>);
 
@@ -38,7 +43,7 @@ impl Driver {
     }
 
     pub(crate) fn with_seed(seed: u64) -> Self {
-        Self::new(SimConfig { capacity: 256 * MIB, seed, ..SimConfig::default() })
+        Self::new(SimConfig { capacity: 256 * MIB, seed, ..strict() })
     }
 
     fn device(&self) -> &dyn Device {

@@ -4,6 +4,7 @@
 
 mod bytes;
 mod capture;
+mod capture_modes;
 mod common;
 #[cfg(unix)]
 mod fork;
@@ -16,5 +17,6 @@ mod script;
 mod serialised;
 mod stream_ordered;
 mod streams;
+mod strictness;
 mod time;
 mod virtual_memory;

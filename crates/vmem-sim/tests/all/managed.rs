@@ -3,12 +3,12 @@
 use vmem_core::{Advice, Device, HostAccess, Location};
 use vmem_sim::{Kernel, Parts, SimConfig, ViolationKind};
 
-use crate::common::{Driver, MIB, at};
+use crate::common::{Driver, MIB, at, strict};
 
 const GROUP: u64 = 2 * MIB;
 
 fn device(capacity: u64) -> Driver {
-    Driver::new(SimConfig { capacity, ..SimConfig::default() })
+    Driver::new(SimConfig { capacity, ..strict() })
 }
 
 /// The virtual time of a kernel that writes a range.
@@ -132,8 +132,7 @@ fn advice_changes_what_moves() {
 
 #[test]
 fn without_concurrent_access_there_is_no_oversubscription_and_no_prefetch() {
-    let driver =
-        Driver::new(SimConfig { capacity: 8 * MIB, parts: Parts::MANAGED, ..SimConfig::default() });
+    let driver = Driver::new(SimConfig { capacity: 8 * MIB, parts: Parts::MANAGED, ..strict() });
     let ptr = driver.managed().allocate(6 * MIB).unwrap();
     assert_eq!(driver.used(), 6 * MIB);
     assert!(driver.managed().allocate(3 * MIB).unwrap_err().is_out_of_memory());
@@ -148,7 +147,7 @@ fn without_concurrent_access_there_is_no_oversubscription_and_no_prefetch() {
 fn without_concurrent_access_any_work_at_all_keeps_the_host_away() {
     let parts = Parts::MANAGED;
     let refused = (0..32).filter(|&seed| {
-        let driver = Driver::new(SimConfig { parts, seed, ..SimConfig::default() });
+        let driver = Driver::new(SimConfig { parts, seed, ..strict() });
         let (stream, other) = (driver.stream(), driver.alloc(256));
         let ptr = driver.managed().allocate(MIB).unwrap();
         driver.fill(other, 1, 256, stream).unwrap();

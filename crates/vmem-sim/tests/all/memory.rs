@@ -3,10 +3,10 @@
 use vmem_core::{Device, DriverCode};
 use vmem_sim::{Parts, SimConfig, SimDevice, ViolationKind};
 
-use crate::common::{Driver, GRANULE, MIB, at};
+use crate::common::{Driver, GRANULE, MIB, at, strict};
 
 fn small() -> Driver {
-    Driver::new(SimConfig { capacity: 4 * MIB, ..SimConfig::default() })
+    Driver::new(SimConfig { capacity: 4 * MIB, ..strict() })
 }
 
 #[test]
@@ -136,9 +136,7 @@ fn everything_outstanding_is_listed() {
 
 #[test]
 fn parts_that_a_device_lacks_are_absent() {
-    let device =
-        SimDevice::with_config(SimConfig { parts: Parts::MANAGED, ..SimConfig::default() })
-            .unwrap();
+    let device = SimDevice::with_config(SimConfig { parts: Parts::MANAGED, ..strict() }).unwrap();
     assert!(device.virtual_memory().is_none());
     assert!(device.pinned().is_none());
     assert!(device.async_pool().is_none());

@@ -3,7 +3,7 @@
 use vmem_core::{Completion, Device, RawStream};
 use vmem_sim::{Kernel, SimConfig, SimDevice, ViolationKind};
 
-use crate::common::{Driver, GRANULE, MIB, at};
+use crate::common::{Driver, GRANULE, MIB, at, strict};
 
 #[test]
 fn two_streams_on_one_range_without_a_wait_are_a_race() {
@@ -77,8 +77,7 @@ fn what_the_host_saw_complete_is_ordered_before_what_it_queues_next() {
 
 #[test]
 fn running_first_by_luck_orders_nothing() {
-    let driver =
-        Driver::new(SimConfig { schedule: vmem_sim::Schedule::Eager, ..SimConfig::default() });
+    let driver = Driver::new(SimConfig { schedule: vmem_sim::Schedule::Eager, ..strict() });
     let (a, b, ptr) = (driver.stream(), driver.stream(), driver.alloc(256));
     driver.fill(ptr, 1, 256, a).unwrap();
     driver.fill(ptr, 2, 256, b).unwrap();
@@ -159,7 +158,7 @@ fn the_first_of_many_pending_streams_is_not_forgotten() {
 
 #[test]
 fn without_the_checker_freeing_needs_work_to_have_run() {
-    let config = SimConfig { checker: vmem_sim::Checker::Off, ..SimConfig::default() };
+    let config = SimConfig { checker: vmem_sim::Checker::Off, ..strict() };
     let refused = (0..32).filter(|&seed| {
         let driver = Driver::new(SimConfig { seed, ..config.clone() });
         let (stream, ptr) = (driver.stream(), driver.alloc(256));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use vmem_core::DevicePtr;
 use vmem_sim::{CostTable, Kernel, SimConfig};
 
-use crate::common::{Driver, GRANULE, MIB, at};
+use crate::common::{Driver, GRANULE, MIB, at, strict};
 
 /// One call costs 1 ns, a launch 10, unmapping 100 and 1,000 per handle; device work only what it
 /// says.
@@ -26,7 +26,7 @@ fn clock(seed: u64) -> Driver {
         unmap_handle_ns: 1_000,
         ..CostTable::default()
     };
-    Driver::new(SimConfig { costs, seed, ..SimConfig::default() })
+    Driver::new(SimConfig { costs, seed, ..strict() })
 }
 
 fn busy(driver: &Driver, stream: vmem_core::RawStream, nanos: u64) {
@@ -107,7 +107,7 @@ fn bytes_cost_by_the_rate_of_their_path() {
             memory_bytes_per_us: 1 << 20,
             ..CostTable::default()
         },
-        ..SimConfig::default()
+        ..strict()
     });
     let (stream, ptr) = (driver.stream(), driver.alloc(2 * MIB));
     let host = vec![0_u8; 1 << 20];
@@ -144,7 +144,7 @@ fn time_does_not_depend_on_the_seed_where_nothing_is_polled() {
 
 #[test]
 fn where_everything_is_free_the_clock_stands_still() {
-    let driver = Driver::new(SimConfig { costs: CostTable::FREE, ..SimConfig::default() });
+    let driver = Driver::new(SimConfig { costs: CostTable::FREE, ..strict() });
     let (ptr, stream) = (driver.alloc(MIB), driver.stream());
     driver.fill(ptr, 1, MIB, stream).unwrap();
     driver.sync_stream(stream).unwrap();

@@ -1,7 +1,10 @@
 //! Steps under a capture, and on a thread that ends.
 
-use vmem_core::{AllocErrorKind, BlockLayout, DriverError, Label, Request, Stream, StreamKind};
+use vmem_core::{
+    AllocErrorKind, BlockLayout, DriverCode, DriverError, Label, Request, Stream, StreamKind,
+};
 
+use super::buffers::Kept;
 use super::model::Entry;
 use super::run::{Run, elsewhere};
 use crate::{Finding, TrackedBlock};
@@ -46,6 +49,47 @@ impl Run<'_> {
         Ok(written?)
     }
 
+    /// Drops a buffer while `capturing` captures, and lets another stream ask for a block and write
+    /// it. The capture ends well, and what was asked for was not captured.
+    pub(super) fn ask_in_capture(
+        &mut self,
+        kept: Kept<'_>,
+        capturing: &Stream,
+        asks: Option<(&Stream, u64)>,
+    ) -> Result<(), Finding> {
+        let (resource, control) = (self.resource(), self.device_control());
+        let (mut kept, mut asked) = (Some(kept), None);
+        let captured = control.capture(capturing, &mut || {
+            drop(kept.take());
+            if let Some((asker, size)) = asks {
+                let layout = BlockLayout::new(size).map_err(|_| no_layout())?;
+                let request = Request::new(layout, asker).with_label(Label::NONE);
+                let block = TrackedBlock::allocate(resource, &request).map(|mut block| {
+                    let written = block.write(asker);
+                    (block, written)
+                });
+                asked = Some((layout, block));
+            }
+            Ok(())
+        });
+        drop(kept);
+        match asked {
+            Some((layout, Ok((block, written)))) => {
+                self.admit(Entry { block, drawn_from: None }, layout, Label::NONE)?;
+                written?;
+            }
+            Some((_, Err(error))) if error.kind() == AllocErrorKind::Capturing => {
+                self.note_refusal();
+            }
+            Some((_, Err(error))) => self.may_refuse(false, error)?,
+            None => {}
+        }
+        match captured {
+            Some(Err(error)) => Err(Finding::new(format!("the capture was broken: {error}"))),
+            _ => Ok(()),
+        }
+    }
+
     /// On a thread that ends with its work pending: asks for a block, writes it, and frees another.
     pub(super) fn in_thread(&mut self, size: u64, block: usize) -> Result<(), Finding> {
         let layout = BlockLayout::new(size)?;
@@ -75,4 +119,8 @@ impl Run<'_> {
         }
         freed
     }
+}
+
+fn no_layout() -> DriverError {
+    DriverError::new("Program::run", DriverCode::INVALID_VALUE)
 }

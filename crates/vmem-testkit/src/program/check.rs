@@ -39,9 +39,10 @@ impl Run<'_> {
     fn ledger(&self) -> Ledger {
         let (live, drawn) = (self.model.live(), self.model.drawn());
         let (held, held_bytes) = self.holds.held();
+        let (buffers, buffer_bytes) = self.buffers.held();
         Ledger {
-            blocks: live.blocks,
-            bytes: live.bytes,
+            blocks: live.blocks + buffers,
+            bytes: live.bytes + buffer_bytes,
             drawn_blocks: drawn.blocks,
             drawn_bytes: drawn.bytes,
             held,
@@ -57,6 +58,13 @@ impl Run<'_> {
             return self.finish_lost();
         }
         let stream = self.stream(0);
+        while self.buffers.pick(0).is_some() {
+            self.guarded(|run| run.check_buffer(0))?;
+            self.guarded(|run| {
+                run.drop_buffer(0);
+                Ok(())
+            })?;
+        }
         while let Some(place) = self.model.pick(0) {
             self.guarded(|run| {
                 run.verify(place, &stream)?;
@@ -84,6 +92,10 @@ impl Run<'_> {
                     "a lost device was reported as {kind:?}: {error}"
                 );
             }
+            self.subject.probe.check_invariants();
+        }
+        while let Some(kept) = self.buffers.take(0) {
+            drop(kept);
             self.subject.probe.check_invariants();
         }
         while let Some(place) = self.model.pick(0) {

@@ -1,9 +1,10 @@
 //! Random programs of memory operations, and their execution beside a model.
 
 mod aside;
-mod buffer;
+mod buffers;
 mod captured;
 mod check;
+mod elsewhere;
 mod holds;
 mod model;
 mod outcome;
@@ -15,9 +16,9 @@ pub use strategy::Shape;
 
 /// One step of a [`Program`].
 ///
-/// Blocks and streams are named by any number, taken modulo how many there are at that moment, so
-/// that every program means something and stays meaningful while it shrinks. A step on a block does
-/// nothing while there is none.
+/// Blocks, buffers and streams are named by any number, taken modulo how many there are at that moment, so
+/// that every program means something and stays meaningful while it shrinks. A step on a block or a
+/// buffer does nothing while there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Op {
@@ -69,24 +70,72 @@ pub enum Op {
         /// Who frees.
         caller: Caller,
     },
-    /// Makes a `DeviceBuffer`, uses it on its home stream and another, and drops it under that use.
+    /// Makes a `DeviceBuffer` and fills it.
     Buffer {
         /// Its size, in bytes.
         size: u64,
         /// Its home stream.
         home: usize,
-        /// The stream that uses it.
+    },
+    /// Fills a buffer on a stream, ordered as the buffer's rules ask.
+    UseBuffer {
+        /// The buffer.
+        buffer: usize,
+        /// The stream.
         user: usize,
     },
-    /// Makes a `DeviceBuffer`, uses it on its home stream and another, lets it grow to twice its
-    /// size, which moves it, and compares its bytes.
-    GrowBuffer {
-        /// Its size at first, in bytes.
-        size: u64,
-        /// Its home stream.
+    /// Makes a copy of a buffer, with a home stream of its own.
+    CloneBuffer {
+        /// The buffer.
+        buffer: usize,
+        /// The copy's home stream.
         home: usize,
-        /// The stream that uses it.
-        user: usize,
+    },
+    /// Gives a buffer another home stream.
+    RehomeBuffer {
+        /// The buffer.
+        buffer: usize,
+        /// The stream.
+        home: usize,
+    },
+    /// Lets a buffer grow to twice its length, which may move it, compares the bytes it had, and
+    /// fills it.
+    GrowBuffer {
+        /// The buffer.
+        buffer: usize,
+    },
+    /// Compares a buffer's bytes.
+    CheckBuffer {
+        /// The buffer.
+        buffer: usize,
+    },
+    /// Drops a buffer, with whatever work is pending on it.
+    DropBuffer {
+        /// The buffer.
+        buffer: usize,
+    },
+    /// Drops a buffer while a stream, its home or another, captures, and asks for a block on another
+    /// stream, which must neither join the capture nor break it. Does nothing where
+    /// [`Capture`](Self::Capture) does not.
+    DropInCapture {
+        /// The buffer.
+        buffer: usize,
+        /// The stream that captures.
+        stream: usize,
+        /// The stream that asks.
+        asker: usize,
+        /// The block's size, in bytes.
+        size: u64,
+    },
+    /// Offers a stream of another device wherever a stream is taken: each must be refused. Does
+    /// nothing if the subject has no other device.
+    Elsewhere {
+        /// The block that is offered for freeing.
+        block: usize,
+        /// The buffer that is offered for use.
+        buffer: usize,
+        /// The stream that is asked to wait.
+        stream: usize,
     },
     /// On a thread of its own, on that thread's default stream: asks for a block, writes it, frees
     /// another, and ends while the work is pending. The new block lives on.

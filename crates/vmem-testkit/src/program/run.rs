@@ -8,6 +8,7 @@ use vmem_core::{
     Stream, StreamKind,
 };
 
+use super::buffers::Buffers;
 use super::holds::Holds;
 use super::model::{Entry, Model};
 use super::{Caller, Divergence, Op, Program, Summary};
@@ -40,7 +41,7 @@ impl Program {
     /// exhaustion, because a resource may remember for a while that the device was full. All else
     /// is as in [`run`](Self::run): no other step fails, no byte is wrong, the figures add up, and
     /// blocks whose free failed are freed in the end. Only what a `DeviceBuffer` failed to free in
-    /// its drop is leaked.
+    /// a drop or a move is leaked.
     ///
     /// # Errors
     /// The first divergence.
@@ -78,6 +79,7 @@ pub(super) struct Run<'a> {
     countdown: Option<&'a Countdown>,
     streams: Vec<Stream>,
     pub(super) model: Model,
+    pub(super) buffers: Buffers<'a>,
     pub(super) holds: Holds,
     /// The most bytes that may be live, besides the budget.
     limit: Option<u64>,
@@ -100,6 +102,7 @@ impl<'a> Run<'a> {
             countdown,
             streams: Vec::new(),
             model: Model::default(),
+            buffers: Buffers::default(),
             holds: Holds::default(),
             limit: None,
             leaked: (0, 0),
@@ -150,11 +153,19 @@ impl<'a> Run<'a> {
                 }
             }
             Op::Free { block, stream, caller } => self.free(block, &self.stream(stream), caller)?,
-            Op::Buffer { size, home, user } => {
-                self.buffer(size, &self.stream(home), &self.stream(user))?;
+            Op::Buffer { size, home } => self.make_buffer(size, &self.stream(home))?,
+            Op::UseBuffer { buffer, user } => self.use_buffer(buffer, &self.stream(user))?,
+            Op::CloneBuffer { buffer, home } => self.clone_buffer(buffer, &self.stream(home))?,
+            Op::RehomeBuffer { buffer, home } => self.rehome_buffer(buffer, &self.stream(home))?,
+            Op::GrowBuffer { buffer } => self.grow_buffer(buffer)?,
+            Op::CheckBuffer { buffer } => self.check_buffer(buffer)?,
+            Op::DropBuffer { buffer } => self.drop_buffer(buffer),
+            Op::DropInCapture { buffer, stream, asker, size } => {
+                let (capturing, asker) = (self.stream(stream), self.stream(asker));
+                self.drop_in_capture(buffer, &capturing, &asker, size)?;
             }
-            Op::GrowBuffer { size, home, user } => {
-                self.grow_buffer(size, &self.stream(home), &self.stream(user))?;
+            Op::Elsewhere { block, buffer, stream } => {
+                self.elsewhere(block, buffer, &self.stream(stream))?;
             }
             Op::Thread { size, block } => self.in_thread(size, block)?,
             Op::Capture { stream, block, size } => {
@@ -254,7 +265,7 @@ impl<'a> Run<'a> {
     /// Whether a request for so many bytes has to be served: it keeps within the budget, or there
     /// is room for it, and it keeps within the limit.
     pub(super) fn must_serve(&self, size: u64, has_room: bool) -> bool {
-        let charged = self.model.live().bytes + self.holds.held().1;
+        let charged = self.model.live().bytes + self.buffers.held().1 + self.holds.held().1;
         let charged = charged + self.subject.probe.cached_bytes() + self.leaked.1 + size;
         let within_limit = self.limit.is_none_or(|limit| charged <= limit);
         (charged <= self.subject.budget || has_room) && within_limit

@@ -66,10 +66,7 @@ fn op(shape: &Shape) -> impl Strategy<Value = Op> + use<> {
         6 => on().prop_map(|(block, stream)| Op::Write { block, stream }),
         2 => on().prop_map(|(block, stream)| Op::Copy { block, stream }),
         2 => on().prop_map(|(block, stream)| Op::Verify { block, stream }),
-        1 => (size(shape.max_size), stream.clone(), stream.clone())
-            .prop_map(|(size, home, user)| Op::Buffer { size, home, user }),
-        1 => (size(shape.max_size / 4 + 1), stream.clone(), stream.clone())
-            .prop_map(|(size, home, user)| Op::GrowBuffer { size, home, user }),
+        10 => buffers(shape),
         1 => (size(shape.max_size), block.clone())
             .prop_map(|(size, block)| Op::Thread { size, block }),
         1 => (on(), size(shape.max_size))
@@ -87,6 +84,29 @@ fn op(shape: &Shape) -> impl Strategy<Value = Op> + use<> {
         1 => stream.clone().prop_map(|stream| Op::Drop { stream }),
         1 => stream.clone().prop_map(|stream| Op::Refuse { stream }),
         1 => Just(Op::Trim),
+    ]
+}
+
+/// Steps with buffers.
+fn buffers(shape: &Shape) -> impl Strategy<Value = Op> + use<> {
+    let stream = 0..shape.streams;
+    let buffer = 0..64_usize;
+    let on = || (buffer.clone(), stream.clone());
+    prop_oneof![
+        3 => (size(shape.max_size / 4 + 1), stream.clone())
+            .prop_map(|(size, home)| Op::Buffer { size, home }),
+        4 => on().prop_map(|(buffer, user)| Op::UseBuffer { buffer, user }),
+        2 => on().prop_map(|(buffer, home)| Op::CloneBuffer { buffer, home }),
+        1 => on().prop_map(|(buffer, home)| Op::RehomeBuffer { buffer, home }),
+        1 => buffer.clone().prop_map(|buffer| Op::GrowBuffer { buffer }),
+        1 => buffer.clone().prop_map(|buffer| Op::CheckBuffer { buffer }),
+        3 => buffer.clone().prop_map(|buffer| Op::DropBuffer { buffer }),
+        1 => (on(), stream.clone(), size(shape.max_size / 4 + 1))
+            .prop_map(|((buffer, stream), asker, size)| Op::DropInCapture {
+                buffer, stream, asker, size,
+            }),
+        1 => (on(), 0..64_usize)
+            .prop_map(|((buffer, stream), block)| Op::Elsewhere { block, buffer, stream }),
     ]
 }
 

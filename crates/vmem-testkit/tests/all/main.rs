@@ -5,6 +5,7 @@
 mod block;
 mod broken;
 mod checks_can_fail;
+mod control;
 mod countdown;
 mod leaves;
 mod probes;

@@ -1,12 +1,13 @@
 //! What programs do through a probe and a device's control, and that they notice what these show.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use vmem_core::{BlockLayout, DeviceMemory, DriverError, Stream};
+use vmem_core::{BlockLayout, DeviceMemory};
 use vmem_sim::SimDevice;
 use vmem_testkit::conformance::Subject;
-use vmem_testkit::{Caller, DeviceControl, Finding, Ledger, Op, Probe, Program};
+use vmem_testkit::{Caller, Finding, Ledger, Op, Probe, Program};
+
+use crate::control::Control;
 
 use crate::broken::{Broken, Bug};
 
@@ -93,42 +94,6 @@ fn what_is_live_above_a_changed_limit_diverges() {
     let divergence = program([Op::Limit { percent: 50 }, allocate(501)]).run(&subject).unwrap_err();
     assert_eq!(lax.0.into_inner(), 500);
     assert_eq!(divergence.step, Some((1, allocate(501))));
-}
-
-/// Captures on a simulated device, and loses it.
-#[derive(Debug)]
-struct Control {
-    device: Arc<SimDevice>,
-    captured: AtomicU64,
-}
-
-impl Control {
-    fn of(device: &Arc<SimDevice>) -> Self {
-        Self { device: device.clone(), captured: AtomicU64::new(0) }
-    }
-}
-
-impl DeviceControl for Control {
-    fn capture(
-        &self,
-        stream: &Stream,
-        work: &mut dyn FnMut() -> Result<(), DriverError>,
-    ) -> Option<Result<(), DriverError>> {
-        let captured = self.device.begin_capture(stream).and_then(|()| {
-            let done = work();
-            let graph = self.device.end_capture(stream)?;
-            self.captured.fetch_add(graph.len() as u64, Ordering::Relaxed);
-            done?;
-            // SAFETY: contract, devices 2: the program keeps the blocks until the graph has run.
-            unsafe { self.device.launch_graph(stream, &graph) }
-        });
-        Some(captured)
-    }
-
-    fn lose(&self) -> bool {
-        self.device.lose();
-        true
-    }
 }
 
 /// The cache has a block to reuse, and with this bug it reuses it without a driver call, which a

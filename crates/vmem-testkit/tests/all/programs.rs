@@ -11,6 +11,7 @@ use vmem_testkit::conformance::Subject;
 use vmem_testkit::{Caller, Countdown, FAULT_CODES, Fault, Op, Program, Shape, sweep};
 
 use crate::broken::{Broken, Bug};
+use crate::control::Control;
 
 /// Runs random programs, each under a schedule of its own.
 fn runs(make: impl Fn(Arc<SimDevice>) -> Box<dyn MemoryResource>) {
@@ -22,13 +23,22 @@ fn runs(make: impl Fn(Arc<SimDevice>) -> Box<dyn MemoryResource>) {
             let config = SimConfig { seed, ..SimConfig::default() };
             let device = SimDevice::with_config(config).unwrap();
             let resource = make(device.clone());
-            let subject = Subject::new(&resource, device.clone());
-            let ran = program.run(&Subject { budget: 16 << 20, ..subject });
+            let control = Control::of(&device);
+            let other = SimDevice::new(1 << 20);
+            let subject = Subject {
+                budget: 16 << 20,
+                device_control: &control,
+                other_device: Some(other.clone()),
+                ..Subject::new(&resource, device.clone())
+            };
+            let ran = program.run(&subject);
             prop_assert!(ran.is_ok(), "{}", ran.unwrap_err());
             allocated.set(allocated.get() + ran.unwrap().allocated);
             drop(resource);
+            other.assert_clean();
             device.assert_clean();
-            prop_assert!(device.leaks().is_empty(), "{}", device.leaks());
+            let lost = program.ops.last() == Some(&Op::Lose);
+            prop_assert!(lost || device.leaks().is_empty(), "{}", device.leaks());
             Ok(())
         })
         .unwrap();
@@ -64,18 +74,26 @@ fn run_with_fault(
     let device = SimDevice::new(1 << 30);
     let countdown = Countdown::new(device.clone());
     let resource = make(countdown.clone());
+    let control = Control::of(&device);
+    let other = SimDevice::new(1 << 20);
     fault.arm(&countdown);
-    let ran = program.run_with_fault(&Subject::new(&resource, countdown.clone()), &countdown);
+    let subject = Subject {
+        device_control: &control,
+        other_device: Some(other.clone()),
+        ..Subject::new(&resource, countdown.clone())
+    };
+    let ran = program.run_with_fault(&subject, &countdown);
     countdown.disarm();
     let failed = countdown.failed();
     if let Err(divergence) = ran {
         panic!("{fault:?} in {failed:?}: {divergence}");
     }
     drop(resource);
+    other.assert_clean();
     device.assert_clean();
     let leaks = device.leaks();
     let memory = leaks.plain.count + leaks.pinned.count + leaks.stream_ordered.count;
-    if device.base().drop_failures().count() == 0 {
+    if program.ops.last() != Some(&Op::Lose) && device.base().drop_failures().count() == 0 {
         assert_eq!(memory, 0, "{fault:?} in {failed:?}: {leaks}");
     }
     countdown
@@ -184,7 +202,7 @@ fn programs_find_misaligned_blocks_in_one_step() {
 #[test]
 fn programs_find_reuse_without_waiting() {
     let program = minimal_failure(Bug::ReusesWithoutWaiting);
-    assert!(program.ops.iter().any(|op| matches!(op, Op::Free { .. } | Op::Buffer { .. })));
+    assert!(program.ops.iter().any(|op| matches!(op, Op::Free { .. } | Op::DropBuffer { .. })));
 }
 
 #[test]

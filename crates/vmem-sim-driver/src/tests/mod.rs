@@ -1,5 +1,16 @@
 //! The C functions, called as C calls them.
 
+/// Calls a C function whose arguments are numbers, places of this test and live handles.
+macro_rules! c {
+    ($call:expr) => {{
+        // SAFETY: every place passed is one of the test's, as large as the function is told.
+        unsafe { $call }
+    }};
+}
+
+mod captures;
+mod contexts;
+
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr::null_mut;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -31,14 +42,6 @@ unsafe extern "C" {
         flags: u64,
     ) -> c_uint;
     fn vmemSimDriverControl(command: *const c_char, out: *mut c_char, out_len: usize) -> c_int;
-}
-
-/// Calls a C function whose arguments are numbers, places of this test and live handles.
-macro_rules! c {
-    ($call:expr) => {{
-        // SAFETY: every place passed is one of the test's, as large as the function is told.
-        unsafe { $call }
-    }};
 }
 
 fn control(command: &str) -> Result<String, String> {
@@ -252,7 +255,8 @@ fn a_second_call_fails_after_the_first() {
     assert_eq!(c!(cuStreamQuery(1)), 999);
     control("clear").unwrap();
     assert_eq!(c!(cuStreamQuery(1)), 0);
-    assert_eq!(control("fired").unwrap(), "cuMemAlloc_v2\ncuStreamQuery");
+    assert_eq!(control("fired").unwrap(), "cuStreamQuery");
+    assert_eq!(control("failed").unwrap(), "cuMemAlloc_v2\ncuStreamQuery");
     assert_eq!(control("since").unwrap(), "cuStreamQuery\ncuStreamQuery");
 }
 
