@@ -39,7 +39,10 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod account;
+mod blocks;
 mod budget;
+mod charges;
 mod ext;
 mod limit;
 mod on_failure;
@@ -48,6 +51,7 @@ mod statistics;
 mod sync;
 mod track;
 
+pub use account::Account;
 pub use budget::{Budget, Charge};
 pub use ext::AdaptorExt;
 pub use limit::Limit;

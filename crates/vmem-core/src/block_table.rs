@@ -1,5 +1,6 @@
 //! Which blocks a resource has out, with what it must remember of each.
 
+use std::fmt;
 use std::sync::PoisonError;
 
 use crate::sync::{Mutex, MutexGuard};
@@ -13,19 +14,16 @@ use crate::{
 /// It gives every block a slot and a generation, and refuses foreign and stale blocks. Meant for
 /// leaves and for wrappers that cannot pass their upstream's blocks on unchanged. All operations
 /// take constant time under one lock.
-#[derive(Debug)]
 pub struct BlockTable<T> {
     owner: ResourceId,
     slots: Mutex<Slots<T>>,
 }
 
-#[derive(Debug)]
 struct Slots<T> {
     entries: Vec<Entry<T>>,
     vacant: Vec<u32>,
 }
 
-#[derive(Debug)]
 struct Entry<T> {
     generation: u32,
     live: Option<(DevicePtr, T)>,
@@ -124,6 +122,12 @@ impl<T> BlockTable<T> {
 
     fn lock(&self) -> MutexGuard<'_, Slots<T>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> fmt::Debug for BlockTable<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockTable").field("owner", &self.owner).field("live", &self.len()).finish()
     }
 }
 

@@ -36,6 +36,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod allowance;
 mod block;
 mod block_table;
 mod buffer;
@@ -58,6 +59,7 @@ mod resource;
 mod stream;
 mod sync;
 
+pub use allowance::Allowance;
 pub use block::{Block, RawBlock};
 pub use block_table::BlockTable;
 pub use buffer::DeviceBuffer;
