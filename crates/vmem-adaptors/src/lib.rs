@@ -50,6 +50,7 @@ mod shared;
 mod statistics;
 mod sync;
 mod track;
+mod words;
 
 pub use account::Account;
 pub use budget::{Budget, Charge};
@@ -57,6 +58,7 @@ pub use ext::AdaptorExt;
 pub use limit::Limit;
 pub use on_failure::{
     Answer, Failure, OnFailure, Reclaimers, RecoveryCounts, RecoveryHandle, Registration,
+    RetryPolicy,
 };
 pub use statistics::{
     LabelUsage, SizeHistogram, Statistics, Stats, StatsHandle, StatsScope, Tally, Usage,

@@ -240,7 +240,7 @@ fn figures_print_on_one_line() {
     free(&memory, first, &stream).unwrap();
     let _leaked = memory.alloc(layout(100), &stream).unwrap();
     let text = memory.handle().stats().to_string();
-    let expected = "100 B in 1 blocks, at most 300 B and 1 blocks, 400 B in 2 blocks in all, \
+    let expected = "100 B in 1 block, at most 300 B and 1 block, 400 B in 2 blocks in all, \
                     0 requests refused";
     assert_eq!(text, expected);
 }

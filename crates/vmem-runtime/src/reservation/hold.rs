@@ -1,7 +1,6 @@
 //! The memory behind reservations.
 
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmem_core::{
@@ -13,7 +12,6 @@ use super::NAME;
 use super::holes::Holes;
 
 /// What an adaptor shares with its reservations.
-#[derive(Debug)]
 pub(super) struct Shared<U> {
     pub(super) upstream: U,
     pub(super) device: Arc<dyn Device>,
@@ -24,7 +22,6 @@ pub(super) struct Shared<U> {
 }
 
 /// One block drawn from a reservation.
-#[derive(Debug)]
 pub(super) struct Draw {
     pub(super) hold: Arc<Hold>,
     pub(super) start: u64,
@@ -32,7 +29,6 @@ pub(super) struct Draw {
 }
 
 /// One reservation's memory. Whatever is free of it was last used before its home stream's tail.
-#[derive(Debug)]
 pub(super) struct Hold {
     pub(super) id: ReservationId,
     pub(super) home: Stream,
@@ -40,7 +36,6 @@ pub(super) struct Hold {
     state: Mutex<HoldState>,
 }
 
-#[derive(Debug)]
 pub(super) struct HoldState {
     pub(super) holes: Holes,
     /// The upstream's block, until it is given back.
@@ -73,7 +68,7 @@ impl Hold {
 }
 
 /// What a reservation asks of the adaptor, whose type it does not know.
-pub(super) trait Keeper: Debug + Send + Sync {
+pub(super) trait Keeper: Send + Sync {
     /// Takes memory for a reservation.
     fn hold(
         &self,
@@ -93,6 +88,10 @@ impl<U> Shared<U> {
 
     pub(super) fn find(&self, id: ReservationId) -> Option<Arc<Hold>> {
         self.open().get(&id).cloned()
+    }
+
+    pub(super) fn open_count(&self) -> usize {
+        self.open().len()
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<ReservationId, Arc<Hold>>> {
