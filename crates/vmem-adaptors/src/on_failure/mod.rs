@@ -152,7 +152,7 @@ where
             return Err(error);
         }
         let owner = self.counts.state();
-        let (mut freed, mut all_helped) = (0_u64, true);
+        let (mut freed, mut idle) = (0_u64, 0);
         for attempt in 1..=self.policy.most {
             if !error.kind().is_exhaustion() {
                 return Err(error);
@@ -166,15 +166,20 @@ where
                 Some(Answer::GiveUp) | None => break,
             };
             let again = self.upstream.allocate(request);
-            let helped = helped || again.as_ref().map_or_else(|e| eased(&error, e), |_| all_helped);
-            all_helped &= helped;
-            if helped {
+            if helped || again.as_ref().map_or_else(|again| eased(&error, again), |_| idle == 0) {
                 cycle::forgive(owner);
+            } else {
+                idle += 1;
             }
             match again {
                 Ok(block) => {
                     count(&self.counts.recovered);
                     return Ok(block);
+                }
+                // Also if the clock makes every call an event of its own.
+                Err(refused) if idle == self.policy.tries => {
+                    error = refused;
+                    break;
                 }
                 Err(refused) => error = refused,
             }

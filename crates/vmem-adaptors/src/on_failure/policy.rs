@@ -13,12 +13,13 @@ use std::time::Duration;
 /// all that it frees or each of many a little.
 ///
 /// Calls of one thread and adaptor that follow each other within `gap`, from the return of one to
-/// the entry of the next, are one *event*. In an event [`tries`](Self::tries) calls count; then the
-/// request is given up. A longer pause starts a new event, and so does giving up.
+/// the entry of the next, are one *event*. After [`tries`](Self::tries) calls that count, in an event
+/// or for one request, the request is given up. A longer pause starts a new event, and so does giving
+/// up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RetryPolicy {
-    /// How many calls that did not help an event has. 0 never calls the hook.
+    /// How many calls that count an event or a request has at most. 0 never calls the hook.
     pub tries: u32,
     /// The longest pause between two calls of one event.
     pub gap: Duration,

@@ -1,7 +1,9 @@
 //! What statistics count. RMM 60-62.
 
 use vmem_adaptors::{AdaptorExt, Stats, Tally, Usage};
-use vmem_core::{AllocErrorKind, Label, MemoryResource, Request, ResourceExt, label};
+use vmem_core::{
+    AllocErrorKind, BlockLayout, Label, MemoryResource, Request, ResourceExt, label,
+};
 
 use crate::fake::{Fake, free, layout, stream};
 
@@ -255,4 +257,17 @@ fn figures_serialise() {
     assert_eq!(stats["bytes"]["peak"], 300);
     let sizes = serde_json::to_value(memory.handle().sizes()).unwrap();
     assert_eq!(sizes, serde_json::json!({"256": 1}));
+}
+
+#[test]
+fn a_scope_survives_frees_of_more_than_it_can_count() {
+    let stream = stream();
+    let memory = Fake::new().with_statistics();
+    let scope = memory.handle().scope();
+    for _ in 0..3 {
+        let elsewhere = memory.upstream().alloc(layout(BlockLayout::MAX_SIZE), &stream).unwrap();
+        free(&memory, elsewhere, &stream).unwrap();
+    }
+    assert_eq!(scope.usage().bytes.current, i64::MIN);
+    assert_eq!(memory.handle().stats().blocks.current, -3);
 }
