@@ -8,6 +8,7 @@ use vmem_core::{
     AllocErrorKind, Allowance, Block, BlockLayout, DeviceMemory, FreeErrorKind, MemoryResource,
     ResourceExt, Stream,
 };
+use vmem_pool::{Chunks, Pool, PoolConfig, VirtualArena};
 use vmem_sim::SimDevice;
 
 use crate::fake::{Fake, free, layout, stream};
@@ -246,6 +247,25 @@ fn an_account_gives_back_what_it_took_and_no_more() {
     assert!(!one.take(1));
     other.give_back(400);
     assert_eq!((budget.used(), budget.available()), (0, 100));
+}
+
+#[test]
+fn a_pool_says_which_budget_below_it_refused() {
+    let device = SimDevice::new(64 << 20);
+    let stream = Stream::new(device.clone()).unwrap();
+    let budget = Budget::new(10 << 20);
+    let limited = DeviceMemory::new(device.clone()).limited(budget.clone());
+    let chunks = Chunks::new(limited, device.clone());
+    let pool = Pool::new(chunks, PoolConfig::default()).unwrap();
+    let error = pool.alloc(layout(11 << 20), &stream).unwrap_err().to_string();
+    let expected = "Limit: the limit is reached (11534336 B asked for, 10485760 B left of \
+                    10485760 B, 0 B used)";
+    assert!(error.ends_with(expected), "{error}");
+
+    let arena = VirtualArena::new(device).unwrap().charged_to(budget.account());
+    let pool = Pool::new(arena, PoolConfig::default()).unwrap();
+    let error = pool.alloc(layout(11 << 20), &stream).unwrap_err().to_string();
+    assert!(error.contains("Budget { limit: 10485760, used: "), "{error}");
 }
 
 #[test]
