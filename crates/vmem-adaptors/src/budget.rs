@@ -5,9 +5,9 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, Weak};
 
-use crate::{Account, charges};
 use crate::sync::atomic::{AtomicI64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
+use crate::{Account, charges};
 
 /// An amount of memory, in bytes, that everything charged to it shares. Clones are the same budget.
 ///

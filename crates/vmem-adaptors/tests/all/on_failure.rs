@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::time::Duration;
 
-use vmem_adaptors::{
-    AdaptorExt, Answer, Budget, Failure, OnFailure, RecoveryCounts, RetryPolicy,
-};
+use vmem_adaptors::{AdaptorExt, Answer, Budget, Failure, OnFailure, RecoveryCounts, RetryPolicy};
 use vmem_core::{
     AllocErrorKind, BlockLayout, Clock, DeviceBuffer, ManualClock, MemoryResource, Request,
     ResourceExt,

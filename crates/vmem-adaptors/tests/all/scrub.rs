@@ -142,7 +142,9 @@ fn what_is_freed_on_another_threads_default_stream_is_cleared_on_that_thread() {
     let block = memory.alloc(layout(4096), &mine).unwrap();
     let place = copy(&block);
     write(&block, &mine);
-    std::thread::scope(|scope| scope.spawn(|| free(&memory, block, &mine).unwrap()).join().unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(|| free(&memory, block, &mine).unwrap()).join().unwrap()
+    });
     assert_eq!(handle.set_aside(), 1);
     is_clear_for(&memory, &place, &mine);
     assert_eq!(handle.set_aside(), 0);

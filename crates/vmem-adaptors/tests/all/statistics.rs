@@ -1,9 +1,7 @@
 //! What statistics count. RMM 60-62.
 
 use vmem_adaptors::{AdaptorExt, Stats, Tally, Usage};
-use vmem_core::{
-    AllocErrorKind, BlockLayout, Label, MemoryResource, Request, ResourceExt, label,
-};
+use vmem_core::{AllocErrorKind, BlockLayout, Label, MemoryResource, Request, ResourceExt, label};
 
 use crate::fake::{Fake, free, layout, stream};
 

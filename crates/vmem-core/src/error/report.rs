@@ -94,7 +94,10 @@ impl fmt::Display for ExhaustionReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let (Some(left), Some(budget)) = (self.budget_left, self.ceiling) {
             let Self { requested, live, .. } = self;
-            return write!(f, "{requested} B asked for, {left} B left of {budget} B, {live} B used");
+            return write!(
+                f,
+                "{requested} B asked for, {left} B left of {budget} B, {live} B used"
+            );
         }
         write!(
             f,

@@ -1,6 +1,7 @@
 //! The memory behind reservations.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmem_core::{
@@ -12,6 +13,7 @@ use super::NAME;
 use super::holes::Holes;
 
 /// What an adaptor shares with its reservations.
+#[derive(Debug)]
 pub(super) struct Shared<U> {
     pub(super) upstream: U,
     pub(super) device: Arc<dyn Device>,
@@ -22,6 +24,7 @@ pub(super) struct Shared<U> {
 }
 
 /// One block drawn from a reservation.
+#[derive(Debug)]
 pub(super) struct Draw {
     pub(super) hold: Arc<Hold>,
     pub(super) start: u64,
@@ -29,6 +32,7 @@ pub(super) struct Draw {
 }
 
 /// One reservation's memory. Whatever is free of it was last used before its home stream's tail.
+#[derive(Debug)]
 pub(super) struct Hold {
     pub(super) id: ReservationId,
     pub(super) home: Stream,
@@ -36,6 +40,7 @@ pub(super) struct Hold {
     state: Mutex<HoldState>,
 }
 
+#[derive(Debug)]
 pub(super) struct HoldState {
     pub(super) holes: Holes,
     /// The upstream's block, until it is given back.
@@ -68,7 +73,7 @@ impl Hold {
 }
 
 /// What a reservation asks of the adaptor, whose type it does not know.
-pub(super) trait Keeper: Send + Sync {
+pub(super) trait Keeper: Debug + Send + Sync {
     /// Takes memory for a reservation.
     fn hold(
         &self,
@@ -90,6 +95,7 @@ impl<U> Shared<U> {
         self.open().get(&id).cloned()
     }
 
+    /// How many reservations can be named.
     pub(super) fn open_count(&self) -> usize {
         self.open().len()
     }

@@ -9,8 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use vmem_core::{
-    AllocError, AllocErrorKind, BlockLayout, Device, Label, MemoryResource,
-    ReservationId, Stream,
+    AllocError, AllocErrorKind, BlockLayout, Device, Label, MemoryResource, ReservationId, Stream,
 };
 
 use hold::{Hold, Keeper, Shared};

@@ -36,7 +36,10 @@ const CAUGHT: &[(Bug, &[&str])] = &[
     (Bug::RefusesTiny, &["small_blocks_are_distinct", "an_empty_buffer_asks_for_nothing"]),
     (Bug::LosesMemory, &["no_freed_memory_is_lost"]),
     (Bug::AcceptsForeign, &["foreign_blocks_are_given_back"]),
-    (Bug::AcceptsStale, &["no_free_is_swallowed", "stale_blocks_are_given_back", "forged_blocks_are_given_back"]),
+    (
+        Bug::AcceptsStale,
+        &["no_free_is_swallowed", "stale_blocks_are_given_back", "forged_blocks_are_given_back"],
+    ),
     (Bug::LosesGenerations, &["stale_blocks_are_given_back", "forged_blocks_are_given_back"]),
     (Bug::AcceptsAnyStream, &["streams_of_another_device_are_refused"]),
     (Bug::PanicsOnHuge, &["a_pebibyte_is_refused", "sizes_near_the_maximum_never_wrap"]),
@@ -121,10 +124,7 @@ fn every_check_is_shown_to_fail() {
     }
 }
 
-fn swallowing<'a>(
-    upstream: &'a dyn MemoryResource,
-    every: u64,
-) -> Swallowing<&'a dyn MemoryResource> {
+fn swallowing(upstream: &dyn MemoryResource, every: u64) -> Swallowing<&dyn MemoryResource> {
     Swallowing { upstream, every, frees: AtomicU64::new(0) }
 }
 
@@ -139,7 +139,8 @@ fn an_adaptor_that_loses_one_free_in_many_is_caught_without_a_probe() {
             let subject = Subject { budget: 16 << 20, ..Subject::new(&resource, device.clone()) };
             let outcomes = conformance::run(&subject);
             let (name, outcome) = &outcomes[0];
-            let is_caught = *name == "no_free_is_swallowed" && matches!(outcome, Outcome::Failed(_));
+            let is_caught =
+                *name == "no_free_is_swallowed" && matches!(outcome, Outcome::Failed(_));
             assert!(is_caught, "every {every}th: {outcomes:?}");
         }
     }

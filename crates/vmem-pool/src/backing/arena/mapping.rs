@@ -200,7 +200,9 @@ impl Mapping {
         let Some(allowance) = &self.allowance else { return self.vm().create(self.granule) };
         if !allowance.take(self.granule) {
             let refused = DriverError::new("Allowance::take", DriverCode::OUT_OF_MEMORY);
-            return Err(refused.with_detail(format!("{allowance:?} has not {} B left", self.granule)));
+            return Err(
+                refused.with_detail(format!("{allowance:?} has not {} B left", self.granule))
+            );
         }
         self.vm().create(self.granule).inspect_err(|_| allowance.give_back(self.granule))
     }
