@@ -3,12 +3,19 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 
 use crate::sync::atomic::{AtomicI64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
+use crate::{Account, charges};
 
 /// An amount of memory, in bytes, that everything charged to it shares. Clones are the same budget.
+///
+/// It bounds what is charged to it: through a [`Limit`](crate::Limit) the live blocks that pass, as
+/// asked for; through an [`Account`] what a resource holds, live or not.
+///
+/// Only what was charged is ever given back, so what is [available](Self::available) never exceeds
+/// the limit.
 ///
 /// A charge is one compare-and-swap of what is left, so that it never takes too much, and a charge
 /// that is too large takes nothing, not even for a moment: a smaller one that fits is never refused
@@ -27,9 +34,10 @@ use crate::sync::{Mutex, MutexGuard};
 #[derive(Clone)]
 pub struct Budget(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     /// What is left: the limit less what is used; negative after the limit was lowered below that.
-    /// One variable, so that whether a charge fits is decided by one exchange.
+    /// One variable, so that whether a charge fits is decided by one exchange. It does not wrap: the
+    /// limit and what is used are both at most 2⁶³ − 1.
     left: AtomicI64,
     /// The limit. Changed together with `left`, under this lock.
     limit: Mutex<i64>,
@@ -77,18 +85,39 @@ impl Budget {
         Some(Charge { budget: self, bytes })
     }
 
-    /// Gives back what a [kept](Charge::keep) charge took.
-    pub(crate) fn give_back(&self, bytes: u64) {
-        // Saturating: a block charged elsewhere must not wrap an endless budget into an empty one.
-        let put = |left: i64| Some(left.saturating_add(clamp(bytes)));
-        let relaxed = Ordering::Relaxed;
-        self.0.left.fetch_update(relaxed, relaxed, put).expect("the update always has a value");
+    /// An account for a resource that is charged for what it holds.
+    pub fn account(&self) -> Account {
+        Account::new(self.clone())
     }
 
     /// Limit and use at one moment.
     pub(crate) fn state(&self) -> BudgetState {
+        self.0.state()
+    }
+
+    /// Gives back what was taken.
+    pub(crate) fn give_back(&self, bytes: u64) {
+        self.0.give_back(bytes);
+    }
+
+    pub(crate) fn is(&self, other: &Weak<Inner>) -> bool {
+        std::ptr::eq(Arc::as_ptr(&self.0), other.as_ptr())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, i64> {
+        self.0.lock()
+    }
+}
+
+impl Inner {
+    /// Gives back what was taken.
+    pub(crate) fn give_back(&self, bytes: u64) {
+        self.left.fetch_add(clamp(bytes), Ordering::Relaxed);
+    }
+
+    fn state(&self) -> BudgetState {
         let limit = self.lock();
-        let left = self.0.left.load(Ordering::Relaxed);
+        let left = self.left.load(Ordering::Relaxed);
         BudgetState {
             limit: limit.unsigned_abs(),
             used: u64::try_from(limit.saturating_sub(left)).unwrap_or(0),
@@ -96,7 +125,15 @@ impl Budget {
     }
 
     fn lock(&self) -> MutexGuard<'_, i64> {
-        self.0.limit.lock().unwrap_or_else(PoisonError::into_inner)
+        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.state().used != 0 {
+            charges::forget_the_dead();
+        }
     }
 }
 
@@ -128,16 +165,17 @@ impl Charge<'_> {
         self.bytes
     }
 
-    /// Leaves the bytes taken, for [`Budget::give_back`].
-    pub(crate) fn keep(mut self) {
-        self.bytes = 0;
+    /// Leaves the bytes taken, for `give_back`: how many, and of which budget.
+    pub(crate) fn leave(mut self) -> (Weak<Inner>, u64) {
+        let bytes = std::mem::take(&mut self.bytes);
+        (Arc::downgrade(&self.budget.0), bytes)
     }
 }
 
 impl Drop for Charge<'_> {
     fn drop(&mut self) {
         if self.bytes != 0 {
-            self.budget.give_back(self.bytes);
+            self.budget.0.give_back(self.bytes);
         }
     }
 }

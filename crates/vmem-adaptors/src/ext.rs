@@ -1,8 +1,10 @@
 //! Stacking adaptors in the order in which they are read.
 
-use vmem_core::MemoryResource;
+use std::sync::Arc;
 
-use crate::{Answer, Backtraces, Budget, Failure, Limit, OnFailure, Statistics, Track};
+use vmem_core::{Device, DriverError, MemoryResource};
+
+use crate::{Answer, Backtraces, Budget, Failure, Limit, OnFailure, Scrub, Statistics, Track};
 
 /// Wraps any resource in an adaptor.
 ///
@@ -40,6 +42,14 @@ pub trait AdaptorExt: MemoryResource + Sized {
     /// Keeps a list of the blocks that are out, without backtraces.
     fn tracked(self) -> Track<Self> {
         Track::new(self, Backtraces::Off)
+    }
+
+    /// Clears every block, on `device`, when it is freed.
+    ///
+    /// # Errors
+    /// As [`Scrub::new`].
+    fn scrubbed(self, device: Arc<dyn Device>) -> Result<Scrub<Self>, DriverError> {
+        Scrub::new(self, device)
     }
 }
 

@@ -6,6 +6,7 @@
 //! | [`Statistics`] | counts memory in use, at most and in all; per size, label and scope | [`StatsHandle`] |
 //! | [`Limit`] | refuses what exceeds a [`Budget`] that several may share | [`Budget`] |
 //! | [`Track`] | lists the blocks that are out | [`TrackHandle`] |
+//! | [`Scrub`] | clears every block when it is freed | [`ScrubHandle`] |
 //!
 //! An adaptor passes blocks unchanged and has its upstream's capabilities. Compose them from the
 //! leaf outwards, by constructor or with [`AdaptorExt`]; take handles, then erase the type once,
@@ -32,32 +33,46 @@
 //! ```
 //!
 //! Free a block through the resource it was allocated from, or one that wraps it: an adaptor does
-//! not see what passes it by, so a free past a [`Limit`] stays charged and a free past
-//! [`Statistics`] stays counted.
+//! not see what passes it by. A free past every [`Limit`] stays charged, and one past a [`Track`]
+//! listed, until another block lies in its place; a free past [`Statistics`] stays counted, and a
+//! block that was only freed through them counts below zero; a free past a [`Scrub`] is not cleared.
 //!
 //! The one feature, `serde`, serialises the figures and reports.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod account;
+mod blocks;
 mod budget;
+mod charges;
 mod ext;
 mod limit;
 mod on_failure;
+mod scrub;
 mod shared;
 mod statistics;
 mod sync;
 mod track;
+mod words;
 
+pub use account::Account;
 pub use budget::{Budget, Charge};
 pub use ext::AdaptorExt;
 pub use limit::Limit;
 pub use on_failure::{
     Answer, Failure, OnFailure, Reclaimers, RecoveryCounts, RecoveryHandle, Registration,
+    RetryPolicy,
 };
+pub use scrub::{Scrub, ScrubHandle};
 pub use statistics::{
     LabelUsage, SizeHistogram, Statistics, Stats, StatsHandle, StatsScope, Tally, Usage,
 };
 pub use track::{Backtraces, LeakReport, OutstandingBlock, Track, TrackHandle};
+
+/// The example in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 #[cfg(all(test, not(loom)))]
 mod tests {
@@ -75,6 +90,9 @@ mod tests {
         shared::<Reclaimers>();
         shared::<RecoveryHandle>();
         shared::<Registration>();
+        shared::<Scrub<DeviceMemory>>();
+        shared::<ScrubHandle>();
+        shared::<Account>();
         shared::<Statistics<DeviceMemory>>();
         shared::<StatsHandle>();
         shared::<Track<DeviceMemory>>();

@@ -3,21 +3,30 @@
 use std::fmt;
 
 use vmem_core::{
-    AllocError, AllocErrorKind, Block, Capabilities, ExhaustionReport, FreeError, MemoryResource,
-    Request, Stream,
+    AllocError, AllocErrorKind, Block, Capabilities, ExhaustionReport, FreeError, FreeErrorKind,
+    MemoryResource, Request, Stream,
 };
 
-use crate::Budget;
+use crate::{Budget, charges};
 
 /// Admits requests while their sizes fit a [`Budget`].
 ///
 /// The size asked for is charged before the upstream is asked, given back if the upstream refuses,
-/// and given back when the block was freed through this adaptor. Several limits may share one
-/// budget: device, pinned and scratch memory under one cap. Blocks pass unchanged. A request costs
-/// one compare-and-swap, a free one addition.
+/// and given back when the block was freed. Several limits may share one budget: device, pinned and
+/// scratch memory under one cap. Blocks pass unchanged. A request and its free cost a short lock and
+/// an operation of a hash table each.
+///
+/// It bounds what is live above it, not what a pool below it holds: that is bounded by a limit below
+/// the pool, or, for an arena, by a [`Budget::account`].
 ///
 /// While an admitted request is at the upstream its bytes count as used, even if the upstream then
 /// refuses it.
+///
+/// # Who frees
+/// A block is given back to whatever was charged for it: freed through any limit of the process, it
+/// frees the budgets of all those that it passed when it was allocated, and no other. So a limit may
+/// free what it never charged. A block that is freed past every limit stays charged until a block in
+/// its place passes one.
 ///
 /// ```
 /// use vmem_adaptors::{Budget, Limit};
@@ -75,6 +84,7 @@ impl<U> Limit<U> {
         report.reserved = state.used;
         report.ceiling = Some(state.limit);
         report.largest_free = state.limit.saturating_sub(state.used);
+        report.budget_left = Some(report.largest_free);
         AllocError::new(AllocErrorKind::Limit, request.layout, "Limit").with_report(report)
     }
 }
@@ -86,7 +96,8 @@ impl<U: fmt::Display> fmt::Display for Limit<U> {
 }
 
 // SAFETY: contract, implementing: blocks pass unchanged between the caller and one upstream that
-// keeps it; 6: an unfinished charge is given back when it is dropped.
+// keeps it; 6: an unfinished charge is given back when it is dropped, and those of a block that is not
+// freed are kept when they are.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<U: MemoryResource> MemoryResource for Limit<U> {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
@@ -94,16 +105,19 @@ unsafe impl<U: MemoryResource> MemoryResource for Limit<U> {
             return Err(self.refuse(request));
         };
         let block = self.upstream.allocate(request)?;
-        charge.keep();
+        charges::keep(charge, &block.raw());
         Ok(block)
     }
 
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
-        let bytes = block.size();
+        let taken = charges::take(block.raw());
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
-        unsafe { self.upstream.deallocate(block, stream) }?;
-        self.budget.give_back(bytes);
-        Ok(())
+        let freed = unsafe { self.upstream.deallocate(block, stream) };
+        let is_live = freed.as_ref().is_err_and(|error| error.kind() != FreeErrorKind::Stale);
+        if !is_live {
+            taken.give_back(&self.budget);
+        }
+        freed
     }
 
     fn capabilities(&self) -> Capabilities {

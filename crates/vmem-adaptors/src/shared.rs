@@ -1,10 +1,10 @@
 //! State that an adaptor shares with its handles.
 
+use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
 
 /// The adaptor's end: the state exists as long as either end, the adaptor as long as this one.
-#[derive(Debug)]
 pub(crate) struct Owned<T> {
     state: Arc<T>,
     alive: Arc<()>,
@@ -34,7 +34,6 @@ impl<T> Deref for Owned<T> {
 }
 
 /// A handle's end.
-#[derive(Debug)]
 pub(crate) struct Shared<T> {
     state: Arc<T>,
     alive: Weak<()>,
@@ -62,5 +61,17 @@ impl<T> Deref for Shared<T> {
 
     fn deref(&self) -> &T {
         &self.state
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Owned<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.state.fmt(f)
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.state.fmt(f)
     }
 }

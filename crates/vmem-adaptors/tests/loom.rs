@@ -23,6 +23,7 @@ mod budget {
     use loom::sync::Arc;
     use loom::sync::atomic::{AtomicI64, Ordering};
     use vmem_adaptors::Budget;
+    use vmem_core::{Allowance, BlockLayout};
 
     #[test]
     fn never_admits_more_than_the_limit_and_always_one_that_fits() {
@@ -78,6 +79,23 @@ mod budget {
             drop(budget.charge(30));
             thread.join().unwrap();
             assert_eq!((budget.used(), budget.available()), (0, 100));
+        });
+    }
+
+    #[test]
+    fn what_is_available_is_never_more_than_the_limit_whoever_gives_back_too_much() {
+        loom::model(|| {
+            let budget = Budget::new(100);
+            let account = Arc::new(budget.account());
+            assert!(account.take(60));
+            let other = account.clone();
+            let generous = thread::spawn(move || other.give_back(50));
+            account.give_back(50);
+            budget.set_limit(u64::MAX);
+            assert!(budget.available() <= BlockLayout::MAX_SIZE);
+            generous.join().unwrap();
+            assert_eq!((account.held(), budget.used()), (0, 0));
+            assert_eq!(budget.available(), BlockLayout::MAX_SIZE);
         });
     }
 

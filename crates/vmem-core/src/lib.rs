@@ -36,6 +36,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod allowance;
 mod block;
 mod block_table;
 mod buffer;
@@ -60,6 +61,7 @@ mod stream;
 mod sync;
 mod uses;
 
+pub use allowance::Allowance;
 pub use block::{Block, RawBlock};
 pub use block_table::BlockTable;
 pub use buffer::DeviceBuffer;

@@ -19,6 +19,12 @@ impl Finding {
     pub fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), source: None }
     }
+
+    /// Whether it is that memory ran out.
+    pub(crate) fn is_exhaustion(&self) -> bool {
+        let source = self.source.as_ref().and_then(|source| source.downcast_ref::<AllocError>());
+        source.is_some_and(|error| error.kind().is_exhaustion())
+    }
 }
 
 impl fmt::Display for Finding {

@@ -9,12 +9,8 @@ use std::time::Duration;
 
 use vmem_core::Clock;
 
+use super::RetryPolicy;
 use super::counts::Counts;
-
-/// The most hook calls in one event, and for one request.
-pub(super) const MAX_CALLS: u32 = 3;
-/// The longest pause between two hook calls of one event.
-const GAP: Duration = Duration::from_secs(1);
 
 thread_local! {
     static IN_HOOK: Cell<bool> = const { Cell::new(false) };
@@ -22,9 +18,10 @@ thread_local! {
     static EVENTS: RefCell<Vec<(Weak<Counts>, Event)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Hook calls that belong together: each begins at most [`GAP`] after the one before returned.
+/// Hook calls that belong together, by [`RetryPolicy`].
 #[derive(Default, Clone, Copy)]
 struct Event {
+    /// Those that count.
     calls: u32,
     returned: Option<Duration>,
 }
@@ -41,16 +38,20 @@ pub(super) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Enters the hook, unless the calling thread's event with `owner` has had all its calls or the
-    /// thread is ending.
-    pub(super) fn begin(owner: &'a Arc<Counts>, clock: &'a dyn Clock) -> Option<Self> {
+    /// Enters the hook, unless the calling thread's event with `owner` has had all its tries or the
+    /// thread is ending. The call counts until it is [forgiven](forgive).
+    pub(super) fn begin(
+        owner: &'a Arc<Counts>,
+        clock: &'a dyn Clock,
+        policy: RetryPolicy,
+    ) -> Option<Self> {
         let now = clock.now();
         let begun = with_event(owner, |event| {
-            let paused = event.returned.is_none_or(|returned| now.saturating_sub(returned) > GAP);
-            if paused {
+            let pause = event.returned.map(|returned| now.saturating_sub(returned));
+            if pause.is_none_or(|pause| pause > policy.gap) {
                 event.calls = 0;
             }
-            let left = event.calls < MAX_CALLS;
+            let left = event.calls < policy.tries;
             event.calls += u32::from(left);
             left
         });
@@ -70,6 +71,11 @@ impl Drop for Call<'_> {
             with_event(self.owner, |event| event.returned = Some(now));
         }
     }
+}
+
+/// A call of the calling thread's event with `owner` helped: it does not count.
+pub(super) fn forgive(owner: &Arc<Counts>) {
+    with_event(owner, |event| event.calls = event.calls.saturating_sub(1));
 }
 
 /// Ends the calling thread's event with `owner`: the next failure starts a new one.

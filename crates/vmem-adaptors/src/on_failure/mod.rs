@@ -2,20 +2,22 @@
 
 mod counts;
 mod cycle;
+mod policy;
 mod reclaimers;
 
 use std::fmt;
 use std::sync::Arc;
 
 use vmem_core::{
-    AllocError, Block, Capabilities, Clock, FreeError, MemoryResource, Request, Retry, Stream,
-    SystemClock,
+    AllocError, Block, Capabilities, Clock, ExhaustionReport, FreeError, MemoryResource, Request,
+    Retry, Stream, SystemClock,
 };
 
 use crate::shared::Owned;
 use counts::{Counts, count};
 pub use counts::{RecoveryCounts, RecoveryHandle};
-use cycle::{Call, MAX_CALLS};
+use cycle::Call;
+pub use policy::RetryPolicy;
 pub use reclaimers::{Reclaimers, Registration};
 
 /// What a hook is told.
@@ -26,8 +28,10 @@ pub struct Failure<'a> {
     pub error: &'a AllocError,
     /// The request's stream: memory freed in its order is usable at once.
     pub stream: &'a Stream,
-    /// Which hook call for this request this is, from 1 to 3.
+    /// Which hook call for this request this is, from 1.
     pub attempt: u32,
+    /// How many bytes the calls before it said that they [freed](Answer::Freed) for this request.
+    pub freed: u64,
 }
 
 /// What a hook decides.
@@ -35,6 +39,9 @@ pub struct Failure<'a> {
 pub enum Answer {
     /// Ask the upstream again.
     Retry,
+    /// Ask the upstream again: so many bytes were freed, here or elsewhere on the device. With 0 it
+    /// is [`Retry`](Self::Retry).
+    Freed(u64),
     /// Return the error.
     GiveUp,
 }
@@ -48,10 +55,10 @@ pub enum Answer {
 /// Blocks pass unchanged. A request that succeeds costs nothing more than the upstream's.
 ///
 /// # How often
-/// At most three times per request. Besides, calls of one thread and adaptor that follow each other
-/// within 1 s, from the return of one to the entry of the next, are one event with at most three
-/// calls in all; a longer pause starts a new event, and so does giving up. How long the hook itself
-/// takes does not matter: a slow one is not called more often.
+/// As its [`RetryPolicy`] says: by default three calls that do not help, for one request or for
+/// those of a thread that follow each other within a second, and as many that do help as it takes,
+/// up to a thousand for a request. How long the hook itself takes does not matter: a slow one is not
+/// called more often.
 ///
 /// A hook that panics unwinds through `allocate` and leaves everything usable; the call counts.
 ///
@@ -83,6 +90,7 @@ pub enum Answer {
 pub struct OnFailure<U, H> {
     upstream: U,
     hook: H,
+    policy: RetryPolicy,
     clock: Arc<dyn Clock>,
     counts: Owned<Counts>,
 }
@@ -96,6 +104,7 @@ where
         Self {
             upstream,
             hook,
+            policy: RetryPolicy::default(),
             clock: Arc::new(SystemClock::new()),
             counts: Owned::new(Counts::default()),
         }
@@ -103,6 +112,12 @@ where
 }
 
 impl<U, H> OnFailure<U, H> {
+    /// The same, calling the hook as often as `policy` says.
+    #[must_use]
+    pub fn with_policy(self, policy: RetryPolicy) -> Self {
+        Self { policy, ..self }
+    }
+
     /// The same, telling time by `clock`.
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
@@ -132,27 +147,45 @@ where
 {
     #[cold]
     fn recover(&self, request: &Request<'_>, mut error: AllocError) -> Result<Block, AllocError> {
+        let stream = request.stream;
         if request.retry == Retry::Never || cycle::in_hook() {
             return Err(error);
         }
-        for attempt in 1..=MAX_CALLS {
+        let owner = self.counts.state();
+        let (mut freed, mut idle) = (0_u64, 0);
+        for attempt in 1..=self.policy.most {
             if !error.kind().is_exhaustion() {
                 return Err(error);
             }
-            match self.call(request.stream, &error, attempt) {
-                Some(Answer::Retry) => {}
+            let helped = match self.call(&Failure { error: &error, stream, attempt, freed }) {
+                Some(Answer::Retry | Answer::Freed(0)) => false,
+                Some(Answer::Freed(bytes)) => {
+                    freed = freed.saturating_add(bytes);
+                    true
+                }
                 Some(Answer::GiveUp) | None => break,
+            };
+            let again = self.upstream.allocate(request);
+            if helped || again.as_ref().map_or_else(|again| eased(&error, again), |_| idle == 0) {
+                cycle::forgive(owner);
+            } else {
+                idle += 1;
             }
-            match self.upstream.allocate(request) {
+            match again {
                 Ok(block) => {
                     count(&self.counts.recovered);
                     return Ok(block);
                 }
-                Err(again) => error = again,
+                // Also if the clock makes every call an event of its own.
+                Err(refused) if idle == self.policy.tries => {
+                    error = refused;
+                    break;
+                }
+                Err(refused) => error = refused,
             }
         }
         if error.kind().is_exhaustion() {
-            cycle::give_up(self.counts.state());
+            cycle::give_up(owner);
             count(&self.counts.gave_up);
             tracing::debug!(%error, "gave up recovering memory");
         }
@@ -160,11 +193,18 @@ where
     }
 
     /// Calls the hook, if it may be called.
-    fn call(&self, stream: &Stream, error: &AllocError, attempt: u32) -> Option<Answer> {
-        let _call = Call::begin(self.counts.state(), &*self.clock)?;
+    fn call(&self, failure: &Failure<'_>) -> Option<Answer> {
+        let _call = Call::begin(self.counts.state(), &*self.clock, self.policy)?;
         count(&self.counts.hook_calls);
-        Some((self.hook)(&Failure { error, stream, attempt }))
+        Some((self.hook)(failure))
     }
+}
+
+/// Whether a refusal reports that memory became free since the one before.
+fn eased(before: &AllocError, after: &AllocError) -> bool {
+    let (Some(before), Some(after)) = (before.report(), after.report()) else { return false };
+    let free = |report: &ExhaustionReport| report.device.map(|device| device.free);
+    after.live < before.live || after.reserved < before.reserved || free(after) > free(before)
 }
 
 impl<U: fmt::Debug, H> fmt::Debug for OnFailure<U, H> {

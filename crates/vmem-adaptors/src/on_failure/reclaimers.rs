@@ -45,7 +45,7 @@ pub struct Reclaimers {
 #[derive(Clone)]
 struct Reclaimer {
     name: Arc<str>,
-    reclaim: Arc<dyn Fn() -> u64 + Send + Sync>,
+    reclaim: Arc<dyn Fn(u64) -> u64 + Send + Sync>,
 }
 
 impl Reclaimers {
@@ -55,13 +55,26 @@ impl Reclaimers {
     }
 
     /// Appends a cache, until the returned registration is dropped. `reclaim` frees what the cache
-    /// can spare and returns how many bytes that was. It is called on whatever thread runs short,
-    /// with no lock of vmem held; a call in progress when the registration is dropped still ends.
+    /// can spare and returns how many bytes that was; [`register_with`](Self::register_with) tells it
+    /// how many are wanted. It is called on whatever thread runs short, with no lock of vmem held; a
+    /// call in progress when the registration is dropped still ends.
     #[must_use = "the cache is registered until the registration is dropped"]
     pub fn register(
         &self,
         name: impl Into<Arc<str>>,
         reclaim: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Registration {
+        self.register_with(name, move |_| reclaim())
+    }
+
+    /// The same, told how many bytes are wanted: what is still missing of the request, or
+    /// [`u64::MAX`] for all that the cache can spare. A cache that frees less, one entry say, is
+    /// asked again as long as that is too little.
+    #[must_use = "the cache is registered until the registration is dropped"]
+    pub fn register_with(
+        &self,
+        name: impl Into<Arc<str>>,
+        reclaim: impl Fn(u64) -> u64 + Send + Sync + 'static,
     ) -> Registration {
         let reclaimer = Reclaimer { name: name.into(), reclaim: Arc::new(reclaim) };
         let registration =
@@ -70,8 +83,8 @@ impl Reclaimers {
         registration
     }
 
-    /// Calls the caches in order until they have freed at least `bytes` bytes in all, and returns
-    /// how many they freed.
+    /// Calls the caches in order, each once, until they have freed at least `bytes` bytes in all, and
+    /// returns how many they freed. With [`u64::MAX`] every cache is asked for all it can spare.
     pub fn reclaim(&self, bytes: u64) -> u64 {
         let caches = lock(&self.list).clone();
         let mut freed = 0_u64;
@@ -79,7 +92,8 @@ impl Reclaimers {
             if freed >= bytes {
                 break;
             }
-            let by_this = reclaim();
+            let missing = if bytes == u64::MAX { bytes } else { bytes - freed };
+            let by_this = reclaim(missing);
             tracing::debug!(cache = &*name, freed = by_this, "reclaimed");
             freed = freed.saturating_add(by_this);
         }
@@ -92,17 +106,20 @@ impl Reclaimers {
         list.iter().map(|reclaimer| reclaimer.name.clone()).collect()
     }
 
-    /// A hook for [`OnFailure`](crate::OnFailure). The first call for a request reclaims its size;
-    /// if that did not help, because the bytes freed do not adjoin, later calls reclaim all there
-    /// is. Gives up once nothing is freed any more.
+    /// A hook for [`OnFailure`](crate::OnFailure). It reclaims what is missing of the request's size,
+    /// call by call, and once that much was freed and did not help, because it does not adjoin, all
+    /// there is. Gives up once nothing is freed any more.
     pub fn hook(&self) -> impl Fn(&Failure<'_>) -> Answer + Clone + Send + Sync + 'static {
         let this = self.clone();
         move |failure| {
             let size = failure.error.layout().map_or(u64::MAX, |layout| layout.size());
-            let bytes = if failure.attempt == 1 { size } else { u64::MAX };
-            match this.reclaim(bytes) {
+            let wanted = match size.saturating_sub(failure.freed) {
+                0 => u64::MAX,
+                missing => missing,
+            };
+            match this.reclaim(wanted) {
                 0 => Answer::GiveUp,
-                _ => Answer::Retry,
+                freed => Answer::Freed(freed),
             }
         }
     }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::sync::OnceLock;
 
 use vmem_core::Label;
@@ -14,7 +15,6 @@ use super::slot::with_slot;
 use super::table::Table;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-#[derive(Debug)]
 pub(super) struct Counters {
     all: Apart<Gauge>,
     /// By slot.
@@ -29,7 +29,7 @@ pub(super) struct Counters {
 
 /// What one thread counted: over everything, and by label index. On cache lines of its own, as the
 /// size cell is.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Thread {
     cell: Cell,
     labels: Table<Cell>,
@@ -37,7 +37,7 @@ struct Thread {
 }
 
 /// Something on cache lines of its own. (128 because processors fetch lines of 64 in pairs.)
-#[derive(Debug, Default)]
+#[derive(Default)]
 #[repr(align(128))]
 struct Apart<T>(T);
 
@@ -146,6 +146,12 @@ impl Counters {
 
     fn each_label(&self) -> impl Iterator<Item = Label> {
         self.seen.iter().filter_map(OnceLock::get).copied()
+    }
+}
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Counters({})", self.stats())
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use vmem_core::Label;
 
+use crate::words;
+
 /// How much of one quantity is in use, was at most, and ever was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -53,11 +55,9 @@ pub struct LabelUsage {
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { bytes, blocks } = self;
-        write!(
-            f,
-            "{} B in {} blocks, at most {} B and {} blocks, {} B in {} blocks in all",
-            bytes.current, blocks.current, bytes.peak, blocks.peak, bytes.total, blocks.total
-        )
+        write!(f, "{} B in {}, ", bytes.current, words::blocks(blocks.current))?;
+        write!(f, "at most {} B and {}, ", bytes.peak, words::blocks(blocks.peak))?;
+        write!(f, "{} B in {} in all", bytes.total, words::blocks(blocks.total))
     }
 }
 

@@ -100,15 +100,15 @@ pub(super) fn freed(counters: &Counters, size: u64) {
     if OPEN.get() != 0 {
         let size = size.cast_signed();
         update(counters, |usage| {
-            usage.bytes.current -= size;
-            usage.blocks.current -= 1;
+            usage.bytes.current = usage.bytes.current.saturating_sub(size);
+            usage.blocks.current = usage.blocks.current.saturating_sub(1);
         });
     }
 }
 
 fn enter(tally: &mut Tally, by: i64) {
-    tally.current += by;
-    tally.total += by.unsigned_abs();
+    tally.current = tally.current.saturating_add(by);
+    tally.total = tally.total.saturating_add(by.unsigned_abs());
     tally.peak = tally.peak.max(u64::try_from(tally.current).unwrap_or(0));
 }
 

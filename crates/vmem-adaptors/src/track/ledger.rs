@@ -4,23 +4,16 @@
 
 use std::backtrace::Backtrace;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use vmem_core::{RawBlock, ResourceId, StreamId};
+use vmem_core::{RawBlock, StreamId};
 
 use super::report::{LeakReport, OutstandingBlock};
 use super::{Backtraces, TrackHandle};
+use crate::blocks::{Place, Turn};
 use crate::shared::Owned;
 
-/// A block's identity: unlike its address it is not another's while the block is being freed.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Key {
-    owner: ResourceId,
-    slot: u32,
-    generation: u32,
-}
-
-#[derive(Debug)]
 struct Entry {
     block: RawBlock,
     stream: StreamId,
@@ -28,13 +21,14 @@ struct Entry {
     backtrace: Option<Backtrace>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Entries {
     next: u64,
-    live: HashMap<Key, Entry>,
+    /// By place, so that a block that was freed some other way goes when another one lies there; and
+    /// by turn, because a place is another's while the block is being freed.
+    live: HashMap<Place, (Turn, Entry)>,
 }
 
-#[derive(Debug)]
 pub(super) struct Ledger {
     backtraces: Backtraces,
     entries: Mutex<Entries>,
@@ -59,13 +53,19 @@ impl Ledger {
         entries.next += 1;
         let sequence = entries.next;
         let entry = Entry { block, stream, sequence, backtrace };
-        entries.live.insert(key(&block), entry);
+        let former = entries.live.insert(Place::of(&block), (Turn::of(&block), entry));
+        drop(entries);
+        // A backtrace is dropped without the lock.
+        drop(former);
     }
 
     /// Strikes a block out; nothing happens if it was never entered.
     pub(super) fn strike(&self, block: &RawBlock) {
-        let struck = self.lock().live.remove(&key(block));
-        // A backtrace is dropped without the lock.
+        let mut entries = self.lock();
+        let place = Place::of(block);
+        let is_this = entries.live.get(&place).is_some_and(|(turn, _)| *turn == Turn::of(block));
+        let struck = if is_this { entries.live.remove(&place) } else { None };
+        drop(entries);
         drop(struck);
     }
 
@@ -82,7 +82,7 @@ impl Ledger {
             stream: entry.stream,
             backtrace: entry.backtrace.as_ref().map(Backtrace::to_string),
         };
-        let mut blocks: Vec<_> = self.lock().live.values().map(list).collect();
+        let mut blocks: Vec<_> = self.lock().live.values().map(|(_, entry)| list(entry)).collect();
         blocks.sort_unstable_by_key(|block| block.sequence);
         LeakReport { blocks }
     }
@@ -92,8 +92,13 @@ impl Ledger {
     }
 }
 
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger").field("outstanding", &self.len()).finish_non_exhaustive()
+    }
+}
+
 /// Reports what is still out when the adaptor is dropped.
-#[derive(Debug)]
 pub(super) struct ReportAtDrop {
     ledger: Owned<Ledger>,
     armed: bool,
@@ -124,8 +129,4 @@ impl Drop for ReportAtDrop {
             self.ledger.report().log();
         }
     }
-}
-
-fn key(block: &RawBlock) -> Key {
-    Key { owner: block.owner, slot: block.slot, generation: block.generation }
 }

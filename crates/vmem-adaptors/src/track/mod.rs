@@ -24,8 +24,8 @@ pub enum Backtraces {
 /// Keeps a list of the blocks that were allocated and not freed through it.
 ///
 /// When it is dropped while blocks are out, it says so through `tracing`: one warning, and each
-/// block at debug level. Freeing a block that it does not know passes through. Blocks pass
-/// unchanged. An allocation and a free cost one short lock and a hash table operation each.
+/// block at debug level. Freeing a block that it does not know passes through; one that was freed
+/// past it is listed until another lies in its place. Blocks pass unchanged. An allocation and a free cost one short lock and a hash table operation each.
 ///
 /// ```
 /// use vmem_adaptors::{Backtraces, Track};
@@ -40,13 +40,12 @@ pub enum Backtraces {
 /// let _scope = label("edges");
 /// let buffer = memory.buffer(4096, &stream)?;
 /// let report = memory.handle().report();
-/// assert!(report.to_string().starts_with("1 blocks outstanding, 4096 B\n  edges: 1 blocks"));
+/// assert!(report.to_string().starts_with("1 block outstanding, 4096 B\n  edges: 1 block,"));
 /// drop(buffer);
 /// assert!(memory.handle().report().is_empty());
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Track<U> {
     // Before the upstream, so that it is dropped and reports first.
     at_drop: ReportAtDrop,
@@ -73,6 +72,15 @@ impl<U> Track<U> {
     pub fn into_inner(self) -> U {
         self.at_drop.disarm();
         self.upstream
+    }
+}
+
+impl<U: fmt::Debug> fmt::Debug for Track<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Track")
+            .field("outstanding", &self.at_drop.ledger().len())
+            .field("upstream", &self.upstream)
+            .finish()
     }
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 
 use vmem_core::{BlockLayout, DevicePtr, Label, StreamId};
 
+use crate::words;
+
 /// One block that was not freed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -27,7 +29,7 @@ pub struct OutstandingBlock {
 /// The blocks that were allocated and not freed through a [`Track`](crate::Track) adaptor.
 ///
 /// Its `Display` is a line in all, a line per label, and a line (with its backtrace) per block.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct LeakReport {
@@ -69,14 +71,23 @@ impl LeakReport {
 impl fmt::Display for LeakReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (blocks, bytes) = (self.blocks.len(), self.bytes());
-        write!(f, "{blocks} blocks outstanding, {bytes} B")?;
+        write!(f, "{} outstanding, {bytes} B", words::blocks(blocks as u64))?;
         for (label, (blocks, bytes)) in self.by_label() {
-            write!(f, "\n  {}: {blocks} blocks, {bytes} B", name(label))?;
+            write!(f, "\n  {}: {}, {bytes} B", name(label), words::blocks(blocks as u64))?;
         }
         for block in &self.blocks {
             write!(f, "\n  {block}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for LeakReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeakReport")
+            .field("blocks", &self.blocks.len())
+            .field("bytes", &self.bytes())
+            .finish()
     }
 }
 

@@ -9,6 +9,7 @@ mod limit;
 mod on_failure;
 mod panics;
 mod reclaimers;
+mod scrub;
 mod stacks;
 mod statistics;
 mod threads;

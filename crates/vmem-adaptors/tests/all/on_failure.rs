@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::time::Duration;
 
-use vmem_adaptors::{AdaptorExt, Answer, Budget, Failure, OnFailure, RecoveryCounts};
+use vmem_adaptors::{AdaptorExt, Answer, Budget, Failure, OnFailure, RecoveryCounts, RetryPolicy};
 use vmem_core::{
-    AllocErrorKind, BlockLayout, Clock, ManualClock, MemoryResource, Request, ResourceExt,
+    AllocErrorKind, BlockLayout, Clock, DeviceBuffer, ManualClock, MemoryResource, Request,
+    ResourceExt,
 };
 
 use crate::fake::{Fake, free, layout, stream};
@@ -81,6 +82,102 @@ fn calls_after(pause: Duration) -> u64 {
 fn requests_within_one_second_share_three_calls() {
     assert_eq!(calls_after(Duration::ZERO), 1);
     assert_eq!(calls_after(Duration::from_secs(1)), 1);
+}
+
+/// A cache of `entries` entries of 100 B that fill a limit of their size, and a hook that drops one
+/// entry a call, with the answer that `tell` makes of its bytes.
+fn one_at_a_time(
+    entries: usize,
+    tell: impl Fn(u64) -> Answer + Send + Sync + 'static,
+) -> impl MemoryResource {
+    let stream = stream();
+    let limited = Fake::new().limited(Budget::new(100 * entries as u64)).into_dyn();
+    let entry = |_| DeviceBuffer::new(limited.clone(), 100, &stream).unwrap();
+    let cache = Mutex::new((0..entries).map(entry).collect::<Vec<_>>());
+    let hook = move |_: &Failure<'_>| {
+        let evicted = cache.lock().unwrap().pop();
+        evicted.map_or(Answer::GiveUp, |buffer| tell(buffer.len()))
+    };
+    OnFailure::new(limited, hook).with_clock(Arc::new(ManualClock::new()))
+}
+
+#[test]
+fn a_cache_that_evicts_one_entry_at_a_time_keeps_up() {
+    for tell in [Answer::Freed, |_| Answer::Retry] {
+        // Requests of one entry, of several, and of all.
+        for size in [1, 2, 5, 20] {
+            let memory = one_at_a_time(20, tell);
+            let stream = stream();
+            let served: Vec<_> = (0..20 / size)
+                .map(|nth| match memory.alloc(layout(100 * size), &stream) {
+                    Ok(block) => block,
+                    Err(error) => panic!("request {nth} of {size} entries: {error}"),
+                })
+                .collect();
+            assert!(memory.alloc(layout(100), &stream).is_err(), "the cache is empty");
+            for block in served {
+                free(&memory, block, &stream).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hook_that_says_it_frees_and_does_not_help_is_asked_as_often_as_the_policy_says() {
+    let calls_of = |policy: RetryPolicy, answer: Answer| {
+        let memory = Fake::new().on_failure(move |_| answer).with_policy(policy);
+        memory.upstream().fail_always(Some(OOM));
+        memory.alloc(layout(1), &stream()).unwrap_err();
+        memory.handle().counts().hook_calls
+    };
+    let policy = RetryPolicy::default();
+    assert_eq!(calls_of(policy, Answer::Freed(1)), 1000);
+    assert_eq!(calls_of(RetryPolicy { most: 7, ..policy }, Answer::Freed(1)), 7);
+    assert_eq!(calls_of(RetryPolicy { most: 2, ..policy }, Answer::Retry), 2);
+    assert_eq!(calls_of(RetryPolicy { tries: 10, ..policy }, Answer::Retry), 10);
+    assert_eq!(calls_of(RetryPolicy { tries: 0, ..policy }, Answer::Freed(1)), 0);
+    assert_eq!(calls_of(policy, Answer::Freed(0)), 3);
+}
+
+#[test]
+fn the_gap_between_events_is_the_policys() {
+    let clock = ManualClock::new();
+    let gap = Duration::from_secs(60);
+    let memory = Fake::new()
+        .on_failure(retry)
+        .with_policy(RetryPolicy { gap, ..RetryPolicy::default() })
+        .with_clock(Arc::new(clock.clone()));
+    let stream = stream();
+    let calls_after_two = |pause| {
+        memory.upstream().fail_next([OOM, OOM]);
+        let _leaked = memory.alloc(layout(1), &stream).unwrap();
+        clock.advance(pause);
+        let before = memory.handle().counts().hook_calls;
+        memory.upstream().fail_always(Some(OOM));
+        memory.alloc(layout(1), &stream).unwrap_err();
+        memory.upstream().fail_always(None);
+        memory.handle().counts().hook_calls - before
+    };
+    assert_eq!(calls_after_two(gap), 1);
+    assert_eq!(calls_after_two(gap + Duration::from_nanos(1)), 3);
+}
+
+#[test]
+fn a_hook_learns_what_the_calls_before_freed_and_only_for_its_own_request() {
+    let seen = Mutex::new(Vec::new());
+    let memory = Fake::new().on_failure(|failure| {
+        seen.lock().unwrap().push((failure.attempt, failure.freed));
+        Answer::Freed(u64::MAX / 2)
+    });
+    for _ in 0..2 {
+        memory.upstream().fail_next([OOM; 4]);
+        let _leaked = memory.alloc(layout(1), &stream()).unwrap();
+        let half = u64::MAX / 2;
+        assert_eq!(
+            std::mem::take(&mut *seen.lock().unwrap()),
+            [(1, 0), (2, half), (3, 2 * half), (4, u64::MAX)]
+        );
+    }
 }
 
 #[test]

@@ -87,6 +87,26 @@ fn a_full_cache_makes_room_for_a_request() {
 }
 
 #[test]
+fn caches_are_told_what_is_missing_until_as_much_was_freed_and_then_asked_for_everything() {
+    let list = Reclaimers::new();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let cache = |name: &'static str, bytes| {
+        let asked = asked.clone();
+        list.register_with(name, move |wanted| {
+            asked.lock().unwrap().push((name, wanted));
+            bytes
+        })
+    };
+    let _caches = [cache("a", 30), cache("b", 20)];
+    let memory = Fake::new().on_failure(list.hook());
+    memory.upstream().fail_next([AllocErrorKind::OutOfMemory; 3]);
+    let _leaked = memory.alloc(layout(100), &stream()).unwrap();
+    let all = u64::MAX;
+    let expected = [("a", 100), ("b", 70), ("a", 50), ("b", 20), ("a", all), ("b", all)];
+    assert_eq!(*asked.lock().unwrap(), expected);
+}
+
+#[test]
 fn a_second_attempt_asks_every_cache() {
     let (list, log) = (Reclaimers::new(), Log::default());
     let _caches = [cache(&list, &log, "a", 100), cache(&list, &log, "b", 100)];

@@ -127,3 +127,44 @@ fn adaptors_unwrap_to_their_upstream() {
     free(&fake, block, &stream).unwrap();
     assert_eq!(fake.live(), 0);
 }
+
+#[test]
+fn whatever_holds_blocks_prints_a_line_for_debugging() {
+    let device = SimDevice::new(1 << 30);
+    let stream = vmem_core::Stream::new(device.clone()).unwrap();
+    let prints_little = |what: &dyn std::fmt::Debug| {
+        let (line, lines) = (format!("{what:?}"), format!("{what:#?}"));
+        assert!(line.len() < 1000 && lines.lines().count() < 60, "{lines}");
+    };
+    for stack in stacks(|| DeviceMemory::new(device.clone())) {
+        let empty = format!("{stack:?}").len();
+        let blocks: Vec<_> = (0..500).map(|_| stack.alloc(layout(1), &stream).unwrap()).collect();
+        prints_little(&stack);
+        assert!(format!("{stack:?}").len() < empty + 50, "{stack:?}");
+        for block in blocks {
+            free(&stack, block, &stream).unwrap();
+        }
+    }
+    let scrubbed = DeviceMemory::new(device.clone()).scrubbed(device.clone()).unwrap();
+    let memory = Track::new(scrubbed, Backtraces::Capture).with_statistics();
+    let blocks: Vec<_> = (0..20).map(|_| memory.alloc(layout(1), &stream).unwrap()).collect();
+    let caches = Reclaimers::new();
+    let _caches: Vec<_> = (0..20).map(|nth| caches.register(nth.to_string(), || 0)).collect();
+    let stats = memory.handle();
+    let scope = stats.scope();
+    let budget = Budget::new(10);
+    prints_little(&memory);
+    prints_little(&stats);
+    prints_little(&scope);
+    prints_little(&stats.sizes());
+    prints_little(&stats.stats());
+    prints_little(&memory.upstream().handle());
+    prints_little(&memory.upstream().handle().report());
+    prints_little(&memory.upstream().upstream().handle());
+    prints_little(&caches);
+    prints_little(&budget.account());
+    prints_little(&budget.charge(1));
+    for block in blocks {
+        free(&memory, block, &stream).unwrap();
+    }
+}

@@ -1,7 +1,7 @@
 //! What statistics count. RMM 60-62.
 
 use vmem_adaptors::{AdaptorExt, Stats, Tally, Usage};
-use vmem_core::{AllocErrorKind, Label, MemoryResource, Request, ResourceExt, label};
+use vmem_core::{AllocErrorKind, BlockLayout, Label, MemoryResource, Request, ResourceExt, label};
 
 use crate::fake::{Fake, free, layout, stream};
 
@@ -240,7 +240,7 @@ fn figures_print_on_one_line() {
     free(&memory, first, &stream).unwrap();
     let _leaked = memory.alloc(layout(100), &stream).unwrap();
     let text = memory.handle().stats().to_string();
-    let expected = "100 B in 1 blocks, at most 300 B and 1 blocks, 400 B in 2 blocks in all, \
+    let expected = "100 B in 1 block, at most 300 B and 1 block, 400 B in 2 blocks in all, \
                     0 requests refused";
     assert_eq!(text, expected);
 }
@@ -255,4 +255,17 @@ fn figures_serialise() {
     assert_eq!(stats["bytes"]["peak"], 300);
     let sizes = serde_json::to_value(memory.handle().sizes()).unwrap();
     assert_eq!(sizes, serde_json::json!({"256": 1}));
+}
+
+#[test]
+fn a_scope_survives_frees_of_more_than_it_can_count() {
+    let stream = stream();
+    let memory = Fake::new().with_statistics();
+    let scope = memory.handle().scope();
+    for _ in 0..3 {
+        let elsewhere = memory.upstream().alloc(layout(BlockLayout::MAX_SIZE), &stream).unwrap();
+        free(&memory, elsewhere, &stream).unwrap();
+    }
+    assert_eq!(scope.usage().bytes.current, i64::MIN);
+    assert_eq!(memory.handle().stats().blocks.current, -3);
 }

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
 use vmem_adaptors::{AdaptorExt, Backtraces, Track};
-use vmem_core::{Label, MemoryResource, Request, ResourceExt};
+use vmem_core::{DeviceMemory, Label, MemoryResource, Request, ResourceExt, Stream};
+use vmem_sim::SimDevice;
 
 use crate::fake::{Fake, free, layout, stream};
 
@@ -50,6 +51,24 @@ fn leftovers_are_reported_with_label_size_and_stream_in_order() {
     assert!(text.contains(&format!("#3 at {ptr}: 4096 B")), "{text}");
     free(&memory, first, &stream).unwrap();
     free(&memory, third, &stream).unwrap();
+}
+
+#[test]
+fn a_block_freed_past_it_is_listed_until_another_lies_in_its_place() {
+    let device = SimDevice::new(1 << 20);
+    let stream = Stream::new(device.clone()).unwrap();
+    let memory = DeviceMemory::new(device).tracked();
+    for round in 1..=100 {
+        let block = memory.alloc(layout(1000), &stream).unwrap();
+        free(memory.upstream(), block, &stream).unwrap();
+        assert_eq!(memory.handle().outstanding(), 1, "in round {round}");
+    }
+    let block = memory.alloc(layout(1000), &stream).unwrap();
+    let report = memory.handle().report();
+    assert_eq!((report.blocks.len(), report.blocks[0].sequence), (1, 101));
+    assert_eq!(format!("{report:?}"), "LeakReport { blocks: 1, bytes: 1000 }");
+    free(&memory, block, &stream).unwrap();
+    assert_eq!(memory.handle().outstanding(), 0);
 }
 
 #[test]

@@ -24,6 +24,11 @@ pub enum AllocErrorKind {
     Capturing,
     /// The driver answered something other than success or out of memory.
     DeviceFault,
+    /// What was to serve the request could not be set up; the source says why. The next request
+    /// tries again.
+    SetupFailed,
+    /// What was to serve the request has been dropped; nothing helps.
+    Gone,
 }
 
 impl AllocErrorKind {
@@ -34,6 +39,9 @@ impl AllocErrorKind {
 }
 
 /// A failed allocation. One pointer wide.
+///
+/// It prints with the refusal of the resource below that led to it, and with what a driver's answer
+/// says beyond its code.
 #[derive(Debug)]
 pub struct AllocError(Box<Inner>);
 
@@ -125,13 +133,22 @@ impl fmt::Display for AllocError {
             AllocErrorKind::InvalidStream => "the stream is of another device or retired",
             AllocErrorKind::Capturing => "the stream is capturing and no block is at hand",
             AllocErrorKind::DeviceFault => "device fault",
+            AllocErrorKind::SetupFailed => "it could not be set up",
+            AllocErrorKind::Gone => "it has been dropped",
         };
         write!(f, "{}: {what}", self.0.resource)?;
         match (&self.0.report, self.0.layout) {
-            (Some(report), _) => write!(f, " ({report})"),
-            (None, Some(layout)) => write!(f, " ({layout})"),
-            (None, None) => Ok(()),
+            (Some(report), _) => write!(f, " ({report})")?,
+            (None, Some(layout)) => write!(f, " ({layout})")?,
+            (None, None) => {}
         }
+        // What an upstream refused is the better half of the answer: a limit below a pool, say.
+        let Some(source) = &self.0.source else { return Ok(()) };
+        let knows_more = |error: &DriverError| !error.detail().is_empty();
+        if source.is::<Self>() || source.downcast_ref().is_some_and(knows_more) {
+            write!(f, "; {source}")?;
+        }
+        Ok(())
     }
 }
 

@@ -76,6 +76,8 @@ pub struct ExhaustionReport {
     pub ceiling: Option<u64>,
     /// The largest request that would have been satisfied without growing, on the request's stream.
     pub largest_free: u64,
+    /// What is left of a budget, for a resource that holds no memory but counts it against one.
+    pub budget_left: Option<u64>,
     /// The rungs that were tried, in order.
     pub rungs: Vec<RungReport>,
     /// The device's figures, if they were asked for.
@@ -91,6 +93,13 @@ impl ExhaustionReport {
 
 impl fmt::Display for ExhaustionReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Some(left), Some(budget)) = (self.budget_left, self.ceiling) {
+            let Self { requested, live, .. } = self;
+            return write!(
+                f,
+                "{requested} B asked for, {left} B left of {budget} B, {live} B used"
+            );
+        }
         write!(
             f,
             "{} B asked for ({} B rounded), {} B live, {} B reserved, ",

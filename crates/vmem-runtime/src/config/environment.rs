@@ -14,6 +14,9 @@ pub(super) enum Setting {
     MemoryReserve,
 }
 
+/// What the names of the software driver's variables begin with, after the prefix.
+const SIM_DRIVER: &str = "SIM_DRIVER_";
+
 const SWITCHES: &str = "1, true, yes, on; 0, false, no, off";
 
 impl Setting {
@@ -41,6 +44,23 @@ impl Setting {
         format!("{prefix}_{}", self.suffix())
     }
 
+    /// The setting that a name that is no setting's was most likely meant to be.
+    fn nearly(name: &str) -> Option<Self> {
+        if name.starts_with(SIM_DRIVER) {
+            return None;
+        }
+        let letters = |name: &str| name.replace(['_', '-', ' '], "").to_ascii_uppercase();
+        let name = letters(name);
+        let distance = |known: Self| {
+            let known = letters(known.suffix());
+            let distance = strsim::osa_distance(&name, &known);
+            let is_part = known.contains(&name) && 2 * name.len() >= known.len();
+            (distance <= known.len() / 3 || is_part || name.contains(&known)).then_some(distance)
+        };
+        let near = Self::ALL.into_iter().filter_map(|known| Some((distance(known)?, known)));
+        near.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
+    }
+
     fn accepted(self) -> String {
         match self {
             Self::OomSafety | Self::ManagedMemory => SWITCHES.into(),
@@ -61,8 +81,12 @@ impl RuntimeConfig {
         Self::from_vars(prefix, vars)
     }
 
-    /// The configuration that variables give under `prefix`. Those whose names do not begin with
-    /// the prefix and `_` are ignored; what is not set has its default.
+    /// The configuration that variables give under `prefix`; what is not set has its default.
+    ///
+    /// Other variables are ignored, under the prefix too: they are somebody else's, as the software
+    /// driver's `VMEM_SIM_DRIVER_CAPACITY` is; but a name that is nearly one of these is refused,
+    /// with the one that was meant: a few letters differ, case or separators do, or something stands
+    /// before or after it or is missing there.
     ///
     /// | Variable | Values |
     /// |---|---|
@@ -83,8 +107,8 @@ impl RuntimeConfig {
     /// ```
     ///
     /// # Errors
-    /// A variable under the prefix that is none of these, a value that is none of its values, an
-    /// initial size above the limit where both are known.
+    /// A variable under the prefix that is nearly one of these, a value that is none of its values,
+    /// an initial size above the limit where both are known.
     pub fn from_vars<N, V>(
         prefix: impl Into<Cow<'static, str>>,
         vars: impl IntoIterator<Item = (N, V)>,
@@ -106,13 +130,10 @@ impl RuntimeConfig {
 
     fn set(&mut self, suffix: &str, value: &str) -> Result<(), ConfigError> {
         let Some(setting) = Setting::ALL.into_iter().find(|s| s.suffix() == suffix) else {
-            let names = Setting::ALL.map(|setting| setting.variable(&self.prefix));
-            return Err(ConfigError {
-                kind: ConfigErrorKind::UnknownVariable,
-                variable: format!("{}_{suffix}", self.prefix),
-                value: value.into(),
-                accepted: names.join(", "),
-            });
+            return match Setting::nearly(suffix) {
+                Some(meant) => Err(self.misspelt(suffix, value, meant)),
+                None => Ok(()),
+            };
         };
         let refuse = || self.error(ConfigErrorKind::InvalidValue, setting, value.into());
         let size = || value.parse::<Size>().map_err(|_| refuse());
@@ -129,6 +150,20 @@ impl RuntimeConfig {
             Setting::MemoryReserve => self.memory_reserve = Some(size()?),
         }
         Ok(())
+    }
+
+    fn misspelt(&self, suffix: &str, value: &str, meant: Setting) -> ConfigError {
+        let names = Setting::ALL.map(|setting| setting.variable(&self.prefix));
+        ConfigError {
+            kind: ConfigErrorKind::UnknownVariable,
+            variable: format!("{}_{suffix}", self.prefix),
+            value: value.into(),
+            accepted: format!(
+                "{} (did you mean {}?)",
+                names.join(", "),
+                meant.variable(&self.prefix)
+            ),
+        }
     }
 
     /// A mistake in a setting.

@@ -8,7 +8,7 @@ use super::{ConfigError, ConfigErrorKind, PoolLimit, RuntimeConfig, Size};
 
 /// Pools' limits are multiples of this, in bytes.
 const UNIT: u64 = 256;
-/// The smallest default reserve, in bytes.
+/// The smallest default reserve of a device that is twice as large, in bytes.
 const LEAST_RESERVE: u64 = 1 << 30;
 
 /// What a [`RuntimeConfig`] comes to on one device; of a [`Stack`](crate::Stack), what it comes to
@@ -40,7 +40,7 @@ impl RuntimeConfig {
         self.check()?;
         let reserve = match self.memory_reserve {
             Some(reserve) => reserve.of(total),
-            None => LEAST_RESERVE.max(total / 10),
+            None => default_reserve(total),
         };
         let reserve = reserve.min(total);
         let ceiling = match self.pool_limit {
@@ -114,6 +114,12 @@ impl Limits {
         let ceiling = self.ceiling.map(|ceiling| ceiling - ceiling % granule);
         Self { ceiling, initial: self.initial.min(ceiling.unwrap_or(u64::MAX)), ..self }
     }
+}
+
+/// The larger of 1 GiB and a tenth, but never more than half, so that something is left of any
+/// device.
+fn default_reserve(total: u64) -> u64 {
+    LEAST_RESERVE.max(total / 10).min(total / 2).min(total.saturating_sub(UNIT))
 }
 
 fn round_down(bytes: u64) -> u64 {

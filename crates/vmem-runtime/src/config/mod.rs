@@ -43,7 +43,7 @@ pub struct RuntimeConfig {
     /// What the pool holds from the start, rounded down to 256 bytes; at most its limit.
     pub initial_pool_size: Size,
     /// What [`PoolLimit::TotalLessReserve`] leaves to others, at most the whole device; `None` for
-    /// the larger of 1 GiB and a tenth of the device.
+    /// the larger of 1 GiB and a tenth of the device, but at most half of it.
     pub memory_reserve: Option<Size>,
     /// Whether the pool moves memory before it takes more, or after. Not in the environment.
     pub pool_footprint: Footprint,

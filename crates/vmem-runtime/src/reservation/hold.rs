@@ -103,6 +103,11 @@ impl<U: MemoryResource> Shared<U> {
         self.open().get(&id).cloned()
     }
 
+    /// How many reservations can be named.
+    pub(super) fn open_count(&self) -> usize {
+        self.open().len()
+    }
+
     fn open(&self) -> MutexGuard<'_, HashMap<ReservationId, Arc<Hold>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,8 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use vmem_core::{
-    AllocError, AllocErrorKind, BlockLayout, BoxedError, Device, Label, MemoryResource,
-    ReservationId, Stream,
+    AllocError, AllocErrorKind, BlockLayout, Device, Label, MemoryResource, ReservationId, Stream,
 };
 
 use hold::{Hold, Keeper, Shared};
@@ -88,7 +87,12 @@ impl<U: MemoryResource + 'static> Reservations<U> {
 
 impl<U: MemoryResource + fmt::Debug> fmt::Debug for Reservations<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Reservations").field(&self.shared).finish()
+        let Shared { upstream, drawn, .. } = &*self.shared;
+        f.debug_struct("Reservations")
+            .field("open", &self.shared.open_count())
+            .field("drawn", &drawn.len())
+            .field("upstream", upstream)
+            .finish()
     }
 }
 
@@ -99,9 +103,16 @@ impl<U: MemoryResource + fmt::Display> fmt::Display for Reservations<U> {
 }
 
 /// Where memory of one stack is reserved. Does not keep the stack alive.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ReservationsHandle {
     keeper: Weak<dyn Keeper>,
+}
+
+impl fmt::Debug for ReservationsHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_live = self.keeper.strong_count() != 0;
+        f.debug_struct("ReservationsHandle").field("is_live", &is_live).finish()
+    }
 }
 
 impl ReservationsHandle {
@@ -109,14 +120,11 @@ impl ReservationsHandle {
     /// current label.
     ///
     /// # Errors
-    /// As an allocation of that size; [`InvalidStream`](AllocErrorKind::InvalidStream) after the
-    /// stack is gone.
+    /// As an allocation of that size; [`Gone`](AllocErrorKind::Gone) after the stack was dropped.
     pub fn reserve(&self, bytes: u64, stream: &Stream) -> Result<Reservation, AllocError> {
         let layout = BlockLayout::new(BlockLayout::new(bytes)?.rounded_to(UNIT))?;
-        let keeper = self.keeper.upgrade().ok_or_else(|| {
-            let gone = BoxedError::from("the stack has been dropped");
-            AllocError::new(AllocErrorKind::InvalidStream, layout, NAME).with_source(gone)
-        })?;
+        let keeper = self.keeper.upgrade();
+        let keeper = keeper.ok_or_else(|| AllocError::new(AllocErrorKind::Gone, layout, NAME))?;
         let hold = keeper.hold(layout, stream, Label::current())?;
         Ok(Reservation { hold, keeper })
     }

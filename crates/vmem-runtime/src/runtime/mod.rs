@@ -189,12 +189,12 @@ impl Runtime {
     /// [`Reservations`](crate::Reservations) promises. Builds the stack if it is not yet.
     ///
     /// # Errors
-    /// As an allocation of that size; [`DeviceFault`](AllocErrorKind::DeviceFault), with the
+    /// As an allocation of that size; [`SetupFailed`](AllocErrorKind::SetupFailed), with the
     /// [`SetupError`] as its source, if the stack cannot be built.
     pub fn reserve(&self, bytes: u64, stream: &Stream) -> Result<Reservation, AllocError> {
         let layout = BlockLayout::new(bytes)?;
         let stack = self.ensure_ready().map_err(|error| {
-            AllocError::new(AllocErrorKind::DeviceFault, layout, NAME).with_source(error)
+            AllocError::new(AllocErrorKind::SetupFailed, layout, NAME).with_source(error)
         })?;
         stack.reserve(bytes, stream)
     }
@@ -234,9 +234,9 @@ impl fmt::Debug for Runtime {
 }
 
 impl fmt::Display for Runtime {
-    /// The effective configuration: what was asked for, and what it came to.
+    /// The effective configuration: a line for what was asked for, and a few for what it came to.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.config, self.status())
+        write!(f, "asked for: {}\n{}", self.config, self.status())
     }
 }
 

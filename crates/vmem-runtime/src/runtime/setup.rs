@@ -35,13 +35,14 @@ pub enum Status {
 }
 
 impl fmt::Display for Status {
+    /// A line, or a few once the stack is built.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotBuilt => f.write_str("not built yet"),
             Self::Failed { cause } => write!(f, "set-up failed: {cause}"),
             Self::Ready { tier, description, limits, cause } => {
-                write!(f, "tier {tier}: {description} ({limits})")?;
-                cause.as_ref().map_or(Ok(()), |cause| write!(f, ", because {cause}"))
+                write!(f, "tier {tier}: {description}\nlimits: {limits}")?;
+                cause.as_ref().map_or(Ok(()), |cause| write!(f, "\nbecause {cause}"))
             }
         }
     }

@@ -117,6 +117,7 @@ impl Plan<'_> {
             Some(recovery) => {
                 let most = self.limits.ceiling.unwrap_or(self.limits.total);
                 let pool = pool.on_failure(recovery.hook(handle, most));
+                let pool = pool.with_policy(recovery.policy());
                 let pool = pool.with_clock(recovery.clock().clone());
                 let parts = Parts { recovery: Some(pool.handle()), ..parts };
                 self.finish(pool, parts)

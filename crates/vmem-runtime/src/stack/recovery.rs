@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vmem_adaptors::{Answer, Failure, Reclaimers};
+use vmem_adaptors::{Answer, Failure, Reclaimers, RetryPolicy};
 use vmem_core::{Clock, SystemClock};
 use vmem_pool::PoolHandle;
 
@@ -13,29 +13,44 @@ type Hook = Arc<dyn Fn(&Failure<'_>) -> Answer + Send + Sync>;
 
 /// What a stack with recovery does before it reports exhaustion. Clones are the same.
 ///
-/// A failed request is asked again after steps that freed anything, three times at most:
+/// A failed request is asked again after each of these steps that freed anything:
 ///
 /// 1. the pool returns what is free and complete; if that is less than the request, it waits for
 ///    pending frees;
-/// 2. the registered caches, in order, until the size asked for is freed; the third time all;
+/// 2. the registered caches, in order, until what is missing is freed; from the third time on, if as
+///    much as the request was freed and does not adjoin, all they can spare;
 /// 3. the hook, then the pool returns what that freed.
 ///
 /// A first step that frees less than the request, and a second that frees nothing, lead to the next
-/// at once, and a request that failed again goes on where the last one ended. While the hook answers [`Retry`](Answer::Retry), the request is asked
-/// again as often as is left. How often hooks are called in all is what
-/// [`OnFailure`](vmem_adaptors::OnFailure) says. A request for more than the pool or the device can
-/// hold fails without any of it.
+/// at once. So caches and hook are asked as long as they free something, and the request is asked
+/// again while the hook answers [`Retry`](Answer::Retry), as often as the [`RetryPolicy`] has it: by
+/// default three times without any effect, for one request or for those of a thread that follow each
+/// other within a second, and a thousand times in all for one request. A request for more than the
+/// pool or the device can hold fails without any of it.
 #[derive(Clone)]
 pub struct Recovery {
     reclaimers: Reclaimers,
     hook: Arc<Mutex<Option<Hook>>>,
+    policy: RetryPolicy,
     clock: Arc<dyn Clock>,
 }
 
 impl Recovery {
     /// No caches and no hook; time is told by `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { reclaimers: Reclaimers::new(), hook: Arc::default(), clock }
+        let policy = RetryPolicy::default();
+        Self { reclaimers: Reclaimers::new(), hook: Arc::default(), policy, clock }
+    }
+
+    /// The same, asking as often as `policy` says, in the stacks that are built with it.
+    #[must_use]
+    pub fn with_policy(self, policy: RetryPolicy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// How often it asks.
+    pub fn policy(&self) -> RetryPolicy {
+        self.policy
     }
 
     /// The caches that give memory back, to register more.
@@ -71,17 +86,23 @@ impl Recovery {
         }
         let settled = if failure.attempt == 1 { settle(pool, size) } else { 0 };
         if settled >= size {
-            return Answer::Retry;
+            return Answer::Freed(settled);
         }
-        let is_last = failure.attempt == 3;
-        let reclaimed = self.reclaimers.reclaim(if is_last { u64::MAX } else { size });
-        if settled + reclaimed > 0 && !is_last {
-            return Answer::Retry;
+        let wanted = match size.saturating_sub(settled.saturating_add(failure.freed)) {
+            0 if failure.attempt >= 3 => u64::MAX,
+            0 => size,
+            missing => missing,
+        };
+        let freed = settled.saturating_add(self.reclaimers.reclaim(wanted));
+        if freed > 0 {
+            return Answer::Freed(freed);
         }
         let hook = self.lock().clone();
         let answer = hook.map_or(Answer::GiveUp, |hook| hook(failure));
-        let returned = settle(pool, size);
-        if reclaimed > 0 || returned > 0 { Answer::Retry } else { answer }
+        match (settle(pool, size), answer) {
+            (0, answer) => answer,
+            (returned, _) => Answer::Freed(returned),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Hook>> {
@@ -110,6 +131,7 @@ impl fmt::Debug for Recovery {
         f.debug_struct("Recovery")
             .field("reclaimers", &self.reclaimers)
             .field("hook", &hook)
+            .field("policy", &self.policy)
             .finish_non_exhaustive()
     }
 }

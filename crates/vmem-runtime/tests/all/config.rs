@@ -75,12 +75,40 @@ fn a_negative_reserve_or_initial_size_is_refused() {
 }
 
 #[test]
-fn an_unknown_variable_under_the_prefix_is_refused_with_the_known_ones() {
-    for variable in ["POOL_LIMITS", "pool_limit", "", "GPU_OOM_SAFETY"] {
+fn a_variable_that_is_nearly_a_known_one_is_refused_with_the_one_that_was_meant() {
+    for (variable, meant) in [
+        ("POOL_LIMITS", "POOL_LIMIT"),
+        ("pool_limit", "POOL_LIMIT"),
+        ("POOLLIMIT", "POOL_LIMIT"),
+        ("POOL_LIMTI", "POOL_LIMIT"),
+        ("LIMIT", "POOL_LIMIT"),
+        ("GPU_OOM_SAFETY", "OOM_SAFETY"),
+        ("OOM_SAFTEY", "OOM_SAFETY"),
+        ("MEMORY_RESERVE", "MEMORY_RESERVE_BYTES"),
+        ("MANAGED-MEMORY", "MANAGED_MEMORY"),
+        ("INITIAL_SIZE", "INITIAL_POOL_SIZE"),
+    ] {
         assert_eq!(refused(variable, "1"), ConfigErrorKind::UnknownVariable, "{variable}");
+        let text = one(variable, "1").unwrap_err().to_string();
+        assert!(text.contains(&format!("did you mean VMEM_{meant}?")), "{text}");
+        assert!(text.contains("VMEM_POOL_LIMIT") && text.contains("VMEM_OOM_SAFETY"), "{text}");
     }
-    let text = one("POOLLIMIT", "1").unwrap_err().to_string();
-    assert!(text.contains("VMEM_POOL_LIMIT") && text.contains("VMEM_OOM_SAFETY"), "{text}");
+}
+
+#[test]
+fn variables_of_others_under_the_prefix_are_left_to_them() {
+    for foreign in [
+        "SIM_DRIVER_CAPACITY",
+        "SIM_DRIVER_MANAGED_MEMORY",
+        "SIM_DRIVER_POOL_LIMIT",
+        "LOG",
+        "HOME",
+        "TRACE_FILE",
+        "POOL_THREADS",
+        "",
+    ] {
+        assert_eq!(one(foreign, "anything"), Ok(RuntimeConfig::default()), "{foreign}");
+    }
 }
 
 #[test]
@@ -99,13 +127,25 @@ fn other_prefixes_are_other_programs() {
 }
 
 #[test]
-fn the_default_reserve_is_the_larger_of_a_gibibyte_and_a_tenth_clamped_to_the_device() {
+fn the_default_reserve_is_the_larger_of_a_gibibyte_and_a_tenth_but_at_most_half_the_device() {
     let reserve = |total| limits(PoolLimit::Unlimited, None, total).unwrap().reserve;
     assert_eq!(reserve(24 * GIB), 24 * GIB / 10);
     assert_eq!(reserve(8 * GIB), GIB);
-    assert_eq!(reserve(GIB / 2), GIB / 2);
+    assert_eq!(reserve(2 * GIB), GIB);
+    assert_eq!(reserve(GIB), GIB / 2);
+    assert_eq!(reserve(GIB / 2), GIB / 4);
     let huge = limits(PoolLimit::Unlimited, Some(Size::Bytes(u64::MAX)), GIB).unwrap();
     assert_eq!(huge.reserve, GIB);
+}
+
+#[test]
+fn the_default_configuration_leaves_something_of_any_device() {
+    for total in (8..64).flat_map(|power| [1_u64 << power, (1 << power) + 255, u64::MAX]) {
+        let limits = RuntimeConfig::default().limits(total).unwrap();
+        let ceiling = limits.ceiling.unwrap();
+        assert!(ceiling >= (total / 2).min(256) && ceiling <= total, "{total}: {limits}");
+        assert!(ceiling + 256 > total - limits.reserve, "{total}: {limits}");
+    }
 }
 
 #[test]
@@ -125,7 +165,7 @@ fn a_reserve_that_leaves_nothing_is_an_error() {
         (Some(Size::Bytes(745)), 1000),
         (Some(Size::Percent(100)), 24 * GIB),
         (Some(Size::Bytes(u64::MAX)), GIB),
-        (None, GIB),
+        (None, 255),
     ] {
         let error = limits(PoolLimit::TotalLessReserve, reserve, total).unwrap_err();
         assert_eq!(error.kind(), ConfigErrorKind::NothingLeft);

@@ -208,3 +208,40 @@ fn what_is_unknown_is_null_not_zero() {
     assert!(stats["reserved"].is_null());
     assert_eq!(stats["bytes"]["current"], 0);
 }
+
+/// The pool's own is the pool's to keep short.
+#[test]
+fn whatever_the_runtime_hands_out_prints_a_line_for_debugging() {
+    #[derive(Debug)]
+    #[expect(dead_code, reason = "printed")]
+    struct Column {
+        memory: std::sync::Arc<dyn vmem_core::MemoryResource>,
+    }
+    let prints_little = |what: &dyn std::fmt::Debug| {
+        let (line, lines) = (format!("{what:?}"), format!("{what:#?}"));
+        assert!(line.len() < 1500 && lines.lines().count() < 80, "{lines}");
+    };
+    let (managed, device) = KINDS.into_iter().find(|kind| kind.tier == Tier::C).unwrap().runtime();
+    let stack = managed.ensure_ready().unwrap();
+    let stream = Stream::new(device.clone()).unwrap();
+    let memory = stack.resource.clone();
+    let reservation = managed.reserve(MIB, &stream).unwrap();
+    let request = vmem_core::Request::new(layout(256), &stream).with_reservation(reservation.id());
+    let drawn = (0..100).map(|_| memory.allocate(&request).unwrap());
+    let blocks: Vec<_> = drawn.chain((0..100).map(|_| alloc(&memory, 1, &stream))).collect();
+    let registry = vmem_runtime::Registry::new();
+    registry.set(&stack.device, memory.clone());
+    prints_little(stack);
+    prints_little(&managed);
+    prints_little(managed.recovery());
+    prints_little(&managed.stats());
+    prints_little(&managed.capacity());
+    prints_little(&managed.status());
+    prints_little(&stack.reservations);
+    prints_little(&reservation);
+    prints_little(&registry);
+    prints_little(&Column { memory: memory.clone() });
+    for block in blocks {
+        free(&memory, block, &stream);
+    }
+}

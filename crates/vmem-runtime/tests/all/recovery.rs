@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use vmem_adaptors::Answer;
+use vmem_adaptors::{Answer, RetryPolicy};
 use vmem_core::{AllocErrorKind, DeviceBuffer, ManualClock, MemoryResource, ResourceExt, Stream};
 use vmem_runtime::{PoolLimit, Recovery, Runtime, RuntimeConfig, Tier};
 use vmem_sim::SimDevice;
@@ -180,6 +180,45 @@ fn a_hook_that_panics_leaves_the_stack_usable() {
     assert_eq!(runtime.stats().bytes.current, CAPACITY.cast_signed());
     drop((full, memory, stream, runtime));
     finish(&device);
+}
+
+#[test]
+fn a_cache_that_evicts_one_entry_at_a_time_keeps_up() {
+    // Requests of one entry, of several, and of all; no time passes.
+    for size in [1, 2, 8, 16] {
+        let (runtime, _device, stream, _) = safe();
+        let memory = runtime.resource().unwrap();
+        let entries = cache(&memory, &[16; 16], &stream);
+        let evict = entries.clone();
+        let _registered = runtime.reclaimers().register("entries", move || {
+            let evicted = evict.lock().unwrap().pop();
+            evicted.map_or(0, |buffer| buffer.len())
+        });
+        let mut served = Vec::new();
+        for nth in 1..=16 / size {
+            let left = entries.lock().unwrap().len();
+            match DeviceBuffer::new(memory.clone(), size * 16 * MIB, &stream) {
+                Ok(buffer) => served.push(buffer),
+                Err(error) => panic!("request {nth} of {size}, {left} entries could go: {error}"),
+            }
+        }
+        assert!(memory.alloc(layout(MIB), &stream).is_err());
+    }
+}
+
+#[test]
+fn how_often_a_hook_is_asked_is_configured() {
+    let device = device();
+    let policy = RetryPolicy { tries: 5, ..RetryPolicy::default() };
+    let recovery = Recovery::default().with_policy(policy);
+    let runtime = crate::support::runtime(RuntimeConfig { oom_safety: true, ..config() }, &device)
+        .with_recovery(recovery);
+    let stream = Stream::new(device).unwrap();
+    let memory = runtime.resource().unwrap();
+    let _full = DeviceBuffer::new(memory.clone(), CAPACITY, &stream).unwrap();
+    runtime.recovery().set_hook(|_| Answer::Retry);
+    assert!(memory.alloc(layout(MIB), &stream).is_err());
+    assert_eq!(runtime.stats().recovery.unwrap().hook_calls, 5);
 }
 
 #[test]

@@ -178,7 +178,7 @@ fn a_reservation_outlives_its_runtime() {
     let reservation = runtime.reserve(MIB, &stream).unwrap();
     drop(runtime);
     drop(reservation);
-    assert!(handle.reserve(MIB, &stream).is_err());
+    assert_eq!(handle.reserve(MIB, &stream).unwrap_err().kind(), AllocErrorKind::Gone);
     drop(stream);
     finish(&device);
 }

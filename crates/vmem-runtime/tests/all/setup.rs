@@ -32,6 +32,19 @@ fn making_a_runtime_touches_no_device() {
 }
 
 #[test]
+fn the_default_configuration_suits_a_small_device() {
+    for mib in [1, 2, 64, 100, 512, 1024, 1025] {
+        let device = SimDevice::new(mib * MIB);
+        let stream = Stream::new(device.clone()).unwrap();
+        let runtime = runtime(RuntimeConfig::default(), &device);
+        let memory = runtime.resource().unwrap();
+        free(&memory, alloc(&memory, mib * MIB / 4, &stream), &stream);
+        drop((memory, stream, runtime));
+        finish(&device);
+    }
+}
+
+#[test]
 fn building_the_default_tier_holds_no_memory() {
     let device = device();
     let runtime = runtime(config(), &device);
@@ -186,7 +199,7 @@ fn a_provider_that_panics_leaves_a_runtime_that_can_be_tried_again() {
 fn a_configuration_that_the_device_cannot_satisfy_is_an_error_not_a_fallback() {
     let device = device();
     let cases = [
-        RuntimeConfig::default(),
+        RuntimeConfig { memory_reserve: Some(Size::Percent(100)), ..Default::default() },
         RuntimeConfig { pool_limit: PoolLimit::AtMost(Size::Bytes(255)), ..config() },
         RuntimeConfig { initial_pool_size: Size::Bytes(CAPACITY + 256), ..config() },
     ];
@@ -208,7 +221,7 @@ fn a_lost_device_is_an_error_where_even_the_fallback_could_not_be_used() {
     assert_eq!(error.kind(), SetupErrorKind::Device);
     let device: Arc<dyn Device> = device;
     let error = runtime.reserve(MIB, &Stream::legacy_default(&device)).unwrap_err();
-    assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
+    assert_eq!(error.kind(), AllocErrorKind::SetupFailed);
     assert!(std::error::Error::source(&error).unwrap().is::<SetupError>());
 }
 
@@ -293,10 +306,12 @@ fn a_runtime_prints_its_effective_configuration() {
     let device = device();
     let limit = PoolLimit::AtMost(Size::Percent(50));
     let runtime = runtime(RuntimeConfig { pool_limit: limit, ..config() }, &device);
-    assert!(runtime.to_string().ends_with("; not built yet"), "{runtime}");
+    assert!(runtime.to_string().ends_with("\nnot built yet"), "{runtime}");
     runtime.ensure_ready().unwrap();
     let text = runtime.to_string();
     for part in ["VMEM_POOL_LIMIT=50%", "tier A: ", "VirtualArena", "ceiling 134217728 B"] {
         assert!(text.contains(part), "{text}");
     }
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert!(text.lines().all(|line| line.len() < 250), "{text}");
 }

@@ -13,6 +13,7 @@
 mod buffer;
 mod layout;
 mod leak;
+mod lost;
 mod order;
 mod ownership;
 mod refusal;
@@ -62,28 +63,40 @@ impl<E: Into<Finding>> From<E> for Stop {
 }
 
 impl Check {
-    /// Runs the check. A panic in it, or in the subject, is a failure. A failed check may leave
-    /// blocks behind.
+    /// Runs the check. A panic in it, or in the subject, is a failure, and so are live bytes that the
+    /// probe counts afterwards and not before. A failed check may leave blocks behind.
     ///
     /// # Panics
     /// If the subject's budget is under [`Subject::SMALLEST_BUDGET`].
     pub fn run(&self, subject: &Subject<'_>) -> Outcome {
+        Outcome::of(self.try_run(subject))
+    }
+
+    fn try_run(&self, subject: &Subject<'_>) -> Result<(), Stop> {
         assert!(
             subject.budget >= Subject::SMALLEST_BUDGET,
             "a budget of {} B is under the smallest of {} B",
             subject.budget,
             Subject::SMALLEST_BUDGET
         );
-        let before = subject.failed_drops();
+        let before = (subject.failed_drops(), subject.probe.live_bytes());
         let result = catch_unwind(AssertUnwindSafe(|| {
             (self.run)(subject)?;
-            subject.nothing_was_dropped_badly(before)
+            subject.nothing_was_dropped_badly(before.0)?;
+            subject.nothing_stayed_live(before.1)
         }));
+        result.unwrap_or_else(|panic| {
+            Err(Finding::new(format!("panicked: {}", panic_text(&*panic))).into())
+        })
+    }
+}
+
+impl Outcome {
+    fn of(result: Result<(), Stop>) -> Self {
         match result {
-            Ok(Ok(())) => Outcome::Passed,
-            Ok(Err(Stop::Skip(reason))) => Outcome::Skipped(reason.into()),
-            Ok(Err(Stop::Fail(finding))) => Outcome::Failed(finding.to_string()),
-            Err(panic) => Outcome::Failed(format!("panicked: {}", panic_text(&*panic))),
+            Ok(()) => Self::Passed,
+            Err(Stop::Skip(reason)) => Self::Skipped(reason.into()),
+            Err(Stop::Fail(finding)) => Self::Failed(finding.to_string()),
         }
     }
 }
@@ -94,8 +107,11 @@ macro_rules! checks {
     };
 }
 
-/// All checks, in the order of the contract's clauses.
+/// All checks: that frees are not lost, then in the order of the contract's clauses.
 pub const CHECKS: &[Check] = checks! {
+    lost:
+        no_free_is_swallowed
+        no_freed_memory_is_lost;
     layout:
         small_blocks_are_distinct
         every_size_and_alignment_is_honoured
@@ -138,13 +154,32 @@ pub const CHECKS: &[Check] = checks! {
         an_empty_buffer_asks_for_nothing;
 };
 
-/// Runs every check and reports each: one row of a table of resources and promises.
+/// How many checks of [`CHECKS`] are about lost frees.
+const ABOUT_LOST_FREES: usize = 2;
+
+/// Runs every check and reports each: one row of a table of resources and promises. Where frees are
+/// lost, checks that run out of memory are skipped: they would name the consequence.
 ///
 /// # Panics
 /// As [`Check::run`].
 pub fn run(subject: &Subject<'_>) -> Vec<(&'static str, Outcome)> {
-    let outcome = |check: &Check| (check.name, check.run(subject));
-    CHECKS.iter().map(outcome).collect()
+    let mut loses = None;
+    let mut outcomes = Vec::new();
+    for (nth, check) in CHECKS.iter().enumerate() {
+        let result = check.try_run(subject);
+        let ran_out = matches!(&result, Err(Stop::Fail(finding)) if finding.is_exhaustion());
+        let outcome = match (Outcome::of(result), loses) {
+            (Outcome::Failed(_), Some(cause)) if ran_out => {
+                Outcome::Skipped(format!("memory ran out, after {cause} failed"))
+            }
+            (outcome, _) => outcome,
+        };
+        if nth < ABOUT_LOST_FREES && !ran_out && matches!(outcome, Outcome::Failed(_)) {
+            loses = Some(check.name);
+        }
+        outcomes.push((check.name, outcome));
+    }
+    outcomes
 }
 
 /// Runs every check.

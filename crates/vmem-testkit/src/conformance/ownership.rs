@@ -123,7 +123,7 @@ fn copy(raw: RawBlock) -> Block {
     unsafe { Block::from_raw(raw) }
 }
 
-fn is_refused(
+pub(super) fn is_refused(
     subject: &Subject<'_>,
     raw: RawBlock,
     kind: FreeErrorKind,

@@ -119,4 +119,11 @@ impl<'a> Subject<'a> {
         );
         Ok(())
     }
+
+    /// What is live may not differ from before, if the probe knows.
+    pub(super) fn nothing_stayed_live(&self, before: Option<u64>) -> Result<(), Stop> {
+        let after = self.probe.live_bytes();
+        ensure!(after == before, "{before:?} B were live before, {after:?} B are live after");
+        Ok(())
+    }
 }

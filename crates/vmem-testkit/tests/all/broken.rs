@@ -1,6 +1,6 @@
 //! A small caching resource with one planted bug.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
@@ -58,6 +58,8 @@ pub(crate) enum Bug {
     ServesOneThread,
     /// Only its own thread can free on a per-thread default stream.
     RefusesOthersDefaults,
+    /// Every 100th block that is freed is never used again.
+    LosesMemory,
     /// Dropping it frees what is live.
     FreesLive,
 }
@@ -71,6 +73,7 @@ pub(crate) struct Broken {
     table: BlockTable<Mutex<Option<Piece>>>,
     state: Mutex<State>,
     flips: AtomicBool,
+    frees: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -105,6 +108,7 @@ impl Broken {
             table: BlockTable::new(),
             state: Mutex::default(),
             flips: AtomicBool::new(false),
+            frees: AtomicU64::new(0),
         }
     }
 
@@ -279,7 +283,10 @@ unsafe impl MemoryResource for Broken {
         let mut state = self.state.lock().unwrap();
         state.used -= raw.layout.size().min(state.used);
         state.live.retain(|live| live.slot != raw.slot);
-        state.cached.push(Cached { piece, freed_on: stream.downgrade(), done });
+        let nth = self.frees.fetch_add(1, Ordering::Relaxed) + 1;
+        if !(self.has(Bug::LosesMemory) && nth.is_multiple_of(100)) {
+            state.cached.push(Cached { piece, freed_on: stream.downgrade(), done });
+        }
         Ok(())
     }
 
@@ -325,5 +332,36 @@ impl Drop for Broken {
             // SAFETY: contract, freeing: all work on the device has completed.
             unsafe { self.upstream.deallocate(block, &stream) }.expect("the upstream's own block");
         }
+    }
+}
+
+/// Passes everything on, but for every so many frees of small blocks, which get lost.
+#[derive(Debug)]
+pub(crate) struct Swallowing<U> {
+    pub(crate) upstream: U,
+    pub(crate) every: u64,
+    pub(crate) frees: AtomicU64,
+}
+
+// SAFETY: contract, implementing: the upstream's; lost blocks stay live there, on purpose.
+#[deny(clippy::missing_trait_methods)]
+unsafe impl<U: MemoryResource> MemoryResource for Swallowing<U> {
+    fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        self.upstream.allocate(request)
+    }
+
+    unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        if block.size() < 100_000 {
+            let nth = self.frees.fetch_add(1, Ordering::Relaxed) + 1;
+            if nth.is_multiple_of(self.every) {
+                return Ok(());
+            }
+        }
+        // SAFETY: the caller keeps the freeing clauses, which are the same there.
+        unsafe { self.upstream.deallocate(block, stream) }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.upstream.capabilities()
     }
 }

@@ -2,12 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use vmem_core::Device;
+use vmem_core::{Device, DeviceMemory, MemoryResource};
 use vmem_sim::{SimConfig, SimDevice};
+use vmem_testkit::Probe;
 use vmem_testkit::conformance::{self, CHECKS, Outcome, Subject};
 
-use crate::broken::{Broken, Bug};
+use crate::broken::{Broken, Bug, Swallowing};
 
 const CAUGHT: &[(Bug, &[&str])] = &[
     (
@@ -32,8 +34,12 @@ const CAUGHT: &[(Bug, &[&str])] = &[
     (Bug::DropsLabels, &["blocks_carry_the_request"]),
     (Bug::RefusesHints, &["hints_are_accepted"]),
     (Bug::RefusesTiny, &["small_blocks_are_distinct", "an_empty_buffer_asks_for_nothing"]),
+    (Bug::LosesMemory, &["no_freed_memory_is_lost"]),
     (Bug::AcceptsForeign, &["foreign_blocks_are_given_back"]),
-    (Bug::AcceptsStale, &["stale_blocks_are_given_back", "forged_blocks_are_given_back"]),
+    (
+        Bug::AcceptsStale,
+        &["no_free_is_swallowed", "stale_blocks_are_given_back", "forged_blocks_are_given_back"],
+    ),
     (Bug::LosesGenerations, &["stale_blocks_are_given_back", "forged_blocks_are_given_back"]),
     (Bug::AcceptsAnyStream, &["streams_of_another_device_are_refused"]),
     (Bug::PanicsOnHuge, &["a_pebibyte_is_refused", "sizes_near_the_maximum_never_wrap"]),
@@ -115,6 +121,66 @@ fn every_check_is_shown_to_fail() {
             "no bug shows that {} can fail",
             check.name
         );
+    }
+}
+
+fn swallowing(upstream: &dyn MemoryResource, every: u64) -> Swallowing<&dyn MemoryResource> {
+    Swallowing { upstream, every, frees: AtomicU64::new(0) }
+}
+
+#[test]
+fn an_adaptor_that_loses_one_free_in_many_is_caught_without_a_probe() {
+    for every in [2, 7, 50, 200, 999, 1000] {
+        let device = SimDevice::new(1 << 30);
+        let leaf = DeviceMemory::new(device.clone());
+        let cache = Broken::new(device.clone(), Bug::None);
+        for upstream in [&leaf as &dyn MemoryResource, &cache] {
+            let resource = swallowing(upstream, every);
+            let subject = Subject { budget: 16 << 20, ..Subject::new(&resource, device.clone()) };
+            let outcomes = conformance::run(&subject);
+            let (name, outcome) = &outcomes[0];
+            let is_caught =
+                *name == "no_free_is_swallowed" && matches!(outcome, Outcome::Failed(_));
+            assert!(is_caught, "every {every}th: {outcomes:?}");
+        }
+    }
+}
+
+#[test]
+fn checks_that_run_out_of_memory_where_frees_are_lost_name_the_cause_and_not_the_consequence() {
+    let device = SimDevice::new(1 << 30);
+    // Its ceiling of 24 MiB is full of what was lost after a while.
+    let cache = Broken::new(device.clone(), Bug::None);
+    let resource = swallowing(&cache, 2);
+    let subject = Subject { budget: 16 << 20, ..Subject::new(&resource, device) };
+    let outcomes = conformance::run(&subject);
+    let text = format!("{outcomes:?}");
+    assert!(text.contains("memory ran out, after no_free_is_swallowed failed"), "{text}");
+    for (name, outcome) in outcomes {
+        if let Outcome::Failed(how) = outcome {
+            assert!(!how.contains("the limit is reached"), "{name}: {how}");
+        }
+    }
+}
+
+#[test]
+fn what_stays_live_after_a_check_is_found_by_the_probe() {
+    /// Says that more is live each time it is asked.
+    #[derive(Debug, Default)]
+    struct Growing(AtomicU64);
+
+    impl Probe for Growing {
+        fn live_bytes(&self) -> Option<u64> {
+            Some(self.0.fetch_add(1, Ordering::Relaxed))
+        }
+    }
+
+    let device = SimDevice::new(1 << 30);
+    let (memory, probe) = (DeviceMemory::new(device.clone()), Growing::default());
+    let subject = Subject { probe: &probe, ..Subject::new(&memory, device) };
+    for check in CHECKS.iter().filter(|check| check.name.starts_with("small_blocks")) {
+        let expected = "Some(0) B were live before, Some(1) B are live after";
+        assert_eq!(check.run(&subject), Outcome::Failed(expected.into()));
     }
 }
 

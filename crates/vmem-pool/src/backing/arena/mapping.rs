@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
-use vmem_core::{Device, DevicePtr, DriverError, PhysicalHandle, VirtualMemory};
+use vmem_core::{
+    Allowance, Device, DevicePtr, DriverCode, DriverError, PhysicalHandle, VirtualMemory,
+};
 
 use crate::sabotage;
 use crate::sync::{Mutex, MutexGuard};
@@ -18,6 +20,8 @@ pub(super) struct Mapping {
     base: DevicePtr,
     size: u64,
     granule: u64,
+    /// What is charged for every handle, if anything is.
+    allowance: Option<Arc<dyn Allowance>>,
     handles: Mutex<Handles>,
 }
 
@@ -35,7 +39,12 @@ struct Handles {
 
 impl Mapping {
     pub(super) fn new(device: Arc<dyn Device>, base: DevicePtr, size: u64, granule: u64) -> Self {
-        Self { device, base, size, granule, handles: Mutex::default() }
+        Self { device, base, size, granule, allowance: None, handles: Mutex::default() }
+    }
+
+    /// From now on `allowance` is charged for what is held.
+    pub(super) fn charge_to(&mut self, allowance: Arc<dyn Allowance>) {
+        self.allowance = Some(allowance);
     }
 
     pub(super) fn device(&self) -> &Arc<dyn Device> {
@@ -109,7 +118,7 @@ impl Mapping {
         let handle = match spare {
             Some(handle) => handle,
             None => {
-                let handle = self.vm().create(self.granule)?;
+                let handle = self.create()?;
                 self.lock().held += 1;
                 handle
             }
@@ -186,13 +195,31 @@ impl Mapping {
         }
     }
 
+    /// A new handle, for which the allowance is charged until it is released.
+    fn create(&self) -> Result<PhysicalHandle, DriverError> {
+        let Some(allowance) = &self.allowance else { return self.vm().create(self.granule) };
+        if !allowance.take(self.granule) {
+            let refused = DriverError::new("Allowance::take", DriverCode::OUT_OF_MEMORY);
+            return Err(
+                refused.with_detail(format!("{allowance:?} has not {} B left", self.granule))
+            );
+        }
+        self.vm().create(self.granule).inspect_err(|_| allowance.give_back(self.granule))
+    }
+
     /// Gives a handle that is mapped nowhere back, or keeps it as a spare if the driver refuses.
     fn release(&self, handle: PhysicalHandle) {
         // SAFETY: contract, devices 1: a handle of ours; it is used again only if this fails.
         let released = unsafe { self.vm().release(handle) };
         let mut handles = self.lock();
         match released {
-            Ok(()) => handles.held -= 1,
+            Ok(()) => {
+                handles.held -= 1;
+                drop(handles);
+                if let Some(allowance) = &self.allowance {
+                    allowance.give_back(self.granule);
+                }
+            }
             Err(error) => {
                 handles.spare.push(handle);
                 drop(handles);

@@ -17,7 +17,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError};
 
 use mapping::Mapping;
-use vmem_core::{BoxedError, Capabilities, Device, Features, Rung, Stream};
+use vmem_core::{Allowance, BoxedError, Capabilities, Device, Features, Rung, Stream};
 use windows::Windows;
 
 use super::{Growth, GrowthFailure, Pending, Sealed};
@@ -76,6 +76,15 @@ impl VirtualArena {
                 Err(_) => factor /= 2,
             }
         }
+    }
+
+    /// The same, charging `allowance` for the physical memory that it holds, in use or not, and giving
+    /// back what the device has taken back. A pool that is refused by it is out of memory, as if the
+    /// device were. Several pools with parts of one budget hold no more than that together.
+    #[must_use]
+    pub fn charged_to(mut self, allowance: impl Allowance + 'static) -> Self {
+        self.mapping.charge_to(Arc::new(allowance));
+        self
     }
 
     /// How long the address range is, in bytes.

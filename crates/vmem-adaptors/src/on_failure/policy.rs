@@ -1,0 +1,35 @@
+//! How often a hook is asked.
+
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+/// How often an [`OnFailure`](crate::OnFailure) adaptor calls its hook.
+///
+/// A call *counts* unless it helped. It helped if the hook answered
+/// [`Freed`](crate::Answer::Freed); or if the refusal after it reports less memory in use, or more
+/// free, than the one before; or if the request was served after it, and every call for that request
+/// before it helped. So a hook that goes on freeing goes on being asked, whether one request needs
+/// all that it frees or each of many a little.
+///
+/// Calls of one thread and adaptor that follow each other within `gap`, from the return of one to
+/// the entry of the next, are one *event*. After [`tries`](Self::tries) calls that count, in an event
+/// or for one request, the request is given up. A longer pause starts a new event, and so does giving
+/// up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct RetryPolicy {
+    /// How many calls that count an event or a request has at most. 0 never calls the hook.
+    pub tries: u32,
+    /// The longest pause between two calls of one event.
+    pub gap: Duration,
+    /// How many calls one request gets in all, whether they help or not.
+    pub most: u32,
+}
+
+impl Default for RetryPolicy {
+    /// Three tries, a gap of one second, at most a thousand calls for a request.
+    fn default() -> Self {
+        Self { tries: 3, gap: Duration::from_secs(1), most: 1000 }
+    }
+}

@@ -1,0 +1,221 @@
+//! What a scrubbing adaptor knows of its blocks, and the clearing itself.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use vmem_core::{
+    Block, DriverCode, DriverError, FreeError, FreeErrorKind, MemoryResource, RawBlock, Stream,
+};
+
+use super::NAME;
+use crate::blocks::BlockMap;
+
+pub(super) struct Keep<U: MemoryResource> {
+    pub(super) upstream: U,
+    /// For blocks whose own stream has been retired or cannot be named.
+    own: Stream,
+    blocks: BlockMap<State>,
+    aside: Mutex<Vec<Aside>>,
+    /// The length of `aside`, so that whoever finds nothing there takes no lock.
+    waiting: AtomicUsize,
+}
+
+/// Where a block is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// With the program.
+    Live,
+    /// Freed, and set aside.
+    Aside,
+}
+
+/// A block that was freed on a stream on which it could not be cleared.
+struct Aside {
+    block: Block,
+    stream: Stream,
+}
+
+/// What a handle asks of the adaptor, whose type it does not know.
+pub(super) trait Keeper: Send + Sync {
+    fn set_aside(&self) -> usize;
+
+    fn synchronize(&self) -> Result<(), DriverError>;
+}
+
+impl<U: MemoryResource> Keep<U> {
+    pub(super) fn new(upstream: U, own: Stream) -> Self {
+        let (blocks, aside) = (BlockMap::new(), Mutex::default());
+        Self { upstream, own, blocks, aside, waiting: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn enter(&self, block: &RawBlock) {
+        self.note(block, State::Live);
+    }
+
+    fn note(&self, block: &RawBlock, state: State) {
+        self.blocks.enter(block, state, |old, new| *old = new);
+    }
+
+    /// Clears a block and gives it back, or sets it aside.
+    ///
+    /// # Safety
+    /// The contract's [freeing](vmem_core::contract#freeing) clauses hold.
+    pub(super) unsafe fn free(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        let raw = block.raw();
+        let is_ours = stream.device_id() == self.own.device_id();
+        match if is_ours { self.blocks.take(&raw) } else { None } {
+            Some(State::Live) => {}
+            Some(State::Aside) => {
+                self.note(&raw, State::Aside);
+                return Err(FreeError::new(FreeErrorKind::Stale, block, NAME));
+            }
+            None => {
+                // SAFETY: the caller's promise; the upstream decides whether the block is its own.
+                return unsafe { self.upstream.deallocate(block, stream) };
+            }
+        }
+        let put_back = |error: FreeError| {
+            if error.kind() != FreeErrorKind::Stale {
+                self.note(&raw, State::Live);
+            }
+            error
+        };
+        match self.usable(stream, false) {
+            Ok(Some(on)) => {
+                // SAFETY: the caller's promise: all use of the block is ordered before the tail of
+                // `stream`, which `on` follows.
+                unsafe { self.clear_and_free(block, on) }.map_err(put_back)
+            }
+            Ok(None) => {
+                self.note(&raw, State::Aside);
+                self.push(vec![Aside { block, stream: stream.clone() }]);
+                Ok(())
+            }
+            Err(error) => Err(put_back(FreeError::from_driver(error, block, NAME))),
+        }
+    }
+
+    /// The stream on which a block freed on `stream` can be cleared now: it is or follows that one.
+    /// `waited` says that the host has seen all work on the device complete.
+    fn usable<'a>(
+        &'a self,
+        stream: &'a Stream,
+        waited: bool,
+    ) -> Result<Option<&'a Stream>, DriverError> {
+        if let Some(last) = stream.final_marker() {
+            self.own.wait(&last)?;
+            return Ok(Some(&self.own));
+        }
+        if !stream.is_callable_here() {
+            return Ok(waited.then_some(&self.own));
+        }
+        match stream.is_capturing() {
+            Ok(is_capturing) => Ok((!is_capturing).then_some(stream)),
+            // The legacy default stream, while another one captures.
+            Err(error) if error.code() == DriverCode::STREAM_CAPTURE_IMPLICIT => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// # Safety
+    /// The block is live and all use of it is ordered before the tail of `stream`.
+    unsafe fn clear_and_free(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        let cleared = stream.with_raw(NAME, |device, raw| {
+            // SAFETY: contract, devices 1, 5: `with_raw` hands out a valid, callable stream; 2: a
+            // live block, which is freed in the stream's order.
+            unsafe { device.fill(block.ptr(), 0, block.size(), raw) }
+        });
+        if let Err(error) = cleared {
+            return Err(FreeError::from_driver(error, block, NAME));
+        }
+        // SAFETY: contract, freeing 1, 2: the fill is the last use, and on this stream; 3: the
+        // stream was just used and does not capture.
+        unsafe { self.upstream.deallocate(block, stream) }
+    }
+
+    /// Clears what was set aside and can be cleared now.
+    #[inline]
+    pub(super) fn settle(&self) {
+        if self.waiting.load(Ordering::Relaxed) != 0
+            && let Err(error) = self.settle_all(false)
+        {
+            tracing::debug!(%error, "blocks that were set aside are not cleared yet");
+        }
+    }
+
+    #[cold]
+    fn settle_all(&self, waited: bool) -> Result<(), DriverError> {
+        // Taken out, so that no lock is held over the calls below.
+        let aside = {
+            let mut aside = self.lock();
+            self.waiting.store(0, Ordering::Relaxed);
+            std::mem::take(&mut *aside)
+        };
+        let (mut left, mut result) = (Vec::new(), Ok(()));
+        for Aside { block, stream } in aside {
+            let block = match self.usable(&stream, waited) {
+                Ok(Some(on)) => {
+                    let raw = block.raw();
+                    self.blocks.take(&raw);
+                    // SAFETY: contract, freeing: promised when it was freed on `stream`, which `on`
+                    // is or follows; nobody has used the block since.
+                    match unsafe { self.clear_and_free(block, on) } {
+                        Ok(()) => continue,
+                        Err(error) => {
+                            self.note(&raw, State::Aside);
+                            result = Err(driver_error(&error));
+                            error.into_block()
+                        }
+                    }
+                }
+                Ok(None) => block,
+                Err(error) => {
+                    result = Err(error);
+                    block
+                }
+            };
+            left.push(Aside { block, stream });
+        }
+        self.push(left);
+        result
+    }
+
+    fn push(&self, more: Vec<Aside>) {
+        let mut aside = self.lock();
+        aside.extend(more);
+        self.waiting.store(aside.len(), Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Aside>> {
+        self.aside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<U: MemoryResource> Keeper for Keep<U> {
+    fn set_aside(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn synchronize(&self) -> Result<(), DriverError> {
+        self.own.device().synchronize()?;
+        self.settle_all(true)
+    }
+}
+
+impl<U: MemoryResource> Drop for Keep<U> {
+    fn drop(&mut self) {
+        self.settle();
+        let left = self.lock().len();
+        if left != 0 {
+            let reason = format_args!("{left} blocks could not be cleared and leak").to_string();
+            self.own.device().base().drop_failures().record(NAME, &reason);
+        }
+    }
+}
+
+/// Why a block of ours was not taken back.
+fn driver_error(error: &FreeError) -> DriverError {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    let refused = || DriverError::new(NAME, DriverCode::UNKNOWN).with_detail(error.to_string());
+    source.cloned().unwrap_or_else(refused)
+}

@@ -1,0 +1,152 @@
+//! Clearing memory between owners.
+
+mod keep;
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use vmem_core::{
+    AllocError, Block, Capabilities, Device, DriverError, FreeError, MemoryResource, Request,
+    Stream,
+};
+
+use keep::{Keep, Keeper};
+
+const NAME: &str = "Scrub";
+
+/// Clears every block when it is freed, so that its next owner finds nothing of what the last one
+/// wrote.
+///
+/// The block, as many bytes as were asked for, is filled with zeros on the freeing stream, after all
+/// use of it; then the upstream gets it back on that stream. So whoever is handed the memory, on
+/// whatever stream and under whatever label, finds zeros where the last owner's bytes were. Outermost
+/// it clears what programs had; below a pool, only what the pool returns. What is never freed is
+/// never cleared. A free costs the fill and a driver call that asks whether the stream captures.
+///
+/// # When the stream cannot be used
+/// A fill on a stream that captures would become part of the graph and clear the memory of a later
+/// owner at every launch, and another thread's default stream cannot be named. A block freed on such
+/// a stream is set aside, uncleared and not handed out, and cleared and given back by a later call
+/// that finds the stream usable: after the capture, or on the stream's own thread. What was freed on
+/// the default stream of a thread that has ended waits for [`ScrubHandle::synchronize`]. On a retired
+/// stream, a stream of the adaptor's own does the work.
+///
+/// # Who frees
+/// A block that was not allocated through it passes uncleared: it cannot know whether that is live.
+/// A free that the upstream refuses may have cleared the block.
+///
+/// ```
+/// use vmem_adaptors::Scrub;
+/// use vmem_core::{DeviceMemory, ResourceExt, Stream};
+/// use vmem_pool::{Pool, PoolConfig, VirtualArena};
+/// use vmem_sim::SimDevice;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let device = SimDevice::new(1 << 30);
+/// let stream = Stream::new(device.clone())?;
+/// let pool = Pool::new(VirtualArena::new(device.clone())?, PoolConfig::default())?;
+/// let memory = Scrub::new(pool, device)?;
+///
+/// let mut secret = memory.buffer(4096, &stream)?;
+/// secret.fill(0..4096, 0x5e)?;
+/// let place = secret.ptr();
+/// drop(secret);
+///
+/// let next = memory.buffer(4096, &stream)?;
+/// assert_eq!(next.ptr(), place);
+/// assert_eq!(next.to_vec()?, [0; 4096]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Scrub<U: MemoryResource> {
+    keep: Arc<Keep<U>>,
+}
+
+impl<U: MemoryResource> Scrub<U> {
+    /// Clears the blocks of `upstream`, which are on `device`.
+    ///
+    /// # Errors
+    /// The driver's, in making a stream.
+    pub fn new(upstream: U, device: Arc<dyn Device>) -> Result<Self, DriverError> {
+        Ok(Self { keep: Arc::new(Keep::new(upstream, Stream::new(device)?)) })
+    }
+
+    /// What it wraps.
+    pub fn upstream(&self) -> &U {
+        &self.keep.upstream
+    }
+}
+
+impl<U: MemoryResource + 'static> Scrub<U> {
+    /// What is set aside, also after the stack's type was erased.
+    pub fn handle(&self) -> ScrubHandle {
+        let keeper: Arc<dyn Keeper> = self.keep.clone();
+        ScrubHandle { keeper: Arc::downgrade(&keeper) }
+    }
+}
+
+impl<U: MemoryResource> fmt::Debug for Scrub<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scrub")
+            .field("set_aside", &self.keep.set_aside())
+            .field("upstream", &self.keep.upstream)
+            .finish()
+    }
+}
+
+impl<U: MemoryResource + fmt::Display> fmt::Display for Scrub<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scrub<{}>", self.keep.upstream)
+    }
+}
+
+// SAFETY: contract, implementing: blocks pass unchanged between the caller and one upstream that
+// keeps it; 4: what was taken back and is set aside is refused as stale; 5: what is still set aside
+// at the end leaks; 6: a block whose clearing failed is as live as it was.
+#[deny(clippy::missing_trait_methods)]
+unsafe impl<U: MemoryResource> MemoryResource for Scrub<U> {
+    fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        self.keep.settle();
+        let block = self.keep.upstream.allocate(request)?;
+        self.keep.enter(&block.raw());
+        Ok(block)
+    }
+
+    unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        self.keep.settle();
+        // SAFETY: the caller keeps the freeing clauses, which are the same there.
+        unsafe { self.keep.free(block, stream) }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.keep.upstream.capabilities()
+    }
+}
+
+/// Reads what a [`Scrub`] adaptor has set aside. Does not keep the stack alive.
+#[derive(Clone)]
+pub struct ScrubHandle {
+    keeper: Weak<dyn Keeper>,
+}
+
+impl ScrubHandle {
+    /// How many freed blocks wait to be cleared; 0 after the stack is gone.
+    pub fn set_aside(&self) -> usize {
+        self.keeper.upgrade().map_or(0, |keeper| keeper.set_aside())
+    }
+
+    /// Waits for the whole device, then clears and gives back what is set aside. For what was freed
+    /// on the default stream of a thread that has ended; call it while nothing captures.
+    ///
+    /// # Errors
+    /// The driver's: what was not cleared is set aside still.
+    pub fn synchronize(&self) -> Result<(), DriverError> {
+        self.keeper.upgrade().map_or(Ok(()), |keeper| keeper.synchronize())
+    }
+}
+
+impl fmt::Debug for ScrubHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScrubHandle").field("set_aside", &self.set_aside()).finish()
+    }
+}
