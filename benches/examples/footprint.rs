@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use vmem_benches::{Program, device};
 use vmem_pool::{Counters, Footprint, Pool, PoolConfig, VirtualArena};
-use vmem_trace::{Mark, Trace, Workload, WorkloadOptions, read_path};
+use vmem_trace::{Mark, ReadError, Trace, Workload, WorkloadOptions, read_path};
 
 /// How often each pattern is repeated.
 const PASSES: u32 = 8;
@@ -60,7 +60,10 @@ fn recorded(folder: &Path) -> Result<Vec<Trace>, Box<dyn Error>> {
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "csv"));
     paths.sort();
-    Ok(paths.into_iter().map(read_path).collect::<Result<_, _>>()?)
+    Ok(paths
+        .into_iter()
+        .map(|path| Ok(read_path(path)?.trace))
+        .collect::<Result<_, ReadError>>()?)
 }
 
 fn curve(name: &str, trace: &Trace) -> Result<(), Box<dyn Error>> {
