@@ -155,7 +155,7 @@ fn peak_of_reading(bytes: &[u8]) -> usize {
 #[test]
 fn a_snapshot_with_stack_frames_takes_a_fraction_of_its_size_in_json() {
     let frame = r#"{"filename":"/usr/lib/python3/site-packages/torch/nn/modules/module.py","name":"forward","line":1518}"#;
-    let frames = vec![frame; 12].join(",");
+    let frames = [frame; 12].join(",");
     let entries: Vec<_> = (1..=5_000)
         .map(|i| {
             format!(

@@ -308,7 +308,8 @@ fn a_recording_survives_the_death_of_its_process() {
         let memory = Record::new(DeviceMemory::new(device.clone()), recorder);
         let stream = Stream::new(device).unwrap();
         for _ in 0..EVENTS {
-            std::mem::forget(memory.alloc(BlockLayout::new(1000).unwrap(), &stream).unwrap());
+            // A block that nobody frees stays allocated.
+            let _block = memory.alloc(BlockLayout::new(1000).unwrap(), &stream).unwrap();
         }
         std::process::abort();
     }
