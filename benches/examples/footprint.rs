@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use vmem_benches::{Program, device};
 use vmem_pool::{Counters, Footprint, Pool, PoolConfig, VirtualArena};
-use vmem_trace::{Mark, Trace, Workload, WorkloadOptions, read_path};
+use vmem_trace::{Mark, ReadError, Trace, Workload, WorkloadOptions, read_path};
 
 /// How often each pattern is repeated.
 const PASSES: u32 = 8;
@@ -37,8 +37,7 @@ const LEAST: u64 = 256 << 20;
 const CEILINGS: [u64; 4] = [102, 105, 110, 120];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder =
-        std::env::args_os().nth(1).map_or_else(|| "../shared/traces".into(), PathBuf::from);
+    let folder = std::env::args_os().nth(1).map(PathBuf::from);
     println!(
         "| trace | footprint | reserved | moves in pass 1 / 2 / last | moved in pass 1 / 2 / last, MiB | driver calls in pass 1 / 2 / 3 / last | addresses in windows |"
     );
@@ -48,19 +47,23 @@ fn main() -> Result<(), Box<dyn Error>> {
             WorkloadOptions { scale: scale.parse()?, passes: PASSES, ..workload.defaults() };
         curve(&format!("{workload} {scale}"), &workload.generate(&options)?)?;
     }
-    for trace in recorded(&folder)?.into_iter().filter(|trace| trace.peak_live() >= LEAST) {
+    let recorded = folder.map_or(Ok(Vec::new()), |folder| recorded(&folder))?;
+    for trace in recorded.into_iter().filter(|trace| trace.peak_live() >= LEAST) {
         curve(trace.name(), &trace.repeated(PASSES)?)?;
     }
     Ok(())
 }
 
-/// The recorded traces in a folder, if it exists.
+/// The recorded traces in a folder.
 fn recorded(folder: &Path) -> Result<Vec<Trace>, Box<dyn Error>> {
-    let Ok(entries) = folder.read_dir() else { return Ok(Vec::new()) };
-    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    let mut paths =
+        folder.read_dir()?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "csv"));
     paths.sort();
-    Ok(paths.into_iter().map(read_path).collect::<Result<_, _>>()?)
+    Ok(paths
+        .into_iter()
+        .map(|path| Ok(read_path(path)?.trace))
+        .collect::<Result<_, ReadError>>()?)
 }
 
 fn curve(name: &str, trace: &Trace) -> Result<(), Box<dyn Error>> {

@@ -28,7 +28,7 @@ pub(crate) fn event(effort: &Effort, table: &mut Table) {
         let mut recorded = recorded(recorder.clone());
         let mut bare = Memory::pool(1);
         let rounds = replayed(effort, (&long, Labels::Kept), &mut recorded, &mut bare);
-        recorder.finish().expect("a temporary file can be written");
+        recorder.flush().expect("a temporary file can be written");
         let per_event = rounds.difference().times(0.5 / long.allocations() as f64);
         let what = format!("recording an event {name}");
         table.measured(&what, per_event, Unit::Nanoseconds, bound);

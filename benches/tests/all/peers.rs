@@ -36,7 +36,7 @@ fn file(name: &str) -> PathBuf {
 
 /// Requires that the script reads a file as the trace that we read from it.
 fn assert_read_alike(path: &Path) {
-    let trace: Trace = read_path(path).unwrap();
+    let trace: Trace = read_path(path).unwrap().trace;
     let Some(output) = replay(&["--peer", "nothing", "--json", "-", path.to_str().unwrap()]) else {
         return;
     };
@@ -75,7 +75,7 @@ fn it_reads_logs_lifetimes_and_recordings_as_we_do() {
     drop(memory.buffer(500, &stream).unwrap());
     assert!(memory.alloc(BlockLayout::new(1 << 40).unwrap(), &stream).is_err());
     drop(kept);
-    recorder.finish().unwrap();
+    recorder.flush().unwrap();
     assert_read_alike(&recording);
     fs::remove_file(recording).unwrap();
 }

@@ -23,7 +23,7 @@ pub(crate) fn trace(name: &str) -> Option<Trace> {
         std::io::stderr().write_all(note.as_bytes()).unwrap();
         return None;
     }
-    Some(read_path(path).unwrap())
+    Some(read_path(path).unwrap().trace)
 }
 
 /// The baseline of that name.

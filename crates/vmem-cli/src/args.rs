@@ -38,34 +38,44 @@ pub(crate) struct Bench {
     pub(crate) workload: Vec<Item>,
     /// How large, in the workload's unit: 10k, 100k, 1m or any number (polygons a side, points,
     /// allocations) [default: 1m for dissolve and spatial-join, 100k for the others].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) scale: Option<Scale>,
     /// How often the pattern is repeated; the steady state is from the second pass on.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 3, allow_negative_numbers = true, value_parser = value_parser!(u32).range(1..))]
     pub(crate) passes: u32,
     /// Candidate pairs in a page of overlay-paged [default: 2000].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) page_pairs: Option<NonZeroU64>,
     /// Tier a beside every baseline: memory held, the smallest device and driver calls, for the
-    /// workloads and for every trace in the folder of --traces.
+    /// workloads and for every trace in the folder of --traces, if one is given.
     #[arg(long, conflicts_with = "tier")]
     pub(crate) compare: bool,
-    /// Where --compare looks for recorded traces (files ending in .csv); it need not exist.
-    #[arg(long, value_name = "DIR", default_value = "../shared/traces", requires = "compare")]
-    pub(crate) traces: PathBuf,
+    /// Recorded traces to compare as well: every .csv in this folder.
+    #[arg(long, value_name = "DIR", requires = "compare")]
+    pub(crate) traces: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) common: Common,
 }
 
 /// Run recorded traces through stacks and print what they cost.
 ///
-/// Reads RMM logs (Thread,Time,Action,Pointer,Size,Stream), lifetimes (id,lower,upper,size), memory
-/// snapshots of PyTorch as JSON, and vmem's own recordings.
+/// Reads RMM logs (Thread,Time,Action,Pointer,Size,Stream; or of its debug logger), lifetimes
+/// (id,lower,upper,size), memory snapshots of PyTorch (as _dump_snapshot writes them, or as JSON),
+/// and vmem's own recordings, all of them as they are or compressed with gzip or zstd. Files that
+/// are cut off, begin late or have other lines in them are read as far as they go, with a note about
+/// what was left out.
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
-    /// The trace files.
+    /// The trace files; `-` is standard input.
     #[arg(required = true, value_name = "TRACE")]
     pub(crate) traces: Vec<PathBuf>,
+    /// Refuse a file at the first thing in it that is not as it should be.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// The device whose history is taken from a snapshot of several [default: the one with most
+    /// entries].
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) trace_device: Option<u32>,
     /// Look for the smallest device that each trace passes on.
     #[arg(long)]
     pub(crate) min_device: bool,
@@ -91,7 +101,7 @@ pub(crate) struct Matrix {
     #[arg(long, value_name = "DIR")]
     pub(crate) traces: Option<PathBuf>,
     /// Chooses among the random workloads and the schedules of the simulated device.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) seed: u64,
     /// Name each cell on standard error before it runs, to see which one hangs.
     #[arg(long)]
@@ -106,7 +116,7 @@ pub(crate) struct Matrix {
 #[derive(Debug, Args)]
 pub(crate) struct Micro {
     /// How often each call is measured at most.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = value_parser!(u32).range(5..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 50, allow_negative_numbers = true, value_parser = value_parser!(u32).range(5..=100_000))]
     pub(crate) samples: u32,
     /// What the table is called [default: the device's name].
     #[arg(long, value_name = "NAME")]
@@ -126,13 +136,13 @@ pub(crate) struct Micro {
 #[derive(Debug, Args)]
 pub(crate) struct Soak {
     /// For how long.
-    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "programs")]
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "programs", allow_negative_numbers = true, value_parser = value_parser!(u64).range(1..=u64::MAX / 60))]
     pub(crate) minutes: u64,
     /// How many programs, rather than for how long.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = value_parser!(u64).range(1..))]
     pub(crate) programs: Option<u64>,
     /// The first program's seed; each further one's is the next.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) seed: u64,
 }
 
@@ -144,12 +154,13 @@ pub(crate) struct Common {
     /// driver call a block), and the baselines that --compare runs.
     #[arg(long, value_name = "TIER", value_delimiter = ',', default_values_t = Tier::default_names())]
     pub(crate) tier: Vec<Tier>,
-    /// The simulated device's memory; on hardware, the most that a stack may hold. Bytes, or KiB,
-    /// MiB, GiB, TiB in powers of 1024 [default: 24GiB; on hardware what is free, less 1 GiB].
-    #[arg(long, value_name = "SIZE", value_parser = bytes::parse)]
+    /// The simulated device's memory; on hardware, the most that a stack may hold. Whole
+    /// bytes, or with K, M, G, T (KiB, MiB, GiB, TiB) in powers of 1024 [default: 24GiB; on hardware
+    /// what is free, less 1 GiB].
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = bytes::parse)]
     pub(crate) capacity: Option<u64>,
     /// Chooses among the random workloads and the schedules of the simulated device.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,

@@ -1,5 +1,7 @@
 //! `vmem bench`: generated workloads.
 
+use std::io::Write;
+
 use vmem_trace::{Scale, Trace, Workload, WorkloadOptions};
 
 use crate::args::Bench;
@@ -11,9 +13,13 @@ use crate::{Error, compare};
 ///
 /// # Errors
 /// Usage, if a workload cannot be generated at this scale.
-pub(crate) fn jobs(args: &Bench, place: &Place) -> Result<Vec<Box<dyn Job>>, Error> {
+pub(crate) fn jobs(
+    args: &Bench,
+    place: &Place,
+    notes: &mut dyn Write,
+) -> Result<Vec<Box<dyn Job>>, Error> {
     if args.compare {
-        return compare::jobs(args, place);
+        return compare::jobs(args, place, notes);
     }
     let mut jobs = Vec::new();
     for item in &args.workload {

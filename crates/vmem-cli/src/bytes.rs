@@ -1,36 +1,26 @@
 //! Amounts of memory as people write and read them.
 
+use vmem_runtime::Size;
+
 /// The units, in powers of 1024, largest first.
 const UNITS: &[(&str, u32)] = &[("T", 40), ("G", 30), ("M", 20), ("K", 10)];
 
-/// Reads an amount of memory above zero: `24GiB`, `24G`, `512MiB`, `1073741824`, whatever the
-/// case. Units are powers of 1024.
+/// Reads an amount of memory above zero, as [`Size`] does, in bytes only: `24GiB`, `24G`, `512MiB`,
+/// `1073741824`, whatever the case. Units are powers of 1024.
 ///
 /// # Errors
 /// What is accepted.
 pub(crate) fn parse(text: &str) -> Result<u64, String> {
-    let refused = || {
-        format!("`{text}` is not an amount of memory; accepted: whole bytes, or KiB, MiB, GiB, TiB")
-    };
-    let upper = text.trim().to_ascii_uppercase();
-    let digits = upper.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit = upper[digits.len()..].trim_start();
-    let count: u64 = digits.parse().map_err(|_| refused())?;
-    let shift = match unit {
-        "" | "B" => 0,
-        unit => UNITS
-            .iter()
-            .find(|(letter, _)| {
-                unit.strip_prefix(letter).is_some_and(|rest| matches!(rest, "" | "B" | "IB"))
-            })
-            .map(|(_, shift)| *shift)
-            .ok_or_else(refused)?,
-    };
-    let bytes = count.checked_mul(1 << shift);
-    match bytes {
-        Some(0) => Err("zero bytes; accepted: an amount of memory above zero".to_owned()),
-        Some(bytes) => Ok(bytes),
-        None => Err(format!("`{text}` exceeds 64 bits; accepted: less than 16777216 TiB")),
+    match text.parse() {
+        Ok(Size::Bytes(0)) => {
+            Err("zero bytes; accepted: an amount of memory above zero".to_owned())
+        }
+        Ok(Size::Bytes(bytes)) => Ok(bytes),
+        Ok(Size::Percent(_)) | Err(_) => Err(format!(
+            "`{text}` is not an amount of memory below 2^64 bytes; accepted: whole bytes, or with K, \
+             M, G, T (or KiB, MiB, GiB, TiB) in powers of 1024; KB, MB, GB, TB, which are powers of \
+             1000, and fractions are not"
+        )),
     }
 }
 
@@ -64,7 +54,7 @@ mod tests {
 
     #[test]
     fn units_are_powers_of_1024_whatever_the_case() {
-        for text in ["24GiB", "24gib", "24G", "24 GB", "25769803776", "24576m"] {
+        for text in ["24GiB", "24gib", "24G", "24 GiB", "25769803776", "24576m"] {
             assert_eq!(parse(text), Ok(24 << 30), "{text}");
         }
         assert_eq!(parse("7"), Ok(7));
@@ -73,9 +63,17 @@ mod tests {
 
     #[test]
     fn what_is_no_amount_is_refused_with_what_is() {
-        for text in ["", "GiB", "-1", "1.5GiB", "12QiB", "12GiBs", "0x10", "ten", "1é"] {
+        for text in ["", "GiB", "-1", "1.5GiB", "12QiB", "12GiBs", "0x10", "ten", "1é", "50%"] {
             let message = parse(text).unwrap_err();
             assert!(message.contains("accepted"), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn units_that_are_powers_of_1000_elsewhere_are_refused_rather_than_read_as_powers_of_1024() {
+        for text in ["24GB", "24gb", "512 MB", "1kB", "1TB"] {
+            let message = parse(text).unwrap_err();
+            assert!(message.contains("powers of 1000"), "{text}: {message}");
         }
     }
 
@@ -83,7 +81,7 @@ mod tests {
     fn zero_and_overflow_are_refused() {
         assert!(parse("0").unwrap_err().contains("above zero"));
         assert!(parse("0GiB").unwrap_err().contains("above zero"));
-        assert!(parse("16777216TiB").unwrap_err().contains("64 bits"));
+        assert!(parse("16777216TiB").unwrap_err().contains("2^64"));
         assert!(parse("16777215TiB").is_ok());
     }
 

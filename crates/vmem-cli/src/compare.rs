@@ -2,11 +2,13 @@
 
 use std::io::{self, Write};
 
+use vmem_trace::ReadOptions;
+
 use crate::args::Bench;
 use crate::measure::{Job, Place, Question, Run};
 use crate::scenario::Item;
 use crate::tier::Tier;
-use crate::{Error, Row, bench, bytes};
+use crate::{Error, Row, bench, bytes, traces};
 
 /// What is compared of each workload on each stack.
 struct Aspect {
@@ -37,7 +39,11 @@ const ASPECTS: [Aspect; 4] = [
 ///
 /// # Errors
 /// Usage, if a workload cannot be generated or a trace cannot be read.
-pub(crate) fn jobs(args: &Bench, place: &Place) -> Result<Vec<Box<dyn Job>>, Error> {
+pub(crate) fn jobs(
+    args: &Bench,
+    place: &Place,
+    notes: &mut dyn Write,
+) -> Result<Vec<Box<dyn Job>>, Error> {
     if !place.target.is_simulated() {
         let message = "--compare looks for the smallest device, which hardware cannot be";
         return Err(Error::usage(message));
@@ -53,17 +59,15 @@ pub(crate) fn jobs(args: &Bench, place: &Place) -> Result<Vec<Box<dyn Job>>, Err
         let (trace, scale) = bench::generate(*workload, args)?;
         jobs.extend(Run::on_each_tier(trace, scale, &tiers, place, question));
     }
-    // Without the folder there is nothing recorded to compare.
-    let mut paths: Vec<_> = std::fs::read_dir(&args.traces)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "csv"))
-        .collect();
-    paths.sort();
+    let paths = match &args.traces {
+        Some(folder) => traces::tables_in(folder).map_err(|error| {
+            let shown = folder.display();
+            Error::usage(format!("cannot read the traces in `{shown}`: {error}"))
+        })?,
+        None => Vec::new(),
+    };
     for path in paths {
-        let trace =
-            vmem_trace::read_path(&path).map_err(|error| Error::usage(error.to_string()))?;
+        let trace = traces::read(&path, &ReadOptions::default(), notes)?;
         jobs.extend(Run::on_each_tier(trace, None, &tiers, place, question));
     }
     Ok(jobs)

@@ -12,7 +12,7 @@ use crate::args::{Arguments, Command, Common, PlaceArgs};
 use crate::measure::{Job, Place};
 use crate::output::Json;
 use crate::place::{self, Found};
-use crate::{Backend, Error, Report, bench, compare, matrix, micro, replay, soak, table};
+use crate::{Backend, Error, Report, Stop, bench, compare, matrix, micro, replay, soak, table};
 
 /// What the program writes to.
 pub struct Console<'a> {
@@ -22,6 +22,8 @@ pub struct Console<'a> {
     pub err: &'a mut dyn Write,
     /// Whether a bar says how far a run is.
     pub progress: Progress,
+    /// Asks it to end early.
+    pub stop: Stop,
 }
 
 /// Whether a progress bar is drawn.
@@ -40,9 +42,9 @@ impl fmt::Debug for Console<'_> {
 }
 
 /// Runs the program with these arguments, the first of which is its name, on the simulated device.
-/// Returns its exit code: 0 if every row passed, 1 if one did not or the output could not be
-/// written, 2 if the arguments or the files they name are not accepted, in which case nothing was
-/// run or written.
+/// Returns its exit code: 0 if every row passed, or if nobody reads the output any more; 1 if one did
+/// not or the output could not be written; 2 if the arguments or the files they name are not
+/// accepted, in which case nothing was run or written; 130 if it was [asked to end](Stop) early.
 pub fn run<I>(args: I, console: Console<'_>) -> u8
 where
     I: IntoIterator<Item: Into<OsString> + Clone>,
@@ -56,7 +58,7 @@ where
 ///
 /// ```
 /// use std::sync::Arc;
-/// use vmem_cli::{Backend, Console, OpenError, Progress, run_on};
+/// use vmem_cli::{Backend, Console, OpenError, Progress, Stop, run_on};
 /// use vmem_core::Device;
 ///
 /// #[derive(Debug)]
@@ -73,7 +75,8 @@ where
 /// }
 ///
 /// let (mut out, mut err) = (Vec::new(), Vec::new());
-/// let console = Console { out: &mut out, err: &mut err, progress: Progress::Hidden };
+/// let (progress, stop) = (Progress::Hidden, Stop::default());
+/// let console = Console { out: &mut out, err: &mut err, progress, stop };
 /// assert_eq!(run_on(["vmem", "matrix", "--tier", "a"], console, Arc::new(NoDriver)), 0);
 /// assert!(String::from_utf8(out)?.contains("no driver is installed"));
 /// # Ok::<(), std::string::FromUtf8Error>(())
@@ -95,6 +98,8 @@ where
     };
     match execute(arguments.command, &mut console, backend.as_ref()) {
         Ok(verdict) => verdict.code(),
+        // Whoever read the output has seen enough, as with `| head`.
+        Err(error) if error.is_closed_pipe() => 0,
         Err(error) => {
             // Where even standard error is gone, the exit code alone has to tell.
             let _ = writeln!(console.err, "error: {error}");
@@ -108,6 +113,7 @@ where
 pub(crate) enum Verdict {
     Passed,
     Failed,
+    Interrupted,
 }
 
 impl Verdict {
@@ -116,6 +122,7 @@ impl Verdict {
         match self {
             Self::Passed => 0,
             Self::Failed => 1,
+            Self::Interrupted => Stop::CODE,
         }
     }
 }
@@ -132,6 +139,7 @@ fn explain(answer: &clap::Error, console: Console<'_>) -> u8 {
     let (stream, code) = if answer.use_stderr() { (console.err, 2) } else { (console.out, 0) };
     match write!(stream, "{text}") {
         Ok(()) => code,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
         Err(_) => code.max(1),
     }
 }
@@ -145,10 +153,11 @@ fn execute(
     match command {
         Command::Bench(bench) => {
             let write = if bench.compare { compare::write } else { table::write };
-            rows(&bench.common, console, backend, write, |place| bench::jobs(&bench, place))
+            let jobs = |place: &Place, notes: &mut dyn Write| bench::jobs(&bench, place, notes);
+            rows(&bench.common, console, backend, write, jobs)
         }
         Command::Replay(replay) => {
-            let jobs = |place: &Place| replay::jobs(&replay, place);
+            let jobs = |place: &Place, notes: &mut dyn Write| replay::jobs(&replay, place, notes);
             rows(&replay.common, console, backend, table::write, jobs)
         }
         Command::Matrix(args) => matrix::run(&args, console, backend),
@@ -166,7 +175,7 @@ fn rows(
     console: &mut Console<'_>,
     backend: Option<&Arc<dyn Backend>>,
     write: WriteRows,
-    jobs: impl FnOnce(&Place) -> Result<Vec<Box<dyn Job>>, Error>,
+    jobs: impl FnOnce(&Place, &mut dyn Write) -> Result<Vec<Box<dyn Job>>, Error>,
 ) -> Result<Verdict, Error> {
     let (place, facts, header) = match place::find(common, backend)? {
         Found::Place { place, facts, header } => (place, facts, header),
@@ -176,21 +185,29 @@ fn rows(
         }
     };
     let json = Json::open(common.place.json.as_deref())?;
-    let jobs = jobs(&place)?;
+    let jobs = jobs(&place, console.err)?;
     let bar = bar(jobs.len(), console.progress);
     let mut rows = Vec::with_capacity(jobs.len());
     for job in &jobs {
+        if console.stop.is_requested() {
+            break;
+        }
         bar.set_message(job.to_string());
         rows.push(job.measure());
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let report = Report { device: Some(facts), ..Report::new(rows) };
+    let interrupted = rows.len() < jobs.len();
+    let report = Report { device: Some(facts), interrupted, ..Report::new(rows) };
     let written = json.write(&report, console.out);
     // A document that cannot be written should not cost the table.
     write(&header, &report.rows, console.people(&json))?;
+    if interrupted {
+        let done = report.rows.len();
+        writeln!(console.people(&json), "interrupted: {done} of {} done", jobs.len())?;
+    }
     written?;
-    Ok(report.passed().into())
+    Ok(if interrupted { Verdict::Interrupted } else { report.passed().into() })
 }
 
 /// Says that nothing ran because the device is not there.

@@ -7,28 +7,36 @@ use std::{fmt, io};
 pub(crate) struct Error {
     code: u8,
     message: String,
+    /// Nobody reads the output any more.
+    closed_pipe: bool,
 }
 
 impl Error {
     /// What was asked for cannot be done; the message says what can.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { code: 2, message: message.into() }
+        Self { code: 2, message: message.into(), closed_pipe: false }
     }
 
     /// What was asked for did not succeed.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self { code: 1, message: message.into() }
+        Self { code: 1, message: message.into(), closed_pipe: false }
     }
 
     /// The program's exit code.
     pub(crate) fn code(&self) -> u8 {
         self.code
     }
+
+    /// Whether it is only that nobody reads the output any more.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        self.closed_pipe
+    }
 }
 
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
-        Self::failed(format!("the output cannot be written: {error}"))
+        let closed_pipe = error.kind() == io::ErrorKind::BrokenPipe;
+        Self { closed_pipe, ..Self::failed(format!("the output cannot be written: {error}")) }
     }
 }
 

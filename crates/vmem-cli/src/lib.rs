@@ -19,10 +19,11 @@
 //! then takes its devices.
 //!
 //! ```
-//! use vmem_cli::{Console, Progress, run};
+//! use vmem_cli::{Console, Progress, Stop, run};
 //!
 //! let (mut out, mut err) = (Vec::new(), Vec::new());
-//! let console = Console { out: &mut out, err: &mut err, progress: Progress::Hidden };
+//! let (progress, stop) = (Progress::Hidden, Stop::default());
+//! let console = Console { out: &mut out, err: &mut err, progress, stop };
 //! let args = ["vmem", "bench", "--workload", "overlay-core", "--scale", "1k", "--tier", "plain"];
 //! assert_eq!(run(args, console), 0);
 //! assert!(String::from_utf8(out)?.contains("simulated device"));
@@ -49,9 +50,11 @@ mod replay;
 mod row;
 mod scenario;
 mod soak;
+mod stop;
 mod table;
 mod target;
 mod tier;
+mod traces;
 
 pub use backend::{Backend, OpenError};
 pub use console::{Console, Progress, run, run_on};
@@ -60,6 +63,7 @@ pub use matrix::{Cell, CellResult, MATRIX_SCHEMA, MatrixReport};
 pub use micro::{Beside, MICRO_SCHEMA, MicroClock, MicroNote, MicroReport, MicroRow};
 pub use row::{Report, Row, SCHEMA};
 pub use soak::soak_bytes;
+pub use stop::Stop;
 
 /// The examples on the repository's front page.
 #[cfg(doctest)]

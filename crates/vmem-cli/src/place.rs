@@ -55,6 +55,13 @@ pub(crate) fn find(common: &Common, backend: Option<&Arc<dyn Backend>>) -> Resul
         Err(error) if target.is_simulated() => return Err(Error::usage(in_one_line(&error))),
         Err(error) => return Err(Error::failed(in_one_line(&error))),
     };
+    let granule = opened.device.virtual_memory().map_or(1, |memory| memory.granularity());
+    if let Some(given) = common.capacity.filter(|&given| given < granule) {
+        let least = bytes::show(granule);
+        return Err(Error::usage(format!(
+            "--capacity {given} B is less than the device hands out; accepted: {least} or more"
+        )));
+    }
     let facts = opened.device.facts().clone();
     let (capacity, seed) = (opened.capacity(), common.seed);
     let room = bytes::show(capacity);

@@ -17,6 +17,9 @@ pub struct Report {
     pub skipped: Option<String>,
     /// The device; nothing if it is not there.
     pub device: Option<DeviceFacts>,
+    /// Whether it was ended early, so that rows are missing; left out if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
     /// One for each trace on each stack, in the order they ran.
     pub rows: Vec<Row>,
 }
@@ -81,7 +84,7 @@ pub struct Row {
 impl Report {
     /// These rows, of no known device.
     pub fn new(rows: Vec<Row>) -> Self {
-        Self { schema: SCHEMA, skipped: None, device: None, rows }
+        Self { schema: SCHEMA, skipped: None, device: None, interrupted: false, rows }
     }
 
     /// Whether every row passed, or failed where it was meant to.

@@ -7,7 +7,7 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vmem_cli::{Backend, Console, OpenError, Progress, run_on};
+use vmem_cli::{Backend, Console, OpenError, Progress, Stop, run_on};
 use vmem_core::{Device, DriverCode};
 use vmem_cuda::CudaDevice;
 
@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         out: &mut io::stdout().lock(),
         err: &mut io::stderr(),
         progress: Progress::Shown,
+        stop: Stop::on_interrupt(),
     };
     ExitCode::from(run_on(std::env::args_os(), console, Arc::new(Cuda::default())))
 }

@@ -1,7 +1,8 @@
 //! Allocation traces: what a program allocated and freed, as plain data.
 //!
 //! * [`Trace`] is the model: validated [`Event`]s over numbers, made by a [`TraceBuilder`];
-//! * [`read_path`] reads RMM logs, lifetimes, PyTorch snapshots and recordings ([`Format`]),
+//! * [`read_path`] reads RMM logs, lifetimes, PyTorch snapshots and recordings ([`Format`]), as they
+//!   are: cut, damaged, begun late; what it got over is in the [notes](Reading::notes).
 //!   [`write_rmm_log`] and [`write_lifetimes`] write traces for other tools;
 //! * [`Record`] records what passes through a stack, with a [`Recorder`];
 //! * [`Workload`] generates the allocations of a geospatial engine's operations at any [`Scale`];
@@ -76,7 +77,9 @@ mod workload;
 mod write;
 
 pub use builder::{TraceBuilder, TraceError};
-pub use read::{Format, ReadError, read, read_path};
+pub use read::{
+    Format, Irregularity, Note, ReadError, ReadOptions, Reading, Strictness, read, read_path,
+};
 pub use record::{Record, Recorder};
 pub use replay::{
     Failure, Meter, ReplayError, ReplayOptions, ReplayReport, ReplayStack, StackFactory,

@@ -1,13 +1,14 @@
 //! The checks by name.
 
 use std::fmt;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use vmem_core::BoxedError;
 use vmem_sim::SimDevice;
 use vmem_testkit::conformance::{self, Subject};
-use vmem_trace::{Trace, Workload};
+use vmem_trace::{ReadOptions, Trace, Workload};
 
 use super::cell::Outcome;
 use super::stage::{StackProbe, Stage};
@@ -32,10 +33,10 @@ const BUDGET: u64 = 64 << 20;
 ///
 /// # Errors
 /// Usage: a name with which no check begins, a trace that cannot be read.
-pub(super) fn chosen(args: &Matrix) -> Result<Vec<Check>, Error> {
+pub(super) fn chosen(args: &Matrix, notes: &mut dyn Write) -> Result<Vec<Check>, Error> {
     let mut checks = all(args.seed);
     if let Some(folder) = &args.traces {
-        checks.extend(traces(folder)?.into_iter().map(recorded));
+        checks.extend(traces(folder, notes)?.into_iter().map(recorded));
     }
     if args.check.is_empty() {
         return Ok(checks);
@@ -122,23 +123,16 @@ fn recorded(trace: Trace) -> Check {
 }
 
 /// The traces in a folder, by name.
-fn traces(folder: &Path) -> Result<Vec<Trace>, Error> {
+fn traces(folder: &Path, notes: &mut dyn Write) -> Result<Vec<Trace>, Error> {
     let refused = |error: &dyn fmt::Display| {
         Error::usage(format!("cannot read the traces in `{}`: {error}", folder.display()))
     };
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|error| refused(&error))? {
-        let path = entry.map_err(|error| refused(&error))?.path();
-        if path.extension().is_some_and(|extension| extension == "csv") {
-            paths.push(path);
-        }
-    }
+    let paths = crate::traces::tables_in(folder).map_err(|error| refused(&error))?;
     if paths.is_empty() {
         return Err(refused(&"it has no file that ends in .csv"));
     }
-    paths.sort();
-    let read = |path| vmem_trace::read_path(path).map_err(|error| Error::usage(error.to_string()));
-    paths.iter().map(read).collect()
+    let options = ReadOptions::default();
+    paths.iter().map(|path| crate::traces::read(path, &options, notes)).collect()
 }
 
 impl fmt::Debug for Check {

@@ -37,7 +37,7 @@ pub(crate) fn run(
 ) -> Result<Verdict, Error> {
     let target = place::target(&args.place, backend)?;
     let json = Json::open(args.place.json.as_deref())?;
-    let checks = checks::chosen(args)?;
+    let checks = checks::chosen(args, console.err)?;
     let device = match target.open(&Stage::wish(args.seed)) {
         Ok(opened) => Ok(opened.device.facts().clone()),
         Err(OpenError::Absent(reason)) => Err(reason),
@@ -46,10 +46,14 @@ pub(crate) fn run(
     if let (Err(reason), true) = (&device, args.place.require_device) {
         return Err(Error::failed(reason));
     }
-    let bar = bar(checks.len() * args.tier.len(), console.progress);
-    let mut cells = Vec::with_capacity(checks.len() * args.tier.len());
-    for &tier in &args.tier {
+    let wanted = checks.len() * args.tier.len();
+    let bar = bar(wanted, console.progress);
+    let mut cells = Vec::with_capacity(wanted);
+    'run: for &tier in &args.tier {
         for check in &checks {
+            if console.stop.is_requested() {
+                break 'run;
+            }
             if args.announce {
                 writeln!(console.err, "{} on {tier}", check.name)?;
             }
@@ -63,12 +67,16 @@ pub(crate) fn run(
         Ok(facts) => place::describe(&target, facts),
         Err(_) => target.to_string(),
     };
-    let report = MatrixReport::new(device.ok(), args.seed, cells);
+    let (done, interrupted) = (cells.len(), cells.len() < wanted);
+    let report = MatrixReport { interrupted, ..MatrixReport::new(device.ok(), args.seed, cells) };
     let written = json.write(&report, console.out);
     // A document that cannot be written should not cost the table.
     table::write(&header, &report, console.people(&json))?;
+    if interrupted {
+        writeln!(console.people(&json), "interrupted: {done} of {wanted} done")?;
+    }
     written?;
-    Ok((report.failed == 0).into())
+    Ok(if interrupted { Verdict::Interrupted } else { (report.failed == 0).into() })
 }
 
 /// One cell; skipped if the device is absent.

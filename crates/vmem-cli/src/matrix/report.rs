@@ -15,6 +15,9 @@ pub struct MatrixReport {
     pub schema: &'static str,
     /// The device; nothing if it is not there.
     pub device: Option<DeviceFacts>,
+    /// Whether it was ended early, so that cells are missing; left out if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
     /// The seed of whatever is random.
     pub seed: u64,
     /// How many cells passed.
@@ -61,6 +64,7 @@ impl MatrixReport {
         Self {
             schema: MATRIX_SCHEMA,
             device,
+            interrupted: false,
             seed,
             passed: count(CellResult::Pass),
             failed: count(CellResult::Fail),

@@ -64,14 +64,20 @@ pub(crate) fn run(
     let facts = opened.device.facts().clone();
     let mut lab = Lab::new(opened, args.samples);
     let bar = bar(PARTS.len(), console.progress);
+    let mut done = 0;
     for (name, measure) in PARTS {
+        if console.stop.is_requested() {
+            break;
+        }
+        done += 1;
         bar.set_message(name);
         measure(&mut lab);
         bar.inc(1);
     }
     bar.finish_and_clear();
     let name = args.name.clone().unwrap_or_else(|| facts.name.clone());
-    let costs = costs::table(&lab.rows, &facts, name, date::today());
+    // A table of costs that are not all measured would pass for one.
+    let costs = (done == PARTS.len()).then(|| costs::table(&lab.rows, &facts, name, date::today()));
     let header = place::describe(&target, &facts);
     let clock = match lab.opened.gauge.virtual_time() {
         Some(_) => MicroClock::Virtual,
@@ -81,18 +87,28 @@ pub(crate) fn run(
         schema: MICRO_SCHEMA,
         skipped: None,
         device: Some(facts),
+        interrupted: done < PARTS.len(),
         clock,
         rows: lab.rows,
         left_out: lab.left_out,
         failures: lab.failures,
-        table: Some(costs),
+        table: costs,
     };
     let written = json.write(&report, console.out);
-    let saved = table.write(&report.table, console.out);
+    let saved = match &report.table {
+        Some(costs) => table.write(costs, console.out),
+        None => Ok(()),
+    };
     // A document that cannot be written should not cost what is for people.
     table::write(&header, &report, console.people(&json))?;
+    if report.interrupted {
+        writeln!(console.people(&json), "interrupted: {done} of {} parts done", PARTS.len())?;
+    }
     written.and(saved)?;
-    Ok(report.failures.is_empty().into())
+    Ok(match report.interrupted {
+        true => Verdict::Interrupted,
+        false => report.failures.is_empty().into(),
+    })
 }
 
 impl MicroReport {
@@ -102,6 +118,7 @@ impl MicroReport {
             schema: MICRO_SCHEMA,
             skipped: Some(reason),
             device: None,
+            interrupted: false,
             clock: MicroClock::Host,
             rows: Vec::new(),
             left_out: Vec::new(),

@@ -17,6 +17,9 @@ pub struct MicroReport {
     pub skipped: Option<String>,
     /// The device; nothing if it is not there.
     pub device: Option<DeviceFacts>,
+    /// Whether it was ended early, so that parts and the table are missing; left out if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
     /// What told the time.
     pub clock: MicroClock,
     /// What was measured.

@@ -52,6 +52,11 @@ fn run_over(args: &Soak, console: &mut Console<'_>, graft: &Graft) -> Result<Ver
             Some(programs) => run >= programs,
             None => start.elapsed() >= time,
         };
+        if console.stop.is_requested() {
+            bar.finish_and_clear();
+            writeln!(console.out, "interrupted: {sum}, nothing wrong; seeds from {}", args.seed)?;
+            return Ok(Verdict::Interrupted);
+        }
         if done {
             break;
         }

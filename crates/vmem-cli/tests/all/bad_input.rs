@@ -37,10 +37,27 @@ fn unknown_names_are_refused_with_those_that_are_known() {
 #[test]
 fn capacities_that_no_device_has_are_refused() {
     assert_refused(&["bench", "--capacity", "0"], &["--capacity", "above zero"]);
-    assert_refused(&["bench", "--capacity", "-1"], &["-1"]);
+    assert_refused(&["bench", "--capacity", "-1"], &["-1", "--capacity", "accepted"]);
     assert_refused(&["bench", "--capacity", "lots"], &["lots", "accepted", "GiB"]);
-    assert_refused(&["bench", "--capacity", "99999999TiB"], &["64 bits", "accepted"]);
+    assert_refused(&["bench", "--capacity", "99999999TiB"], &["2^64 bytes", "accepted"]);
     assert_refused(&["bench", "--capacity", "1000TiB"], &["accepted", "16 TiB"]);
+}
+
+#[test]
+fn a_capacity_below_what_the_device_hands_out_is_refused_as_such_and_that_much_is_enough() {
+    for capacity in ["1", "2097151", "1MiB"] {
+        let words = ["--capacity", "accepted: 2.000 MiB or more"];
+        assert_refused(&["bench", "--capacity", capacity], &words);
+    }
+    let args = ["bench", "--capacity", "2MiB", "--workload", "overlay-core", "--scale", "10"];
+    let Outcome { code, err, out } = vmem(&args);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+}
+
+#[test]
+fn a_soak_of_nothing_is_refused() {
+    assert_refused(&["soak", "--programs", "0"], &["--programs", "0 is not in 1.."]);
+    assert_refused(&["soak", "--minutes", "0"], &["--minutes", "0 is not in 1.."]);
 }
 
 #[test]
@@ -54,6 +71,11 @@ fn scales_and_passes_out_of_range_are_refused() {
         &["--scale 18446744073709551615", "accepted", "overlay"],
     );
     assert_refused(&["bench", "--passes", "0"], &["--passes", "0"]);
+    // A number below zero is out of range, not an unknown argument.
+    assert_refused(&["bench", "--passes", "-1"], &["--passes", "-1 is not in 1.."]);
+    assert_refused(&["bench", "--scale", "-5"], &["--scale", "\"-5\"", "accepted"]);
+    assert_refused(&["soak", "--programs", "-1"], &["--programs", "-1"]);
+    assert_refused(&["micro", "--samples", "-1"], &["--samples", "-1"]);
 }
 
 #[test]
@@ -73,10 +95,10 @@ fn traces_that_cannot_be_read_are_refused_with_line_and_text() {
     let header = folder.file("header.csv", "a,b\n1,2\n");
     assert_refused(&["replay", &header], &["header.csv", "line 1", "a,b", "accepted"]);
     let row = folder.file("row.csv", "id,lower,upper,size\n0,0,5,64\n1,0,5,many\n");
-    assert_refused(&["replay", &row], &["row.csv", "line 3", "1,0,5,many"]);
+    assert_refused(&["replay", "--strict", &row], &["row.csv", "line 3", "1,0,5,many"]);
     let log = "Thread,Time,Action,Pointer,Size,Stream\n1,0,free,0x10,8,0\n";
     let unallocated = folder.file("log.csv", log);
-    assert_refused(&["replay", &unallocated], &["log.csv", "line 2"]);
+    assert_refused(&["replay", "--strict", &unallocated], &["log.csv", "line 2"]);
 }
 
 #[test]

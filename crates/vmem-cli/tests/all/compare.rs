@@ -30,14 +30,25 @@ fn every_baseline_stands_beside_tier_a_for_workloads_and_traces() {
 }
 
 #[test]
-fn a_folder_without_traces_is_no_error_and_a_broken_trace_is() {
+fn a_folder_without_traces_is_no_error_and_one_that_is_not_there_and_a_broken_trace_are() {
     let folder = Folder::new();
-    let (code, _) = document(&[TINY, &["--traces", &folder.path("nowhere")]].concat());
+    let (code, _) = document(&[TINY, &["--traces", &folder.path("")]].concat());
     assert_eq!(code, 0);
+    let outcome = vmem(&[TINY, &["--traces", &folder.path("nowhere")]].concat());
+    assert_eq!(outcome.code, 2);
+    assert!(outcome.err.contains("nowhere"), "{}", outcome.err);
     folder.file("broken.csv", "id,lower,upper,size\n0,5,2,1\n");
     let outcome = vmem(&[TINY, &["--traces", &folder.path("")]].concat());
     assert_eq!(outcome.code, 2);
     assert!(outcome.err.contains("line 2"), "{}", outcome.err);
+}
+
+#[test]
+fn no_traces_are_compared_unless_a_folder_is_given() {
+    let (code, document) = document(TINY);
+    assert_eq!(code, 0);
+    let rows = document["rows"].as_array().unwrap();
+    assert!(rows.iter().all(|row| row["workload"] == "overlay-core"));
 }
 
 #[test]

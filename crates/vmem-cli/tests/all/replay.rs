@@ -55,3 +55,39 @@ fn a_failed_replay_prints_index_live_bytes_and_exits_with_1() {
     assert!(reason.starts_with("FAILED: lives on plain: event 1 failed: 1048576 B"), "{reason}");
     assert!(reason.contains("3145728 B live"), "{reason}");
 }
+
+#[test]
+fn what_a_reader_got_over_is_said_and_strict_refuses_it() {
+    let folder = Folder::new();
+    let log = folder.file("log.csv", &format!("{RMM_LOG}noise\n1,4,free,0x30,64,0\n1,5,allo"));
+    let outcome = vmem(&["replay", &log, "--tier", "plain"]);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let notes: Vec<_> = outcome.err.lines().collect();
+    assert_eq!(notes.len(), 3, "{}", outcome.err);
+    assert!(notes[0].starts_with(&format!("note: {log}: lines that are no rows, left out: 1;")));
+    assert!(notes[1].contains("live from its start: 1; first: line 7"), "{}", notes[1]);
+    assert!(notes[2].contains("cut off"), "{}", notes[2]);
+
+    let outcome = vmem(&["replay", &log, "--tier", "plain", "--strict"]);
+    assert_eq!((outcome.code, outcome.out.as_str()), (2, ""));
+    assert!(outcome.err.contains("line 6") && outcome.err.contains("noise"), "{}", outcome.err);
+}
+
+#[test]
+fn the_device_of_a_snapshot_can_be_chosen() {
+    let folder = Folder::new();
+    let entry = r#"{"action":"alloc","addr":4096,"size":SIZE,"stream":0}"#;
+    let of = |size: &str| entry.replace("SIZE", size);
+    let second = of("200").replace("4096", "8192");
+    let text = format!(r#"{{"device_traces":[[{}],[{},{second}]]}}"#, of("512"), of("100"));
+    let snapshot = folder.file("snapshot.json", &text);
+    let args = ["replay", &snapshot, "--tier", "plain"];
+    let (code, document_of_most) = document(&args);
+    assert_eq!((code, &document_of_most["rows"][0]["peak_live_bytes"]), (0, &300.into()));
+    assert!(vmem(&args).err.contains("device 0 (1 entries), device 1 (2 entries)"));
+    let (code, chosen) = document(&[&args[..], &["--trace-device", "0"]].concat());
+    assert_eq!((code, &chosen["rows"][0]["peak_live_bytes"]), (0, &512.into()));
+    let outcome = vmem(&[&args[..], &["--trace-device", "2"]].concat());
+    assert_eq!(outcome.code, 2);
+    assert!(outcome.err.contains("device 2 has no history"), "{}", outcome.err);
+}

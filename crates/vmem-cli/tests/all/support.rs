@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use vmem_cli::{Backend, Console, OpenError, Progress, run, run_on};
+use vmem_cli::{Backend, Console, OpenError, Progress, Stop, run, run_on};
 use vmem_core::Device;
 use vmem_sim::{SimConfig, SimDevice};
 
@@ -20,7 +20,8 @@ pub(crate) struct Outcome {
 /// Runs `vmem` with these arguments.
 pub(crate) fn vmem(args: &[&str]) -> Outcome {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let console = Console { out: &mut out, err: &mut err, progress: Progress::Hidden };
+    let (progress, stop) = (Progress::Hidden, Stop::default());
+    let console = Console { out: &mut out, err: &mut err, progress, stop };
     let code = run(["vmem"].iter().chain(args), console);
     Outcome { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
@@ -83,7 +84,8 @@ impl Drop for Folder {
 /// Runs `vmem` with the devices of a backend.
 pub(crate) fn vmem_on(backend: Hardware, args: &[&str]) -> Outcome {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let console = Console { out: &mut out, err: &mut err, progress: Progress::Hidden };
+    let (progress, stop) = (Progress::Hidden, Stop::default());
+    let console = Console { out: &mut out, err: &mut err, progress, stop };
     let code = run_on(["vmem"].iter().chain(args), console, Arc::new(backend));
     Outcome { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }

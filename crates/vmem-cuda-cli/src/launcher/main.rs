@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
-use vmem_cli::{Backend, Console, OpenError, Progress, run_on};
+use vmem_cli::{Backend, Console, OpenError, Progress, Stop, run_on};
 use vmem_core::Device;
 
 /// The program that links the driver, in this one's folder.
@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         out: &mut io::stdout().lock(),
         err: &mut io::stderr(),
         progress: Progress::Shown,
+        stop: Stop::on_interrupt(),
     };
     ExitCode::from(run_on(env::args_os(), console, Arc::new(NoDriver { reason })))
 }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 /// What a size may be written as.
-pub(crate) const ACCEPTED: &str = "a whole number of bytes, with K, M, G, KiB, MiB or GiB in powers \
-                                   of 1024, or a whole percentage of the device's memory, 0% to \
+pub(crate) const ACCEPTED: &str = "a whole number of bytes, with K, M, G, T, KiB, MiB, GiB or TiB \
+                                   in powers of 1024, or a whole percentage of the device's memory, 0% to \
                                    100%";
 
 /// An amount of memory: bytes, or a part of a device that is not known yet.
@@ -70,6 +70,7 @@ impl FromStr for Size {
             "k" | "kib" => 10,
             "m" | "mib" => 20,
             "g" | "gib" => 30,
+            "t" | "tib" => 40,
             "%" if number <= 100 => {
                 return Ok(Self::Percent(u8::try_from(number).map_err(|_| SizeError)?));
             }

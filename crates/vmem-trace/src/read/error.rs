@@ -30,6 +30,13 @@ impl ReadError {
         Self { source: Some(error), ..Self::new(file, "it cannot be read") }
     }
 
+    /// Where it is and what is wrong, without the file's name.
+    pub(super) fn without_file(&self) -> String {
+        let text = self.to_string();
+        let rest = &text[self.file.len()..];
+        rest.trim_start_matches([',', ':', ' ']).to_owned()
+    }
+
     pub(super) fn at(self, line: usize, text: &str) -> Self {
         let mut shown: String = text.chars().take(Self::LONGEST_TEXT).collect();
         if shown.len() < text.len() {

@@ -1,17 +1,29 @@
 //! Lifetimes of blocks.
 
 use std::collections::HashMap;
+use std::io::BufRead;
+use std::mem;
 
-use vmem_core::Label;
+use vmem_core::{BlockLayout, Label};
 
-use super::ReadError;
-use super::table::{Row, Table};
+use super::lines::{self, Fields, Line, Lines, MOST_COLUMNS};
+use super::notes::Judge;
+use super::{Irregularity, ReadError};
 use crate::{Origin, Trace, TraceBuilder};
 
 pub(crate) const HEADER: &str = "id,lower,upper,size";
 
-struct Block<'a> {
-    row: Row<'a>,
+/// Where the fields of a row are.
+pub(super) struct Columns {
+    count: usize,
+    id: usize,
+    lower: usize,
+    upper: usize,
+    size: usize,
+}
+
+struct Block {
+    line: usize,
     size: u64,
     slot: u32,
 }
@@ -30,49 +42,124 @@ enum What {
     Allocate,
 }
 
-pub(super) fn read(rows: Table<'_>) -> Result<Trace, ReadError> {
-    let name = rows.file();
-    let mut blocks = Vec::new();
-    let mut moments = Vec::new();
-    let mut lines = HashMap::new();
-    for row in rows {
-        let [id, lower, upper, size] = row.fields(HEADER)?;
-        let id = time(&row, "id", id)?;
-        if let Some(line) = lines.insert(id, row.line) {
-            return Err(row.error(format!("the id {id} is that of line {line} too")));
+impl Columns {
+    /// Understands a header by its names, in any order and among others.
+    pub(super) fn of_header(fields: &Fields<'_>) -> Option<Self> {
+        if fields.count > MOST_COLUMNS {
+            return None;
         }
-        let (lower, upper) = (time(&row, "lower", lower)?, time(&row, "upper", upper)?);
-        if upper <= lower {
-            return Err(row.error(format!(
-                "the block is live from {lower} up to {upper}, not at all; upper must be above \
-                 lower"
-            )));
-        }
-        let block = blocks.len();
-        for (time, what) in [(lower, What::Allocate), (upper, What::Free)] {
-            moments.push(Moment { time, what, block });
-        }
-        let size = row.size(size)?;
-        blocks.push(Block { row, size, slot: 0 });
+        Some(Self {
+            count: fields.count,
+            id: fields.column(&["id"])?,
+            lower: fields.column(&["lower"])?,
+            upper: fields.column(&["upper"])?,
+            size: fields.column(&["size"])?,
+        })
     }
-    moments.sort_unstable();
-    let mut builder = TraceBuilder::new();
-    let origin = Origin::default();
-    for Moment { what, block, .. } in moments {
-        let block = &mut blocks[block];
-        let done = match what {
-            What::Allocate => {
-                builder.allocate(block.size, origin, Label::NONE).map(|slot| block.slot = slot)
-            }
-            What::Free => builder.free(block.slot, origin).map(drop),
-        };
-        done.map_err(|error| block.row.error(format!("{error}")))?;
-    }
-    Ok(builder.finish(name))
 }
 
-fn time(row: &Row<'_>, what: &str, field: &str) -> Result<i64, ReadError> {
-    field.parse().map_err(|error| {
-        row.error(format!("the {what} {field:?} is not a whole number of 64 bits ({error})"))
-    })
+/// The blocks of one table, until they are carried out.
+#[derive(Default)]
+struct Blocks {
+    blocks: Vec<Block>,
+    moments: Vec<Moment>,
+    /// The line of each id.
+    lines: HashMap<i64, usize>,
+}
+
+/// Reads a file that has a header of lifetimes near its beginning.
+pub(super) fn read<R: BufRead>(
+    file: &str,
+    mut lines: Lines<'_, R>,
+    judge: &mut Judge,
+) -> Result<Trace, ReadError> {
+    let mut builder = TraceBuilder::new();
+    let mut columns: Option<Columns> = None;
+    let mut table = Blocks::default();
+    while let Some(line) = lines.next()? {
+        let fields = line.fields();
+        if let Some(header) = Columns::of_header(&fields) {
+            if columns.replace(header).is_some() {
+                judge.note(Irregularity::NewRun, || line.error("another table begins"))?;
+                mem::take(&mut table).carry_out(file, &mut builder)?;
+            }
+            continue;
+        }
+        let row = match (&columns, line.odd) {
+            (_, Some(odd)) => Err(odd.to_owned()),
+            (None, None) => Err(format!("it is no row of {HEADER}")),
+            (Some(columns), None) if fields.count != columns.count => Err(format!(
+                "{} fields; accepted are the {} fields {HEADER}",
+                fields.count, columns.count
+            )),
+            (Some(columns), None) => Ok(columns),
+        };
+        let (what, read) = match row {
+            Err(reason) => (Irregularity::ForeignLine, Err(reason)),
+            Ok(columns) => (Irregularity::BadField, table.row(columns, &fields, &line)),
+        };
+        if let Err(reason) = read {
+            let what = if line.ended { what } else { Irregularity::CutEnd };
+            judge.note(what, || line.error(reason))?;
+        }
+    }
+    table.carry_out(file, &mut builder)?;
+    Ok(builder.finish(file))
+}
+
+impl Blocks {
+    fn row(
+        &mut self,
+        columns: &Columns,
+        fields: &Fields<'_>,
+        line: &Line<'_>,
+    ) -> Result<(), String> {
+        let id = time("id", fields.get(columns.id))?;
+        if let Some(line) = self.lines.get(&id) {
+            return Err(format!("the id {id} is that of line {line} too"));
+        }
+        let lower = time("lower", fields.get(columns.lower))?;
+        let upper = time("upper", fields.get(columns.upper))?;
+        if upper <= lower {
+            return Err(format!(
+                "the block is live from {lower} up to {upper}, not at all; upper must be above \
+                 lower"
+            ));
+        }
+        let size = lines::size(fields.get(columns.size))?;
+        BlockLayout::new(size).map_err(|error| format!("the size cannot be allocated: {error}"))?;
+        self.lines.insert(id, line.number);
+        let block = self.blocks.len();
+        if block >= TraceBuilder::MAX_EVENTS {
+            return Err(crate::TraceError::TooManyEvents.to_string());
+        }
+        for (time, what) in [(lower, What::Allocate), (upper, What::Free)] {
+            self.moments.push(Moment { time, what, block });
+        }
+        self.blocks.push(Block { line: line.number, size, slot: 0 });
+        Ok(())
+    }
+
+    /// Adds what happens, in the order of time.
+    fn carry_out(mut self, file: &str, builder: &mut TraceBuilder) -> Result<(), ReadError> {
+        self.moments.sort_unstable();
+        let origin = Origin::default();
+        for Moment { what, block, .. } in self.moments {
+            let block = &mut self.blocks[block];
+            let done = match what {
+                What::Allocate => {
+                    builder.allocate(block.size, origin, Label::NONE).map(|slot| block.slot = slot)
+                }
+                What::Free => builder.free(block.slot, origin).map(drop),
+            };
+            done.map_err(|error| ReadError::new(file, error.to_string()).at(block.line, ""))?;
+        }
+        Ok(())
+    }
+}
+
+fn time(what: &str, field: &str) -> Result<i64, String> {
+    field
+        .parse()
+        .map_err(|error| format!("the {what} {field:?} is not a whole number of 64 bits ({error})"))
 }

@@ -1,5 +1,6 @@
-//! Dense numbers for whatever a format calls its streams and threads.
+//! Dense numbers for whatever a format calls its streams and threads, and names by number.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
@@ -13,9 +14,54 @@ impl<K> Default for Numbers<K> {
 }
 
 impl<K: Hash + Eq> Numbers<K> {
-    pub(super) fn number(&mut self, key: K) -> u32 {
+    pub(super) fn number<Q>(&mut self, key: &Q) -> u32
+    where
+        K: Borrow<Q>,
+        Q: ToOwned<Owned = K> + Hash + Eq + ?Sized,
+    {
+        if let Some(&number) = self.0.get(key) {
+            return number;
+        }
         // The builder refuses traces long before there are 2³² of anything.
         let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
-        *self.0.entry(key).or_insert(next)
+        self.0.insert(key.to_owned(), next);
+        next
+    }
+}
+
+impl<K: Copy + Default> Numbers<K> {
+    /// What has each number.
+    pub(super) fn things(&self) -> Vec<K> {
+        let mut things = vec![K::default(); self.0.len()];
+        for (&thing, &number) in &self.0 {
+            things[crate::trace::index(number)] = thing;
+        }
+        things
+    }
+}
+
+/// Names by their numbers, from 1, in the order in which they were added.
+#[derive(Default)]
+pub(super) struct Names {
+    text: String,
+    /// Where each name ends in the text.
+    ends: Vec<usize>,
+}
+
+impl Names {
+    pub(super) fn push(&mut self, name: &str) {
+        self.text.push_str(name);
+        self.ends.push(self.text.len());
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(super) fn get(&self, number: u32) -> Option<&str> {
+        let index = crate::trace::index(number).checked_sub(1)?;
+        let start =
+            index.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
+        self.text.get(start..*self.ends.get(index)?)
     }
 }

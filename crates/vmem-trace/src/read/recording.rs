@@ -1,136 +1,137 @@
 //! Recordings of our own.
 
-use std::collections::HashMap;
+use std::io::BufRead;
 
-use vmem_core::Label;
-
-use super::{Numbers, ReadError};
-use crate::record::format::{Decoder, Entry, Kind, MAGIC};
-use crate::{Origin, Trace, TraceBuilder};
+use super::history::{History, Trouble, Who};
+use super::notes::Judge;
+use super::numbers::Names;
+use super::{Irregularity, ReadError};
+use crate::Trace;
+use crate::record::format::{Entry, Kind, LONGEST_LABEL, MAGIC};
 
 /// Reads a recording that starts with [`MAGIC`].
-pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Trace, ReadError> {
-    let mut recording = Recording {
-        builder: TraceBuilder::new(),
-        labels: vec![Label::NONE],
-        streams: Numbers::default(),
-        threads: Numbers::default(),
-        live: HashMap::new(),
-        late: HashMap::new(),
-    };
-    let mut decoder = Decoder(&bytes[MAGIC.len()..]);
-    while !decoder.0.is_empty() {
-        let at = bytes.len() - decoder.0.len();
-        recording
-            .entry(&mut decoder)
-            .map_err(|reason| ReadError::new(name, format!("at byte {at}: {reason}")))?;
-    }
-    Ok(recording.builder.finish(name))
-}
-
-struct Recording {
-    builder: TraceBuilder,
-    labels: Vec<Label>,
-    streams: Numbers<u64>,
-    threads: Numbers<u32>,
-    /// The block at each address.
-    live: HashMap<u64, Block>,
-    /// Sizes of blocks that were gone, because their address was handed out again, before the
-    /// thread that freed them had noted it.
-    late: HashMap<u64, Vec<u64>>,
-}
-
-struct Block {
-    slot: u32,
-    size: u64,
-    origin: Origin,
-}
-
-impl Recording {
-    fn entry(&mut self, decoder: &mut Decoder<'_>) -> Result<(), String> {
-        const CUT: &str = "the recording is cut off";
-        let kind = decoder.bytes(1).ok_or(CUT)?[0];
-        match Kind::from_byte(kind) {
-            Some(Kind::Label) => {
-                let number = decoder.u32().ok_or(CUT)?;
-                let length = decoder.u32().ok_or(CUT)?;
-                let length = usize::try_from(length).map_err(|_| CUT)?;
-                let name = str::from_utf8(decoder.bytes(length).ok_or(CUT)?)
-                    .map_err(|_| "a label is not text in UTF-8")?;
-                if usize::try_from(number) != Ok(self.labels.len()) {
-                    return Err(format!("label {number} is out of order"));
-                }
-                self.labels.push(Label::intern(name));
-                Ok(())
-            }
-            Some(kind) => {
-                let entry = decoder.entry().ok_or(CUT)?;
-                self.event(kind, &entry)
-            }
-            None => Err(format!("an entry of the unknown kind {kind}; accepted are 0 to 3")),
-        }
-    }
-
-    fn event(&mut self, kind: Kind, entry: &Entry) -> Result<(), String> {
-        let Entry { address, size, .. } = *entry;
-        if kind == Kind::Free && self.was_late(address, size) {
-            return Ok(());
-        }
-        let label = usize::try_from(entry.label)
-            .ok()
-            .and_then(|label| self.labels.get(label).copied())
-            .ok_or_else(|| format!("label {} is not defined", entry.label))?;
-        let origin = Origin {
-            stream: self.streams.number(entry.stream),
-            thread: self.threads.number(entry.thread),
+pub(super) fn read(
+    file: &str,
+    from: &mut impl BufRead,
+    judge: &mut Judge,
+) -> Result<Trace, ReadError> {
+    let mut bytes = Bytes { from, at: 0 };
+    let mut history = History::default();
+    let mut labels = Names::default();
+    let io = |error| ReadError::from_io(file, error);
+    bytes.array::<{ MAGIC.len() }>().map_err(io)?;
+    loop {
+        let at = bytes.at;
+        let error = |reason: String| ReadError::new(file, format!("at byte {at}: {reason}"));
+        let read = match bytes.array().map_err(io)? {
+            None => break,
+            Some([kind]) => match Kind::from_byte(kind) {
+                Some(Kind::Label) => label(&mut bytes, &mut labels),
+                Some(kind) => entry(&mut bytes, kind, labels.len(), at, &mut history),
+                None => Err(Stop::Damaged(format!(
+                    "an entry of the unknown kind {kind}; accepted are 0 to 3"
+                ))),
+            },
         };
-        match kind {
-            Kind::Allocate => self.allocate(address, size, origin, label),
-            Kind::Free => self.free(address, size, origin),
-            Kind::Failure | Kind::Label => {
-                self.builder.failure(size, origin).map_err(|e| e.to_string())
+        let (what, reason) = match read {
+            Ok(()) => continue,
+            // Frees are noted late where threads meet; the history knows what to make of it.
+            Err(Stop::Trouble(Trouble::StillLive { .. })) => continue,
+            Err(Stop::Trouble(trouble)) => {
+                let words = trouble.words("at byte");
+                let Some(what) = trouble.what() else { return Err(error(words)) };
+                judge.note(what, || error(words))?;
+                continue;
             }
-        }
+            Err(Stop::Io(failure)) => return Err(io(failure)),
+            Err(Stop::Cut) => (Irregularity::CutEnd, "the recording is cut off".to_owned()),
+            Err(Stop::Damaged(reason)) => (Irregularity::Damaged, reason),
+        };
+        judge.note(what, || error(reason))?;
+        break;
+    }
+    let trace = history.finish(file, &labels);
+    trace.map_err(|error| ReadError::new(file, error.to_string()))
+}
+
+/// Why an entry could not be taken as it is.
+enum Stop {
+    Io(std::io::Error),
+    Cut,
+    Damaged(String),
+    Trouble(Trouble),
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+fn label(bytes: &mut Bytes<'_, impl BufRead>, labels: &mut Names) -> Result<(), Stop> {
+    let number = u32::from_le_bytes(bytes.array()?.ok_or(Stop::Cut)?);
+    let length = u32::from_le_bytes(bytes.array()?.ok_or(Stop::Cut)?);
+    let length = usize::try_from(length).ok().filter(|&length| length <= LONGEST_LABEL);
+    let Some(length) = length else {
+        return Err(Stop::Damaged(format!("a label longer than {LONGEST_LABEL} bytes")));
+    };
+    let name = bytes.some(length)?.ok_or(Stop::Cut)?;
+    let name = str::from_utf8(&name)
+        .map_err(|_| Stop::Damaged("a label is not text in UTF-8".to_owned()))?;
+    if usize::try_from(number) != Ok(labels.len() + 1) {
+        return Err(Stop::Damaged(format!("label {number} is out of order")));
+    }
+    labels.push(name);
+    Ok(())
+}
+
+fn entry(
+    bytes: &mut Bytes<'_, impl BufRead>,
+    kind: Kind,
+    labels: usize,
+    at: usize,
+    history: &mut History,
+) -> Result<(), Stop> {
+    let entry = Entry::decode(&bytes.array()?.ok_or(Stop::Cut)?);
+    let Entry { label, thread, stream, address, size } = entry;
+    if usize::try_from(label).map_or(true, |label| label > labels) {
+        return Err(Stop::Damaged(format!("label {label} is not defined")));
+    }
+    let who = Who { stream, thread: thread.into() };
+    match kind {
+        Kind::Allocate => history.allocate((address, size), who, at, label),
+        Kind::Free => history.free(address, Some(size), who),
+        Kind::Failure | Kind::Label => history.failure(size, who),
+    }
+    .map_err(Stop::Trouble)
+}
+
+/// What is left of a recording.
+struct Bytes<'a, R> {
+    from: &'a mut R,
+    at: usize,
+}
+
+impl<R: BufRead> Bytes<'_, R> {
+    /// So many bytes; `None` if the file ends first.
+    fn array<const N: usize>(&mut self) -> std::io::Result<Option<[u8; N]>> {
+        let mut bytes = [0; N];
+        Ok(self.fill(&mut bytes)?.then_some(bytes))
     }
 
-    fn allocate(
-        &mut self,
-        address: u64,
-        size: u64,
-        origin: Origin,
-        label: Label,
-    ) -> Result<(), String> {
-        if let Some(gone) = self.live.remove(&address) {
-            self.late.entry(address).or_default().push(gone.size);
-            let freed = self.builder.free(gone.slot, gone.origin);
-            freed.map_err(|error| error.to_string())?;
-        }
-        let slot = self.builder.allocate(size, origin, label);
-        let slot = slot.map_err(|error| error.to_string())?;
-        self.live.insert(address, Block { slot, size, origin });
-        Ok(())
+    fn some(&mut self, count: usize) -> std::io::Result<Option<Vec<u8>>> {
+        let mut bytes = vec![0; count];
+        Ok(self.fill(&mut bytes)?.then_some(bytes))
     }
 
-    fn free(&mut self, address: u64, size: u64, origin: Origin) -> Result<(), String> {
-        match self.live.remove(&address) {
-            Some(block) if block.size == size => {
-                let freed = self.builder.free(block.slot, origin);
-                freed.map(drop).map_err(|error| error.to_string())
+    fn fill(&mut self, into: &mut [u8]) -> std::io::Result<bool> {
+        match self.from.read_exact(into) {
+            Ok(()) => {
+                self.at += into.len();
+                Ok(true)
             }
-            Some(Block { size: allocated, .. }) => {
-                Err(format!("frees {size} bytes of the {allocated} allocated at {address:#x}"))
-            }
-            None => Err(format!("no live block is at {address:#x} to be freed")),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(error),
         }
-    }
-
-    /// Whether this is the late note of a free that has taken effect.
-    fn was_late(&mut self, address: u64, size: u64) -> bool {
-        let late = self.late.get_mut(&address);
-        let noted = late.and_then(|late| {
-            let at = late.iter().position(|&gone| gone == size)?;
-            Some(late.swap_remove(at))
-        });
-        noted.is_some()
     }
 }

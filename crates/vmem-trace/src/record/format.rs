@@ -14,6 +14,9 @@
 /// What a recording starts with.
 pub(crate) const MAGIC: &[u8] = b"vmem recording 1\n";
 
+/// The longest label that is written, in bytes; what is longer is cut.
+pub(crate) const LONGEST_LABEL: usize = 4096;
+
 /// What an entry says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -54,42 +57,25 @@ impl Entry {
         bytes[25..33].copy_from_slice(&self.size.to_le_bytes());
         bytes
     }
+
+    /// What was encoded, from what follows the kind.
+    pub(crate) fn decode(bytes: &[u8; Self::LENGTH - 1]) -> Self {
+        let u32_at = |at: usize| u32::from_le_bytes(array(bytes, at));
+        let u64_at = |at: usize| u64::from_le_bytes(array(bytes, at));
+        Self {
+            label: u32_at(0),
+            thread: u32_at(4),
+            stream: u64_at(8),
+            address: u64_at(16),
+            size: u64_at(24),
+        }
+    }
 }
 
-/// Takes fields off the front of a recording; `None` where it ends too early.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Decoder<'a>(pub(crate) &'a [u8]);
-
-impl<'a> Decoder<'a> {
-    pub(crate) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*taken)
-    }
-
-    pub(crate) fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    pub(crate) fn entry(&mut self) -> Option<Entry> {
-        Some(Entry {
-            label: self.u32()?,
-            thread: self.u32()?,
-            stream: self.u64()?,
-            address: self.u64()?,
-            size: self.u64()?,
-        })
-    }
+fn array<const N: usize>(bytes: &[u8; Entry::LENGTH - 1], at: usize) -> [u8; N] {
+    let mut taken = [0; N];
+    taken.copy_from_slice(&bytes[at..at + N]);
+    taken
 }
 
 #[cfg(test)]
@@ -101,7 +87,6 @@ mod tests {
         let entry = Entry { label: 1, thread: u32::MAX, stream: 3, address: u64::MAX - 4, size: 5 };
         let bytes = entry.encode(Kind::Free);
         assert_eq!(Kind::from_byte(bytes[0]), Some(Kind::Free));
-        assert_eq!(Decoder(&bytes[1..]).entry(), Some(entry));
-        assert_eq!(Decoder(&bytes[2..]).entry(), None);
+        assert_eq!(Entry::decode(bytes[1..].try_into().unwrap()), entry);
     }
 }

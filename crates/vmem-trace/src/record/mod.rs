@@ -34,9 +34,9 @@ use vmem_core::{
 ///     let _label = label("overlay/input");
 ///     drop(memory.buffer(1000, &stream)?);
 /// }
-/// recorder.finish()?;
+/// recorder.flush()?;
 ///
-/// let trace = vmem_trace::read_path(&path)?;
+/// let trace = vmem_trace::read_path(&path)?.trace;
 /// assert_eq!((trace.allocations(), trace.peak_live()), (1, 1000));
 /// # std::fs::remove_file(path)?;
 /// # Ok(())

@@ -10,13 +10,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vmem_core::{EventKind, EventSink, Label, MemoryEvent};
 
-use super::format::{Entry, Kind, MAGIC};
+use super::format::{Entry, Kind, LONGEST_LABEL, MAGIC};
 
 /// Writes allocations, frees and failures to a file or another writer.
 ///
-/// An event costs a short lock and 33 bytes in a buffer; no heap memory. The buffer is written
-/// when it is full, by the thread that fills it, and by [`finish`](Self::finish). Other kinds of
-/// events are ignored. The first error of the writer ends the recording; `finish` returns it.
+/// An event costs a short lock and 33 bytes in a buffer; no heap memory. Other kinds of events are
+/// ignored. The first error of the writer ends the recording; [`flush`](Self::flush) returns it.
+///
+/// # When the process dies
+/// The buffer is written after every [`MOST_UNWRITTEN`](Self::MOST_UNWRITTEN) events, at every
+/// failure, by [`flush`](Self::flush) and when the recorder is dropped. A process that is killed or
+/// aborts loses at most the events since then, always fewer than that; the file is read up to its
+/// end, wherever that is. What was written is the operating system's: a machine that stops may lose
+/// more.
 pub struct Recorder {
     state: Mutex<State>,
 }
@@ -28,12 +34,17 @@ struct State {
     labels: HashMap<Label, u32>,
     last_label: (Label, u32),
     events: u64,
+    /// How many of them are in the buffer.
+    unwritten: usize,
     error: Option<io::Error>,
 }
 
 impl Recorder {
-    /// How many bytes are buffered.
-    const BUFFER: usize = 256 << 10;
+    /// How many events are written at a time, so that fewer are lost when the process dies: 128.
+    pub const MOST_UNWRITTEN: usize = 128;
+
+    /// How many bytes are buffered at most: room for that many events and a few labels.
+    const BUFFER: usize = 16 << 10;
 
     /// Records into a new file at `path`, replacing what is there.
     ///
@@ -56,6 +67,7 @@ impl Recorder {
                 labels: HashMap::new(),
                 last_label: (Label::NONE, 0),
                 events: 0,
+                unwritten: 0,
                 error: None,
             }),
         })
@@ -65,9 +77,8 @@ impl Recorder {
     ///
     /// # Errors
     /// The first error of the writer, once; what happened after it is lost.
-    pub fn finish(&self) -> io::Result<u64> {
+    pub fn flush(&self) -> io::Result<u64> {
         let mut state = self.lock();
-        state.write_out();
         state.flush();
         match state.error.take() {
             Some(error) => {
@@ -106,6 +117,11 @@ impl EventSink for Recorder {
         entry.label = state.number(event.label);
         state.append(&entry.encode(kind));
         state.events += 1;
+        state.unwritten += 1;
+        // Memory that ran out is often the last thing that a process tells.
+        if kind == Kind::Failure || state.unwritten >= Self::MOST_UNWRITTEN {
+            state.write_out();
+        }
     }
 }
 
@@ -130,7 +146,7 @@ impl State {
         // There are fewer than 2³² labels in a process, and longer names are cut.
         let number = u32::try_from(self.labels.len() + 1).unwrap_or(0);
         let name = label.as_str();
-        let name = &name[..name.floor_char_boundary(Self::LONGEST_NAME)];
+        let name = &name[..name.floor_char_boundary(LONGEST_LABEL)];
         let length = u32::try_from(name.len()).unwrap_or(0);
         self.append(&[Kind::Label as u8]);
         self.append(&number.to_le_bytes());
@@ -139,9 +155,6 @@ impl State {
         self.labels.insert(label, number);
         number
     }
-
-    /// The longest label written, in bytes.
-    const LONGEST_NAME: usize = 4096;
 
     fn append(&mut self, bytes: &[u8]) {
         if self.buffer.len() + bytes.len() > self.buffer.capacity() {
@@ -155,9 +168,11 @@ impl State {
             self.error = self.to.write_all(&self.buffer).err();
         }
         self.buffer.clear();
+        self.unwritten = 0;
     }
 
     fn flush(&mut self) {
+        self.write_out();
         if self.error.is_none() {
             self.error = self.to.flush().err();
         }
@@ -165,9 +180,8 @@ impl State {
 }
 
 impl Drop for State {
-    /// Writes what is buffered; an error has nowhere to go but `finish`, which was not called.
+    /// Writes what is buffered; an error has nowhere to go but `flush`, which was not called.
     fn drop(&mut self) {
-        self.write_out();
         self.flush();
     }
 }

@@ -2,11 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod compressed;
+mod heap;
+mod hostile;
+mod irregular;
 mod min_device;
 mod public_traces;
 mod readers;
 mod recordings;
 mod replays;
+mod snapshots;
 mod support;
 mod workloads;
 mod writers;

@@ -11,7 +11,7 @@ const STEP: u64 = 2 << 20;
 fn trace() -> Trace {
     let size = 20 * STEP - 1;
     let rows = format!("id,lower,upper,size\n0,0,1,{size}\n");
-    vmem_trace::read("one", rows.as_bytes()).unwrap()
+    vmem_trace::read("one", rows.as_bytes()).unwrap().trace
 }
 
 /// Stacks that can be built on devices of so many steps, and then pass.

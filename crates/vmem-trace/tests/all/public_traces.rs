@@ -13,7 +13,7 @@ fn public(name: &str) -> Option<Trace> {
         std::io::stderr().write_all(note.as_bytes()).unwrap();
         return None;
     }
-    Some(read_path(path).unwrap())
+    Some(read_path(path).unwrap().trace)
 }
 
 #[test]

@@ -1,4 +1,6 @@
-use vmem_trace::{Event, Format, Origin, Trace, read, read_path};
+use vmem_trace::{Event, Format, Origin, Trace, read_path};
+
+use crate::support::{strictly, tolerantly};
 
 fn rmm(rows: &str) -> String {
     format!("Thread,Time,Action,Pointer,Size,Stream\n{rows}")
@@ -9,7 +11,7 @@ fn lifetimes(rows: &str) -> String {
 }
 
 fn parse(text: &str) -> Trace {
-    read("test", text.as_bytes()).unwrap()
+    strictly("test", text.as_bytes()).unwrap()
 }
 
 #[test]
@@ -65,7 +67,9 @@ fn formats_are_told_apart_by_their_first_line() {
     let rmm = "Thread,Time,Action,Pointer,Size,Stream";
     assert_eq!(sniff(rmm), Some(Format::RmmLog));
     assert_eq!(sniff("id,lower,upper"), None);
-    assert_eq!(sniff("id,lower,upper,size,offset"), None);
+    assert_eq!(sniff("id,lower,upper,size,offset"), Some(Format::Lifetimes));
+    assert_eq!(sniff("\u{80}\u{4}"), None);
+    assert_eq!(Format::sniff(b"\x80\x04\x95"), Some(Format::PyTorchPickle));
     assert_eq!(
         sniff(
             "vmem recording 1
@@ -105,7 +109,7 @@ fn a_bad_row_is_refused_with_its_line_its_text_and_what_is_accepted() {
         ("1,t,reallocate,0x100,64,0", "allocate, free, deallocate, allocate failure"),
         (",t,allocate,0x200,64,0", "thread is missing"),
     ] {
-        let error = read("log.csv", rmm(&format!("{good}{row}\n")).as_bytes()).unwrap_err();
+        let error = strictly("log.csv", rmm(&format!("{good}{row}\n")).as_bytes()).unwrap_err();
         assert_eq!(error.line(), Some(3), "{error}");
         assert_eq!(error.text(), row);
         assert!(error.reason().contains(reason), "{row}: {error}");
@@ -125,7 +129,7 @@ fn a_bad_row_is_refused_with_its_line_its_text_and_what_is_accepted() {
         ("a,0,5,64", "id"),
     ] {
         let text = lifetimes(&format!("0,0,9,32\n{row}\n"));
-        let error = read("l.csv", text.as_bytes()).unwrap_err();
+        let error = strictly("l.csv", text.as_bytes()).unwrap_err();
         assert_eq!((error.line(), error.text()), (Some(3), row), "{error}");
         assert!(error.reason().contains(reason), "{row}: {error}");
     }
@@ -135,7 +139,7 @@ fn a_bad_row_is_refused_with_its_line_its_text_and_what_is_accepted() {
 fn live_bytes_that_overflow_are_refused_where_they_do() {
     let half = 1u64 << 62;
     let rows: Vec<_> = (0..4).map(|id| format!("{id},0,9,{half}\n")).collect();
-    let error = read("l.csv", lifetimes(&rows.concat()).as_bytes()).unwrap_err();
+    let error = strictly("l.csv", lifetimes(&rows.concat()).as_bytes()).unwrap_err();
     assert_eq!(error.line(), Some(5));
     assert!(error.reason().contains("64 bits"), "{error}");
 }
@@ -147,15 +151,22 @@ fn what_is_no_trace_at_all_is_refused_with_the_formats() {
         (b"\n  \n", None, "empty"),
         (b"\n\na,b\n1,2\n", Some(3), "lifetimes (id,lower,upper,size)"),
         (b"id,lower,upper,size\n", None, "nothing is allocated"),
-        (b"id,lower,upper,size\n0,0,1,8\n\xff\xfe\n", Some(3), "UTF-8"),
-        (b"\x7fELF\x02\x01\0\0\0", Some(1), "does not start as a trace"),
+        (b"\x7fELF\x02\x01\0\0\0", None, "it is a program"),
+        (b"\xfd7zXZ\0\0", None, "xz -dc FILE | vmem replay -"),
+        (b"BZh91AY", None, "bzip2"),
+        (b"PK\x03\x04\x14", None, "zip archive"),
+        (b"\xff\xfet\0i\0", None, "UTF-16"),
+        (b"\x80\x01", None, "pickle of an unknown protocol"),
+        (b"vmem recording 9\n", None, "another version"),
+        (&[0; 100_000], None, "no text"),
+        (b"Time,Bytes,Retry\n1,2,3\n", Some(1), "does not start as a trace"),
     ] {
-        let error = read("file", bytes).unwrap_err();
+        let error = tolerantly("file", bytes).unwrap_err();
         assert_eq!(error.line(), line, "{error}");
         assert!(error.reason().contains(reason), "{error}");
     }
     let long = "x".repeat(5_000);
-    let error = read("file", long.as_bytes()).unwrap_err();
+    let error = tolerantly("file", long.as_bytes()).unwrap_err();
     assert!(error.to_string().len() < 500);
 }
 
@@ -166,42 +177,9 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(std::error::Error::source(&error).is_some());
 }
 
-const SNAPSHOT: &str = r#"{"segments": [], "device_traces": [[], [
-    {"action": "segment_alloc", "addr": 4096, "size": 2097152, "stream": 0, "frames": []},
-    {"action": "alloc", "addr": 4096, "size": 1000, "stream": 0, "frames": []},
-    {"action": "alloc", "addr": 8192, "size": 500, "stream": 77, "frames": []},
-    {"action": "oom", "addr": 0, "size": 9999999, "stream": 0, "device_free": 5},
-    {"action": "free_requested", "addr": 4096, "size": 1000, "stream": 0},
-    {"action": "free_completed", "addr": 4096, "size": 1000, "stream": 0},
-    {"action": "alloc", "addr": 4096, "size": 700, "stream": 0}
-]]}"#;
-
 #[test]
-fn a_pytorch_snapshot_is_what_the_program_asked_for_on_its_one_device() {
-    let trace = parse(SNAPSHOT);
-    assert_eq!((trace.allocations(), trace.streams()), (3, 2));
-    assert_eq!(trace.peak_live(), 1500);
-    assert_eq!(trace.events().len(), 5);
-    assert!(matches!(trace.events()[2], Event::Failure { size: 9_999_999, .. }));
-}
-
-#[test]
-fn a_bad_snapshot_is_refused_with_the_place() {
-    for (from, to, reason) in [
-        ("device_traces", "traces", "no device_traces; accepted"),
-        ("[[],", "[[{\"action\": \"alloc\"}],", "devices 0 and 1 both"),
-        ("\"size\": 500", "\"size\": -5", "device_traces[1][2]: size is not"),
-        ("\"size\": 500", "\"size\": 0", "device_traces[1][2]: the size cannot"),
-        ("8192", "4096", "device_traces[1][2]: the block at that address is still live"),
-        ("free_requested\", \"addr\": 4096", "free_requested\", \"addr\": 1", "max_entries"),
-        ("\"action\": \"oom\"", "\"act\": \"oom\"", "device_traces[1][3]: it has no action"),
-    ] {
-        assert!(SNAPSHOT.contains(from));
-        let error = read("s.json", SNAPSHOT.replace(from, to).as_bytes()).unwrap_err();
-        assert!(error.reason().contains(reason), "{error}");
-    }
-    let error = read("s.json", &SNAPSHOT.as_bytes()[..SNAPSHOT.len() - 2]).unwrap_err();
-    assert_eq!(error.line(), Some(9), "{error}");
-    let error = read("s.json", b"{\"device_traces\": [[], []]}").unwrap_err();
-    assert!(error.reason().contains("no device has a history"), "{error}");
+fn text_that_is_not_utf_8_is_refused_in_strict_reading() {
+    let error = strictly("file", b"id,lower,upper,size\n0,0,1,8\n\xff\xfe\n").unwrap_err();
+    assert_eq!(error.line(), Some(3));
+    assert!(error.reason().contains("UTF-8"), "{error}");
 }

@@ -1,6 +1,5 @@
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io::{self, Write};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -10,16 +9,19 @@ use vmem_core::{
 };
 use vmem_sim::{Checker, SimDevice};
 use vmem_testkit::conformance::{self, Subject};
-use vmem_trace::{Event, Origin, Record, Recorder, ReplayOptions, Workload, read, replay};
+use vmem_trace::{
+    Event, Irregularity, Origin, Record, Recorder, ReplayOptions, Workload, read_path, replay,
+};
 
-use crate::support::{device, generate, plain, stack_of};
+use crate::heap;
+use crate::support::{count, device, generate, plain, stack_of, strictly, tolerantly};
 
 /// A writer whose bytes can be looked at.
 #[derive(Clone, Default)]
-struct Shared(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Shared(Arc<Mutex<Vec<u8>>>);
 
 impl Shared {
-    fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         self.0.lock().unwrap().clone()
     }
 }
@@ -44,7 +46,7 @@ fn a_recorded_replay_reads_back_as_the_trace_that_was_replayed() {
         let sink = recorder.clone();
         let stack = stack_of(&device, |memory| Arc::new(Record::new(memory, sink)));
         assert!(replay(&trace, &stack, &ReplayOptions::default()).unwrap().passed());
-        assert_eq!(recorder.finish().unwrap(), 2 * trace.allocations());
+        assert_eq!(recorder.flush().unwrap(), 2 * trace.allocations());
 
         // All is as it was but for the host thread, which is one, and the marks.
         let on_one_thread = |origin: Origin| Origin::stream(origin.stream);
@@ -61,7 +63,7 @@ fn a_recorded_replay_reads_back_as_the_trace_that_was_replayed() {
                 _ => None,
             })
             .collect();
-        let back = read("recorded", &written.bytes()).unwrap();
+        let back = strictly("recorded", &written.bytes()).unwrap();
         assert_eq!(back.events(), expected);
     }
 }
@@ -88,14 +90,14 @@ fn threads_and_refused_requests_are_recorded_and_refused_frees_are_not() {
             unsafe { memory.deallocate(block, &stream) }.unwrap();
         });
     });
-    assert_eq!(recorder.finish().unwrap(), 3);
-    let trace = read("recorded", &written.bytes()).unwrap();
+    assert_eq!(recorder.flush().unwrap(), 3);
+    let trace = strictly("recorded", &written.bytes()).unwrap();
     assert_eq!((trace.streams(), trace.threads()), (1, 2));
     assert!(matches!(trace.events()[1], Event::Failure { size: 0x20_0000, .. }));
     assert!(matches!(trace.events()[2], Event::Free { slot: 0, .. }));
 }
 
-fn event(
+pub(crate) fn event(
     kind: impl FnOnce(DevicePtr, BlockLayout) -> EventKind,
     at: u64,
     size: u64,
@@ -113,7 +115,7 @@ fn free(ptr: DevicePtr, layout: BlockLayout) -> EventKind {
 }
 
 /// A recording of these events.
-fn recorded(events: &[MemoryEvent]) -> Vec<u8> {
+pub(crate) fn recorded(events: &[MemoryEvent]) -> Vec<u8> {
     let written = Shared::default();
     let recorder = Recorder::new(written.clone()).unwrap();
     events.iter().for_each(|event| recorder.event(event));
@@ -125,7 +127,7 @@ fn recorded(events: &[MemoryEvent]) -> Vec<u8> {
 /// thread that freed it has told the sink.
 #[test]
 fn a_free_that_is_noted_after_its_address_was_handed_out_again_takes_effect_in_time() {
-    let trace = read(
+    let trace = strictly(
         "late",
         &recorded(&[
             event(allocate, 256, 1000),
@@ -142,7 +144,7 @@ fn a_free_that_is_noted_after_its_address_was_handed_out_again_takes_effect_in_t
 #[test]
 fn a_bad_recording_is_refused_with_the_place() {
     let good = recorded(&[event(allocate, 256, 1000)]);
-    let refused = |bytes: &[u8]| read("r", bytes).unwrap_err().reason().to_owned();
+    let refused = |bytes: &[u8]| strictly("r", bytes).unwrap_err().reason().to_owned();
     assert!(refused(&good[..good.len() - 1]).contains("at byte 17: the recording is cut off"));
     let unknown = [&good[..], &[9]].concat();
     assert!(refused(&unknown).contains("at byte 50: an entry of the unknown kind 9"));
@@ -154,7 +156,7 @@ fn a_bad_recording_is_refused_with_the_place() {
     undefined[18] = 1;
     assert!(refused(&undefined).contains("label 1 is not defined"));
     for length in 0..good.len() {
-        assert!(read("r", &good[..length]).is_err());
+        assert!(strictly("r", &good[..length]).is_err());
     }
 }
 
@@ -170,7 +172,7 @@ fn labels_and_only_the_programs_events_are_recorded() {
         event(allocate, 768, 1).labelled(long),
         event(allocate, 1024, 1).labelled(short),
     ]);
-    let trace = read("r", &bytes).unwrap();
+    let trace = strictly("r", &bytes).unwrap();
     let labels = trace.events().iter().map(|event| match event {
         Event::Allocate { label, .. } => label.as_str().to_owned(),
         _ => unreachable!(),
@@ -200,9 +202,9 @@ fn the_first_error_of_the_writer_ends_the_recording_and_is_reported() {
     for _ in 0..10 {
         recorder.event(&event(allocate, 256, 1));
     }
-    assert_eq!(recorder.finish().unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(recorder.flush().unwrap_err().kind(), io::ErrorKind::StorageFull);
     recorder.event(&event(allocate, 256, 1));
-    assert!(recorder.finish().is_err(), "it does not go on after a gap");
+    assert!(recorder.flush().is_err(), "it does not go on after a gap");
 }
 
 #[test]
@@ -213,34 +215,10 @@ fn a_recorded_resource_keeps_the_contract_and_its_recording_reads_back() {
     let memory = Record::new(DeviceMemory::new(device.clone()), recorder.clone());
     conformance::check(&Subject::new(&memory, device.clone()));
     device.assert_clean();
-    let recorded = recorder.finish().unwrap();
-    let trace = read("conformance", &written.bytes()).unwrap();
+    let recorded = recorder.flush().unwrap();
+    let trace = strictly("conformance", &written.bytes()).unwrap();
     assert!(trace.allocations() > 100);
     assert_eq!(trace.events().len() as u64, recorded);
-}
-
-/// Counts the heap allocations of each thread.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-#[global_allocator]
-static HEAP: Counting = Counting;
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps the same promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the same promises.
-        unsafe { System.dealloc(ptr, layout) }
-    }
 }
 
 #[test]
@@ -249,13 +227,13 @@ fn an_event_allocates_no_heap_memory() {
     let labels = [Label::NONE, Label::intern("a"), Label::intern("b")];
     let events = labels.map(|label| event(allocate, 256, 1).labelled(label));
     events.iter().for_each(|event| recorder.event(event));
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = heap::allocations();
     assert_ne!(before, 0, "the counter counts");
-    // Enough to fill the buffer and write it out several times.
+    // Enough to write the buffer many times.
     for _ in 0..20_000 {
         events.iter().for_each(|event| recorder.event(event));
     }
-    assert_eq!(ALLOCATIONS.with(Cell::get), before);
+    assert_eq!(heap::allocations(), before);
 }
 
 #[test]
@@ -269,4 +247,84 @@ fn what_a_recorder_is_told_by_a_replay_is_what_the_stack_served() {
     let recorded = replay(&trace, &stack, &ReplayOptions::default()).unwrap();
     assert_eq!(recorded.driver_calls, bare.driver_calls, "recording calls no driver");
     assert_eq!(recorded.peak_reserved, bare.peak_reserved);
+}
+
+#[test]
+fn a_recording_that_is_cut_off_or_damaged_is_read_as_far_as_it_goes() {
+    let good = recorded(&[event(allocate, 256, 1000), event(allocate, 512, 500)]);
+    let first = good.len() - 33;
+    for length in first..good.len() {
+        let reading = tolerantly("r", &good[..length]).unwrap();
+        assert_eq!(reading.trace.peak_live(), 1000);
+        let cut = u64::from(length > first);
+        assert_eq!(count(&reading, Irregularity::CutEnd), cut, "{length}");
+    }
+    let reading = tolerantly("r", &[&good[..], &[9, 1, 2, 3]].concat()).unwrap();
+    assert_eq!(reading.trace.peak_live(), 1500);
+    assert_eq!(count(&reading, Irregularity::Damaged), 1);
+    assert!(reading.notes[0].first.starts_with("at byte 83: an entry of the unknown kind 9"));
+}
+
+#[test]
+fn a_recording_that_begins_late_has_what_was_live_then() {
+    let events = [event(allocate, 512, 500), event(free, 256, 1000)];
+    let reading = tolerantly("r", &recorded(&events)).unwrap();
+    assert_eq!(reading.trace.peak_live(), 1500);
+    assert_eq!(count(&reading, Irregularity::EarlierBlock), 1);
+}
+
+#[test]
+fn what_is_not_written_yet_is_always_less_than_what_is_said() {
+    let written = Shared::default();
+    let recorder = Recorder::new(written.clone()).unwrap();
+    let on_disk = || (written.bytes().len() - 17) / 33;
+    for told in 1..1_000 {
+        recorder.event(&event(allocate, 256, 8));
+        assert!(told - on_disk() < Recorder::MOST_UNWRITTEN, "{told}, {} written", on_disk());
+    }
+    assert_eq!(recorder.flush().unwrap(), 999);
+    assert_eq!(on_disk(), 999);
+}
+
+#[test]
+fn a_refused_request_is_written_at_once_with_what_came_before() {
+    let written = Shared::default();
+    let recorder = Recorder::new(written.clone()).unwrap();
+    recorder.event(&event(allocate, 256, 8));
+    assert_eq!(written.bytes().len(), 17);
+    recorder.event(&event(|_, layout| EventKind::Failure { layout }, 256, 1 << 40));
+    assert_eq!(written.bytes().len(), 17 + 2 * 33);
+}
+
+/// Names the file that the process that is to abort records into.
+const ABORTS: &str = "VMEM_TRACE_TEST_ABORTS";
+
+#[test]
+fn a_recording_survives_the_death_of_its_process() {
+    const EVENTS: usize = 199;
+    if let Some(path) = std::env::var_os(ABORTS) {
+        let device = device(1 << 30, Checker::Off);
+        let recorder = Arc::new(Recorder::create(path).unwrap());
+        let memory = Record::new(DeviceMemory::new(device.clone()), recorder);
+        let stream = Stream::new(device).unwrap();
+        for _ in 0..EVENTS {
+            // A block that nobody frees stays allocated.
+            let _block = memory.alloc(BlockLayout::new(1000).unwrap(), &stream).unwrap();
+        }
+        std::process::abort();
+    }
+    let name = format!("vmem-aborted-{}.trace", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let test = "recordings::a_recording_survives_the_death_of_its_process";
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(ABORTS, &path)
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let reading = read_path(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let lost = EVENTS - reading.trace.events().len();
+    assert!(lost < Recorder::MOST_UNWRITTEN, "{lost} events lost");
+    assert_eq!(reading.trace.peak_live(), 1000 * reading.trace.allocations());
 }

@@ -52,7 +52,7 @@ fn driver_calls_are_those_of_the_stack_and_steady_ones_those_from_the_second_pas
 fn one_pass_has_no_steady_state() {
     let trace = generate(Workload::Overlay, "100").repeated(1).unwrap();
     let device = device(1 << 30, Checker::Off);
-    let once = vmem_trace::read("one", b"id,lower,upper,size\n0,0,1,8\n").unwrap();
+    let once = vmem_trace::read("one", b"id,lower,upper,size\n0,0,1,8\n").unwrap().trace;
     for trace in [once, trace.repeated(1).unwrap()] {
         let report = replay(&trace, &plain(&device), &QUIET).unwrap();
         assert_eq!(report.driver_calls_steady, None);

@@ -1,11 +1,14 @@
-//! Stacks to replay over: plain device memory on the simulated device.
+//! Stacks to replay over: plain device memory on the simulated device; and reading.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use vmem_core::{BoxedError, DeviceMemory, MemoryResource};
 use vmem_sim::{Bytes, Checker, SimConfig, SimDevice};
-use vmem_trace::{Meter, ReplayStack, Trace, Workload, WorkloadOptions};
+use vmem_trace::{
+    Irregularity, Meter, ReadError, ReadOptions, Reading, ReplayStack, Strictness, Trace, Workload,
+    WorkloadOptions, read,
+};
 
 #[derive(Debug)]
 pub(crate) struct SimMeter(pub(crate) Arc<SimDevice>);
@@ -69,4 +72,30 @@ pub(crate) fn plain_factory(capacity: u64) -> Result<ReplayStack, BoxedError> {
 pub(crate) fn generate(workload: Workload, scale: &str) -> Trace {
     let options = WorkloadOptions { scale: scale.parse().unwrap(), ..workload.defaults() };
     workload.generate(&options).unwrap()
+}
+
+/// Reads what is as it should be, or the first thing that is not.
+pub(crate) fn strictly(name: &str, bytes: &[u8]) -> Result<Trace, ReadError> {
+    let mut options = ReadOptions::default();
+    options.strictness = Strictness::Strict;
+    let reading = options.read(name, bytes)?;
+    assert_eq!(reading.notes, [], "{name}");
+    Ok(reading.trace)
+}
+
+/// Reads what is there.
+pub(crate) fn tolerantly(name: &str, bytes: &[u8]) -> Result<Reading, ReadError> {
+    read(name, bytes)
+}
+
+/// How often something was got over.
+pub(crate) fn count(reading: &Reading, what: Irregularity) -> u64 {
+    let note = reading.notes.iter().find(|note| note.what == what);
+    note.map_or(0, |note| note.count)
+}
+
+/// A file from the folder of samples.
+pub(crate) fn data(name: &str) -> Vec<u8> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+    std::fs::read(std::path::Path::new(folder).join(name)).unwrap()
 }

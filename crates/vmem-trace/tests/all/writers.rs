@@ -1,7 +1,9 @@
 use vmem_core::Label;
 use vmem_trace::{
-    Event, Origin, TraceBuilder, Workload, WorkloadOptions, read, write_lifetimes, write_rmm_log,
+    Event, Origin, TraceBuilder, Workload, WorkloadOptions, write_lifetimes, write_rmm_log,
 };
+
+use crate::support::strictly;
 
 fn small(workload: Workload) -> WorkloadOptions {
     WorkloadOptions { scale: "100".parse().unwrap(), ..workload.defaults() }
@@ -13,7 +15,7 @@ fn an_rmm_log_reads_back_as_the_same_events_without_labels_and_marks() {
     let trace = workload.generate(&small(workload)).unwrap();
     let mut log = Vec::new();
     write_rmm_log(&trace, &mut log).unwrap();
-    let back = read("overlay-2s", &log).unwrap();
+    let back = strictly("overlay-2s", &log).unwrap();
     let plain: Vec<_> = trace
         .events()
         .iter()
@@ -38,7 +40,7 @@ fn noted_failures_are_written() {
     let trace = builder.finish("t");
     let mut log = Vec::new();
     write_rmm_log(&trace, &mut log).unwrap();
-    assert_eq!(read("t", &log).unwrap(), trace);
+    assert_eq!(strictly("t", &log).unwrap(), trace);
 }
 
 #[test]
@@ -46,7 +48,7 @@ fn lifetimes_read_back_with_the_same_blocks_and_the_same_peak() {
     let trace = Workload::Dissolve.generate(&small(Workload::Dissolve)).unwrap();
     let mut file = Vec::new();
     write_lifetimes(&trace, &mut file).unwrap();
-    let back = read("dissolve", &file).unwrap();
+    let back = strictly("dissolve", &file).unwrap();
     assert_eq!(back.peak_live(), trace.peak_live());
     assert_eq!(back.allocations(), trace.allocations());
 }

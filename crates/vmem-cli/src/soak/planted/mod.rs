@@ -14,7 +14,7 @@ use super::case::Case;
 use super::run_over;
 use super::shape::{Source, StackShape};
 use crate::args::Soak;
-use crate::{Console, Progress};
+use crate::{Console, Progress, Stop};
 
 /// What a soak came to.
 #[derive(Debug)]
@@ -26,7 +26,8 @@ struct Outcome {
 /// Runs so many seeds, from this one, over pools with a bug.
 fn soak(bug: Bug, seed: u64, programs: u64) -> Outcome {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut console = Console { out: &mut out, err: &mut err, progress: Progress::Hidden };
+    let (progress, stop) = (Progress::Hidden, Stop::default());
+    let mut console = Console { out: &mut out, err: &mut err, progress, stop };
     let args = Soak { minutes: 1, programs: Some(programs), seed };
     let verdict = run_over(&args, &mut console, &move |pool, device| {
         Arc::new(Faulty::new(bug, pool, device))

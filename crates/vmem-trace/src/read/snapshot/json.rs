@@ -1,0 +1,350 @@
+//! Snapshots written with `json.dump`.
+
+use std::fmt;
+use std::io::{self, BufReader, Read};
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+
+use super::{Action, Devices, Entry, InUse, ReadOptions, TOO_MANY};
+use crate::Trace;
+use crate::read::notes::Judge;
+use crate::read::{Irregularity, ReadError};
+
+const ACCEPTED: &str = "accepted is what torch.cuda.memory._snapshot() returns, written with \
+                        json.dump: an object with device_traces, a list for each device";
+
+/// Reads a snapshot as it comes in, keeping no more of it than a trace does.
+pub(in crate::read) fn read(
+    file: &str,
+    from: impl Read,
+    options: ReadOptions,
+    judge: &mut Judge,
+) -> Result<Trace, ReadError> {
+    let mut reading =
+        Reading { devices: Devices::new(file, options), refused: None, histories: false };
+    let texts = ShortTexts { from, since: 0, escaped: false };
+    let mut json = serde_json::Deserializer::from_reader(BufReader::new(texts));
+    let done = Object(&mut reading).deserialize(&mut json).and_then(|()| json.end());
+    if let Some(refused) = reading.refused {
+        return Err(refused);
+    }
+    if let Err(error) = done {
+        if error.is_io() {
+            return Err(ReadError::from_io(file, error.into()));
+        }
+        let reason = format!("it is not JSON of a snapshot ({error}); {ACCEPTED}");
+        let refused = ReadError::new(file, reason).at(error.line(), "");
+        if !error.is_eof() || !reading.histories {
+            return Err(refused);
+        }
+        judge.note(Irregularity::CutEnd, || refused)?;
+    }
+    if !reading.histories {
+        return Err(ReadError::new(file, format!("no device_traces; {ACCEPTED}")));
+    }
+    reading.devices.finish(judge)
+}
+
+/// The longest text, in bytes. The parser keeps a text as a whole, even one of which nothing is kept.
+const LONGEST_TEXT: usize = 1 << 20;
+
+/// Passes on JSON whose texts are not too long.
+struct ShortTexts<R> {
+    from: R,
+    /// How many bytes there were since the last quotation mark.
+    since: usize,
+    /// Whether the last byte was a backslash that means the next.
+    escaped: bool,
+}
+
+impl<R: Read> Read for ShortTexts<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(into)?;
+        for &byte in &into[..count] {
+            let marks = byte == b'"' && !self.escaped;
+            self.escaped = byte == b'\\' && !self.escaped;
+            self.since = if marks { 0 } else { self.since + 1 };
+            if self.since > LONGEST_TEXT {
+                let reason = format!("it has a text longer than {LONGEST_TEXT} bytes");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+            }
+        }
+        Ok(count)
+    }
+}
+
+struct Reading<'a> {
+    devices: Devices<'a>,
+    /// Why an entry was refused. The parser can only be told to stop.
+    refused: Option<ReadError>,
+    /// Whether there are histories at all.
+    histories: bool,
+}
+
+/// The snapshot itself.
+struct Object<'r, 'a>(&'r mut Reading<'a>);
+/// The histories of all devices.
+struct Histories<'r, 'a>(&'r mut Reading<'a>);
+/// The history of the device of that number.
+struct OneHistory<'r, 'a>(&'r mut Reading<'a>, usize);
+/// The segments.
+struct Segments<'r, 'a>(&'r mut Reading<'a>);
+
+impl<'de> DeserializeSeed<'de> for Object<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Object<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+        while let Some(Word(key)) = map.next_key::<Word<Key>>()? {
+            match key {
+                Key::DeviceTraces => {
+                    self.0.histories = true;
+                    map.next_value_seed(Histories(self.0))?;
+                }
+                Key::Segments => map.next_value_seed(Segments(self.0))?,
+                Key::Other => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Implements the reading of a list, element by element.
+macro_rules! list {
+    ($list:ident, $expecting:literal, |$self:ident, $seq:ident| $body:block) => {
+        impl<'de> DeserializeSeed<'de> for $list<'_, '_> {
+            type Value = ();
+
+            fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+                from.deserialize_seq(self)
+            }
+        }
+
+        impl<'de> Visitor<'de> for $list<'_, '_> {
+            type Value = ();
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str($expecting)
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>($self, mut $seq: S) -> Result<(), S::Error> {
+                $body
+                Ok(())
+            }
+        }
+    };
+}
+
+list!(Histories, "a list for each device", |self, seq| {
+    loop {
+        let device = self.0.devices.begin().ok_or_else(|| S::Error::custom(TOO_MANY))?;
+        if seq.next_element_seed(OneHistory(self.0, device))?.is_none() {
+            break;
+        }
+    }
+});
+
+list!(OneHistory, "a list of entries", |self, seq| {
+    while let Some(Given { action, addr, size, stream }) = seq.next_element()? {
+        let action = action.map(|Word(action)| action);
+        let entry = Entry { action, address: addr.0, size: size.0, stream: stream.0 };
+        if let Err(refused) = self.0.devices.entry(self.1, &entry) {
+            self.0.refused = Some(refused);
+            return Err(S::Error::custom("an entry was refused"));
+        }
+    }
+});
+
+list!(Segments, "a list of segments", |self, seq| {
+    while let Some(Segment { device, stream, address, blocks }) = seq.next_element()? {
+        let mut next = address.0;
+        for block in blocks {
+            let address = block.address.0.or(next);
+            let size = block.size.0.unwrap_or_default();
+            next = address.and_then(|address| address.checked_add(size));
+            let (Some(address), true) = (address, block.state.0) else { continue };
+            let size = block.requested_size.0.filter(|&size| size > 0).unwrap_or(size);
+            let device = device.0.unwrap_or_default();
+            let stream = stream.0.unwrap_or_default();
+            self.0.devices.in_use(InUse { device, address, size, stream });
+        }
+    }
+});
+
+#[derive(Deserialize)]
+struct Given {
+    #[serde(default)]
+    action: Option<Word<Action>>,
+    #[serde(default)]
+    addr: Whole,
+    #[serde(default)]
+    size: Whole,
+    #[serde(default)]
+    stream: Whole,
+}
+
+#[derive(Deserialize)]
+struct Segment {
+    #[serde(default)]
+    device: Whole,
+    #[serde(default)]
+    stream: Whole,
+    #[serde(default)]
+    address: Whole,
+    #[serde(default)]
+    blocks: Vec<Block>,
+}
+
+#[derive(Deserialize)]
+struct Block {
+    #[serde(default)]
+    address: Whole,
+    #[serde(default)]
+    size: Whole,
+    #[serde(default)]
+    requested_size: Whole,
+    #[serde(default)]
+    state: Active,
+}
+
+/// What is told from a text, without keeping it.
+struct Word<T>(T);
+
+trait OfText {
+    fn of_text(text: &str) -> Self;
+}
+
+#[derive(Clone, Copy)]
+enum Key {
+    DeviceTraces,
+    Segments,
+    Other,
+}
+
+impl OfText for Key {
+    fn of_text(text: &str) -> Self {
+        match text {
+            "device_traces" => Self::DeviceTraces,
+            "segments" => Self::Segments,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl OfText for Action {
+    fn of_text(text: &str) -> Self {
+        Self::of(text)
+    }
+}
+
+impl<'de, T: OfText> Deserialize<'de> for Word<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Texts<T>(PhantomData<T>);
+        impl<T: OfText> Visitor<'_> for Texts<T> {
+            type Value = Word<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Word<T>, E> {
+                Ok(Word(T::of_text(text)))
+            }
+        }
+        from.deserialize_str(Texts(PhantomData))
+    }
+}
+
+/// A whole number of at least 0; `None` for anything else.
+#[derive(Default)]
+struct Whole(Option<u64>);
+
+/// Whether a block is in use.
+#[derive(Default)]
+struct Active(bool);
+
+/// Any value, of which only a whole number or a text says something.
+struct AnyValue;
+
+enum Value {
+    Whole(u64),
+    InUse,
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(match from.deserialize_any(AnyValue)? {
+            Value::Whole(number) => Self(Some(number)),
+            _ => Self(None),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Active {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Self(matches!(from.deserialize_any(AnyValue)?, Value::InUse)))
+    }
+}
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::Whole(number))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Other)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(if is_in_use(text) { Value::InUse } else { Value::Other })
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Value, S::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Value::Other)
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Value, M::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Value::Other)
+    }
+}
+
+/// Whether the program uses a block in that state.
+pub(super) fn is_in_use(state: &str) -> bool {
+    state == "active_allocated"
+}
