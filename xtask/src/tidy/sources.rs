@@ -115,6 +115,6 @@ mod tests {
             ["crates/vmem-sim/src/lib.rs:1: only vmem-cuda may name cust"]
         );
         assert!(breaches_in("crates/vmem-cuda/src/lib.rs", text).is_empty());
-        assert_eq!(breaches_in("crates/vmem-cuda-cli/src/main.rs", text).len(), 1);
+        assert_eq!(breaches_in("crates/vmem-cli/src/main.rs", text).len(), 1);
     }
 }

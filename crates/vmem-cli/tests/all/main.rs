@@ -10,6 +10,8 @@ mod json;
 mod matrix;
 mod micro;
 mod misuse;
+#[cfg(target_os = "linux")]
+mod no_driver;
 mod replay;
 mod scenarios;
 mod soak;
