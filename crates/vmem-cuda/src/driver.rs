@@ -30,7 +30,7 @@ pub struct Driver {
 /// # Errors
 /// If there is none, if it lacks [what is needed](crate::REQUIRED_SYMBOLS), and the driver's own.
 pub fn driver() -> Result<Driver, OpenError> {
-    Ok(Driver::loaded(sys::load(None)?)?)
+    Ok(Driver::loaded(sys::load()?)?)
 }
 
 impl Driver {
@@ -40,8 +40,12 @@ impl Driver {
     /// # Errors
     /// As [`driver`]; and [`OtherDriver`](OpenError::OtherDriver) if the process has loaded another
     /// file as its driver, whoever did: vmem, a library beside it, or the program's own linking.
-    pub fn load(file: impl AsRef<Path>) -> Result<Self, OpenError> {
-        Ok(Self::loaded(sys::load(Some(file.as_ref()))?)?)
+    ///
+    /// # Safety
+    /// If there is such a file, it is the library of a CUDA driver.
+    pub unsafe fn load(file: impl AsRef<Path>) -> Result<Self, OpenError> {
+        // SAFETY: the caller's promise.
+        Ok(Self::loaded(unsafe { sys::load_from(file.as_ref()) }?)?)
     }
 
     pub(crate) fn loaded(library: &Library) -> Result<Self, DriverError> {
@@ -55,11 +59,31 @@ impl Driver {
     /// The address of one of its functions, for calls that vmem does not make: launching a kernel,
     /// say. None if it has no such symbol.
     ///
-    /// Programs call it with a context that is [current](crate::CudaDevice::enter), under the
-    /// prototype of this symbol, which is not always that of the function without a suffix in the
-    /// newest header: `cuMemAlloc_v2` is what `cuda.h` calls `cuMemAlloc`.
+    /// Most of them want a [current](crate::CudaDevice::enter) context. The prototype is that of the
+    /// symbol, which is not always the one of the same name in the newest header: `cuMemAlloc_v2` is
+    /// what `cuda.h` calls `cuMemAlloc`.
+    ///
+    /// ```no_run
+    /// use std::ffi::{c_int, c_void};
+    /// use std::mem::transmute;
+    ///
+    /// type CtxGetDevice = unsafe extern "C" fn(device: *mut c_int) -> c_int;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let device = vmem_cuda::CudaDevice::open(0)?;
+    /// let _current = device.enter()?;
+    /// let found = vmem_cuda::driver()?.symbol(c"cuCtxGetDevice").ok_or("a driver without it")?;
+    /// // SAFETY: this is its prototype in `cuda.h`.
+    /// let get = unsafe { transmute::<*mut c_void, CtxGetDevice>(found.as_ptr()) };
+    /// let mut ordinal = 0;
+    /// // SAFETY: a context is current, and the driver writes to a local.
+    /// assert_eq!(unsafe { get(&raw mut ordinal) }, 0);
+    /// assert_eq!(ordinal, device.raw_device());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn symbol(&self, name: &CStr) -> Option<NonNull<c_void>> {
-        sys::load(None).ok()?.symbol(name.to_str().ok()?)
+        sys::load().ok()?.symbol(name.to_str().ok()?)
     }
 }
 

@@ -58,7 +58,8 @@ fn in_file(path: &Path, text: &str) -> Vec<String> {
     if path.starts_with("xtask/src/tidy") {
         return found;
     }
-    let cuda = path.starts_with(Path::new("crates").join(CUDA_CRATE));
+    // This program builds what is on the bindings, and cannot depend on them.
+    let cuda = path.starts_with(Path::new("crates").join(CUDA_CRATE)) || path.starts_with("xtask");
     for (number, line) in (1..).zip(text.lines()) {
         let at = || format!("{}:{number}", path.display());
         for word in UNFINISHED {

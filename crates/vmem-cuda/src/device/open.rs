@@ -23,7 +23,7 @@ static OPEN: Mutex<Vec<(u32, Weak<CudaDevice>)>> = Mutex::new(Vec::new());
 /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) in a [`host_callback`](crate::host_callback).
 pub fn device_count() -> Result<u32, OpenError> {
     refuse_in_host_callback("cuInit")?;
-    sys::load(None)?;
+    sys::load()?;
     match device::init().and_then(|()| device::count()) {
         Err(error) if error.code() == DriverCode::NO_DEVICE => Ok(0),
         answer => Ok(answer?),
@@ -54,7 +54,7 @@ impl CudaDevice {
 
     fn probe(ordinal: u32) -> Result<Self, OpenError> {
         let devices = device_count()?;
-        let driver = Driver::loaded(sys::load(None)?)?;
+        let driver = Driver::loaded(sys::load()?)?;
         if driver.version < OLDEST_DRIVER {
             return Err(OpenError::DriverTooOld { version: driver.version });
         }

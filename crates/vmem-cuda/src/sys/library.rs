@@ -1,6 +1,6 @@
 //! Finding and loading the driver's library, once in a process.
 
-use std::ffi::{OsStr, c_void};
+use std::ffi::c_void;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -31,53 +31,67 @@ pub(super) fn functions() -> Option<&'static Functions> {
     LOADED.get().map(|library| &library.functions)
 }
 
-/// The driver's library: the one that this process has loaded, by us or by others, else the file
-/// that is named, else the one that the loader finds.
+/// The driver's library: the one that this process has loaded, by us or by others, else the one that
+/// the loader finds.
 ///
 /// # Errors
-/// If there is none, a function is missing in it, or the process has loaded another one than is
-/// named. Nothing stays loaded then that was not, and a later call tries again.
-pub(crate) fn load(named: Option<&Path>) -> Result<&'static Library, OpenError> {
+/// If there is none, or it lacks a function. A later call tries again.
+pub(crate) fn load() -> Result<&'static Library, OpenError> {
+    // SAFETY: no file is named; what the loader finds under the driver's name is a driver.
+    unsafe { load_once(None) }
+}
+
+/// The same, but a file instead of what the loader finds.
+///
+/// # Errors
+/// As [`load`]; and if the process has loaded another file, which is then the driver.
+///
+/// # Safety
+/// If there is such a file, it is the library of a driver.
+pub(crate) unsafe fn load_from(file: &Path) -> Result<&'static Library, OpenError> {
+    // A name without a folder would be searched for, rather than taken from this one.
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    // SAFETY: the caller's promise.
+    let library = unsafe { load_once(Some(&file)) }?;
+    library.refuse_other(file)?;
+    Ok(library)
+}
+
+/// # Safety
+/// A file that is named, or else what the loader finds, is the library of a driver.
+unsafe fn load_once(file: Option<&Path>) -> Result<&'static Library, OpenError> {
     static LOADING: Mutex<()> = Mutex::new(());
     let _loading = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
-    let library = match (LOADED.get(), named) {
-        (Some(library), None) => return Ok(library),
-        (Some(library), Some(named)) => {
-            return library.refuse_other(named).map(|()| library);
-        }
-        (None, _) => match (platform::already_loaded(NAME), named) {
-            (Some(library), None) => Library::of(library, None)?,
-            (Some(library), Some(named)) => {
-                let library = Library::of(library, None)?;
-                library.refuse_other(named)?;
-                library
-            }
-            (None, None) => Library::of(open(OsStr::new(NAME))?, None)?,
-            (None, Some(named)) => {
-                // A name without a folder would be searched for, rather than taken from this one.
-                let path = std::path::absolute(named).unwrap_or_else(|_| named.to_owned());
-                Library::of(open(path.as_os_str())?, Some(path))?
-            }
-        },
+    if let Some(library) = LOADED.get() {
+        return Ok(library);
+    }
+    let (library, path) = match platform::already_loaded(NAME) {
+        Some(library) => (library, None),
+        // SAFETY: the caller's promise; a driver's initialisers ask nothing of who loads it.
+        None => (unsafe { open(file.unwrap_or(Path::new(NAME))) }?, file),
     };
+    // SAFETY: the caller's promise; what is loaded under the driver's name is a driver too.
+    let library = unsafe { Library::of(library, path) }?;
     Ok(LOADED.get_or_init(|| library))
 }
 
-fn open(file: &OsStr) -> Result<libloading::Library, OpenError> {
-    // SAFETY: running the initialisers of a driver's library is what every program that links it
-    // does; they ask nothing of their caller.
-    unsafe { libloading::Library::new(file) }.map_err(|error| OpenError::NoDriver {
-        library: PathBuf::from(file),
-        why: error.to_string(),
-    })
+/// # Safety
+/// The library's initialisers may be run here.
+unsafe fn open(file: &Path) -> Result<libloading::Library, OpenError> {
+    // SAFETY: the caller's promise.
+    unsafe { libloading::Library::new(file) }
+        .map_err(|error| OpenError::NoDriver { library: file.to_owned(), why: error.to_string() })
 }
 
 impl Library {
     /// A loaded library, if it has every required function.
-    fn of(library: libloading::Library, file: Option<PathBuf>) -> Result<Self, OpenError> {
-        let path = symbol(&library, "cuInit").and_then(platform::file_of).or(file);
-        // SAFETY: these are the library's symbols, which have the driver's names and, as nothing but
-        // a driver is named or called so, its prototypes; whoever has the functions has the library.
+    ///
+    /// # Safety
+    /// It is a driver's.
+    unsafe fn of(library: libloading::Library, file: Option<&Path>) -> Result<Self, OpenError> {
+        let path = symbol(&library, "cuInit").and_then(platform::file_of);
+        let path = path.or_else(|| file.map(Path::to_owned));
+        // SAFETY: these are a driver's symbols, and the library lives as long as the functions do.
         let found = unsafe { Functions::find(|name| symbol(&library, name)) };
         match found {
             Ok(functions) => Ok(Self { functions, library, path }),
@@ -89,12 +103,12 @@ impl Library {
     }
 
     /// Refuses a file that is not this library's.
-    fn refuse_other(&self, named: &Path) -> Result<(), OpenError> {
-        if self.path.as_ref().is_some_and(|path| platform::is_same_file(path, named)) {
+    fn refuse_other(&self, named: PathBuf) -> Result<(), OpenError> {
+        if self.path.as_ref().is_some_and(|path| platform::is_same_file(path, &named)) {
             return Ok(());
         }
         let loaded = self.path.clone().unwrap_or_else(|| PathBuf::from(NAME));
-        Err(OpenError::OtherDriver { named: named.to_owned(), loaded })
+        Err(OpenError::OtherDriver { named, loaded })
     }
 
     /// The address of one of its symbols.

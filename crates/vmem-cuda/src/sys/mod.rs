@@ -21,7 +21,7 @@ use std::ffi::c_int;
 
 pub use functions::REQUIRED_SYMBOLS;
 pub(crate) use functions::*;
-pub(crate) use library::{Library, load};
+pub(crate) use library::{Library, load, load_from};
 pub use newer::LOOKED_UP_SYMBOLS;
 pub(crate) use newer::stream_get_ctx_v2;
 pub(crate) use types::*;

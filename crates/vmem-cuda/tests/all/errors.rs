@@ -137,6 +137,7 @@ fn a_driver_that_has_shut_down_is_not_called_again() {
     assert_eq!(bench.device.memory_info().unwrap_err().code(), DriverCode::DEINITIALIZED);
     drop(stream);
     assert_eq!(bench.device.base().drop_failures().count(), 1, "the stream was not destroyed");
-    drop(bench);
+    let turn = bench.into_turn();
     assert_eq!(calls(None), before);
+    drop(turn);
 }

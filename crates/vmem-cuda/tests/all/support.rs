@@ -110,6 +110,11 @@ impl Bench {
         Stream::new(self.device()).unwrap()
     }
 
+    /// Drops the device, while no other test uses the driver.
+    pub(crate) fn into_turn(self) -> Turn {
+        self.turn
+    }
+
     /// Ends a test that must not have dropped anything badly, nor broken a rule, nor left anything
     /// behind. Everything else must be dropped before.
     pub(crate) fn finish(self) {
