@@ -200,6 +200,13 @@ mod tests {
     use crate::sys::REQUIRED_SYMBOLS;
 
     #[test]
+    fn a_call_while_no_driver_is_loaded_is_answered_not_initialised() {
+        let refused = crate::result::device::init().unwrap_err();
+        assert_eq!(refused.code(), vmem_core::DriverCode::NOT_INITIALIZED);
+        assert_eq!(crate::error_text(refused.code()), None);
+    }
+
+    #[test]
     fn every_symbol_that_a_library_lacks_is_named() {
         let lacking = |absent: &'static [&'static str]| {
             let find = |name| (!absent.contains(&name)).then_some(NonNull::dangling());
