@@ -70,6 +70,20 @@ pub(crate) fn run_vmem(subcommand: &str, args: &[OsString]) -> ExitCode {
     }
 }
 
+/// A program that was built, among cargo's messages.
+///
+/// # Errors
+/// If it is not among them.
+pub(crate) fn executable(messages: &str, name: &str) -> Result<PathBuf, String> {
+    let programs = messages.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(PathBuf::from(message.get("executable")?.as_str()?))
+    });
+    let is_wanted = |program: &PathBuf| program.file_stem().is_some_and(|stem| stem == name);
+    let mut programs = programs.filter(is_wanted);
+    programs.next().ok_or_else(|| format!("the build made no program `{name}`"))
+}
+
 /// How a command ended, as our own end.
 pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
@@ -101,6 +115,19 @@ mod tests {
     fn the_root_is_the_folder_of_the_workspace_manifest() {
         let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
         assert!(manifest.contains("[workspace]"));
+    }
+
+    #[test]
+    fn programs_are_found_among_the_messages_of_cargo() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","executable":null}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","executable":"/t/release/vmem-more"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","executable":"/t/release/vmem"}"#,
+        );
+        assert_eq!(executable(messages, "vmem"), Ok(PathBuf::from("/t/release/vmem")));
+        assert!(executable("", "vmem").unwrap_err().contains("made no program `vmem`"));
     }
 
     #[test]

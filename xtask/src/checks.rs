@@ -3,7 +3,7 @@
 use crate::cargo::{cargo, succeed};
 use crate::metadata::Metadata;
 use crate::steps::Steps;
-use crate::{bundle, driver, licences, tidy};
+use crate::{bundle, consumers, driver, licences, tidy};
 
 /// The crates that owe the additive feature `serde`.
 const SERDE: &[&str] = &["vmem-core", "vmem-pool", "vmem-adaptors", "vmem-managed", "vmem-runtime"];
@@ -28,8 +28,8 @@ pub(crate) fn ci(steps: &mut Steps) -> Result<(), String> {
     })
 }
 
-/// Tests, documentation examples, loom models, the crates with and without their feature, and the
-/// CUDA crate over the software driver.
+/// Tests, documentation examples, loom models, the crates with and without their feature, the CUDA
+/// crate over the software driver, and programs outside the workspace that use it.
 ///
 /// # Errors
 /// The first step that failed, and why.
@@ -41,8 +41,9 @@ fn test_workspace(steps: &mut Steps, workspace: &Metadata) -> Result<(), String>
     features(steps, workspace)?;
     loom(steps, workspace)?;
     driver::test(steps, workspace)?;
+    consumers::test(steps, &workspace.target_directory.join("consumers"))?;
     bundle::test(steps, &workspace.target_directory.join("bundle-test"))?;
-    // Those of the crate that links the driver ran over the software driver.
+    // Those of the CUDA crate ran over the software driver.
     let others = ["--workspace", "--exclude", driver::CRATE];
     steps.run("documentation examples", || succeed(cargo(["test", "--doc"]).args(others)))?;
     // Last, so that what cargo says of the tests stands at the end.

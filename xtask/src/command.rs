@@ -12,15 +12,15 @@ usage: cargo xtask COMMAND [ARGUMENT…]
   matrix [ARGUMENT…]  the same for `vmem matrix ARGUMENT…`
   micro [ARGUMENT…]   the same for `vmem micro ARGUMENT…`
   soak [ARGUMENT…]    the same for `vmem soak ARGUMENT…`
-  matrix --bundle DIR programs and a script for a machine with a GPU and without Rust
-  driver COMMAND…     build the software driver and run COMMAND linking and loading it, as in
-                      `cargo xtask driver cargo test -p vmem-cuda --features link`
+  matrix --bundle DIR `vmem` and a script for a machine with a GPU and without Rust
+  driver COMMAND…     build the software driver and run COMMAND where it is the CUDA driver, as in
+                      `cargo xtask driver cargo test -p vmem-cuda`
   test                all tests, documentation examples, loom models and feature checks
   ci                  format, tidy, licences, lints, everything in `test`, documentation
   help                this text
 
-`cargo xtask bench --help` lists what `vmem bench` accepts. With `--device cuda`, `vmem-cuda` is
-built and run instead: over the driver that CUDA_LIBRARY_PATH names, or over the software driver.";
+`cargo xtask bench --help` lists what `vmem bench` accepts. With `--device cuda` it runs on the
+machine's first GPU; `cargo xtask driver cargo xtask bench --device cuda` tries that without one.";
 
 /// One command of this program.
 #[derive(Debug, PartialEq, Eq)]

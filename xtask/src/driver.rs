@@ -1,4 +1,4 @@
-//! The software driver: built, laid out where the linker looks, and put before the loader.
+//! The software driver: built, laid out, and put before the loader and the linker.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,20 +10,28 @@ use crate::cargo::{cargo, exit_code, output, root, succeed};
 use crate::metadata::Metadata;
 use crate::steps::Steps;
 
-/// The crate that links the driver.
+/// The crate whose tests run over the driver.
 pub(crate) const CRATE: &str = "vmem-cuda";
+
+/// Its feature under which the driver is linked.
+const LINKING: &str = "cust";
 
 /// The package that is the driver.
 const PACKAGE: &str = "vmem-sim-driver";
 
-/// Where the linker and the loader look, and the variable that says so to the bindings.
-const LINK: &str = "crates/vmem-cuda/link";
-const LINK_VARIABLE: &str = "CUDA_LIBRARY_PATH";
+/// Where the driver is laid out.
+const FOLDER: &str = "crates/vmem-cuda/link";
+
+/// What tells the bindings that `cust` is on where to link the driver.
+pub(crate) const LINK_VARIABLE: &str = "CUDA_LIBRARY_PATH";
+
+/// What makes tests that need a driver fail without one, rather than be skipped.
+const REQUIRED_VARIABLE: &str = "REQUIRE_CUDA_DRIVER";
 
 /// A software driver that is laid out.
 #[derive(Debug)]
 pub(crate) struct SoftwareDriver {
-    link: PathBuf,
+    folder: PathBuf,
 }
 
 impl SoftwareDriver {
@@ -35,40 +43,38 @@ impl SoftwareDriver {
         let mut build = cargo(["build", "--package", PACKAGE]);
         let messages = output(build.args(["--message-format", "json-render-diagnostics"]))?;
         let built = library(&String::from_utf8_lossy(&messages))?;
-        let link = root().join(LINK);
-        let folder = link.join("lib64");
+        let driver = Self { folder: root().join(FOLDER) };
+        let folder = driver.libraries();
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        // The linker looks for the first name, the loader for the second.
-        for name in ["libcuda.so", "libcuda.so.1"] {
+        // The loader looks for the first name, the linker for the second.
+        for name in ["libcuda.so.1", "libcuda.so"] {
             replace(&built, &folder.join(name))?;
         }
-        Ok(Self { link })
+        Ok(driver)
     }
 
-    /// Whether the user's environment names another driver's folder.
-    pub(crate) fn is_replaced() -> bool {
-        // Cargo sets it to this repository's folder where nobody set it.
-        env::var_os(LINK_VARIABLE).is_some_and(|folder| {
-            let same = |a: &Path, b: &Path| match (a.canonicalize(), b.canonicalize()) {
-                (Ok(a), Ok(b)) => a == b,
-                _ => a == b,
-            };
-            !folder.is_empty() && !same(Path::new(&folder), &root().join(LINK))
-        })
+    /// The folder that its libraries are in.
+    fn libraries(&self) -> PathBuf {
+        self.folder.join("lib64")
     }
 
-    /// `command`, linking and loading this driver, whatever else the caller's environment names.
+    /// `command`, loading this driver, and linking it if it links one, whatever else the caller's
+    /// environment names.
     pub(crate) fn before<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.env(LINK_VARIABLE, &self.link).env("LD_LIBRARY_PATH", self.loader_path())
+        command
+            .env("LD_LIBRARY_PATH", before_loader(&self.libraries()))
+            .env(LINK_VARIABLE, &self.folder)
+            .env(REQUIRED_VARIABLE, "1")
     }
+}
 
-    fn loader_path(&self) -> OsString {
-        let others = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-        let others = env::split_paths(&others).filter(|path| !path.as_os_str().is_empty());
-        let paths = std::iter::once(self.link.join("lib64")).chain(others.collect::<Vec<_>>());
-        // A folder of this workspace with a colon in its name cannot be in such a list at all.
-        env::join_paths(paths).unwrap_or_else(|_| self.link.join("lib64").into_os_string())
-    }
+/// The value of `LD_LIBRARY_PATH` with which the loader looks in a folder first.
+pub(crate) fn before_loader(folder: &Path) -> OsString {
+    let others = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let others = env::split_paths(&others).filter(|path| !path.as_os_str().is_empty());
+    let paths = std::iter::once(folder.to_owned()).chain(others.collect::<Vec<_>>());
+    // A folder with a colon in its name cannot be in such a list at all.
+    env::join_paths(paths).unwrap_or_else(|_| folder.as_os_str().to_owned())
 }
 
 /// Runs a command over the software driver from the caller's own folder. Its exit code becomes
@@ -91,7 +97,8 @@ pub(crate) fn run(line: &[OsString]) -> ExitCode {
     }
 }
 
-/// The tests, documentation examples and examples of the crate that links the driver.
+/// The tests, documentation examples and examples of the CUDA crate, with and without the feature
+/// that links the driver.
 ///
 /// # Errors
 /// The first step that failed, and why.
@@ -108,16 +115,24 @@ pub(crate) fn test(steps: &mut Steps, workspace: &Metadata) -> Result<(), String
     let Some(driver) = driver else {
         return Ok(());
     };
-    let linked = ["--package", CRATE, "--features", "link"];
+    let test = ["test", "--package", CRATE];
     steps.run(format!("{CRATE} over the software driver"), || {
-        succeed(driver.before(&mut cargo(["test"])).args(linked))
+        succeed(driver.before(&mut cargo(test)))
+    })?;
+    steps.run(format!("{CRATE} with {LINKING} over the software driver"), || {
+        let mut command = cargo(test);
+        command.args(["--features", LINKING, "--lib", "--test", "all"]);
+        // What the feature adds, and what it could break: which driver is loaded.
+        command.args(["--", "sys::", "cust::", "open::"]);
+        succeed(driver.before(&mut command))
     })?;
     let package = workspace.members().find(|member| member.name == CRATE);
     let targets = package.map_or(&[][..], |package| &package.targets);
     for example in targets.iter().filter(|target| target.kind == ["example"]) {
         steps.run(format!("{CRATE}'s example `{}`", example.name), || {
-            let run = ["run", "--example", &example.name];
-            succeed(driver.before(&mut cargo(run)).args(linked))
+            let mut command = cargo(["run", "--package", CRATE, "--example", &example.name]);
+            command.args(["--features", &example.required_features.join(",")]);
+            succeed(driver.before(&mut command))
         })?;
     }
     Ok(())
@@ -170,8 +185,8 @@ mod tests {
     }
 
     #[test]
-    fn commands_get_the_driver_for_linking_and_loading() {
-        let driver = SoftwareDriver { link: PathBuf::from("/link") };
+    fn commands_get_the_driver_for_loading_and_linking_and_must_use_it() {
+        let driver = SoftwareDriver { folder: PathBuf::from("/link") };
         let mut command = Command::new("true");
         driver.before(&mut command);
         let value = |name| {
@@ -179,6 +194,7 @@ mod tests {
             values.next().and_then(|(_, value)| value).unwrap().to_owned()
         };
         assert_eq!(value(LINK_VARIABLE), "/link");
+        assert_eq!(value(REQUIRED_VARIABLE), "1");
         let first = env::split_paths(&value("LD_LIBRARY_PATH")).next();
         assert_eq!(first, Some(PathBuf::from("/link/lib64")));
     }

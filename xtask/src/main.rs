@@ -1,9 +1,9 @@
 //! The repository's commands, run as `cargo xtask …`.
 //!
-//! `bench`, `replay`, `matrix`, `micro` and `soak` build the `vmem` program in release mode, or `vmem-cuda`
-//! where a CUDA device is asked for, and hand it every further argument; `driver` runs a command over
-//! the software driver; `test` and `ci` run the checks that a change must pass. This program links no
-//! crate of vmem: it builds, lays out and forwards.
+//! `bench`, `replay`, `matrix`, `micro` and `soak` build the `vmem` program in release mode and hand it
+//! every further argument; `driver` runs a command over the software driver; `test` and `ci` run the
+//! checks that a change must pass. This program links no crate of vmem: it builds, lays out and
+//! forwards.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stderr, reason = "a program for people at a terminal says what it does")]
@@ -12,7 +12,7 @@ mod bundle;
 mod cargo;
 mod checks;
 mod command;
-mod cuda;
+mod consumers;
 mod driver;
 mod licences;
 mod metadata;
@@ -38,14 +38,9 @@ fn main() -> ExitCode {
             eprintln!("{}", command::USAGE);
             ExitCode::SUCCESS
         }
-        Command::Vmem { subcommand, args } if cuda::is_asked_for(&args) => {
-            cuda::run(subcommand, &args)
-        }
         Command::Vmem { subcommand, args } => cargo::run_vmem(subcommand, &args),
         Command::Bundle(folder) => finish(|steps| {
-            let driver = cuda::Driver::find()?;
-            let release = cuda::Profile::Release;
-            steps.run("bundle", || bundle::lay_out(&driver, release, &folder))
+            steps.run("bundle", || bundle::lay_out(bundle::Profile::Release, &folder))
         }),
         Command::Driver(command) => driver::run(&command),
         Command::Test => finish(checks::test),

@@ -62,6 +62,9 @@ pub(crate) struct Target {
     pub(crate) name: String,
     /// What it is: `lib`, `bin`, `test`, `bench` …
     pub(crate) kind: Vec<String>,
+    /// The features without which it is not built.
+    #[serde(rename = "required-features", default)]
+    pub(crate) required_features: Vec<String>,
 }
 
 impl Metadata {

@@ -169,7 +169,7 @@ pub(crate) struct Common {
 /// Where to run, and where to write.
 #[derive(Debug, Args)]
 pub(crate) struct PlaceArgs {
-    /// The device: sim, or in `vmem-cuda` cuda (the default there), cuda:1, …
+    /// The device: sim, the simulated one; cuda, the driver's first one; cuda:1, … [default: sim].
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<String>,
     /// Let the simulated device's calls cost what was measured: h100, or a table that `vmem micro

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vmem_core::{BoxedError, Device};
 
-/// A kind of device, by which a program hands its driver to [`run_on`](crate::run_on).
+/// A kind of device: CUDA's, or what a program hands to [`run_on`](crate::run_on) instead.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -9,6 +9,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::{Arguments, Command, Common, PlaceArgs};
+use crate::cuda::Cuda;
 use crate::measure::{Job, Place};
 use crate::output::Json;
 use crate::place::{self, Found};
@@ -41,20 +42,23 @@ impl fmt::Debug for Console<'_> {
     }
 }
 
-/// Runs the program with these arguments, the first of which is its name, on the simulated device.
-/// Returns its exit code: 0 if every row passed, or if nobody reads the output any more; 1 if one did
-/// not or the output could not be written; 2 if the arguments or the files they name are not
-/// accepted, in which case nothing was run or written; 130 if it was [asked to end](Stop) early.
+/// Runs the program with these arguments, the first of which is its name, on the simulated device
+/// or, if `--device cuda` says so, on the machine's. Returns its exit code: 0 if every row passed, or
+/// if nobody reads the output any more; 1 if one did not or the output could not be written; 2 if the
+/// arguments or the files they name are not accepted, in which case nothing was run or written; 130 if
+/// it was [asked to end](Stop) early.
+///
+/// A machine without a driver or a device is no failure: what needs one is skipped for that reason,
+/// with exit code 0, unless `--require-device` is given.
 pub fn run<I>(args: I, console: Console<'_>) -> u8
 where
     I: IntoIterator<Item: Into<OsString> + Clone>,
 {
-    run_with(args, console, None)
+    run_on(args, console, Arc::new(Cuda::default()))
 }
 
-/// The same with the devices of `backend`, unless `--device sim` asks for the simulated one. A
-/// device that is [absent](crate::OpenError::Absent) is no failure: what needs it is skipped, with
-/// exit code 0, unless `--require-device` is given.
+/// The same with the devices of `backend` in the place of CUDA's: `--device` and its name asks for
+/// them. One that is [absent](crate::OpenError::Absent) is no failure either.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -77,18 +81,12 @@ where
 /// let (mut out, mut err) = (Vec::new(), Vec::new());
 /// let (progress, stop) = (Progress::Hidden, Stop::default());
 /// let console = Console { out: &mut out, err: &mut err, progress, stop };
-/// assert_eq!(run_on(["vmem", "matrix", "--tier", "a"], console, Arc::new(NoDriver)), 0);
+/// let args = ["vmem", "matrix", "--tier", "a", "--device", "none"];
+/// assert_eq!(run_on(args, console, Arc::new(NoDriver)), 0);
 /// assert!(String::from_utf8(out)?.contains("no driver is installed"));
 /// # Ok::<(), std::string::FromUtf8Error>(())
 /// ```
-pub fn run_on<I>(args: I, console: Console<'_>, backend: Arc<dyn Backend>) -> u8
-where
-    I: IntoIterator<Item: Into<OsString> + Clone>,
-{
-    run_with(args, console, Some(backend))
-}
-
-fn run_with<I>(args: I, mut console: Console<'_>, backend: Option<Arc<dyn Backend>>) -> u8
+pub fn run_on<I>(args: I, mut console: Console<'_>, backend: Arc<dyn Backend>) -> u8
 where
     I: IntoIterator<Item: Into<OsString> + Clone>,
 {
@@ -96,7 +94,7 @@ where
         Ok(arguments) => arguments,
         Err(answer) => return explain(&answer, console),
     };
-    match execute(arguments.command, &mut console, backend.as_ref()) {
+    match execute(arguments.command, &mut console, &backend) {
         Ok(verdict) => verdict.code(),
         // Whoever read the output has seen enough, as with `| head`.
         Err(error) if error.is_closed_pipe() => 0,
@@ -148,7 +146,7 @@ fn explain(answer: &clap::Error, console: Console<'_>) -> u8 {
 fn execute(
     command: Command,
     console: &mut Console<'_>,
-    backend: Option<&Arc<dyn Backend>>,
+    backend: &Arc<dyn Backend>,
 ) -> Result<Verdict, Error> {
     match command {
         Command::Bench(bench) => {
@@ -173,7 +171,7 @@ type WriteRows = fn(&str, &[crate::Row], &mut dyn Write) -> io::Result<()>;
 fn rows(
     common: &Common,
     console: &mut Console<'_>,
-    backend: Option<&Arc<dyn Backend>>,
+    backend: &Arc<dyn Backend>,
     write: WriteRows,
     jobs: impl FnOnce(&Place, &mut dyn Write) -> Result<Vec<Box<dyn Job>>, Error>,
 ) -> Result<Verdict, Error> {

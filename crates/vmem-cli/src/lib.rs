@@ -1,12 +1,13 @@
 //! The program `vmem`: what a stack of memory resources costs on workloads and traces.
 //!
 //! `vmem bench` generates workloads, `vmem replay` reads recorded traces; both run them through
-//! stacks by name (`--tier`) on a simulated device and print one row for each trace on each stack:
-//! memory held over memory live, driver calls, host time per pair of allocate and free. With
-//! `--json` the same rows come as one document, a [`Report`].
+//! stacks by name (`--tier`) on a simulated device, or with `--device cuda` on the machine's, and
+//! print one row for each trace on each stack: memory held over memory live, driver calls, host time
+//! per pair of allocate and free. With `--json` the same rows come as one document, a [`Report`].
 //!
-//! The device that is measured keeps no bytes and checks no accesses, so that neither is in the
-//! times.
+//! A simulated device that is measured keeps no bytes and checks no accesses, so that neither is in
+//! the times. CUDA's driver is loaded when one of its devices is asked for, and not before: the
+//! program starts everywhere.
 //!
 //! `vmem matrix` runs every check on every stack, on a device that does both, and gives a
 //! [`MatrixReport`]; `vmem micro` measures what a device's calls cost, and gives a [`MicroReport`]
@@ -16,7 +17,7 @@
 //! shrinks what fails; [`soak_bytes`] is the same for fuzzers.
 //!
 //! A program with a driver of its own hands it in as a [`Backend`], by [`run_on`]: every subcommand
-//! then takes its devices.
+//! then takes its devices instead of CUDA's.
 //!
 //! ```
 //! use vmem_cli::{Console, Progress, Stop, run};
@@ -39,6 +40,7 @@ mod bench;
 mod bytes;
 mod compare;
 mod console;
+mod cuda;
 mod error;
 mod gauge;
 mod matrix;

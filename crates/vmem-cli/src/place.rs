@@ -29,10 +29,7 @@ pub(crate) enum Found {
 ///
 /// # Errors
 /// Usage: an unknown device, or a file of costs that cannot be read as such.
-pub(crate) fn target(
-    args: &PlaceArgs,
-    backend: Option<&Arc<dyn Backend>>,
-) -> Result<Target, Error> {
+pub(crate) fn target(args: &PlaceArgs, backend: &Arc<dyn Backend>) -> Result<Target, Error> {
     let costs = match &args.costs {
         None => Costs::Documented,
         Some(path) if path.as_os_str() == "h100" => {
@@ -47,7 +44,7 @@ pub(crate) fn target(
 ///
 /// # Errors
 /// Usage: an unknown device, a capacity that no device has; a device that fails.
-pub(crate) fn find(common: &Common, backend: Option<&Arc<dyn Backend>>) -> Result<Found, Error> {
+pub(crate) fn find(common: &Common, backend: &Arc<dyn Backend>) -> Result<Found, Error> {
     let target = target(&common.place, backend)?;
     let opened = match target.open(&Wish::measuring(common.capacity, common.seed)) {
         Ok(opened) => opened,

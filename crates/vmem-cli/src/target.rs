@@ -84,35 +84,23 @@ impl Target {
     pub(crate) fn parse(
         argument: Option<&str>,
         costs: Costs,
-        backend: Option<&Arc<dyn Backend>>,
+        backend: &Arc<dyn Backend>,
     ) -> Result<Self, Error> {
-        let argument = argument.map(str::trim);
-        let (name, number) = match argument.map(|text| text.split_once(':').unwrap_or((text, "0")))
-        {
-            Some(parts) => parts,
-            None => (backend.map_or("sim", |backend| backend.name()), "0"),
-        };
+        let argument = argument.map_or("sim", str::trim);
+        let (name, number) = argument.split_once(':').unwrap_or((argument, "0"));
         if name.eq_ignore_ascii_case("sim") && number == "0" {
             return Ok(Self::Simulated(costs));
         }
-        let known = backend.filter(|backend| backend.name().eq_ignore_ascii_case(name));
-        match (known, number.parse()) {
-            (Some(_), Ok(_)) if matches!(costs, Costs::Measured(_)) => {
+        let known = backend.name().eq_ignore_ascii_case(name);
+        match number.parse() {
+            Ok(_) if known && matches!(costs, Costs::Measured(_)) => {
                 Err(Error::usage("--costs is for the simulated device; hardware has its own"))
             }
-            (Some(backend), Ok(ordinal)) => {
-                Ok(Self::Hardware { backend: backend.clone(), ordinal })
-            }
-            _ => {
-                let more = match backend {
-                    Some(backend) => format!(", {0}, {0}:1", backend.name()),
-                    None => " (`vmem-cuda` is the same program with CUDA's devices)".to_owned(),
-                };
-                let argument = argument.unwrap_or_default();
-                Err(Error::usage(format!(
-                    "{argument:?} is not a device of this program; accepted: sim{more}"
-                )))
-            }
+            Ok(ordinal) if known => Ok(Self::Hardware { backend: backend.clone(), ordinal }),
+            _ => Err(Error::usage(format!(
+                "{argument:?} is not a device of this program; accepted: sim, {0}, {0}:1",
+                backend.name()
+            ))),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A block of vmem's handed to a kernel that cust launches.
 //!
-//! `cargo run -p vmem-cuda --features link --example kernel`
+//! `cargo run -p vmem-cuda --features cust --example kernel`
 //!
 //! It needs a GPU: over the software driver, which runs no kernels, it says so and skips.
 

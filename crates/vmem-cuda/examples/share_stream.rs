@@ -1,7 +1,7 @@
 //! One stream for cust and vmem: memory of vmem's, used and freed in the order of a stream that cust
 //! made.
 //!
-//! `cargo run -p vmem-cuda --features link --example share_stream`
+//! `cargo run -p vmem-cuda --features cust --example share_stream`
 
 #![expect(clippy::print_stdout, reason = "examples print")]
 

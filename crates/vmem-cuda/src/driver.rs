@@ -1,15 +1,18 @@
-//! Which driver this process has loaded.
+//! Which driver this process uses.
 
+use std::ffi::{CStr, c_void};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
 
 use vmem_core::DriverError;
 
+use crate::OpenError;
 use crate::error::Version;
 use crate::result::device;
-use crate::sys;
+use crate::sys::{self, Library};
 
-/// The driver's library that this process has loaded.
+/// The driver's library that this process has loaded. There is one, which is never unloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Driver {
@@ -21,13 +24,67 @@ pub struct Driver {
     pub simulated: bool,
 }
 
-/// The driver's library that this process has loaded.
+/// The driver of this process. If none is loaded, the loader looks for `libcuda.so.1` where it looks
+/// for every library: in `LD_LIBRARY_PATH`, its cache, and the system's folders.
 ///
 /// # Errors
-/// The driver's.
-pub fn driver() -> Result<Driver, DriverError> {
-    let version = device::driver_version()?;
-    Ok(Driver { version, path: loader::library(), simulated: loader::has_control() })
+/// If there is none, if it lacks [what is needed](crate::REQUIRED_SYMBOLS), and the driver's own.
+pub fn driver() -> Result<Driver, OpenError> {
+    Ok(Driver::loaded(sys::load()?)?)
+}
+
+impl Driver {
+    /// Loads the driver from a file, rather than from where the loader would find it. It must be done
+    /// before a device is opened or counted.
+    ///
+    /// # Errors
+    /// As [`driver`]; and [`OtherDriver`](OpenError::OtherDriver) if the process has loaded another
+    /// file as its driver, whoever did: vmem, a library beside it, or the program's own linking.
+    ///
+    /// # Safety
+    /// If there is such a file, it is the library of a CUDA driver.
+    pub unsafe fn load(file: impl AsRef<Path>) -> Result<Self, OpenError> {
+        // SAFETY: the caller's promise.
+        Ok(Self::loaded(unsafe { sys::load_from(file.as_ref()) }?)?)
+    }
+
+    pub(crate) fn loaded(library: &Library) -> Result<Self, DriverError> {
+        Ok(Self {
+            version: device::driver_version()?,
+            path: library.path.clone(),
+            simulated: library.symbol(sys::CONTROL_SYMBOL).is_some(),
+        })
+    }
+
+    /// The address of one of its functions, for calls that vmem does not make: launching a kernel,
+    /// say. None if it has no such symbol.
+    ///
+    /// Most of them want a [current](crate::CudaDevice::enter) context. The prototype is that of the
+    /// symbol, which is not always the one of the same name in the newest header: `cuMemAlloc_v2` is
+    /// what `cuda.h` calls `cuMemAlloc`.
+    ///
+    /// ```no_run
+    /// use std::ffi::{c_int, c_void};
+    /// use std::mem::transmute;
+    ///
+    /// type CtxGetDevice = unsafe extern "C" fn(device: *mut c_int) -> c_int;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let device = vmem_cuda::CudaDevice::open(0)?;
+    /// let _current = device.enter()?;
+    /// let found = vmem_cuda::driver()?.symbol(c"cuCtxGetDevice").ok_or("a driver without it")?;
+    /// // SAFETY: this is its prototype in `cuda.h`.
+    /// let get = unsafe { transmute::<*mut c_void, CtxGetDevice>(found.as_ptr()) };
+    /// let mut ordinal = 0;
+    /// // SAFETY: a context is current, and the driver writes to a local.
+    /// assert_eq!(unsafe { get(&raw mut ordinal) }, 0);
+    /// assert_eq!(ordinal, device.raw_device());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn symbol(&self, name: &CStr) -> Option<NonNull<c_void>> {
+        sys::load().ok()?.symbol(name.to_str().ok()?)
+    }
 }
 
 impl fmt::Display for Driver {
@@ -38,63 +95,5 @@ impl fmt::Display for Driver {
             Some(path) => write!(f, ", {}", path.display()),
             None => Ok(()),
         }
-    }
-}
-
-#[cfg(unix)]
-mod loader {
-    //! What the dynamic loader knows.
-
-    use std::ffi::{CStr, CString, OsStr, c_void};
-    use std::mem::MaybeUninit;
-    use std::os::unix::ffi::OsStrExt;
-    use std::path::PathBuf;
-
-    use super::sys;
-
-    /// The file that the driver's functions are in.
-    pub(super) fn library() -> Option<PathBuf> {
-        let function = find(sys::LINKED_SYMBOLS.first()?)?;
-        let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
-        // SAFETY: the loader compares the address and writes to a local.
-        if unsafe { libc::dladdr(function, info.as_mut_ptr()) } == 0 {
-            return None;
-        }
-        // SAFETY: written by the successful call, and valid before it: zeros are null pointers.
-        let name = unsafe { info.assume_init() }.dli_fname;
-        if name.is_null() {
-            return None;
-        }
-        // SAFETY: a C string that lives as long as the library, which is never unloaded.
-        let name = unsafe { CStr::from_ptr(name) };
-        let path = PathBuf::from(OsStr::from_bytes(name.to_bytes()));
-        // Libraries are found through links that say little.
-        Some(path.canonicalize().unwrap_or(path))
-    }
-
-    pub(super) fn has_control() -> bool {
-        find(sys::CONTROL_SYMBOL).is_some()
-    }
-
-    fn find(name: &str) -> Option<*mut c_void> {
-        let name = CString::new(name).ok()?;
-        // SAFETY: a C string; the search has no effect.
-        let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-        (!found.is_null()).then_some(found)
-    }
-}
-
-#[cfg(not(unix))]
-mod loader {
-    //! Nothing is asked of other loaders; the software driver exists on Unix only.
-
-    use std::path::PathBuf;
-
-    pub(super) const fn library() -> Option<PathBuf> {
-        None
-    }
-
-    pub(super) const fn has_control() -> bool {
-        false
     }
 }

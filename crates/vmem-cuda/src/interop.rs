@@ -7,6 +7,7 @@ use vmem_core::{DevicePtr, DriverError, RawStream, Stream};
 
 use crate::CudaDevice;
 
+#[cfg_attr(docsrs, doc(cfg(feature = "cust")))]
 impl CudaDevice {
     /// A vmem handle of a stream of `cust`'s.
     ///
@@ -33,6 +34,7 @@ impl CudaDevice {
 }
 
 /// An address in the form that `cust`'s kernel launches take. Nothing is owned by it.
+#[cfg_attr(docsrs, doc(cfg(feature = "cust")))]
 pub fn device_pointer<T: DeviceCopy>(ptr: DevicePtr) -> DevicePointer<T> {
     DevicePointer::from_raw(ptr.get())
 }

@@ -23,6 +23,9 @@
 //!
 //! # What it does with the driver
 //!
+//! * The driver's library is loaded when the first device is counted or opened; a program that links
+//!   this crate starts without it, and [`OpenError`] says then that there is none. [`driver`] says
+//!   which file was loaded, [`Driver::load`] names another.
 //! * Devices are found by [`device_count`] and opened by [`CudaDevice::open`]; nothing touches the
 //!   driver before. A device's primary context is retained once per process, whoever opens it, and
 //!   released with the last handle.
@@ -38,17 +41,21 @@
 //! * In a host function of the driver's (`cuLaunchHostFunc`), wrapped in [`host_callback`], calls are
 //!   refused, and what is dropped is kept for the next call outside.
 //!
+//! # What it needs
+//!
+//! To build: nothing of CUDA's. To open a device: a driver with every one of [`REQUIRED_SYMBOLS`],
+//! which is one of CUDA 11.4 or newer, and a GPU.
+//!
 //! # With cust
 //!
-//! [`CudaDevice::share_stream`] makes a stream of [`cust`] one of vmem's, and [`device_pointer`] hands
-//! a block to its kernel launches. `cust`'s own `DeviceBuffer` must not be used on vmem's memory, or
-//! at all: its safe `cast` frees twice.
+//! Under the feature `cust`, `CudaDevice::share_stream` makes a stream of
+//! [`cust`](https://docs.rs/cust)'s one of vmem's, and `device_pointer` hands a block to its kernel
+//! launches. Contexts are shared without it: both use a device's primary one. `cust`'s own
+//! `DeviceBuffer` must not be used on vmem's memory, or at all: its safe `cast` frees twice.
 //!
-//! # Linking
-//!
-//! The crate builds without CUDA; a program that links it starts only where a `libcuda.so.1` with
-//! every one of [`LINKED_SYMBOLS`] is found. The feature `link` builds this crate's own tests and
-//! examples.
+//! `cust` links the driver. A program with this feature is compiled only where `CUDA_LIBRARY_PATH`
+//! names a folder with a `lib64` below it (or CUDA is in `/usr/local/cuda` or `/opt/cuda`), is linked
+//! only where a `libcuda.so` is in that, and starts only where there is a driver.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -57,6 +64,7 @@ mod context;
 mod device;
 mod driver;
 mod error;
+#[cfg(feature = "cust")]
 mod interop;
 mod result;
 mod sys;
@@ -66,6 +74,7 @@ pub use context::Current;
 pub use device::{Absence, CudaDevice, device_count};
 pub use driver::{Driver, driver};
 pub use error::OpenError;
+#[cfg(feature = "cust")]
 pub use interop::device_pointer;
 pub use result::error_text;
-pub use sys::{CONTROL_SYMBOL, LINKED_SYMBOLS, LOOKED_UP_SYMBOLS, OLDEST_DRIVER};
+pub use sys::{CONTROL_SYMBOL, LOOKED_UP_SYMBOLS, OLDEST_DRIVER, REQUIRED_SYMBOLS};

@@ -86,7 +86,6 @@ impl fmt::Debug for PoolConfig {
             .field("footprint", &self.footprint)
             .field("batch", &self.batch)
             .field("host_wait", &self.host_wait)
-            .field("back_off", &self.back_off)
             .field("release", &self.release)
             .field("placement", &self.placement)
             .field("small_blocks", &self.small_blocks)

@@ -1,4 +1,4 @@
-//! Programs and a script to carry to a machine with a GPU and without Rust.
+//! The program `vmem` and a script, to carry to a machine with a GPU and without Rust.
 
 mod glibc;
 
@@ -6,9 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cuda::{Driver, PROGRAMS, Profile};
+use crate::cargo::{cargo, executable, output};
 use crate::driver::SoftwareDriver;
 use crate::steps::Steps;
+
+/// The program, and the package that it is of.
+const PROGRAM: &str = "vmem";
+const PACKAGE: &str = "vmem-cli";
 
 /// Runs everything and writes one document.
 const SCRIPT: &str = include_str!("run.sh");
@@ -19,12 +23,21 @@ const IS_SUITED: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
 /// What the bundle may weigh, in bytes: less than what can be carried.
 const LARGEST: u64 = 64 << 20;
 
-/// Builds the programs and lays the bundle out in `folder`, which is empty or not there.
+/// How the program is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// As tests are.
+    Dev,
+    /// To be measured.
+    Release,
+}
+
+/// Builds the program and lays the bundle out in `folder`, which is empty or not there.
 ///
 /// # Errors
 /// A folder that has something in it, a build that fails, a program that needs a newer C library
 /// than [`glibc::NEWEST`], a bundle that weighs too much.
-pub(crate) fn lay_out(driver: &Driver, profile: Profile, folder: &Path) -> Result<(), String> {
+pub(crate) fn lay_out(profile: Profile, folder: &Path) -> Result<(), String> {
     if !IS_SUITED {
         return Err("a bundle is made on Linux on x86-64".to_owned());
     }
@@ -33,21 +46,28 @@ pub(crate) fn lay_out(driver: &Driver, profile: Profile, folder: &Path) -> Resul
     if !empty {
         return Err(format!("`{}` is not empty", folder.display()));
     }
-    let programs = driver.build(profile)?;
+    let built = build(profile)?;
     fs::create_dir_all(folder).map_err(failed)?;
-    let mut bytes = 0;
-    for (program, name) in programs.iter().zip(PROGRAMS) {
-        let to = folder.join(name);
-        strip(program, &to)?;
-        glibc::check(&to)?;
-        bytes += fs::metadata(&to).map_err(failed)?.len();
-    }
+    let program = folder.join(PROGRAM);
+    strip(&built, &program)?;
+    glibc::check(&program)?;
+    let bytes = fs::metadata(&program).map_err(failed)?.len();
     write_script(&folder.join("run")).map_err(failed)?;
     if bytes > LARGEST {
         return Err(format!("the bundle weighs {bytes} B, over {LARGEST} B"));
     }
     eprintln!("    {}: {} KiB", folder.display(), bytes >> 10);
     Ok(())
+}
+
+/// Builds the program. Returns where it is.
+fn build(profile: Profile) -> Result<PathBuf, String> {
+    let mut build = cargo(["build", "--package", PACKAGE, "--bin", PROGRAM]);
+    if profile == Profile::Release {
+        build.arg("--release");
+    }
+    let messages = output(build.args(["--message-format", "json-render-diagnostics"]))?;
+    executable(&String::from_utf8_lossy(&messages), PROGRAM)
 }
 
 /// Runs a bundle from an empty folder, with only the software driver on the loader's path, and
@@ -60,21 +80,21 @@ pub(crate) fn test(steps: &mut Steps, scratch: &Path) -> Result<(), String> {
         eprintln!("\n==> skipped: bundles are for Linux on x86-64");
         return Ok(());
     }
-    steps.run("bundle over the software driver", || {
-        run(&Driver::Software(SoftwareDriver::lay_out()?), scratch)
-    })
+    steps.run("bundle over the software driver", || run(&SoftwareDriver::lay_out()?, scratch))
 }
 
-fn run(driver: &Driver, scratch: &Path) -> Result<(), String> {
+fn run(driver: &SoftwareDriver, scratch: &Path) -> Result<(), String> {
     let bundle = scratch.join("bundle");
     let empty = scratch.join("empty");
     let _ = fs::remove_dir_all(scratch);
     fs::create_dir_all(&empty).map_err(|error| format!("{}: {error}", empty.display()))?;
-    lay_out(driver, Profile::Dev, &bundle)?;
+    lay_out(Profile::Dev, &bundle)?;
     let mut run = Command::new(bundle.join("run"));
     run.args(["--quick", "all.json"]).current_dir(&empty).env_clear();
     // For the tools that the script uses; programs of the bundle are named by their path.
     run.env("PATH", "/usr/bin:/bin");
+    // Of a card 1 GiB stays untouched, which is all that a device of the software driver has.
+    run.env("VMEM_SIM_DRIVER_CAPACITY", "4GiB");
     // What failed is told below, by part.
     let status = driver.before(&mut run).status();
     status.map_err(|error| format!("the script did not start: {error}"))?;
@@ -168,23 +188,20 @@ mod tests {
         assert!(whole("{").unwrap_err().contains("not JSON"));
     }
 
-    /// The script beside programs that only pretend, in an empty folder.
+    /// The script beside a program that only pretends, in an empty folder. Both are links to files of
+    /// this repository: a file that this process writes cannot be started while a thread of another
+    /// test forks, as the child holds it open for writing until it has become a program of its own.
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_script_joins_what_the_programs_write_and_tells_of_those_that_fail() {
-        use std::os::unix::fs::PermissionsExt;
+    fn the_script_joins_what_the_program_writes_and_tells_of_parts_that_fail() {
+        use std::os::unix::fs::symlink;
 
         let folder = std::env::temp_dir().join(format!("vmem-bundle-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
-        write_script(&folder.join("run")).unwrap();
-        let pretend = "#!/bin/sh\n\
-            for last; do :; done\n\
-            case \"$*\" in *micro*) printf 'a \"quoted\" \\\\ end\\n\\ttab\\n' >&2; exit 3;; esac\n\
-            echo '{\"schema\": \"s\"}' > \"$last\"\n";
-        let program = folder.join("vmem-cuda");
-        fs::write(&program, pretend).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bundle");
+        symlink(sources.join("run.sh"), folder.join("run")).unwrap();
+        symlink(sources.join("pretend.sh"), folder.join(PROGRAM)).unwrap();
         let run = |args: &[&str]| {
             Command::new(folder.join("run")).args(args).current_dir(&folder).output().unwrap()
         };
@@ -212,7 +229,7 @@ mod tests {
     #[test]
     fn a_folder_with_something_in_it_is_left_alone() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let refused = lay_out(&Driver::Users, Profile::Dev, folder).unwrap_err();
+        let refused = lay_out(Profile::Dev, folder).unwrap_err();
         assert!(refused.contains("is not empty") || refused.contains("on Linux"), "{refused}");
     }
 }

@@ -58,7 +58,8 @@ fn in_file(path: &Path, text: &str) -> Vec<String> {
     if path.starts_with("xtask/src/tidy") {
         return found;
     }
-    let cuda = path.starts_with(Path::new("crates").join(CUDA_CRATE));
+    // This program builds what is on the bindings, and cannot depend on them.
+    let cuda = path.starts_with(Path::new("crates").join(CUDA_CRATE)) || path.starts_with("xtask");
     for (number, line) in (1..).zip(text.lines()) {
         let at = || format!("{}:{number}", path.display());
         for word in UNFINISHED {
@@ -115,6 +116,6 @@ mod tests {
             ["crates/vmem-sim/src/lib.rs:1: only vmem-cuda may name cust"]
         );
         assert!(breaches_in("crates/vmem-cuda/src/lib.rs", text).is_empty());
-        assert_eq!(breaches_in("crates/vmem-cuda-cli/src/main.rs", text).len(), 1);
+        assert_eq!(breaches_in("crates/vmem-cli/src/main.rs", text).len(), 1);
     }
 }

@@ -33,7 +33,7 @@ use stage::Stage;
 pub(crate) fn run(
     args: &Matrix,
     console: &mut Console<'_>,
-    backend: Option<&Arc<dyn Backend>>,
+    backend: &Arc<dyn Backend>,
 ) -> Result<Verdict, Error> {
     let target = place::target(&args.place, backend)?;
     let json = Json::open(args.place.json.as_deref())?;

@@ -45,7 +45,7 @@ const PARTS: [Part; 5] = [
 pub(crate) fn run(
     args: &Micro,
     console: &mut Console<'_>,
-    backend: Option<&Arc<dyn Backend>>,
+    backend: &Arc<dyn Backend>,
 ) -> Result<Verdict, Error> {
     let target = place::target(&args.place, backend)?;
     let json = Json::open(args.place.json.as_deref())?;

@@ -11,6 +11,8 @@ mod json;
 mod matrix;
 mod micro;
 mod misuse;
+#[cfg(target_os = "linux")]
+mod no_driver;
 mod process;
 mod replay;
 mod scenarios;

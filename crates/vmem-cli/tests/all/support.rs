@@ -81,12 +81,13 @@ impl Drop for Folder {
     }
 }
 
-/// Runs `vmem` with the devices of a backend.
+/// Runs `vmem` with the devices of a backend, on its first one unless the arguments name one.
 pub(crate) fn vmem_on(backend: Hardware, args: &[&str]) -> Outcome {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let (progress, stop) = (Progress::Hidden, Stop::default());
     let console = Console { out: &mut out, err: &mut err, progress, stop };
-    let code = run_on(["vmem"].iter().chain(args), console, Arc::new(backend));
+    let device: &[&str] = if args.contains(&"--device") { &[] } else { &["--device", "card"] };
+    let code = run_on(["vmem"].iter().chain(args).chain(device), console, Arc::new(backend));
     Outcome { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
 

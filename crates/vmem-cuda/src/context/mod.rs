@@ -6,11 +6,11 @@ mod entry;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use cust_raw::{CUcontext, CUdevice};
 use vmem_core::{DeviceBase, DriverCode, DriverError, DropFailure};
 
 use crate::callback::{in_host_callback, refuse_in_host_callback};
 use crate::result;
+use crate::sys::{CUcontext, CUdevice};
 pub(crate) use deferred::Deferred;
 pub use entry::Current;
 use entry::Relaxed;

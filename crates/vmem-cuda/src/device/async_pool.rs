@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use cust_raw::CUmemoryPool;
 use vmem_core::{AsyncPool, DevicePtr, DriverError, RawStream};
 
 use crate::context::Context;
 use crate::result::pool;
+use crate::sys::CUmemoryPool;
 
 /// A device's stream-ordered pool. Nobody else allocates from it, so that its figures are ours.
 #[derive(Debug)]

@@ -1,14 +1,15 @@
 //! Managed memory: one address for host and device.
 
+use std::ffi::c_int;
 use std::sync::Arc;
 
-use cust_raw::{CUdevice, CUmem_advise};
 use vmem_core::{
     Advice, DevicePtr, DriverCode, DriverError, HostAccess, Location, Managed, RawStream,
 };
 
 use crate::context::{Context, Deferred};
 use crate::result::{context, managed, memory};
+use crate::sys::{self, CUdevice};
 
 /// A device's managed memory.
 #[derive(Debug)]
@@ -31,22 +32,20 @@ impl CudaManaged {
 
     /// The driver's word for an advice, and the device that it concerns; where it concerns none, the
     /// driver ignores it.
-    fn translate(&self, advice: Advice) -> Option<(CUmem_advise, CUdevice)> {
+    fn translate(&self, advice: Advice) -> Option<(c_int, CUdevice)> {
         let device = self.context.device;
         Some(match advice {
-            Advice::ReadMostly => (CUmem_advise::CU_MEM_ADVISE_SET_READ_MOSTLY, device),
-            Advice::UnsetReadMostly => (CUmem_advise::CU_MEM_ADVISE_UNSET_READ_MOSTLY, device),
+            Advice::ReadMostly => (sys::CU_MEM_ADVISE_SET_READ_MOSTLY, device),
+            Advice::UnsetReadMostly => (sys::CU_MEM_ADVISE_UNSET_READ_MOSTLY, device),
             Advice::PreferredLocation(location) => {
-                (CUmem_advise::CU_MEM_ADVISE_SET_PREFERRED_LOCATION, self.place(location))
+                (sys::CU_MEM_ADVISE_SET_PREFERRED_LOCATION, self.place(location))
             }
-            Advice::UnsetPreferredLocation => {
-                (CUmem_advise::CU_MEM_ADVISE_UNSET_PREFERRED_LOCATION, device)
-            }
+            Advice::UnsetPreferredLocation => (sys::CU_MEM_ADVISE_UNSET_PREFERRED_LOCATION, device),
             Advice::AccessedBy(location) => {
-                (CUmem_advise::CU_MEM_ADVISE_SET_ACCESSED_BY, self.place(location))
+                (sys::CU_MEM_ADVISE_SET_ACCESSED_BY, self.place(location))
             }
             Advice::UnsetAccessedBy(location) => {
-                (CUmem_advise::CU_MEM_ADVISE_UNSET_ACCESSED_BY, self.place(location))
+                (sys::CU_MEM_ADVISE_UNSET_ACCESSED_BY, self.place(location))
             }
             // An advice that later versions of the seam may add.
             _ => return None,

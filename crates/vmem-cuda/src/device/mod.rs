@@ -7,10 +7,10 @@ mod open;
 mod pinned;
 mod virtual_memory;
 
+use std::ffi::{c_int, c_void};
 use std::fmt;
 use std::sync::Arc;
 
-use cust_raw::{CUcontext, CUdevice};
 use vmem_core::{DeviceFacts, DriverError};
 
 use crate::context::{Context, Current};
@@ -56,7 +56,7 @@ impl CudaDevice {
     }
 
     /// Makes the device's primary context current to this thread while the answer lives, for calls of
-    /// the program's own: through `cust`, say.
+    /// the program's own: through [`Driver::symbol`](crate::Driver::symbol) or `cust`, say.
     ///
     /// # Errors
     /// The driver's; [`NOT_INITIALIZED`](vmem_core::DriverCode::NOT_INITIALIZED) in a fork's child,
@@ -67,14 +67,14 @@ impl CudaDevice {
         self.context.enter("CudaDevice::enter")
     }
 
-    /// The driver's handle of the device.
-    pub fn raw_device(&self) -> CUdevice {
+    /// The driver's handle of the device: a `CUdevice`.
+    pub fn raw_device(&self) -> c_int {
         self.context.device
     }
 
-    /// The driver's handle of the device's primary context, valid while this device is.
-    pub fn raw_context(&self) -> CUcontext {
-        self.context.raw()
+    /// The driver's handle of the device's primary context, a `CUcontext`, valid while this device is.
+    pub fn raw_context(&self) -> *mut c_void {
+        self.context.raw().cast()
     }
 }
 

@@ -2,30 +2,31 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use cust_raw::CUdevice_attribute as Attribute;
 use vmem_core::{DeviceFacts, DriverCode, DriverError};
 
 use super::{Absence, CudaAsyncPool, CudaDevice, CudaManaged, CudaPinned, CudaVirtualMemory};
 use crate::OpenError;
 use crate::callback::refuse_in_host_callback;
 use crate::context::Context;
-use crate::driver::driver;
+use crate::driver::Driver;
 use crate::result::device;
-use crate::sys::OLDEST_DRIVER;
+use crate::sys::{self, OLDEST_DRIVER};
 
 /// The devices of this process that are open.
 static OPEN: Mutex<Vec<(u32, Weak<CudaDevice>)>> = Mutex::new(Vec::new());
 
-/// How many devices the driver sees: zero if it sees none, which is no error.
+/// How many devices the driver sees: zero if it sees none, which is no error. Loads the driver if
+/// none is loaded.
 ///
 /// # Errors
-/// The driver's; [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) in a
-/// [`host_callback`](crate::host_callback).
-pub fn device_count() -> Result<u32, DriverError> {
+/// If there is no driver, or one without the functions that are needed; the driver's own, and
+/// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) in a [`host_callback`](crate::host_callback).
+pub fn device_count() -> Result<u32, OpenError> {
     refuse_in_host_callback("cuInit")?;
+    sys::load()?;
     match device::init().and_then(|()| device::count()) {
         Err(error) if error.code() == DriverCode::NO_DEVICE => Ok(0),
-        answer => answer,
+        answer => Ok(answer?),
     }
 }
 
@@ -37,8 +38,8 @@ impl CudaDevice {
     /// up to some hundreds of milliseconds.
     ///
     /// # Errors
-    /// If there is no such device, the driver is too old, or a call fails. Nothing stays retained
-    /// then.
+    /// If there is no driver, it is too old, there is no such device, or a call fails. Nothing stays
+    /// retained then.
     pub fn open(ordinal: u32) -> Result<Arc<Self>, OpenError> {
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|(_, device)| device.strong_count() != 0);
@@ -53,7 +54,7 @@ impl CudaDevice {
 
     fn probe(ordinal: u32) -> Result<Self, OpenError> {
         let devices = device_count()?;
-        let driver = driver()?;
+        let driver = Driver::loaded(sys::load()?)?;
         if driver.version < OLDEST_DRIVER {
             return Err(OpenError::DriverTooOld { version: driver.version });
         }
@@ -72,12 +73,11 @@ impl CudaDevice {
             driver: driver.to_string(),
         };
         let has = |attribute| device::attribute(device, attribute).map(|value| value != 0);
-        let virtual_memory =
-            has(Attribute::CU_DEVICE_ATTRIBUTE_VIRTUAL_ADDRESS_MANAGEMENT_SUPPORTED)?;
-        let managed = has(Attribute::CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY)?;
-        let concurrent = has(Attribute::CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS)?;
-        let unified = has(Attribute::CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING)?;
-        let pools = has(Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED)?;
+        let virtual_memory = has(sys::CU_DEVICE_ATTRIBUTE_VIRTUAL_ADDRESS_MANAGEMENT_SUPPORTED)?;
+        let managed = has(sys::CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY)?;
+        let concurrent = has(sys::CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS)?;
+        let unified = has(sys::CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING)?;
+        let pools = has(sys::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED)?;
 
         let context = Arc::new(Context::retain(device)?);
         let mut parts = Parts { absences: Vec::new() };

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use cust_raw::CUdevice;
 use vmem_core::{DevicePtr, DriverCode, DriverError, PhysicalHandle, VirtualMemory};
 
 use crate::context::{Context, Deferred};
 use crate::result::virtual_memory;
+use crate::sys::CUdevice;
 
 /// A device's virtual memory management.
 #[derive(Debug)]

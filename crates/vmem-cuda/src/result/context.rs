@@ -2,11 +2,10 @@
 
 use std::ptr;
 
-use cust_raw::{CUcontext, CUdevice};
 use vmem_core::DriverError;
 
 use super::check;
-use crate::sys;
+use crate::sys::{self, CUcontext, CUdevice};
 
 /// Retains a device's primary context.
 pub(crate) fn retain_primary(device: CUdevice) -> Result<CUcontext, DriverError> {

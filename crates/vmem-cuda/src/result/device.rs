@@ -2,11 +2,10 @@
 
 use std::ffi::{CStr, c_char, c_int};
 
-use cust_raw::{CUdevice, CUdevice_attribute};
 use vmem_core::DriverError;
 
 use super::check;
-use crate::sys;
+use crate::sys::{self, CUdevice};
 
 /// Initialises the driver; cheap once it is.
 pub(crate) fn init() -> Result<(), DriverError> {
@@ -61,13 +60,10 @@ pub(crate) fn total_memory(device: CUdevice) -> Result<u64, DriverError> {
 }
 
 /// An attribute of a device.
-pub(crate) fn attribute(
-    device: CUdevice,
-    attribute: CUdevice_attribute,
-) -> Result<c_int, DriverError> {
+pub(crate) fn attribute(device: CUdevice, attribute: c_int) -> Result<c_int, DriverError> {
     let mut value = 0;
     // SAFETY: the driver writes to a local, and checks the device.
-    let code = unsafe { sys::cuDeviceGetAttribute(&raw mut value, attribute as c_int, device) };
+    let code = unsafe { sys::cuDeviceGetAttribute(&raw mut value, attribute, device) };
     check("cuDeviceGetAttribute", code)?;
     Ok(value)
 }

@@ -3,11 +3,10 @@
 use std::num::NonZeroU64;
 use std::ptr;
 
-use cust_raw::{CUevent, CUevent_flags};
 use vmem_core::{Completion, DriverCode, DriverError, RawEvent, RawStream};
 
 use super::{check, completion, stream};
-use crate::sys;
+use crate::sys::{self, CUevent};
 
 /// The driver's form of a handle.
 pub(crate) fn handle(event: RawEvent) -> CUevent {
@@ -17,7 +16,7 @@ pub(crate) fn handle(event: RawEvent) -> CUevent {
 /// Creates an event without timing.
 pub(crate) fn create() -> Result<RawEvent, DriverError> {
     let mut event = ptr::null_mut();
-    let flags = CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
+    let flags = sys::CU_EVENT_DISABLE_TIMING;
     // SAFETY: the driver writes to a local.
     check("cuEventCreate", unsafe { sys::cuEventCreate(&raw mut event, flags) })?;
     let null = || DriverError::new("cuEventCreate", DriverCode::UNKNOWN).with_detail("null");

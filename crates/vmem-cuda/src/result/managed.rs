@@ -2,12 +2,11 @@
 
 use std::ffi::{c_int, c_void};
 
-use cust_raw::{CUdevice, CUmem_advise, CUmem_range_attribute, CUmemAttach_flags};
 use vmem_core::{DevicePtr, DriverError, RawStream};
 
 use super::memory::pointer;
 use super::{check, size, stream};
-use crate::sys;
+use crate::sys::{self, CUdevice};
 
 /// The host, where a device is asked for.
 pub(crate) const HOST: CUdevice = -1;
@@ -15,7 +14,7 @@ pub(crate) const HOST: CUdevice = -1;
 /// Allocates managed memory that every stream of every device may access.
 pub(crate) fn allocate(bytes: u64) -> Result<DevicePtr, DriverError> {
     let mut address = 0;
-    let flags = CUmemAttach_flags::CU_MEM_ATTACH_GLOBAL as u32;
+    let flags = sys::CU_MEM_ATTACH_GLOBAL;
     // SAFETY: the driver writes to a local.
     let code = unsafe { sys::cuMemAllocManaged(&raw mut address, size(bytes), flags) };
     check("cuMemAllocManaged", code)?;
@@ -29,11 +28,11 @@ pub(crate) fn allocate(bytes: u64) -> Result<DevicePtr, DriverError> {
 pub(crate) unsafe fn advise(
     ptr: DevicePtr,
     bytes: u64,
-    advice: CUmem_advise,
+    advice: c_int,
     device: CUdevice,
 ) -> Result<(), DriverError> {
     // SAFETY: the caller's promise.
-    let code = unsafe { sys::cuMemAdvise(ptr.get(), size(bytes), advice as c_int, device) };
+    let code = unsafe { sys::cuMemAdvise(ptr.get(), size(bytes), advice, device) };
     check("cuMemAdvise", code)
 }
 
@@ -58,7 +57,7 @@ pub(crate) unsafe fn prefetch(
 /// # Safety
 /// It is a valid managed one.
 pub(crate) unsafe fn last_prefetch(ptr: DevicePtr, bytes: u64) -> Result<CUdevice, DriverError> {
-    let attribute = CUmem_range_attribute::CU_MEM_RANGE_ATTRIBUTE_LAST_PREFETCH_LOCATION as c_int;
+    let attribute = sys::CU_MEM_RANGE_ATTRIBUTE_LAST_PREFETCH_LOCATION;
     let mut location: CUdevice = 0;
     let data = (&raw mut location).cast::<c_void>();
     // SAFETY: the caller's promise; the driver writes an integer to a local.

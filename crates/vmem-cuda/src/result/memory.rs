@@ -3,11 +3,10 @@
 use std::ffi::c_void;
 use std::ptr;
 
-use cust_raw::{CU_MEMHOSTALLOC_DEVICEMAP, CU_MEMHOSTALLOC_PORTABLE, CUdeviceptr};
 use vmem_core::{DevicePtr, DriverCode, DriverError, MemoryInfo, RawStream};
 
 use super::{check, size, stream};
-use crate::sys;
+use crate::sys::{self, CUdeviceptr};
 
 /// Asks how much memory is free.
 pub(crate) fn info() -> Result<MemoryInfo, DriverError> {
@@ -37,7 +36,7 @@ pub(crate) unsafe fn free(ptr: DevicePtr) -> Result<(), DriverError> {
 /// Allocates host memory that every context may access, at the same address as the host.
 pub(crate) fn allocate_pinned(bytes: u64) -> Result<DevicePtr, DriverError> {
     let mut address = ptr::null_mut();
-    let flags = CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP;
+    let flags = sys::CU_MEMHOSTALLOC_PORTABLE | sys::CU_MEMHOSTALLOC_DEVICEMAP;
     // SAFETY: the driver writes to a local.
     let code = unsafe { sys::cuMemHostAlloc(&raw mut address, size(bytes), flags) };
     check("cuMemHostAlloc", code)?;

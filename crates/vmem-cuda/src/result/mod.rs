@@ -20,10 +20,11 @@ use vmem_core::{Completion, DriverCode, DriverError};
 use crate::sys::{self, Code};
 
 /// The driver's own words for a code: its name and what it means. None if the driver does not know
-/// the code either. Two driver calls, of those that work in every state of the driver.
+/// the code either, and if no driver is loaded. Two driver calls, of those that work in every state of
+/// the driver.
 pub fn error_text(code: DriverCode) -> Option<String> {
     let code = Code(code.0.cast_signed());
-    let ask = |function: unsafe extern "C" fn(Code, *mut *const c_char) -> Code| {
+    let ask = |function: unsafe fn(Code, *mut *const c_char) -> Code| {
         let mut text = ptr::null();
         // SAFETY: the driver writes the address of a constant string to a local.
         let answer = unsafe { function(code, &raw mut text) };

@@ -3,25 +3,18 @@
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
-use cust_raw::{
-    CUdevice, CUmemAllocationHandleType, CUmemAllocationType, CUmemLocation, CUmemLocationType,
-    CUmemPool_attribute, CUmemPoolProps, CUmemoryPool,
-};
 use vmem_core::{DevicePtr, DriverError, RawStream};
 
 use super::memory::pointer;
 use super::{check, size, stream};
-use crate::sys;
+use crate::sys::{self, CUdevice, CUmemLocation, CUmemPoolProps, CUmemoryPool};
 
 /// Creates a pool of a device's memory.
 pub(crate) fn create(device: CUdevice) -> Result<CUmemoryPool, DriverError> {
     let properties = CUmemPoolProps {
-        allocType: CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED,
-        handleTypes: CUmemAllocationHandleType::CU_MEM_HANDLE_TYPE_NONE,
-        location: CUmemLocation {
-            type_: CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE,
-            id: device,
-        },
+        allocType: sys::CU_MEM_ALLOCATION_TYPE_PINNED,
+        handleTypes: sys::CU_MEM_HANDLE_TYPE_NONE,
+        location: CUmemLocation { type_: sys::CU_MEM_LOCATION_TYPE_DEVICE, id: device },
         win32SecurityAttributes: ptr::null_mut(),
         // Later versions gave some of these bytes a meaning, for which zero is the default.
         reserved: [0; 64],
@@ -53,7 +46,7 @@ pub(crate) unsafe fn set_release_threshold(
 ) -> Result<(), DriverError> {
     let mut bytes = bytes;
     let value = (&raw mut bytes).cast::<c_void>();
-    let attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD as c_int;
+    let attribute = sys::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
     // SAFETY: the caller's promise; the driver reads 64 bits, as this attribute has, from a local.
     let code = unsafe { sys::cuMemPoolSetAttribute(pool, attribute, value) };
     check("cuMemPoolSetAttribute", code)
@@ -65,7 +58,7 @@ pub(crate) unsafe fn set_release_threshold(
 /// It is valid.
 pub(crate) unsafe fn release_threshold(pool: CUmemoryPool) -> Result<u64, DriverError> {
     // SAFETY: the caller's promise.
-    unsafe { attribute(pool, CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD) }
+    unsafe { attribute(pool, sys::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD) }
 }
 
 /// Bytes that a pool holds from its device.
@@ -74,21 +67,18 @@ pub(crate) unsafe fn release_threshold(pool: CUmemoryPool) -> Result<u64, Driver
 /// It is valid.
 pub(crate) unsafe fn reserved(pool: CUmemoryPool) -> Result<u64, DriverError> {
     // SAFETY: the caller's promise.
-    unsafe { attribute(pool, CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT) }
+    unsafe { attribute(pool, sys::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT) }
 }
 
 /// An attribute of 64 bits.
 ///
 /// # Safety
 /// The pool is valid.
-unsafe fn attribute(
-    pool: CUmemoryPool,
-    attribute: CUmemPool_attribute,
-) -> Result<u64, DriverError> {
+unsafe fn attribute(pool: CUmemoryPool, attribute: c_int) -> Result<u64, DriverError> {
     let mut value = 0_u64;
     let data = (&raw mut value).cast::<c_void>();
     // SAFETY: the caller's promise; the driver writes at most 64 bits to a local.
-    let code = unsafe { sys::cuMemPoolGetAttribute(pool, attribute as c_int, data) };
+    let code = unsafe { sys::cuMemPoolGetAttribute(pool, attribute, data) };
     check("cuMemPoolGetAttribute", code)?;
     Ok(value)
 }

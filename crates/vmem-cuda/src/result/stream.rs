@@ -3,11 +3,10 @@
 use std::ffi::c_int;
 use std::ptr;
 
-use cust_raw::{CUcontext, CUstream, CUstream_flags, CUstreamCaptureMode};
 use vmem_core::{Completion, DriverError, RawEvent, RawStream};
 
 use super::{check, completion, event};
-use crate::sys::{self, Code};
+use crate::sys::{self, CUcontext, CUstream, Code};
 
 /// The driver's form of a handle. The default streams' handles are small numbers, not addresses.
 pub(crate) fn handle(stream: RawStream) -> CUstream {
@@ -17,7 +16,7 @@ pub(crate) fn handle(stream: RawStream) -> CUstream {
 /// Creates a stream that does not synchronise with the legacy default stream.
 pub(crate) fn create() -> Result<RawStream, DriverError> {
     let mut stream = ptr::null_mut();
-    let flags = CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
+    let flags = sys::CU_STREAM_NON_BLOCKING;
     // SAFETY: the driver writes to a local.
     check("cuStreamCreate", unsafe { sys::cuStreamCreate(&raw mut stream, flags) })?;
     Ok(RawStream(stream.expose_provenance() as u64))
@@ -106,4 +105,4 @@ pub(crate) fn exchange_capture_mode(mode: c_int) -> Result<c_int, DriverError> {
 }
 
 /// Calls that are unsafe in a capture are allowed while others capture.
-pub(crate) const RELAXED: c_int = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED as c_int;
+pub(crate) const RELAXED: c_int = sys::CU_STREAM_CAPTURE_MODE_RELAXED;

@@ -1,37 +1,38 @@
 //! Virtual memory.
 
-use std::ffi::c_int;
 use std::ptr;
 
-use cust_raw::{
-    CUdevice, CUmemAccess_flags, CUmemAccessDesc, CUmemAllocationGranularity_flags,
-    CUmemAllocationHandleType, CUmemAllocationProp, CUmemAllocationProp_st__bindgen_ty_1,
-    CUmemAllocationType, CUmemLocation, CUmemLocationType,
-};
 use vmem_core::{DevicePtr, DriverError, PhysicalHandle};
 
 use super::memory::pointer;
 use super::{check, size};
-use crate::sys;
+use crate::sys::{
+    self, CUdevice, CUmemAccessDesc, CUmemAllocationFlags, CUmemAllocationProp, CUmemLocation,
+};
 
 /// The exact properties of all physical memory that vmem asks of a device.
 fn properties(device: CUdevice) -> CUmemAllocationProp {
     CUmemAllocationProp {
-        type_: CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED,
-        requestedHandleTypes: CUmemAllocationHandleType::CU_MEM_HANDLE_TYPE_NONE,
+        type_: sys::CU_MEM_ALLOCATION_TYPE_PINNED,
+        requestedHandleTypes: sys::CU_MEM_HANDLE_TYPE_NONE,
         location: location(device),
         win32HandleMetaData: ptr::null_mut(),
-        allocFlags: CUmemAllocationProp_st__bindgen_ty_1::default(),
+        allocFlags: CUmemAllocationFlags {
+            compressionType: 0,
+            gpuDirectRDMACapable: 0,
+            usage: 0,
+            reserved: [0; 4],
+        },
     }
 }
 
 const fn location(device: CUdevice) -> CUmemLocation {
-    CUmemLocation { type_: CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE, id: device }
+    CUmemLocation { type_: sys::CU_MEM_LOCATION_TYPE_DEVICE, id: device }
 }
 
 /// The unit of all sizes and addresses, for these properties.
 pub(crate) fn granularity(device: CUdevice) -> Result<u64, DriverError> {
-    let option = CUmemAllocationGranularity_flags::CU_MEM_ALLOC_GRANULARITY_MINIMUM as c_int;
+    let option = sys::CU_MEM_ALLOC_GRANULARITY_MINIMUM;
     let properties = properties(device);
     let mut bytes = 0;
     // SAFETY: the driver reads and writes locals.
@@ -105,7 +106,7 @@ pub(crate) unsafe fn set_access(
 ) -> Result<(), DriverError> {
     let access = CUmemAccessDesc {
         location: location(device),
-        flags: CUmemAccess_flags::CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
+        flags: sys::CU_MEM_ACCESS_FLAGS_PROT_READWRITE,
     };
     // SAFETY: the caller's promise; the driver reads one local.
     let code = unsafe { sys::cuMemSetAccess(at.get(), size(bytes), &raw const access, 1) };

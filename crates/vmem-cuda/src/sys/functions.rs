@@ -1,26 +1,99 @@
-//! The linked functions. The software driver exports all of these, and what `cust` links besides.
+//! The functions that every driver must have, loaded together. The software driver exports all of
+//! these, and what `cust` links besides.
 //!
 //! Of the symbols' versions those are used whose prototypes stand here; the unsuffixed names of
-//! `_v2` functions are older ones. Input structures are `cust_raw`'s: the driver only reads them.
+//! `_v2` functions are older ones.
+
+#![allow(non_snake_case, reason = "CUDA's names")]
 
 use std::ffi::{c_char, c_int, c_uint, c_ulonglong, c_void};
+use std::ptr::NonNull;
 
-use cust_raw::{
+use super::types::{
     CUcontext, CUdevice, CUdeviceptr, CUevent, CUmemAccessDesc, CUmemAllocationProp,
     CUmemGenericAllocationHandle, CUmemPoolProps, CUmemoryPool, CUstream,
 };
-
-use super::Code;
+use super::{Code, library};
 
 macro_rules! functions {
     ($(fn $name:ident($($argument:ident: $type:ty),* $(,)?);)*) => {
-        unsafe extern "C" {
-            $(pub(crate) fn $name($($argument: $type),*) -> Code;)*
+        /// The functions of the driver without which vmem opens no device, by symbol. All exist since
+        /// CUDA 11.4.
+        pub const REQUIRED_SYMBOLS: &[&str] = &[$(stringify!($name)),*];
+
+        /// Where the functions of a loaded driver are.
+        #[derive(Debug)]
+        pub(super) struct Functions {
+            $($name: unsafe extern "C" fn($($type),*) -> Code,)*
         }
 
-        /// The functions of the driver that a program with vmem links, by symbol. All exist since CUDA
-        /// 11.4; a driver that lacks one is refused by the loader before the program starts.
-        pub const LINKED_SYMBOLS: &[&str] = &[$(stringify!($name)),*];
+        impl Functions {
+            /// Looks for all of them.
+            ///
+            /// # Errors
+            /// The symbols that are not there.
+            ///
+            /// # Safety
+            /// What `find` returns is the address of the driver's function with that symbol, which
+            /// stays loaded for as long as a value of this type is used.
+            pub(super) unsafe fn find(
+                find: impl Fn(&'static str) -> Option<NonNull<c_void>>,
+            ) -> Result<Self, Vec<&'static str>> {
+                let mut missing = Vec::new();
+                $(
+                    let $name = find(stringify!($name));
+                    if $name.is_none() {
+                        missing.push(stringify!($name));
+                    }
+                )*
+                let ($(Some($name),)*) = ($($name,)*) else {
+                    return Err(missing);
+                };
+                Ok(Self {$(
+                    // SAFETY: the function of this symbol, by the caller's promise; the prototype is
+                    // that of the driver's header.
+                    $name: unsafe {
+                        std::mem::transmute::<
+                            *mut c_void,
+                            unsafe extern "C" fn($($type),*) -> Code,
+                        >($name.as_ptr())
+                    },
+                )*})
+            }
+        }
+
+        $(
+            /// The driver's function of this name; not initialised (3), as of a driver before
+            /// `cuInit`, while none is loaded.
+            pub(crate) unsafe fn $name($($argument: $type),*) -> Code {
+                match library::functions() {
+                    // SAFETY: the caller's promise, which is what the driver's function asks for.
+                    Some(functions) => unsafe { (functions.$name)($($argument),*) },
+                    None => Code::NOT_INITIALIZED,
+                }
+            }
+        )*
+
+        /// The prototypes beside those of `cust_raw`.
+        #[cfg(all(test, feature = "cust"))]
+        pub(super) mod compared {
+            use super::*;
+            use crate::sys::compared::{Shape, underscore};
+
+            /// Each function's name, our prototype, and `cust_raw`'s, in words.
+            pub(in crate::sys) fn prototypes() -> Vec<(&'static str, String, String)> {
+                vec![$({
+                    type Ours = unsafe extern "C" fn($($type),*) -> Code;
+                    let theirs: unsafe extern "C" fn($(underscore!($argument)),*) -> _ =
+                        cust_raw::$name;
+                    (stringify!($name), Ours::shape(), shape_of(theirs))
+                }),*]
+            }
+
+            fn shape_of<T: Shape>(_: T) -> String {
+                T::shape()
+            }
+        }
     };
 }
 

@@ -4,12 +4,10 @@ use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 use std::sync::OnceLock;
 
-use cust_raw::{CUcontext, CUstream};
-
-use super::{Code, cuDriverGetVersion, cuGetProcAddress};
+use super::{CUcontext, CUstream, Code, cuDriverGetVersion, cuGetProcAddress};
 
 /// The functions of the driver that are looked up when a program runs: name, and version of the
-/// prototype. Without them vmem does with what the linked ones know.
+/// prototype. Without them vmem does with what the [required](crate::REQUIRED_SYMBOLS) ones know.
 pub const LOOKED_UP_SYMBOLS: &[(&str, u32)] = &[("cuStreamGetCtx", 12_050)];
 
 /// `cuStreamGetCtx` since CUDA 12.5: the context, and the green context if the stream is of one.

@@ -35,7 +35,7 @@ pub(crate) fn check_managed(subject: &Subject<'_>) {
 
 #[test]
 fn device_memory_conforms() {
-    let bench = bench();
+    let Some(bench) = bench() else { return };
     let memory = DeviceMemory::new(bench.device());
     conformance::check(&subject(&memory, &bench.device()));
     drop(memory);
@@ -44,7 +44,7 @@ fn device_memory_conforms() {
 
 #[test]
 fn pinned_memory_conforms() {
-    let bench = bench();
+    let Some(bench) = bench() else { return };
     let memory = PinnedMemory::new(bench.device()).unwrap();
     conformance::check(&subject(&memory, &bench.device()));
     drop(memory);
@@ -53,7 +53,7 @@ fn pinned_memory_conforms() {
 
 #[test]
 fn stream_ordered_memory_conforms() {
-    let bench = bench();
+    let Some(bench) = bench() else { return };
     let memory = AsyncMemory::new(bench.device()).unwrap();
     conformance::check(&subject(&memory, &bench.device()));
     drop(memory);
@@ -62,7 +62,7 @@ fn stream_ordered_memory_conforms() {
 
 #[test]
 fn managed_memory_conforms() {
-    let bench = bench();
+    let Some(bench) = bench() else { return };
     let memory = ManagedMemory::new(bench.device()).unwrap();
     check_managed(&subject(&memory, &bench.device()));
     drop(memory);
@@ -71,7 +71,7 @@ fn managed_memory_conforms() {
 
 #[test]
 fn leaves_leak_rather_than_dangle() {
-    let bench = bench();
+    let Some(bench) = bench() else { return };
     let device = bench.device();
     conformance::check_leak(DeviceMemory::new(device.clone()), &device);
     conformance::check_leak(PinnedMemory::new(device.clone()).unwrap(), &device);
@@ -112,7 +112,7 @@ fn pool_conforms<R: MemoryResource>(
     make: impl Fn(Arc<dyn Device>, PoolConfig) -> R,
     handle: impl Fn(&R) -> PoolHandle,
 ) {
-    let bench = bench();
+    let Some(bench) = bench() else { return };
     let pool = make(bench.device(), PoolConfig::default());
     let probe = PoolProbe(handle(&pool));
     conformance::check(&Subject { probe: &probe, ..subject(&pool, &bench.device()) });
@@ -173,7 +173,7 @@ fn the_binning_pool_conforms() {
 
 #[test]
 fn a_full_pool_serves_again_as_soon_as_something_was_freed() {
-    let bench = bench();
+    let Some(bench) = bench() else { return };
     let config = PoolConfig { ceiling: Some(32 * MIB), ..PoolConfig::default() };
     let pool = arena(bench.device(), config);
     let probe = PoolProbe(pool.handle());

@@ -13,7 +13,7 @@ fn an_unknown_code_is_an_error_and_not_exhaustion() {
     if !wants_control() {
         return;
     }
-    let bench = bench();
+    let Some(bench) = bench() else { return };
     let stream = bench.stream();
     let memory = DeviceMemory::new(bench.device());
     for code in [9999, 12345, u32::from(u16::MAX), 2_147_483_647] {
@@ -35,7 +35,7 @@ fn only_the_code_for_out_of_memory_is_exhaustion() {
     if !wants_control() {
         return;
     }
-    let bench = bench();
+    let Some(bench) = bench() else { return };
     let stream = bench.stream();
     let memory = DeviceMemory::new(bench.device());
     for (code, kind) in [
@@ -54,7 +54,7 @@ fn only_the_code_for_out_of_memory_is_exhaustion() {
 
 #[test]
 fn a_real_lack_of_memory_is_exhaustion() {
-    let bench = bench();
+    let Some(bench) = bench() else { return };
     let more = bench.device.facts().total_memory + MIB;
     let error = bench.device.allocate(more).unwrap_err();
     assert!(error.is_out_of_memory(), "{error}");
@@ -63,7 +63,7 @@ fn a_real_lack_of_memory_is_exhaustion() {
 
 #[test]
 fn the_driver_says_in_words_what_a_code_means() {
-    let bench = bench();
+    let Some(bench) = bench() else { return };
     let text = error_text(DriverCode::OUT_OF_MEMORY).unwrap();
     assert!(text.starts_with("CUDA_ERROR_OUT_OF_MEMORY: "), "{text}");
     assert_eq!(error_text(DriverCode(12345)), None);
@@ -75,7 +75,7 @@ fn a_lost_device_is_an_error_everywhere_and_opens_again() {
     if !wants_control() {
         return;
     }
-    let bench = bench();
+    let Some(bench) = bench() else { return };
     let stream = bench.stream();
     let pool =
         Pool::new(VirtualArena::new(bench.device()).unwrap(), PoolConfig::default()).unwrap();
@@ -91,7 +91,7 @@ fn a_lost_device_is_an_error_everywhere_and_opens_again() {
     drop((pool, stream));
     assert_ne!(bench.device.base().drop_failures().count(), 0, "what was lost is reported");
     drop(bench);
-    crate::support::bench().finish();
+    crate::support::bench().unwrap().finish();
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn out_of_memory_in_the_middle_of_mapping_undoes_exactly_that() {
         return;
     }
     for step in ["cuMemCreate", "cuMemMap", "cuMemSetAccess"] {
-        let bench = bench();
+        let Some(bench) = bench() else { return };
         let stream = bench.stream();
         let pool =
             Pool::new(VirtualArena::new(bench.device()).unwrap(), PoolConfig::default()).unwrap();
@@ -129,7 +129,7 @@ fn a_driver_that_has_shut_down_is_not_called_again() {
     if !wants_control() {
         return;
     }
-    let bench = bench();
+    let Some(bench) = bench() else { return };
     let stream = bench.stream();
     control("fail 1 4 cuMemGetInfo_v2");
     assert_eq!(bench.device.memory_info().unwrap_err().code(), DriverCode::DEINITIALIZED);
@@ -137,6 +137,7 @@ fn a_driver_that_has_shut_down_is_not_called_again() {
     assert_eq!(bench.device.memory_info().unwrap_err().code(), DriverCode::DEINITIALIZED);
     drop(stream);
     assert_eq!(bench.device.base().drop_failures().count(), 1, "the stream was not destroyed");
-    drop(bench);
+    let turn = bench.into_turn();
     assert_eq!(calls(None), before);
+    drop(turn);
 }

@@ -1,6 +1,6 @@
-//! The CUDA device over whichever driver is loaded: NVIDIA's on a machine that has one, else the
-//! software driver. What only the software driver can be made to do is skipped, by name, over
-//! NVIDIA's.
+//! The CUDA device over the driver of the machine: NVIDIA's, or the software driver under `cargo xtask
+//! driver`. Without one the tests are skipped by name, as is over NVIDIA's what only the software
+//! driver can be made to do.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,8 +8,12 @@ mod callback;
 mod capture;
 mod conformance;
 mod context;
+#[cfg(feature = "cust")]
+mod cust;
 mod environment;
 mod errors;
+#[cfg(target_os = "linux")]
+mod loading;
 mod open;
 mod parts;
 mod streams;

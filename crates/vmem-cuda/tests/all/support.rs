@@ -1,14 +1,19 @@
 //! The device under test, and the software driver's control. A process has one driver, so that its
 //! tests take turns.
 
+use std::env;
 use std::ffi::{CString, c_char, c_int, c_void};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use vmem_core::{Block, BlockLayout, Device, MemoryResource, ResourceExt, Stream};
-use vmem_cuda::{CONTROL_SYMBOL, CudaDevice};
+use vmem_cuda::{CONTROL_SYMBOL, CudaDevice, Driver, OpenError, driver};
 use vmem_runtime::{PoolLimit, RuntimeConfig, Size};
 
 pub(crate) const MIB: u64 = 1 << 20;
+
+/// Set where a machine without a driver or a device fails these tests; elsewhere they are skipped.
+/// `cargo xtask driver` sets it.
+pub(crate) const REQUIRED: &str = "REQUIRE_CUDA_DRIVER";
 
 /// The driver, with no other test using it.
 #[derive(Debug)]
@@ -25,9 +30,14 @@ pub(crate) struct Bench {
 }
 
 /// Waits for the other tests. The software driver begins anew, with `settings`; over another driver,
-/// settings cannot be had, and the test that wants them is skipped.
+/// settings cannot be had, and the test that wants them is skipped; so is every one where there is no
+/// driver.
 pub(crate) fn turn(settings: &str) -> Option<Turn> {
     static TURN: Mutex<()> = Mutex::new(());
+    if let Err(lacking) = loaded_driver() {
+        skip_or_fail(lacking);
+        return None;
+    }
     let turn = Turn { _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner) };
     if has_control() {
         control(&format!("reset {settings}"));
@@ -40,10 +50,12 @@ pub(crate) fn turn(settings: &str) -> Option<Turn> {
 
 /// Whether the software driver is loaded; says so if it is not, as the test is then skipped.
 pub(crate) fn wants_control() -> bool {
-    if !has_control() {
-        skip("only the software driver can be made to fail");
+    match loaded_driver() {
+        Ok(driver) if driver.simulated => return true,
+        Ok(_) => skip("only the software driver can be made to fail"),
+        Err(lacking) => skip_or_fail(lacking),
     }
-    has_control()
+    false
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
@@ -52,21 +64,42 @@ pub(crate) fn skip(why: &str) {
     eprintln!("skipped: {name}: {why}");
 }
 
-/// Device 0, of which the driver has every part it can have.
-pub(crate) fn bench() -> Bench {
-    Bench::open(turn("").expect("no settings"))
+/// The driver, or why the machine has none.
+pub(crate) fn loaded_driver() -> Result<&'static Driver, &'static OpenError> {
+    static DRIVER: OnceLock<Result<Driver, OpenError>> = OnceLock::new();
+    DRIVER.get_or_init(driver).as_ref()
+}
+
+/// What a machine lacks skips a test, unless it is required.
+fn skip_or_fail(lacking: &OpenError) {
+    assert!(env::var_os(REQUIRED).is_none(), "{REQUIRED} is set, and {lacking}");
+    skip(&lacking.to_string());
+}
+
+/// Device 0, of which the driver has every part it can have. None, and the test is skipped, on a
+/// machine without.
+pub(crate) fn bench() -> Option<Bench> {
+    turn("").and_then(Bench::open)
 }
 
 /// Device 0 of the software driver with `settings`.
 pub(crate) fn bench_with(settings: &str) -> Option<Bench> {
-    turn(settings).map(Bench::open)
+    turn(settings).and_then(Bench::open)
 }
 
 impl Bench {
-    fn open(turn: Turn) -> Self {
-        let device = CudaDevice::open(0).expect("these tests need a device");
-        let failed_drops = device.base().drop_failures().count();
-        Self { device, failed_drops, turn }
+    fn open(turn: Turn) -> Option<Self> {
+        match CudaDevice::open(0) {
+            Ok(device) => {
+                let failed_drops = device.base().drop_failures().count();
+                Some(Self { device, failed_drops, turn })
+            }
+            Err(error @ (OpenError::NoDevice | OpenError::DriverTooOld { .. })) => {
+                skip_or_fail(&error);
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
 
     pub(crate) fn device(&self) -> Arc<dyn Device> {
@@ -75,6 +108,11 @@ impl Bench {
 
     pub(crate) fn stream(&self) -> Stream {
         Stream::new(self.device()).unwrap()
+    }
+
+    /// Drops the device, while no other test uses the driver.
+    pub(crate) fn into_turn(self) -> Turn {
+        self.turn
     }
 
     /// Ends a test that must not have dropped anything badly, nor broken a rule, nor left anything
@@ -98,15 +136,33 @@ type Control = unsafe extern "C" fn(*const c_char, *mut c_char, usize) -> c_int;
 
 fn control_function() -> Option<Control> {
     let name = CString::new(CONTROL_SYMBOL).unwrap();
-    // SAFETY: a C string; the search has no effect.
-    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    let found = loaded_driver().ok()?.symbol(&name)?;
     // SAFETY: the software driver documents this prototype for the function of this name.
-    (!found.is_null()).then(|| unsafe { std::mem::transmute::<*mut c_void, Control>(found) })
+    Some(unsafe { std::mem::transmute::<*mut c_void, Control>(found.as_ptr()) })
 }
 
+/// Whether the software driver is loaded.
 pub(crate) fn has_control() -> bool {
-    control_function().is_some()
+    loaded_driver().is_ok_and(|driver| driver.simulated)
 }
+
+/// Declares functions of the driver that vmem does not call, or that tests call past it.
+macro_rules! driver_functions {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {$(
+        #[allow(non_snake_case, reason = "CUDA's names")]
+        unsafe fn $name($($argument: $type),*) -> $answer {
+            type Function = unsafe extern "C" fn($($type),*) -> $answer;
+            let name = std::ffi::CString::new(stringify!($name)).unwrap();
+            let driver = crate::support::loaded_driver().unwrap();
+            let found = driver.symbol(&name).expect(stringify!($name));
+            // SAFETY: the driver's function of this symbol has this prototype in its header.
+            let function = unsafe { std::mem::transmute::<*mut c_void, Function>(found.as_ptr()) };
+            // SAFETY: the caller's promise.
+            unsafe { function($($argument),*) }
+        }
+    )*};
+}
+pub(crate) use driver_functions;
 
 /// An order or question to the software driver, which must be loaded, and its answer.
 pub(crate) fn control(command: &str) -> String {

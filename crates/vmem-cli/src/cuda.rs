@@ -1,19 +1,16 @@
-//! `vmem` with CUDA's devices. Started by `vmem-cuda`, which finds out first whether it can be.
-
-#![forbid(unsafe_code)]
+//! CUDA's devices, if the machine has some.
 
 use std::collections::HashMap;
-use std::io;
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vmem_cli::{Backend, Console, OpenError, Progress, Stop, run_on};
 use vmem_core::{Device, DriverCode};
 use vmem_cuda::CudaDevice;
 
+use crate::{Backend, OpenError};
+
 /// CUDA's devices. One that was opened stays open, so that its context is made once.
 #[derive(Debug, Default)]
-struct Cuda {
+pub(crate) struct Cuda {
     open: Mutex<HashMap<u32, Arc<CudaDevice>>>,
 }
 
@@ -33,7 +30,7 @@ impl Backend for Cuda {
     }
 }
 
-/// A machine without a device is no failure; a device that fails is one.
+/// A machine without a driver or a device is no failure; a device that fails is one.
 fn explain(error: vmem_cuda::OpenError) -> OpenError {
     match &error {
         vmem_cuda::OpenError::Driver(driver) if driver.code() != DriverCode::NO_DEVICE => {
@@ -41,14 +38,4 @@ fn explain(error: vmem_cuda::OpenError) -> OpenError {
         }
         _ => OpenError::Absent(error.to_string()),
     }
-}
-
-fn main() -> ExitCode {
-    let console = Console {
-        out: &mut io::stdout().lock(),
-        err: &mut io::stderr(),
-        progress: Progress::Shown,
-        stop: Stop::on_interrupt(),
-    };
-    ExitCode::from(run_on(std::env::args_os(), console, Arc::new(Cuda::default())))
 }
