@@ -7,7 +7,7 @@ use vmem_core::{
     AllocErrorKind, Device, DeviceBuffer, DriverCode, Event, IdleEvent, MemoryResource,
     Quarantined, Stream,
 };
-use vmem_sim::{CallKind, Graph, Kernel, SimDevice};
+use vmem_sim::{CallKind, CaptureMode, Graph, Kernel, SimDevice};
 
 use crate::common::{Told, code, is_alive, launch, scratch, stream};
 use crate::hooked::Hooked;
@@ -334,7 +334,9 @@ fn a_marker_that_a_capture_took_after_the_question_is_not_given_out() {
     let (busy, bystander) = (Stream::new(hooked.clone()).unwrap(), stream(&device));
     let (begin, raw) = (device.clone(), busy.raw());
     // SAFETY: contract, devices 1: a valid stream.
-    hooked.before_record(move || unsafe { begin.begin_capture_raw(raw, CaptureMode::Global) }.unwrap());
+    hooked.before_record(move || {
+        unsafe { begin.begin_capture_raw(raw, CaptureMode::Global) }.unwrap()
+    });
     let idle = IdleEvent::new(device.clone()).unwrap();
     let (idle, error) = busy.record(idle).unwrap_err();
     assert_eq!(error.code(), DriverCode::STREAM_CAPTURE_UNSUPPORTED);
