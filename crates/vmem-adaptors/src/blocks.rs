@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::hash::BuildHasher;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use rustc_hash::FxBuildHasher;
-use vmem_core::{DevicePtr, RawBlock, ResourceId};
+use vmem_core::{DevicePtr, RawBlock, ResourceId, fork};
 
 /// Where a block lies. No two live blocks of one resource lie at one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,5 +112,5 @@ impl<T> fmt::Debug for BlockMap<T> {
 }
 
 fn lock<T>(shard: &Shard<T>) -> MutexGuard<'_, Values<T>> {
-    shard.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fork::locked(|| shard.0.lock())
 }

@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+use vmem_core::fork;
 
 use crate::sync::atomic::{AtomicI64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -125,12 +126,15 @@ impl Inner {
     }
 
     fn lock(&self) -> MutexGuard<'_, i64> {
-        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.limit.lock())
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if fork::is_child() {
+            return;
+        }
         if self.state().used != 0 {
             charges::forget_the_dead();
         }

@@ -1,12 +1,11 @@
 //! Which blocks a resource has out, with what it must remember of each.
 
 use std::fmt;
-use std::sync::PoisonError;
 
 use crate::sync::{Mutex, MutexGuard};
 use crate::{
     Block, BlockLayout, DevicePtr, DriverError, FreeError, FreeErrorKind, Label, RawBlock,
-    ResourceId,
+    ResourceId, fork,
 };
 
 /// The live blocks of a resource that issues its own, each with a value of `T`.
@@ -144,7 +143,7 @@ impl<T> BlockTable<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots<T>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.slots.lock())
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::{Completion, Device, DeviceId, DriverError, RawEvent};
+use crate::{Completion, Device, DeviceId, DriverError, RawEvent, fork};
 
 /// An event that stands for nothing: new, or observed complete.
 ///
@@ -129,6 +129,9 @@ impl fmt::Debug for Event {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        if fork::is_child() {
+            return;
+        }
         // SAFETY: contract, devices 1: this handle owns the event and is its last user.
         let result = unsafe { self.device.destroy_event(self.raw) };
         self.device.base().drop_failures().check("an event", result);

@@ -1,10 +1,11 @@
 //! Names for memory: interned, scoped per thread, carried by every request and block.
 
+use crate::fork;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::{OnceLock, RwLock};
 
 thread_local! {
     static CURRENT: Cell<Label> = const { Cell::new(Label::NONE) };
@@ -42,12 +43,12 @@ impl Label {
             return Self::NONE;
         }
         let interner = interner();
-        let names = interner.read().unwrap_or_else(PoisonError::into_inner);
+        let names = fork::locked(|| interner.read());
         if let Some(&index) = names.index.get(name) {
             return Self(index);
         }
         drop(names);
-        let mut names = interner.write().unwrap_or_else(PoisonError::into_inner);
+        let mut names = fork::locked(|| interner.write());
         Self(names.insert(name))
     }
 
@@ -59,7 +60,7 @@ impl Label {
 
     /// The name; empty for [`NONE`](Self::NONE).
     pub fn as_str(self) -> &'static str {
-        let names = interner().read().unwrap_or_else(PoisonError::into_inner);
+        let names = fork::locked(|| interner().read());
         usize::try_from(self.0).ok().and_then(|i| names.texts.get(i).copied()).unwrap_or("")
     }
 
@@ -72,7 +73,7 @@ impl Label {
     /// The label with that [`index`](Self::index), for tables that keep the index only; `None` if no
     /// name has it.
     pub fn from_index(index: u32) -> Option<Self> {
-        let names = interner().read().unwrap_or_else(PoisonError::into_inner);
+        let names = fork::locked(|| interner().read());
         let known = usize::try_from(index).is_ok_and(|index| index < names.texts.len());
         (index == 0 || known).then_some(Self(index))
     }

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use vmem_core::{AllocError, Block, Capabilities, FreeError, MemoryResource, Request, Stream};
+use vmem_core::{
+    AllocError, Block, Capabilities, FreeError, MemoryResource, Request, Stream, fork,
+};
 
 use crate::backing::Backing;
 use crate::core::Core;
@@ -127,6 +129,9 @@ impl<B: Backing> Drop for Pool<B> {
     /// Waits for pending work and returns everything. Live blocks keep their memory: it leaks, and
     /// that is reported.
     fn drop(&mut self) {
+        if fork::is_child() {
+            return;
+        }
         self.core.shut_down();
     }
 }

@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
-use vmem_core::{Device, DeviceId, DeviceMemory, MemoryResource};
+use vmem_core::{Device, DeviceId, DeviceMemory, MemoryResource, fork};
 
 /// The current resource of each device, by the device's identity.
 ///
@@ -56,7 +56,7 @@ impl Registry {
 
     /// The device's current resource.
     pub fn current(&self, device: &Arc<dyn Device>) -> Arc<dyn MemoryResource> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let entries = fork::locked(|| self.entries.read());
         if let Some(entry) = entries.get(&device.id()) {
             return entry.current.clone();
         }
@@ -85,14 +85,14 @@ impl Registry {
     /// Lets go of the device's resources and returns the current one, if the device was ever used
     /// here. Its initial resource is then a new one.
     pub fn forget(&self, device: DeviceId) -> Option<Arc<dyn MemoryResource>> {
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = fork::locked(|| self.entries.write());
         let entry = entries.remove(&device)?;
         drop(entries);
         Some(entry.current)
     }
 
     fn with_entry<T>(&self, device: &Arc<dyn Device>, f: impl FnOnce(&mut Entry) -> T) -> T {
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = fork::locked(|| self.entries.write());
         f(entries.entry(device.id()).or_insert_with(|| {
             let initial: Arc<dyn MemoryResource> = Arc::new(DeviceMemory::new(device.clone()));
             Entry { current: initial.clone(), initial }
@@ -102,7 +102,7 @@ impl Registry {
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let entries = fork::locked(|| self.entries.read());
         f.debug_map().entries(entries.iter().map(|(id, entry)| (id, &entry.current))).finish()
     }
 }

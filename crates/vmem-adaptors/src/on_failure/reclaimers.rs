@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use vmem_core::fork;
 
 use super::{Answer, Failure};
 
@@ -146,6 +147,9 @@ impl fmt::Debug for Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        if fork::is_child() {
+            return;
+        }
         if let Some(list) = self.list.upgrade() {
             lock(&list).retain(|other| !Arc::ptr_eq(&other.reclaim, &self.reclaimer.reclaim));
         }
@@ -153,5 +157,5 @@ impl Drop for Registration {
 }
 
 fn lock(list: &Mutex<Vec<Reclaimer>>) -> MutexGuard<'_, Vec<Reclaimer>> {
-    list.lock().unwrap_or_else(PoisonError::into_inner)
+    fork::locked(|| list.lock())
 }

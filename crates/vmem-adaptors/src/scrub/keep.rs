@@ -1,10 +1,11 @@
 //! What a scrubbing adaptor knows of its blocks, and the clearing itself.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use vmem_core::{
     Block, DriverCode, DriverError, FreeError, FreeErrorKind, MemoryResource, RawBlock, Stream,
+    fork,
 };
 
 use super::NAME;
@@ -187,7 +188,7 @@ impl<U: MemoryResource> Keep<U> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Aside>> {
-        self.aside.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.aside.lock())
     }
 }
 
@@ -204,6 +205,9 @@ impl<U: MemoryResource> Keeper for Keep<U> {
 
 impl<U: MemoryResource> Drop for Keep<U> {
     fn drop(&mut self) {
+        if fork::is_child() {
+            return;
+        }
         self.settle();
         let left = self.lock().len();
         if left != 0 {

@@ -4,7 +4,8 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
+use vmem_core::fork;
 
 thread_local! {
     /// The thread's slot, or `NONE`. Apart from its owner below because a value without a
@@ -53,6 +54,9 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        if fork::is_child() {
+            return;
+        }
         if SLOT.get() == self.0 {
             SLOT.set(NONE);
         }
@@ -67,7 +71,7 @@ struct Slots {
 
 fn slots() -> MutexGuard<'static, Slots> {
     static SLOTS: Mutex<Slots> = Mutex::new(Slots { next: 0, free: BTreeSet::new() });
-    SLOTS.lock().unwrap_or_else(PoisonError::into_inner)
+    fork::locked(|| SLOTS.lock())
 }
 
 #[cfg(all(test, not(loom)))]

@@ -5,9 +5,9 @@
 use std::backtrace::Backtrace;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
-use vmem_core::{RawBlock, StreamId};
+use vmem_core::{RawBlock, StreamId, fork};
 
 use super::report::{LeakReport, OutstandingBlock};
 use super::{Backtraces, TrackHandle};
@@ -88,7 +88,7 @@ impl Ledger {
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.entries.lock())
     }
 }
 
@@ -125,6 +125,9 @@ impl ReportAtDrop {
 
 impl Drop for ReportAtDrop {
     fn drop(&mut self) {
+        if fork::is_child() {
+            return;
+        }
         if self.armed && self.ledger.len() != 0 {
             self.ledger.report().log();
         }

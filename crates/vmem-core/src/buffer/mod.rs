@@ -10,7 +10,7 @@ use crate::sync::{Mutex, MutexGuard};
 use crate::uses::{Uses, wait_or_leave};
 use crate::{
     AllocError, AllocErrorKind, Block, BlockLayout, DevicePtr, DriverCode, DriverError,
-    MemoryResource, Request, Stream,
+    MemoryResource, Request, Stream, fork,
 };
 
 /// Bytes on a device that free themselves, in the order of their home stream.
@@ -262,6 +262,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
         offset: u64,
         count: u64,
     ) -> Result<Option<DevicePtr>, DriverError> {
+        fork::refuse(call)?;
         if offset.checked_add(count).is_none_or(|end| end > self.len) {
             let detail = format!("{count} B at {offset} lie outside {} B", self.len);
             return Err(DriverError::new(call, DriverCode::INVALID_VALUE).with_detail(detail));
@@ -270,10 +271,11 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     }
 
     fn uses(&self) -> MutexGuard<'_, Uses> {
-        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.uses.lock())
     }
 
     fn check_device(&self, call: &'static str, stream: &Stream) -> Result<(), DriverError> {
+        fork::refuse(call)?;
         if stream.device_id() == self.stream.device_id() {
             return Ok(());
         }
@@ -300,6 +302,9 @@ impl<R: MemoryResource> DeviceBuffer<R> {
 
 impl<R: MemoryResource> Drop for DeviceBuffer<R> {
     fn drop(&mut self) {
+        if fork::is_child() {
+            return;
+        }
         let Some(block) = self.block.take() else {
             return;
         };

@@ -28,8 +28,12 @@ pub struct DropFailures {
 }
 
 impl DropFailures {
-    /// Counts a failure, and logs it if it is the first.
+    /// Counts a failure, and logs it if it is the first. In a forked child, where everything of the
+    /// parent's is left alone, it does nothing.
     pub fn record(&self, what: &'static str, reason: &dyn fmt::Display) {
+        if fork::is_child() {
+            return;
+        }
         let failure = DropFailure { what, reason: reason.to_string() };
         let first = {
             let mut state = self.lock();

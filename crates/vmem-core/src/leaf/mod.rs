@@ -17,7 +17,7 @@ use crate::uses::Uses;
 use crate::{
     AllocError, AllocErrorKind, Block, BlockLayout, BlockTable, Device, DevicePtr, DriverCode,
     DriverError, Event, FreeError, FreeErrorKind, IdleEvent, RawStream, Request, ResourceId,
-    Stream,
+    Stream, fork,
 };
 
 /// How a leaf gives memory back to the driver: the device, and the address that the driver gave. No
@@ -79,8 +79,10 @@ impl Leaf {
         request: &Request<'_>,
         driver: impl Fn(u64) -> Result<DevicePtr, DriverError>,
     ) -> Result<Block, AllocError> {
-        self.check_stream(request)?;
         let layout = request.layout;
+        fork::refuse(self.name)
+            .map_err(|error| AllocError::from_driver(error, layout, self.name))?;
+        self.check_stream(request)?;
         // Drivers align to 256 or better, so this slack is enough to align further.
         let slack = layout.alignment().saturating_sub(BlockLayout::DEFAULT_ALIGNMENT);
         let bytes = layout.size() + slack;
@@ -162,6 +164,9 @@ impl Leaf {
         stream: &Stream,
         free: impl FnOnce(DevicePtr) -> Result<(), DriverError>,
     ) -> Result<(), FreeError> {
+        if let Err(error) = fork::refuse(self.name) {
+            return Err(FreeError::from_driver(error, block, self.name));
+        }
         if stream.device_id() != self.device.id() {
             return Err(FreeError::new(FreeErrorKind::InvalidStream, block, self.name));
         }
@@ -192,6 +197,9 @@ impl fmt::Debug for Leaf {
 
 impl Drop for Leaf {
     fn drop(&mut self) {
+        if fork::is_child() {
+            return;
+        }
         self.quarantine.retry(Wait::OnHost);
         let failures = self.device.base().drop_failures();
         let live = self.blocks.len();

@@ -1,14 +1,15 @@
 //! Freed blocks whose last use cannot be waited for yet.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use super::LeafFree;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::uses::Uses;
 use crate::{
-    Device, DevicePtr, DriverCode, DriverError, Event, Stream, StreamId, StreamObserver, WeakStream,
+    Device, DevicePtr, DriverCode, DriverError, Event, Stream, StreamId, StreamObserver,
+    WeakStream, fork,
 };
 
 /// Whether to wait for work, or only to ask whether it is over.
@@ -251,7 +252,7 @@ impl Quarantine {
     }
 
     fn lock(&self) -> MutexGuard<'_, List> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.list.lock())
     }
 }
 

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, PoisonError, Weak};
 
 use super::{Shared, Stream, StreamKind, lock};
-use crate::{DriverError, Event, IdleEvent, StreamId};
+use crate::{DriverError, Event, IdleEvent, StreamId, fork};
 
 /// Someone who keeps state per stream and must know when a stream ends.
 pub trait StreamObserver: Debug + Send + Sync {
@@ -43,8 +43,9 @@ impl Stream {
     /// # Panics
     /// If an observer does, once all have been told and the stream has ended.
     pub fn retire(&self) -> Result<(), DriverError> {
+        fork::refuse("Stream::retire")?;
         let marker = {
-            let mut retired = self.0.retired.write().unwrap_or_else(PoisonError::into_inner);
+            let mut retired = fork::locked(|| self.0.retired.write());
             if retired.is_some() {
                 return Ok(());
             }
@@ -101,6 +102,9 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        if fork::is_child() {
+            return;
+        }
         if self.retired.get_mut().unwrap_or_else(PoisonError::into_inner).is_some() {
             return;
         }

@@ -6,14 +6,14 @@ mod order;
 mod thread;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 pub use end::StreamObserver;
 use inbox::Inbox;
 use thread::ThreadToken;
 
 use crate::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
-use crate::{Device, DeviceId, DriverCode, DriverError, Event, RawStream, StreamId};
+use crate::{Device, DeviceId, DriverCode, DriverError, Event, RawStream, StreamId, fork};
 
 /// Who made a stream, and how it orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -203,7 +203,7 @@ impl Stream {
 
     /// The marker that covers all work of a retired stream.
     pub fn final_marker(&self) -> Option<Event> {
-        self.0.retired.read().unwrap_or_else(PoisonError::into_inner).clone()
+        fork::locked(|| self.0.retired.read()).clone()
     }
 
     /// Calls `call` with the driver's handle while the stream cannot be retired, behind the waits in
@@ -265,7 +265,8 @@ impl Stream {
 impl Shared {
     /// Keeps the stream from being retired, if this thread may name it.
     fn enter(&self, name: &'static str) -> Result<RwLockReadGuard<'_, Option<Event>>, DriverError> {
-        let retired = self.retired.read().unwrap_or_else(PoisonError::into_inner);
+        fork::refuse(name)?;
+        let retired = fork::locked(|| self.retired.read());
         if retired.is_some() {
             return Err(retired_error(name));
         }
@@ -342,5 +343,5 @@ fn capturing_error(call: &'static str) -> DriverError {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    fork::locked(|| mutex.lock())
 }

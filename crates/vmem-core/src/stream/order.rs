@@ -1,9 +1,7 @@
 //! Ordering streams among each other and with the host.
 
-use std::sync::PoisonError;
-
 use super::{Shared, Stream, retired_error};
-use crate::{Completion, DeviceId, DriverCode, DriverError, Event, IdleEvent};
+use crate::{Completion, DeviceId, DriverCode, DriverError, Event, IdleEvent, fork};
 
 impl Stream {
     /// Waits on the host until all work queued so far has completed.
@@ -16,6 +14,7 @@ impl Stream {
     /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the stream captures;
     /// the capture is left alone. The driver's.
     pub fn synchronize(&self) -> Result<(), DriverError> {
+        fork::refuse("Stream::synchronize")?;
         if self.is_callable_here() || self.is_retired() {
             return self.synchronize_alone();
         }
@@ -30,6 +29,7 @@ impl Stream {
     /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) if it is another thread's default stream; the
     /// driver's.
     pub fn synchronize_alone(&self) -> Result<(), DriverError> {
+        fork::refuse("Stream::synchronize")?;
         if let Some(marker) = self.final_marker() {
             return marker.synchronize();
         }
@@ -46,6 +46,7 @@ impl Stream {
     /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the stream captures;
     /// the capture is left alone. Any answer of the driver but success and not ready.
     pub fn is_complete(&self) -> Result<bool, DriverError> {
+        fork::refuse("Stream::is_complete")?;
         if let Some(marker) = self.final_marker() {
             return marker.is_complete();
         }
@@ -83,6 +84,7 @@ impl Stream {
         events: impl IntoIterator<Item = &'a Event>,
     ) -> Result<(), DriverError> {
         const CALL: &str = "Stream::wait";
+        fork::refuse(CALL)?;
         let mut pending = Vec::new();
         for event in events {
             self.0.check_device(CALL, event.device_id())?;
@@ -113,10 +115,11 @@ impl Stream {
     /// [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for an event of another device;
     /// [`INVALID_HANDLE`](DriverCode::INVALID_HANDLE) if the stream has been retired.
     pub fn wait_later(&self, event: &Event) -> Result<(), DriverError> {
+        fork::refuse("Stream::wait")?;
         const CALL: &str = "Stream::wait_later";
         self.0.check_device(CALL, event.device_id())?;
         // Held over the push: what comes too late for the final marker must be refused.
-        let retired = self.0.retired.read().unwrap_or_else(PoisonError::into_inner);
+        let retired = fork::locked(|| self.0.retired.read());
         if retired.is_some() {
             return Err(retired_error(CALL));
         }
@@ -158,6 +161,7 @@ impl Stream {
     /// # Errors
     /// As [`record`](Self::record); the driver's.
     pub fn marker(&self) -> Result<Event, DriverError> {
+        fork::refuse("Stream::marker")?;
         if let Some(marker) = self.final_marker() {
             return Ok(marker);
         }
@@ -183,6 +187,7 @@ impl Stream {
     /// # Errors
     /// The driver's and those of [`with_raw`](Self::with_raw); what was not queued stays.
     pub fn queue_pending_waits(&self) -> Result<(), DriverError> {
+        fork::refuse("Stream::wait")?;
         if !self.has_pending_waits() {
             return Ok(());
         }

@@ -1,9 +1,8 @@
 //! What was dropped inside a host function of the driver, destroyed later.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use vmem_core::{DevicePtr, DriverError, PhysicalHandle, RawEvent, RawStream};
+use vmem_core::{DevicePtr, DriverError, PhysicalHandle, RawEvent, RawStream, fork};
 
 use super::Context;
 use crate::result;
@@ -42,7 +41,7 @@ impl Deferred {
 
 impl Context {
     pub(super) fn defer(&self, what: Deferred) {
-        let mut deferred = self.deferred.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut deferred = fork::locked(|| self.deferred.lock());
         deferred.push(what);
         self.deferred_len.store(deferred.len(), Ordering::Release);
     }
@@ -50,7 +49,7 @@ impl Context {
     /// Destroys what was kept. The context is current.
     pub(super) fn destroy_deferred(&self) {
         let kept = {
-            let mut deferred = self.deferred.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut deferred = fork::locked(|| self.deferred.lock());
             self.deferred_len.store(0, Ordering::Release);
             std::mem::take(&mut *deferred)
         };

@@ -6,7 +6,7 @@ mod entry;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use vmem_core::{DeviceBase, DriverCode, DriverError, DropFailure};
+use vmem_core::{DeviceBase, DriverCode, DriverError, DropFailure, fork};
 
 use crate::callback::{in_host_callback, refuse_in_host_callback};
 use crate::result;
@@ -21,8 +21,6 @@ pub(crate) struct Context {
     pub(crate) base: DeviceBase,
     pub(crate) device: CUdevice,
     raw: Handle,
-    /// The process that retained it; a fork's child is another.
-    process: u32,
     /// Whether the driver has said that it shuts down.
     shut_down: AtomicBool,
     /// What was dropped where the driver could not be called, and how much of it there is.
@@ -46,7 +44,6 @@ impl Context {
             base: DeviceBase::new(log),
             device,
             raw: Handle(result::context::retain_primary(device)?),
-            process: std::process::id(),
             shut_down: AtomicBool::new(false),
             deferred: Mutex::default(),
             deferred_len: AtomicUsize::new(0),
@@ -110,18 +107,11 @@ impl Context {
     /// Refuses where the driver must not be called.
     fn refuse_unusable(&self, name: &'static str) -> Result<(), DriverError> {
         let refuse = |code, why| Err(DriverError::new(name, code).with_detail(why));
-        if self.is_forked() {
-            let why = "this process is a fork's child, in which CUDA cannot be used";
-            return refuse(DriverCode::NOT_INITIALIZED, why);
-        }
+        fork::refuse(name)?;
         if self.shut_down.load(Ordering::Acquire) {
             return refuse(DriverCode::DEINITIALIZED, "the driver has shut down");
         }
         refuse_in_host_callback(name)
-    }
-
-    fn is_forked(&self) -> bool {
-        std::process::id() != self.process
     }
 
     /// Remembers that the driver has shut down: calling it once more could crash.
@@ -137,8 +127,8 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // A fork's child never retained it, and a driver that has shut down has dropped it.
-        if self.is_forked() || self.shut_down.load(Ordering::Acquire) {
+        // A forked child never retained it, and a driver that has shut down has dropped it.
+        if fork::is_child() || self.shut_down.load(Ordering::Acquire) {
             return;
         }
         if let Err(error) = self.release() {

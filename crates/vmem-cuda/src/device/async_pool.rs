@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vmem_core::{AsyncPool, DevicePtr, DriverError, RawStream};
+use vmem_core::{AsyncPool, DevicePtr, DriverError, RawStream, fork};
 
 use crate::context::Context;
 use crate::result::pool;
@@ -82,6 +82,9 @@ unsafe impl AsyncPool for CudaAsyncPool {
 
 impl Drop for CudaAsyncPool {
     fn drop(&mut self) {
+        if fork::is_child() {
+            return;
+        }
         // SAFETY: contract, devices 1: the pool is ours, and this is its last use.
         let destroy = || unsafe { pool::destroy(self.raw()) };
         if let Err(error) = self.context.call_relaxed("cuMemPoolDestroy", destroy) {

@@ -1,8 +1,8 @@
 //! Finding devices, and probing what one can do, once.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
-use vmem_core::{DeviceFacts, DriverCode, DriverError};
+use vmem_core::{DeviceFacts, DriverCode, DriverError, fork};
 
 use super::{Absence, CudaAsyncPool, CudaDevice, CudaManaged, CudaPinned, CudaVirtualMemory};
 use crate::OpenError;
@@ -41,7 +41,7 @@ impl CudaDevice {
     /// If there is no driver, it is too old, there is no such device, or a call fails. Nothing stays
     /// retained then.
     pub fn open(ordinal: u32) -> Result<Arc<Self>, OpenError> {
-        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = fork::locked(|| OPEN.lock());
         open.retain(|(_, device)| device.strong_count() != 0);
         let known = open.iter().find(|(number, _)| *number == ordinal);
         if let Some(device) = known.and_then(|(_, device)| device.upgrade()) {

@@ -3,7 +3,8 @@
 use std::ffi::c_void;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
+use vmem_core::fork;
 
 use super::functions::Functions;
 use crate::OpenError;
@@ -61,7 +62,7 @@ pub(crate) unsafe fn load_from(file: &Path) -> Result<&'static Library, OpenErro
 /// A file that is named, or else what the loader finds, is the library of a driver.
 unsafe fn load_once(file: Option<&Path>) -> Result<&'static Library, OpenError> {
     static LOADING: Mutex<()> = Mutex::new(());
-    let _loading = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _loading = fork::locked(|| LOADING.lock());
     if let Some(library) = LOADED.get() {
         return Ok(library);
     }

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use vmem_core::{
     AllocErrorKind, Block, BlockLayout, BoxedError, Capabilities, Device, Features, Label,
-    MemoryResource, Stream,
+    MemoryResource, Stream, fork,
 };
 
 use super::{Growth, GrowthFailure, Pending, Sealed};
@@ -39,7 +39,7 @@ impl<U> Chunks<U> {
     }
 
     fn blocks(&self) -> MutexGuard<'_, HashMap<u64, Block>> {
-        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.blocks.lock())
     }
 }
 

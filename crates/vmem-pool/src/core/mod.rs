@@ -16,7 +16,7 @@ mod state;
 mod tests;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 pub(crate) use claim::{Claim, Obstacle};
 pub(crate) use control::Control;
@@ -25,7 +25,7 @@ use state::Shared;
 pub(crate) use state::State;
 use vmem_core::{
     AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, DeviceId, EventKind, Features,
-    FreeError, FreeErrorKind, MemoryEvent, RawBlock, Request, ResourceId, Stream,
+    FreeError, FreeErrorKind, MemoryEvent, RawBlock, Request, ResourceId, Stream, fork,
 };
 
 use crate::backing::{Backing, GrowthFailure};
@@ -129,11 +129,11 @@ impl<B: Backing> Core<B> {
     /// Locks what is not in a shard.
     fn lock_shared(&self) -> MutexGuard<'_, Shared> {
         // A panic under the lock is a bug in the pool's own arithmetic; the tests look for them.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.shared.lock())
     }
 
     pub(crate) fn lock_growth(&self) -> MutexGuard<'_, Option<Stream>> {
-        self.growing.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.growing.lock())
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -159,6 +159,8 @@ impl<B: Backing> Core<B> {
 
     #[inline]
     pub(crate) fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        fork::refuse("Pool::allocate")
+            .map_err(|error| AllocError::from_driver(error, request.layout, self.name()))?;
         let result = self.find_block(request).map_err(|error| match error.kind() {
             // The driver was not asked: the stream was retired on the way.
             AllocErrorKind::DeviceFault if request.stream.is_retired() => {
@@ -239,6 +241,9 @@ impl<B: Backing> Core<B> {
 
     #[inline]
     pub(crate) fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        if let Err(error) = fork::refuse("Pool::deallocate") {
+            return Err(FreeError::from_driver(error, block, self.name()));
+        }
         if stream.device_id() != self.device {
             return Err(FreeError::new(FreeErrorKind::InvalidStream, block, self.name()));
         }

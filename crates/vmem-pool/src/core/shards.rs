@@ -1,6 +1,7 @@
 //! The shards of a pool's space, each behind a lock of its own.
 
-use std::sync::{PoisonError, TryLockError};
+use std::sync::TryLockError;
+use vmem_core::fork;
 
 use crate::space::{Fit, SHARDS, Shard, Space};
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -59,6 +60,6 @@ impl Shards {
 
     fn lock(&self, number: usize) -> MutexGuard<'_, Shard> {
         // A panic under the lock is a bug in the pool's own arithmetic; the tests look for them.
-        self.shards[number].0.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.shards[number].0.lock())
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use vmem_core::{
     AllocError, Block, BlockLayout, BlockTable, Device, Label, MemoryResource, Request,
-    ReservationId, Stream,
+    ReservationId, Stream, fork,
 };
 
 use super::NAME;
@@ -52,7 +52,7 @@ pub(super) struct HoldState {
 
 impl Hold {
     pub(super) fn lock(&self) -> MutexGuard<'_, HoldState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.state.lock())
     }
 
     /// Takes a range, unless the reservation has ended.
@@ -109,11 +109,11 @@ impl<U: MemoryResource> Shared<U> {
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<ReservationId, Arc<Hold>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.open.lock())
     }
 
     fn kept(&self) -> MutexGuard<'_, Vec<(Block, Stream)>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.kept.lock())
     }
 
     /// Gives a reservation's memory back if it is spent.
@@ -156,6 +156,9 @@ impl<U: MemoryResource> Shared<U> {
 
 impl<U: MemoryResource> Drop for Shared<U> {
     fn drop(&mut self) {
+        if fork::is_child() {
+            return;
+        }
         self.offer_again();
         let left = self.kept().len();
         if left > 0 {

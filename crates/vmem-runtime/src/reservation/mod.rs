@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 
 use vmem_core::{
     AllocError, AllocErrorKind, BlockLayout, Device, Label, MemoryResource, ReservationId, Stream,
+    fork,
 };
 
 use hold::{Hold, Keeper, Shared};
@@ -177,6 +178,9 @@ impl fmt::Debug for Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        if fork::is_child() {
+            return;
+        }
         self.keeper.close(&self.hold);
     }
 }

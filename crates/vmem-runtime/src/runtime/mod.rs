@@ -5,11 +5,11 @@ mod setup;
 
 use std::fmt;
 use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use vmem_adaptors::Reclaimers;
 use vmem_core::{
-    AllocError, AllocErrorKind, BlockLayout, BoxedError, Device, MemoryResource, Stream,
+    AllocError, AllocErrorKind, BlockLayout, BoxedError, Device, MemoryResource, Stream, fork,
 };
 
 pub use figures::{RuntimeCapacity, RuntimeStats};
@@ -105,6 +105,8 @@ impl Runtime {
     /// the policy is [`Closed`](crate::FailurePolicy::Closed) or the fallback cannot be built
     /// either.
     pub fn ensure_ready(&self) -> Result<&Stack, SetupError> {
+        fork::refuse("Runtime::ensure_ready")
+            .map_err(|error| SetupError::new(SetupErrorKind::Device, error))?;
         if let Some(built) = self.built.get() {
             return Ok(&built.stack);
         }
@@ -241,5 +243,5 @@ impl fmt::Display for Runtime {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    fork::locked(|| mutex.lock())
 }

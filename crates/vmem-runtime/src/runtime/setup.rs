@@ -69,7 +69,7 @@ pub enum SetupErrorKind {
 }
 
 impl SetupError {
-    fn new(kind: SetupErrorKind, source: impl Into<BoxedError>) -> Self {
+    pub(super) fn new(kind: SetupErrorKind, source: impl Into<BoxedError>) -> Self {
         Self { kind, source: source.into() }
     }
 

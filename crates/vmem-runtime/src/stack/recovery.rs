@@ -3,10 +3,10 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use vmem_adaptors::{Answer, Failure, Reclaimers, RetryPolicy};
-use vmem_core::{Clock, SystemClock};
+use vmem_core::{Clock, SystemClock, fork};
 use vmem_pool::PoolHandle;
 
 type Hook = Arc<dyn Fn(&Failure<'_>) -> Answer + Send + Sync>;
@@ -106,7 +106,7 @@ impl Recovery {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Hook>> {
-        self.hook.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.hook.lock())
     }
 }
 

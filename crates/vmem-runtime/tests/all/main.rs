@@ -4,6 +4,8 @@
 
 mod config;
 mod figures;
+#[cfg(unix)]
+mod fork;
 mod pending;
 mod recovery;
 mod registry;

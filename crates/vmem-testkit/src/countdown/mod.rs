@@ -10,9 +10,9 @@ pub use pairs::Pairs;
 pub use sweep::sweep;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use vmem_core::{Device, DriverCode, DriverError};
+use vmem_core::{Device, DriverCode, DriverError, fork};
 
 /// A device in front of another that answers one driver call, counted from when it was armed, with
 /// an error, without passing it on; and another one after it, if [told so](Self::arm_next).
@@ -171,6 +171,6 @@ impl Gate {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.state.lock())
     }
 }

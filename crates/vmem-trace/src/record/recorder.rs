@@ -6,9 +6,9 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
-use vmem_core::{EventKind, EventSink, Label, MemoryEvent};
+use vmem_core::{EventKind, EventSink, Label, MemoryEvent, fork};
 
 use super::format::{Entry, Kind, LONGEST_LABEL, MAGIC};
 
@@ -91,7 +91,7 @@ impl Recorder {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.state.lock())
     }
 }
 
@@ -182,6 +182,9 @@ impl State {
 impl Drop for State {
     /// Writes what is buffered; an error has nowhere to go but `flush`, which was not called.
     fn drop(&mut self) {
+        if fork::is_child() {
+            return;
+        }
         self.flush();
     }
 }

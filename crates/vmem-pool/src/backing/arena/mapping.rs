@@ -1,10 +1,10 @@
 //! Physical memory and where it is mapped. The only file here that makes driver calls.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use vmem_core::{
-    Allowance, Device, DevicePtr, DriverCode, DriverError, PhysicalHandle, VirtualMemory,
+    Allowance, Device, DevicePtr, DriverCode, DriverError, PhysicalHandle, VirtualMemory, fork,
 };
 
 use crate::sabotage;
@@ -257,7 +257,7 @@ impl Mapping {
     }
 
     fn lock(&self) -> MutexGuard<'_, Handles> {
-        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.handles.lock())
     }
 
     fn index(&self, address: u64) -> usize {
@@ -269,6 +269,9 @@ impl Drop for Mapping {
     /// Gives the address range back. What is still held is live, or could not be returned: it leaks
     /// with its addresses, and the pool has reported it.
     fn drop(&mut self) {
+        if fork::is_child() {
+            return;
+        }
         if self.held() > 0 {
             return;
         }

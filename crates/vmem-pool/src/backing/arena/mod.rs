@@ -14,10 +14,10 @@ mod relocate;
 mod windows;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use mapping::Mapping;
-use vmem_core::{Allowance, BoxedError, Capabilities, Device, Features, Rung, Stream};
+use vmem_core::{Allowance, BoxedError, Capabilities, Device, Features, Rung, Stream, fork};
 use windows::Windows;
 
 use super::{Growth, GrowthFailure, Pending, Sealed};
@@ -93,7 +93,7 @@ impl VirtualArena {
     }
 
     fn windows(&self) -> MutexGuard<'_, Windows> {
-        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked(|| self.windows.lock())
     }
 
     /// Bytes of addresses that are for windows.

@@ -1,0 +1,160 @@
+//! In a forked child nothing of the parent's stacks works, and nothing hangs.
+
+use std::ffi::c_int;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{error, thread};
+
+use vmem_core::{
+    BlockLayout, Device, DeviceBuffer, DriverCode, DriverError, MemoryResource, ResourceExt, Stream,
+};
+use vmem_runtime::{Registry, Runtime, RuntimeConfig, Size};
+use vmem_sim::SimDevice;
+
+const MIB: u64 = 1 << 20;
+
+/// What `body` returns in a forked child, or the signal that ended it. An alarm ends a child that
+/// hangs.
+fn in_child(body: impl FnOnce() -> bool) -> Result<bool, c_int> {
+    // SAFETY: the child uses the memory it has, whose locks it is refused or ended at, and leaves
+    // without running destructors.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: no handler is set, so that the signal ends the child.
+        unsafe { libc::alarm(20) };
+        let good = body();
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(c_int::from(!good)) };
+    }
+    assert!(child > 0);
+    let mut status = 0;
+    // SAFETY: waits for the child made above, and writes to a local.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    if libc::WIFSIGNALED(status) {
+        return Err(libc::WTERMSIG(status));
+    }
+    Ok(libc::WEXITSTATUS(status) == 0)
+}
+
+/// Whether an error says that the process is a forked child.
+fn says_so(error: &(dyn error::Error + 'static)) -> bool {
+    let errors = std::iter::successors(Some(error), |error| error.source());
+    errors.filter_map(|error| error.downcast_ref::<DriverError>()).any(|error| {
+        error.code() == DriverCode::NOT_INITIALIZED && error.to_string().contains("forked")
+    })
+}
+
+fn refused<T, E: error::Error + 'static>(answer: Result<T, E>) -> bool {
+    answer.err().is_some_and(|error| says_so(&error))
+}
+
+/// The four tiers, as the runtime builds them.
+fn runtimes(device: &Arc<SimDevice>) -> Vec<Runtime> {
+    let all = [(false, false), (true, false), (false, true)];
+    let config = |(oom_safety, managed_memory)| RuntimeConfig {
+        oom_safety,
+        managed_memory,
+        memory_reserve: Some(Size::Bytes(0)),
+        ..RuntimeConfig::default()
+    };
+    let runtime = |choice| {
+        let device = device.clone();
+        Runtime::new(config(choice), move || Ok(device.clone()))
+    };
+    all.into_iter().map(runtime).collect()
+}
+
+#[test]
+fn a_forked_child_gets_an_error_and_never_a_block() {
+    let device = SimDevice::new(64 * MIB);
+    let stream = Stream::new(device.clone()).unwrap();
+    for runtime in runtimes(&device) {
+        let memory = runtime.resource().unwrap();
+        // The child would find this memory at hand.
+        drop(DeviceBuffer::new(memory.clone(), 300, &stream).unwrap());
+        let mut buffer = DeviceBuffer::new(memory.clone(), 300, &stream).unwrap();
+        let event = stream.marker().unwrap();
+        let layout = BlockLayout::new(300).unwrap();
+        let answer = in_child(|| {
+            refused(memory.alloc(layout, &stream))
+                && refused(DeviceBuffer::new(memory.clone(), 300, &stream))
+                && refused(buffer.fill(0..300, 1))
+                && refused(buffer.to_vec())
+                && refused(buffer.try_clone(&stream))
+                && refused(buffer.resize(5000))
+                && refused(stream.synchronize())
+                && refused(stream.marker())
+                && refused(stream.wait(&event))
+                && refused(event.synchronize())
+                && refused(stream.retire())
+                && refused(runtime.resource())
+                && refused(Stream::new(device.clone()))
+        });
+        assert_eq!(answer, Ok(true), "{runtime}");
+        buffer.fill(0..300, 2).unwrap();
+        assert_eq!(buffer.to_vec().unwrap(), [2; 300]);
+    }
+    drop(stream);
+    device.assert_clean();
+}
+
+#[test]
+fn what_a_forked_child_drops_is_left_alone() {
+    let device = SimDevice::new(64 * MIB);
+    let calls = {
+        let runtimes = runtimes(&device);
+        for runtime in &runtimes {
+            runtime.ensure_ready().unwrap();
+        }
+        let stream = Stream::new(device.clone()).unwrap();
+        let memory = runtimes[1].resource().unwrap();
+        let buffer = DeviceBuffer::new(memory.clone(), 300, &stream).unwrap();
+        let event = stream.marker().unwrap();
+        let reserved = runtimes[0].reserve(4 * MIB, &stream).unwrap();
+        let before = device.calls();
+        // The child has copies of all of it, and drops those.
+        let answer = in_child(move || {
+            drop((event, buffer, reserved, memory, stream, runtimes));
+            true
+        });
+        assert_eq!(answer, Ok(true));
+        device.calls() - before
+    };
+    assert!(calls.total() > 0, "the parent has dropped its own");
+    device.assert_clean();
+}
+
+#[test]
+fn what_can_neither_fail_nor_be_left_alone_ends_a_forked_child_with_words() {
+    let device: Arc<dyn Device> = SimDevice::new(64 * MIB);
+    let registry = Registry::new();
+    drop(registry.current(&device));
+    assert_eq!(
+        in_child(|| registry.current(&device).capabilities().features.is_empty()),
+        Err(libc::SIGABRT)
+    );
+}
+
+#[test]
+fn a_forked_child_does_not_wait_for_a_lock_that_another_thread_holds() {
+    let device = SimDevice::new(64 * MIB);
+    let runtime = &runtimes(&device)[0];
+    let memory = &runtime.resource().unwrap();
+    let (device, go_on) = (&device, &AtomicBool::new(true));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(move || {
+                let stream = Stream::new(device.clone()).unwrap();
+                while go_on.load(Ordering::Relaxed) {
+                    drop(DeviceBuffer::new(memory.clone(), 300, &stream).unwrap());
+                }
+            });
+        }
+        let stream = Stream::new(device.clone()).unwrap();
+        let children: Vec<_> = (0..20)
+            .map(|_| in_child(|| refused(DeviceBuffer::new(memory.clone(), 300, &stream))))
+            .collect();
+        go_on.store(false, Ordering::Relaxed);
+        assert_eq!(children, [Ok(true); 20]);
+    });
+}
