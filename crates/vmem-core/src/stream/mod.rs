@@ -67,6 +67,7 @@ impl Stream {
     /// # Errors
     /// The driver's.
     pub fn new(device: Arc<dyn Device>) -> Result<Self, DriverError> {
+        fork::refuse("Stream::new")?;
         device.base().destroy_left_streams(&*device);
         let raw = device.create_stream()?;
         Ok(Self::build(raw, StreamKind::Owned, device))
