@@ -256,6 +256,7 @@ fn the_legacy_stream_is_off_limits_while_a_blocking_stream_captures() {
     // Asking whether it captures is refused too, but breaks nothing.
     assert_eq!(driver.capturing(RawStream::LEGACY).unwrap_err().code(), DriverCode(906));
     driver.end_capture(&stream).unwrap();
+    driver.assert_clean();
     let uses: [&dyn Fn() -> Result<(), DriverError>; 5] = [
         &|| driver.fill(ptr, 1, 1, RawStream::LEGACY),
         &|| driver.record(event, RawStream::LEGACY),
