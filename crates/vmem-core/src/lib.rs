@@ -10,7 +10,7 @@
 //! * [`Stream`] and [`Event`], owned handles that know when they end;
 //! * [`DeviceBuffer`], memory that frees itself in stream order;
 //! * the leaves [`DeviceMemory`], [`PinnedMemory`] and [`AsyncMemory`], which ask the driver for
-//!   every block;
+//!   every block, and [`Leaf`], which they share with those of other crates;
 //! * [`Label`]s that name memory and [`EventSink`]s that watch it.
 //!
 //! The rules that make this sound are written once, in [`contract`].

@@ -79,10 +79,8 @@ impl Leaf {
         request: &Request<'_>,
         driver: impl Fn(u64) -> Result<DevicePtr, DriverError>,
     ) -> Result<Block, AllocError> {
+        self.check_stream(request)?;
         let layout = request.layout;
-        if request.stream.device_id() != self.device.id() {
-            return Err(AllocError::new(AllocErrorKind::InvalidStream, layout, self.name));
-        }
         // Drivers align to 256 or better, so this slack is enough to align further.
         let slack = layout.alignment().saturating_sub(BlockLayout::DEFAULT_ALIGNMENT);
         let bytes = layout.size() + slack;
@@ -95,6 +93,13 @@ impl Leaf {
         let ptr = base.align_up(layout.alignment()).expect("the driver's range ends below 2^64");
         let issued = Issued { base, uses: Uses::default() };
         Ok(self.blocks.issue(ptr, layout, request.label, issued))
+    }
+
+    fn check_stream(&self, request: &Request<'_>) -> Result<(), AllocError> {
+        if request.stream.device_id() == self.device.id() {
+            return Ok(());
+        }
+        Err(AllocError::new(AllocErrorKind::InvalidStream, request.layout, self.name))
     }
 
     /// Queues work of the leaf's own on a block, so that the block is not freed before that work has

@@ -157,14 +157,16 @@ const STEPS: &[Step] = &[
         allocates: true,
         ..step("try_clone", |s| {
             let home = s.home.clone();
-            Ok(drop(s.buffer().try_clone(&home)?))
+            s.buffer().try_clone(&home).map(drop)?;
+            Ok(())
         })
     },
     Step {
         other: true,
         ..refused_at_home("try_clone on another stream", |s| {
             let other = s.other.clone();
-            Ok(drop(s.buffer().try_clone(&other)?))
+            s.buffer().try_clone(&other).map(drop)?;
+            Ok(())
         })
     },
     refused_at_home("resize", |s| {
@@ -198,7 +200,10 @@ const STEPS: &[Step] = &[
         unsafe { s.memory.deallocate(block, &s.home) }.unwrap();
         Ok(())
     }),
-    step("drop", |s| Ok(drop(s.buffer.take()))),
+    step("drop", |s| {
+        s.buffer = None;
+        Ok(())
+    }),
     refused_at_home("wait", |s| Ok(s.home.wait(&s.marker)?)),
     step("wait_later", |s| Ok(s.home.wait_later(&s.marker)?)),
     step("queue_pending_waits", |s| {

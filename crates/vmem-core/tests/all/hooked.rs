@@ -1,5 +1,5 @@
-//! A simulated device that lets something happen just before an event is recorded, as another thread
-//! may.
+//! A simulated device that lets something happen just before or after an event is recorded, as another
+//! thread may.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -15,16 +15,22 @@ type Hook = Box<dyn FnOnce() + Send>;
 pub(crate) struct Hooked {
     device: Arc<SimDevice>,
     before_record: Mutex<Option<Hook>>,
+    after_record: Mutex<Option<Hook>>,
 }
 
 impl Hooked {
     pub(crate) fn new(device: Arc<SimDevice>) -> Arc<Self> {
-        Arc::new(Self { device, before_record: Mutex::default() })
+        Arc::new(Self { device, before_record: Mutex::default(), after_record: Mutex::default() })
     }
 
     /// Calls `hook` once, between the next question whether a stream captures and the recording.
     pub(crate) fn before_record(&self, hook: impl FnOnce() + Send + 'static) {
         *self.before_record.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    /// Calls `hook` once, after the next recording.
+    pub(crate) fn after_record(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.after_record.lock().unwrap() = Some(Box::new(hook));
     }
 }
 
@@ -77,7 +83,10 @@ unsafe impl Device for Hooked {
         let hook = self.before_record.lock().unwrap().take();
         hook.into_iter().for_each(|hook| hook());
         // SAFETY: contract, devices 1 and 5: the caller keeps them.
-        unsafe { self.device.record_event(event, stream) }
+        unsafe { self.device.record_event(event, stream) }?;
+        let hook = self.after_record.lock().unwrap().take();
+        hook.into_iter().for_each(|hook| hook());
+        Ok(())
     }
 
     forward! {

@@ -9,9 +9,10 @@ use vmem_core::{
 };
 use vmem_sim::{CallKind, Kernel, SimDevice};
 
-use crate::common::{MIB, code, launch, sim, stream};
+use crate::common::{code, launch, sim, stream};
 
 type Memory = Arc<dyn MemoryResource>;
+type Step = fn(&mut DeviceBuffer) -> Result<(), DriverCode>;
 
 fn memories(device: &Arc<SimDevice>) -> [Memory; 2] {
     [
@@ -91,7 +92,7 @@ fn a_source_with_an_unknown_use_is_left_alone_until_that_can_be_marked() {
         device.fail_call(Some(CallKind::RecordEvent), 2, DriverCode::UNKNOWN);
         device.fail_call(Some(CallKind::SynchronizeStream), 1, DriverCode::UNKNOWN);
         assert!(source.try_clone(&other).is_err());
-        let steps: [fn(&mut DeviceBuffer) -> Result<(), DriverCode>; 3] = [
+        let steps: [Step; 3] = [
             |source| source.fill(0..4096, 1).map_err(|error| error.code()),
             |source| source.wait_on(&source.stream().clone()).map_err(|error| error.code()),
             |source| source.copy_from_slice(0, &[1]).map_err(|error| error.code()),
@@ -249,8 +250,8 @@ fn large_copies_are_staged_in_pieces_and_whole() {
     let device = sim(0);
     let [memory, _] = memories(&device);
     let home = stream(&device);
-    let len = 9 * MIB as usize + 5;
-    let bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+    let len = (9 << 20) + 5;
+    let bytes: Vec<u8> = (0..=250).cycle().take(len).collect();
     let before = device.calls();
     let buffer = DeviceBuffer::from_slice(memory, &bytes, &home).unwrap();
     assert_eq!((device.calls() - before).of(CallKind::CopyFromHost), 3);

@@ -10,6 +10,7 @@ use vmem_sim::{CallKind, CaptureMode, Kernel, SimDevice};
 
 use crate::captures::Scene;
 use crate::common::{launch, sim, stream};
+use crate::hooked::Hooked;
 
 /// A device whose plain memory may be allocated and freed by this thread while others capture, as
 /// `vmem-cuda` sees to on hardware.
@@ -171,4 +172,34 @@ fn a_leaf_that_goes_frees_what_it_can_and_counts_the_rest() {
     assert_eq!(device.leaks().plain.count, 1);
     device.end_capture(&other).unwrap();
     device.assert_clean();
+}
+
+#[test]
+fn what_is_freed_while_its_stream_is_being_marked_waits_for_the_next_marker() {
+    for seed in 0..8 {
+        let device = device(seed);
+        let hooked = Hooked::new(device.clone());
+        let memory = DeviceMemory::new(hooked.clone());
+        let quarantine = memory.quarantine();
+        let memory: Arc<dyn MemoryResource> = memory.into_dyn();
+        let (home, other) = (Stream::new(hooked.clone()), Stream::new(hooked.clone()));
+        let (home, other) = (home.unwrap(), other.unwrap());
+        let first = DeviceBuffer::new(memory.clone(), 4096, &home).unwrap();
+        let second = DeviceBuffer::new(memory.clone(), 4096, &home).unwrap();
+        device.begin_capture(&home).unwrap();
+        drop(first);
+        device.end_capture(&home).unwrap();
+        let (meanwhile, on) = (device.clone(), home.clone());
+        hooked.after_record(move || {
+            launch(&meanwhile, &on, Kernel::write_pattern(second.ptr().unwrap(), 4096, 1));
+            meanwhile.begin_capture(&on).unwrap();
+            drop(second);
+            meanwhile.end_capture(&on).unwrap();
+        });
+        for _ in 0..20 {
+            drop(DeviceBuffer::new(memory.clone(), 64, &other).unwrap());
+        }
+        assert_eq!(quarantine.held(), Some(Quarantined::default()));
+        device.assert_clean();
+    }
 }
