@@ -283,7 +283,7 @@ fn a_capture_by_the_drivers_handle_is_the_same() {
     let driver = Driver::with_seed(0);
     let (stream, ptr) = (driver.stream(), driver.alloc(256));
     // SAFETY: contract, devices 1: the stream is live.
-    unsafe { driver.begin_capture_raw(stream, CaptureMode::Global) }.unwrap();
+    unsafe { driver.begin_capture_raw(stream) }.unwrap();
     driver.fill(ptr, 1, 256, stream).unwrap();
     // SAFETY: as above.
     let graph = unsafe { driver.end_capture_raw(stream) }.unwrap();
