@@ -65,7 +65,7 @@ impl TrackedBlock {
         stream: &Stream,
     ) -> Result<Self, AllocError> {
         match stream.marker() {
-            Ok(ready) => Ok(Self { block, history: History::new(stream.id(), ready) }),
+            Ok(ready) => Ok(Self { block, history: History::new(stream, ready) }),
             Err(error) => {
                 let error = AllocError::from_driver(error, block.layout(), "TrackedBlock");
                 let free = |block| {
@@ -202,7 +202,7 @@ impl TrackedBlock {
     /// # Errors
     /// The resource's refusal, or the driver's in queuing a wait; with the block.
     pub fn free(self, resource: &dyn MemoryResource, stream: &Stream) -> Result<(), FailedFree> {
-        let Self { block, history } = self;
+        let Self { block, mut history } = self;
         let freed = match history.settle(stream) {
             // SAFETY: contract, freeing: 1: `settle` made the stream wait for every use; 2: a
             // tracked block has no other user; 3: the handle keeps the stream valid.

@@ -1,6 +1,8 @@
 //! Which uses of a block are pending, and who must wait for them.
 
-use vmem_core::{DriverError, Event, Stream, StreamId};
+use std::sync::Arc;
+
+use vmem_core::{Device, DriverError, Event, Stream, StreamId};
 
 use crate::pattern::Pattern;
 
@@ -16,6 +18,7 @@ pub(crate) enum Access {
 pub(crate) struct History {
     /// What was written last, if that is known.
     pub(crate) contents: Option<Pattern>,
+    device: Arc<dyn Device>,
     uses: Vec<Use>,
     /// A use was queued that could be neither recorded nor waited for.
     lost: bool,
@@ -30,9 +33,10 @@ struct Use {
 
 impl History {
     /// That of a new block, usable by `stream`, and by others after `ready`.
-    pub(crate) fn new(stream: StreamId, ready: Event) -> Self {
-        let access = Access::Write;
-        Self { contents: None, uses: vec![Use { stream, done: ready, access }], lost: false }
+    pub(crate) fn new(stream: &Stream, ready: Event) -> Self {
+        let first = Use { stream: stream.id(), done: ready, access: Access::Write };
+        let device = stream.device().clone();
+        Self { contents: None, device, uses: vec![first], lost: false }
     }
 
     /// Queues `work` on `stream` after what it must follow, and notes it.
@@ -42,6 +46,7 @@ impl History {
         access: Access,
         work: impl FnOnce() -> Result<(), DriverError>,
     ) -> Result<(), DriverError> {
+        self.find_lost()?;
         self.wait(stream, access)?;
         let queued = work();
         // Even work that failed may have been queued in part.
@@ -57,12 +62,18 @@ impl History {
     }
 
     /// Makes `stream` wait, on the device, for everything: what a free on it needs.
-    pub(crate) fn settle(&self, stream: &Stream) -> Result<(), DriverError> {
-        if self.lost {
-            // Nothing but the whole device's rest covers a use that could not be recorded.
-            return stream.device().synchronize();
-        }
+    pub(crate) fn settle(&mut self, stream: &Stream) -> Result<(), DriverError> {
+        self.find_lost()?;
         self.wait(stream, Access::Write)
+    }
+
+    /// Nothing but the whole device's rest covers a use that could not be recorded.
+    fn find_lost(&mut self) -> Result<(), DriverError> {
+        if self.lost {
+            self.device.synchronize()?;
+            self.lost = false;
+        }
+        Ok(())
     }
 
     /// Makes `stream` wait for the uses by others that an access must follow: a read follows writes,

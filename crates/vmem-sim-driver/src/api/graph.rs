@@ -15,7 +15,7 @@ exports! {
         let mode = capture_mode(mode)?;
         let sim = driver.session()?.maker(stream)?.sim;
         // SAFETY: contract, devices 1: the simulation refuses a dead handle.
-        Ok(unsafe { sim.begin_capture_raw(RawStream(stream), mode) }?)
+        Ok(unsafe { sim.begin_capture_raw_as(RawStream(stream), mode) }?)
     }
 
     fn cuStreamEndCapture(driver, stream: u64, graph: Out<u64>) {

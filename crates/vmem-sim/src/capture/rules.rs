@@ -30,7 +30,8 @@ impl State {
     pub(crate) fn capture_status(&self, lane: LaneId) -> Result<CaptureStatus, Refusal> {
         let blocking = |capture| self.is_blocking(capture);
         if lane == LEGACY && self.captures.active > 0 && self.captures.all.iter().any(blocking) {
-            return Err(misuse(IMPLICIT, LEGACY_USED));
+            // Whoever asks does nothing wrong.
+            return Err(Refusal::cannot(IMPLICIT, LEGACY_USED));
         }
         Ok(match self.lanes.get(lane).capture {
             None => CaptureStatus::None,

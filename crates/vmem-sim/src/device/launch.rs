@@ -77,18 +77,30 @@ impl SimDevice {
     pub fn begin_capture_as(&self, stream: &Stream, mode: CaptureMode) -> Result<(), DriverError> {
         self.on(stream, "SimDevice::begin_capture", |raw| {
             // SAFETY: contract, devices 1: `with_raw` hands out a valid, callable stream.
-            unsafe { self.begin_capture_raw(raw, mode) }
+            unsafe { self.begin_capture_raw_as(raw, mode) }
         })
     }
 
-    /// Starts capturing the work queued on a driver's handle.
+    /// Starts capturing the work queued on a driver's handle, in [global mode](CaptureMode::Global).
     ///
     /// # Errors
     /// Those of [`begin_capture`](Self::begin_capture).
     ///
     /// # Safety
     /// The stream is [valid](vmem_core::contract#devices) and callable from this thread.
-    pub unsafe fn begin_capture_raw(
+    pub unsafe fn begin_capture_raw(&self, stream: RawStream) -> Result<(), DriverError> {
+        // SAFETY: the caller's promise.
+        unsafe { self.begin_capture_raw_as(stream, CaptureMode::Global) }
+    }
+
+    /// Starts capturing the work queued on a driver's handle in a mode.
+    ///
+    /// # Errors
+    /// Those of [`begin_capture`](Self::begin_capture).
+    ///
+    /// # Safety
+    /// The stream is [valid](vmem_core::contract#devices) and callable from this thread.
+    pub unsafe fn begin_capture_raw_as(
         &self,
         stream: RawStream,
         mode: CaptureMode,

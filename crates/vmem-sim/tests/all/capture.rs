@@ -256,6 +256,7 @@ fn the_legacy_stream_is_off_limits_while_a_blocking_stream_captures() {
     // Asking whether it captures is refused too, but breaks nothing.
     assert_eq!(driver.capturing(RawStream::LEGACY).unwrap_err().code(), DriverCode(906));
     driver.end_capture(&stream).unwrap();
+    driver.assert_clean();
     let uses: [&dyn Fn() -> Result<(), DriverError>; 5] = [
         &|| driver.fill(ptr, 1, 1, RawStream::LEGACY),
         &|| driver.record(event, RawStream::LEGACY),
@@ -282,7 +283,7 @@ fn a_capture_by_the_drivers_handle_is_the_same() {
     let driver = Driver::with_seed(0);
     let (stream, ptr) = (driver.stream(), driver.alloc(256));
     // SAFETY: contract, devices 1: the stream is live.
-    unsafe { driver.begin_capture_raw(stream, CaptureMode::Global) }.unwrap();
+    unsafe { driver.begin_capture_raw(stream) }.unwrap();
     driver.fill(ptr, 1, 256, stream).unwrap();
     // SAFETY: as above.
     let graph = unsafe { driver.end_capture_raw(stream) }.unwrap();

@@ -109,7 +109,7 @@ fn a_stream_that_began_a_capture_takes_it_along() {
     let (stream, other, event) = (driver.stream(), driver.stream(), driver.event());
     let begin = |driver: &Driver, stream| {
         // SAFETY: the stream is live.
-        unsafe { driver.begin_capture_raw(stream, vmem_sim::CaptureMode::Global) }.unwrap();
+        unsafe { driver.begin_capture_raw(stream) }.unwrap();
     };
     begin(&driver, stream);
     driver.record(event, stream).unwrap();

@@ -31,8 +31,8 @@ use super::{Fault, Fired};
 ///     countdown.disarm();
 ///     countdown
 /// });
-/// // Three calls (allocate; synchronise, free in the drop), each with three codes.
-/// assert_eq!(faults, 9);
+/// // The allocation and, in the drop, a question, a wait and the free, each with three codes.
+/// assert_eq!(faults, 12);
 /// ```
 pub fn sweep<F: Into<Fired>>(
     codes: &[DriverCode],

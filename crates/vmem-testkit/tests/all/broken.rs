@@ -270,10 +270,14 @@ unsafe impl MemoryResource for Broken {
             return Ok(());
         };
         let raw = block.raw();
-        let mut done = None;
+        let (mut done, mut captured) = (None, false);
         let piece = self.table.take_back(block, "Broken", |_| {
             if stream.is_callable_here() {
-                done = Some(stream.marker()?);
+                match stream.marker() {
+                    Ok(marker) => done = Some(marker),
+                    Err(error) if error.is_capture() => captured = true,
+                    Err(error) => return Err(error),
+                }
             } else {
                 stream.synchronize()?;
             }
@@ -283,6 +287,13 @@ unsafe impl MemoryResource for Broken {
         let mut state = self.state.lock().unwrap();
         state.used -= raw.layout.size().min(state.used);
         state.live.retain(|live| live.slot != raw.slot);
+        if captured {
+            // What no event can tell is for the upstream to set aside.
+            drop(state);
+            // SAFETY: contract, freeing: what this free was promised is promised to the upstream.
+            unsafe { self.upstream.deallocate(piece.block, stream) }.expect("a block of its own");
+            return Ok(());
+        }
         let nth = self.frees.fetch_add(1, Ordering::Relaxed) + 1;
         if !(self.has(Bug::LosesMemory) && nth.is_multiple_of(100)) {
             state.cached.push(Cached { piece, freed_on: stream.downgrade(), done });
@@ -316,7 +327,10 @@ impl Drop for Broken {
     fn drop(&mut self) {
         let device = self.upstream.device().clone();
         let stream = Stream::legacy_default(&device);
-        device.synchronize().expect("the device works");
+        if device.synchronize().is_err() {
+            // It is lost, and all its memory with it.
+            return;
+        }
         let state = self.state.get_mut().unwrap();
         let mut unused: Vec<Block> =
             state.cached.drain(..).map(|cached| cached.piece.block).collect();

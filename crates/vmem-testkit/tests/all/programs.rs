@@ -8,7 +8,7 @@ use proptest::test_runner::{Config, TestError, TestRunner};
 use vmem_core::{AsyncMemory, Device, DeviceMemory, DriverCode, MemoryResource, PinnedMemory};
 use vmem_sim::{SimConfig, SimDevice};
 use vmem_testkit::conformance::Subject;
-use vmem_testkit::{Caller, Countdown, FAULT_CODES, Fault, Op, Program, Shape, sweep};
+use vmem_testkit::{Caller, Countdown, FAULT_CODES, Fault, Op, Pairs, Program, Shape, sweep};
 
 use crate::broken::{Broken, Bug};
 use crate::control::Control;
@@ -99,13 +99,15 @@ fn run_with_fault(
     countdown
 }
 
-/// Fails each driver call of short random programs in turn, with each code.
+/// Fails each driver call of short random programs in turn, with each code, and pairs of them.
 fn runs_with_faults(make: impl Fn(Arc<Countdown>) -> Box<dyn MemoryResource>) {
     let config = Config { cases: 8, failure_persistence: None, ..Config::default() };
     let shape = Shape { max_ops: 16, max_size: 64 << 10, streams: 4 };
     TestRunner::new(config)
-        .run(&any_with::<Program>(shape), |program| {
+        .run(&(any_with::<Program>(shape), any::<u64>()), |(program, seed)| {
             sweep(&FAULT_CODES, 2000, |fault| run_with_fault(&program, fault, &make));
+            let pairs = Pairs { most: 200, seed, ..Pairs::default() };
+            pairs.sweep(|fault| run_with_fault(&program, fault, &make));
             Ok(())
         })
         .unwrap();
