@@ -1,5 +1,7 @@
 //! Which uses of a block are pending, and who must wait for them.
 
+use std::fmt;
+
 use vmem_core::{DriverError, Event, Stream, StreamId};
 
 use crate::pattern::Pattern;
@@ -12,7 +14,6 @@ pub(crate) enum Access {
 }
 
 /// What a block holds, and its last use by each stream.
-#[derive(Debug)]
 pub(crate) struct History {
     /// What was written last, if that is known.
     pub(crate) contents: Option<Pattern>,
@@ -21,11 +22,19 @@ pub(crate) struct History {
     lost: bool,
 }
 
-#[derive(Debug)]
 struct Use {
     stream: StreamId,
     done: Event,
     access: Access,
+}
+
+impl fmt::Debug for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("History")
+            .field("contents", &self.contents)
+            .field("uses", &self.uses.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl History {
