@@ -14,6 +14,9 @@ use crate::{
 /// It gives every block a slot and a generation, and refuses foreign and stale blocks. Meant for
 /// leaves and for wrappers that cannot pass their upstream's blocks on unchanged. All operations
 /// take constant time under one lock.
+///
+/// A slot that has been used 2³² times is never used again, so that no generation comes back: each
+/// such slot costs the table its entry, some 40 bytes, for good.
 pub struct BlockTable<T> {
     owner: ResourceId,
     slots: Mutex<Slots<T>>,
@@ -22,6 +25,8 @@ pub struct BlockTable<T> {
 struct Slots<T> {
     entries: Vec<Entry<T>>,
     vacant: Vec<u32>,
+    /// Slots without a generation left.
+    worn_out: usize,
 }
 
 struct Entry<T> {
@@ -33,7 +38,7 @@ impl<T> BlockTable<T> {
     /// A table for a new resource.
     #[expect(clippy::new_without_default, reason = "each table is a new resource's identity")]
     pub fn new() -> Self {
-        let slots = Mutex::new(Slots { entries: Vec::new(), vacant: Vec::new() });
+        let slots = Mutex::new(Slots { entries: Vec::new(), vacant: Vec::new(), worn_out: 0 });
         Self { owner: ResourceId::new(), slots }
     }
 
@@ -45,7 +50,7 @@ impl<T> BlockTable<T> {
     /// How many blocks are live.
     pub fn len(&self) -> usize {
         let slots = self.lock();
-        slots.entries.len() - slots.vacant.len()
+        slots.entries.len() - slots.vacant.len() - slots.worn_out
     }
 
     /// Whether no block is live.
@@ -101,8 +106,12 @@ impl<T> BlockTable<T> {
         let entry = &mut slots.entries[raw.slot as usize];
         match result {
             Ok(()) => {
-                entry.generation = entry.generation.wrapping_add(1);
-                slots.vacant.push(raw.slot);
+                if let Some(next) = entry.generation.checked_add(1) {
+                    entry.generation = next;
+                    slots.vacant.push(raw.slot);
+                } else {
+                    slots.worn_out += 1;
+                }
                 Ok(value)
             }
             Err(error) => {
@@ -110,6 +119,20 @@ impl<T> BlockTable<T> {
                 Err(FreeError::from_driver(error, block, resource))
             }
         }
+    }
+
+    /// Calls `change` with a live block's value, under the table's lock. Returns `None` for any other
+    /// block.
+    pub fn update<O>(&self, block: &Block, change: impl FnOnce(&mut T) -> O) -> Option<O> {
+        let raw = block.raw();
+        if raw.owner != self.owner {
+            return None;
+        }
+        let mut slots = self.lock();
+        let entry = slots.entries.get_mut(raw.slot as usize)?;
+        let matches = entry.generation == raw.generation;
+        let live = entry.live.as_mut().filter(|(ptr, _)| matches && *ptr == raw.ptr);
+        live.map(|(_, value)| change(value))
     }
 
     /// Removes the value if `raw` is live, leaving the slot taken.
@@ -127,7 +150,8 @@ impl<T> BlockTable<T> {
 
 impl<T> fmt::Debug for BlockTable<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BlockTable").field("owner", &self.owner).field("live", &self.len()).finish()
+        let mut out = f.debug_struct("BlockTable");
+        out.field("owner", &self.owner).field("live", &self.len()).finish()
     }
 }
 
@@ -153,6 +177,28 @@ mod tests {
         let error = table.take_back(stale, "test", |_| Ok(())).unwrap_err();
         assert_eq!(error.kind(), FreeErrorKind::Stale);
         assert!(table.take_back(again, "test", |_| Ok(())).is_ok());
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_slot_without_a_generation_left_is_never_used_again() {
+        let table = BlockTable::new();
+        let first = issue(&table);
+        let raw = RawBlock { generation: u32::MAX, ..first.raw() };
+        table.lock().entries[raw.slot as usize].generation = u32::MAX;
+        // SAFETY: these are the live block's parts now.
+        let last = unsafe { Block::from_raw(raw) };
+        assert!(table.take_back(last, "test", |_| Ok(())).is_ok());
+        assert!(table.is_empty());
+        let next = issue(&table);
+        assert_ne!(next.raw().slot, raw.slot);
+        for generation in [0, u32::MAX] {
+            // SAFETY: misuse on purpose; the table must refuse it.
+            let stale = unsafe { Block::from_raw(RawBlock { generation, ..raw }) };
+            let error = table.take_back(stale, "test", |_| Ok(())).unwrap_err();
+            assert_eq!(error.kind(), FreeErrorKind::Stale);
+        }
+        assert!(table.take_back(next, "test", |_| Ok(())).is_ok());
         assert!(table.is_empty());
     }
 

@@ -1,7 +1,5 @@
 //! Which uses of a block are pending, and who must wait for them.
 
-use std::fmt;
-
 use vmem_core::{DriverError, Event, Stream, StreamId};
 
 use crate::pattern::Pattern;
@@ -26,15 +24,6 @@ struct Use {
     stream: StreamId,
     done: Event,
     access: Access,
-}
-
-impl fmt::Debug for History {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("History")
-            .field("contents", &self.contents)
-            .field("uses", &self.uses.len())
-            .finish_non_exhaustive()
-    }
 }
 
 impl History {
@@ -94,5 +83,14 @@ impl History {
         }
         self.uses.retain(|u| u.stream != stream);
         self.uses.push(Use { stream, done, access });
+    }
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("History")
+            .field("contents", &self.contents)
+            .field("uses", &self.uses.len())
+            .finish_non_exhaustive()
     }
 }
