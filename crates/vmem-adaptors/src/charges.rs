@@ -93,3 +93,42 @@ impl Charges {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use vmem_core::{Block, BlockLayout, BlockTable, DevicePtr, Label};
+
+    fn block() -> Block {
+        let (ptr, layout) = (DevicePtr::new(4096).unwrap(), BlockLayout::new(100).unwrap());
+        BlockTable::new().issue(ptr, layout, Label::NONE, ())
+    }
+
+    #[test]
+    fn charges_of_a_budget_that_nobody_has_are_forgotten_and_others_are_not() {
+        let kept = Budget::new(1000);
+        let [of_both, of_one] = [(); 2].map(|()| block().into_raw());
+        {
+            let dropped = Budget::new(1000);
+            keep(dropped.charge(100).unwrap(), &of_both);
+            keep(kept.charge(100).unwrap(), &of_both);
+            keep(dropped.charge(100).unwrap(), &of_one);
+        }
+        assert!(CHARGES.take(&of_one).is_none());
+        assert_eq!(kept.used(), 100);
+        take(of_both).give_back(&kept);
+        assert_eq!(kept.used(), 0);
+        assert!(CHARGES.take(&of_both).is_none());
+    }
+
+    #[test]
+    fn charges_that_were_taken_and_not_given_back_stay() {
+        let budget = Budget::new(1000);
+        let raw = block().into_raw();
+        keep(budget.charge(100).unwrap(), &raw);
+        drop(take(raw));
+        assert_eq!(budget.used(), 100);
+        take(raw).give_back(&budget);
+        assert_eq!(budget.used(), 0);
+    }
+}

@@ -32,7 +32,11 @@ impl fmt::Display for Finding {
         f.write_str(&self.what)?;
         let mut next = self.source.as_ref().and_then(|error| error.source());
         while let Some(error) = next {
-            write!(f, ": {error}")?;
+            // An allocation's error prints with a refusal that it comes from.
+            let text = error.to_string();
+            if !self.what.contains(&text) {
+                write!(f, ": {text}")?;
+            }
             next = error.source();
         }
         Ok(())

@@ -14,7 +14,6 @@ pub(crate) enum Access {
 }
 
 /// What a block holds, and its last use by each stream.
-#[derive(Debug)]
 pub(crate) struct History {
     /// What was written last, if that is known.
     pub(crate) contents: Option<Pattern>,
@@ -24,7 +23,6 @@ pub(crate) struct History {
     lost: bool,
 }
 
-#[derive(Debug)]
 struct Use {
     stream: StreamId,
     done: Event,
@@ -96,5 +94,14 @@ impl History {
         }
         self.uses.retain(|u| u.stream != stream);
         self.uses.push(Use { stream, done, access });
+    }
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("History")
+            .field("contents", &self.contents)
+            .field("uses", &self.uses.len())
+            .finish_non_exhaustive()
     }
 }

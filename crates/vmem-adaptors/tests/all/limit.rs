@@ -264,8 +264,9 @@ fn a_pool_says_which_budget_below_it_refused() {
 
     let arena = VirtualArena::new(device).unwrap().charged_to(budget.account());
     let pool = Pool::new(arena, PoolConfig::default()).unwrap();
-    let error = pool.alloc(layout(11 << 20), &stream).unwrap_err().to_string();
-    assert!(error.contains("Budget { limit: 10485760, used: "), "{error}");
+    let error = pool.alloc(layout(11 << 20), &stream).unwrap_err();
+    let driver = std::error::Error::source(&error).unwrap().to_string();
+    assert!(driver.contains("Budget { limit: 10485760, used: "), "{driver}");
 }
 
 #[test]

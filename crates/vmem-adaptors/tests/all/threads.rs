@@ -2,7 +2,7 @@
 
 use std::sync::{Barrier, mpsc};
 
-use vmem_adaptors::AdaptorExt;
+use vmem_adaptors::{AdaptorExt, Budget};
 use vmem_core::{
     AllocError, Block, Capabilities, FreeError, MemoryResource, Request, ResourceExt, Stream,
 };
@@ -40,6 +40,30 @@ fn sums_over_threads_are_exact_also_for_blocks_freed_elsewhere() {
     assert_eq!((stats.bytes.current, stats.blocks.current), (0, 0));
     assert_eq!((stats.bytes.total, stats.blocks.total), (total, 100 * THREADS));
     assert_eq!(memory.handle().outstanding(), 0);
+}
+
+#[test]
+fn what_threads_charge_here_and_free_there_is_given_back_exactly() {
+    let stream = stream();
+    let upstream = std::sync::Arc::new(Fake::new());
+    let limits = [(); 2].map(|()| upstream.clone().limited(Budget::new(1 << 30)));
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (limits, stream) = (&limits, &stream);
+            scope.spawn(move || {
+                for size in 1..=1000 {
+                    let from = usize::try_from(thread + size).unwrap() % 2;
+                    let block = limits[from].alloc(layout(size), stream).unwrap();
+                    let through = usize::try_from(size % 3).unwrap();
+                    free(limits.get(through).unwrap_or(&limits[0]), block, stream).unwrap();
+                }
+            });
+        }
+    });
+    for limit in &limits {
+        assert_eq!((limit.budget().used(), limit.budget().available()), (0, 1 << 30));
+    }
+    assert_eq!(upstream.live(), 0);
 }
 
 /// Runs `step` on `THREADS` threads, one after the other in the order of their numbers, all alive

@@ -40,8 +40,7 @@ impl AllocErrorKind {
 
 /// A failed allocation. One pointer wide.
 ///
-/// It prints with the refusal of the resource below that led to it, and with what a driver's answer
-/// says beyond its code.
+/// It prints with the refusal of the resource below that led to it.
 #[derive(Debug)]
 pub struct AllocError(Box<Inner>);
 
@@ -143,12 +142,8 @@ impl fmt::Display for AllocError {
             (None, None) => {}
         }
         // What an upstream refused is the better half of the answer: a limit below a pool, say.
-        let Some(source) = &self.0.source else { return Ok(()) };
-        let knows_more = |error: &DriverError| !error.detail().is_empty();
-        if source.is::<Self>() || source.downcast_ref().is_some_and(knows_more) {
-            write!(f, "; {source}")?;
-        }
-        Ok(())
+        let source = self.0.source.as_ref().and_then(|source| source.downcast_ref::<Self>());
+        source.map_or(Ok(()), |refusal| write!(f, "; {refusal}"))
     }
 }
 

@@ -161,10 +161,15 @@ struct Chain<'a>(&'a (dyn std::error::Error + 'static));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let first = self.0.to_string();
+        f.write_str(&first)?;
         let mut next = self.0.source();
         while let Some(error) = next {
-            write!(f, ": {error}")?;
+            // An allocation's error prints with a refusal that it comes from.
+            let text = error.to_string();
+            if !first.contains(&text) {
+                write!(f, ": {text}")?;
+            }
             next = error.source();
         }
         Ok(())

@@ -6,7 +6,8 @@ use vmem_core::{
     BlockLayout, DeviceMemory, DriverCode, FreeErrorKind, MemoryResource, Request, Stream,
 };
 use vmem_sim::{CallKind, SimDevice};
-use vmem_testkit::{Finding, TrackedBlock};
+use vmem_testkit::conformance::Subject;
+use vmem_testkit::{Countdown, Finding, TrackedBlock};
 
 struct Scene {
     device: Arc<SimDevice>,
@@ -150,4 +151,27 @@ fn a_finding_tells_the_whole_chain_once() {
     let text = Finding::from(error).to_string();
     assert!(text.starts_with("DeviceMemory: out of memory"), "{text}");
     assert_eq!(text.matches("CUDA_ERROR_OUT_OF_MEMORY").count(), 1, "{text}");
+}
+
+#[test]
+fn what_a_test_holds_prints_a_line_for_debugging() {
+    let device = SimDevice::new(1 << 20);
+    let countdown = Countdown::new(device.clone());
+    let memory = DeviceMemory::new(countdown.clone());
+    let streams: Vec<_> = (0..100).map(|_| Stream::new(countdown.clone()).unwrap()).collect();
+    let request = Request::new(BlockLayout::new(64).unwrap(), &streams[0]);
+    let mut block = TrackedBlock::allocate(&memory, &request).unwrap();
+    block.write(&streams[0]).unwrap();
+    streams.iter().for_each(|stream| block.verify(stream).unwrap());
+    let others: Vec<_> = (0..100).map(|_| memory.allocate(&request).unwrap()).collect();
+    let subject = Subject::new(&memory, countdown.clone());
+    for what in [&block as &dyn std::fmt::Debug, &countdown, &memory, &subject] {
+        let line = format!("{what:?}");
+        assert!(line.len() < 1000, "{line}");
+    }
+    block.free(&memory, &streams[1]).unwrap();
+    for block in others {
+        // SAFETY: contract, freeing: no work was ever queued on it.
+        unsafe { memory.deallocate(block, &streams[0]) }.unwrap();
+    }
 }

@@ -58,7 +58,7 @@ pub(crate) enum Bug {
     ServesOneThread,
     /// Only its own thread can free on a per-thread default stream.
     RefusesOthersDefaults,
-    /// Every 100th block that is freed is never used again.
+    /// Every 100th block that could be reused is forgotten instead.
     LosesMemory,
     /// Dropping it frees what is live.
     FreesLive,
@@ -73,7 +73,7 @@ pub(crate) struct Broken {
     table: BlockTable<Mutex<Option<Piece>>>,
     state: Mutex<State>,
     flips: AtomicBool,
-    frees: AtomicU64,
+    reuses: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl Broken {
             table: BlockTable::new(),
             state: Mutex::default(),
             flips: AtomicBool::new(false),
-            frees: AtomicU64::new(0),
+            reuses: AtomicU64::new(0),
         }
     }
 
@@ -182,7 +182,10 @@ impl Broken {
         let mut state = self.state.lock().unwrap();
         let fits = |c: &Cached| c.piece.block.layout() == layout;
         let at = state.cached.iter().rposition(fits)?;
-        Some(state.cached.remove(at))
+        let found = state.cached.remove(at);
+        let nth = self.reuses.fetch_add(1, Ordering::Relaxed) + 1;
+        let is_lost = self.has(Bug::LosesMemory) && nth.is_multiple_of(100);
+        (!is_lost).then_some(found)
     }
 
     fn skips_wait(&self, cached: &Cached, stream: &Stream) -> bool {
@@ -294,10 +297,7 @@ unsafe impl MemoryResource for Broken {
             unsafe { self.upstream.deallocate(piece.block, stream) }.expect("a block of its own");
             return Ok(());
         }
-        let nth = self.frees.fetch_add(1, Ordering::Relaxed) + 1;
-        if !(self.has(Bug::LosesMemory) && nth.is_multiple_of(100)) {
-            state.cached.push(Cached { piece, freed_on: stream.downgrade(), done });
-        }
+        state.cached.push(Cached { piece, freed_on: stream.downgrade(), done });
         Ok(())
     }
 
