@@ -14,7 +14,7 @@ pub(crate) const HEADER: &str = "Thread,Time,Action,Pointer,Size,Stream";
 const ACTIONS: &str = "allocate, free, deallocate, allocate failure";
 
 /// Where the fields of a row are.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Columns {
     /// The header, for messages.
     text: String,
@@ -137,13 +137,18 @@ impl Log {
             let reason = format!("there is no header before it; accepted is {HEADER}");
             judge.note(Irregularity::NoHeader, || line.error(reason))?;
         }
-        let Some(columns) = self.columns.clone() else { return Ok(()) };
-        if fields.count != columns.count {
+        let Some(columns) = self.columns.take() else { return Ok(()) };
+        let done = if fields.count == columns.count {
+            self.row(&columns, &fields, line, judge)
+        } else {
             let Columns { count, text, .. } = &columns;
-            let reason = format!("{} fields; accepted are the {count} fields {text}", fields.count);
-            return foreign(judge, reason);
-        }
-        self.row(&columns, &fields, line, judge)
+            foreign(
+                judge,
+                format!("{} fields; accepted are the {count} fields {text}", fields.count),
+            )
+        };
+        self.columns = Some(columns);
+        done
     }
 
     fn row(

@@ -1,6 +1,6 @@
 //! Snapshots as `torch.cuda.memory._dump_snapshot` writes them: pickles.
 //!
-//! A pickle is a program for a small stack values. A snapshot needs the part of it that makes
+//! A pickle is a program for a small stack machine. A snapshot needs the part of it that makes
 //! lists, dictionaries, tuples, texts and numbers; what would call into Python is refused. Containers
 //! are kept as the few fields that a trace needs, so that the memory taken is a few times the
 //! file's size, and nothing is ever copied or walked recursively.
