@@ -8,7 +8,10 @@
 //! * [`Device`], the seam between a stack and a driver, with the parts a device may have:
 //!   [`VirtualMemory`], [`Managed`], [`Pinned`], [`AsyncPool`];
 //! * [`Stream`] and [`Event`], owned handles that know when they end;
-//! * [`DeviceBuffer`], memory that frees itself in stream order;
+//! * [`DeviceBuffer`], memory that frees itself in stream order, and over it typed memory:
+//!   [`DeviceVec`], [`DeviceBox`], [`DeviceScalar`], views of parts ([`DeviceSlice`],
+//!   [`DeviceSliceMut`]), and [`PinnedBuffer`] on the host with copies that nothing waits for
+//!   ([`Transfer`]);
 //! * the leaves [`DeviceMemory`], [`PinnedMemory`] and [`AsyncMemory`], which ask the driver for
 //!   every block;
 //! * [`Label`]s that name memory and [`EventSink`]s that watch it.
@@ -57,6 +60,7 @@ mod request;
 mod resource;
 mod stream;
 mod sync;
+mod typed;
 mod uses;
 
 pub use block::{Block, RawBlock};
@@ -85,6 +89,10 @@ pub use ptr::DevicePtr;
 pub use request::{AccessClass, Request, Retry};
 pub use resource::{MemoryResource, ResourceExt};
 pub use stream::{Stream, StreamKind, StreamObserver, WeakStream};
+pub use typed::{
+    DeviceBox, DeviceScalar, DeviceSlice, DeviceSliceMut, DeviceVec, PinnedBuffer, Transfer,
+    TransferError,
+};
 
 #[cfg(test)]
 mod tests {
@@ -96,6 +104,13 @@ mod tests {
     fn every_public_handle_is_send_and_sync() {
         shared::<Block>();
         shared::<DeviceBuffer>();
+        shared::<DeviceVec<u32>>();
+        shared::<DeviceSlice<'_, u32>>();
+        shared::<DeviceSliceMut<'_, u32>>();
+        shared::<DeviceScalar<u32>>();
+        shared::<PinnedBuffer<u32>>();
+        shared::<Transfer<u32>>();
+        shared::<TransferError<u32>>();
         shared::<Event>();
         shared::<IdleEvent>();
         shared::<Stream>();

@@ -204,6 +204,23 @@ impl<'a> Part<'a> {
         queue_marked(self.home, call, |device, raw| queue(device, at, raw))
     }
 
+    /// Notes that work of `stream` up to `end` uses the buffer. Of its own stream nothing is noted.
+    pub(crate) fn note_use(self, stream: &Stream, end: Event) {
+        if stream != self.home {
+            self.uses().note(stream.id(), end);
+        }
+    }
+
+    /// Notes that a use of the buffer could be neither marked nor waited for.
+    pub(crate) fn lose_use(self) {
+        self.uses().lose_track();
+    }
+
+    /// Forgets the uses, which the host has seen complete.
+    pub(crate) fn forget_uses(self) {
+        self.uses().forget();
+    }
+
     /// Orders work that is about to be queued on the home stream after recorded uses.
     pub(super) fn precede_work(self) -> Result<(), DriverError> {
         self.uses().precede_work(self.home)

@@ -9,3 +9,4 @@ mod leaf;
 mod stream;
 mod stream_end;
 mod stream_thread;
+mod typed;
