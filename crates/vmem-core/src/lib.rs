@@ -7,7 +7,8 @@
 //!   [`Request`], [`BlockLayout`], [`Block`], [`Capabilities`], [`AllocError`], [`FreeError`];
 //! * [`Device`], the seam between a stack and a driver, with the parts a device may have:
 //!   [`VirtualMemory`], [`Managed`], [`Pinned`], [`AsyncPool`];
-//! * [`Stream`] and [`Event`], owned handles that know when they end;
+//! * [`Stream`] and [`Event`], owned handles that know when they end, with [`StreamPool`] and
+//!   [`TimedEvent`];
 //! * [`DeviceBuffer`], memory that frees itself in stream order, and over it typed memory:
 //!   [`DeviceVec`], [`DeviceBox`], [`DeviceScalar`], views of parts ([`DeviceSlice`],
 //!   [`DeviceSliceMut`]), and [`PinnedBuffer`] on the host with copies that nothing waits for
@@ -77,7 +78,7 @@ pub use error::{
     AllocError, AllocErrorKind, BoxedError, DeviceSample, DriverCode, DriverError,
     ExhaustionReport, FreeError, FreeErrorKind, LayoutError, Rung, RungReport,
 };
-pub use event::{Event, IdleEvent};
+pub use event::{Event, IdleEvent, TimedEvent};
 pub use id::{DeviceId, ReservationId, ResourceId, StreamId};
 pub use label::{Label, LabelScope, label};
 pub use layout::BlockLayout;
@@ -88,7 +89,7 @@ pub use observe::{EventKind, EventSink, MemoryEvent};
 pub use ptr::DevicePtr;
 pub use request::{AccessClass, Request, Retry};
 pub use resource::{MemoryResource, ResourceExt};
-pub use stream::{Stream, StreamKind, StreamObserver, WeakStream};
+pub use stream::{Stream, StreamKind, StreamObserver, StreamPool, WeakStream};
 pub use typed::{
     DeviceBox, DeviceScalar, DeviceSlice, DeviceSliceMut, DeviceVec, PinnedBuffer, Transfer,
     TransferError,
@@ -113,6 +114,8 @@ mod tests {
         shared::<TransferError<u32>>();
         shared::<Event>();
         shared::<IdleEvent>();
+        shared::<TimedEvent>();
+        shared::<StreamPool>();
         shared::<Stream>();
         shared::<WeakStream>();
         shared::<AllocError>();

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use super::{Shared, Stream, retired_error};
-use crate::{Completion, DeviceId, DriverCode, DriverError, Event, IdleEvent};
+use crate::{Completion, DeviceId, DriverCode, DriverError, Event, IdleEvent, TimedEvent};
 
 impl Stream {
     /// Waits on the host until all work queued so far has completed.
@@ -163,6 +163,16 @@ impl Stream {
         }
         let event = IdleEvent::new(self.0.device.clone())?;
         self.record(event).map_err(|(_, error)| error)
+    }
+
+    /// A point behind all work queued so far that keeps when it was reached.
+    ///
+    /// # Errors
+    /// As [`record`](Self::record); [`NOT_SUPPORTED`](DriverCode::NOT_SUPPORTED) of a device that keeps
+    /// no time.
+    pub fn record_timed(&self) -> Result<TimedEvent, DriverError> {
+        let event = IdleEvent::timed(self.0.device.clone())?;
+        self.record(event).map(TimedEvent::new).map_err(|(_, error)| error)
     }
 
     /// Whether the stream's inbox holds waits: asked for by other threads, if it is a thread's default

@@ -24,17 +24,18 @@ use crate::{
 /// ([`HOST_ACCESSIBLE`](Features::HOST_ACCESSIBLE)). Managed memory, whose pages move, is refused.
 ///
 /// ```
-/// use vmem_core::{DeviceMemory, DeviceVec, PinnedBuffer, PinnedMemory, Stream};
+/// use vmem_core::{DeviceMemory, DeviceVec, PinnedBuffer, PinnedMemory, ResourceExt, Stream};
 /// use vmem_sim::SimDevice;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let device = SimDevice::new(1 << 20);
 /// let stream = Stream::new(device.clone())?;
-/// let (memory, pinned) = (DeviceMemory::new(device.clone()), PinnedMemory::new(device)?);
+/// let memory = DeviceMemory::new(device.clone()).into_dyn();
+/// let pinned = PinnedMemory::new(device)?.into_dyn();
 ///
-/// let mut staging = PinnedBuffer::zeroed(&pinned, 3, &stream)?;
+/// let mut staging = PinnedBuffer::zeroed(pinned, 3, &stream)?;
 /// staging.copy_from_slice(&[1u32, 2, 3]);
-/// let mut numbers = DeviceVec::uninit(&memory, 3, &stream)?;
+/// let mut numbers = DeviceVec::uninit(memory, 3, &stream)?;
 /// let upload = numbers.copy_from_pinned(staging, ..)?;
 /// // Whatever the host does here, it does while the copy runs.
 /// let mut staging = upload.wait()?;
