@@ -95,6 +95,11 @@ pub use typed::{
     TransferError,
 };
 
+/// The program of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
