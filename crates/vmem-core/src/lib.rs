@@ -14,7 +14,7 @@
 //!   [`DeviceSliceMut`]), and [`PinnedBuffer`] on the host with copies that nothing waits for
 //!   ([`Transfer`]);
 //! * the leaves [`DeviceMemory`], [`PinnedMemory`] and [`AsyncMemory`], which ask the driver for
-//!   every block;
+//!   every block, and [`Leaf`], which they share with those of other crates;
 //! * [`Label`]s that name memory and [`EventSink`]s that watch it.
 //!
 //! The rules that make this sound are written once, in [`contract`].

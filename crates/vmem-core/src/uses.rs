@@ -1,6 +1,8 @@
 //! Work of other streams on a piece of memory.
 
-use crate::{Device, DriverError, Event, IdleEvent, RawStream, Stream, StreamId};
+use crate::{
+    Device, DriverCode, DriverError, Event, IdleEvent, RawStream, Stream, StreamId, WeakStream,
+};
 
 /// The latest use of memory by each stream, which covers the earlier ones, until it is ordered before
 /// whatever ends the memory.
@@ -8,31 +10,47 @@ use crate::{Device, DriverError, Event, IdleEvent, RawStream, Stream, StreamId};
 pub(crate) struct Uses {
     /// Oldest first.
     list: Vec<(StreamId, Event)>,
-    lost: bool,
+    /// Streams with a use that could be neither marked nor waited for.
+    lost: Vec<WeakStream>,
 }
 
 /// So many uses are remembered; the oldest beyond them is waited for.
 pub(crate) const MOST: usize = 16;
 
 impl Uses {
-    /// Why memory with a lost use is not freed.
-    pub(crate) const UNKNOWN: &str = "a use of the block could be neither marked nor waited for";
-
     /// Notes that work of `stream` up to `marker` uses the memory.
     pub(crate) fn note(&mut self, stream: StreamId, marker: Event) {
         self.list.retain(|(id, event)| *id != stream && !event.was_observed());
         self.list.push((stream, marker));
     }
 
-    /// Notes that a use could be neither marked nor waited for. Only a synchronisation with the whole
-    /// device covers it.
-    pub(crate) fn lose_track(&mut self) {
-        self.lost = true;
+    /// Notes that a use by `stream` could be neither marked nor waited for. Until it can, nothing may be
+    /// done with the memory.
+    pub(crate) fn lose(&mut self, stream: &Stream) {
+        self.lost.push(stream.downgrade());
     }
 
-    /// Whether some use is [lost](Self::lose_track).
-    pub(crate) fn is_lost(&self) -> bool {
-        self.lost
+    /// Whether a use is [lost](Self::lose).
+    pub(crate) fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
+    /// Tries again to mark what was lost.
+    ///
+    /// # Errors
+    /// [`ILLEGAL_STATE`](DriverCode::ILLEGAL_STATE) if that fails, or a stream has ended meanwhile.
+    pub(crate) fn recover(&mut self) -> Result<(), DriverError> {
+        for weak in std::mem::take(&mut self.lost) {
+            match weak.upgrade().map(|stream| (stream.id(), stream.marker())) {
+                Some((stream, Ok(marker))) => self.note(stream, marker),
+                _ => self.lost.push(weak),
+            }
+        }
+        if self.lost.is_empty() {
+            return Ok(());
+        }
+        let error = DriverError::new("the use of a block", DriverCode::ILLEGAL_STATE);
+        Err(error.with_detail("the driver could neither mark it nor wait for it"))
     }
 
     /// The markers, oldest first.
@@ -65,6 +83,7 @@ impl Uses {
     /// Orders work that is about to be queued on `home` after all uses: `home` waits for them on the
     /// device, or the host does where it cannot.
     pub(crate) fn precede_work(&mut self, home: &Stream) -> Result<(), DriverError> {
+        self.recover()?;
         if let Err(error) = home.wait_all(self.events()) {
             self.observe().map_err(|_| error)?;
         }
@@ -75,6 +94,7 @@ impl Uses {
     /// Orders a free on `home` after all uses. Of a capturing stream the waits are left to whoever uses
     /// the memory again.
     pub(crate) fn precede_free(&mut self, home: &Stream) -> Result<(), DriverError> {
+        self.recover()?;
         self.events().try_for_each(|event| wait_or_leave(home, event)).or_else(|error| {
             // The home stream cannot wait; the host can.
             self.observe().map_err(|_| error)

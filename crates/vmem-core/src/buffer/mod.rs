@@ -27,9 +27,14 @@ use crate::{
 /// itself). A failed drop is counted in
 /// [`DropFailures`](crate::DropFailures).
 ///
+/// Should the driver queue a copy to another buffer ([`try_clone`](Self::try_clone),
+/// [`copy_from_buffer`](Self::copy_from_buffer)), and then fail to mark its end and to wait for it, the
+/// methods that use the bytes answer [`ILLEGAL_STATE`](DriverCode::ILLEGAL_STATE) until it can be
+/// marked; dropped before that, the buffer leaks its block.
+///
 /// # While the home stream captures
-/// [`fill`](Self::fill), and [`try_clone`](Self::try_clone) on the home stream, become part of the
-/// graph: the buffers must then live as long as the graph may be launched. What must take effect at
+/// [`fill`](Self::fill), and copies between buffers of one home stream, become part of the graph: the
+/// buffers must then live as long as the graph may be launched. What must take effect at
 /// once is refused with
 /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED), or with
 /// [`Capturing`](AllocErrorKind::Capturing), and changes nothing: copies from and to the host, waits and
@@ -208,16 +213,9 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// waits for recorded uses.
     ///
     /// # Errors
-    /// The driver's; [`ILLEGAL_STATE`](DriverCode::ILLEGAL_STATE) if the driver has refused to mark a use
-    /// of the block and to wait for it. The buffer is then dropped.
+    /// The driver's; the buffer is then dropped.
     pub fn into_block(mut self) -> Result<Option<Block>, DriverError> {
-        let mut uses = self.uses();
-        if uses.is_lost() {
-            let error = DriverError::new("DeviceBuffer::into_block", DriverCode::ILLEGAL_STATE);
-            return Err(error.with_detail(Uses::UNKNOWN));
-        }
-        uses.precede_work(&self.stream)?;
-        drop(uses);
+        self.uses().precede_work(&self.stream)?;
         Ok(self.block.take())
     }
 
@@ -245,12 +243,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
             return Err(fault(error));
         }
         let old = std::mem::replace(&mut self.block, moved);
-        let uses = std::mem::take(&mut self.uses).into_inner();
-        if uses.unwrap_or_else(PoisonError::into_inner).is_lost() {
-            self.leak(&Uses::UNKNOWN);
-        } else {
-            self.free(old);
-        }
+        self.free(old);
         Ok(())
     }
 
@@ -304,7 +297,6 @@ impl<R: MemoryResource> Drop for DeviceBuffer<R> {
         };
         let uses = self.uses.get_mut().unwrap_or_else(PoisonError::into_inner);
         match uses.precede_free(&self.stream) {
-            Ok(()) if uses.is_lost() => self.leak(&Uses::UNKNOWN),
             Ok(()) => self.free(Some(block)),
             Err(error) => self.leak(&error),
         }

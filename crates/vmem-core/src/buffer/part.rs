@@ -55,6 +55,7 @@ impl<'a> Part<'a> {
     pub(crate) fn wait_on(self, stream: &Stream) -> Result<(), DriverError> {
         self.check_device("DeviceBuffer::wait_on", stream)?;
         let mut uses = self.uses();
+        uses.recover()?;
         if stream == self.home {
             stream.wait_all(uses.events())?;
             uses.forget();
@@ -155,7 +156,7 @@ impl<'a> Part<'a> {
             }
             Marked::Complete => Ok(()),
             Marked::Lost(error) => {
-                other.uses().lose_track();
+                other.uses().lose(self.home);
                 Err(error)
             }
         }
@@ -211,9 +212,9 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Notes that a use of the buffer could be neither marked nor waited for.
-    pub(crate) fn lose_use(self) {
-        self.uses().lose_track();
+    /// Notes that a use of the buffer by `stream` could be neither marked nor waited for.
+    pub(crate) fn lose_use(self, stream: &Stream) {
+        self.uses().lose(stream);
     }
 
     /// Forgets the uses, which the host has seen complete.

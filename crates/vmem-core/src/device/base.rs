@@ -23,7 +23,6 @@ impl fmt::Display for DropFailure {
 }
 
 /// Failed drops on one device: counted, the first one kept and logged.
-#[derive(Debug)]
 pub struct DropFailures {
     log: fn(&DropFailure),
     state: Mutex<(u64, Option<DropFailure>)>,
@@ -72,7 +71,6 @@ impl DropFailures {
 /// A device's identity, its failed drops, and its legacy default stream's handle.
 ///
 /// A backend keeps one in each device and returns it from [`Device::base`](crate::Device::base).
-#[derive(Debug)]
 pub struct DeviceBase {
     id: DeviceId,
     drop_failures: DropFailures,
@@ -130,5 +128,20 @@ impl DeviceBase {
     /// What failed where no caller could be told.
     pub fn drop_failures(&self) -> &DropFailures {
         &self.drop_failures
+    }
+}
+
+impl fmt::Debug for DropFailures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("DropFailures");
+        out.field("count", &self.count()).field("first", &self.first()).finish()
+    }
+}
+
+impl fmt::Debug for DeviceBase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("DeviceBase");
+        out.field("id", &self.id).field("drop_failures", &self.drop_failures);
+        out.field("undestroyed_streams", &self.undestroyed_streams()).finish()
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{Leaf, QuarantineHandle};
 use crate::{
-    AllocError, AsyncPool, Block, Capabilities, Device, DevicePtr, DriverCode, DriverError, Event,
-    Features, FreeError, MemoryResource, Request, Stream,
+    AllocError, AllocErrorKind, AsyncPool, Block, Capabilities, Device, DevicePtr, DriverCode,
+    DriverError, Event, Features, FreeError, MemoryResource, Request, Stream,
 };
 
 /// The driver's own pool (`cuMemAllocAsync`): allocates and frees in stream order.
@@ -55,9 +55,17 @@ impl fmt::Display for AsyncMemory {
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for AsyncMemory {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        self.leaf.check_stream(request)?;
+        let fail = |kind| AllocError::new(kind, request.layout, self.leaf.name);
+        match request.stream.is_capturing() {
+            Ok(false) => {}
+            Ok(true) => return Err(fail(AllocErrorKind::Capturing)),
+            // Whatever the code, it says nothing about memory.
+            Err(error) => return Err(fail(AllocErrorKind::DeviceFault).with_source(error)),
+        }
         self.leaf.allocate(request, |bytes| {
-            request.stream.with_raw_outside_capture("AsyncMemory::allocate", |device, raw| {
-                // SAFETY: contract, devices 1 and 5: a valid, callable stream.
+            request.stream.with_raw("AsyncMemory::allocate", |device, raw| {
+                // SAFETY: contract, devices 1 and 5: `with_raw` hands out a valid, callable stream.
                 unsafe { part(device)?.allocate(bytes, raw) }
             })
         })

@@ -78,10 +78,8 @@ impl Leaf {
         request: &Request<'_>,
         driver: impl Fn(u64) -> Result<DevicePtr, DriverError>,
     ) -> Result<Block, AllocError> {
+        self.check_stream(request)?;
         let layout = request.layout;
-        if request.stream.device_id() != self.device.id() {
-            return Err(AllocError::new(AllocErrorKind::InvalidStream, layout, self.name));
-        }
         // Drivers align to 256 or better, so this slack is enough to align further.
         let slack = layout.alignment().saturating_sub(BlockLayout::DEFAULT_ALIGNMENT);
         let bytes = layout.size() + slack;
@@ -94,6 +92,13 @@ impl Leaf {
         let ptr = base.align_up(layout.alignment()).expect("the driver's range ends below 2^64");
         let issued = Issued { base, uses: Uses::default() };
         Ok(self.blocks.issue(ptr, layout, request.label, issued))
+    }
+
+    fn check_stream(&self, request: &Request<'_>) -> Result<(), AllocError> {
+        if request.stream.device_id() == self.device.id() {
+            return Ok(());
+        }
+        Err(AllocError::new(AllocErrorKind::InvalidStream, request.layout, self.name))
     }
 
     /// Queues work of the leaf's own on a block, so that the block is not freed before that work has
@@ -121,7 +126,7 @@ impl Leaf {
                 issued.uses.limit(Event::synchronize);
             }
             Marked::Complete => {}
-            Marked::Lost(_) => issued.uses.lose_track(),
+            Marked::Lost(_) => issued.uses.lose(stream),
         });
         noted.ok_or_else(foreign)
     }
@@ -159,7 +164,7 @@ impl Leaf {
         let bytes = block.size();
         self.blocks.take_back(block, self.name, |Issued { base, uses }| {
             let is_known = stream.is_callable_here() || stream.is_retired();
-            if is_known && !uses.is_lost() {
+            if is_known && !uses.has_lost() {
                 match uses.observe().and_then(|()| free(*base)) {
                     Err(error) if error.is_capture() => {}
                     result => return result,

@@ -121,7 +121,7 @@ impl Quarantine {
 
     /// Sets memory aside that was freed on `stream`.
     pub(super) fn set_aside(&self, base: DevicePtr, bytes: u64, uses: &Uses, stream: &Stream) {
-        let needs_device = uses.is_lost();
+        let needs_device = uses.has_lost();
         let uses = uses.events().cloned().collect();
         let freed_on = Some((stream.id(), stream.downgrade()));
         let mut list = self.lock();

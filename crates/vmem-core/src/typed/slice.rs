@@ -223,11 +223,11 @@ impl<'a, T: Pod> DeviceSliceMut<'a, T> {
     /// stream is another, each waits for the other as the copy needs it. Nothing waits on the host.
     ///
     /// # Errors
-    /// Nothing is copied then: [`INVALID_VALUE`](crate::DriverCode::INVALID_VALUE) if the lengths differ;
+    /// [`INVALID_VALUE`](crate::DriverCode::INVALID_VALUE) if the lengths differ;
     /// [`INVALID_CONTEXT`](crate::DriverCode::INVALID_CONTEXT) for elements on another device (copy them
     /// through a [`PinnedBuffer`](crate::PinnedBuffer));
     /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if one of two
-    /// different home streams captures; the driver's.
+    /// different home streams captures; the driver's, and then the elements may have been copied.
     pub fn copy_from<'s>(
         &mut self,
         from: impl Into<DeviceSlice<'s, T>>,

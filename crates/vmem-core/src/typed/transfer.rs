@@ -196,7 +196,7 @@ fn transfer<T: Pod, R: MemoryResource>(
         }
         Marked::Complete => Ok(Transfer { host, end: None }),
         Marked::Lost(error) => {
-            host.buffer.all().lose_use();
+            host.buffer.all().lose_use(device.home());
             Err(TransferError::new(None, error))
         }
     }

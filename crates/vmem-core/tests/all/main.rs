@@ -3,10 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod buffer;
+mod captures;
 mod common;
+mod debug;
+mod devices;
 mod event;
+mod hooked;
 mod leaf;
 mod pinned;
+mod protection;
+mod quarantine;
 mod stream;
 mod stream_end;
 mod stream_thread;

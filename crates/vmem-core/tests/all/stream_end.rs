@@ -1,6 +1,9 @@
 //! How streams end: with a marker, told to whoever keeps state for them.
 
-use vmem_core::{DriverCode, Stream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+
+use vmem_core::{DriverCode, Event, Stream, StreamId, StreamObserver, WeakStream};
 use vmem_sim::{CallKind, Kernel};
 
 use crate::common::{Told, code, dyn_device, is_alive, launch, scratch, sim, stream};
@@ -123,4 +126,79 @@ fn a_stream_that_cannot_be_destroyed_is_counted() {
     let device = dyn_device(&device);
     let failures = device.base().drop_failures();
     assert_eq!((failures.count(), failures.first().unwrap().what), (1, "a stream"));
+}
+
+/// Asks about the stream that ends, and uses another one, while it is told.
+#[derive(Debug)]
+struct Curious {
+    ends: WeakStream,
+    other: Stream,
+    saw: Mutex<Vec<(bool, bool)>>,
+}
+
+impl StreamObserver for Curious {
+    fn retiring(&self, _: StreamId, marker: Option<&Event>) {
+        let Some(ends) = self.ends.upgrade() else { return };
+        self.other.wait(marker.unwrap()).unwrap();
+        // Another thread asks every stream that it knows, and this one waits for it.
+        let ask = || (ends.is_retired(), ends.is_capturing().is_err());
+        let saw = std::thread::scope(|scope| scope.spawn(ask).join().unwrap());
+        self.saw.lock().unwrap().push(saw);
+    }
+}
+
+#[test]
+fn observers_are_told_without_a_lock_once_nothing_can_be_queued() {
+    let device = sim(0);
+    let (old, other) = (stream(&device), stream(&device));
+    let curious = Arc::new(Curious { ends: old.downgrade(), other, saw: Mutex::default() });
+    let observer: std::sync::Weak<Curious> = Arc::downgrade(&curious);
+    old.observe(observer);
+    old.retire().unwrap();
+    assert_eq!(*curious.saw.lock().unwrap(), [(true, true)]);
+    device.assert_clean();
+}
+
+#[derive(Debug)]
+struct Panics;
+
+impl StreamObserver for Panics {
+    fn retiring(&self, _: StreamId, _: Option<&Event>) {
+        panic!("an observer panics on purpose");
+    }
+}
+
+#[test]
+fn an_observer_that_panics_keeps_no_other_from_being_told() {
+    for retire in [true, false] {
+        let device = sim(0);
+        let old = stream(&device);
+        let (before, panics) = (Told::watch(&old), Arc::new(Panics));
+        let observer: std::sync::Weak<Panics> = Arc::downgrade(&panics);
+        old.observe(observer);
+        let after = Told::watch(&old);
+        let (id, raw) = (old.id(), old.raw());
+        let end = move || if retire { old.retire().unwrap() } else { drop(old) };
+        let panic = catch_unwind(AssertUnwindSafe(end)).unwrap_err();
+        assert_eq!(*panic.downcast::<&str>().unwrap(), "an observer panics on purpose");
+        for told in [before, after] {
+            let (who, marker) = told.once();
+            assert_eq!((who, marker.is_some()), (id, true));
+        }
+        assert!(!is_alive(&device, raw));
+        device.assert_clean();
+    }
+}
+
+#[test]
+fn an_observer_that_asks_again_and_again_is_told_once() {
+    let device = sim(0);
+    let old = stream(&device);
+    let told = Told::watch(&old);
+    for _ in 0..1000 {
+        let observer: std::sync::Weak<Told> = Arc::downgrade(&told);
+        old.observe(observer);
+    }
+    drop(old);
+    told.once();
 }

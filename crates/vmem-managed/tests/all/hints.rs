@@ -5,8 +5,8 @@ use std::sync::Arc;
 use vmem_core::{
     AccessClass, Advice, Block, DriverCode, Location, MemoryResource, Request, ResourceExt, Stream,
 };
-use vmem_managed::{Hint, HintCounts, ManagedMemory};
-use vmem_sim::{CallKind, Kernel, SimDevice};
+use vmem_managed::{Hint, HintCounts, ManagedMemory, Prefetch};
+use vmem_sim::{CallKind, CaptureMode, Kernel, SimConfig, SimDevice};
 
 use crate::{MIB, free, launch, layout, set_up};
 
@@ -149,4 +149,86 @@ fn the_hint_handle_says_when_the_resource_is_gone() {
     assert_eq!(hints.counts(), Some(HintCounts::default()));
     drop(erased);
     assert_eq!(hints.counts(), None);
+}
+
+/// Queues something that takes a while, then a prefetch behind it.
+fn prefetch_late(device: &SimDevice, memory: &ManagedMemory, block: &Block, stream: &Stream) {
+    launch(device, stream, Kernel::new("before the prefetch"));
+    assert!(memory.prefetch(block, Location::Device, stream).is_taken());
+}
+
+/// Whether all that `stream` was given has run, without looking further than that.
+fn is_done(device: &SimDevice, stream: &Stream) -> bool {
+    let before = device.calls();
+    let done = stream.is_complete().unwrap();
+    assert_eq!((device.calls() - before).of(CallKind::QueryStream), 1);
+    done
+}
+
+#[test]
+fn a_block_is_not_freed_while_its_pages_move_on_another_stream() {
+    for seed in 0..16 {
+        let config = SimConfig { capacity: 64 * MIB, seed, ..SimConfig::default() };
+        let device = SimDevice::with_config(config).unwrap();
+        let memory = ManagedMemory::new(device.clone()).unwrap();
+        let (home, other) = (Stream::new(device.clone()), Stream::new(device.clone()));
+        let (home, other) = (home.unwrap(), other.unwrap());
+        let block = allocate(&memory, &home, AccessClass::Unknown);
+        prefetch_late(&device, &memory, &block, &other);
+        free(&memory, block, &home);
+        assert!(is_done(&device, &other), "seed {seed}: freed under a prefetch");
+        device.assert_clean();
+    }
+}
+
+#[test]
+fn a_prefetch_that_cannot_be_marked_is_waited_for_and_else_the_block_is_set_aside() {
+    let (device, home, memory) = set_up(64 * MIB);
+    let other = Stream::new(device.clone()).unwrap();
+    let block = allocate(&memory, &home, AccessClass::Unknown);
+    device.fail_call(Some(CallKind::RecordEvent), 1, DriverCode::UNKNOWN);
+    prefetch_late(&device, &memory, &block, &other);
+    assert!(is_done(&device, &other));
+    device.fail_call(Some(CallKind::RecordEvent), 1, DriverCode::UNKNOWN);
+    device.fail_call(Some(CallKind::SynchronizeStream), 1, DriverCode::UNKNOWN);
+    prefetch_late(&device, &memory, &block, &other);
+    free(&memory, block, &home);
+    let quarantine = memory.quarantine();
+    assert_eq!(quarantine.held().unwrap().blocks, 1);
+    assert_eq!(device.calls().of(CallKind::ManagedFree), 0);
+    quarantine.release().unwrap();
+    assert_eq!(quarantine.held().unwrap().blocks, 0);
+    assert!(is_done(&device, &other));
+    device.assert_clean();
+}
+
+#[test]
+fn a_capture_takes_no_prefetch() {
+    let (device, stream, managed) = set_up(64 * MIB);
+    let memory = Prefetch::new(managed);
+    device.exchange_capture_mode(CaptureMode::Relaxed);
+    let kept = memory.alloc(layout(SIZE), &stream).unwrap();
+    device.begin_capture(&stream).unwrap();
+    assert!(!memory.upstream().prefetch(&kept, Location::Host, &stream).is_taken());
+    let other = memory.alloc(layout(SIZE), &stream).unwrap();
+    free(&memory, kept, &stream);
+    free(&memory, other, &stream);
+    assert!(device.end_capture(&stream).unwrap().is_empty());
+    assert_eq!(device.calls().of(CallKind::Prefetch), 1);
+    let quarantine = memory.upstream().quarantine();
+    assert_eq!(quarantine.held().unwrap().bytes, 2 * SIZE);
+    quarantine.release().unwrap();
+    assert_eq!(quarantine.held().unwrap().bytes, 0);
+    device.assert_clean();
+}
+
+#[test]
+fn thousands_of_blocks_are_a_line_of_debug_text() {
+    let (_device, stream, memory) = set_up(64 * MIB);
+    let memory = Prefetch::new(memory);
+    let blocks: Vec<Block> = (0..2000).map(|_| memory.alloc(layout(1), &stream).unwrap()).collect();
+    for text in [format!("{memory:?}"), format!("{:?}", memory.hints())] {
+        assert!(text.len() < 400, "{text}");
+    }
+    blocks.into_iter().for_each(|block| free(&memory, block, &stream));
 }

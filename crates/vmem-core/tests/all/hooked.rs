@@ -1,0 +1,124 @@
+//! A simulated device that lets something happen just before or after an event is recorded, as another
+//! thread may.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use vmem_core::{
+    AsyncPool, Completion, Device, DeviceBase, DeviceFacts, DevicePtr, DriverError, Managed,
+    MemoryInfo, Pinned, RawEvent, RawStream, VirtualMemory,
+};
+use vmem_sim::SimDevice;
+
+type Hook = Box<dyn FnOnce() + Send>;
+
+pub(crate) struct Hooked {
+    device: Arc<SimDevice>,
+    before_record: Mutex<Option<Hook>>,
+    after_record: Mutex<Option<Hook>>,
+}
+
+impl Hooked {
+    pub(crate) fn new(device: Arc<SimDevice>) -> Arc<Self> {
+        Arc::new(Self { device, before_record: Mutex::default(), after_record: Mutex::default() })
+    }
+
+    /// Calls `hook` once, between the next question whether a stream captures and the recording.
+    pub(crate) fn before_record(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.before_record.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    /// Calls `hook` once, after the next recording.
+    pub(crate) fn after_record(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.after_record.lock().unwrap() = Some(Box::new(hook));
+    }
+}
+
+impl fmt::Debug for Hooked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hooked")
+    }
+}
+
+macro_rules! forward {
+    ($(fn $name:ident($($arg:ident: $type:ty),*) -> $value:ty;)*) => {$(
+        unsafe fn $name(&self, $($arg: $type),*) -> Result<$value, DriverError> {
+            // SAFETY: contract, devices: the caller keeps its clauses, which are the same there.
+            unsafe { self.device.$name($($arg),*) }
+        }
+    )*};
+}
+
+// SAFETY: contract, devices: the simulated device keeps it.
+unsafe impl Device for Hooked {
+    fn base(&self) -> &DeviceBase {
+        self.device.base()
+    }
+
+    fn facts(&self) -> &DeviceFacts {
+        self.device.facts()
+    }
+
+    fn memory_info(&self) -> Result<MemoryInfo, DriverError> {
+        self.device.memory_info()
+    }
+
+    fn allocate(&self, bytes: u64) -> Result<DevicePtr, DriverError> {
+        self.device.allocate(bytes)
+    }
+
+    fn create_stream(&self) -> Result<RawStream, DriverError> {
+        self.device.create_stream()
+    }
+
+    fn synchronize(&self) -> Result<(), DriverError> {
+        self.device.synchronize()
+    }
+
+    fn create_event(&self) -> Result<RawEvent, DriverError> {
+        self.device.create_event()
+    }
+
+    unsafe fn record_event(&self, event: RawEvent, stream: RawStream) -> Result<(), DriverError> {
+        let hook = self.before_record.lock().unwrap().take();
+        hook.into_iter().for_each(|hook| hook());
+        // SAFETY: contract, devices 1 and 5: the caller keeps them.
+        unsafe { self.device.record_event(event, stream) }?;
+        let hook = self.after_record.lock().unwrap().take();
+        hook.into_iter().for_each(|hook| hook());
+        Ok(())
+    }
+
+    forward! {
+        fn free(ptr: DevicePtr) -> ();
+        fn destroy_stream(stream: RawStream) -> ();
+        fn owns_stream(stream: RawStream) -> bool;
+        fn query_stream(stream: RawStream) -> Completion;
+        fn synchronize_stream(stream: RawStream) -> ();
+        fn is_capturing(stream: RawStream) -> bool;
+        fn destroy_event(event: RawEvent) -> ();
+        fn query_event(event: RawEvent) -> Completion;
+        fn synchronize_event(event: RawEvent) -> ();
+        fn wait_event(stream: RawStream, event: RawEvent) -> ();
+        fn copy_from_host(to: DevicePtr, from: *const u8, bytes: u64, stream: RawStream) -> ();
+        fn copy_to_host(to: *mut u8, from: DevicePtr, bytes: u64, stream: RawStream) -> ();
+        fn copy_within(to: DevicePtr, from: DevicePtr, bytes: u64, stream: RawStream) -> ();
+        fn fill(to: DevicePtr, value: u8, bytes: u64, stream: RawStream) -> ();
+    }
+
+    fn virtual_memory(&self) -> Option<&dyn VirtualMemory> {
+        self.device.virtual_memory()
+    }
+
+    fn managed(&self) -> Option<&dyn Managed> {
+        self.device.managed()
+    }
+
+    fn pinned(&self) -> Option<&dyn Pinned> {
+        self.device.pinned()
+    }
+
+    fn async_pool(&self) -> Option<&dyn AsyncPool> {
+        self.device.async_pool()
+    }
+}
