@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::{Completion, Device, DeviceId, DriverError, RawEvent, fork};
+use crate::{Completion, Device, DeviceId, DriverCode, DriverError, RawEvent, fork};
 
 /// An event that stands for nothing: new, or observed complete.
 ///
@@ -34,6 +35,11 @@ impl IdleEvent {
     /// The driver's.
     pub fn new(device: Arc<dyn Device>) -> Result<Self, DriverError> {
         Ok(Self(Handle { raw: device.create_event()?, device }))
+    }
+
+    /// Creates an event that keeps when it is reached. One driver call.
+    pub(crate) fn timed(device: Arc<dyn Device>) -> Result<Self, DriverError> {
+        Ok(Self(Handle { raw: device.create_timed_event()?, device }))
     }
 
     /// The identity of the device it belongs to.
@@ -111,6 +117,66 @@ impl Event {
 
     pub(crate) fn raw(&self) -> RawEvent {
         self.0.handle.raw
+    }
+}
+
+/// A point in a stream's work that keeps when it was reached, by the device's clock.
+///
+/// ```
+/// use vmem_core::{DeviceMemory, DeviceVec, ResourceExt, Stream};
+/// use vmem_sim::SimDevice;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let device = SimDevice::new(64 << 20);
+/// let stream = Stream::new(device.clone())?;
+/// let memory = DeviceMemory::new(device).into_dyn();
+///
+/// let start = stream.record_timed()?;
+/// let zeros = DeviceVec::<f32>::zeroed(memory, 1 << 20, &stream)?;
+/// let end = stream.record_timed()?;
+/// println!("zeroing {} elements took {:?}", zeros.len(), end.elapsed_since(&start)?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct TimedEvent(Event);
+
+impl TimedEvent {
+    /// The event that `event` records, made by [`IdleEvent::timed`].
+    pub(crate) const fn new(event: Event) -> Self {
+        Self(event)
+    }
+
+    /// The point, to wait for.
+    pub const fn event(&self) -> &Event {
+        &self.0
+    }
+
+    /// The time on the device from when `start` was reached until this point was, on whichever stream
+    /// each is. Waits on the host until both are. A few hundred nanoseconds of it are the clock's and
+    /// the recordings' own.
+    ///
+    /// # Errors
+    /// [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for an event of another device;
+    /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) if this point was reached before `start`; the
+    /// driver's.
+    pub fn elapsed_since(&self, start: &Self) -> Result<Duration, DriverError> {
+        let refuse = |code, detail| {
+            let error = DriverError::new("TimedEvent::elapsed_since", code);
+            Err(error.with_detail(detail))
+        };
+        if self.0.device_id() != start.0.device_id() {
+            return refuse(DriverCode::INVALID_CONTEXT, "the events belong to two devices");
+        }
+        start.0.synchronize()?;
+        self.0.synchronize()?;
+        let device = &self.0.0.handle.device;
+        // SAFETY: contract, devices 1: the handles own the events.
+        let elapsed = unsafe { device.elapsed_ns(start.0.raw(), self.0.raw()) }?;
+        match u64::try_from(elapsed) {
+            Ok(elapsed) => Ok(Duration::from_nanos(elapsed)),
+            Err(_) => refuse(DriverCode::INVALID_VALUE, "the start was reached after the end"),
+        }
     }
 }
 

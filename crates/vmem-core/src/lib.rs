@@ -7,8 +7,12 @@
 //!   [`Request`], [`BlockLayout`], [`Block`], [`Capabilities`], [`AllocError`], [`FreeError`];
 //! * [`Device`], the seam between a stack and a driver, with the parts a device may have:
 //!   [`VirtualMemory`], [`Managed`], [`Pinned`], [`AsyncPool`];
-//! * [`Stream`] and [`Event`], owned handles that know when they end;
-//! * [`DeviceBuffer`], memory that frees itself in stream order;
+//! * [`Stream`] and [`Event`], owned handles that know when they end, with [`StreamPool`] and
+//!   [`TimedEvent`];
+//! * [`DeviceBuffer`], memory that frees itself in stream order, and over it typed memory:
+//!   [`DeviceVec`], [`DeviceBox`], [`DeviceScalar`], views of parts ([`DeviceSlice`],
+//!   [`DeviceSliceMut`]), and [`PinnedBuffer`] on the host with copies that nothing waits for
+//!   ([`Transfer`]);
 //! * the leaves [`DeviceMemory`], [`PinnedMemory`] and [`AsyncMemory`], which ask the driver for
 //!   every block, and [`Leaf`], which they share with those of other crates;
 //! * [`Label`]s that name memory and [`EventSink`]s that watch it.
@@ -59,6 +63,7 @@ mod request;
 mod resource;
 mod stream;
 mod sync;
+mod typed;
 mod uses;
 
 pub use allowance::Allowance;
@@ -76,7 +81,7 @@ pub use error::{
     AllocError, AllocErrorKind, BoxedError, DeviceSample, DriverCode, DriverError,
     ExhaustionReport, FreeError, FreeErrorKind, LayoutError, Rung, RungReport,
 };
-pub use event::{Event, IdleEvent};
+pub use event::{Event, IdleEvent, TimedEvent};
 pub use id::{DeviceId, ReservationId, ResourceId, StreamId};
 pub use label::{Label, LabelScope, label};
 pub use layout::BlockLayout;
@@ -87,7 +92,16 @@ pub use observe::{EventKind, EventSink, MemoryEvent};
 pub use ptr::DevicePtr;
 pub use request::{AccessClass, Request, Retry};
 pub use resource::{MemoryResource, ResourceExt};
-pub use stream::{Stream, StreamKind, StreamObserver, WeakStream};
+pub use stream::{Stream, StreamKind, StreamObserver, StreamPool, WeakStream};
+pub use typed::{
+    DeviceBox, DeviceScalar, DeviceSlice, DeviceSliceMut, DeviceVec, PinnedBuffer, Transfer,
+    TransferError,
+};
+
+/// The program of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 #[cfg(test)]
 mod tests {
@@ -99,8 +113,17 @@ mod tests {
     fn every_public_handle_is_send_and_sync() {
         shared::<Block>();
         shared::<DeviceBuffer>();
+        shared::<DeviceVec<u32>>();
+        shared::<DeviceSlice<'_, u32>>();
+        shared::<DeviceSliceMut<'_, u32>>();
+        shared::<DeviceScalar<u32>>();
+        shared::<PinnedBuffer<u32>>();
+        shared::<Transfer<u32>>();
+        shared::<TransferError<u32>>();
         shared::<Event>();
         shared::<IdleEvent>();
+        shared::<TimedEvent>();
+        shared::<StreamPool>();
         shared::<Stream>();
         shared::<WeakStream>();
         shared::<AllocError>();

@@ -74,12 +74,45 @@ pub trait ResourceExt: MemoryResource {
         self.allocate(&Request::new(layout, stream))
     }
 
-    /// A buffer of `bytes` bytes, contents undefined, that frees itself on `stream`.
+    /// A buffer of `bytes` bytes, contents undefined, that frees itself on `stream`, and borrows the
+    /// resource.
     ///
     /// # Errors
     /// As [`MemoryResource::allocate`].
     fn buffer(&self, bytes: u64, stream: &Stream) -> Result<DeviceBuffer<&Self>, AllocError> {
         DeviceBuffer::new(self, bytes, stream)
+    }
+
+    /// The same, holding a clone of the resource's handle. For a stack behind an
+    /// `Arc<dyn MemoryResource>` that is a `DeviceBuffer` with its default parameter, which a field or a
+    /// return type names without one.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use vmem_core::{DeviceBuffer, DeviceMemory, MemoryResource, ResourceExt, Stream};
+    /// use vmem_sim::SimDevice;
+    ///
+    /// struct Column {
+    ///     data: DeviceBuffer,
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let device = SimDevice::new(1 << 20);
+    /// let stream = Stream::new(device.clone())?;
+    /// let memory: Arc<dyn MemoryResource> = DeviceMemory::new(device).into_dyn();
+    /// let column = Column { data: memory.owned_buffer(4096, &stream)? };
+    /// assert_eq!(column.data.len(), 4096);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`MemoryResource::allocate`].
+    fn owned_buffer(&self, bytes: u64, stream: &Stream) -> Result<DeviceBuffer<Self>, AllocError>
+    where
+        Self: Clone,
+    {
+        DeviceBuffer::new(self.clone(), bytes, stream)
     }
 
     /// Erases the stack's type. Take handles before.

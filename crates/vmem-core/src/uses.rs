@@ -1,6 +1,8 @@
 //! Work of other streams on a piece of memory.
 
-use crate::{DriverCode, DriverError, Event, Stream, StreamId, WeakStream};
+use crate::{
+    Device, DriverCode, DriverError, Event, IdleEvent, RawStream, Stream, StreamId, WeakStream,
+};
 
 /// The latest use of memory by each stream, which covers the earlier ones, until it is ordered before
 /// whatever ends the memory.
@@ -113,4 +115,33 @@ pub(crate) fn wait_or_leave(home: &Stream, event: &Event) -> Result<(), DriverEr
         Err(error) if error.is_capture() => home.wait_later(event),
         waited => waited,
     }
+}
+
+/// How the end of queued work is known.
+#[derive(Debug)]
+pub(crate) enum Marked {
+    /// By an event.
+    At(Event),
+    /// It has completed.
+    Complete,
+    /// Not at all: the driver refused to mark it and to wait for it.
+    Lost(DriverError),
+}
+
+/// Queues work outside of any capture, with an event behind it. Whatever can fail without harm comes
+/// before the work: an error means that nothing was queued.
+pub(crate) fn queue_marked(
+    stream: &Stream,
+    call: &'static str,
+    queue: impl FnOnce(&dyn Device, RawStream) -> Result<(), DriverError>,
+) -> Result<Marked, DriverError> {
+    let event = IdleEvent::new(stream.device().clone())?;
+    stream.with_raw_outside_capture(call, queue)?;
+    Ok(match stream.record(event) {
+        Ok(event) => Marked::At(event),
+        Err((_, error)) => match stream.synchronize_alone() {
+            Ok(()) => Marked::Complete,
+            Err(_) => Marked::Lost(error),
+        },
+    })
 }

@@ -55,7 +55,7 @@ kinds! {
     IsCapturing = "cuStreamIsCapturing", query_ns;
     /// `Device::synchronize`.
     Synchronize = "cuCtxSynchronize", synchronize_ns;
-    /// `Device::create_event`.
+    /// `Device::create_event` and `Device::create_timed_event`.
     CreateEvent = "cuEventCreate", create_event_ns;
     /// `Device::destroy_event`.
     DestroyEvent = "cuEventDestroy", destroy_event_ns;
@@ -65,6 +65,8 @@ kinds! {
     QueryEvent = "cuEventQuery", query_ns;
     /// `Device::synchronize_event`.
     SynchronizeEvent = "cuEventSynchronize", synchronize_ns;
+    /// `Device::elapsed_ns`.
+    ElapsedTime = "cuEventElapsedTime", query_ns;
     /// `Device::wait_event`.
     WaitEvent = "cuStreamWaitEvent", wait_event_ns;
     /// `Device::copy_from_host`.

@@ -1,5 +1,7 @@
 //! Everything a device is, behind its one lock.
 
+use std::collections::HashSet;
+
 use vmem_core::{DriverCode, DriverError};
 
 use crate::capture::Captures;
@@ -37,6 +39,8 @@ pub(crate) struct State {
     pub(crate) pool: Pool,
     pub(crate) lanes: Lanes,
     pub(crate) events: Handles<EventState>,
+    /// Handles of the events that keep their times.
+    pub(crate) timed_events: HashSet<u64>,
     pub(crate) seen: Seen,
     pub(crate) captures: Captures,
 }
@@ -60,6 +64,7 @@ impl State {
             pool: Pool::default(),
             lanes: Lanes::new(serial),
             events: Handles::new("event", serial, 2),
+            timed_events: HashSet::new(),
             seen: Seen::default(),
             captures: Captures::default(),
             config,

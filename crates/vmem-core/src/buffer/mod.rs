@@ -2,12 +2,16 @@
 
 mod clone;
 mod host;
+mod part;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
+pub(crate) use part::Part;
+
 use crate::sync::{Mutex, MutexGuard};
-use crate::uses::{Uses, wait_or_leave};
+use crate::uses::Uses;
 use crate::{
     AllocError, AllocErrorKind, Block, BlockLayout, DevicePtr, DriverCode, DriverError,
     MemoryResource, Request, Stream, fork,
@@ -23,14 +27,14 @@ use crate::{
 /// itself). A failed drop is counted in
 /// [`DropFailures`](crate::DropFailures).
 ///
-/// Should the driver queue the copy of [`try_clone`](Self::try_clone), and then fail to mark its end and
-/// to wait for it, the methods that use the bytes answer
-/// [`ILLEGAL_STATE`](DriverCode::ILLEGAL_STATE) until it can be marked; dropped before that, the buffer
-/// leaks its block.
+/// Should the driver queue a copy to another buffer ([`try_clone`](Self::try_clone),
+/// [`copy_from_buffer`](Self::copy_from_buffer)), and then fail to mark its end and to wait for it, the
+/// methods that use the bytes answer [`ILLEGAL_STATE`](DriverCode::ILLEGAL_STATE) until it can be
+/// marked; dropped before that, the buffer leaks its block.
 ///
 /// # While the home stream captures
-/// [`fill`](Self::fill), and [`try_clone`](Self::try_clone) on the home stream, become part of the
-/// graph: the buffers must then live as long as the graph may be launched. What must take effect at
+/// [`fill`](Self::fill), and copies between buffers of one home stream, become part of the graph: the
+/// buffers must then live as long as the graph may be launched. What must take effect at
 /// once is refused with
 /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED), or with
 /// [`Capturing`](AllocErrorKind::Capturing), and changes nothing: copies from and to the host, waits and
@@ -59,6 +63,8 @@ pub struct DeviceBuffer<R: MemoryResource = Arc<dyn MemoryResource>> {
     resource: R,
     block: Option<Block>,
     len: u64,
+    /// Of every block it holds, in bytes.
+    alignment: u64,
     stream: Stream,
     /// Those of other streams.
     uses: Mutex<Uses>,
@@ -70,8 +76,23 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// # Errors
     /// As [`MemoryResource::allocate`].
     pub fn new(resource: R, bytes: u64, stream: &Stream) -> Result<Self, AllocError> {
-        let block = allocate(&resource, bytes, stream)?;
-        Ok(Self { resource, block, len: bytes, stream: stream.clone(), uses: Mutex::default() })
+        Self::aligned(resource, bytes, BlockLayout::DEFAULT_ALIGNMENT, stream)
+    }
+
+    /// The same at a multiple of `alignment` bytes, wherever the buffer moves.
+    ///
+    /// # Errors
+    /// As [`MemoryResource::allocate`]; [`InvalidLayout`](AllocErrorKind::InvalidLayout) if the
+    /// alignment is not a power of two or above [`BlockLayout::MAX_ALIGNMENT`].
+    pub fn aligned(
+        resource: R,
+        bytes: u64,
+        alignment: u64,
+        stream: &Stream,
+    ) -> Result<Self, AllocError> {
+        let block = allocate(&resource, bytes, alignment, stream)?;
+        let (stream, uses) = (stream.clone(), Mutex::default());
+        Ok(Self { resource, block, len: bytes, alignment, stream, uses })
     }
 
     /// The length in bytes.
@@ -119,16 +140,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) if the home stream is another thread's default
     /// stream; the driver's. `stream` must then not use the buffer.
     pub fn wait_on(&self, stream: &Stream) -> Result<(), DriverError> {
-        self.check_device("DeviceBuffer::wait_on", stream)?;
-        let mut uses = self.uses();
-        uses.recover()?;
-        if *stream == self.stream {
-            stream.wait_all(uses.events())?;
-            uses.forget();
-            return Ok(());
-        }
-        let marker = self.stream.marker()?;
-        stream.wait_all(uses.events_but(stream.id()).chain([&marker]))
+        self.all().wait_on(stream)
     }
 
     /// Notes that work queued on `stream` by now uses the buffer, so that it is not freed or moved
@@ -144,36 +156,16 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// captures, because its work runs when the graph is launched;
     /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) for another thread's default stream; the driver's.
     pub fn record_use(&mut self, stream: &Stream) -> Result<(), DriverError> {
-        self.check_device("DeviceBuffer::record_use", stream)?;
-        if *stream == self.stream {
-            return Ok(());
-        }
-        let marker = match stream.marker() {
-            Ok(marker) => marker,
-            Err(error) if error.is_capture() => return Err(error),
-            Err(error) => return stream.synchronize_alone().map_err(|_| error),
-        };
-        let uses = self.uses.get_mut().unwrap_or_else(PoisonError::into_inner);
-        uses.note(stream.id(), marker);
-        let home = &self.stream;
-        uses.limit(|oldest| wait_or_leave(home, oldest).or_else(|_| oldest.synchronize()));
-        Ok(())
+        self.all().record_use(stream)
     }
 
     /// Queues filling a range with `value`, on the home stream, after recorded uses.
     ///
     /// # Errors
     /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) if the range lies outside; the driver's.
-    pub fn fill(&mut self, range: std::ops::Range<u64>, value: u8) -> Result<(), DriverError> {
-        let count = range.end.saturating_sub(range.start);
-        let Some(to) = self.range("DeviceBuffer::fill", range.start, count)? else {
-            return Ok(());
-        };
-        self.uses().precede_work(&self.stream)?;
-        self.stream.with_raw("DeviceBuffer::fill", |device, raw| {
-            // SAFETY: contract, devices 1, 2 and 5: checked range, valid stream.
-            unsafe { device.fill(to, value, count, raw) }
-        })
+    pub fn fill(&mut self, range: Range<u64>, value: u8) -> Result<(), DriverError> {
+        const CALL: &str = "DeviceBuffer::fill";
+        self.part(CALL, range)?.fill(CALL, &[value])
     }
 
     /// Changes the length, keeping the bytes; new bytes are undefined. Moves only if the length
@@ -228,7 +220,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     }
 
     fn relocate(&mut self, bytes: u64) -> Result<(), AllocError> {
-        let layout = BlockLayout::new(bytes.max(1))?;
+        let layout = BlockLayout::with_alignment(bytes.max(1), self.alignment)?;
         let fault = |error| AllocError::from_driver(error, layout, NAME);
         let keep = self.len.min(bytes);
         let moves = keep != 0 && self.block.is_some();
@@ -236,7 +228,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
             // The graph would take the copy, and nothing would move before it is launched.
             return Err(AllocError::new(AllocErrorKind::Capturing, layout, NAME));
         }
-        let moved = allocate(&self.resource, bytes, &self.stream)?;
+        let moved = allocate(&self.resource, bytes, self.alignment, &self.stream)?;
         // The old block is freed below, whether or not bytes move: its uses come first.
         let mut uses = self.uses();
         let ready = match (&moved, self.ptr()) {
@@ -255,19 +247,18 @@ impl<R: MemoryResource> DeviceBuffer<R> {
         Ok(())
     }
 
-    /// The address at `offset`, or `None` for an empty range.
-    fn range(
+    /// All bytes.
+    pub(crate) fn all(&self) -> Part<'_> {
+        Part::new(self.ptr(), self.len, &self.stream, &self.uses)
+    }
+
+    /// Some of the bytes.
+    pub(crate) fn part(
         &self,
         call: &'static str,
-        offset: u64,
-        count: u64,
-    ) -> Result<Option<DevicePtr>, DriverError> {
-        fork::refuse(call)?;
-        if offset.checked_add(count).is_none_or(|end| end > self.len) {
-            let detail = format!("{count} B at {offset} lie outside {} B", self.len);
-            return Err(DriverError::new(call, DriverCode::INVALID_VALUE).with_detail(detail));
-        }
-        Ok(self.ptr().filter(|_| count != 0).and_then(|ptr| ptr.checked_add(offset)))
+        range: Range<u64>,
+    ) -> Result<Part<'_>, DriverError> {
+        self.all().part(call, range)
     }
 
     fn uses(&self) -> MutexGuard<'_, Uses> {
@@ -329,12 +320,14 @@ const NAME: &str = "DeviceBuffer";
 fn allocate<R: MemoryResource>(
     resource: &R,
     bytes: u64,
+    alignment: u64,
     stream: &Stream,
 ) -> Result<Option<Block>, AllocError> {
     if bytes == 0 {
         return Ok(None);
     }
-    resource.allocate(&Request::new(BlockLayout::new(bytes)?, stream)).map(Some)
+    let layout = BlockLayout::with_alignment(bytes, alignment)?;
+    resource.allocate(&Request::new(layout, stream)).map(Some)
 }
 
 /// Queues a copy between two blocks of which at least `bytes` bytes are live.

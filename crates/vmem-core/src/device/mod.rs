@@ -10,7 +10,7 @@ pub use raw::{Completion, PhysicalHandle, RawEvent, RawStream};
 
 use std::fmt::Debug;
 
-use crate::{DeviceId, DevicePtr, DriverError};
+use crate::{DeviceId, DevicePtr, DriverCode, DriverError};
 
 /// What is known of a device from the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +143,29 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// # Errors
     /// The driver's.
     fn create_event(&self) -> Result<RawEvent, DriverError>;
+
+    /// Creates an event that keeps when it was reached.
+    ///
+    /// # Errors
+    /// The driver's; [`NOT_SUPPORTED`](DriverCode::NOT_SUPPORTED) of a device that keeps no time.
+    fn create_timed_event(&self) -> Result<RawEvent, DriverError> {
+        Err(DriverError::new("Device::create_timed_event", DriverCode::NOT_SUPPORTED))
+    }
+
+    /// How much later `end` was reached than `start`, in nanoseconds as far as the device's clock tells
+    /// them apart; negative if it was reached earlier.
+    ///
+    /// # Errors
+    /// [`NOT_READY`](DriverCode::NOT_READY) if one was not reached yet;
+    /// [`INVALID_HANDLE`](DriverCode::INVALID_HANDLE) if one keeps no time or was never recorded; the
+    /// driver's.
+    ///
+    /// # Safety
+    /// Both events are [valid](crate::contract#devices).
+    unsafe fn elapsed_ns(&self, start: RawEvent, end: RawEvent) -> Result<i64, DriverError> {
+        let _ = (start, end);
+        Err(DriverError::new("Device::elapsed_ns", DriverCode::NOT_SUPPORTED))
+    }
 
     /// Destroys an event. Waits already queued on it still hold.
     ///

@@ -13,11 +13,10 @@ use std::sync::Arc;
 
 use quarantine::{Quarantine, Wait};
 
-use crate::uses::Uses;
+use crate::uses::{Marked, Uses, queue_marked};
 use crate::{
     AllocError, AllocErrorKind, Block, BlockLayout, BlockTable, Device, DevicePtr, DriverCode,
-    DriverError, Event, FreeError, FreeErrorKind, IdleEvent, RawStream, Request, ResourceId,
-    Stream, fork,
+    DriverError, Event, FreeError, FreeErrorKind, RawStream, Request, ResourceId, Stream, fork,
 };
 
 /// How a leaf gives memory back to the driver: the device, and the address that the driver gave. No
@@ -122,18 +121,14 @@ impl Leaf {
             error.with_detail("the block belongs to another resource")
         };
         self.blocks.update(block, |_| ()).ok_or_else(foreign)?;
-        // Whatever can fail without harm comes before the work.
-        let event = IdleEvent::new(self.device.clone())?;
-        stream.with_raw_outside_capture(call, queue)?;
-        let marked = stream.record(event).map_err(|(_, error)| error);
-        let waited = if marked.is_err() { stream.synchronize_alone() } else { Ok(()) };
+        let marked = queue_marked(stream, call, queue)?;
         let noted = self.blocks.update(block, |issued| match marked {
-            Ok(marker) => {
+            Marked::At(marker) => {
                 issued.uses.note(stream.id(), marker);
                 issued.uses.limit(Event::synchronize);
             }
-            Err(_) if waited.is_err() => issued.uses.lose(stream),
-            Err(_) => {}
+            Marked::Complete => {}
+            Marked::Lost(_) => issued.uses.lose(stream),
         });
         noted.ok_or_else(foreign)
     }

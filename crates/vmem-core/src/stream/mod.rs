@@ -3,6 +3,7 @@
 mod end;
 mod inbox;
 mod order;
+mod pool;
 mod thread;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use std::sync::{Arc, Weak};
 
 pub use end::StreamObserver;
 use inbox::Inbox;
+pub use pool::StreamPool;
 use thread::ThreadToken;
 
 use crate::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard};

@@ -1,7 +1,7 @@
 //! Ordering streams among each other and with the host.
 
 use super::{Shared, Stream, retired_error};
-use crate::{Completion, DeviceId, DriverCode, DriverError, Event, IdleEvent, fork};
+use crate::{Completion, DeviceId, DriverCode, DriverError, Event, IdleEvent, TimedEvent, fork};
 
 impl Stream {
     /// Waits on the host until all work queued so far has completed.
@@ -167,6 +167,16 @@ impl Stream {
         }
         let event = IdleEvent::new(self.0.device.clone())?;
         self.record(event).map_err(|(_, error)| error)
+    }
+
+    /// A point behind all work queued so far that keeps when it was reached.
+    ///
+    /// # Errors
+    /// As [`record`](Self::record); [`NOT_SUPPORTED`](DriverCode::NOT_SUPPORTED) of a device that keeps
+    /// no time.
+    pub fn record_timed(&self) -> Result<TimedEvent, DriverError> {
+        let event = IdleEvent::timed(self.0.device.clone())?;
+        self.record(event).map(TimedEvent::new).map_err(|(_, error)| error)
     }
 
     /// Whether the stream's inbox holds waits: asked for by other threads, if it is a thread's default

@@ -78,6 +78,9 @@ fn ranges_outside_the_buffer_are_refused() {
     assert_eq!(code(buffer.copy_from_slice(15, &[0; 2])), invalid);
     assert_eq!(code(buffer.copy_to_slice(u64::MAX, &mut [0; 2])), invalid);
     assert_eq!(code(buffer.fill(16..17, 0)), invalid);
+    #[expect(clippy::reversed_empty_ranges, reason = "it is what must be refused")]
+    let reversed = 3..1;
+    assert_eq!(code(buffer.fill(reversed, 0)), invalid);
     buffer.fill(16..16, 0).unwrap();
     device.assert_clean();
 }

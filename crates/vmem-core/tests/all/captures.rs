@@ -334,9 +334,7 @@ fn a_marker_that_a_capture_took_after_the_question_is_not_given_out() {
     let (busy, bystander) = (Stream::new(hooked.clone()).unwrap(), stream(&device));
     let (begin, raw) = (device.clone(), busy.raw());
     // SAFETY: contract, devices 1: a valid stream.
-    hooked.before_record(move || {
-        unsafe { begin.begin_capture_raw(raw, CaptureMode::Global) }.unwrap()
-    });
+    hooked.before_record(move || unsafe { begin.begin_capture_raw(raw) }.unwrap());
     let idle = IdleEvent::new(device.clone()).unwrap();
     let (idle, error) = busy.record(idle).unwrap_err();
     assert_eq!(error.code(), DriverCode::STREAM_CAPTURE_UNSUPPORTED);

@@ -1,9 +1,11 @@
 //! Events whose state the type knows.
 
-use vmem_core::{DriverCode, IdleEvent};
+use std::time::Duration;
+
+use vmem_core::{Device, DriverCode, IdleEvent};
 use vmem_sim::{CallKind, Kernel};
 
-use crate::common::{dyn_device, launch, scratch, sim, stream};
+use crate::common::{code, dyn_device, launch, scratch, sim, stream};
 
 #[test]
 fn completion_is_asked_of_the_driver_until_it_was_once_observed() {
@@ -80,4 +82,51 @@ fn a_query_that_fails_is_an_error_and_observes_nothing() {
     device.fail_call(Some(CallKind::QueryEvent), 1, DriverCode::UNKNOWN);
     assert!(event.is_complete().is_err());
     assert!(!event.was_observed());
+}
+
+#[test]
+fn the_time_between_two_events_is_that_of_the_work_between_them() {
+    for seed in 0..8 {
+        let device = sim(seed);
+        let (first, second) = (stream(&device), stream(&device));
+        let memory = device.allocate(1 << 20).unwrap();
+        let start = first.record_timed().unwrap();
+        for _ in 0..100 {
+            launch(&device, &first, Kernel::write_pattern(memory, 1 << 20, 1));
+        }
+        let end = first.record_timed().unwrap();
+        second.wait(end.event()).unwrap();
+        let after = second.record_timed().unwrap();
+        let elapsed = end.elapsed_since(&start).unwrap();
+        assert!(elapsed > Duration::from_micros(200), "{elapsed:?}");
+        assert!(elapsed <= device.virtual_time());
+        assert!(after.elapsed_since(&start).unwrap() >= elapsed);
+        assert_eq!(start.elapsed_since(&start).unwrap(), Duration::ZERO);
+        assert_eq!(code(start.elapsed_since(&end)), DriverCode::INVALID_VALUE);
+        device.assert_clean();
+    }
+}
+
+#[test]
+fn times_of_two_devices_are_not_compared() {
+    let [here, there] = [sim(0), sim(0)].map(|device| stream(&device).record_timed().unwrap());
+    assert_eq!(code(here.elapsed_since(&there)), DriverCode::INVALID_CONTEXT);
+}
+
+#[test]
+fn an_event_without_timing_has_no_time() {
+    let device = sim(0);
+    let stream = stream(&device);
+    let (plain, timed) = (device.create_event().unwrap(), device.create_timed_event().unwrap());
+    // SAFETY: the simulation refuses what is not valid.
+    let elapsed = |start, end| unsafe { device.elapsed_ns(start, end) };
+    assert_eq!(code(elapsed(timed, timed)), DriverCode::INVALID_HANDLE, "never recorded");
+    for event in [plain, timed] {
+        // SAFETY: contract, devices 1: both are valid.
+        unsafe { device.record_event(event, stream.raw()) }.unwrap();
+    }
+    assert_eq!(code(elapsed(plain, timed)), DriverCode::INVALID_HANDLE);
+    stream.synchronize().unwrap();
+    assert_eq!(elapsed(timed, timed).unwrap(), 0);
+    assert_eq!(device.take_violations().len(), 2);
 }

@@ -1,6 +1,8 @@
 //! Streams of every kind.
 
-use vmem_core::{DriverCode, RawStream, Stream, StreamKind};
+use std::num::NonZeroUsize;
+
+use vmem_core::{DriverCode, RawStream, Stream, StreamKind, StreamPool};
 use vmem_sim::{CallKind, Kernel};
 
 use crate::common::{code, dyn_device, is_alive, launch, scratch, sim, stream};
@@ -112,4 +114,24 @@ fn capturing_is_known() {
     assert!(stream.is_capturing().unwrap());
     device.end_capture(&stream).unwrap();
     assert!(!stream.is_capturing().unwrap());
+}
+
+#[test]
+fn a_pool_hands_its_streams_out_in_turn_and_creates_them_when_they_are_asked_for() {
+    let device = sim(0);
+    let pool = StreamPool::new(dyn_device(&device), NonZeroUsize::new(3).unwrap());
+    assert_eq!((pool.size(), device.calls().of(CallKind::CreateStream)), (3, 0));
+    device.fail_call(Some(CallKind::CreateStream), 2, DriverCode::UNKNOWN);
+    let first = pool.get().unwrap();
+    assert_eq!(code(pool.get()), DriverCode::UNKNOWN);
+    let third = pool.get().unwrap();
+    assert_eq!(pool.get().unwrap(), first);
+    let second = pool.get().unwrap();
+    assert!(second != first && second != third);
+    assert_eq!(device.calls().of(CallKind::CreateStream), 4);
+    assert_eq!(pool.get().unwrap(), third);
+    first.retire().unwrap();
+    let replaced = pool.get().unwrap();
+    assert!(replaced != first && !replaced.is_retired());
+    assert_eq!(pool.get().unwrap(), second);
 }

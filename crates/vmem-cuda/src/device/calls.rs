@@ -80,6 +80,16 @@ unsafe impl Device for CudaDevice {
         self.context.call_relaxed("cuEventCreate", event::create)
     }
 
+    fn create_timed_event(&self) -> Result<RawEvent, DriverError> {
+        self.context.call_relaxed("cuEventCreate", event::create_timed)
+    }
+
+    unsafe fn elapsed_ns(&self, start: RawEvent, end: RawEvent) -> Result<i64, DriverError> {
+        // SAFETY: contract, devices 1: the caller's promise.
+        let elapsed = || unsafe { event::elapsed_ns(start, end) };
+        self.context.call_relaxed("cuEventElapsedTime", elapsed)
+    }
+
     unsafe fn destroy_event(&self, event: RawEvent) -> Result<(), DriverError> {
         // SAFETY: contract, devices 1 and 3: the caller\'s promise.
         unsafe { self.context.dispose("cuEventDestroy", Deferred::Event(event)) }

@@ -59,3 +59,27 @@ pub(crate) unsafe fn synchronize(event: RawEvent) -> Result<(), DriverError> {
     // SAFETY: the caller's promise.
     check("cuEventSynchronize", unsafe { sys::cuEventSynchronize(handle(event)) })
 }
+
+/// Creates an event that keeps when it is reached.
+pub(crate) fn create_timed() -> Result<RawEvent, DriverError> {
+    let mut event = ptr::null_mut();
+    // SAFETY: the driver writes to a local.
+    check("cuEventCreate", unsafe { sys::cuEventCreate(&raw mut event, 0) })?;
+    let null = || DriverError::new("cuEventCreate", DriverCode::UNKNOWN).with_detail("null");
+    NonZeroU64::new(event.expose_provenance() as u64).map(RawEvent).ok_or_else(null)
+}
+
+/// How much later `end` was reached than `start`, in nanoseconds; the driver answers in milliseconds, to
+/// about half a microsecond.
+///
+/// # Safety
+/// Both are valid.
+pub(crate) unsafe fn elapsed_ns(start: RawEvent, end: RawEvent) -> Result<i64, DriverError> {
+    let mut milliseconds = 0.0;
+    // SAFETY: the caller's promise; the driver writes to a local.
+    let code =
+        unsafe { sys::cuEventElapsedTime(&raw mut milliseconds, handle(start), handle(end)) };
+    check("cuEventElapsedTime", code)?;
+    #[expect(clippy::cast_possible_truncation, reason = "a float becomes the nearest whole number")]
+    Ok((f64::from(milliseconds) * 1e6).round() as i64)
+}

@@ -139,6 +139,7 @@ functions! {
     fn cuEventRecord(event: CUevent, stream: CUstream);
     fn cuEventQuery(event: CUevent);
     fn cuEventSynchronize(event: CUevent);
+    fn cuEventElapsedTime(milliseconds: *mut f32, start: CUevent, end: CUevent);
 
     // Plain and pinned memory, copies and fills.
     fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize);

@@ -12,7 +12,7 @@ use vmem_pool::{
     Backing, BuildError, Chunks, Footprint, Pool, PoolConfig, PoolHandle, Sharding, SmallBlocks,
     VirtualArena,
 };
-use vmem_sim::{CaptureMode, Kernel, SimConfig, SimDevice};
+use vmem_sim::{Kernel, SimConfig, SimDevice};
 use vmem_testkit::{Countdown, FAULT_CODES, FailedFree, Fault, Pairs, TrackedBlock, sweep};
 
 use crate::support::{MIB, arena, bins, chunks, layout};
@@ -95,7 +95,7 @@ impl Scenario<'_> {
     /// While a stream captures, it gets what is at hand or is refused, whatever fails.
     fn capture(&self, stream: &Stream) {
         // SAFETY: contract, devices 1: a live stream of this device.
-        unsafe { self.sim.begin_capture_raw(stream.raw(), CaptureMode::Global) }.unwrap();
+        unsafe { self.sim.begin_capture_raw(stream.raw()) }.unwrap();
         let kept = [256, 3 * UNIT, 6 * UNIT]
             .map(|size| TrackedBlock::allocate(self.pool, &Request::new(layout(size), stream)));
         // SAFETY: as above.

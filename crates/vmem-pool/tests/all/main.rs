@@ -30,4 +30,5 @@ mod sharding;
 mod streams;
 mod support;
 mod told;
+mod typed;
 mod waiting;

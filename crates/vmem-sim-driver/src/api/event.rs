@@ -12,13 +12,15 @@ use crate::session::Here;
 use crate::types::Out;
 
 exports! {
-    /// Events keep no time, whatever the flags.
+    /// The flag 2 (`CU_EVENT_DISABLE_TIMING`) makes one that keeps no time; others mean nothing.
     fn cuEventCreate(driver, event: Out<u64>, flags: c_uint) {
         let slot = event.slot()?;
         if flags > 7 {
             return Err(Refusal::value(format!("flags {flags:#x} are not those of events")));
         }
-        slot.put(driver.session()?.here()?.sim.create_event()?.0.get());
+        let sim = driver.session()?.here()?.sim;
+        let created = if flags & 2 == 0 { sim.create_timed_event() } else { sim.create_event() };
+        slot.put(created?.0.get());
         Ok(())
     }
 
@@ -47,6 +49,18 @@ exports! {
         session.unsafe_call(ordinal)?;
         // SAFETY: contract, devices 1: the caller's event; the simulation refuses a dead handle.
         Ok(unsafe { sim.synchronize_event(awaited) }?)
+    }
+
+    /// Milliseconds of virtual time.
+    fn cuEventElapsedTime(driver, milliseconds: Out<f32>, start: u64, end: u64) {
+        let slot = milliseconds.slot()?;
+        let sim = driver.session()?.here()?.sim;
+        let (start, end) = (event(start)?, event(end)?);
+        // SAFETY: contract, devices 1: the caller's events; the simulation refuses dead handles.
+        let elapsed = unsafe { sim.elapsed_ns(start, end) }?;
+        #[expect(clippy::cast_possible_truncation, reason = "the answer has so few digits")]
+        slot.put((elapsed as f64 / 1e6) as f32);
+        Ok(())
     }
 
     fn cuEventDestroy_v2(driver, destroyed: u64) {

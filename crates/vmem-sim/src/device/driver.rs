@@ -93,14 +93,29 @@ unsafe impl Device for SimDevice {
     }
 
     fn create_event(&self) -> Result<RawEvent, DriverError> {
-        let raw = self
-            .core
-            .call(CallKind::CreateEvent, |state| Ok(state.events.insert(EventState::default())))?;
-        Ok(RawEvent(raw.try_into().expect("handles are not zero")))
+        let create = |state: &mut State| Ok(state.events.insert(EventState::default()));
+        self.core.call(CallKind::CreateEvent, create).map(event)
+    }
+
+    fn create_timed_event(&self) -> Result<RawEvent, DriverError> {
+        let create = |state: &mut State| {
+            let raw = state.events.insert(EventState::default());
+            state.timed_events.insert(raw);
+            Ok(raw)
+        };
+        self.core.call(CallKind::CreateEvent, create).map(event)
+    }
+
+    unsafe fn elapsed_ns(&self, start: RawEvent, end: RawEvent) -> Result<i64, DriverError> {
+        self.core.call(CallKind::ElapsedTime, |state| state.elapsed_ns(start, end))
     }
 
     unsafe fn destroy_event(&self, event: RawEvent) -> Result<(), DriverError> {
-        self.core.call(CallKind::DestroyEvent, |state| state.events.remove(event.0.get()).map(drop))
+        self.core.call(CallKind::DestroyEvent, |state| {
+            state.events.remove(event.0.get())?;
+            state.timed_events.remove(&event.0.get());
+            Ok(())
+        })
     }
 
     unsafe fn record_event(&self, event: RawEvent, stream: RawStream) -> Result<(), DriverError> {
@@ -293,6 +308,10 @@ impl State {
 /// An address that the simulation handed out.
 pub(super) fn pointer(address: u64) -> DevicePtr {
     DevicePtr::new(address).expect("no allocation is at zero")
+}
+
+fn event(raw: u64) -> RawEvent {
+    RawEvent(raw.try_into().expect("handles are not zero"))
 }
 
 const fn completion(complete: bool) -> Completion {

@@ -4,6 +4,7 @@ mod executor;
 mod lane;
 mod order;
 mod submit;
+mod timing;
 mod work;
 
 pub(crate) use lane::{Barrier, LEGACY, Lanes};

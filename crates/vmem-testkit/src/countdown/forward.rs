@@ -89,6 +89,7 @@ unsafe impl Device for Countdown {
             fn create_stream() -> RawStream;
             fn synchronize() -> ();
             fn create_event() -> RawEvent;
+            fn create_timed_event() -> RawEvent;
         }
         unsafe {
             fn free(ptr: DevicePtr) -> ();
@@ -101,6 +102,7 @@ unsafe impl Device for Countdown {
             fn record_event(event: RawEvent, stream: RawStream) -> ();
             fn query_event(event: RawEvent) -> Completion;
             fn synchronize_event(event: RawEvent) -> ();
+            fn elapsed_ns(start: RawEvent, end: RawEvent) -> i64;
             fn wait_event(stream: RawStream, event: RawEvent) -> ();
             fn copy_from_host(to: DevicePtr, from: *const u8, bytes: u64, stream: RawStream) -> ();
             fn copy_to_host(to: *mut u8, from: DevicePtr, bytes: u64, stream: RawStream) -> ();
