@@ -7,7 +7,7 @@ use vmem_core::{
     AllocErrorKind, Device, DeviceBuffer, DriverCode, Event, IdleEvent, MemoryResource,
     Quarantined, Stream,
 };
-use vmem_sim::{CallKind, CaptureMode, Graph, Kernel, SimDevice};
+use vmem_sim::{CallKind, Graph, Kernel, SimDevice};
 
 use crate::common::{Told, code, is_alive, launch, scratch, stream};
 use crate::hooked::Hooked;
