@@ -68,8 +68,8 @@ pub struct Capacity {
     pub ceiling: Option<u64>,
     /// Ceiling less reserved; `None` for no limit. The device may have less.
     pub growth_left: Option<u64>,
-    /// The largest request that can be satisfied without growing, once pending work is complete and
-    /// what is in quarantine freed; an arena gathers whole free granules for it.
+    /// The largest request that can be satisfied without growing, once pending work is complete; an
+    /// arena gathers whole free granules for it. What is in quarantine does not count.
     pub largest_now: u64,
     /// The largest request that can be satisfied after returning everything unused; `None` for no
     /// limit. The device may have less.

@@ -32,7 +32,7 @@ impl<B: Backing> Control for Core<B> {
         let ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
         let growth_left =
             ceiling.map(|ceiling| ceiling.saturating_sub(state.shared.counters.reserved));
-        let stretches = state.space.free_stretches(|_| true);
+        let stretches = state.space.free_stretches(|tag| !state.is_out_of_reach(tag));
         let contiguous = stretches.iter().map(|(start, end)| end - start).max().unwrap_or(0);
         let largest_now = contiguous.max(movable);
         Capacity {

@@ -227,7 +227,11 @@ impl<B: Backing> Core<B> {
     pub(crate) fn close_all(&self) -> Result<(), DriverError> {
         let _pin = self.pin();
         let open = self.lock().unmarked();
-        open.into_iter().fold(Ok(()), |result, lane| result.and(self.close(lane)))
+        let mut result = Ok(());
+        for lane in open {
+            result = result.and(self.close(lane));
+        }
+        result
     }
 
     /// Marks what the calling thread freed on its own default streams, which no thief can mark.

@@ -11,7 +11,7 @@ use crate::sync::{Mutex, MutexGuard};
 #[derive(Debug)]
 pub(super) struct Shards {
     count: AtomicUsize,
-    shards: Box<[Lock; SHARDS]>,
+    shards: Box<[Lock]>,
 }
 
 /// A lock that shares no cache line with another one.
@@ -22,7 +22,7 @@ struct Lock(Mutex<Shard>);
 impl Shards {
     pub(super) fn new(fit: Fit) -> Self {
         let lock = |number| Lock(Mutex::new(Shard::new(number, fit)));
-        Self { count: AtomicUsize::new(1), shards: Box::new(std::array::from_fn(lock)) }
+        Self { count: AtomicUsize::new(1), shards: (0..SHARDS).map(lock).collect() }
     }
 
     /// How many are in use.

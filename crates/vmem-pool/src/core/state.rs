@@ -98,7 +98,7 @@ impl<'a> State<'a> {
     }
 
     /// Whether a lane that left nothing to cover this tag is why others cannot have memory with it.
-    pub(super) fn is_out_of_reach(&self, tag: Tag) -> bool {
+    pub(crate) fn is_out_of_reach(&self, tag: Tag) -> bool {
         let never = matches!(self.shared.lanes.access(tag, CLEAN.lane), Access::Never);
         never && self.shared.lanes.is_uncovered(tag.lane)
     }

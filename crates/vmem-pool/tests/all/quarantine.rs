@@ -65,6 +65,8 @@ fn every_figure_says_how_much_is_in_quarantine() {
     assert_eq!(figures(), [2 * MIB; 3], "although a handle of the stream lives");
     drop(orphan(&device, &pool, 4 * MIB));
     assert_eq!(figures(), [6 * MIB; 3], "although no handle of the stream lives");
+    let capacity = handle.capacity().unwrap();
+    assert_eq!((capacity.largest_now, capacity.largest_after_trim), (0, Some(2 * MIB)));
     drop(with_handle);
     assert_eq!(figures(), [6 * MIB; 3]);
     assert_eq!(handle.synchronize().unwrap(), 6 * MIB);

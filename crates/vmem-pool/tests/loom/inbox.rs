@@ -125,7 +125,7 @@ fn memory_of_a_thread_that_ends_serves_others_behind_its_work() {
 }
 
 #[test]
-fn memory_of_a_thread_that_ends_before_its_stream_serves_others_behind_its_work() {
+fn memory_of_a_thread_that_ends_before_its_stream_serves_others_once_the_device_was_waited_for() {
     explore("a thread ends before its stream", 2, |setting| {
         let rig = Rig::new(setting, 1);
         let other = rig.clone();
@@ -137,6 +137,8 @@ fn memory_of_a_thread_that_ends_before_its_stream_serves_others_behind_its_work(
         let stream = rig.stream();
         rig.borrow(1, &stream);
         let orphan = ending.join().unwrap();
+        // Whoever used it last: nobody else can mark the ended thread's stream.
+        rig.handle.synchronize().unwrap();
         assert!(rig.borrow(1, &stream));
         drop((orphan, stream));
         rig.finish();
@@ -189,6 +191,39 @@ fn a_thread_that_marks_for_a_thief_still_waits_for_what_others_asked_of_its_stre
         user.join().unwrap();
         rig.free(stolen, &thief);
         drop((home, thief));
+        rig.finish();
+    });
+}
+
+/// The last handle of a thread's stream goes on another thread, with a block freed there and a wait that
+/// the stream owes; the thread goes on, on its next default stream, beside a thief.
+#[test]
+fn a_threads_next_stream_covers_what_was_freed_on_the_one_before_when_that_ended_elsewhere() {
+    explore("a stream ends elsewhere", 2, |setting| {
+        let rig = Rig::new(setting, 1);
+        let home = rig.own_default();
+        let block = rig.take(1, &home);
+        let ready = home.marker().unwrap();
+        let other = rig.clone();
+        let ending = thread::spawn(move || {
+            let stream = other.stream();
+            stream.wait(&ready).unwrap();
+            other.touch(&block, &stream);
+            home.wait(&stream.marker().unwrap()).unwrap();
+            other.free(block, &home);
+            drop(home);
+        });
+        let early = rig.own_default();
+        rig.borrow(1, &early);
+        ending.join().unwrap();
+        drop(early);
+        let home = rig.own_default();
+        rig.borrow(1, &home);
+        rig.borrow(1, &home);
+        let thief = rig.stream();
+        rig.borrow(1, &thief);
+        drop((home, thief));
+        rig.handle.synchronize().unwrap();
         rig.finish();
     });
 }

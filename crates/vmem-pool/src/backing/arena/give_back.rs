@@ -61,10 +61,11 @@ fn claim_granules(core: &Core<VirtualArena>, keep: u64) -> Option<(Slot, u64, u6
     highest.map(|(slot, start, end)| (slot, start, end - start))
 }
 
-/// Bytes in whole granules that are free, whatever work is pending on them.
+/// Bytes in whole granules that are free, whatever work is pending on them, unless in quarantine.
 pub(super) fn free_granules(core: &Core<VirtualArena>) -> u64 {
     let granule = core.backing.mapping.granule();
-    let whole = core.lock().space.free_granules(granule, |_| true);
+    let state = core.lock();
+    let whole = state.space.free_granules(granule, |tag| !state.is_out_of_reach(tag));
     whole.into_iter().map(|(start, end)| end - start).sum()
 }
 
