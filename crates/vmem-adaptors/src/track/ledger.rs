@@ -4,9 +4,11 @@
 
 use std::backtrace::Backtrace;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard};
 
+use rustc_hash::FxBuildHasher;
 use vmem_core::{RawBlock, StreamId, fork};
 
 use super::report::{LeakReport, OutstandingBlock};
@@ -14,7 +16,7 @@ use super::{Backtraces, TrackHandle};
 use crate::blocks::{Place, Turn};
 use crate::shared::Owned;
 
-struct Entry {
+struct Tracked {
     block: RawBlock,
     stream: StreamId,
     sequence: u64,
@@ -26,7 +28,7 @@ struct Entries {
     next: u64,
     /// By place, so that a block that was freed some other way goes when another one lies there; and
     /// by turn, because a place is another's while the block is being freed.
-    live: HashMap<Place, (Turn, Entry)>,
+    live: HashMap<Place, (Turn, Tracked), FxBuildHasher>,
 }
 
 pub(super) struct Ledger {
@@ -52,7 +54,7 @@ impl Ledger {
         let mut entries = self.lock();
         entries.next += 1;
         let sequence = entries.next;
-        let entry = Entry { block, stream, sequence, backtrace };
+        let entry = Tracked { block, stream, sequence, backtrace };
         let former = entries.live.insert(Place::of(&block), (Turn::of(&block), entry));
         drop(entries);
         // A backtrace is dropped without the lock.
@@ -62,9 +64,10 @@ impl Ledger {
     /// Strikes a block out; nothing happens if it was never entered.
     pub(super) fn strike(&self, block: &RawBlock) {
         let mut entries = self.lock();
-        let place = Place::of(block);
-        let is_this = entries.live.get(&place).is_some_and(|(turn, _)| *turn == Turn::of(block));
-        let struck = if is_this { entries.live.remove(&place) } else { None };
+        let struck = match entries.live.entry(Place::of(block)) {
+            Entry::Occupied(entry) if entry.get().0 == Turn::of(block) => Some(entry.remove()),
+            Entry::Occupied(_) | Entry::Vacant(_) => None,
+        };
         drop(entries);
         drop(struck);
     }
@@ -74,7 +77,7 @@ impl Ledger {
     }
 
     pub(super) fn report(&self) -> LeakReport {
-        let list = |entry: &Entry| OutstandingBlock {
+        let list = |entry: &Tracked| OutstandingBlock {
             sequence: entry.sequence,
             ptr: entry.block.ptr,
             layout: entry.block.layout,

@@ -5,12 +5,13 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use vmem_core::{
-    AllocError, Block, BlockLayout, BlockTable, Device, Label, MemoryResource, Request,
-    ReservationId, Stream, fork,
+    AllocError, Block, BlockLayout, BlockTable, Device, DriverError, Label, MemoryResource,
+    Request, ReservationId, Stream, fork,
 };
 
 use super::NAME;
 use super::holes::Holes;
+use super::order::{is_out_of_reach, order_after};
 
 /// What an adaptor shares with its reservations.
 #[derive(Debug)]
@@ -23,10 +24,12 @@ pub(super) struct Shared<U: MemoryResource> {
     open: Mutex<HashMap<ReservationId, Arc<Hold>>>,
     /// Blocks of ended reservations that the upstream did not take back, with their home streams.
     kept: Mutex<Vec<(Block, Stream)>>,
+    /// Drawn blocks that were freed on a stream that could not be followed then.
+    aside: Mutex<Vec<(Draw, Stream)>>,
 }
 
 /// One block drawn from a reservation.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Draw {
     pub(super) hold: Arc<Hold>,
     pub(super) start: u64,
@@ -86,6 +89,9 @@ pub(super) trait Keeper: Debug + Send + Sync {
 
     /// Ends a reservation.
     fn close(&self, hold: &Hold);
+
+    /// Waits for the whole device and takes back what was set aside by then.
+    fn synchronize(&self) -> Result<(), DriverError>;
 }
 
 impl<U: MemoryResource> Shared<U> {
@@ -96,6 +102,7 @@ impl<U: MemoryResource> Shared<U> {
             drawn: BlockTable::new(),
             open: Mutex::default(),
             kept: Mutex::default(),
+            aside: Mutex::default(),
         }
     }
 
@@ -114,6 +121,42 @@ impl<U: MemoryResource> Shared<U> {
 
     fn kept(&self) -> MutexGuard<'_, Vec<(Block, Stream)>> {
         fork::locked(|| self.kept.lock())
+    }
+
+    fn aside(&self) -> MutexGuard<'_, Vec<(Draw, Stream)>> {
+        fork::locked(|| self.aside.lock())
+    }
+
+    /// Takes a drawn range back that was last used on `stream`, or sets it aside while that stream
+    /// captures or is another thread's default stream.
+    ///
+    /// # Errors
+    /// The driver's, with the draw.
+    pub(super) fn take_back(&self, draw: Draw, stream: &Stream) -> Result<(), (Draw, DriverError)> {
+        match order_after(&draw.hold.home, stream) {
+            Ok(()) => {
+                draw.hold.give_back(draw.start, draw.size);
+                self.settle(&draw.hold);
+                Ok(())
+            }
+            Err(error) if is_out_of_reach(&error) => {
+                self.aside().push((draw, stream.clone()));
+                Ok(())
+            }
+            Err(error) => Err((draw, error)),
+        }
+    }
+
+    /// Takes back what was set aside and can be by now. False if there was nothing.
+    pub(super) fn take_back_aside(&self) -> bool {
+        let aside = std::mem::take(&mut *self.aside());
+        let any = !aside.is_empty();
+        for (draw, stream) in aside {
+            if let Err((draw, _)) = self.take_back(draw, &stream) {
+                self.aside().push((draw, stream));
+            }
+        }
+        any
     }
 
     /// Gives a reservation's memory back if it is spent.
@@ -137,8 +180,9 @@ impl<U: MemoryResource> Shared<U> {
 
     /// Offers what the upstream would not take back to it again. False if there was nothing.
     fn offer_again(&self) -> bool {
+        let mut any = self.take_back_aside();
         let kept = std::mem::take(&mut *self.kept());
-        let any = !kept.is_empty();
+        any |= !kept.is_empty();
         kept.into_iter().for_each(|(block, home)| self.give_back(block, &home));
         any
     }
@@ -164,6 +208,12 @@ impl<U: MemoryResource> Drop for Shared<U> {
         if left > 0 {
             let failures = self.device.base().drop_failures();
             failures.record(NAME, &format_args!("the memory of {left} reservations leaks"));
+        }
+        let left = self.aside().len();
+        if left > 0 {
+            let failures = self.device.base().drop_failures();
+            let why = "blocks freed on streams that could not be waited for leak";
+            failures.record(NAME, &format_args!("{left} {why}, with their reservations"));
         }
     }
 }
@@ -196,7 +246,24 @@ impl<U: MemoryResource> Keeper for Shared<U> {
     fn close(&self, hold: &Hold) {
         self.open().remove(&hold.id);
         hold.lock().is_open = false;
+        self.take_back_aside();
         self.settle(hold);
+    }
+
+    fn synchronize(&self) -> Result<(), DriverError> {
+        let aside = std::mem::take(&mut *self.aside());
+        if aside.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.device.synchronize() {
+            self.aside().extend(aside);
+            return Err(error);
+        }
+        for (draw, _) in aside {
+            draw.hold.give_back(draw.start, draw.size);
+            self.settle(&draw.hold);
+        }
+        Ok(())
     }
 }
 

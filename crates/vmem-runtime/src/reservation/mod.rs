@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use vmem_core::{
-    AllocError, AllocErrorKind, BlockLayout, Device, Label, MemoryResource, ReservationId, Stream,
-    fork,
+    AllocError, AllocErrorKind, BlockLayout, Device, DriverError, Label, MemoryResource,
+    ReservationId, Stream, fork,
 };
 
 use hold::{Hold, Keeper, Shared};
@@ -31,8 +31,11 @@ const NAME: &str = "Reservations";
 /// been dropped, is an ordinary request.
 ///
 /// Within one stream, the reservation's, carving makes no driver call. A request or a free on
-/// another stream is ordered by a wait on the device, a few driver calls; on another thread's
-/// default stream by a wait on the host.
+/// another stream is ordered by a wait on the device, a few driver calls, or where that is not possible
+/// by a wait on the host. A free on a stream that captures, or on another thread's default stream, sets
+/// the range aside until the stream can be followed ([`ReservationsHandle::synchronize`] takes it back at
+/// once). A request cannot draw from a reservation whose stream captures or is another thread's default
+/// stream: it is an ordinary request.
 ///
 /// Dropping a reservation gives its memory back, at once if nothing drawn from it is live, else
 /// with the last free. What the upstream fails to take back then is offered to it again before a
@@ -128,6 +131,16 @@ impl ReservationsHandle {
         let keeper = keeper.ok_or_else(|| AllocError::new(AllocErrorKind::Gone, layout, NAME))?;
         let hold = keeper.hold(layout, stream, Label::current())?;
         Ok(Reservation { hold, keeper })
+    }
+
+    /// Takes back what was freed on streams that could not be followed: those of other threads, also of
+    /// threads that have ended, and capturing ones. If there is anything, it waits on the host for the
+    /// whole device, which breaks captures in progress. Does nothing after the stack was dropped.
+    ///
+    /// # Errors
+    /// The driver's; what was set aside stays so.
+    pub fn synchronize(&self) -> Result<(), DriverError> {
+        self.keeper.upgrade().map_or(Ok(()), |keeper| keeper.synchronize())
     }
 }
 

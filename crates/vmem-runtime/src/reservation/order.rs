@@ -2,19 +2,33 @@
 
 #![forbid(unsafe_code)]
 
-use vmem_core::{DriverError, Stream};
+use vmem_core::{DriverCode, DriverError, Stream};
 
 /// Makes what `later` does from now on follow what `earlier` has queued by now: no call for one
-/// stream, a wait on the device where both can be named on this thread, else a wait on the host.
+/// stream, a wait on the device where `later` can be named on this thread and does not capture, else a
+/// wait on the host. Neither waits for the whole device, nor touches a capture.
+///
+/// # Errors
+/// [`NOT_PERMITTED`](vmem_core::DriverCode::NOT_PERMITTED) if `earlier` is another thread's default
+/// stream, [`STREAM_CAPTURE_UNSUPPORTED`](vmem_core::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if it
+/// captures; the driver's.
 pub(super) fn order_after(later: &Stream, earlier: &Stream) -> Result<(), DriverError> {
     if later == earlier {
         return Ok(());
     }
-    // Fails for another thread's default stream and for a retired one. A capture would record the
-    // wait.
-    let can_wait = matches!(later.is_capturing(), Ok(false));
-    if can_wait && earlier.marker().and_then(|marker| later.wait(&marker)).is_ok() {
+    let marker = match earlier.marker() {
+        Ok(marker) => marker,
+        Err(_) => return earlier.synchronize_alone(),
+    };
+    // Of another thread's stream the wait would lie in its inbox, where draws do not look.
+    if later.is_callable_here() && later.wait(&marker).is_ok() {
         return Ok(());
     }
-    earlier.synchronize()
+    marker.synchronize()
+}
+
+/// Whether a stream could not be followed because of what it is or does now, not because the driver
+/// failed.
+pub(super) fn is_out_of_reach(error: &DriverError) -> bool {
+    error.is_capture() || error.code() == DriverCode::NOT_PERMITTED
 }

@@ -9,7 +9,7 @@ use vmem_core::{
 
 use super::hold::{Draw, Hold, Shared};
 use super::holes::UNIT;
-use super::order::order_after;
+use super::order::{is_out_of_reach, order_after};
 use super::{NAME, Reservations};
 
 // SAFETY: contract, implementing: 1: a range is out of the holes while it is drawn, and its hold's
@@ -36,11 +36,9 @@ unsafe impl<U: MemoryResource> MemoryResource for Reservations<U> {
         if stream.device_id() != self.shared.device.id() {
             return Err(FreeError::new(FreeErrorKind::InvalidStream, block, NAME));
         }
-        let follow = |draw: &Draw| order_after(&draw.hold.home, stream);
-        let draw = self.shared.drawn.take_back(block, NAME, follow)?;
-        draw.hold.give_back(draw.start, draw.size);
-        self.shared.settle(&draw.hold);
-        Ok(())
+        self.shared.take_back_aside();
+        let follow = |draw: &Draw| self.shared.take_back(draw.clone(), stream).map_err(|(_, e)| e);
+        self.shared.drawn.take_back(block, NAME, follow).map(drop)
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -61,6 +59,7 @@ impl<U: MemoryResource> Shared<U> {
             // The capture would record the wait for the reservation's stream.
             return Ok(None);
         }
+        self.take_back_aside();
         let size = layout.rounded_to(UNIT);
         let Some(start) = hold.take(size, layout.alignment()) else {
             return Ok(None);
@@ -68,7 +67,7 @@ impl<U: MemoryResource> Shared<U> {
         if let Err(error) = order_after(stream, &hold.home) {
             hold.give_back(start, size);
             self.settle(&hold);
-            return Err(fault(error));
+            return if is_out_of_reach(&error) { Ok(None) } else { Err(fault(error)) };
         }
         let ptr = DevicePtr::new(start).expect("a block does not start at zero");
         Ok(Some(self.drawn.issue(ptr, layout, request.label, Draw { hold, start, size })))

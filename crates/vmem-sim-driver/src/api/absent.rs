@@ -32,7 +32,7 @@ absent! {
 
     cuDestroyExternalMemory cuExternalMemoryGetMappedBuffer cuImportExternalMemory
 
-    cuEventElapsedTime cuStreamGetFlags cuStreamGetPriority
+    cuStreamGetFlags cuStreamGetPriority
 
     cuGraphAddKernelNode cuGraphCreate cuGraphDebugDotPrint cuGraphGetEdges cuGraphGetNodes
     cuGraphKernelNodeGetParams cuGraphNodeGetType
