@@ -117,6 +117,8 @@ mod tests {
             ("3mib", 3 << 20),
             ("4 GIB", 4 << 30),
             ("4G", 4 << 30),
+            ("2T", 2 << 40),
+            ("1TiB", 1 << 40),
         ] {
             assert_eq!(text.parse(), Ok(Size::Bytes(bytes)), "{text}");
         }
