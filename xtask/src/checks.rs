@@ -39,6 +39,7 @@ pub(crate) fn test(steps: &mut Steps) -> Result<(), String> {
 
 fn test_workspace(steps: &mut Steps, workspace: &Metadata) -> Result<(), String> {
     features(steps, workspace)?;
+    without_strictness(steps)?;
     loom(steps, workspace)?;
     driver::test(steps, workspace)?;
     consumers::test(steps, &workspace.target_directory.join("consumers"))?;
@@ -63,6 +64,20 @@ fn features(steps: &mut Steps, workspace: &Metadata) -> Result<(), String> {
         })?;
     }
     Ok(())
+}
+
+/// What rests on the simulated device alone, on one that refuses nothing that CUDA does not: code
+/// that relies on such a refusal is found.
+fn without_strictness(steps: &mut Steps) -> Result<(), String> {
+    let crates: [&[&str]; 2] = [
+        &["--package", "vmem-core", "--package", "vmem-testkit", "--test", "all"],
+        &["--package", "vmem-pool", "--test", "all", "conformance"],
+    ];
+    crates.into_iter().try_for_each(|arguments| {
+        steps.run(format!("without strictness: {}", arguments.join(" ")), || {
+            succeed(cargo(["test"]).args(arguments).env("VMEM_SIM_STRICTNESS", "none"))
+        })
+    })
 }
 
 /// The models of every crate with a test target `loom`. Others depend on loom only so that their locks

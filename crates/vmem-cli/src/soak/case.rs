@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree;
 use vmem_core::{Device, DriverCode, DriverError, Stream};
-use vmem_sim::SimDevice;
+use vmem_sim::{CaptureMode, SimDevice};
 use vmem_testkit::conformance::Subject;
 use vmem_testkit::{Countdown, DeviceControl, FAULT_CODES, Fault, Op, Program, Shape};
 
@@ -74,6 +74,7 @@ impl Case {
             budget: self.stack.budget(),
             probe: &stack.inside,
             device_control: &control,
+            other_device: Some(SimDevice::new(1 << 20)),
             ..Subject::new(&stack.resource, device.clone())
         };
         let ran = match self.fault {
@@ -160,7 +161,10 @@ impl DeviceControl for Control {
         work: &mut dyn FnMut() -> Result<(), DriverError>,
     ) -> Option<Result<(), DriverError>> {
         Some(self.0.begin_capture(stream).and_then(|()| {
+            // As vmem's CUDA device makes its calls.
+            let mode = self.0.exchange_capture_mode(CaptureMode::Relaxed);
             let done = work();
+            self.0.exchange_capture_mode(mode);
             let graph = self.0.end_capture(stream)?;
             done?;
             #[expect(unsafe_code, reason = "the device's safe calls launch no graph")]

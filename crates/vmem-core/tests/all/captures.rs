@@ -217,7 +217,8 @@ const STEPS: &[Step] = &[
         ..step("with_raw behind a pending wait", |s| {
             s.home.wait_later(&s.marker)?;
             let ptr = s.buffer().ptr().unwrap();
-            launch(&s.device, &s.home, Kernel::add_one(ptr, 4096));
+            // SAFETY: contract, devices 2: the buffer's block, which is live.
+            unsafe { s.device.launch(&s.home, Kernel::add_one(ptr, 4096)) }?;
             Ok(())
         })
     },
@@ -261,6 +262,11 @@ fn make(step: &Step, when: When, scene: &mut Scene, what: &str) -> Option<Graph>
     let by_home = step.home || (step.allocates && what.contains("stream-ordered"));
     if (when.home_captures() && by_home) || (when == When::Other && step.other) {
         assert!(done.as_ref().is_err_and(Refused::is_capture), "{what}: {done:?}");
+    } else if when == When::HomeBroken && done.is_err() {
+        // A capture that was broken takes nothing more.
+        let invalidated = Refused::Driver(DriverCode::STREAM_CAPTURE_INVALIDATED);
+        let refusals = [invalidated, Refused::Alloc(AllocErrorKind::DeviceFault)];
+        assert!(done.as_ref().is_err_and(|refused| refusals.contains(refused)), "{what}: {done:?}");
     } else {
         assert_eq!(done, Ok(()), "{what}");
     }

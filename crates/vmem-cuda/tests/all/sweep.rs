@@ -1,6 +1,7 @@
 //! Every driver call of every tier fails in turn: the error is of the right kind, nothing leaks
 //! unsaid, nothing aborts, and the stack works afterwards.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::error::Error;
 
@@ -10,7 +11,7 @@ use vmem_core::{
 };
 use vmem_cuda::CudaDevice;
 use vmem_runtime::{Recovery, RuntimeConfig, Stack, Tier};
-use vmem_testkit::{FailedFree, TrackedBlock};
+use vmem_testkit::{FailedFree, Fault, Fired, Pairs, TrackedBlock, sweep};
 
 use crate::support::{MIB, config, control, layout, turn, wants_control};
 
@@ -73,11 +74,14 @@ impl Outcome {
         result
             .map_err(|error| {
                 self.errors.push(Box::new(error));
-                // The fault may strike here; it strikes once.
-                if let Err(error) = device.synchronize() {
-                    self.errors.push(Box::new(error));
-                    let _ = device.synchronize();
+                // Faults may strike here; there are two at most.
+                for _ in 0..2 {
+                    match device.synchronize() {
+                        Ok(()) => return,
+                        Err(error) => self.errors.push(Box::new(error)),
+                    }
                 }
+                let _ = device.synchronize();
             })
             .ok()
     }
@@ -136,25 +140,29 @@ fn use_stack(stack: &Stack, streams: &[Stream; 2]) -> Outcome {
     outcome
 }
 
-/// An error that a fault of `code` may lead to, and no other.
-fn check_error(error: &BoxedError, code: u32, at: &str) {
+/// An error that faults of `codes` may lead to, and no other.
+fn check_error(error: &BoxedError, codes: [Option<u32>; 2], at: &str) {
     let mut next: Option<&(dyn Error + 'static)> = Some(&**error);
     let mut text = String::new();
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<DriverError>() {
-            assert_eq!(error.code(), DriverCode(code), "{at}: {error}");
+            assert!(codes.contains(&Some(error.code().0)), "{at}: {error}");
         }
         text += &format!("{error}: ");
         next = error.source();
     }
     match error.downcast_ref::<AllocError>() {
-        Some(error) if code == 2 => {
-            assert_eq!(error.kind(), AllocErrorKind::OutOfMemory, "{at}: {text}");
+        Some(error) => {
+            let exhausted = error.kind() == AllocErrorKind::OutOfMemory;
+            assert!(exhausted || error.kind() == AllocErrorKind::DeviceFault, "{at}: {text}");
+            let expected = codes.into_iter().flatten().any(|code| exhausted == (code == 2));
+            assert!(expected, "{at}: {text}");
         }
-        Some(error) => assert_eq!(error.kind(), AllocErrorKind::DeviceFault, "{at}: {text}"),
         // A pool whose upstream took a chunk not back keeps the reason as a text.
         None => {
-            let names_it = text.contains(&code.to_string()) || text.contains("the driver failed");
+            let codes = || codes.into_iter().flatten();
+            let names_it = codes().any(|code| text.contains(&code.to_string()))
+                || text.contains("the driver failed");
             assert!(names_it, "{at}: {text}");
         }
     }
@@ -169,33 +177,42 @@ enum Phase {
     End,
 }
 
-/// One run with the n-th call of a phase failing. Returns the function that failed.
-fn run(kind: Kind, phase: Phase, n: u64, code: u32) -> Option<String> {
-    let _turn = turn(&format!("CAPACITY=128MiB {}", kind.settings))?;
+/// One run with calls of a phase failing. Returns the functions that failed, and those called since
+/// the first.
+fn run(kind: Kind, phase: Phase, fault: Fault) -> Fired {
+    let settings = format!("CAPACITY=128MiB {}", kind.settings);
+    let _turn = turn(&settings).expect("the software driver is loaded");
     let device = CudaDevice::open(0).unwrap();
     let streams = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     let config = RuntimeConfig { oom_safety: kind.oom_safety, ..config() };
     let build = || Stack::build(kind.tier, device.clone(), &config, &Recovery::default());
-    let order = format!("fail {n} {code}");
-    let at = |fired: &str| format!("{kind:?}, {phase:?}: call {n}, {fired}, answered {code}");
+    let codes = [Some(fault.code), fault.then.map(|(_, code)| code)].map(|c| c.map(|code| code.0));
+    let order = || {
+        control(&format!("fail {} {}", fault.n, fault.code.0));
+        if let Some((later, code)) = fault.then {
+            control(&format!("then {later} {}", code.0));
+        }
+    };
+    let fired = || Fired { failed: lines("failed"), since: lines("since") };
+    let at = |fired: &Fired| format!("{kind:?}, {phase:?}: {fault:?}: {:?} failed", fired.failed);
 
     let fired = match phase {
         Phase::Use => {
-            control(&order);
+            order();
             let built = build();
             let mut first = built
                 .as_ref()
                 .map_or_else(|_| Outcome::default(), |stack| use_stack(stack, &streams));
-            let fired = control("fired");
+            let fired = fired();
             control("clear");
             let at = at(&fired);
             match built {
                 Ok(stack) => {
-                    assert!(!fired.is_empty() || first.errors.is_empty(), "{at}: {first:?}");
-                    first.errors.iter().for_each(|error| check_error(error, code, &at));
+                    assert!(!fired.failed.is_empty() || first.errors.is_empty(), "{at}: {first:?}");
+                    first.errors.iter().for_each(|error| check_error(error, codes, &at));
                     finish(&stack, std::mem::take(&mut first.kept), &streams, &at);
                 }
-                Err(error) => check_error(&error, code, &at),
+                Err(error) => check_error(&error, codes, &at),
             }
             drop(streams);
             fired
@@ -209,10 +226,10 @@ fn run(kind: Kind, phase: Phase, n: u64, code: u32) -> Option<String> {
                 &Request::new(layout(3 * MIB), &streams[0]),
             );
             held.unwrap().free(&*stack.resource, &streams[0]).unwrap();
-            control(&order);
+            order();
             drop(stack);
             drop(streams);
-            let fired = control("fired");
+            let fired = fired();
             control("clear");
             fired
         }
@@ -224,9 +241,15 @@ fn run(kind: Kind, phase: Phase, n: u64, code: u32) -> Option<String> {
     assert_eq!(control("violations"), "", "{at}");
     let leaks = control("leaks");
     assert!(leaks.is_empty() || said != 0, "{at}, and unsaid: {leaks}");
-    let gives_back = matches!(phase, Phase::End) || GIVE_BACK.contains(&&*fired);
+    let undone = fired.failed.iter().any(|name| GIVE_BACK.contains(&&**name));
+    let gives_back = matches!(phase, Phase::End) || undone;
     assert!(leaks.is_empty() || gives_back, "{at}, which gives nothing back, and leaks: {leaks}");
-    (!fired.is_empty()).then_some(fired)
+    fired
+}
+
+/// An answer of the control's, by line.
+fn lines(question: &str) -> Vec<Cow<'static, str>> {
+    control(question).lines().map(|line| Cow::Owned(line.to_owned())).collect()
 }
 
 /// The functions on the way of giving something back while a stack is used: where one fails, what
@@ -267,11 +290,22 @@ fn survives(kind: Kind) {
     for code in CODES {
         let mut failed = BTreeSet::new();
         for phase in [Phase::Use, Phase::End] {
-            failed.extend((1..).map_while(|n| run(kind, phase, n, code)));
+            sweep(&[DriverCode(code)], 5000, |fault| {
+                let fired = run(kind, phase, fault);
+                failed.extend(fired.failed.iter().map(ToString::to_string));
+                fired
+            });
         }
         let expected = EVERYWHERE.iter().chain(kind.memory);
         let missed: Vec<_> = expected.filter(|name| !failed.contains(**name)).collect();
         assert!(missed.is_empty(), "{kind:?}: never failed: {missed:?}");
+    }
+    // What undoes a failure may fail too.
+    for phase in [Phase::Use, Phase::End] {
+        let (oom, fault) = (DriverCode(2), DriverCode(999));
+        let codes = vec![[oom, fault], [fault, fault]];
+        let pairs = Pairs { codes, cap: 5000, most: 400, seed: 0 };
+        pairs.sweep(|fault| run(kind, phase, fault));
     }
 }
 
