@@ -77,6 +77,10 @@ kinds! {
     CopyWithin = "cuMemcpyDtoDAsync", launch_ns;
     /// `Device::fill`.
     Fill = "cuMemsetD8Async", launch_ns;
+    /// `Device::fill_u16`.
+    FillU16 = "cuMemsetD16Async", launch_ns;
+    /// `Device::fill_u32`.
+    FillU32 = "cuMemsetD32Async", launch_ns;
     /// A kernel launch, by [`SimDevice::launch`](crate::SimDevice::launch).
     Launch = "cuLaunchKernel", launch_ns;
     /// Starting a capture, by [`SimDevice::begin_capture`](crate::SimDevice::begin_capture).

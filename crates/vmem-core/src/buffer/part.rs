@@ -81,26 +81,34 @@ impl<'a> Part<'a> {
         Ok(())
     }
 
-    /// Queues filling the bytes with `pattern` again and again, on the home stream: for a pattern of
-    /// equal bytes one fill; otherwise a fill for each run of equal bytes of the pattern, and then
-    /// copies that double what is filled. The length is a multiple of the pattern's.
+    /// Queues filling the bytes with `pattern` again and again, on the home stream: one fill of the
+    /// driver for what repeats a word of 1, 2 or 4 bytes; otherwise a fill for each such word of the
+    /// pattern, and then copies that double what is filled.
+    ///
+    /// The length and the address are multiples of the pattern's length, or of the largest power of two
+    /// that divides it.
     pub(crate) fn fill(self, call: &'static str, pattern: &[u8]) -> Result<(), DriverError> {
-        let (Some(to), Some(&first)) = (self.at, pattern.first()) else {
+        let Some(to) = self.at else {
             return Ok(());
+        };
+        let pattern = shortest(pattern);
+        let word = match pattern.len() {
+            len if len.is_multiple_of(4) => 4,
+            len if len.is_multiple_of(2) => 2,
+            _ => 1,
         };
         self.precede_work()?;
         self.home.with_raw(call, |device, raw| {
-            let fill = |to, value, count| {
-                // SAFETY: contract, devices 1, 2 and 5: inside the part, valid stream.
-                unsafe { device.fill(to, value, count, raw) }
-            };
-            if pattern.iter().all(|&byte| byte == first) {
-                return fill(to, first, self.len);
+            if pattern.len() == word {
+                // SAFETY: contract, devices 1, 2 and 5: the part, valid stream.
+                return unsafe { fill_word(device, to, pattern, self.len, raw) };
             }
             let mut done = 0;
-            for run in pattern.chunk_by(|a, b| a == b) {
-                fill(after(to, done), run[0], run.len() as u64)?;
-                done += run.len() as u64;
+            for word in pattern.chunks_exact(word) {
+                let bytes = word.len() as u64;
+                // SAFETY: contract, devices 1, 2 and 5: inside the part, valid stream.
+                unsafe { fill_word(device, after(to, done), word, bytes, raw) }?;
+                done += bytes;
             }
             while done < self.len {
                 let count = done.min(self.len - done);
@@ -244,4 +252,46 @@ impl<'a> Part<'a> {
 /// Where the bytes after `count` bytes are. Of use only if there are any.
 pub(super) fn after(at: DevicePtr, count: u64) -> DevicePtr {
     at.checked_add(count).unwrap_or(at)
+}
+
+/// The shortest pattern that repeats to `pattern`, of those that halving or equal bytes lead to.
+fn shortest(mut pattern: &[u8]) -> &[u8] {
+    if pattern.windows(2).all(|pair| pair[0] == pair[1]) {
+        return &pattern[..1];
+    }
+    while pattern.len().is_multiple_of(2) {
+        let (left, right) = pattern.split_at(pattern.len() / 2);
+        if left != right {
+            break;
+        }
+        pattern = left;
+    }
+    pattern
+}
+
+/// Queues a fill of `bytes` bytes with a word of 1, 2 or 4 bytes.
+///
+/// # Safety
+/// Stream and range are [valid](crate::contract#devices), and of whole words.
+unsafe fn fill_word(
+    device: &dyn Device,
+    to: DevicePtr,
+    word: &[u8],
+    bytes: u64,
+    stream: RawStream,
+) -> Result<(), DriverError> {
+    match *word {
+        [a, b, c, d] => {
+            let value = u32::from_ne_bytes([a, b, c, d]);
+            // SAFETY: contract, devices 1 and 2: the caller's promise.
+            unsafe { device.fill_u32(to, value, bytes / 4, stream) }
+        }
+        [a, b] => {
+            let value = u16::from_ne_bytes([a, b]);
+            // SAFETY: contract, devices 1 and 2: the caller's promise.
+            unsafe { device.fill_u16(to, value, bytes / 2, stream) }
+        }
+        // SAFETY: contract, devices 1 and 2: the caller's promise.
+        _ => unsafe { device.fill(to, word[0], bytes, stream) },
+    }
 }

@@ -10,7 +10,7 @@ pub use raw::{Completion, PhysicalHandle, RawEvent, RawStream};
 
 use std::fmt::Debug;
 
-use crate::{DeviceId, DevicePtr, DriverCode, DriverError};
+use crate::{DeviceId, DevicePtr, DriverError};
 
 /// What is known of a device from the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,25 +147,20 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// Creates an event that keeps when it was reached.
     ///
     /// # Errors
-    /// The driver's; [`NOT_SUPPORTED`](DriverCode::NOT_SUPPORTED) of a device that keeps no time.
-    fn create_timed_event(&self) -> Result<RawEvent, DriverError> {
-        Err(DriverError::new("Device::create_timed_event", DriverCode::NOT_SUPPORTED))
-    }
+    /// The driver's.
+    fn create_timed_event(&self) -> Result<RawEvent, DriverError>;
 
     /// How much later `end` was reached than `start`, in nanoseconds as far as the device's clock tells
     /// them apart; negative if it was reached earlier.
     ///
     /// # Errors
-    /// [`NOT_READY`](DriverCode::NOT_READY) if one was not reached yet;
-    /// [`INVALID_HANDLE`](DriverCode::INVALID_HANDLE) if one keeps no time or was never recorded; the
+    /// [`NOT_READY`](crate::DriverCode::NOT_READY) if one was not reached yet;
+    /// [`INVALID_HANDLE`](crate::DriverCode::INVALID_HANDLE) if one keeps no time or was never recorded; the
     /// driver's.
     ///
     /// # Safety
     /// Both events are [valid](crate::contract#devices).
-    unsafe fn elapsed_ns(&self, start: RawEvent, end: RawEvent) -> Result<i64, DriverError> {
-        let _ = (start, end);
-        Err(DriverError::new("Device::elapsed_ns", DriverCode::NOT_SUPPORTED))
-    }
+    unsafe fn elapsed_ns(&self, start: RawEvent, end: RawEvent) -> Result<i64, DriverError>;
 
     /// Destroys an event. Waits already queued on it still hold.
     ///
@@ -272,6 +267,36 @@ pub unsafe trait Device: Debug + Send + Sync {
         to: DevicePtr,
         value: u8,
         bytes: u64,
+        stream: RawStream,
+    ) -> Result<(), DriverError>;
+
+    /// Queues a fill of `count` words of 16 bits with `value`.
+    ///
+    /// # Errors
+    /// The driver's; nothing is queued then.
+    ///
+    /// # Safety
+    /// As [`fill`](Self::fill); `to` is a multiple of 2 bytes.
+    unsafe fn fill_u16(
+        &self,
+        to: DevicePtr,
+        value: u16,
+        count: u64,
+        stream: RawStream,
+    ) -> Result<(), DriverError>;
+
+    /// Queues a fill of `count` words of 32 bits with `value`.
+    ///
+    /// # Errors
+    /// The driver's; nothing is queued then.
+    ///
+    /// # Safety
+    /// As [`fill`](Self::fill); `to` is a multiple of 4 bytes.
+    unsafe fn fill_u32(
+        &self,
+        to: DevicePtr,
+        value: u32,
+        count: u64,
         stream: RawStream,
     ) -> Result<(), DriverError>;
 

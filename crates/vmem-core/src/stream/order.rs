@@ -172,8 +172,7 @@ impl Stream {
     /// A point behind all work queued so far that keeps when it was reached.
     ///
     /// # Errors
-    /// As [`record`](Self::record); [`NOT_SUPPORTED`](DriverCode::NOT_SUPPORTED) of a device that keeps
-    /// no time.
+    /// As [`record`](Self::record); the driver's.
     pub fn record_timed(&self) -> Result<TimedEvent, DriverError> {
         let event = IdleEvent::timed(self.0.device.clone())?;
         self.record(event).map(TimedEvent::new).map_err(|(_, error)| error)

@@ -192,6 +192,25 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
         self.as_mut_slice().split_at_mut(middle)
     }
 
+    /// A copy of one element on the host. Waits for the copy.
+    ///
+    /// # Errors
+    /// [`INVALID_VALUE`](crate::DriverCode::INVALID_VALUE) if there is none at `index`; as
+    /// [`DeviceSlice::copy_to_slice`].
+    pub fn element(&self, index: usize) -> Result<T, DriverError> {
+        let mut element = [T::zeroed()];
+        self.slice(index..=index)?.copy_to_slice(&mut element)?;
+        Ok(element[0])
+    }
+
+    /// Queues setting one element, as [`DeviceSliceMut::fill`] does. Nothing waits.
+    ///
+    /// # Errors
+    /// [`INVALID_VALUE`](crate::DriverCode::INVALID_VALUE) if there is none at `index`; the driver's.
+    pub fn set_element(&mut self, index: usize, value: T) -> Result<(), DriverError> {
+        self.slice_mut(index..=index)?.fill(value)
+    }
+
     /// A copy of the elements on the host, as [`DeviceSlice::to_vec`].
     ///
     /// # Errors

@@ -57,13 +57,11 @@ impl<T: Pod, R: MemoryResource> DeviceScalar<T, R> {
     /// # Errors
     /// As [`DeviceSlice::copy_to_slice`].
     pub fn value(&self) -> Result<T, DriverError> {
-        let mut value = [T::zeroed()];
-        self.0.copy_to_slice(&mut value)?;
-        Ok(value[0])
+        self.0.element(0)
     }
 
-    /// Queues setting the value, by [`DeviceSliceMut::fill`]: a fill for each run of equal bytes in it.
-    /// Nothing waits.
+    /// Queues setting the value, by [`DeviceSliceMut::fill`]: a fill for every 4 bytes of it. Nothing
+    /// waits.
     ///
     /// # Errors
     /// The driver's; the value is then undefined.

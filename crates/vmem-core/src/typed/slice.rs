@@ -194,10 +194,10 @@ impl<'a, T: Pod> DeviceSliceMut<'a, T> {
 
     /// Queues setting every element to `value`, of any size.
     ///
-    /// A value of equal bytes takes one fill of the driver. Any other takes a fill for each run of equal
-    /// bytes in it, at most its size, and then log2 of the length copies on the device, each of which
-    /// doubles what is set: about twice the traffic of a fill. Nothing waits, and no host memory is read
-    /// later.
+    /// A value of 1, 2 or 4 bytes, or one that repeats so many, takes one fill of the driver. Any other
+    /// takes a fill for every 4 bytes of it (2, or 1, if its size is no multiple of 4), and then log2 of
+    /// the length copies on the device, each of which doubles what is set: about twice the traffic of a
+    /// fill. Nothing waits, and no host memory is read later.
     ///
     /// # Errors
     /// The driver's; the elements are then undefined.

@@ -79,6 +79,10 @@ unsafe impl Device for Hooked {
         self.device.create_event()
     }
 
+    fn create_timed_event(&self) -> Result<RawEvent, DriverError> {
+        self.device.create_timed_event()
+    }
+
     unsafe fn record_event(&self, event: RawEvent, stream: RawStream) -> Result<(), DriverError> {
         let hook = self.before_record.lock().unwrap().take();
         hook.into_iter().for_each(|hook| hook());
@@ -98,12 +102,15 @@ unsafe impl Device for Hooked {
         fn is_capturing(stream: RawStream) -> bool;
         fn destroy_event(event: RawEvent) -> ();
         fn query_event(event: RawEvent) -> Completion;
+        fn elapsed_ns(start: RawEvent, end: RawEvent) -> i64;
         fn synchronize_event(event: RawEvent) -> ();
         fn wait_event(stream: RawStream, event: RawEvent) -> ();
         fn copy_from_host(to: DevicePtr, from: *const u8, bytes: u64, stream: RawStream) -> ();
         fn copy_to_host(to: *mut u8, from: DevicePtr, bytes: u64, stream: RawStream) -> ();
         fn copy_within(to: DevicePtr, from: DevicePtr, bytes: u64, stream: RawStream) -> ();
         fn fill(to: DevicePtr, value: u8, bytes: u64, stream: RawStream) -> ();
+        fn fill_u16(to: DevicePtr, value: u16, count: u64, stream: RawStream) -> ();
+        fn fill_u32(to: DevicePtr, value: u32, count: u64, stream: RawStream) -> ();
     }
 
     fn virtual_memory(&self) -> Option<&dyn VirtualMemory> {

@@ -17,4 +17,5 @@ mod stream;
 mod stream_end;
 mod stream_thread;
 mod typed;
+mod typed_faults;
 mod typed_programs;

@@ -87,19 +87,29 @@ fn values_of_every_width_fill_and_stay_inside_the_range() {
 }
 
 #[test]
-fn a_fill_takes_one_call_for_equal_bytes_and_a_logarithm_of_calls_otherwise() {
-    let (device, stream, memory) = setup(0);
-    let mut numbers = DeviceBox::<[u32]>::zeroed(memory, 1 << 16, &stream).unwrap();
-    let cost = |value, numbers: &mut DeviceBox<[u32]>| {
+fn a_fill_takes_one_call_for_words_of_the_driver_and_a_logarithm_of_calls_otherwise() {
+    /// Fills and copies, and nothing else, for so many elements.
+    fn cost<T: Pod>(value: T, len: usize) -> (u64, u64) {
+        let (device, stream, memory) = setup(0);
+        let mut elements = DeviceBox::<[T]>::zeroed(memory, len, &stream).unwrap();
         let before = device.calls();
-        numbers.fill(value).unwrap();
+        elements.fill(value).unwrap();
         let made = device.calls() - before;
-        (made.of(CallKind::Fill), made.of(CallKind::CopyWithin), made.total())
-    };
-    assert_eq!(cost(0, &mut numbers), (1, 0, 1));
-    assert_eq!(cost(0x0707_0707, &mut numbers), (1, 0, 1));
-    assert_eq!(cost(1, &mut numbers), (2, 16, 18));
-    assert_eq!(cost(0x0403_0201, &mut numbers), (4, 16, 20));
+        let fills = [CallKind::Fill, CallKind::FillU16, CallKind::FillU32];
+        let fills = fills.into_iter().map(|kind| made.of(kind)).sum();
+        let copies = made.of(CallKind::CopyWithin);
+        assert_eq!(fills + copies, made.total());
+        (fills, copies)
+    }
+    assert_eq!(cost(7_u8, 1000), (1, 0));
+    assert_eq!(cost(0x0102_u16, 1000), (1, 0));
+    assert_eq!(cost(1.5_f32, 1000), (1, 0));
+    assert_eq!(cost(0x0102_0304_0102_0304_u64, 1000), (1, 0));
+    assert_eq!(cost(0_u128, 1000), (1, 0));
+    assert_eq!(cost(1.5_f64, 1 << 10), (2, 10));
+    assert_eq!(cost(Colour([1, 2, 3]), 1 << 10), (3, 10));
+    assert_eq!(cost(Colour([9; 3]), 1000), (1, 0));
+    assert_eq!(cost([1_u16, 2, 3], 100), (3, 7));
 }
 
 #[test]
@@ -303,6 +313,19 @@ fn a_scalar_is_set_without_a_wait_and_read_with_one() {
     assert_eq!(copy.value().unwrap(), 0);
     copy.as_mut_slice().copy_from(&scalar).unwrap();
     assert_eq!(copy.value().unwrap(), 0xffff_0000);
+    device.assert_clean();
+}
+
+#[test]
+fn single_elements_are_set_and_read() {
+    let (device, stream, memory) = setup(5);
+    let mut numbers = DeviceVec::from_slice(memory, &[1.5_f64, 2.5, 3.5], &stream).unwrap();
+    numbers.set_element(1, -0.25).unwrap();
+    assert_eq!((numbers.element(1).unwrap(), numbers.element(2).unwrap()), (-0.25, 3.5));
+    for outside in [3, usize::MAX] {
+        assert_eq!(code(numbers.element(outside)), DriverCode::INVALID_VALUE);
+        assert_eq!(code(numbers.set_element(outside, 0.0)), DriverCode::INVALID_VALUE);
+    }
     device.assert_clean();
 }
 

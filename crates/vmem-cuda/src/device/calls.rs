@@ -163,6 +163,30 @@ unsafe impl Device for CudaDevice {
         self.context.call("cuMemsetD8Async", fill)
     }
 
+    unsafe fn fill_u16(
+        &self,
+        to: DevicePtr,
+        value: u16,
+        count: u64,
+        stream: RawStream,
+    ) -> Result<(), DriverError> {
+        // SAFETY: contract, devices 1, 2 and 5: the caller's promise.
+        let fill = || unsafe { memory::fill_u16(to, value, count, stream) };
+        self.context.call("cuMemsetD16Async", fill)
+    }
+
+    unsafe fn fill_u32(
+        &self,
+        to: DevicePtr,
+        value: u32,
+        count: u64,
+        stream: RawStream,
+    ) -> Result<(), DriverError> {
+        // SAFETY: contract, devices 1, 2 and 5: the caller's promise.
+        let fill = || unsafe { memory::fill_u32(to, value, count, stream) };
+        self.context.call("cuMemsetD32Async", fill)
+    }
+
     fn virtual_memory(&self) -> Option<&dyn VirtualMemory> {
         self.virtual_memory.as_ref().map(|part| part as _)
     }

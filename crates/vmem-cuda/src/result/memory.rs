@@ -116,6 +116,38 @@ pub(crate) unsafe fn fill(
     check("cuMemsetD8Async", code)
 }
 
+/// Queues a fill with words of 16 bits.
+///
+/// # Safety
+/// Handle and range are valid until it completed; the address is a multiple of 2.
+pub(crate) unsafe fn fill_u16(
+    to: DevicePtr,
+    value: u16,
+    count: u64,
+    stream: RawStream,
+) -> Result<(), DriverError> {
+    let stream = stream::handle(stream);
+    // SAFETY: the caller's promise.
+    let code = unsafe { sys::cuMemsetD16Async(to.get(), value, size(count), stream) };
+    check("cuMemsetD16Async", code)
+}
+
+/// Queues a fill with words of 32 bits.
+///
+/// # Safety
+/// Handle and range are valid until it completed; the address is a multiple of 4.
+pub(crate) unsafe fn fill_u32(
+    to: DevicePtr,
+    value: u32,
+    count: u64,
+    stream: RawStream,
+) -> Result<(), DriverError> {
+    let stream = stream::handle(stream);
+    // SAFETY: the caller's promise.
+    let code = unsafe { sys::cuMemsetD32Async(to.get(), value, size(count), stream) };
+    check("cuMemsetD32Async", code)
+}
+
 /// Where the host finds memory that it shares with the device.
 pub(crate) fn host(ptr: DevicePtr) -> *mut u8 {
     ptr::with_exposed_provenance_mut(size(ptr.get()))

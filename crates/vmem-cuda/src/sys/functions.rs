@@ -156,6 +156,8 @@ functions! {
     fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: CUdeviceptr, bytes: usize, stream: CUstream);
     fn cuMemcpyDtoDAsync_v2(to: CUdeviceptr, from: CUdeviceptr, bytes: usize, stream: CUstream);
     fn cuMemsetD8Async(to: CUdeviceptr, value: u8, bytes: usize, stream: CUstream);
+    fn cuMemsetD16Async(to: CUdeviceptr, value: u16, count: usize, stream: CUstream);
+    fn cuMemsetD32Async(to: CUdeviceptr, value: u32, count: usize, stream: CUstream);
 
     // Managed memory. Freed by `cuMemFree_v2`.
     fn cuMemAllocManaged(address: *mut CUdeviceptr, bytes: usize, flags: c_uint);

@@ -31,9 +31,14 @@ unsafe extern "C" {
     fn cuStreamSynchronize(stream: u64) -> c_uint;
     fn cuStreamGetCtx(stream: u64, context: *mut u64) -> c_uint;
     fn cuEventQuery(event: u64) -> c_uint;
+    fn cuEventCreate(event: *mut u64, flags: c_uint) -> c_uint;
+    fn cuEventRecord(event: u64, stream: u64) -> c_uint;
+    fn cuEventElapsedTime(milliseconds: *mut f32, start: u64, end: u64) -> c_uint;
     fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> c_uint;
     fn cuMemFree_v2(address: u64) -> c_uint;
     fn cuMemsetD8Async(to: u64, value: u8, count: usize, stream: u64) -> c_uint;
+    fn cuMemsetD16Async(to: u64, value: u16, count: usize, stream: u64) -> c_uint;
+    fn cuMemsetD32Async(to: u64, value: u32, count: usize, stream: u64) -> c_uint;
     fn cuGetErrorName(code: u32, text: *mut *const c_char) -> c_uint;
     fn cuGetProcAddress(
         symbol: *const c_char,
@@ -182,6 +187,30 @@ fn memory_with_pending_work_is_not_freed() {
     assert_eq!(c!(cuStreamSynchronize(1)), 0);
     assert_eq!(c!(cuMemFree_v2(address)), 0);
     assert!(control("violations").unwrap().contains("PendingWork in cuMemFree"));
+}
+
+#[test]
+fn events_with_timing_tell_how_long_fills_took() {
+    let _turn = driver("");
+    enter(0);
+    let (mut address, mut elapsed) = (0, -1.0);
+    assert_eq!(c!(cuMemAlloc_v2(&raw mut address, 1 << 20)), 0);
+    let create = |flags| {
+        let mut event = 0;
+        assert_eq!(c!(cuEventCreate(&raw mut event, flags)), 0);
+        event
+    };
+    let (start, end, untimed) = (create(0), create(1), create(2));
+    assert_eq!(c!(cuEventRecord(start, 1)), 0);
+    assert_eq!(c!(cuMemsetD16Async(address, 0x0102, 1 << 19, 1)), 0);
+    assert_eq!(c!(cuMemsetD32Async(address, 0x0102_0304, 1 << 18, 1)), 0);
+    assert_eq!(c!(cuEventRecord(end, 1)), 0);
+    assert_eq!(c!(cuEventRecord(untimed, 1)), 0);
+    assert_eq!(c!(cuStreamSynchronize(1)), 0);
+    assert_eq!(c!(cuEventElapsedTime(&raw mut elapsed, start, end)), 0);
+    assert!(elapsed > 0.0 && elapsed < 1.0, "{elapsed} ms");
+    assert_eq!(c!(cuEventElapsedTime(&raw mut elapsed, start, untimed)), 400);
+    assert_eq!(c!(cuMemsetD32Async(address + 2, 0, 1, 1)), 1);
 }
 
 #[test]

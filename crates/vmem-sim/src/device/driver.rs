@@ -207,16 +207,30 @@ unsafe impl Device for SimDevice {
         bytes: u64,
         stream: RawStream,
     ) -> Result<(), DriverError> {
-        self.core.call(CallKind::Fill, |state| {
-            let device_ns = state.config.costs.memory_ns(bytes);
-            let fill = Submission {
-                work: Work::Fill(value),
-                writes: vec![(to.get(), bytes)],
-                device_ns,
-                ..Submission::mark("cuMemsetD8Async")
-            };
-            state.submit_to(stream, fill)
-        })
+        self.fill_with(CallKind::Fill, [value; 4], (to, bytes), 1, stream)
+    }
+
+    unsafe fn fill_u16(
+        &self,
+        to: DevicePtr,
+        value: u16,
+        count: u64,
+        stream: RawStream,
+    ) -> Result<(), DriverError> {
+        let [a, b] = value.to_ne_bytes();
+        let range = (to, count.saturating_mul(2));
+        self.fill_with(CallKind::FillU16, [a, b, a, b], range, 2, stream)
+    }
+
+    unsafe fn fill_u32(
+        &self,
+        to: DevicePtr,
+        value: u32,
+        count: u64,
+        stream: RawStream,
+    ) -> Result<(), DriverError> {
+        let range = (to, count.saturating_mul(4));
+        self.fill_with(CallKind::FillU32, value.to_ne_bytes(), range, 4, stream)
     }
 
     fn virtual_memory(&self) -> Option<&dyn VirtualMemory> {
@@ -233,6 +247,34 @@ unsafe impl Device for SimDevice {
 
     fn async_pool(&self) -> Option<&dyn AsyncPool> {
         self.async_pool.as_ref().map(|part| part as _)
+    }
+}
+
+impl SimDevice {
+    /// Queues a fill with words of `size` bytes, which `word` repeats.
+    fn fill_with(
+        &self,
+        call: CallKind,
+        word: [u8; 4],
+        (to, bytes): (DevicePtr, u64),
+        size: u64,
+        stream: RawStream,
+    ) -> Result<(), DriverError> {
+        self.core.call(call, |state| {
+            if !to.is_aligned_to(size) {
+                let detail = format!("{to} is no multiple of {size} bytes");
+                let rule = crate::ViolationKind::BadArgument;
+                return Err(Refusal::misuse(rule, DriverCode::INVALID_VALUE, detail));
+            }
+            let device_ns = state.config.costs.memory_ns(bytes);
+            let fill = Submission {
+                work: Work::Fill(word),
+                writes: vec![(to.get(), bytes)],
+                device_ns,
+                ..Submission::mark(call.name())
+            };
+            state.submit_to(stream, fill)
+        })
     }
 }
 

@@ -125,8 +125,12 @@ impl State {
 fn perform(physicals: &mut Physicals, work: Queued) -> Vec<crate::Violation> {
     match work.work {
         Work::Mark => {}
-        Work::Fill(value) => {
-            let chunk = [value; CHUNK];
+        Work::Fill(word) => {
+            // Pieces and chunks are of whole words.
+            let mut chunk = [word[0]; CHUNK];
+            if word != [word[0]; 4] {
+                chunk.chunks_exact_mut(word.len()).for_each(|to| to.copy_from_slice(&word));
+            }
             for_parts(&work.writes, |id, offset, part| {
                 physicals.get_mut(id).store.write(offset, &chunk[..part.len()]);
             });

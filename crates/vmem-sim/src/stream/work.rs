@@ -22,8 +22,8 @@ unsafe impl Sync for HostPtr {}
 pub(crate) enum Work {
     /// Nothing: a recorded event, a wait, an allocation in stream order.
     Mark,
-    /// Fills what it writes.
-    Fill(u8),
+    /// Fills what it writes with these bytes again and again.
+    Fill([u8; 4]),
     /// Copies from host memory to what it writes.
     CopyFromHost(HostPtr),
     /// Copies what it reads to host memory.

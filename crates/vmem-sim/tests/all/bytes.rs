@@ -23,6 +23,26 @@ fn copies_and_fills_move_the_bytes_they_name() {
 }
 
 #[test]
+fn words_of_every_width_fill_where_they_are_aligned() {
+    let driver = Driver::with_seed(1);
+    let (stream, ptr) = (driver.stream(), driver.alloc(100_000));
+    driver.fill(ptr, 9, 100_000, stream).unwrap();
+    driver.fill_u16(at(ptr, 2), 0x0102, 3, stream).unwrap();
+    driver.fill_u32(at(ptr, 12), 0x0304_0506, 20_000, stream).unwrap();
+    driver.sync_stream(stream).unwrap();
+    let half = 0x0102_u16.to_ne_bytes();
+    let expected = [&[9; 2][..], &half, &half, &half, &[9; 4]].concat();
+    assert_eq!(driver.bytes(ptr, 12), expected);
+    assert_eq!(driver.bytes(at(ptr, 12), 80_000), 0x0304_0506_u32.to_ne_bytes().repeat(20_000));
+    assert_eq!(driver.bytes(at(ptr, 80_012), 4), [9; 4]);
+    driver.assert_clean();
+    assert!(driver.fill_u16(at(ptr, 1), 0, 1, stream).is_err());
+    assert!(driver.fill_u32(at(ptr, 2), 0, 1, stream).is_err());
+    let rules: Vec<_> = driver.take_violations().iter().map(|found| found.kind).collect();
+    assert_eq!(rules, [ViolationKind::BadArgument; 2]);
+}
+
+#[test]
 fn host_memory_is_read_when_the_copy_runs_not_when_it_is_queued() {
     // Some seed runs the copy late; a program that reuses its staging buffer early is then wrong.
     let late = (0..32).any(|seed| {

@@ -79,6 +79,8 @@ impl Driver {
         sync_event => device.synchronize_event(event: RawEvent) -> ();
         wait => device.wait_event(stream: RawStream, event: RawEvent) -> ();
         fill => device.fill(to: DevicePtr, value: u8, bytes: u64, stream: RawStream) -> ();
+        fill_u16 => device.fill_u16(to: DevicePtr, value: u16, n: u64, stream: RawStream) -> ();
+        fill_u32 => device.fill_u32(to: DevicePtr, value: u32, n: u64, stream: RawStream) -> ();
         copy => device.copy_within(to: DevicePtr, from: DevicePtr, bytes: u64, s: RawStream) -> ();
         upload => device.copy_from_host(to: DevicePtr, from: *const u8, bytes: u64, s: RawStream) -> ();
         download => device.copy_to_host(to: *mut u8, from: DevicePtr, bytes: u64, s: RawStream) -> ();

@@ -108,6 +108,8 @@ unsafe impl Device for Countdown {
             fn copy_to_host(to: *mut u8, from: DevicePtr, bytes: u64, stream: RawStream) -> ();
             fn copy_within(to: DevicePtr, from: DevicePtr, bytes: u64, stream: RawStream) -> ();
             fn fill(to: DevicePtr, value: u8, bytes: u64, stream: RawStream) -> ();
+            fn fill_u16(to: DevicePtr, value: u16, count: u64, stream: RawStream) -> ();
+            fn fill_u32(to: DevicePtr, value: u32, count: u64, stream: RawStream) -> ();
         }
     }
 
