@@ -112,33 +112,22 @@ impl<B: Backing> Core<B> {
             Wait::ForMarkers => self.wait_on_host(climb),
             // What a thread could not mark then, its owner may have marked since.
             Wait::Again => Ok(climb.reconsider()),
-            // Where this thread cannot make the request's stream wait, or a lane's markers could not be
-            // queried, the host waits.
-            Wait::ForPassedBy => {
-                if !climb.has_passed_by() && !self.lock().shared.lanes.any_poisoned() {
-                    return Ok(false);
-                }
-                let before = self.lock().pending_bytes();
-                self.wait_for_markers()?;
-                let completed = before - self.lock().pending_bytes().min(before);
-                climb.tried(Rung::HostWait, completed);
-                climb.reconsider();
-                Ok(true)
-            }
             Wait::ForOthers => Ok(self.lock().progress() != climb.seen),
         }
     }
 
     /// Waits on the host until pending frees are complete, if the request could not wait for all of
-    /// them on the device. No lock is held meanwhile.
+    /// them on the device, or a lane was set aside because its markers could not be queried. No lock is
+    /// held meanwhile.
     fn wait_on_host(&self, climb: &mut Climb<'_>) -> Result<bool, DriverError> {
         let stays = self.lock().shared.lanes.reuse() == Reuse::Observed
             || self.backing.pending() == Pending::Stays;
-        if !stays && !climb.has_passed_by() && !climb.short_of_addresses {
+        let set_aside = self.lock().shared.lanes.any_poisoned();
+        if !stays && !set_aside && !climb.has_passed_by() && !climb.short_of_addresses {
             return Ok(false);
         }
         self.close_all()?;
-        if !self.lock().has_markers_to_wait_for() {
+        if !set_aside && !self.lock().has_markers_to_wait_for() {
             return Ok(false);
         }
         let before = self.lock().pending_bytes();

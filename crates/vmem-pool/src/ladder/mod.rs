@@ -216,7 +216,7 @@ impl<B: Backing> Core<B> {
     /// Looks for memory, then again after each thing that may make some usable, from cheap to dear.
     fn try_rungs(&self, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
         let others = std::iter::repeat_n(Wait::ForOthers, LOOKS_AGAIN);
-        let first = [Wait::No, Wait::ForMarkers, Wait::Again, Wait::ForPassedBy];
+        let first = [Wait::No, Wait::ForMarkers, Wait::Again];
         for wait in first.into_iter().chain(others) {
             if !self.wait(climb, wait)? {
                 continue;
@@ -253,8 +253,6 @@ enum Wait {
     ForMarkers,
     /// A stream's own thread may have marked what this one could not.
     Again,
-    /// The markers of lanes that were passed by, on the host.
-    ForPassedBy,
     /// What others freed, put back or marked. Not for ever: they may go on taking and freeing what
     /// this request cannot use.
     ForOthers,

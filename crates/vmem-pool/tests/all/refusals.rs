@@ -5,14 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use vmem_adaptors::{AdaptorExt, Answer, Budget, Failure, Reclaimers};
 use vmem_core::{
-    AllocErrorKind, Device, DeviceMemory, DriverCode, MemoryResource, PinnedMemory, ResourceExt,
-    Stream,
+    AllocErrorKind, Device, DeviceMemory, MemoryResource, PinnedMemory, ResourceExt, Stream,
 };
 use vmem_pool::{Batch, Chunks, Pool, PoolConfig};
 use vmem_sim::{CallKind, SimDevice};
 
 use crate::support::{
-    MIB, alloc, arena, bins, chunks, device, finish, free, keep_busy, layout, orphan, touch,
+    MIB, alloc, arena, bins, chunks, device, finish, free, keep_busy, layout, touch,
 };
 
 #[test]
@@ -187,20 +186,4 @@ fn a_bin_that_is_free_serves_its_size_after_a_smaller_one_was_refused() {
     drop(pool);
     device.assert_clean();
     assert!(device.leaks().is_empty());
-}
-
-#[test]
-fn a_device_that_cannot_be_waited_for_is_a_fault() {
-    let device = device();
-    let config = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
-    let pool = Arc::new(arena(device.clone(), config));
-    let orphan = orphan(&device, &pool, 8 * MIB);
-    let stream = Stream::new(device.clone()).unwrap();
-    device.fail_call(Some(CallKind::Synchronize), 1, DriverCode::UNKNOWN);
-    let error = pool.alloc(layout(8 * MIB), &stream).unwrap_err();
-    assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
-    device.clear_failures();
-    free(&*pool, alloc(&*pool, 8 * MIB, &stream), &stream);
-    drop((orphan, stream));
-    finish(&device, Arc::into_inner(pool).unwrap());
 }
