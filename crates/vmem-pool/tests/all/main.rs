@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bookkeeping;
+mod buffers_in_captures;
 mod conformance;
 mod faults;
 mod figures;
