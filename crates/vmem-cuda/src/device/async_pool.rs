@@ -47,12 +47,12 @@ unsafe impl AsyncPool for CudaAsyncPool {
     unsafe fn allocate(&self, bytes: u64, stream: RawStream) -> Result<DevicePtr, DriverError> {
         // SAFETY: contract, devices 1 and 5: the caller's promise; the pool lives.
         let allocate = || unsafe { pool::allocate(self.raw(), bytes, stream) };
-        self.context.call("cuMemAllocFromPoolAsync", allocate)
+        self.context.call_relaxed("cuMemAllocFromPoolAsync", allocate)
     }
 
     unsafe fn free(&self, ptr: DevicePtr, stream: RawStream) -> Result<(), DriverError> {
         // SAFETY: contract, devices 1, 3 and 5: the caller's promise.
-        self.context.call("cuMemFreeAsync", || unsafe { pool::free(ptr, stream) })
+        self.context.call_relaxed("cuMemFreeAsync", || unsafe { pool::free(ptr, stream) })
     }
 
     fn trim_to(&self, keep: u64) -> Result<(), DriverError> {

@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
-use vmem_core::{Device, DeviceMemory, IdleEvent, Stream};
+use vmem_core::{AsyncMemory, Device, DeviceMemory, IdleEvent, Stream};
 
 use crate::support::{MIB, alloc, bench, driver_functions, free};
 
@@ -75,6 +75,9 @@ fn calls_on_another_thread_do_not_break_a_capture() {
                 pool.reserved().unwrap();
                 pool.trim_to(0).unwrap();
                 free(&memory, block, &stream);
+                if let Ok(memory) = AsyncMemory::new(bench.device()) {
+                    free(&memory, alloc(&memory, MIB, &stream), &stream);
+                }
             });
             other.join().unwrap();
         });
