@@ -41,7 +41,7 @@ macro_rules! shapes {
 shapes! {
     opaque: c_void, CUctx_st, CUstream_st, CUevent_st, CUmemPoolHandle_st, cust_raw::CUctx_st,
         cust_raw::CUstream_st, cust_raw::CUevent_st, cust_raw::CUmemPoolHandle_st;
-    plain: i8, u8, i32, u32, u64, usize, Code, CUmemAllocationProp, CUmemAccessDesc, CUmemPoolProps,
+    plain: i8, u8, u16, i32, u32, u64, usize, f32, Code, CUmemAllocationProp, CUmemAccessDesc, CUmemPoolProps,
         cust_raw::CUresult, cust_raw::CUdevice_attribute, cust_raw::CUstreamCaptureStatus,
         cust_raw::CUstreamCaptureMode, cust_raw::CUmem_advise, cust_raw::CUmem_range_attribute,
         cust_raw::CUmemPool_attribute, cust_raw::CUmemAllocationGranularity_flags,

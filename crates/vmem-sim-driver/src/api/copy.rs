@@ -43,14 +43,14 @@ exports! {
     }
 
     fn cuMemsetD16Async(driver, to: u64, value: c_ushort, count: usize, stream: u64) {
-        let sim = driver.session()?.here()?.sim;
+        let sim = driver.session()?.maker(stream)?.sim;
         let (to, stream) = (pointer(to)?, RawStream(stream));
         // SAFETY: contract, devices 1 and 3: the simulation refuses dead handles and ranges.
         Ok(unsafe { sim.fill_u16(to, value, count as u64, stream) }?)
     }
 
     fn cuMemsetD32Async(driver, to: u64, value: c_uint, count: usize, stream: u64) {
-        let sim = driver.session()?.here()?.sim;
+        let sim = driver.session()?.maker(stream)?.sim;
         let (to, stream) = (pointer(to)?, RawStream(stream));
         // SAFETY: contract, devices 1 and 3: the simulation refuses dead handles and ranges.
         Ok(unsafe { sim.fill_u32(to, value, count as u64, stream) }?)

@@ -54,8 +54,8 @@ exports! {
     /// Milliseconds of virtual time.
     fn cuEventElapsedTime(driver, milliseconds: Out<f32>, start: u64, end: u64) {
         let slot = milliseconds.slot()?;
-        let sim = driver.session()?.here()?.sim;
-        let (start, end) = (event(start)?, event(end)?);
+        let (session, start, end) = (driver.session()?, event(start)?, event(end)?);
+        let sim = session.maker(start.0.get())?.sim;
         // SAFETY: contract, devices 1: the caller's events; the simulation refuses dead handles.
         let elapsed = unsafe { sim.elapsed_ns(start, end) }?;
         #[expect(clippy::cast_possible_truncation, reason = "the answer has so few digits")]
