@@ -353,7 +353,9 @@ impl<'a> Member<'a> {
 
 /// Whether a stack in which nothing is live, on a device that is idle, serves the most it may.
 fn has_all_its_room(stack: &Stack, device: &Arc<dyn Device>) -> Result<(), Finding> {
+    // What a thread left on its default stream included, which no stack waits for by itself.
     device.synchronize()?;
+    stack.inside.synchronize();
     let stream = Stream::new(device.clone())?;
     let layout = BlockLayout::new(stack.inside.most_when_idle())?;
     let request = Request::new(layout, &stream);

@@ -289,6 +289,9 @@ impl Probe for Inside {
     }
 
     fn synchronize(&self) {
+        if let Some(reservations) = &self.reservations {
+            let _ = reservations.synchronize();
+        }
         let _ = self.pool.synchronize();
     }
 

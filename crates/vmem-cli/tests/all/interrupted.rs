@@ -38,7 +38,11 @@ fn ended_at(ends_at: u32, args: &[&str]) -> Outcome {
     let stop = Stop::default();
     let backend = Stopping { opened: AtomicU32::new(0), ends_at, stop: stop.clone() };
     let console = Console { out: &mut out, err: &mut err, progress: Progress::Hidden, stop };
-    let code = run_on(["vmem"].iter().chain(args), console, Arc::new(backend));
+    let code = run_on(
+        ["vmem"].iter().chain(args).chain(&["--device", "card"]),
+        console,
+        Arc::new(backend),
+    );
     Outcome { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
 

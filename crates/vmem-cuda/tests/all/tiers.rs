@@ -2,17 +2,30 @@
 
 use vmem_core::{AllocErrorKind, ResourceExt};
 use vmem_runtime::{Recovery, Runtime, Stack, Tier};
+use vmem_testkit::Probe;
 use vmem_testkit::conformance::{self, Subject};
 
 use crate::conformance::check_managed;
 use crate::support::{Bench, MIB, bench, bench_with, config, layout};
+
+/// Waits for the device on a stack's behalf.
+#[derive(Debug)]
+struct StackProbe(Stack);
+
+impl Probe for StackProbe {
+    fn synchronize(&self) {
+        self.0.synchronize().unwrap();
+    }
+}
 
 fn conforms(bench: Option<Bench>, tier: Tier, oom_safety: bool) {
     let Some(bench) = bench else { return };
     let config = vmem_runtime::RuntimeConfig { oom_safety, ..config() };
     let stack = Stack::build(tier, bench.device(), &config, &Recovery::default()).unwrap();
     {
-        let subject = Subject { budget: 16 * MIB, ..Subject::new(&stack.resource, bench.device()) };
+        let probe = StackProbe(stack.clone());
+        let subject = Subject::new(&stack.resource, bench.device());
+        let subject = Subject { budget: 16 * MIB, probe: &probe, ..subject };
         match tier {
             Tier::C => check_managed(&subject),
             _ => conformance::check(&subject),

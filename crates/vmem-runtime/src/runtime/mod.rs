@@ -213,6 +213,15 @@ impl Runtime {
         self.built.get().map_or(0, |built| figures::returned(&built.stack, |p| p.trim_to(0)))
     }
 
+    /// Waits for the whole device where something was freed that nothing else makes usable again: see
+    /// [`Stack::synchronize`]. Does nothing before the stack is built.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn synchronize(&self) -> Result<(), BoxedError> {
+        self.built.get().map_or(Ok(()), |built| built.stack.synchronize())
+    }
+
     /// What is done before exhaustion is reported, on the tiers that recover: register caches and
     /// set the hook here, before or after the stack is built.
     pub fn recovery(&self) -> &Recovery {

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use vmem_adaptors::{AdaptorExt, RecoveryHandle};
-use vmem_core::{BoxedError, Device, DeviceMemory, DriverError, MemoryResource, ResourceExt};
+use vmem_core::{
+    BoxedError, Device, DeviceMemory, DriverError, MemoryResource, QuarantineHandle, ResourceExt,
+};
 use vmem_managed::{HintHandle, ManagedMemory};
 use vmem_pool::{BinningPool, BuildError, Chunks, Pool, PoolConfig, PoolHandle, VirtualArena};
 
@@ -48,6 +50,7 @@ struct Parts {
     pool: Option<PoolHandle>,
     recovery: Option<RecoveryHandle>,
     hints: Option<HintHandle>,
+    quarantine: Option<QuarantineHandle>,
 }
 
 impl Plan<'_> {
@@ -96,7 +99,8 @@ impl Plan<'_> {
 
     fn managed(self) -> Result<Stack, BoxedError> {
         let memory = ManagedMemory::new(self.device.clone())?;
-        let parts = Parts { hints: Some(memory.hints()), ..Parts::default() };
+        let (hints, quarantine) = (Some(memory.hints()), Some(memory.quarantine()));
+        let parts = Parts { hints, quarantine, ..Parts::default() };
         Ok(self.finish(memory, parts))
     }
 
@@ -134,6 +138,7 @@ impl Plan<'_> {
             pool: parts.pool,
             recovery: parts.recovery,
             hints: parts.hints,
+            quarantine: parts.quarantine,
             reservations,
             tier: self.tier,
             limits: self.limits,

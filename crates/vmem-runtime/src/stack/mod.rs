@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use vmem_adaptors::{RecoveryHandle, StatsHandle};
-use vmem_core::{AllocError, BoxedError, Device, MemoryResource, Stream};
+use vmem_core::{AllocError, BoxedError, Device, MemoryResource, QuarantineHandle, Stream};
 use vmem_managed::HintHandle;
 use vmem_pool::PoolHandle;
 
@@ -29,6 +29,8 @@ pub struct Stack {
     pub recovery: Option<RecoveryHandle>,
     /// What the driver was advised, on tier C.
     pub hints: Option<HintHandle>,
+    /// What was freed and cannot be given back yet, on tier C; the pool counts its own.
+    pub quarantine: Option<QuarantineHandle>,
     /// Where memory is set aside.
     pub reservations: ReservationsHandle,
     /// Which tier it is.
@@ -83,6 +85,23 @@ impl Stack {
     /// As an allocation of that size.
     pub fn reserve(&self, bytes: u64, stream: &Stream) -> Result<Reservation, AllocError> {
         self.reservations.reserve(bytes, stream)
+    }
+
+    /// Waits for the whole device where something was freed that nothing else makes usable again, such as
+    /// on the default stream of a thread that has ended. The stack never does so by itself, because it
+    /// breaks every capture in progress on the device.
+    ///
+    /// # Errors
+    /// The driver's, among them that a stream captures; what was not freed stays counted.
+    pub fn synchronize(&self) -> Result<(), BoxedError> {
+        self.reservations.synchronize()?;
+        if let Some(pool) = &self.pool {
+            pool.synchronize()?;
+        }
+        if let Some(quarantine) = &self.quarantine {
+            quarantine.release()?;
+        }
+        Ok(())
     }
 }
 

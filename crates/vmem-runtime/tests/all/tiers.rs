@@ -2,24 +2,46 @@
 
 use vmem_core::{DeviceMemory, Features, MemoryResource, ResourceExt, Stream};
 use vmem_managed::ManagedMemory;
-use vmem_pool::{Chunks, Pool, PoolConfig, VirtualArena};
-use vmem_runtime::Tier;
+use vmem_pool::{Chunks, Pool, PoolConfig, PoolHandle, VirtualArena};
+use vmem_runtime::{Stack, Tier};
+use vmem_testkit::Probe;
 use vmem_testkit::conformance::{self, Subject};
 
 use crate::support::{KINDS, Kind, MIB, alloc, device, device_without, finish, free};
+
+/// Waits for the device on a stack's behalf.
+#[derive(Debug)]
+struct StackProbe(Stack);
+
+impl Probe for StackProbe {
+    fn synchronize(&self) {
+        self.0.synchronize().unwrap();
+    }
+}
+
+/// The same on a pool's.
+#[derive(Debug)]
+struct PoolProbe(PoolHandle);
+
+impl Probe for PoolProbe {
+    fn synchronize(&self) {
+        self.0.synchronize().unwrap();
+    }
+}
 
 fn conforms(kind: Kind) {
     let device = device_without(kind.without);
     let stack = kind.stack(&device);
     let other = crate::support::device();
-    let subject =
-        Subject { other_device: Some(other), ..Subject::new(&stack.resource, device.clone()) };
+    let probe = StackProbe(stack.clone());
+    let subject = Subject::new(&stack.resource, device.clone());
+    let subject = Subject { other_device: Some(other), probe: &probe, ..subject };
     conformance::check(&subject);
     if let Some(pool) = &stack.pool {
         pool.check_invariants();
     }
     assert_eq!(stack.stats.stats().bytes.current, 0);
-    drop(stack);
+    drop((probe, stack));
     finish(&device);
 }
 
@@ -48,7 +70,8 @@ fn a_pool_on_each_tiers_stack_conforms() {
         let stack = kind.stack(&device);
         let chunks = Chunks::new(stack.resource.clone(), device.clone());
         let pool = Pool::new(chunks, PoolConfig::default()).unwrap();
-        conformance::check(&Subject::new(&pool, device.clone()));
+        let probe = PoolProbe(pool.handle());
+        conformance::check(&Subject { probe: &probe, ..Subject::new(&pool, device.clone()) });
         drop((pool, stack));
         finish(&device);
     }
