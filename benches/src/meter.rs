@@ -21,7 +21,7 @@ use vmem_trace::{Meter, ReplayStack};
 /// let trace = Workload::OverlayCore.generate(&Workload::OverlayCore.defaults())?;
 /// let stack = replay_stack("driver", device, memory);
 /// let report = replay(&trace, &stack, &ReplayOptions::default())?;
-/// assert_eq!(report.driver_calls, Some(3 * trace.allocations()));
+/// assert_eq!(report.driver_calls, Some(4 * trace.allocations()));
 /// # Ok(())
 /// # }
 /// ```

@@ -75,4 +75,5 @@ struct FrontPage;
 /// The examples in the guide to composing stacks.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/stacks.md")]
+#[doc = include_str!("../../../docs/cuda.md")]
 struct Stacks;

@@ -110,12 +110,7 @@ impl<U: MemoryResource> Keep<U> {
         if !stream.is_callable_here() {
             return Ok(waited.then_some(&self.own));
         }
-        match stream.is_capturing() {
-            Ok(is_capturing) => Ok((!is_capturing).then_some(stream)),
-            // The legacy default stream, while another one captures.
-            Err(error) if error.code() == DriverCode::STREAM_CAPTURE_IMPLICIT => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok((!stream.is_capturing()?).then_some(stream))
     }
 
     /// # Safety
@@ -138,20 +133,22 @@ impl<U: MemoryResource> Keep<U> {
     #[inline]
     pub(super) fn settle(&self) {
         if self.waiting.load(Ordering::Relaxed) != 0
-            && let Err(error) = self.settle_all(false)
+            && let Err(error) = self.settle_all(self.take_aside(), false)
         {
             tracing::debug!(%error, "blocks that were set aside are not cleared yet");
         }
     }
 
+    /// Takes out what was set aside, so that no lock is held over the calls for it.
+    fn take_aside(&self) -> Vec<Aside> {
+        let mut aside = self.lock();
+        self.waiting.store(0, Ordering::Relaxed);
+        std::mem::take(&mut *aside)
+    }
+
+    /// `waited` says that the host has seen all work on the device complete since these were set aside.
     #[cold]
-    fn settle_all(&self, waited: bool) -> Result<(), DriverError> {
-        // Taken out, so that no lock is held over the calls below.
-        let aside = {
-            let mut aside = self.lock();
-            self.waiting.store(0, Ordering::Relaxed);
-            std::mem::take(&mut *aside)
-        };
+    fn settle_all(&self, aside: Vec<Aside>, waited: bool) -> Result<(), DriverError> {
         let (mut left, mut result) = (Vec::new(), Ok(()));
         for Aside { block, stream } in aside {
             let block = match self.usable(&stream, waited) {
@@ -198,8 +195,13 @@ impl<U: MemoryResource> Keeper for Keep<U> {
     }
 
     fn synchronize(&self) -> Result<(), DriverError> {
-        self.own.device().synchronize()?;
-        self.settle_all(true)
+        // What is set aside from here on may be in use when the wait is over.
+        let aside = self.take_aside();
+        if let Err(error) = self.own.device().synchronize() {
+            self.push(aside);
+            return Err(error);
+        }
+        self.settle_all(aside, true)
     }
 }
 

@@ -34,7 +34,7 @@ unsafe impl Device for CudaDevice {
     }
 
     unsafe fn free(&self, ptr: DevicePtr) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1 and 3: the caller\'s promise.
+        // SAFETY: contract, devices 1 and 3: the caller's promise.
         unsafe { self.context.dispose("cuMemFree", Deferred::Memory(ptr)) }
     }
 
@@ -43,7 +43,7 @@ unsafe impl Device for CudaDevice {
     }
 
     unsafe fn destroy_stream(&self, stream: RawStream) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1 and 3: the caller\'s promise.
+        // SAFETY: contract, devices 1 and 3: the caller's promise.
         unsafe { self.context.dispose("cuStreamDestroy", Deferred::Stream(stream)) }
     }
 
@@ -91,7 +91,7 @@ unsafe impl Device for CudaDevice {
     }
 
     unsafe fn destroy_event(&self, event: RawEvent) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1 and 3: the caller\'s promise.
+        // SAFETY: contract, devices 1 and 3: the caller's promise.
         unsafe { self.context.dispose("cuEventDestroy", Deferred::Event(event)) }
     }
 

@@ -66,7 +66,7 @@ unsafe impl Managed for CudaManaged {
     }
 
     unsafe fn free(&self, ptr: DevicePtr) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1 and 3: the caller\'s promise.
+        // SAFETY: contract, devices 1 and 3: the caller's promise.
         unsafe { self.context.dispose("cuMemFree", Deferred::Memory(ptr)) }
     }
 

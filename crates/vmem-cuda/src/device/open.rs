@@ -22,6 +22,7 @@ static OPEN: Mutex<Vec<(u32, Weak<CudaDevice>)>> = Mutex::new(Vec::new());
 /// If there is no driver, or one without the functions that are needed; the driver's own, and
 /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) in a [`host_callback`](crate::host_callback).
 pub fn device_count() -> Result<u32, OpenError> {
+    fork::refuse("cuInit")?;
     refuse_in_host_callback("cuInit")?;
     sys::load()?;
     match device::init().and_then(|()| device::count()) {
@@ -41,6 +42,7 @@ impl CudaDevice {
     /// If there is no driver, it is too old, there is no such device, or a call fails. Nothing stays
     /// retained then.
     pub fn open(ordinal: u32) -> Result<Arc<Self>, OpenError> {
+        fork::refuse("CudaDevice::open")?;
         let mut open = fork::locked(|| OPEN.lock());
         open.retain(|(_, device)| device.strong_count() != 0);
         let known = open.iter().find(|(number, _)| *number == ordinal);

@@ -88,7 +88,7 @@ unsafe impl VirtualMemory for CudaVirtualMemory {
     }
 
     unsafe fn release(&self, handle: PhysicalHandle) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1 and 3: the caller\'s promise.
+        // SAFETY: contract, devices 1 and 3: the caller's promise.
         unsafe { self.context.dispose("cuMemRelease", Deferred::Physical(handle)) }
     }
 

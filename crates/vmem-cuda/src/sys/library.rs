@@ -62,6 +62,10 @@ pub(crate) unsafe fn load_from(file: &Path) -> Result<&'static Library, OpenErro
 /// A file that is named, or else what the loader finds, is the library of a driver.
 unsafe fn load_once(file: Option<&Path>) -> Result<&'static Library, OpenError> {
     static LOADING: Mutex<()> = Mutex::new(());
+    if let Some(library) = LOADED.get() {
+        return Ok(library);
+    }
+    fork::refuse("cuInit")?;
     let _loading = fork::locked(|| LOADING.lock());
     if let Some(library) = LOADED.get() {
         return Ok(library);

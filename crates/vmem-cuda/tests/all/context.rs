@@ -85,7 +85,9 @@ fn a_forks_child_is_refused_every_call() {
         let refused = |code: Option<DriverCode>| code == Some(DriverCode::NOT_INITIALIZED);
         let ok = refused(bench.device.memory_info().err().map(|error| error.code()))
             && refused(bench.device.allocate(256).err().map(|error| error.code()))
-            && refused(stream.synchronize().err().map(|error| error.code()));
+            && refused(stream.synchronize().err().map(|error| error.code()))
+            && vmem_cuda::CudaDevice::open(0).is_err()
+            && vmem_cuda::device_count().is_err();
         // SAFETY: ends the child at once.
         unsafe { libc::_exit(c_int::from(!ok)) };
     }
