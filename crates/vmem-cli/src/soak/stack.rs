@@ -219,6 +219,11 @@ impl Inside {
             bytes = bytes - ledger.drawn_bytes + ledger.held_bytes;
         }
         let mut lost = [ledger.leaked_blocks, ledger.leaked_bytes];
+        if let (Some(reservations), Below::Yes) = (&self.reservations, place.reserved) {
+            // Held although dropped, because of what was freed where it cannot be followed.
+            let (aside, aside_bytes) = reservations.set_aside();
+            lost = [lost[0] + aside as u64, lost[1] + aside_bytes];
+        }
         if let (Some(hoard), Below::Yes) = (&self.hoard, place.cached) {
             blocks += hoard.len();
             bytes += hoard.bytes();

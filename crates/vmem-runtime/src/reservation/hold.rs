@@ -92,6 +92,9 @@ pub(super) trait Keeper: Debug + Send + Sync {
 
     /// Waits for the whole device and takes back what was set aside by then.
     fn synchronize(&self) -> Result<(), DriverError>;
+
+    /// The reservations of which ranges are set aside, and their sizes in bytes.
+    fn with_ranges_aside(&self) -> Vec<(ReservationId, u64)>;
 }
 
 impl<U: MemoryResource> Shared<U> {
@@ -248,6 +251,14 @@ impl<U: MemoryResource> Keeper for Shared<U> {
         hold.lock().is_open = false;
         self.take_back_aside();
         self.settle(hold);
+    }
+
+    fn with_ranges_aside(&self) -> Vec<(ReservationId, u64)> {
+        let mut holds: Vec<_> =
+            self.aside().iter().map(|(draw, _)| (draw.hold.id, draw.hold.size)).collect();
+        holds.sort_unstable();
+        holds.dedup();
+        holds
     }
 
     fn synchronize(&self) -> Result<(), DriverError> {

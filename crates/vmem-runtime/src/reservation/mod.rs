@@ -133,6 +133,14 @@ impl ReservationsHandle {
         Ok(Reservation { hold, keeper })
     }
 
+    /// The reservations of which something is set aside, and their sizes in bytes together: each is held
+    /// until that is taken back, also after it has been dropped.
+    pub fn set_aside(&self) -> (usize, u64) {
+        let holds = self.keeper.upgrade().map(|keeper| keeper.with_ranges_aside());
+        let holds = holds.unwrap_or_default();
+        (holds.len(), holds.iter().map(|(_, size)| size).sum())
+    }
+
     /// Takes back what was freed on streams that could not be followed: those of other threads, also of
     /// threads that have ended, and capturing ones. If there is anything, it waits on the host for the
     /// whole device, which breaks captures in progress. Does nothing after the stack was dropped.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use vmem_core::{
-    AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, DeviceBuffer, DeviceMemory,
-    DriverCode, FreeError, FreeErrorKind, MemoryResource, Request, ReservationId, ResourceExt,
-    Stream,
+    AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, Device, DeviceBuffer,
+    DeviceMemory, DriverCode, FreeError, FreeErrorKind, MemoryResource, Request, ReservationId,
+    ResourceExt, Stream,
 };
 use vmem_runtime::{PoolLimit, Reservations, Runtime, RuntimeConfig, Size, Tier};
 use vmem_sim::CallKind;
@@ -319,4 +319,26 @@ fn whichever_two_driver_calls_fail_a_reservation_loses_nothing() {
         countdown
     });
     assert!(pairs > 30, "{pairs}");
+}
+
+#[test]
+fn what_is_freed_from_a_reservation_on_another_threads_default_stream_is_held_until_asked() {
+    let device = device();
+    let stream = Stream::new(device.clone()).unwrap();
+    let memory = Reservations::new(DeviceMemory::new(device.clone()), device.clone());
+    let handle = memory.handle();
+    let reservation = handle.reserve(4096, &stream).unwrap();
+    let request = Request::new(BlockLayout::new(4096).unwrap(), &stream);
+    let block = memory.allocate(&request.with_reservation(reservation.id())).unwrap();
+    let erased: Arc<dyn Device> = device.clone();
+    let theirs = std::thread::spawn(move || Stream::per_thread_default(&erased)).join().unwrap();
+    free(&memory, block, &theirs);
+    drop(reservation);
+    assert_eq!(device.calls().of(CallKind::Synchronize), 0, "captures elsewhere are left alone");
+    assert_eq!(handle.set_aside(), (1, 4096));
+    assert_ne!(device.used(), 0);
+    handle.synchronize().unwrap();
+    assert_eq!((handle.set_aside(), device.used()), ((0, 0), 0));
+    drop((memory, theirs, stream));
+    finish(&device);
 }
