@@ -93,7 +93,7 @@ impl Run<'_> {
     /// On a thread that ends with its work pending: asks for a block, writes it, and frees another.
     pub(super) fn in_thread(&mut self, size: u64, block: usize) -> Result<(), Finding> {
         let layout = BlockLayout::new(size)?;
-        let fits = self.must_serve(size, self.has_room_for(layout));
+        let fits = self.must_serve(size, self.has_room_elsewhere(layout));
         let (resource, device) = (self.resource(), self.device().clone());
         let old = self.model.pick(block).map(|place| self.model.remove(place));
         let (new, old) = elsewhere(move || {

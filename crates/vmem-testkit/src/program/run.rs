@@ -213,17 +213,17 @@ impl<'a> Run<'a> {
         label: Label,
         caller: Caller,
     ) -> Result<bool, Finding> {
-        let fits = self.must_serve(layout.size(), self.has_room_for(layout));
+        let default = stream.kind() == StreamKind::PerThreadDefault;
+        let is_elsewhere = caller == Caller::Other && !default;
+        let has_room =
+            if is_elsewhere { self.has_room_elsewhere(layout) } else { self.has_room_for(layout) };
+        let fits = self.must_serve(layout.size(), has_room);
         let resource = self.subject.resource;
         let allocate = || {
             let request = Request::new(layout, stream).with_label(label);
             TrackedBlock::allocate(resource, &request)
         };
-        let default = stream.kind() == StreamKind::PerThreadDefault;
-        let result = match caller {
-            Caller::Other if !default => elsewhere(allocate),
-            _ => allocate(),
-        };
+        let result = if is_elsewhere { elsewhere(allocate) } else { allocate() };
         match result {
             Ok(block) => {
                 self.admit(Entry { block, drawn_from: None }, layout, label).map(|()| true)
@@ -273,6 +273,13 @@ impl<'a> Run<'a> {
 
     pub(super) fn has_room_for(&self, layout: BlockLayout) -> bool {
         self.subject.probe.has_room_for(layout)
+    }
+
+    /// The same for a request of another thread. It cannot have what this thread freed on its default
+    /// stream and has not marked since: only this thread can.
+    pub(super) fn has_room_elsewhere(&self, layout: BlockLayout) -> bool {
+        let is_bound = |stream: &Stream| stream.kind() == StreamKind::PerThreadDefault;
+        !self.streams.iter().any(is_bound) && self.has_room_for(layout)
     }
 
     /// Accepts the refusal of a request that did not have to be served.
