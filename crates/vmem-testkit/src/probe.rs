@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use vmem_core::{AllocError, BlockLayout, ReservationId, Stream};
+use vmem_core::{AllocError, BlockLayout, DevicePtr, ReservationId, Stream};
 
 use crate::Finding;
 
@@ -88,11 +88,11 @@ pub trait SetAside: Debug {
     /// How much was set aside, in bytes.
     fn size(&self) -> u64;
 
-    /// How much of it is not drawn, in bytes.
-    fn left(&self) -> u64;
-
     /// The largest request, at the default alignment, that can be drawn now, in bytes.
     fn largest(&self) -> u64;
+
+    /// Whether an address lies in it.
+    fn contains(&self, ptr: DevicePtr) -> bool;
 }
 
 /// What must be live at one moment, in requested bytes: what [`Probe::check_figures`] is given.

@@ -165,7 +165,11 @@ impl DeviceControl for Control {
             let mode = self.0.exchange_capture_mode(CaptureMode::Relaxed);
             let done = work();
             self.0.exchange_capture_mode(mode);
-            let graph = self.0.end_capture(stream)?;
+            // By its handle: what else the stream owes must not keep the capture from ending.
+            #[expect(unsafe_code, reason = "the stream is the program's, and lives")]
+            // SAFETY: contract, devices 1 and 5: a live stream that this thread may name.
+            let ended = unsafe { self.0.end_capture_raw(stream.raw()) };
+            let graph = ended?;
             done?;
             #[expect(unsafe_code, reason = "the device's safe calls launch no graph")]
             // SAFETY: contract, devices 2: the program keeps what it captured live until the graph

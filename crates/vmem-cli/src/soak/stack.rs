@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use vmem_adaptors::{AdaptorExt, Budget, OnFailure, Registration, StatsHandle, TrackHandle};
 use vmem_core::{
-    AllocError, AsyncMemory, BlockLayout, BoxedError, Device, DeviceMemory, ManualClock,
+    AllocError, AsyncMemory, BlockLayout, BoxedError, Device, DeviceMemory, DevicePtr, ManualClock,
     MemoryResource, PinnedMemory, ReservationId, ResourceExt, Stream,
 };
 use vmem_managed::ManagedMemory;
@@ -337,11 +337,11 @@ impl SetAside for Aside {
         self.0.size()
     }
 
-    fn left(&self) -> u64 {
-        self.0.left()
-    }
-
     fn largest(&self) -> u64 {
         self.0.largest()
+    }
+
+    fn contains(&self, ptr: DevicePtr) -> bool {
+        self.0.contains(ptr)
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Draw {
 pub(super) struct Hold {
     pub(super) id: ReservationId,
     pub(super) home: Stream,
+    /// Where the upstream's block starts.
+    pub(super) start: u64,
     pub(super) size: u64,
     state: Mutex<HoldState>,
 }
@@ -230,15 +232,12 @@ impl<U: MemoryResource> Keeper for Shared<U> {
     ) -> Result<Arc<Hold>, AllocError> {
         let request = Request::new(layout, stream).with_label(label);
         let block = self.allocate_upstream(&request)?;
-        let size = layout.size();
-        let state = HoldState {
-            holes: Holes::new(block.ptr().get(), size),
-            block: Some(block),
-            is_open: true,
-        };
+        let (start, size) = (block.ptr().get(), layout.size());
+        let state = HoldState { holes: Holes::new(start, size), block: Some(block), is_open: true };
         let hold = Arc::new(Hold {
             id: ReservationId::new(),
             home: stream.clone(),
+            start,
             size,
             state: Mutex::new(state),
         });

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use vmem_core::{
-    AllocError, AllocErrorKind, BlockLayout, Device, DriverError, Label, MemoryResource,
+    AllocError, AllocErrorKind, BlockLayout, Device, DevicePtr, DriverError, Label, MemoryResource,
     ReservationId, Stream, fork,
 };
 
@@ -174,6 +174,11 @@ impl Reservation {
     /// How much was reserved, in bytes.
     pub fn size(&self) -> u64 {
         self.hold.size
+    }
+
+    /// Whether an address lies in the reserved memory: of a block, whether it was drawn from here.
+    pub fn contains(&self, ptr: DevicePtr) -> bool {
+        ptr.get().checked_sub(self.hold.start).is_some_and(|offset| offset < self.hold.size)
     }
 
     /// How much of it is not drawn, in bytes.

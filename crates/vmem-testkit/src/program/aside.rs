@@ -19,8 +19,7 @@ impl Run<'_> {
     }
 
     pub(super) fn draw(&mut self, any: usize, size: u64, stream: &Stream) -> Result<(), Finding> {
-        let Some((id, left, largest)) =
-            self.holds.pick(any).map(|hold| (hold.id(), hold.left(), hold.largest()))
+        let Some((id, largest)) = self.holds.pick(any).map(|hold| (hold.id(), hold.largest()))
         else {
             return Ok(());
         };
@@ -29,8 +28,8 @@ impl Run<'_> {
         let request = Request::new(layout, stream).with_label(Label::NONE).with_reservation(id);
         match TrackedBlock::allocate(self.subject.resource, &request) {
             Ok(block) => {
-                let now = self.holds.pick(any).map_or(left, |hold| hold.left());
-                let drawn_from = (now < left).then_some(id);
+                let is_drawn = self.holds.pick(any).is_some_and(|hold| hold.contains(block.ptr()));
+                let drawn_from = is_drawn.then_some(id);
                 if drawn_from.is_some() {
                     self.holds.draw(id);
                 }
