@@ -114,6 +114,9 @@ impl Uses {
 
 /// Makes `home` wait for `event` before memory freed on it is used again.
 pub(crate) fn wait_or_leave(home: &Stream, event: &Event) -> Result<(), DriverError> {
+    if event.was_observed() {
+        return Ok(());
+    }
     match home.wait(event) {
         Err(error) if error.is_capture() => home.wait_later(event),
         waited => waited,
