@@ -39,8 +39,9 @@ impl Stream {
         })
     }
 
-    /// Whether all work queued so far is known to have completed. Never known of another thread's
-    /// default stream.
+    /// Whether all work queued so far is known to have completed, with the waits in its
+    /// [inbox](Self::has_pending_waits), which it queues first. Never known of another thread's default
+    /// stream.
     ///
     /// # Errors
     /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the stream captures;
@@ -50,7 +51,7 @@ impl Stream {
         if let Some(marker) = self.final_marker() {
             return marker.is_complete();
         }
-        if !self.is_callable_here() || self.has_pending_waits() {
+        if !self.is_callable_here() {
             return Ok(false);
         }
         let answer = self.with_raw_outside_capture("Stream::is_complete", |device, raw| {
