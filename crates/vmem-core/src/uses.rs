@@ -18,7 +18,10 @@ pub(crate) struct Uses {
 pub(crate) const MOST: usize = 16;
 
 impl Uses {
-    /// Notes that work of `stream` up to `marker` uses the memory.
+    /// Notes that work of `stream` up to `marker` uses the memory, instead of what was noted of it before.
+    ///
+    /// Where several threads may note uses of the memory, the lock around this is taken before the marker
+    /// is recorded: otherwise an older marker could replace another thread's newer one.
     pub(crate) fn note(&mut self, stream: StreamId, marker: Event) {
         self.list.retain(|(id, event)| *id != stream && !event.was_observed());
         self.list.push((stream, marker));
@@ -111,6 +114,9 @@ impl Uses {
 
 /// Makes `home` wait for `event` before memory freed on it is used again.
 pub(crate) fn wait_or_leave(home: &Stream, event: &Event) -> Result<(), DriverError> {
+    if event.was_observed() {
+        return Ok(());
+    }
     match home.wait(event) {
         Err(error) if error.is_capture() => home.wait_later(event),
         waited => waited,

@@ -70,12 +70,13 @@ impl<'a> Part<'a> {
         if stream == self.home {
             return Ok(());
         }
+        // Held over the marker: see `Uses::note`.
+        let mut uses = self.uses();
         let marker = match stream.marker() {
             Ok(marker) => marker,
             Err(error) if error.is_capture() => return Err(error),
             Err(error) => return stream.synchronize_alone().map_err(|_| error),
         };
-        let mut uses = self.uses();
         uses.note(stream.id(), marker);
         uses.limit(|oldest| wait_or_leave(self.home, oldest).or_else(|_| oldest.synchronize()));
         Ok(())
@@ -148,6 +149,9 @@ impl<'a> Part<'a> {
             return self.home.with_raw(call, queue);
         }
         other.wait_on(self.home)?;
+        // Held over the marker: see `Uses::note`. No other buffer's is held: buffers that are copied to
+        // each other do not wait for each other here.
+        let mut uses = other.uses();
         match queue_marked(self.home, call, queue)? {
             Marked::At(read) => {
                 let home = other.home;
@@ -155,7 +159,6 @@ impl<'a> Part<'a> {
                 let ordered = !home.is_retired()
                     && wait_or_leave(home, &read).or_else(|_| read.synchronize()).is_ok();
                 if !ordered {
-                    let mut uses = other.uses();
                     uses.note(self.home.id(), read);
                     uses.limit(Event::synchronize);
                 }
@@ -163,7 +166,7 @@ impl<'a> Part<'a> {
             }
             Marked::Complete => Ok(()),
             Marked::Lost(error) => {
-                other.uses().lose(self.home);
+                uses.lose(self.home);
                 Err(error)
             }
         }

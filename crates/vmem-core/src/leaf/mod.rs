@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use quarantine::{Quarantine, Wait};
 
+use crate::sync::Mutex;
 use crate::uses::{Marked, Uses, queue_marked};
 use crate::{
     AllocError, AllocErrorKind, Block, BlockLayout, BlockTable, Device, DevicePtr, DriverCode,
@@ -43,8 +44,9 @@ pub struct Leaf {
 struct Issued {
     /// The driver's address.
     base: DevicePtr,
-    /// Work that the leaf queued itself.
-    uses: Uses,
+    /// Work that the leaf queued itself. Has a lock of its own, so that no driver call is made under the
+    /// table's.
+    uses: Arc<Mutex<Uses>>,
 }
 
 impl Leaf {
@@ -92,7 +94,7 @@ impl Leaf {
         });
         let base = base.map_err(|error| AllocError::from_driver(error, layout, self.name))?;
         let ptr = base.align_up(layout.alignment()).expect("the driver's range ends below 2^64");
-        let issued = Issued { base, uses: Uses::default() };
+        let issued = Issued { base, uses: Arc::default() };
         Ok(self.blocks.issue(ptr, layout, request.label, issued))
     }
 
@@ -120,17 +122,18 @@ impl Leaf {
             let error = DriverError::new(call, DriverCode::INVALID_VALUE);
             error.with_detail("the block belongs to another resource")
         };
-        self.blocks.update(block, |_| ()).ok_or_else(foreign)?;
-        let marked = queue_marked(stream, call, queue)?;
-        let noted = self.blocks.update(block, |issued| match marked {
+        let uses = self.blocks.update(block, |issued| issued.uses.clone()).ok_or_else(foreign)?;
+        // Held over the marker: see `Uses::note`.
+        let mut uses = fork::locked(|| uses.lock());
+        match queue_marked(stream, call, queue)? {
             Marked::At(marker) => {
-                issued.uses.note(stream.id(), marker);
-                issued.uses.limit(Event::synchronize);
+                uses.note(stream.id(), marker);
+                uses.limit(Event::synchronize);
             }
             Marked::Complete => {}
-            Marked::Lost(_) => issued.uses.lose(stream),
-        });
-        noted.ok_or_else(foreign)
+            Marked::Lost(_) => uses.lose(stream),
+        }
+        Ok(())
     }
 
     /// Takes a block back and frees its memory, after a wait on the host for the stream's tail. Sets it
@@ -168,6 +171,7 @@ impl Leaf {
         self.quarantine.retry(Wait::No);
         let bytes = block.size();
         self.blocks.take_back(block, self.name, |Issued { base, uses }| {
+            let uses = fork::locked(|| uses.lock());
             let is_known = stream.is_callable_here() || stream.is_retired();
             if is_known && !uses.has_lost() {
                 match uses.observe().and_then(|()| free(*base)) {
@@ -175,7 +179,7 @@ impl Leaf {
                     result => return result,
                 }
             }
-            self.quarantine.set_aside(*base, bytes, uses, stream);
+            self.quarantine.set_aside(*base, bytes, &uses, stream);
             Ok(())
         })?;
         Ok(())

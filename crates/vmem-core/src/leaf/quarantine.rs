@@ -146,10 +146,8 @@ impl Quarantine {
         }
         self.mark();
         self.observe(wait);
-        let before = self.len.load(Ordering::Acquire);
         // What fails is tried again, and counted meanwhile.
-        let _ = self.free_what_is_over();
-        self.len.load(Ordering::Acquire) < before
+        self.free_what_is_over().0 > 0
     }
 
     fn release(&self) -> Result<(), DriverError> {
@@ -174,7 +172,7 @@ impl Quarantine {
             done.append(&mut block.uses);
         }
         drop(done);
-        self.free_what_is_over()
+        self.free_what_is_over().1
     }
 
     /// Marks the streams that memory was freed on, as far as this thread can.
@@ -229,14 +227,15 @@ impl Quarantine {
         }
     }
 
-    fn free_what_is_over(&self) -> Result<(), DriverError> {
+    /// Returns how many blocks it freed, and the first failure.
+    fn free_what_is_over(&self) -> (usize, Result<(), DriverError>) {
         let over: Vec<SetAside> = {
             let mut list = self.lock();
             let over = list.blocks.extract_if(.., |block| block.is_over()).collect();
             self.len.store(list.blocks.len(), Ordering::Release);
             over
         };
-        let mut result = Ok(());
+        let (mut freed, mut result) = (0, Ok(()));
         for block in over {
             // SAFETY: `base` came from the driver and is not freed yet; the work that was on the stream
             // when the block was freed, before which every access is ordered (contract, freeing 1), and
@@ -246,9 +245,11 @@ impl Quarantine {
                 let mut list = self.lock();
                 list.blocks.push(block);
                 self.len.store(list.blocks.len(), Ordering::Release);
+            } else {
+                freed += 1;
             }
         }
-        result
+        (freed, result)
     }
 
     fn lock(&self) -> MutexGuard<'_, List> {

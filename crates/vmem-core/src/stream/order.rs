@@ -39,8 +39,9 @@ impl Stream {
         })
     }
 
-    /// Whether all work queued so far is known to have completed. Never known of another thread's
-    /// default stream.
+    /// Whether all work queued so far is known to have completed, with the waits in its
+    /// [inbox](Self::has_pending_waits), which it queues first. Never known of another thread's default
+    /// stream.
     ///
     /// # Errors
     /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the stream captures;
@@ -50,7 +51,7 @@ impl Stream {
         if let Some(marker) = self.final_marker() {
             return marker.is_complete();
         }
-        if !self.is_callable_here() || self.has_pending_waits() {
+        if !self.is_callable_here() {
             return Ok(false);
         }
         let answer = self.with_raw_outside_capture("Stream::is_complete", |device, raw| {
@@ -60,8 +61,9 @@ impl Stream {
         answer.map(Completion::is_complete)
     }
 
-    /// Makes work queued on this stream from now on wait, on the device, for `event`. No driver
-    /// call if the event was observed complete. A wait asked of another thread's default stream is
+    /// Makes work queued on this stream from now on wait, on the device, for `event`, after
+    /// the waits in its [inbox](Self::has_pending_waits). No driver call if the event was observed complete
+    /// and the inbox is empty. A wait asked of another thread's default stream is
     /// queued by that thread before its next use of the stream through vmem.
     ///
     /// # Errors
@@ -93,7 +95,9 @@ impl Stream {
             }
         }
         if pending.is_empty() {
-            return Ok(());
+            // Waits asked for before may be owed; the caller's next work may not go through vmem.
+            let is_named = self.is_callable_here() && !self.is_retired();
+            return if is_named { self.queue_pending_waits() } else { Ok(()) };
         }
         if !self.is_callable_here() {
             return pending.into_iter().try_for_each(|event| self.wait_later(event));

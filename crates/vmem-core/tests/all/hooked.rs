@@ -1,5 +1,5 @@
-//! A simulated device that lets something happen just before or after an event is recorded, as another
-//! thread may.
+//! A simulated device that lets something happen just before or after an event is recorded, or after
+//! memory is freed, as another thread may.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -16,11 +16,13 @@ pub(crate) struct Hooked {
     device: Arc<SimDevice>,
     before_record: Mutex<Option<Hook>>,
     after_record: Mutex<Option<Hook>>,
+    after_free: Mutex<Option<Hook>>,
 }
 
 impl Hooked {
     pub(crate) fn new(device: Arc<SimDevice>) -> Arc<Self> {
-        Arc::new(Self { device, before_record: Mutex::default(), after_record: Mutex::default() })
+        let (before_record, after_record, after_free) = Default::default();
+        Arc::new(Self { device, before_record, after_record, after_free })
     }
 
     /// Calls `hook` once, between the next question whether a stream captures and the recording.
@@ -31,6 +33,11 @@ impl Hooked {
     /// Calls `hook` once, after the next recording.
     pub(crate) fn after_record(&self, hook: impl FnOnce() + Send + 'static) {
         *self.after_record.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    /// Calls `hook` once, after plain memory is freed the next time.
+    pub(crate) fn after_free(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.after_free.lock().unwrap() = Some(Box::new(hook));
     }
 }
 
@@ -93,8 +100,15 @@ unsafe impl Device for Hooked {
         Ok(())
     }
 
+    unsafe fn free(&self, ptr: DevicePtr) -> Result<(), DriverError> {
+        // SAFETY: contract, devices 1 and 3: the caller keeps them.
+        unsafe { self.device.free(ptr) }?;
+        let hook = self.after_free.lock().unwrap().take();
+        hook.into_iter().for_each(|hook| hook());
+        Ok(())
+    }
+
     forward! {
-        fn free(ptr: DevicePtr) -> ();
         fn destroy_stream(stream: RawStream) -> ();
         fn owns_stream(stream: RawStream) -> bool;
         fn query_stream(stream: RawStream) -> Completion;

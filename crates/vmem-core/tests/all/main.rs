@@ -19,3 +19,4 @@ mod stream_thread;
 mod typed;
 mod typed_faults;
 mod typed_programs;
+mod uses;

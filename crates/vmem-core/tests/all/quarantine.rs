@@ -203,3 +203,31 @@ fn what_is_freed_while_its_stream_is_being_marked_waits_for_the_next_marker() {
         device.assert_clean();
     }
 }
+
+#[test]
+fn a_request_is_served_by_what_was_freed_although_more_was_set_aside_meanwhile() {
+    for seed in 0..8 {
+        let device = device(seed);
+        let hooked = Hooked::new(device.clone());
+        let memory = DeviceMemory::new(hooked.clone());
+        let quarantine = memory.quarantine();
+        let memory: Arc<dyn MemoryResource> = memory.into_dyn();
+        let [home, other, third] = [(); 3].map(|()| Stream::new(hooked.clone()).unwrap());
+        let mut large = DeviceBuffer::new(memory.clone(), 40 << 20, &home).unwrap();
+        let small = DeviceBuffer::new(memory.clone(), 64, &other).unwrap();
+        large.fill(0..40 << 20, 1).unwrap();
+        device.begin_capture(&home).unwrap();
+        drop(large);
+        device.end_capture(&home).unwrap();
+        let (meanwhile, on) = (device.clone(), other.clone());
+        hooked.after_free(move || {
+            meanwhile.begin_capture(&on).unwrap();
+            drop(small);
+        });
+        drop(DeviceBuffer::new(memory.clone(), 40 << 20, &third).unwrap());
+        assert_eq!(quarantine.held(), Some(Quarantined { blocks: 1, bytes: 64 }));
+        device.end_capture(&other).unwrap();
+        quarantine.release().unwrap();
+        device.assert_clean();
+    }
+}

@@ -135,3 +135,22 @@ fn a_pool_hands_its_streams_out_in_turn_and_creates_them_when_they_are_asked_for
     assert!(replaced != first && !replaced.is_retired());
     assert_eq!(pool.get().unwrap(), second);
 }
+
+#[test]
+fn one_that_owes_waits_says_that_it_captures_and_later_that_it_is_complete() {
+    for seed in 0..8 {
+        let device = sim(seed);
+        let (home, other, ptr) = (stream(&device), stream(&device), scratch(&device));
+        launch(&device, &other, Kernel::write_pattern(ptr, 4096, 1));
+        let marker = other.marker().unwrap();
+        device.begin_capture(&home).unwrap();
+        home.wait_later(&marker).unwrap();
+        assert_eq!(code(home.is_complete()), DriverCode::STREAM_CAPTURE_UNSUPPORTED);
+        // SAFETY: contract, devices 1 and 5: a valid stream. A program ends its capture itself.
+        unsafe { device.end_capture_raw(home.raw()) }.unwrap();
+        assert!(home.has_pending_waits());
+        assert!((0..1000).any(|_| home.is_complete().unwrap()), "seed {seed}");
+        assert!(marker.is_complete().unwrap(), "the wait counts");
+        device.assert_clean();
+    }
+}

@@ -2,8 +2,11 @@
 
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
-use vmem_core::{DriverCode, RawStream, Stream, StreamKind};
+use vmem_core::{
+    DeviceBuffer, DeviceMemory, DriverCode, RawStream, ResourceExt, Stream, StreamKind,
+};
 use vmem_sim::{CallKind, Kernel};
 
 use crate::common::{Told, code, dyn_device, launch, scratch, sim, stream};
@@ -65,11 +68,37 @@ fn a_wait_asked_by_another_thread_is_queued_by_its_own() {
             });
         });
         assert!(own.has_pending_waits());
-        assert!(!own.is_complete().unwrap(), "it has a wait before it that is not queued");
         // The next use queues it first.
         launch(&device, &own, Kernel::check_pattern(ptr, 4096, 1));
         assert!(!own.has_pending_waits());
         own.synchronize().unwrap();
+        device.assert_clean();
+    }
+}
+
+#[test]
+fn a_buffer_that_another_thread_gave_a_stream_is_ready_once_it_is_waited_for() {
+    for seed in 0..8 {
+        let device = sim(seed);
+        let own = Stream::per_thread_default(&dyn_device(&device));
+        let memory = DeviceMemory::new(device.clone()).into_dyn();
+        let buffer = thread::scope(|scope| {
+            let give = scope.spawn(|| {
+                let producer = stream(&device);
+                let mut buffer = DeviceBuffer::new(memory.clone(), 4096, &producer).unwrap();
+                let at = buffer.ptr().unwrap();
+                let slow = Kernel::write_pattern(at, 4096, 1).taking(Duration::from_millis(5));
+                launch(&device, &producer, slow);
+                buffer.set_stream(&own).unwrap();
+                buffer
+            });
+            give.join().unwrap()
+        });
+        buffer.wait_on(&own).unwrap();
+        let check = Kernel::check_pattern(buffer.ptr().unwrap(), 4096, 1);
+        // SAFETY: contract, devices 1, 2 and 5: a live buffer, on this thread's own default stream.
+        unsafe { device.launch_raw(own.raw(), check) }.unwrap();
+        drop(buffer);
         device.assert_clean();
     }
 }

@@ -64,7 +64,10 @@ impl<U: MemoryResource> Shared<U> {
         let Some(start) = hold.take(size, layout.alignment()) else {
             return Ok(None);
         };
-        if let Err(error) = order_after(stream, &hold.home) {
+        // What was freed on this stream while it captured, or by another thread, may have left waits that
+        // the program, which queues its work itself, would pass by.
+        let ready = order_after(stream, &hold.home).and_then(|()| stream.queue_pending_waits());
+        if let Err(error) = ready {
             hold.give_back(start, size);
             self.settle(&hold);
             return if is_out_of_reach(&error) { Ok(None) } else { Err(fault(error)) };

@@ -1,6 +1,7 @@
 //! Memory set aside, through every tier's stack.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use vmem_core::{
     AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, Device, DeviceBuffer,
@@ -8,7 +9,7 @@ use vmem_core::{
     ResourceExt, Stream,
 };
 use vmem_runtime::{PoolLimit, Reservations, Runtime, RuntimeConfig, Size, Tier};
-use vmem_sim::CallKind;
+use vmem_sim::{CallKind, Kernel, SimConfig, SimDevice};
 use vmem_testkit::conformance::{self, Subject};
 use vmem_testkit::{Countdown, FAULT_CODES, Pairs, TrackedBlock, sweep};
 
@@ -109,6 +110,37 @@ fn drawing_on_the_reservations_stream_makes_no_driver_call() {
         free(&drawing, alloc(&drawing, 4096, &stream), &stream);
     }
     assert_eq!((device.calls() - before).total(), 0);
+}
+
+#[test]
+fn what_was_freed_in_a_capture_is_drawn_behind_what_other_streams_did_with_it() {
+    for seed in 0..8 {
+        let config = SimConfig { capacity: CAPACITY, seed, ..SimConfig::default() };
+        let device = SimDevice::with_config(config).unwrap();
+        let memory = Reservations::new(DeviceMemory::new(device.clone()), device.clone());
+        let [home, other] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+        let reservation = memory.handle().reserve(4096, &home).unwrap();
+        let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
+        let mut buffer = DeviceBuffer::new(&drawing as &dyn MemoryResource, 4096, &home).unwrap();
+        let at = buffer.ptr().unwrap();
+        buffer.wait_on(&other).unwrap();
+        let slow = Kernel::write_pattern(at, 4096, 1).taking(Duration::from_millis(5));
+        // SAFETY: contract, devices 2: the buffer's bytes.
+        unsafe { device.launch(&other, slow) }.unwrap();
+        buffer.record_use(&other).unwrap();
+        device.begin_capture(&home).unwrap();
+        drop(buffer);
+        // SAFETY: contract, devices 1 and 5: a valid stream. A program ends its capture itself.
+        unsafe { device.end_capture_raw(home.raw()) }.unwrap();
+        assert!(home.has_pending_waits());
+        let again = alloc(&drawing, 4096, &home);
+        assert_eq!(again.ptr(), at);
+        // SAFETY: contract, devices 1, 2 and 5: a live block and stream.
+        unsafe { device.launch_raw(home.raw(), Kernel::write_pattern(at, 4096, 2)) }.unwrap();
+        free(&drawing, again, &home);
+        drop((reservation, memory, home, other));
+        finish(&device);
+    }
 }
 
 #[test]
