@@ -12,7 +12,7 @@ use crate::lanes::Front;
 impl<B: Backing> Core<B> {
     /// Locks the state and finds the stream's lane, making it if the stream is new.
     #[inline]
-    pub(super) fn enter(&self, stream: &Stream) -> (State<'_>, u32) {
+    pub(crate) fn enter(&self, stream: &Stream) -> (State<'_>, u32) {
         let state = self.lock();
         // A lane that has ended may be another stream's by now.
         let known = |front: &Front| Some(front.lane()).filter(|_| !front.has_ended());

@@ -32,6 +32,7 @@ impl<B: Backing> Core<B> {
             self.query(lane, epoch, marker)?;
         }
         let mut state = self.lock();
+        climb.completions = state.shared.lanes.completions();
         let found = state.best_complete(climb, &lanes);
         let slot = found.map(|slot| {
             state.shared.counters.completed += 1;
