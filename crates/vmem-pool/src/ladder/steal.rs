@@ -131,8 +131,8 @@ impl State<'_> {
         // Those that are passed over do not count.
         let more = climb.passed_by() + 2;
         let limit = if climb.looks_everywhere() { usize::MAX } else { LANES + more };
-        let mut lanes = self.space.lanes_that_fit(climb.need, limit);
-        climb.note_look(lanes.len() < limit);
+        let (mut lanes, cut_short) = self.space.lanes_that_fit(climb.need, limit);
+        climb.note_look(!cut_short);
         lanes.retain(|&lane| lane != climb.lane && lane != CLEAN.lane && climb.may_wait_for(lane));
         lanes
     }
