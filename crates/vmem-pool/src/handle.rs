@@ -22,8 +22,9 @@ impl PoolHandle {
         Self { pool: Arc::downgrade(&control) }
     }
 
-    /// The pool's counters; `None` once it is gone. Constant time but for what is in quarantine, whose
-    /// ranges are added up.
+    /// The pool's counters; `None` once it is gone. Takes a step for each per-thread default stream that
+    /// uses the pool, and one for each free range of a stream that left something in
+    /// [quarantine](Counters::quarantined), or failed to answer; those under all of the pool's locks.
     pub fn counters(&self) -> Option<Counters> {
         self.pool.upgrade().map(|pool| pool.counters())
     }

@@ -318,11 +318,14 @@ impl<B: Backing> Core<B> {
 impl<B: Backing> fmt::Debug for Core<B> {
     /// A few figures: what holds a pool may be printed however much is in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counters = self.lock().counters();
+        let state = self.lock();
+        let (live, reserved) = (state.live(), state.shared.counters.reserved);
+        let blocks = state.allocations() - state.frees();
+        drop(state);
         f.debug_struct("Pool")
-            .field("live", &counters.live)
-            .field("reserved", &counters.reserved)
-            .field("blocks", &(counters.allocations - counters.frees))
+            .field("live", &live)
+            .field("reserved", &reserved)
+            .field("blocks", &blocks)
             .field("backing", &self.backing)
             .finish_non_exhaustive()
     }

@@ -9,8 +9,8 @@ use vmem_sim::{Kernel, SimConfig, SimDevice};
 use super::{Climb, Wait};
 use crate::core::{Control, Core};
 use crate::lanes::CLEAN;
-use crate::space::{Fit, Need, State as Range};
-use crate::{Chunks, PoolConfig};
+use crate::space::{Fit, Need, State as Range, visits};
+use crate::{Chunks, PoolConfig, VirtualArena};
 
 const SIZE: u64 = 1 << 20;
 
@@ -59,4 +59,32 @@ fn a_request_looks_again_after_others_found_its_memory_complete() {
         device.assert_clean();
     }
     assert!(played > 0, "the work was never pending");
+}
+
+/// What a climb notes of the pool's progress, and settling when nothing has changed, under all locks.
+#[test]
+fn a_climb_does_not_add_up_what_is_in_quarantine() {
+    let device = SimDevice::new(64 << 20);
+    let arena = VirtualArena::new(device.clone()).unwrap();
+    let core = Core::new(arena, PoolConfig::default(), Fit::Best).unwrap();
+    let stream = Stream::new(device.clone()).unwrap();
+    let layout = BlockLayout::new(SIZE).unwrap();
+    let blocks = (0..40).map(|_| core.allocate(&Request::new(layout, &stream)).unwrap());
+    let (holes, kept): (Vec<_>, Vec<_>) =
+        blocks.enumerate().partition(|(number, _)| number % 2 == 0);
+    holes.into_iter().for_each(|(_, block)| core.deallocate(block, &stream).unwrap());
+    let (mut state, lane) = core.enter(&stream);
+    state.shared.lanes.poison(lane);
+    assert_eq!(state.quarantined(), 20 * SIZE);
+    drop(state.settle());
+    visits::take();
+    let _ = state.progress();
+    drop(state.settle());
+    assert_eq!(visits::take(), 0, "ranges in quarantine were looked at");
+    drop(state);
+    kept.into_iter().for_each(|(_, block)| core.deallocate(block, &stream).unwrap());
+    core.synchronize().unwrap();
+    core.shut_down();
+    drop((core, stream));
+    device.assert_clean();
 }
