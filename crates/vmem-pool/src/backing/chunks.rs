@@ -157,7 +157,9 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
     }
 
     fn returnable(core: &Core<Self>) -> u64 {
-        let free = core.lock().space.free_stretches(|_| true);
+        let state = core.lock();
+        let free = state.space.free_stretches(|tag| !state.is_out_of_reach(tag));
+        drop(state);
         let blocks = core.backing.blocks();
         let is_whole = |start, size| blocks.get(&start).is_some_and(|block| block.size() == size);
         let sizes = free.into_iter().map(|(start, end)| (start, end - start));
