@@ -11,6 +11,7 @@ mod faults;
 mod figures;
 mod fit;
 mod footprint;
+mod forks;
 mod growth;
 mod ladder;
 mod lanes;
