@@ -15,7 +15,7 @@ impl<B: Backing> Core<B> {
     /// Takes memory from the backing, unless somebody else's growth or free has made room while
     /// this thread waited for its turn.
     pub(crate) fn grow(&self, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
-        let growing = self.lock_growth();
+        let growing = self.lock_growth().map_err(GrowthFailure::Refused)?;
         let before = self.lock().shared.counters;
         let grown = self.grow_locked(climb);
         let after = self.lock().shared.counters;
@@ -32,7 +32,11 @@ impl<B: Backing> Core<B> {
 
     /// Makes room out of memory that is held but in the wrong place.
     pub(super) fn make_room(&self, climb: &mut Climb<'_>) -> Step {
-        let mut growing = self.lock_growth();
+        let growing = self.lock_growth().map_err(GrowthFailure::Refused);
+        let mut growing = match growing {
+            Ok(growing) => growing,
+            Err(refused) => return climb.unless_refused(Err(refused)),
+        };
         let before = self.lock().shared.counters;
         let made = B::make_room(self, climb, &mut growing);
         let after = self.lock().shared.counters;

@@ -13,6 +13,7 @@ mod fit;
 mod footprint;
 mod forks;
 mod growth;
+mod hooks;
 mod ladder;
 mod lanes;
 mod moves;
