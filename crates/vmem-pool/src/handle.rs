@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use vmem_core::{BoxedError, DevicePtr, DriverError, RawBlock};
+use vmem_core::{BoxedError, DevicePtr, DriverError, RawBlock, fork};
 
 use crate::backing::Backing;
 use crate::core::{Control, Core};
@@ -22,8 +22,15 @@ impl PoolHandle {
         Self { pool: Arc::downgrade(&control) }
     }
 
-    /// The pool's counters; `None` once it is gone. Constant time but for what is in quarantine, whose
-    /// ranges are added up.
+    /// The pool, for a call that could not return in a forked child.
+    fn usable(&self, call: &'static str) -> Result<Arc<dyn Control>, ControlError> {
+        fork::refuse(call).map_err(ControlError::driver)?;
+        self.pool.upgrade().ok_or(ControlError::Gone)
+    }
+
+    /// The pool's counters; `None` once it is gone. Takes a step for each per-thread default stream that
+    /// uses the pool, and one for each free range of a stream that left something in
+    /// [quarantine](Counters::quarantined), or failed to answer; those under all of the pool's locks.
     pub fn counters(&self) -> Option<Counters> {
         self.pool.upgrade().map(|pool| pool.counters())
     }
@@ -49,9 +56,10 @@ impl PoolHandle {
     /// whole chunks otherwise. What is in quarantine stays. Returns the bytes returned.
     ///
     /// # Errors
-    /// [`ControlError::Gone`] once the pool is; [`ControlError::Failed`] if the driver fails.
+    /// [`ControlError::Gone`] once the pool is; [`ControlError::Failed`] if the driver fails, and in a
+    /// [forked](vmem_core::fork) child.
     pub fn trim_to(&self, keep: u64) -> Result<u64, ControlError> {
-        self.pool.upgrade().ok_or(ControlError::Gone)?.trim_to(keep)
+        self.usable("PoolHandle::trim_to")?.trim_to(keep)
     }
 
     /// The same, returning only what is complete already, without a wait.
@@ -59,7 +67,7 @@ impl PoolHandle {
     /// # Errors
     /// As [`trim_to`](Self::trim_to).
     pub fn try_trim(&self, keep: u64) -> Result<u64, ControlError> {
-        self.pool.upgrade().ok_or(ControlError::Gone)?.try_trim(keep)
+        self.usable("PoolHandle::try_trim")?.try_trim(keep)
     }
 
     /// Waits on the host for all work on the device, and frees what is in quarantine: memory whose last
@@ -75,9 +83,9 @@ impl PoolHandle {
     ///
     /// # Errors
     /// [`ControlError::Gone`] once the pool is; [`ControlError::Failed`] if the driver fails or refuses
-    /// because a stream captures.
+    /// because a stream captures, and in a [forked](vmem_core::fork) child.
     pub fn synchronize(&self) -> Result<u64, ControlError> {
-        self.pool.upgrade().ok_or(ControlError::Gone)?.synchronize()
+        self.usable("PoolHandle::synchronize")?.synchronize()
     }
 
     /// Checks that the pool's figures and structures agree; for tests. Takes `O(n log n)` steps.

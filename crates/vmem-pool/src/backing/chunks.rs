@@ -27,6 +27,12 @@ pub struct Chunks<U> {
 
 impl<U: MemoryResource + 'static> Chunks<U> {
     /// Chunks of `upstream`, whose memory is on `device`.
+    ///
+    /// A pool calls `upstream` while it holds the lock under which it grows and shrinks. A hook in
+    /// `upstream`, as of an `OnFailure` of `vmem-adaptors`, that needs this pool belongs above the pool:
+    /// below it, on the thread that called, it gets what is free in the pool, and an error for what the
+    /// pool would have to take or return memory for; and it must not wait for another thread that uses
+    /// the pool.
     pub fn new(upstream: U, device: Arc<dyn Device>) -> Self {
         Self { upstream, device, blocks: Mutex::default() }
     }
@@ -157,7 +163,9 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
     }
 
     fn returnable(core: &Core<Self>) -> u64 {
-        let free = core.lock().space.free_stretches(|_| true);
+        let state = core.lock();
+        let free = state.space.free_stretches(|tag| !state.is_out_of_reach(tag));
+        drop(state);
         let blocks = core.backing.blocks();
         let is_whole = |start, size| blocks.get(&start).is_some_and(|block| block.size() == size);
         let sizes = free.into_iter().map(|(start, end)| (start, end - start));

@@ -96,7 +96,7 @@ impl<B: Backing> Control for Core<B> {
 
 impl<B: Backing> Core<B> {
     fn give_back(&self, keep: u64) -> Result<u64, ControlError> {
-        let mut growing = self.lock_growth();
+        let mut growing = self.lock_growth().map_err(ControlError::failed)?;
         let (returned, error) = B::give_back(self, keep, &mut growing);
         drop(growing);
         if returned > 0 {
@@ -116,7 +116,10 @@ impl<B: Backing> Core<B> {
         // What cannot be waited for stays where it is: waiting for the whole device would break whatever
         // captures. After a device fault nothing can be returned: it leaks.
         let waited = self.wait_for_markers().map_err(BoxedError::from);
-        let (_, error) = B::give_back(self, 0, &mut self.lock_growth());
+        let (error, service) = match self.lock_growth() {
+            Ok(mut growing) => (B::give_back(self, 0, &mut growing).1, growing.take()),
+            Err(error) => (Some(error), None),
+        };
         let held = self.lock().shared.counters.reserved;
         match waited.err().or(error) {
             Some(error) => failures.record("a pool", &error),
@@ -126,7 +129,6 @@ impl<B: Backing> Core<B> {
             }
             None => {}
         }
-        let service = self.lock_growth().take();
         drop(service);
         let idle = self.lock().shared.lanes.take_idle();
         drop(idle);

@@ -12,7 +12,7 @@ use crate::lanes::Front;
 impl<B: Backing> Core<B> {
     /// Locks the state and finds the stream's lane, making it if the stream is new.
     #[inline]
-    pub(super) fn enter(&self, stream: &Stream) -> (State<'_>, u32) {
+    pub(crate) fn enter(&self, stream: &Stream) -> (State<'_>, u32) {
         let state = self.lock();
         // A lane that has ended may be another stream's by now.
         let known = |front: &Front| Some(front.lane()).filter(|_| !front.has_ended());
@@ -192,6 +192,7 @@ impl<B: Backing> Core<B> {
 
     /// Marks all that was freed and can be marked, and waits on the host until the markers have
     /// completed. Lanes whose marker fails are set aside; the first such error is returned at the end.
+    /// What the driver refuses because a stream captures stays pending.
     pub(crate) fn wait_for_markers(&self) -> Result<(), DriverError> {
         let mut result = self.close_all();
         let _pin = self.pin();
@@ -203,8 +204,9 @@ impl<B: Backing> Core<B> {
                     self.note_complete(lane, epoch);
                     self.lock().shared.lanes.trust(lane);
                 }
+                Err(error) if is_capture(&error) => {}
                 Err(error) => {
-                    self.lock().shared.lanes.poison(lane);
+                    self.poison(lane);
                     result = result.and(Err(error));
                 }
             }

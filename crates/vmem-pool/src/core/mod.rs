@@ -3,6 +3,7 @@
 mod blocks;
 mod claim;
 mod control;
+mod growing;
 mod hit;
 mod known;
 #[cfg(test)]
@@ -20,12 +21,13 @@ use std::sync::{Arc, Weak};
 
 pub(crate) use claim::{Claim, Obstacle};
 pub(crate) use control::Control;
+use growing::Growing;
 use shards::Shards;
 use state::Shared;
 pub(crate) use state::State;
 use vmem_core::{
-    AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, DeviceId, EventKind, Features,
-    FreeError, FreeErrorKind, MemoryEvent, RawBlock, Request, ResourceId, Stream, fork,
+    AllocError, AllocErrorKind, Block, BlockLayout, BoxedError, Capabilities, DeviceId, EventKind,
+    Features, FreeError, FreeErrorKind, MemoryEvent, RawBlock, Request, ResourceId, Stream, fork,
 };
 
 use crate::backing::{Backing, GrowthFailure};
@@ -132,8 +134,12 @@ impl<B: Backing> Core<B> {
         fork::locked(|| self.shared.lock())
     }
 
-    pub(crate) fn lock_growth(&self) -> MutexGuard<'_, Option<Stream>> {
-        fork::locked(|| self.growing.lock())
+    /// Locks growth.
+    ///
+    /// # Errors
+    /// As [`Growing::new`].
+    pub(crate) fn lock_growth(&self) -> Result<Growing<'_>, BoxedError> {
+        Growing::new(self.id, || fork::locked(|| self.growing.lock()))
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -318,11 +324,14 @@ impl<B: Backing> Core<B> {
 impl<B: Backing> fmt::Debug for Core<B> {
     /// A few figures: what holds a pool may be printed however much is in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counters = self.lock().counters();
+        let state = self.lock();
+        let (live, reserved) = (state.live(), state.shared.counters.reserved);
+        let blocks = state.allocations() - state.frees();
+        drop(state);
         f.debug_struct("Pool")
-            .field("live", &counters.live)
-            .field("reserved", &counters.reserved)
-            .field("blocks", &(counters.allocations - counters.frees))
+            .field("live", &live)
+            .field("reserved", &reserved)
+            .field("blocks", &blocks)
             .field("backing", &self.backing)
             .finish_non_exhaustive()
     }

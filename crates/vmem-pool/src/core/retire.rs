@@ -54,9 +54,8 @@ impl State<'_> {
 
     /// A sum that changes whenever more may be there to settle.
     fn changes(&self) -> u64 {
-        let counters = self.counters();
         let claims = self.shared.claims_ended + self.shared.lanes.completions();
-        counters.allocations + counters.frees + claims
+        self.allocations() + self.frees() + claims
     }
 
     /// Unties dormant addresses that no work touches any more from their lanes.

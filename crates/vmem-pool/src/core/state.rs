@@ -63,12 +63,22 @@ impl<'a> State<'a> {
         self.tallies().map(|tally| tally.live).sum()
     }
 
-    /// The counters, those of blocks included.
+    /// Blocks begun so far.
+    pub(crate) fn allocations(&self) -> u64 {
+        self.tallies().map(|tally| tally.begun).sum()
+    }
+
+    /// Blocks ended so far.
+    pub(crate) fn frees(&self) -> u64 {
+        self.tallies().map(|tally| tally.ended).sum()
+    }
+
+    /// The counters, those of blocks and of what is in quarantine included. Takes as many steps as
+    /// [`quarantined`](Self::quarantined).
     pub(crate) fn counters(&self) -> Counters {
-        let sum = |of: fn(Tally) -> u64| self.tallies().map(of).sum();
         Counters {
-            allocations: sum(|tally| tally.begun),
-            frees: sum(|tally| tally.ended),
+            allocations: self.allocations(),
+            frees: self.frees(),
             live: self.live(),
             peak_live: self.peak_live(),
             quarantined: self.quarantined(),
@@ -89,7 +99,7 @@ impl<'a> State<'a> {
     }
 
     /// Free bytes that nobody can have who does not synchronise the device. Takes as many steps as
-    /// there are such ranges.
+    /// there are free ranges of lanes that have some.
     pub(crate) fn quarantined(&self) -> u64 {
         let free = self.shared.lanes.uncovered().flat_map(|lane| self.space.free_of(lane));
         let kept =

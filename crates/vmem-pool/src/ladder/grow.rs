@@ -15,7 +15,7 @@ impl<B: Backing> Core<B> {
     /// Takes memory from the backing, unless somebody else's growth or free has made room while
     /// this thread waited for its turn.
     pub(crate) fn grow(&self, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
-        let growing = self.lock_growth();
+        let growing = self.lock_growth().map_err(GrowthFailure::Refused)?;
         let before = self.lock().shared.counters;
         let grown = self.grow_locked(climb);
         let after = self.lock().shared.counters;
@@ -32,7 +32,11 @@ impl<B: Backing> Core<B> {
 
     /// Makes room out of memory that is held but in the wrong place.
     pub(super) fn make_room(&self, climb: &mut Climb<'_>) -> Step {
-        let mut growing = self.lock_growth();
+        let growing = self.lock_growth().map_err(GrowthFailure::Refused);
+        let mut growing = match growing {
+            Ok(growing) => growing,
+            Err(refused) => return climb.unless_refused(Err(refused)),
+        };
         let before = self.lock().shared.counters;
         let made = B::make_room(self, climb, &mut growing);
         let after = self.lock().shared.counters;
@@ -112,23 +116,27 @@ impl<B: Backing> Core<B> {
             Wait::ForMarkers => self.wait_on_host(climb),
             // What a thread could not mark then, its owner may have marked since.
             Wait::Again => Ok(climb.reconsider()),
-            Wait::ForOthers => Ok(self.lock().progress() != climb.seen),
+            Wait::ForOthers => {
+                let state = self.lock();
+                Ok(state.progress() != climb.seen || state.has_completed_since(climb))
+            }
         }
     }
 
     /// Waits on the host until pending frees are complete, if the request could not wait for all of
     /// them on the device, or a lane was set aside because its markers could not be queried. No lock is
-    /// held meanwhile.
+    /// held meanwhile. True also if more was found complete since the request looked: by others, who left
+    /// it no marker to wait for.
     fn wait_on_host(&self, climb: &mut Climb<'_>) -> Result<bool, DriverError> {
         let stays = self.lock().shared.lanes.reuse() == Reuse::Observed
             || self.backing.pending() == Pending::Stays;
         let set_aside = self.lock().shared.lanes.any_poisoned();
         if !stays && !set_aside && !climb.has_passed_by() && !climb.short_of_addresses {
-            return Ok(false);
+            return Ok(self.lock().has_completed_since(climb));
         }
         self.close_all()?;
         if !set_aside && !self.lock().has_markers_to_wait_for() {
-            return Ok(false);
+            return Ok(self.lock().has_completed_since(climb));
         }
         let before = self.lock().pending_bytes();
         match self.config.host_wait {
@@ -137,7 +145,7 @@ impl<B: Backing> Core<B> {
         }
         let completed = before - self.lock().pending_bytes().min(before);
         climb.tried(Rung::HostWait, completed);
-        Ok(completed > 0)
+        Ok(completed > 0 || self.lock().has_completed_since(climb))
     }
 
     /// Asks for the markers until all have completed or the time is over.
@@ -157,6 +165,11 @@ impl State<'_> {
     pub(super) fn pending_bytes(&self) -> u64 {
         let pending = self.unheld().filter(|(_, tag)| !self.shared.lanes.is_complete(*tag));
         pending.map(|(size, _)| size).sum()
+    }
+
+    /// Whether more is known to be complete than when the request looked for that.
+    fn has_completed_since(&self, climb: &Climb<'_>) -> bool {
+        self.shared.lanes.completions() != climb.completions
     }
 
     /// Whether some of them are covered by a marker.

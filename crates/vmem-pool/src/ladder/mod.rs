@@ -4,6 +4,8 @@
 mod grow;
 mod refuse;
 mod steal;
+#[cfg(test)]
+mod tests;
 
 use vmem_core::{AllocError, AllocErrorKind, Request, Rung, RungReport};
 
@@ -36,6 +38,8 @@ pub(crate) struct Climb<'a> {
     short_of_addresses: bool,
     /// The pool's progress when the request last looked for memory, and its own since.
     seen: u64,
+    /// How often more had been found complete, by anybody, when it last looked for that.
+    completions: u64,
     /// Why the backing last had nothing for it.
     refused: Option<GrowthFailure>,
 }
@@ -53,6 +57,7 @@ impl<'a> Climb<'a> {
             moved: 0,
             short_of_addresses: false,
             seen: 0,
+            completions: 0,
             refused: None,
         }
     }

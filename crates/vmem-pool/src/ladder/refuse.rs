@@ -30,7 +30,7 @@ impl crate::core::State<'_> {
     /// Changes whenever memory was freed or returned, put back by whoever had claimed it, or marked by
     /// the only thread that could.
     pub(super) fn progress(&self) -> u64 {
-        let freed = self.counters().frees + self.shared.counters.bytes_trimmed;
+        let freed = self.frees() + self.shared.counters.bytes_trimmed;
         freed + self.shared.claims_ended + self.shared.lanes.opened()
     }
 }

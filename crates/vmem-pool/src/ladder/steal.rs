@@ -32,6 +32,7 @@ impl<B: Backing> Core<B> {
             self.query(lane, epoch, marker)?;
         }
         let mut state = self.lock();
+        climb.completions = state.shared.lanes.completions();
         let found = state.best_complete(climb, &lanes);
         let slot = found.map(|slot| {
             state.shared.counters.completed += 1;
@@ -130,8 +131,8 @@ impl State<'_> {
         // Those that are passed over do not count.
         let more = climb.passed_by() + 2;
         let limit = if climb.looks_everywhere() { usize::MAX } else { LANES + more };
-        let mut lanes = self.space.lanes_that_fit(climb.need, limit);
-        climb.note_look(lanes.len() < limit);
+        let (mut lanes, cut_short) = self.space.lanes_that_fit(climb.need, limit);
+        climb.note_look(!cut_short);
         lanes.retain(|&lane| lane != climb.lane && lane != CLEAN.lane && climb.may_wait_for(lane));
         lanes
     }

@@ -165,8 +165,10 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
     }
 
     /// Lanes that have a free range which fits: `limit` of those whose best fit is smallest, or all if
-    /// there are no more. In the order of their numbers.
-    pub(crate) fn lanes_that_fit(&mut self, need: Need, limit: usize) -> Vec<u32> {
+    /// there are no more. In the order of their numbers. A lane with free ranges in several shards, or
+    /// of several zones, counts each time: the second part says whether the limit was reached, so that
+    /// there may be more.
+    pub(crate) fn lanes_that_fit(&mut self, need: Need, limit: usize) -> (Vec<u32>, bool) {
         let mut lanes = Vec::new();
         let next = |space: &Self, from| space.shards().filter_map(|s| s.next_class(from)).min();
         let mut class = next(self, class_of(need.size));
@@ -175,9 +177,10 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
             let exact = self.fit() == Fit::Bins;
             class = if exact { None } else { next(self, now + 1) };
         }
+        let cut_short = lanes.len() >= limit;
         lanes.sort_unstable();
         lanes.dedup();
-        lanes
+        (lanes, cut_short)
     }
 
     /// All unmapped ranges.

@@ -351,3 +351,17 @@ fn a_range_that_moved_to_another_shard_is_still_found_near_its_address() {
     assert_eq!(space.covering(start), Some(moved));
     space.check();
 }
+
+#[test]
+fn a_look_at_lanes_says_that_it_was_cut_short_although_one_lane_counts_often() {
+    let mut space = space_with(8, State::Free(tag(2)));
+    for number in 0..SHARDS {
+        let start = BASE + ((number as u64 + 1) << 24);
+        let slot = space.add_segment(start, 2 * GRAIN, State::Free(tag(1)));
+        space.claim(slot);
+        let slot = space.move_to(slot, number);
+        space.release(slot, State::Free(tag(1)));
+    }
+    assert_eq!(space.lanes_that_fit(need(2), SHARDS), (vec![1], true));
+    assert_eq!(space.lanes_that_fit(need(2), usize::MAX), (vec![1, 2], false));
+}

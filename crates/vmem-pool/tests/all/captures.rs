@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::thread;
 
 use vmem_core::{
-    AllocErrorKind, Device, DeviceBuffer, DeviceMemory, MemoryResource, ResourceExt, Stream,
+    AllocErrorKind, Device, DeviceBuffer, DeviceMemory, DriverCode, MemoryResource, ResourceExt,
+    Stream,
 };
 use vmem_pool::{Batch, Chunks, Placement, Pool, PoolConfig, PoolHandle, Release, VirtualArena};
 use vmem_sim::{CallKind, CaptureMode, Graph, SimDevice};
@@ -293,4 +294,26 @@ fn memory_of_an_ended_thread_is_left_alone_while_anybody_captures() {
     free(&*pool, alloc(&*pool, 8 * MIB, &other), &other);
     drop((orphan, capturing, other));
     finish(&device, Arc::into_inner(pool).unwrap());
+}
+
+#[test]
+fn a_wait_that_a_capture_forbids_leaves_what_was_freed_pending() {
+    for code in [900, 901, 906, 907, 908] {
+        let device = device();
+        let pool = arena(device.clone(), PoolConfig::default());
+        let handle = pool.handle();
+        let stream = Stream::new(device.clone()).unwrap();
+        let block = alloc(&pool, 6 * MIB, &stream);
+        keep_busy(&device, &block, &stream);
+        free(&pool, block, &stream);
+        device.fail_call(Some(CallKind::SynchronizeEvent), 1, DriverCode(code));
+        let before = device.calls();
+        handle.trim_to(0).unwrap();
+        assert_eq!((device.calls() - before).of(CallKind::SynchronizeEvent), 1, "{code}");
+        assert_eq!(handle.counters().unwrap().quarantined, 0, "{code}");
+        handle.trim_to(0).unwrap();
+        assert_eq!(handle.counters().unwrap().reserved, 0, "{code}");
+        drop(stream);
+        finish(&device, pool);
+    }
 }

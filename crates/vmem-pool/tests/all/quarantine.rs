@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::thread;
 
 use vmem_core::{AllocErrorKind, Device, DriverCode, ResourceExt, Stream};
-use vmem_pool::{Batch, ControlError, PoolConfig, RangeState};
+use vmem_pool::{Batch, ControlError, Growth, PoolConfig, RangeState};
 use vmem_sim::{CallKind, SimDevice};
 
 use crate::support::{
-    ArenaPool, MIB, alloc, arena, device, finish, free, keep_busy, layout, orphan, touch,
+    ArenaPool, MIB, alloc, arena, chunks, device, finish, free, keep_busy, layout, orphan, touch,
 };
 
 fn of(megabytes: u64) -> (Arc<SimDevice>, Arc<ArenaPool>, Stream) {
@@ -257,4 +257,19 @@ fn a_device_that_cannot_be_waited_for_leaves_quarantine_as_it_is() {
     drop((orphan, stream));
     end(&device, pool);
     assert!(matches!(handle.synchronize(), Err(ControlError::Gone)));
+}
+
+#[test]
+fn a_chunk_in_quarantine_is_not_counted_as_what_a_trim_returns() {
+    let device = device();
+    let config =
+        PoolConfig { ceiling: Some(8 * MIB), growth: Some(Growth::Exact), ..Default::default() };
+    let pool = Arc::new(chunks(device.clone(), config));
+    let handle = pool.handle();
+    let orphan = orphan(&device, &pool, 6 * MIB);
+    assert_eq!(handle.capacity().unwrap().largest_after_trim, Some(2 * MIB));
+    handle.synchronize().unwrap();
+    assert_eq!(handle.capacity().unwrap().largest_after_trim, Some(8 * MIB));
+    drop(orphan);
+    finish(&device, Arc::into_inner(pool).unwrap());
 }

@@ -1,0 +1,90 @@
+//! What needs two threads at exact points of a request's climb, played on one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use vmem_core::{BlockLayout, PinnedMemory, Request, Stream};
+use vmem_sim::{Kernel, SimConfig, SimDevice};
+
+use super::{Climb, Wait};
+use crate::core::{Control, Core};
+use crate::lanes::CLEAN;
+use crate::space::{Fit, Need, State as Range, visits};
+use crate::{Chunks, PoolConfig, VirtualArena};
+
+const SIZE: u64 = 1 << 20;
+
+/// A request looks while a free is pending; then the work ends and another thread's trim notes that,
+/// which leaves the request no marker to wait for.
+#[test]
+fn a_request_looks_again_after_others_found_its_memory_complete() {
+    let mut played = 0;
+    for (seed, wait) in (0..16).flat_map(|seed| [(seed, Wait::ForMarkers), (seed, Wait::ForOthers)])
+    {
+        let config = SimConfig { capacity: 64 << 20, seed, ..Default::default() };
+        let device = SimDevice::with_config(config).unwrap();
+        let pinned = PinnedMemory::new(device.clone()).unwrap();
+        let config = PoolConfig { ceiling: Some(SIZE), ..Default::default() };
+        let chunks = Chunks::new(pinned, device.clone());
+        let core: Arc<Core<Chunks<PinnedMemory>>> = Core::new(chunks, config, Fit::Best).unwrap();
+        let [used, wanting] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+        let layout = BlockLayout::new(SIZE).unwrap();
+        let block = core.allocate(&Request::new(layout, &used)).unwrap();
+        let work = Kernel::write_pattern(block.ptr(), SIZE, 1).taking(Duration::from_secs(1000));
+        // SAFETY: contract, devices 1 and 2: a live block and a live stream of the device.
+        unsafe { device.launch(&used, work) }.unwrap();
+        core.deallocate(block, &used).unwrap();
+
+        let request = Request::new(layout, &wanting);
+        let (state, lane) = core.enter(&wanting);
+        drop(state);
+        let mut climb = Climb::new(&request, lane, Need { size: SIZE, alignment: 256 });
+        let looked = core.share(&mut climb).unwrap();
+        let looked = looked.or_else(|| core.grow_for(&mut climb).unwrap());
+        let looked = looked.or_else(|| core.make_room(&mut climb).unwrap());
+        let slot = match looked {
+            // The device was quick.
+            Some(slot) => slot,
+            None => {
+                played += 1;
+                used.synchronize().unwrap();
+                core.try_trim(u64::MAX).unwrap();
+                assert!(core.wait(&mut climb, wait).unwrap(), "{wait:?}: nothing to look for");
+                core.share(&mut climb).unwrap().expect("the memory is complete")
+            }
+        };
+        core.lock().space.release(slot, Range::Free(CLEAN));
+        core.shut_down();
+        drop((core, used, wanting));
+        device.assert_clean();
+    }
+    assert!(played > 0, "the work was never pending");
+}
+
+/// What a climb notes of the pool's progress, and settling when nothing has changed, under all locks.
+#[test]
+fn a_climb_does_not_add_up_what_is_in_quarantine() {
+    let device = SimDevice::new(64 << 20);
+    let arena = VirtualArena::new(device.clone()).unwrap();
+    let core = Core::new(arena, PoolConfig::default(), Fit::Best).unwrap();
+    let stream = Stream::new(device.clone()).unwrap();
+    let layout = BlockLayout::new(SIZE).unwrap();
+    let blocks = (0..40).map(|_| core.allocate(&Request::new(layout, &stream)).unwrap());
+    let (holes, kept): (Vec<_>, Vec<_>) =
+        blocks.enumerate().partition(|(number, _)| number % 2 == 0);
+    holes.into_iter().for_each(|(_, block)| core.deallocate(block, &stream).unwrap());
+    let (mut state, lane) = core.enter(&stream);
+    state.shared.lanes.poison(lane);
+    assert_eq!(state.quarantined(), 20 * SIZE);
+    drop(state.settle());
+    visits::take();
+    let _ = state.progress();
+    drop(state.settle());
+    assert_eq!(visits::take(), 0, "ranges in quarantine were looked at");
+    drop(state);
+    kept.into_iter().for_each(|(_, block)| core.deallocate(block, &stream).unwrap());
+    core.synchronize().unwrap();
+    core.shut_down();
+    drop((core, stream));
+    device.assert_clean();
+}
