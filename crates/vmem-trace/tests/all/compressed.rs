@@ -71,12 +71,28 @@ fn compressed_data_that_is_damaged_is_said_to_be() {
     }
 }
 
+/// The same bytes again and again.
+struct Repeated {
+    of: &'static [u8],
+    at: usize,
+}
+
+impl Read for Repeated {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        for byte in &mut *into {
+            *byte = self.of[self.at];
+            self.at = (self.at + 1) % self.of.len();
+        }
+        Ok(into.len())
+    }
+}
+
 #[test]
 fn what_never_ends_is_refused_without_taking_memory() {
     let header = &b"Thread,Time,Action,Pointer,Size,Stream\n1,t,allocate,0x10,8,0\n"[..];
     let mut options = ReadOptions::default();
     options.max_bytes = 4 << 20;
-    let endless: [(&str, Box<dyn Read>); 7] = [
+    let endless: [(&str, Box<dyn Read>); 8] = [
         ("zeros", Box::new(io::repeat(0))),
         ("text", Box::new(io::repeat(b'x'))),
         ("blank lines", Box::new(io::repeat(b'\n'))),
@@ -84,6 +100,10 @@ fn what_never_ends_is_refused_without_taking_memory() {
         ("lines", Box::new(header.chain(io::repeat(b'\n')))),
         ("a text in JSON", Box::new(b"{\"segments\":\"".chain(io::repeat(b'x')))),
         ("lists in JSON", Box::new(b"{\"segments\":".chain(io::repeat(b'[')))),
+        (
+            "blocks in JSON",
+            Box::new(b"{\"segments\":[{\"blocks\":[".chain(Repeated { of: b"{},", at: 0 })),
+        ),
     ];
     for (what, from) in endless {
         let before = heap::live();
