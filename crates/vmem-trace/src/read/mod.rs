@@ -110,7 +110,8 @@ impl ReadOptions {
     /// stands for the file in errors.
     ///
     /// O(length). Takes the memory of the trace and of its live blocks, besides at most a few
-    /// megabytes; of a pickle, up to six times its length on top.
+    /// megabytes; of a pickle, up to 24 times its length (after decompression), 1 MiB and never more
+    /// than 8 GiB on top. A pickle whose values would take more is refused.
     ///
     /// # Errors
     /// As of [`read_path`](Self::read_path).
