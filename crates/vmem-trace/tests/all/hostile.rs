@@ -219,6 +219,19 @@ fn pickles_that_nest_deeply_or_double_are_harmless() {
     assert!(error.reason().contains("share what is in them"), "{error}");
 }
 
+#[test]
+fn the_names_of_threads_that_do_nothing_in_the_trace_are_not_kept() {
+    let begin =
+        "Thread,Time,Action,Pointer,Size,Stream\n1,t,allocate,0x10,8,0\n1,t,free,0x10,8,0\n";
+    let rows = (0..20_000).map(|i| format!("{i:0>100},t,free,0x10,8,0\n"));
+    let log: String = std::iter::once(begin.to_owned()).chain(rows).collect();
+    let before = heap::live();
+    heap::start_peak();
+    let reading = tolerantly("threads", log.as_bytes()).unwrap();
+    assert_eq!((reading.trace.allocations(), reading.trace.threads()), (1, 1));
+    assert!(heap::peak() - before < 1 << 20, "{} B", heap::peak() - before);
+}
+
 /// Walked as often as they are referred to, a few megabytes of them would be hours.
 #[test]
 fn what_the_lists_of_a_pickle_share_is_not_walked_again_and_again() {
