@@ -9,21 +9,19 @@ use vmem_core::BoxedError;
 use vmem_sim::SimDevice;
 use vmem_trace::{ReplayOptions, ReplayStack, Trace, Workload, min_device, read_path, replay};
 
-/// A generated workload with its default parameters, or a public trace from beside the repository;
-/// `None`, said loudly, where that is absent.
+/// A generated workload with its default parameters, or a public trace, which has to be in the folder
+/// that `VMEM_TRACES` names; `None`, said loudly, if the variable is not set.
 pub(crate) fn trace(name: &str) -> Option<Trace> {
     if let Ok(workload) = name.parse::<Workload>() {
         return Some(workload.generate(&workload.defaults()).unwrap());
     }
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces");
-    let path = folder.join(format!("{name}.csv"));
-    if !path.is_file() {
+    let Some(folder) = std::env::var_os("VMEM_TRACES") else {
         // Written past the capture of test output, so that it is seen.
-        let note = format!("SKIPPED: {name}.csv is not in {}\n", folder.display());
+        let note = format!("SKIPPED: {name}: VMEM_TRACES names no folder of public traces\n");
         std::io::stderr().write_all(note.as_bytes()).unwrap();
         return None;
-    }
-    Some(read_path(path).unwrap().trace)
+    };
+    Some(read_path(PathBuf::from(folder).join(format!("{name}.csv"))).unwrap().trace)
 }
 
 /// The baseline of that name.

@@ -30,6 +30,8 @@ pub(super) struct History {
     /// How many blocks of a size at an address were gone, because it was handed out again, before
     /// the thread that freed them had noted it.
     late: HashMap<(u64, u64), u32>,
+    /// Whether the log has everything in the order in which it happened, so that no free is late.
+    in_order: bool,
     /// Blocks that the log does not see allocated, in the order in which they go.
     early: Vec<Early>,
     /// Where the latest of several logs begins, as an index of events.
@@ -70,6 +72,11 @@ pub(super) enum Trouble {
 }
 
 impl History {
+    /// The history in a log that has everything in the order in which it happened.
+    pub(super) fn in_order() -> Self {
+        Self { in_order: true, ..Self::default() }
+    }
+
     /// A block is allocated, at `place` in the log, under the label of that number; 0 for none.
     pub(super) fn allocate(
         &mut self,
@@ -82,7 +89,9 @@ impl History {
         let mut trouble = Ok(());
         if let Some(gone) = self.blocks.get_mut(&address).and_then(Option::take) {
             trouble = Err(Trouble::StillLive { address, place: gone.place });
-            *self.late.entry((address, gone.size)).or_default() += 1;
+            if !self.in_order {
+                *self.late.entry((address, gone.size)).or_default() += 1;
+            }
             let origin = self.origin(gone.who);
             self.builder.free(gone.slot, origin)?;
         }
@@ -104,7 +113,7 @@ impl History {
         size: Option<u64>,
         who: Who,
     ) -> Result<(), Trouble> {
-        if size.is_some_and(|size| self.was_late(address, size)) {
+        if size.is_some_and(|size| self.was_late(address, size, who.thread)) {
             return Ok(());
         }
         match self.blocks.get_mut(&address) {
@@ -217,8 +226,16 @@ impl History {
         }
     }
 
-    /// Whether this is the late note of a free that has taken effect.
-    fn was_late(&mut self, address: u64, size: u64) -> bool {
+    /// Whether this is the late note of a free that has taken effect. It is none if it is that of the
+    /// block now there: what a thread does, it notes in order, so that the note which is missing was
+    /// lost.
+    fn was_late(&mut self, address: u64, size: u64, thread: u64) -> bool {
+        if let Some(Some(live)) = self.blocks.get(&address)
+            && live.size == size
+            && live.who.thread == thread
+        {
+            return false;
+        }
         match self.late.get_mut(&(address, size)) {
             Some(count @ 1..) => {
                 *count -= 1;

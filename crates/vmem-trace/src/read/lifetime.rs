@@ -128,11 +128,11 @@ impl Blocks {
         }
         let size = lines::size(fields.get(columns.size))?;
         BlockLayout::new(size).map_err(|error| format!("the size cannot be allocated: {error}"))?;
-        self.lines.insert(id, line.number);
         let block = self.blocks.len();
         if block >= TraceBuilder::MAX_EVENTS {
             return Err(crate::TraceError::TooManyEvents.to_string());
         }
+        self.lines.insert(id, line.number);
         for (time, what) in [(lower, What::Allocate), (upper, What::Free)] {
             self.moments.push(Moment { time, what, block });
         }

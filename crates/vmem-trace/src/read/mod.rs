@@ -109,8 +109,16 @@ impl ReadOptions {
     /// Reads a trace from the bytes of a file, from beginning to end. `name` becomes the trace's and
     /// stands for the file in errors.
     ///
-    /// O(length). Takes the memory of the trace and of its live blocks, besides at most a few
-    /// megabytes; of a pickle, up to six times its length on top.
+    /// O(length). Takes the memory of the trace and of the addresses in it, besides at most a few
+    /// megabytes. On top come:
+    ///
+    /// * of a log of RMM, the names of the threads in the trace;
+    /// * of lifetimes, about 100 B for each row of a table until the table ends; rows after the first 2²⁶ are left out;
+    /// * of a snapshot in JSON, the histories of all devices, unless one is chosen, and 32 B for each
+    ///   block in use at the end;
+    /// * of a pickle, that too, and up to 24 times its length (after decompression), 1 MiB and never
+    ///   more than 8 GiB; a pickle whose values would take more is refused;
+    /// * of a recording, the texts of all labels that it defines, used or not.
     ///
     /// # Errors
     /// As of [`read_path`](Self::read_path).

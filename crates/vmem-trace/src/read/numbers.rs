@@ -19,13 +19,22 @@ impl<K: Hash + Eq> Numbers<K> {
         K: Borrow<Q>,
         Q: ToOwned<Owned = K> + Hash + Eq + ?Sized,
     {
-        if let Some(&number) = self.0.get(key) {
-            return number;
+        let number = self.number_to_be(key);
+        if !self.0.contains_key(key) {
+            self.0.insert(key.to_owned(), number);
         }
+        number
+    }
+
+    /// The number that a thing has, or gets if it is the next to be numbered. Keeps nothing.
+    pub(super) fn number_to_be<Q>(&self, key: &Q) -> u32
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         // The builder refuses traces long before there are 2³² of anything.
-        let next = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
-        self.0.insert(key.to_owned(), next);
-        next
+        let next = || u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        self.0.get(key).copied().unwrap_or_else(next)
     }
 }
 

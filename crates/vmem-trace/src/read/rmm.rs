@@ -185,7 +185,7 @@ impl Log {
             Ok(understood) => understood,
             Err(reason) => return bad(judge, reason),
         };
-        let who = Who { stream, thread: self.threads.number(thread).into() };
+        let who = Who { stream, thread: self.threads.number_to_be(thread).into() };
         let zero = |judge: &mut Judge| {
             judge.note(Irregularity::ZeroSize, || {
                 line.error("the size is 0; a block has at least 1 byte")
@@ -201,7 +201,7 @@ impl Log {
             }
             Action::Failure => self.history.failure(size, who),
         };
-        done.or_else(|trouble| judged(judge, line, &trouble))
+        self.done(done, thread, line, judge)
     }
 
     fn debug(
@@ -213,7 +213,7 @@ impl Log {
         let DebugLine::Event { thread, frees, stream, size, address } = *debug else {
             return Ok(());
         };
-        let who = Who { stream, thread: self.threads.number(thread).into() };
+        let who = Who { stream, thread: self.threads.number_to_be(thread).into() };
         let done = if size == 0 || address == 0 {
             return judge
                 .note(Irregularity::ZeroSize, || line.error("nothing was allocated or freed"));
@@ -224,6 +224,20 @@ impl Log {
             let known = self.history.is_known(address);
             self.history.free(address, (!known).then_some(size), who)
         };
+        self.done(done, thread, line, judge)
+    }
+
+    /// An event was taken into the history, or not: of the threads only those there keep their names.
+    fn done(
+        &mut self,
+        done: Result<(), Trouble>,
+        thread: &str,
+        line: &Line<'_>,
+        judge: &mut Judge,
+    ) -> Result<(), ReadError> {
+        if !matches!(done, Err(Trouble::Refused(_) | Trouble::NotLive { .. })) {
+            self.threads.number(thread);
+        }
         done.or_else(|trouble| judged(judge, line, &trouble))
     }
 }

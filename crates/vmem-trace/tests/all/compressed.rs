@@ -71,12 +71,28 @@ fn compressed_data_that_is_damaged_is_said_to_be() {
     }
 }
 
+/// The same bytes again and again.
+struct Repeated {
+    of: &'static [u8],
+    at: usize,
+}
+
+impl Read for Repeated {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        for byte in &mut *into {
+            *byte = self.of[self.at];
+            self.at = (self.at + 1) % self.of.len();
+        }
+        Ok(into.len())
+    }
+}
+
 #[test]
 fn what_never_ends_is_refused_without_taking_memory() {
     let header = &b"Thread,Time,Action,Pointer,Size,Stream\n1,t,allocate,0x10,8,0\n"[..];
     let mut options = ReadOptions::default();
     options.max_bytes = 4 << 20;
-    let endless: [(&str, Box<dyn Read>); 7] = [
+    let endless: [(&str, Box<dyn Read>); 8] = [
         ("zeros", Box::new(io::repeat(0))),
         ("text", Box::new(io::repeat(b'x'))),
         ("blank lines", Box::new(io::repeat(b'\n'))),
@@ -84,6 +100,10 @@ fn what_never_ends_is_refused_without_taking_memory() {
         ("lines", Box::new(header.chain(io::repeat(b'\n')))),
         ("a text in JSON", Box::new(b"{\"segments\":\"".chain(io::repeat(b'x')))),
         ("lists in JSON", Box::new(b"{\"segments\":".chain(io::repeat(b'[')))),
+        (
+            "blocks in JSON",
+            Box::new(b"{\"segments\":[{\"blocks\":[".chain(Repeated { of: b"{},", at: 0 })),
+        ),
     ];
     for (what, from) in endless {
         let before = heap::live();
@@ -94,9 +114,37 @@ fn what_never_ends_is_refused_without_taking_memory() {
             assert!(error.to_string().contains("longer than the 4194304 bytes"), "{error}");
         }
     }
-    for operation in [b'}', b']', b'(', b'N', 0x94] {
-        let pickle = b"\x80\x04]".chain(io::repeat(operation));
-        assert!(options.read("pickle", pickle).is_err(), "{operation}");
+}
+
+/// What pickles that make as many values as their bytes can make take at most: 24 bytes for each
+/// byte, and 1 MiB.
+#[test]
+fn a_pickle_takes_no_more_memory_than_its_length_allows() {
+    let mut options = ReadOptions::default();
+    options.max_bytes = 1 << 20;
+    let most = 24 * (1 << 20) + (1 << 20) + (256 << 10);
+    let patterns: [(&[u8], bool); 11] = [
+        (b"}", true),
+        (b"]", true),
+        (b"(", true),
+        (b"N", true),
+        (b"\x94", true),
+        (b"}0", true),
+        (b"]0", true),
+        (b"h\0a", false),
+        (b"]]a0", true),
+        (b"(]]]]]]]]e", true),
+        (b"(h\0h\0h\0h\0e", false),
+    ];
+    for (of, too_much) in patterns {
+        let pickle = b"\x80\x04]\x94".chain(Repeated { of, at: 0 });
+        let before = heap::live();
+        heap::start_peak();
+        let error = options.read("pickle", pickle).unwrap_err();
+        let shown = of.escape_ascii();
+        assert!(heap::peak() - before <= most, "{shown} took {} B", heap::peak() - before);
+        let refused = error.reason().contains("its values take more than 24 times what was read");
+        assert_eq!(refused, too_much, "{shown}: {error}");
     }
 }
 

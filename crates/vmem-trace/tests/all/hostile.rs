@@ -218,3 +218,47 @@ fn pickles_that_nest_deeply_or_double_are_harmless() {
     let error = read("shared", &shared).unwrap_err();
     assert!(error.reason().contains("share what is in them"), "{error}");
 }
+
+#[test]
+fn the_names_of_threads_that_do_nothing_in_the_trace_are_not_kept() {
+    let begin =
+        "Thread,Time,Action,Pointer,Size,Stream\n1,t,allocate,0x10,8,0\n1,t,free,0x10,8,0\n";
+    let rows = (0..20_000).map(|i| format!("{i:0>100},t,free,0x10,8,0\n"));
+    let log: String = std::iter::once(begin.to_owned()).chain(rows).collect();
+    let before = heap::live();
+    heap::start_peak();
+    let reading = tolerantly("threads", log.as_bytes()).unwrap();
+    assert_eq!((reading.trace.allocations(), reading.trace.threads()), (1, 1));
+    assert!(heap::peak() - before < 1 << 20, "{} B", heap::peak() - before);
+}
+
+/// Walked as often as they are referred to, a few megabytes of them would be hours.
+#[test]
+fn what_the_lists_of_a_pickle_share_is_not_walked_again_and_again() {
+    let many = 3_000;
+    let entry =
+        b"}(\x8c\x06action\x8c\x05alloc\x8c\x04addrK\x05\x8c\x04sizeK\x08\x8c\x06streamK\0u";
+    // Memo 0: a list of empty lists, or of entries; it is the blocks of every segment.
+    let snapshot = |elements: &[u8]| {
+        [
+            &b"\x80\x04]\x94"[..],
+            &elements.repeat(many),
+            b"0}\x8c\x0ddevice_traces]](",
+            entry,
+            b"eas\x8c\x08segments](",
+            &b"}\x8c\x06blocksh\0s".repeat(many),
+            b"es.",
+        ]
+        .concat()
+    };
+    for elements in [&b"]a"[..], b"}a"] {
+        let error = read("shared", &snapshot(elements)).unwrap_err();
+        assert!(error.reason().contains("share what is in them"), "{error}");
+    }
+    // Not shared, it is read.
+    let mut once = snapshot(b"]a");
+    let blocks = b"}\x8c\x06blocksh\0s".len() * (many - 1);
+    let end = once.len() - 3;
+    drop(once.drain(end - blocks..end));
+    assert_eq!(read("once", &once).unwrap().trace.allocations(), 1);
+}

@@ -176,6 +176,33 @@ fn a_free_that_is_logged_after_its_address_was_handed_out_again_takes_effect_in_
     assert_eq!(reading.notes.len(), 1);
 }
 
+/// A row that cannot be read costs the free that was in it, and none of those that follow.
+#[test]
+fn a_free_that_is_lost_leaves_nothing_live_at_the_end() {
+    let pair = |free: &str| format!("1,t,allocate,0x10,1000,0\n1,t,{free},0x10,1000,0\n");
+    let reading = odd(&format!("{HEADER}{}{}{}", pair("fr\u{0}e"), pair("free"), pair("free")));
+    assert_eq!(figures(&reading), (3, 6, 1000));
+    assert_eq!(count(&reading, Irregularity::StillLive), 1);
+    let event = |action: &str| format!(r#"{{"action":"{action}","addr":16,"size":8,"stream":0}}"#);
+    let [alloc, free] = ["alloc", "free_requested"].map(event);
+    // A snapshot has things in order: a second free is no late one.
+    let entries = [&alloc, &alloc, &free, &free].map(String::as_str).join(",");
+    let reading = odd(&format!(r#"{{"device_traces":[[{entries}]]}}"#));
+    assert_eq!(figures(&reading), (2, 4, 8));
+    assert_eq!(count(&reading, Irregularity::NotLive), 1);
+}
+
+/// The free that is late here is that of the first thread, whenever the others note theirs.
+#[test]
+fn a_late_free_of_another_thread_does_not_swallow_that_of_the_block_now_there() {
+    let reading = odd(&format!(
+        "{HEADER}1,t,allocate,0x10,8,0\n2,t,allocate,0x10,8,0\n2,t,free,0x10,8,0\n\
+         1,t,free,0x10,8,0\n3,t,allocate,0x10,8,0\n3,t,free,0x10,8,0\n"
+    ));
+    assert_eq!(figures(&reading), (3, 6, 8));
+    assert_eq!(reading.notes.len(), 1);
+}
+
 #[test]
 fn a_free_of_another_size_frees_the_block() {
     let reading = odd(&format!("{HEADER}1,t,allocate,0x10,1000,0\n1,t,free,0x10,1001,0\n"));

@@ -105,6 +105,11 @@ fn a_block_in_use_that_the_history_never_mentions_is_live_throughout() {
         {"device":1,"address":65536,"blocks":[{"size":9999,"state":"active_allocated"}]}],
         "device_traces":[[{"action":"alloc","addr":5120,"size":1000,"stream":0}]]}"#;
     let reading = tolerantly("s.json", text.as_bytes()).unwrap();
+    // What is said of a segment may come after its blocks.
+    let turned = text
+        .replacen(r#"{"device":0,"address":4096,"stream":7,"blocks":["#, r#"{"blocks":["#, 1)
+        .replacen("}]},", r#"}],"device":0,"address":4096,"stream":7},"#, 1);
+    assert_eq!(tolerantly("s.json", turned.as_bytes()).unwrap(), reading);
     // The block at 5120 is the one that the history sees allocated.
     assert_eq!(reading.trace.peak_live(), 1500);
     assert_eq!((reading.trace.allocations(), reading.trace.streams()), (2, 2));

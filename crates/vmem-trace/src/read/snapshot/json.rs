@@ -93,6 +93,8 @@ struct Histories<'r, 'a>(&'r mut Reading<'a>);
 struct OneHistory<'r, 'a>(&'r mut Reading<'a>, usize);
 /// The segments.
 struct Segments<'r, 'a>(&'r mut Reading<'a>);
+/// One of them.
+struct Segment<'r, 'a>(&'r mut Reading<'a>);
 
 impl<'de> DeserializeSeed<'de> for Object<'_, '_> {
     type Value = ();
@@ -171,20 +173,106 @@ list!(OneHistory, "a list of entries", |self, seq| {
 });
 
 list!(Segments, "a list of segments", |self, seq| {
-    while let Some(Segment { device, stream, address, blocks }) = seq.next_element()? {
-        let mut next = address.0;
-        for block in blocks {
-            let address = block.address.0.or(next);
-            let size = block.size.0.unwrap_or_default();
-            next = address.and_then(|address| address.checked_add(size));
-            let (Some(address), true) = (address, block.state.0) else { continue };
-            let size = block.requested_size.0.filter(|&size| size > 0).unwrap_or(size);
-            let device = device.0.unwrap_or_default();
-            let stream = stream.0.unwrap_or_default();
-            self.0.devices.in_use(InUse { device, address, size, stream });
+    while seq.next_element_seed(Segment(self.0))?.is_some() {}
+});
+
+/// The blocks of a segment so far. They may come before what is said of the segment.
+struct Blocks {
+    in_use: Vec<InSegment>,
+    /// Where the next block is unless it says so itself.
+    next: Option<Place>,
+}
+
+struct InSegment {
+    place: Place,
+    size: u64,
+}
+
+/// An address, or how far it is from the segment's.
+#[derive(Clone, Copy)]
+enum Place {
+    At(u64),
+    After(u64),
+}
+
+impl Place {
+    fn checked_add(self, size: u64) -> Option<Self> {
+        match self {
+            Self::At(address) => address.checked_add(size).map(Self::At),
+            Self::After(distance) => distance.checked_add(size).map(Self::After),
         }
     }
-});
+}
+
+impl<'de> DeserializeSeed<'de> for Segment<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Segment<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a segment")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+        let (mut device, mut stream, mut start) = (Whole(None), Whole(None), Whole(None));
+        let mut blocks = Blocks { in_use: Vec::new(), next: Some(Place::After(0)) };
+        while let Some(Word(key)) = map.next_key::<Word<SegmentKey>>()? {
+            match key {
+                SegmentKey::Device => device = map.next_value()?,
+                SegmentKey::Stream => stream = map.next_value()?,
+                SegmentKey::Address => start = map.next_value()?,
+                SegmentKey::Blocks => map.next_value_seed(&mut blocks)?,
+                SegmentKey::Other => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        let (device, stream) = (device.0.unwrap_or_default(), stream.0.unwrap_or_default());
+        for InSegment { place, size } in blocks.in_use {
+            let address = match place {
+                Place::At(address) => Some(address),
+                Place::After(distance) => start.0.and_then(|start| start.checked_add(distance)),
+            };
+            if let Some(address) = address {
+                self.0.devices.in_use(InUse { device, address, size, stream });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Blocks {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Blocks {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of blocks")
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<(), S::Error> {
+        while let Some(Block { address, size, requested_size, state }) = seq.next_element()? {
+            let place = address.0.map(Place::At).or(self.next);
+            let size = size.0.unwrap_or_default();
+            self.next = place.and_then(|place| place.checked_add(size));
+            let size = requested_size.0.filter(|&size| size > 0).unwrap_or(size);
+            if let (Some(place), true, 1..) = (place, state.0, size) {
+                self.in_use.push(InSegment { place, size });
+            }
+        }
+        Ok(())
+    }
+}
 
 #[derive(Deserialize)]
 struct Given {
@@ -196,18 +284,6 @@ struct Given {
     size: Whole,
     #[serde(default)]
     stream: Whole,
-}
-
-#[derive(Deserialize)]
-struct Segment {
-    #[serde(default)]
-    device: Whole,
-    #[serde(default)]
-    stream: Whole,
-    #[serde(default)]
-    address: Whole,
-    #[serde(default)]
-    blocks: Vec<Block>,
 }
 
 #[derive(Deserialize)]
@@ -241,6 +317,27 @@ impl OfText for Key {
         match text {
             "device_traces" => Self::DeviceTraces,
             "segments" => Self::Segments,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum SegmentKey {
+    Device,
+    Stream,
+    Address,
+    Blocks,
+    Other,
+}
+
+impl OfText for SegmentKey {
+    fn of_text(text: &str) -> Self {
+        match text {
+            "device" => Self::Device,
+            "stream" => Self::Stream,
+            "address" => Self::Address,
+            "blocks" => Self::Blocks,
             _ => Self::Other,
         }
     }

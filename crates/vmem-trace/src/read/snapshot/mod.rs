@@ -98,7 +98,7 @@ impl<'a> Devices<'a> {
             return None;
         }
         let judge = Judge::new(self.options.strictness == Strictness::Strict);
-        let (history, requested) = (History::default(), HashMap::new());
+        let (history, requested) = (History::in_order(), HashMap::new());
         self.devices.push(Device { judge, history, requested, entries: 0 });
         Some(self.devices.len() - 1)
     }

@@ -4,11 +4,15 @@ use super::super::Action;
 use super::super::json::is_in_use;
 use super::Stop;
 
-/// The most containers, and the most values that are referred to, that are kept.
-const MOST: usize = 1 << 26;
+/// The most heap memory that values take, in bytes for each byte of the pickle that was read. What
+/// PyTorch writes takes less than half of it.
+const PER_BYTE: u64 = 24;
 
-/// The most values that may wait on the stack; Python puts 1,000 elements of a container there.
-const DEEPEST: usize = 1 << 20;
+/// What they may take besides, whatever was read.
+const AT_FIRST: u64 = 1 << 20;
+
+/// The most they may take whatever was read: 8 GiB.
+const AT_MOST: u64 = 8 << 30;
 
 /// A value, as far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,8 +112,47 @@ impl Dict {
     }
 }
 
+/// What all values together take of the heap, in bytes.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    taken: u64,
+    most: u64,
+}
+
+impl Budget {
+    /// So many bytes of the pickle were read.
+    pub(super) fn read(&mut self, bytes: u64) {
+        self.most = bytes.saturating_mul(PER_BYTE).saturating_add(AT_FIRST).min(AT_MOST);
+    }
+
+    /// Makes room for elements, with a half of what there is as reserve, and counts it. While they
+    /// move there the old place is taken as well.
+    fn make_room<T>(&mut self, things: &mut Vec<T>, more: usize) -> Result<(), Stop> {
+        let free = things.capacity() - things.len();
+        if more <= free {
+            return Ok(());
+        }
+        let by = (more - free).max(things.capacity() / 2).max(4);
+        let bytes = |count: usize| count as u64 * size_of::<T>() as u64;
+        self.taken += bytes(by);
+        if self.taken + bytes(things.capacity()) > self.most {
+            return Err(Stop::Bad(format!(
+                "its values take more than {PER_BYTE} times what was read and {AT_FIRST} B, or more \
+                 than {AT_MOST} B"
+            )));
+        }
+        things.reserve_exact(free + by);
+        Ok(())
+    }
+
+    fn give_back<T>(&mut self, things: &Vec<T>) {
+        self.taken -= things.capacity() as u64 * size_of::<T>() as u64;
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Values {
+    pub(super) budget: Budget,
     pub(super) stack: Vec<Item>,
     pub(super) memo: Vec<Item>,
     /// The containers in each list; other elements do not matter.
@@ -119,9 +162,7 @@ pub(super) struct Values {
 
 impl Values {
     pub(super) fn push(&mut self, item: Item) -> Result<(), Stop> {
-        if self.stack.len() >= DEEPEST {
-            return Err(Stop::Bad("too many values wait for their container".to_owned()));
-        }
+        self.budget.make_room(&mut self.stack, 1)?;
         self.stack.push(item);
         Ok(())
     }
@@ -133,20 +174,26 @@ impl Values {
     /// What was pushed since the last mark, which goes too.
     pub(super) fn pop_mark(&mut self) -> Result<Vec<Item>, Stop> {
         let mark = self.stack.iter().rposition(|&item| item == Item::Mark).ok_or_else(empty)?;
-        let items = self.stack.split_off(mark + 1);
+        let mut items = Vec::new();
+        self.budget.make_room(&mut items, self.stack.len() - mark - 1)?;
+        items.extend(self.stack.drain(mark + 1..));
+        // They are kept no longer than this operation takes.
+        self.budget.give_back(&items);
         self.stack.pop();
         Ok(items)
     }
 
     pub(super) fn new_list(&mut self, items: Vec<Item>) -> Result<(), Stop> {
-        let number = number_below_most(self.lists.len())?;
+        let number = number_of(&self.lists)?;
+        self.budget.make_room(&mut self.lists, 1)?;
         self.lists.push(Vec::new());
         self.push(Item::List(number))?;
         self.add(&items)
     }
 
     pub(super) fn new_dict(&mut self, items: &[Item]) -> Result<(), Stop> {
-        let number = number_below_most(self.dicts.len())?;
+        let number = number_of(&self.dicts)?;
+        self.budget.make_room(&mut self.dicts, 1)?;
         self.dicts.push(Dict::default());
         self.push(Item::Dict(number))?;
         self.add(items)
@@ -158,7 +205,9 @@ impl Values {
             Some(&Item::List(list)) => {
                 let containers =
                     items.iter().filter(|item| matches!(item, Item::List(_) | Item::Dict(_)));
-                self.lists[crate::trace::index(list)].extend(containers);
+                let list = &mut self.lists[crate::trace::index(list)];
+                self.budget.make_room(list, containers.clone().count())?;
+                list.extend(containers);
                 Ok(())
             }
             Some(&Item::Dict(dict)) => {
@@ -180,7 +229,8 @@ impl Values {
         let number = crate::trace::index(number);
         if number < self.memo.len() {
             self.memo[number] = top;
-        } else if number == self.memo.len() && number < MOST {
+        } else if number == self.memo.len() {
+            self.budget.make_room(&mut self.memo, 1)?;
             self.memo.push(top);
         } else {
             return Err(Stop::Bad(format!("value {number} is kept out of order")));
@@ -220,15 +270,20 @@ impl Values {
         self.stack.pop().unwrap_or(Item::Other)
     }
 
+    /// How many elements all lists together have.
+    pub(super) fn all_elements(&self) -> usize {
+        self.lists.iter().map(Vec::len).sum()
+    }
+
     pub(super) fn elements(&self, list: Option<u32>) -> &[Item] {
         list.map_or(&[], |list| &self.lists[crate::trace::index(list)])
     }
 
-    pub(super) fn dicts_in(&self, list: Option<u32>) -> impl Iterator<Item = &Dict> {
-        self.elements(list).iter().filter_map(|item| match *item {
+    pub(super) fn dict(&self, item: Item) -> Option<&Dict> {
+        match item {
             Item::Dict(dict) => Some(&self.dicts[crate::trace::index(dict)]),
             _ => None,
-        })
+        }
     }
 }
 
@@ -236,9 +291,7 @@ pub(super) fn empty() -> Stop {
     Stop::Bad("it takes what was not put there".to_owned())
 }
 
-fn number_below_most(count: usize) -> Result<u32, Stop> {
-    u32::try_from(count)
-        .ok()
-        .filter(|_| count < MOST)
-        .ok_or_else(|| Stop::Bad(format!("more than {MOST} lists or dictionaries")))
+fn number_of<T>(containers: &[T]) -> Result<u32, Stop> {
+    let number = u32::try_from(containers.len());
+    number.map_err(|_| Stop::Bad("more lists or dictionaries than can be numbered".to_owned()))
 }
