@@ -36,7 +36,6 @@ unsafe impl<U: MemoryResource> MemoryResource for Reservations<U> {
         if stream.device_id() != self.shared.device.id() {
             return Err(FreeError::new(FreeErrorKind::InvalidStream, block, NAME));
         }
-        self.shared.take_back_aside();
         let follow = |draw: &Draw| self.shared.take_back(draw.clone(), stream).map_err(|(_, e)| e);
         self.shared.drawn.take_back(block, NAME, follow).map(drop)
     }
@@ -59,9 +58,10 @@ impl<U: MemoryResource> Shared<U> {
             // The capture would record the wait for the reservation's stream.
             return Ok(None);
         }
-        self.take_back_aside();
         let size = layout.rounded_to(UNIT);
-        let Some(start) = hold.take(size, layout.alignment()) else {
+        let take = || hold.take(size, layout.alignment());
+        let again = || if self.take_back_aside() { take() } else { None };
+        let Some(start) = take().or_else(again) else {
             return Ok(None);
         };
         // What was freed on this stream while it captured, or by another thread, may have left waits that
