@@ -128,6 +128,7 @@ impl ReservationsHandle {
     /// As an allocation of that size; [`Gone`](AllocErrorKind::Gone) after the stack was dropped.
     pub fn reserve(&self, bytes: u64, stream: &Stream) -> Result<Reservation, AllocError> {
         let layout = BlockLayout::new(BlockLayout::new(bytes)?.rounded_to(UNIT))?;
+        fork::refuse(NAME).map_err(|error| AllocError::from_driver(error, layout, NAME))?;
         let keeper = self.keeper.upgrade();
         let keeper = keeper.ok_or_else(|| AllocError::new(AllocErrorKind::Gone, layout, NAME))?;
         let hold = keeper.hold(layout, stream, Label::current())?;
@@ -143,6 +144,7 @@ impl ReservationsHandle {
     /// # Errors
     /// The driver's; what was set aside stays so.
     pub fn synchronize(&self) -> Result<(), DriverError> {
+        fork::refuse("ReservationsHandle::synchronize")?;
         self.keeper.upgrade().map_or(Ok(()), |keeper| keeper.synchronize())
     }
 }

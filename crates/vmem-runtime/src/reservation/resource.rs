@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vmem_core::{
     AllocError, Block, Capabilities, DevicePtr, FreeError, FreeErrorKind, MemoryResource, Request,
-    Stream,
+    Stream, fork,
 };
 
 use super::hold::{Draw, Hold, Shared};
@@ -19,6 +19,7 @@ use super::{NAME, Reservations};
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<U: MemoryResource> MemoryResource for Reservations<U> {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        fork::refuse(NAME).map_err(|error| AllocError::from_driver(error, request.layout, NAME))?;
         if let Some(id) = request.reservation
             && let Some(hold) = self.shared.find(id)
             && let Some(block) = self.shared.draw(hold, request)?
@@ -32,6 +33,9 @@ unsafe impl<U: MemoryResource> MemoryResource for Reservations<U> {
         if block.owner() != self.shared.drawn.owner() {
             // SAFETY: the caller keeps the freeing clauses, which are the same there.
             return unsafe { self.shared.upstream.deallocate(block, stream) };
+        }
+        if let Err(error) = fork::refuse(NAME) {
+            return Err(FreeError::from_driver(error, block, NAME));
         }
         if stream.device_id() != self.shared.device.id() {
             return Err(FreeError::new(FreeErrorKind::InvalidStream, block, NAME));
