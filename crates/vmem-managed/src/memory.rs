@@ -120,8 +120,10 @@ impl ManagedMemory {
     /// The bytes of a block, for the host to read, after waiting for `stream`'s tail.
     ///
     /// # Errors
-    /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block; the driver's,
-    /// among them those of the wait.
+    /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block;
+    /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) if `stream` is another thread's default stream, and
+    /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if it captures: neither can
+    /// be waited for alone; the driver's, among them those of the wait.
     ///
     /// # Safety
     /// All work that writes the block is ordered before the stream's tail at this call (the
@@ -141,8 +143,10 @@ impl ManagedMemory {
     /// The bytes of a block, for the host to read and write, after waiting for `stream`'s tail.
     ///
     /// # Errors
-    /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block; the driver's,
-    /// among them those of the wait.
+    /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block;
+    /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) if `stream` is another thread's default stream, and
+    /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if it captures: neither can
+    /// be waited for alone; the driver's, among them those of the wait.
     ///
     /// # Safety
     /// All work on the block is ordered before the stream's tail at this call (the contract's
@@ -168,7 +172,8 @@ impl ManagedMemory {
         const CALL: &str = "ManagedMemory::host_view";
         let managed = self.managed_of(block, CALL)?;
         self.check_stream(stream, CALL)?;
-        stream.synchronize()?;
+        // Of another thread's stream that is refused: waiting for the device would break captures.
+        stream.synchronize_alone()?;
         // SAFETY: contract, devices 2: the range is that of a live managed block, and the views'
         // callers promise not to queue work on it while they use the pointer.
         let bytes = unsafe { managed.host_view(block.ptr(), block.size(), access) }?;

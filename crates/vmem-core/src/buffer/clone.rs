@@ -19,7 +19,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     {
         const CALL: &str = "DeviceBuffer::try_clone";
         let layout = BlockLayout::with_alignment(self.len.max(1), self.alignment)?;
-        if let Err(error) = self.check_device(CALL, stream) {
+        if let Err(error) = self.all().check_device(CALL, stream) {
             let kind = AllocErrorKind::InvalidStream;
             return Err(AllocError::new(kind, layout, NAME).with_source(error));
         }

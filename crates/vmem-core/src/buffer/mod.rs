@@ -13,8 +13,8 @@ pub(crate) use part::Part;
 use crate::sync::{Mutex, MutexGuard};
 use crate::uses::Uses;
 use crate::{
-    AllocError, AllocErrorKind, Block, BlockLayout, DevicePtr, DriverCode, DriverError,
-    MemoryResource, Request, Stream, fork,
+    AllocError, AllocErrorKind, Block, BlockLayout, DevicePtr, DriverError, MemoryResource,
+    Request, Stream, fork,
 };
 
 /// Bytes on a device that free themselves, in the order of their home stream.
@@ -29,14 +29,14 @@ use crate::{
 ///
 /// Should the driver queue a copy to another buffer ([`try_clone`](Self::try_clone),
 /// [`copy_from_buffer`](Self::copy_from_buffer)), and then fail to mark its end and to wait for it, the
-/// methods that use the bytes answer [`ILLEGAL_STATE`](DriverCode::ILLEGAL_STATE) until it can be
+/// methods that use the bytes answer [`ILLEGAL_STATE`](crate::DriverCode::ILLEGAL_STATE) until it can be
 /// marked; dropped before that, the buffer leaks its block.
 ///
 /// # While the home stream captures
 /// [`fill`](Self::fill), and copies between buffers of one home stream, become part of the graph: the
 /// buffers must then live as long as the graph may be launched. What must take effect at
 /// once is refused with
-/// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED), or with
+/// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED), or with
 /// [`Capturing`](AllocErrorKind::Capturing), and changes nothing: copies from and to the host, waits and
 /// recorded uses in either direction, moving bytes to another block. A buffer may be dropped: what its
 /// block must wait for before it is used again is left in the home stream's
@@ -135,9 +135,9 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// recorded uses.
     ///
     /// # Errors
-    /// [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for a stream of another device;
-    /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if either stream captures;
-    /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) if the home stream is another thread's default
+    /// [`INVALID_CONTEXT`](crate::DriverCode::INVALID_CONTEXT) for a stream of another device;
+    /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if either stream captures;
+    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if the home stream is another thread's default
     /// stream; the driver's. `stream` must then not use the buffer.
     pub fn wait_on(&self, stream: &Stream) -> Result<(), DriverError> {
         self.all().wait_on(stream)
@@ -151,10 +151,10 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     ///
     /// # Errors
     /// The use is then not noted, and it is up to the caller that the work completes before the buffer
-    /// is freed or moved: [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for a stream of another
-    /// device; [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if `stream`
+    /// is freed or moved: [`INVALID_CONTEXT`](crate::DriverCode::INVALID_CONTEXT) for a stream of another
+    /// device; [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if `stream`
     /// captures, because its work runs when the graph is launched;
-    /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) for another thread's default stream; the driver's.
+    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) for another thread's default stream; the driver's.
     pub fn record_use(&mut self, stream: &Stream) -> Result<(), DriverError> {
         self.all().record_use(stream)
     }
@@ -162,7 +162,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// Queues filling a range with `value`, on the home stream, after recorded uses.
     ///
     /// # Errors
-    /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) if the range lies outside; the driver's.
+    /// [`INVALID_VALUE`](crate::DriverCode::INVALID_VALUE) if the range lies outside; the driver's.
     pub fn fill(&mut self, range: Range<u64>, value: u8) -> Result<(), DriverError> {
         const CALL: &str = "DeviceBuffer::fill";
         self.part(CALL, range)?.fill(CALL, &[value])
@@ -263,15 +263,6 @@ impl<R: MemoryResource> DeviceBuffer<R> {
 
     fn uses(&self) -> MutexGuard<'_, Uses> {
         fork::locked(|| self.uses.lock())
-    }
-
-    fn check_device(&self, call: &'static str, stream: &Stream) -> Result<(), DriverError> {
-        fork::refuse(call)?;
-        if stream.device_id() == self.stream.device_id() {
-            return Ok(());
-        }
-        let error = DriverError::new(call, DriverCode::INVALID_CONTEXT);
-        Err(error.with_detail("the stream belongs to another device than the buffer"))
     }
 
     /// Frees a block that only the home stream uses, or counts the failure.

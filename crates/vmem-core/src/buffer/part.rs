@@ -242,7 +242,12 @@ impl<'a> Part<'a> {
         fork::locked(|| self.uses.lock())
     }
 
-    fn check_device(self, call: &'static str, stream: &Stream) -> Result<(), DriverError> {
+    /// Refuses a stream of another device.
+    pub(super) fn check_device(
+        self,
+        call: &'static str,
+        stream: &Stream,
+    ) -> Result<(), DriverError> {
         fork::refuse(call)?;
         if stream.device_id() == self.home.device_id() {
             return Ok(());

@@ -141,6 +141,15 @@ impl DriverError {
             DriverCode::STREAM_CAPTURE_UNSUPPORTED | DriverCode::STREAM_CAPTURE_IMPLICIT
         )
     }
+
+    /// Whether the error says something of a capture and nothing of the device: what
+    /// [`is_capture`](Self::is_capture) does, and that a capture is broken, or that a stream or an event
+    /// belongs to one. The device works on.
+    pub fn concerns_capture(&self) -> bool {
+        let codes =
+            DriverCode::STREAM_CAPTURE_UNSUPPORTED.0..=DriverCode::STREAM_CAPTURE_WRONG_THREAD.0;
+        codes.contains(&self.code.0)
+    }
 }
 
 impl fmt::Display for DriverError {

@@ -47,6 +47,7 @@ impl QuarantineHandle {
     /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED), before any wait for the
     /// device, if a stream that something was freed on captures; the driver's. What was not freed stays.
     pub fn release(&self) -> Result<(), DriverError> {
+        fork::refuse("QuarantineHandle::release")?;
         self.0.upgrade().map_or(Ok(()), |quarantine| quarantine.release())
     }
 }

@@ -16,7 +16,9 @@ use crate::{DriverError, Event, MemoryResource};
 /// A queued copy from or to a [`PinnedBuffer`], which it owns until the copy is complete.
 ///
 /// Dropped before, it adds no wait: the pinned memory goes back to its resource behind the copy, in
-/// stream order (a resource that is not stream-ordered then waits itself). Forgotten, it leaks the pinned
+/// stream order (a resource that is not stream-ordered then waits itself). If the pinned buffer is of
+/// another device than the copy, no stream of its own can wait for the copy, and the drop waits on the
+/// host. Forgotten, it leaks the pinned
 /// memory. The device's end frees itself in the order of the stream that the copy is on, whatever
 /// becomes of the transfer. So the copy never touches memory that is not its own.
 #[must_use = "`wait` gives the pinned buffer back; dropping the transfer frees it behind the copy"]

@@ -1,6 +1,8 @@
 //! What the host sees.
 
-use vmem_core::{DriverCode, ResourceExt};
+use std::sync::Arc;
+
+use vmem_core::{Device, DriverCode, ResourceExt, Stream};
 use vmem_sim::{CallKind, Kernel};
 
 use crate::{MIB, free, launch, layout, set_up};
@@ -44,4 +46,21 @@ fn a_failed_wait_shows_nothing() {
     let view = unsafe { memory.host_view(&block, &stream) };
     assert_eq!(view.unwrap_err().code(), DriverCode::UNKNOWN);
     free(&memory, block, &stream);
+}
+
+#[test]
+fn a_view_on_another_threads_stream_is_refused_and_breaks_no_capture() {
+    let (device, stream, memory) = set_up(16 * MIB);
+    let erased: Arc<dyn Device> = device.clone();
+    let block = memory.alloc(layout(1000), &stream).unwrap();
+    let foreign = std::thread::scope(|scope| {
+        scope.spawn(|| Stream::per_thread_default(&erased)).join().unwrap()
+    });
+    device.begin_capture(&stream).unwrap();
+    // SAFETY: no work was queued on the block, and this is its only view.
+    let view = unsafe { memory.host_view(&block, &foreign) };
+    assert_eq!(view.unwrap_err().code(), DriverCode::NOT_PERMITTED);
+    device.end_capture(&stream).unwrap();
+    free(&memory, block, &stream);
+    device.assert_clean();
 }

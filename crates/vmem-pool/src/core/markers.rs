@@ -100,7 +100,7 @@ impl<B: Backing> Core<B> {
         drop(leftover);
         match result {
             Err(_) if ended => Ok(()),
-            Err(error) if is_capture(&error) => Ok(()),
+            Err(error) if error.concerns_capture() => Ok(()),
             result => result,
         }
     }
@@ -122,7 +122,7 @@ impl<B: Backing> Core<B> {
             }
             Ok(false) => Ok(Some(marker)),
             // The driver may not be asked while a stream captures that it would disturb.
-            Err(error) if is_capture(&error) => Ok(Some(marker)),
+            Err(error) if error.concerns_capture() => Ok(Some(marker)),
             Err(error) => {
                 self.poison(lane);
                 tracing::warn!(%error, "a marker could not be queried; its lane is set aside");
@@ -299,9 +299,4 @@ impl<B: Backing> Drop for Pin<'_, B> {
     fn drop(&mut self) {
         self.0.lock().shared.claims -= 1;
     }
-}
-
-/// Whether a call was refused because a stream captures.
-fn is_capture(error: &DriverError) -> bool {
-    (900..=908).contains(&error.code().0)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use vmem_core::{
@@ -26,6 +27,8 @@ pub(super) struct Shared<U: MemoryResource> {
     kept: Mutex<Vec<(Block, Stream)>>,
     /// Drawn blocks that were freed on a stream that could not be followed then.
     aside: Mutex<Vec<(Draw, Stream)>>,
+    /// How many there are; set under the lock.
+    aside_len: AtomicUsize,
 }
 
 /// One block drawn from a reservation.
@@ -108,6 +111,7 @@ impl<U: MemoryResource> Shared<U> {
             open: Mutex::default(),
             kept: Mutex::default(),
             aside: Mutex::default(),
+            aside_len: AtomicUsize::new(0),
         }
     }
 
@@ -128,8 +132,12 @@ impl<U: MemoryResource> Shared<U> {
         fork::locked(|| self.kept.lock())
     }
 
-    fn aside(&self) -> MutexGuard<'_, Vec<(Draw, Stream)>> {
-        fork::locked(|| self.aside.lock())
+    /// Calls `change` with the list of what is set aside, under its lock.
+    fn aside<O>(&self, change: impl FnOnce(&mut Vec<(Draw, Stream)>) -> O) -> O {
+        let mut aside = fork::locked(|| self.aside.lock());
+        let out = change(&mut aside);
+        self.aside_len.store(aside.len(), Ordering::Release);
+        out
     }
 
     /// Takes a drawn range back that was last used on `stream`, or sets it aside while that stream
@@ -140,28 +148,43 @@ impl<U: MemoryResource> Shared<U> {
     pub(super) fn take_back(&self, draw: Draw, stream: &Stream) -> Result<(), (Draw, DriverError)> {
         match order_after(&draw.hold.home, stream) {
             Ok(()) => {
-                draw.hold.give_back(draw.start, draw.size);
-                self.settle(&draw.hold);
+                self.return_to_hold(&draw);
                 Ok(())
             }
             Err(error) if is_out_of_reach(&error) => {
-                self.aside().push((draw, stream.clone()));
+                self.aside(|aside| aside.push((draw, stream.clone())));
                 Ok(())
             }
             Err(error) => Err((draw, error)),
         }
     }
 
-    /// Takes back what was set aside and can be by now. False if there was nothing.
+    /// Takes back what was set aside and can be by now: on streams that this thread may name and that do
+    /// not capture, and on retired ones. No driver call for any other thread's. Returns whether it took
+    /// anything back.
     pub(super) fn take_back_aside(&self) -> bool {
-        let aside = std::mem::take(&mut *self.aside());
-        let any = !aside.is_empty();
+        if self.aside_len.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let within_reach = |stream: &Stream| stream.is_callable_here() || stream.is_retired();
+        let aside: Vec<_> =
+            self.aside(|aside| aside.extract_if(.., |(_, stream)| within_reach(stream)).collect());
+        let mut any = false;
         for (draw, stream) in aside {
-            if let Err((draw, _)) = self.take_back(draw, &stream) {
-                self.aside().push((draw, stream));
+            if order_after(&draw.hold.home, &stream).is_ok() {
+                self.return_to_hold(&draw);
+                any = true;
+            } else {
+                self.aside(|aside| aside.push((draw, stream)));
             }
         }
         any
+    }
+
+    /// Gives a range back that its home stream comes after, and the reservation's memory if it is spent.
+    fn return_to_hold(&self, draw: &Draw) {
+        draw.hold.give_back(draw.start, draw.size);
+        self.settle(&draw.hold);
     }
 
     /// Gives a reservation's memory back if it is spent.
@@ -183,7 +206,8 @@ impl<U: MemoryResource> Shared<U> {
         }
     }
 
-    /// Offers what the upstream would not take back to it again. False if there was nothing.
+    /// Takes back what was set aside, and offers what the upstream would not take back to it again. False
+    /// if there was nothing.
     fn offer_again(&self) -> bool {
         let mut any = self.take_back_aside();
         let kept = std::mem::take(&mut *self.kept());
@@ -214,7 +238,7 @@ impl<U: MemoryResource> Drop for Shared<U> {
             let failures = self.device.base().drop_failures();
             failures.record(NAME, &format_args!("the memory of {left} reservations leaks"));
         }
-        let left = self.aside().len();
+        let left = self.aside(|aside| aside.len());
         if left > 0 {
             let failures = self.device.base().drop_failures();
             let why = "blocks freed on streams that could not be waited for leak";
@@ -261,18 +285,15 @@ impl<U: MemoryResource> Keeper for Shared<U> {
     }
 
     fn synchronize(&self) -> Result<(), DriverError> {
-        let aside = std::mem::take(&mut *self.aside());
+        let aside = self.aside(std::mem::take);
         if aside.is_empty() {
             return Ok(());
         }
         if let Err(error) = self.device.synchronize() {
-            self.aside().extend(aside);
+            self.aside(|list| list.extend(aside));
             return Err(error);
         }
-        for (draw, _) in aside {
-            draw.hold.give_back(draw.start, draw.size);
-            self.settle(&draw.hold);
-        }
+        aside.iter().for_each(|(draw, _)| self.return_to_hold(draw));
         Ok(())
     }
 }

@@ -33,8 +33,9 @@ const NAME: &str = "Reservations";
 /// Within one stream, the reservation's, carving makes no driver call. A request or a free on
 /// another stream is ordered by a wait on the device, a few driver calls, or where that is not possible
 /// by a wait on the host. A free on a stream that captures, or on another thread's default stream, sets
-/// the range aside until the stream can be followed ([`ReservationsHandle::synchronize`] takes it back at
-/// once). A request cannot draw from a reservation whose stream captures or is another thread's default
+/// the range aside until the stream can be followed: it is taken back when a request does not fit
+/// otherwise and the requesting thread can follow the stream, or at once by
+/// [`ReservationsHandle::synchronize`]. A request cannot draw from a reservation whose stream captures or is another thread's default
 /// stream: it is an ordinary request.
 ///
 /// Dropping a reservation gives its memory back, at once if nothing drawn from it is live, else
@@ -127,6 +128,7 @@ impl ReservationsHandle {
     /// As an allocation of that size; [`Gone`](AllocErrorKind::Gone) after the stack was dropped.
     pub fn reserve(&self, bytes: u64, stream: &Stream) -> Result<Reservation, AllocError> {
         let layout = BlockLayout::new(BlockLayout::new(bytes)?.rounded_to(UNIT))?;
+        fork::refuse(NAME).map_err(|error| AllocError::from_driver(error, layout, NAME))?;
         let keeper = self.keeper.upgrade();
         let keeper = keeper.ok_or_else(|| AllocError::new(AllocErrorKind::Gone, layout, NAME))?;
         let hold = keeper.hold(layout, stream, Label::current())?;
@@ -143,11 +145,14 @@ impl ReservationsHandle {
 
     /// Takes back what was freed on streams that could not be followed: those of other threads, also of
     /// threads that have ended, and capturing ones. If there is anything, it waits on the host for the
-    /// whole device, which breaks captures in progress. Does nothing after the stack was dropped.
+    /// whole device, which breaks captures in progress. What another thread is taking back by itself at the
+    /// time is not waited for: if that fails, it stays for the next call. Does nothing after the stack was
+    /// dropped.
     ///
     /// # Errors
     /// The driver's; what was set aside stays so.
     pub fn synchronize(&self) -> Result<(), DriverError> {
+        fork::refuse("ReservationsHandle::synchronize")?;
         self.keeper.upgrade().map_or(Ok(()), |keeper| keeper.synchronize())
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vmem_core::{
     AllocError, Block, Capabilities, DevicePtr, FreeError, FreeErrorKind, MemoryResource, Request,
-    Stream,
+    Stream, fork,
 };
 
 use super::hold::{Draw, Hold, Shared};
@@ -19,6 +19,7 @@ use super::{NAME, Reservations};
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<U: MemoryResource> MemoryResource for Reservations<U> {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        fork::refuse(NAME).map_err(|error| AllocError::from_driver(error, request.layout, NAME))?;
         if let Some(id) = request.reservation
             && let Some(hold) = self.shared.find(id)
             && let Some(block) = self.shared.draw(hold, request)?
@@ -33,10 +34,12 @@ unsafe impl<U: MemoryResource> MemoryResource for Reservations<U> {
             // SAFETY: the caller keeps the freeing clauses, which are the same there.
             return unsafe { self.shared.upstream.deallocate(block, stream) };
         }
+        if let Err(error) = fork::refuse(NAME) {
+            return Err(FreeError::from_driver(error, block, NAME));
+        }
         if stream.device_id() != self.shared.device.id() {
             return Err(FreeError::new(FreeErrorKind::InvalidStream, block, NAME));
         }
-        self.shared.take_back_aside();
         let follow = |draw: &Draw| self.shared.take_back(draw.clone(), stream).map_err(|(_, e)| e);
         self.shared.drawn.take_back(block, NAME, follow).map(drop)
     }
@@ -59,9 +62,10 @@ impl<U: MemoryResource> Shared<U> {
             // The capture would record the wait for the reservation's stream.
             return Ok(None);
         }
-        self.take_back_aside();
         let size = layout.rounded_to(UNIT);
-        let Some(start) = hold.take(size, layout.alignment()) else {
+        let take = || hold.take(size, layout.alignment());
+        let again = || if self.take_back_aside() { take() } else { None };
+        let Some(start) = take().or_else(again) else {
             return Ok(None);
         };
         // What was freed on this stream while it captured, or by another thread, may have left waits that

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::{error, thread};
 
 use vmem_core::{
-    BlockLayout, Device, DeviceBuffer, DriverCode, DriverError, MemoryResource, ResourceExt, Stream,
+    BlockLayout, Device, DeviceBuffer, DeviceMemory, DriverCode, DriverError, MemoryResource,
+    Request, ResourceExt, Stream,
 };
-use vmem_runtime::{Registry, Runtime, RuntimeConfig, Size};
+use vmem_runtime::{Registry, Reservations, Runtime, RuntimeConfig, Size};
 use vmem_sim::SimDevice;
 
 const MIB: u64 = 1 << 20;
@@ -95,6 +96,32 @@ fn a_forked_child_gets_an_error_and_never_a_block() {
         assert_eq!(buffer.to_vec().unwrap(), [2; 300]);
     }
     drop(stream);
+    device.assert_clean();
+}
+
+#[test]
+fn a_forked_child_gets_an_error_from_reservations_and_quarantines() {
+    let device = SimDevice::new(64 * MIB);
+    let stream = Stream::new(device.clone()).unwrap();
+    let leaf = DeviceMemory::new(device.clone());
+    let quarantine = leaf.quarantine();
+    let memory = Reservations::new(leaf, device.clone());
+    let reservation = memory.handle().reserve(MIB, &stream).unwrap();
+    let layout = BlockLayout::new(4096).unwrap();
+    let request = Request::new(layout, &stream).with_reservation(reservation.id());
+    let mut block = Some(memory.allocate(&request).unwrap());
+    let answer = in_child(|| {
+        refused(memory.allocate(&request))
+            // SAFETY: contract, freeing: no work was queued on the block.
+            && refused(unsafe { memory.deallocate(block.take().unwrap(), &stream) })
+            && refused(memory.handle().reserve(MIB, &stream))
+            && refused(memory.handle().synchronize())
+            && refused(quarantine.release())
+    });
+    assert_eq!(answer, Ok(true));
+    // SAFETY: contract, freeing: no work was queued on the block.
+    unsafe { memory.deallocate(block.take().unwrap(), &stream) }.unwrap();
+    drop((reservation, memory, stream));
     device.assert_clean();
 }
 

@@ -51,6 +51,8 @@ fn what_is_drawn_from_a_reservation_keeps_the_contract_on_every_tier() {
         let subject =
             Subject { other_device: Some(other), ..Subject::new(&drawing, device.clone()) };
         conformance::check(&subject);
+        // What was freed in captures is taken back by the draw that needs it.
+        free(&drawing, alloc(&drawing, 96 * MIB, &stream), &stream);
         assert_eq!(reservation.left(), 96 * MIB);
         drop((reservation, memory, stream, runtime));
         finish(&device);
@@ -141,6 +143,50 @@ fn what_was_freed_in_a_capture_is_drawn_behind_what_other_streams_did_with_it() 
         drop((reservation, memory, home, other));
         finish(&device);
     }
+}
+
+#[test]
+fn what_cannot_be_taken_back_yet_costs_no_driver_call() {
+    let device = device();
+    let erased: Arc<dyn Device> = device.clone();
+    let memory = Reservations::new(DeviceMemory::new(device.clone()), device.clone());
+    let home = Stream::new(device.clone()).unwrap();
+    let reservation = memory.handle().reserve(MIB, &home).unwrap();
+    let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
+    let ended = std::thread::scope(|scope| {
+        scope.spawn(|| Stream::per_thread_default(&erased)).join().unwrap()
+    });
+    let blocks: Vec<Block> = (0..10).map(|_| alloc(&drawing, 4096, &home)).collect();
+    blocks.into_iter().for_each(|block| free(&drawing, block, &ended));
+    let before = device.calls();
+    for _ in 0..10 {
+        free(&drawing, alloc(&drawing, 4096, &home), &home);
+    }
+    assert_eq!((device.calls() - before).total(), 0);
+    assert_eq!(reservation.left(), MIB - 10 * 4096);
+    memory.handle().synchronize().unwrap();
+    assert_eq!(reservation.left(), MIB);
+    drop((reservation, memory, home, ended));
+    finish(&device);
+}
+
+#[test]
+fn what_was_freed_in_another_streams_capture_serves_the_draw_that_needs_it() {
+    let device = device();
+    let memory = Reservations::new(DeviceMemory::new(device.clone()), device.clone());
+    let [home, other] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+    let reservation = memory.handle().reserve(MIB, &home).unwrap();
+    let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
+    let block = alloc(&drawing, MIB / 2, &home);
+    device.begin_capture(&other).unwrap();
+    free(&drawing, block, &other);
+    assert_eq!(reservation.left(), MIB / 2);
+    device.end_capture(&other).unwrap();
+    let all = alloc(&drawing, MIB, &home);
+    assert_eq!(reservation.left(), 0);
+    free(&drawing, all, &home);
+    drop((reservation, memory, home, other));
+    finish(&device);
 }
 
 #[test]
