@@ -48,8 +48,8 @@ pub enum Answer {
 
 /// Calls a hook when memory is exhausted, and asks the upstream again if the hook says so.
 ///
-/// The hook `H` is an `Fn(&Failure<'_>) -> Answer`, called on the failing thread with no lock held,
-/// so it may allocate and free. It is called for exhaustion only
+/// The hook `H` is an `Fn(&Failure<'_>) -> Answer`, called on the failing thread with no lock of the
+/// adaptor held, so it may allocate and free. It is called for exhaustion only
 /// ([`AllocErrorKind::is_exhaustion`](vmem_core::AllocErrorKind::is_exhaustion)), never for a
 /// request marked [`Retry::Never`], and never for a request made inside a hook on the same thread.
 /// Blocks pass unchanged. A request that succeeds costs nothing more than the upstream's.

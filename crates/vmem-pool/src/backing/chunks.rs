@@ -148,18 +148,27 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
         service: &mut Option<Stream>,
     ) -> (u64, Option<BoxedError>) {
         let mut returned = 0;
-        while let Some((slot, start, size)) = claim_whole_chunk(core, keep) {
-            if let Err(error) = free_chunk(core, start, service) {
-                core.lock().space.release(slot, Range::Free(CLEAN));
-                return (returned, Some(error));
+        loop {
+            let before = returned;
+            for chunk @ (slot, start, size) in whole_chunks(core) {
+                if !claim_chunk(core, chunk, keep) {
+                    continue;
+                }
+                if let Err(error) = free_chunk(core, start, service) {
+                    core.lock().space.release(slot, Range::Free(CLEAN));
+                    return (returned, Some(error));
+                }
+                let mut state = core.lock();
+                state.space.remove_segment(slot);
+                let held = state.shared.counters.reserved - size;
+                state.set_reserved(held);
+                returned += size;
             }
-            let mut state = core.lock();
-            state.space.remove_segment(slot);
-            let held = state.shared.counters.reserved - size;
-            state.set_reserved(held);
-            returned += size;
+            // Others may have freed more meanwhile.
+            if returned == before {
+                return (returned, None);
+            }
         }
-        (returned, None)
     }
 
     fn returnable(core: &Core<Self>) -> u64 {
@@ -190,26 +199,36 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
     }
 }
 
-/// Claims a chunk that is wholly free and complete, if more than `keep` bytes would be left
-/// without it; the largest first.
-fn claim_whole_chunk<U: MemoryResource + 'static>(
-    core: &Core<Chunks<U>>,
-    keep: u64,
-) -> Option<(Slot, u64, u64)> {
+/// The chunks that are wholly free and complete, with their starts and sizes, the largest first. Takes
+/// `O(n log n)` steps.
+fn whole_chunks<U: MemoryResource + 'static>(core: &Core<Chunks<U>>) -> Vec<(Slot, u64, u64)> {
     let mut state = core.lock();
     let forgotten = state.settle();
-    let spare = state.shared.counters.reserved.saturating_sub(keep);
-    let whole = state
-        .space
-        .whole_segments()
-        .filter(|(slot, _, size)| *size <= spare && state.space[*slot].tag() == Some(CLEAN));
-    let chosen = whole.max_by_key(|(_, start, size)| (*size, *start));
-    if let Some((slot, ..)) = chosen {
-        state.space.claim(slot);
-    }
+    let whole = state.space.whole_segments();
+    let mut whole: Vec<_> =
+        whole.filter(|(slot, ..)| state.space[*slot].tag() == Some(CLEAN)).collect();
     drop(state);
     drop(forgotten);
-    chosen
+    whole.sort_unstable_by_key(|&(_, start, size)| std::cmp::Reverse((size, start)));
+    whole
+}
+
+/// Claims a chunk if it is still wholly free, and at least `keep` bytes would be left without it.
+fn claim_chunk<U: MemoryResource + 'static>(
+    core: &Core<Chunks<U>>,
+    (slot, start, size): (Slot, u64, u64),
+    keep: u64,
+) -> bool {
+    let mut state = core.lock();
+    let spare = state.shared.counters.reserved.saturating_sub(keep);
+    let is_whole = |range: &crate::space::Range| {
+        (range.start, range.size, range.tag()) == (start, size, Some(CLEAN))
+    };
+    let claimed = size <= spare && state.space.get(slot).is_some_and(is_whole);
+    if claimed {
+        state.space.claim(slot);
+    }
+    claimed
 }
 
 fn free_chunk<U: MemoryResource + 'static>(

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmem_core::{Block, BlockLayout, Request, Stream};
+use vmem_core::{Block, BlockLayout, DeviceMemory, Request, Stream};
 use vmem_sim::{Kernel, SimDevice};
 
-use super::Core;
-use crate::space::Fit;
-use crate::{Placement, PoolConfig, VirtualArena};
+use super::{Control, Core};
+use crate::space::{Fit, visits};
+use crate::{Chunks, Growth, Placement, PoolConfig, VirtualArena};
 
 const SIZE: u64 = 8 << 20;
 
@@ -94,4 +94,25 @@ fn a_stream_that_meets_others_at_its_lock_gets_a_shard_of_its_own_and_only_then(
         drop(core);
         device.assert_clean();
     }
+}
+
+#[test]
+fn returning_many_chunks_takes_a_few_steps_for_each() {
+    const MANY: u64 = 500;
+    let device = SimDevice::new(64 << 20);
+    let chunks = Chunks::new(DeviceMemory::new(device.clone()), device.clone());
+    let config = PoolConfig { growth: Some(Growth::Exact), ..Default::default() };
+    let core = Core::new(chunks, config, Fit::Best).unwrap();
+    let stream = Stream::new(device.clone()).unwrap();
+    let layout = BlockLayout::new(256).unwrap();
+    let take = |_| core.allocate(&Request::new(layout, &stream)).unwrap();
+    let blocks: Vec<Block> = (0..MANY).map(take).collect();
+    blocks.into_iter().for_each(|block| core.deallocate(block, &stream).unwrap());
+    visits::take();
+    assert_eq!(core.trim_to(0).unwrap(), 256 * MANY);
+    let visited = visits::take();
+    assert!(visited <= 20 * MANY, "{visited} for {MANY} chunks");
+    core.shut_down();
+    drop((core, stream));
+    device.assert_clean();
 }

@@ -38,7 +38,9 @@ impl Directory {
     }
 
     pub(super) fn remove_segment(&mut self, start: u64) {
-        self.segments.retain(|s| s.start != start);
+        if let Ok(at) = self.segments.binary_search_by_key(&start, |s| s.start) {
+            self.segments.remove(at);
+        }
     }
 
     /// A range was made at `start`.

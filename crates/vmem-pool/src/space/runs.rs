@@ -2,7 +2,7 @@
 
 use std::ops::DerefMut;
 
-use super::{Fit, Need, Shard, Slot, Space, State, Tag};
+use super::{Fit, Need, Shard, Slot, Space, State, Tag, visits};
 
 /// Addresses that a request could have if what lies there were joined: whole free ranges, and
 /// whole granules of unmapped ones.
@@ -151,6 +151,9 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
     /// Free ranges that have no neighbours: segments without anything live. As slot, start and size.
     pub(crate) fn whole_segments(&self) -> impl Iterator<Item = (Slot, u64, u64)> {
         let alone = |r: &super::Range| r.prev.is_none() && r.next.is_none() && r.tag().is_some();
-        self.iter().filter(move |(_, r)| alone(r)).map(|(slot, r)| (slot, r.start, r.size))
+        self.iter()
+            .inspect(|_| visits::note())
+            .filter(move |(_, r)| alone(r))
+            .map(|(slot, r)| (slot, r.start, r.size))
     }
 }
