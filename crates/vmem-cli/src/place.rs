@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use vmem_core::{BoxedError, DeviceFacts};
+use vmem_core::{BoxedError, DeviceFacts, chain};
 use vmem_sim::MeasuredCosts;
 
 use crate::args::{Common, PlaceArgs};
@@ -49,8 +49,8 @@ pub(crate) fn find(common: &Common, backend: &Arc<dyn Backend>) -> Result<Found,
     let opened = match target.open(&Wish::measuring(common.capacity, common.seed)) {
         Ok(opened) => opened,
         Err(OpenError::Absent(reason)) => return Ok(Found::Absent(reason)),
-        Err(error) if target.is_simulated() => return Err(Error::usage(in_one_line(&error))),
-        Err(error) => return Err(Error::failed(in_one_line(&error))),
+        Err(error) if target.is_simulated() => return Err(Error::usage(chain(&error).to_string())),
+        Err(error) => return Err(Error::failed(chain(&error).to_string())),
     };
     let granule = opened.device.virtual_memory().map_or(1, |memory| memory.granularity());
     if let Some(given) = common.capacity.filter(|&given| given < granule) {
@@ -89,11 +89,4 @@ fn read_costs(path: &Path) -> Result<MeasuredCosts, Error> {
             "`{shown}` is no table of costs: {error}; accepted: h100, or what `vmem micro --table` writes"
         ))
     })
-}
-
-/// An error and what caused it.
-pub(crate) fn in_one_line(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let texts: Vec<_> = causes.map(ToString::to_string).collect();
-    texts.join(": ")
 }

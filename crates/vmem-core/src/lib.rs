@@ -79,7 +79,7 @@ pub use device::{
 };
 pub use error::{
     AllocError, AllocErrorKind, BoxedError, DeviceSample, DriverCode, DriverError,
-    ExhaustionReport, FreeError, FreeErrorKind, LayoutError, Rung, RungReport,
+    ExhaustionReport, FreeError, FreeErrorKind, LayoutError, Rung, RungReport, chain,
 };
 pub use event::{Event, IdleEvent, TimedEvent};
 pub use id::{DeviceId, ReservationId, ResourceId, StreamId};

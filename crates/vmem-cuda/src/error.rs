@@ -84,7 +84,8 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Driver(error) => Some(error),
+            // It prints as that error does; what is below it is what is below that.
+            Self::Driver(error) => error.source(),
             _ => None,
         }
     }

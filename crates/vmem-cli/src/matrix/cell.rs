@@ -6,9 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::checks::Check;
 use super::kept;
 use super::stage::Stage;
+use crate::OpenError;
 use crate::target::{Opened, Target};
 use crate::tier::Tier;
-use crate::{OpenError, place};
 
 /// What a check came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(super) fn run(check: &Check, tier: Tier, target: &Target, seed: u64) -> Outc
     let opened = match target.open(&Stage::wish(seed)) {
         Ok(opened) => opened,
         Err(OpenError::Absent(reason)) => return Outcome::Skipped(reason),
-        Err(error) => return Outcome::Failed(place::in_one_line(&error)),
+        Err(error) => return Outcome::Failed(vmem_core::chain(&error).to_string()),
     };
     if let Some(missing) = tier.missing(&*opened.device) {
         return Outcome::Skipped(missing.to_owned());
@@ -53,7 +53,7 @@ pub(super) fn run(check: &Check, tier: Tier, target: &Target, seed: u64) -> Outc
 fn attempt(check: &Check, stage: &Stage, drops: u64) -> Outcome {
     let outcome = match catch_unwind(AssertUnwindSafe(|| (check.run)(stage))) {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(error)) => Outcome::Failed(place::in_one_line(&*error)),
+        Ok(Err(error)) => Outcome::Failed(vmem_core::chain(&*error).to_string()),
         Err(panic) => Outcome::Failed(format!("panicked: {}", panic_text(&*panic))),
     };
     if matches!(outcome, Outcome::Failed(_)) {

@@ -6,7 +6,6 @@ use vmem_core::{BoxedError, DeviceBuffer, MemoryResource, Stream};
 
 use super::cell::Outcome;
 use super::stage::{ROOM, Stage};
-use crate::place;
 
 /// Below, at and above the sizes that allocators and drivers round to.
 const SIZES: [usize; 8] = [1, 255, 256, 4097, 64 << 10, 1 << 20, (2 << 20) + 1, (5 << 20) + 13];
@@ -77,7 +76,7 @@ fn each_size(
             })
             .collect();
         body(&built.resource, &bytes, &stream)
-            .map_err(|error| format!("{size} B: {}", place::in_one_line(&*error)))?;
+            .map_err(|error| format!("{size} B: {}", vmem_core::chain(&*error)))?;
     }
     Ok(Outcome::Passed(None))
 }

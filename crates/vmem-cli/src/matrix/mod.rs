@@ -41,7 +41,7 @@ pub(crate) fn run(
     let device = match target.open(&Stage::wish(args.seed)) {
         Ok(opened) => Ok(opened.device.facts().clone()),
         Err(OpenError::Absent(reason)) => Err(reason),
-        Err(error) => return Err(Error::failed(place::in_one_line(&error))),
+        Err(error) => return Err(Error::failed(vmem_core::chain(&error).to_string())),
     };
     if let (Err(reason), true) = (&device, args.place.require_device) {
         return Err(Error::failed(reason));

@@ -59,7 +59,7 @@ pub(crate) fn run(
             writeln!(console.people(&json), "skipped: {reason}")?;
             return Ok(Verdict::Passed);
         }
-        Err(error) => return Err(Error::failed(place::in_one_line(&error))),
+        Err(error) => return Err(Error::failed(vmem_core::chain(&error).to_string())),
     };
     let facts = opened.device.facts().clone();
     let mut lab = Lab::new(opened, args.samples);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use vmem_core::{BoxedError, Device};
+use vmem_core::{BoxedError, Device, chain};
 
 use crate::{DeviceTraits, FailurePolicy, Limits, Recovery, RuntimeConfig, Stack, Tier, choose};
 
@@ -86,7 +86,7 @@ impl fmt::Display for SetupError {
             SetupErrorKind::Configuration => "the device cannot satisfy the configuration",
             SetupErrorKind::Stack => "the stack could not be built",
         };
-        write!(f, "{what}: {}", Chain(&*self.source))
+        write!(f, "{what}: {}", chain(&*self.source))
     }
 }
 
@@ -139,7 +139,7 @@ pub(super) fn build(
     device.memory_info().map_err(|error| SetupError::new(SetupErrorKind::Device, error))?;
     let stack = Stack::build(Tier::Fallback, device, config, recovery)
         .map_err(|error| SetupError::new(SetupErrorKind::Stack, error))?;
-    Ok(Built { stack, cause: Some(Chain(&*cause).to_string()) })
+    Ok(Built { stack, cause: Some(chain(&*cause).to_string()) })
 }
 
 /// The stack that the configuration asks for.
@@ -154,24 +154,4 @@ fn chosen(
         tier => tier,
     };
     Stack::build(tier, device, config, recovery)
-}
-
-/// An error with its sources.
-struct Chain<'a>(&'a (dyn std::error::Error + 'static));
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let first = self.0.to_string();
-        f.write_str(&first)?;
-        let mut next = self.0.source();
-        while let Some(error) = next {
-            // An allocation's error prints with a refusal that it comes from.
-            let text = error.to_string();
-            if !first.contains(&text) {
-                write!(f, ": {text}")?;
-            }
-            next = error.source();
-        }
-        Ok(())
-    }
 }

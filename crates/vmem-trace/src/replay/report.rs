@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use vmem_core::{AllocError, AllocErrorKind, BoxedError};
+use vmem_core::{AllocError, AllocErrorKind, BoxedError, chain};
 
 /// What a replay cost. All sizes in bytes; `None` where something cannot be known.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,7 +70,7 @@ impl Failure {
             live_bytes,
             largest_free: error.report().map(|report| report.largest_free),
             kind: error.kind(),
-            message: with_causes(error),
+            message: chain(error).to_string(),
         }
     }
 }
@@ -104,7 +104,7 @@ impl ReplayError {
 
 impl fmt::Display for ReplayError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, with_causes(&*self.source))
+        write!(f, "{}: {}", self.what, chain(&*self.source))
     }
 }
 
@@ -112,11 +112,4 @@ impl std::error::Error for ReplayError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&*self.source)
     }
-}
-
-/// An error and everything that caused it, in one line.
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let texts: Vec<_> = causes.map(ToString::to_string).collect();
-    texts.join(": ")
 }
