@@ -1,8 +1,6 @@
 //! Work of other streams on a piece of memory.
 
-use crate::{
-    Device, DriverCode, DriverError, Event, IdleEvent, RawStream, Stream, StreamId, WeakStream,
-};
+use crate::{Device, DriverCode, DriverError, Event, IdleEvent, RawStream, Stream, StreamId};
 
 /// The latest use of memory by each stream, which covers the earlier ones, until it is ordered before
 /// whatever ends the memory.
@@ -10,8 +8,9 @@ use crate::{
 pub(crate) struct Uses {
     /// Oldest first.
     list: Vec<(StreamId, Event)>,
-    /// Streams with a use that could be neither marked nor waited for.
-    lost: Vec<WeakStream>,
+    /// Streams with a use that could be neither marked nor waited for. Held, so that they can be marked
+    /// later, or have left a final marker.
+    lost: Vec<Stream>,
 }
 
 /// So many uses are remembered; the oldest beyond them is waited for.
@@ -30,7 +29,7 @@ impl Uses {
     /// Notes that a use by `stream` could be neither marked nor waited for. Until it can, nothing may be
     /// done with the memory.
     pub(crate) fn lose(&mut self, stream: &Stream) {
-        self.lost.push(stream.downgrade());
+        self.lost.push(stream.clone());
     }
 
     /// Whether a use is [lost](Self::lose).
@@ -41,12 +40,12 @@ impl Uses {
     /// Tries again to mark what was lost.
     ///
     /// # Errors
-    /// [`ILLEGAL_STATE`](DriverCode::ILLEGAL_STATE) if that fails, or a stream has ended meanwhile.
+    /// [`ILLEGAL_STATE`](DriverCode::ILLEGAL_STATE) if that fails.
     pub(crate) fn recover(&mut self) -> Result<(), DriverError> {
-        for weak in std::mem::take(&mut self.lost) {
-            match weak.upgrade().map(|stream| (stream.id(), stream.marker())) {
-                Some((stream, Ok(marker))) => self.note(stream, marker),
-                _ => self.lost.push(weak),
+        for stream in std::mem::take(&mut self.lost) {
+            match stream.marker() {
+                Ok(marker) => self.note(stream.id(), marker),
+                Err(_) => self.lost.push(stream),
             }
         }
         if self.lost.is_empty() {

@@ -111,6 +111,23 @@ fn a_source_with_an_unknown_use_is_left_alone_until_that_can_be_marked() {
 }
 
 #[test]
+fn an_unknown_use_is_known_again_once_its_stream_was_retired_and_let_go() {
+    let device = sim(3);
+    let [memory, _] = memories(&device);
+    let (home, other) = (stream(&device), stream(&device));
+    let source = DeviceBuffer::from_slice(memory.clone(), &[7; 4096], &home).unwrap();
+    device.fail_call(Some(CallKind::RecordEvent), 2, DriverCode::UNKNOWN);
+    device.fail_call(Some(CallKind::SynchronizeStream), 1, DriverCode::UNKNOWN);
+    assert!(source.try_clone(&other).is_err());
+    other.retire().unwrap();
+    drop(other);
+    assert_eq!(source.to_vec().unwrap(), [7; 4096]);
+    drop(source);
+    assert_eq!(device.base().drop_failures().count(), 0);
+    device.assert_clean();
+}
+
+#[test]
 fn the_source_of_a_clone_may_have_a_retired_home_stream() {
     // The home stream could not wait for the copy any more, and nobody else did.
     for seed in 0..16 {

@@ -204,7 +204,7 @@ impl<B: Backing> Core<B> {
                     self.note_complete(lane, epoch);
                     self.lock().shared.lanes.trust(lane);
                 }
-                Err(error) if is_capture(&error) => {}
+                Err(error) if error.concerns_capture() => {}
                 Err(error) => {
                     self.poison(lane);
                     result = result.and(Err(error));
@@ -241,6 +241,14 @@ impl<B: Backing> Core<B> {
     /// could not be shared.
     pub(crate) fn close_bound_here(&self, but: u32) -> Result<(), DriverError> {
         let _pin = self.pin();
+        let unowned = self.lock().shared.lanes.unowned();
+        for (lane, stream) in unowned {
+            // Another thread freed on it before this one used it here. Should this be the last handle,
+            // the stream ends here, without the lock.
+            if let Some(stream) = stream.upgrade().filter(Stream::is_callable_here) {
+                self.lock().shared.lanes.note_owner(lane, &stream);
+            }
+        }
         let bound = self.lock().shared.lanes.unmarked_here();
         bound.into_iter().filter(|&lane| lane != but).try_for_each(|lane| self.close(lane))
     }

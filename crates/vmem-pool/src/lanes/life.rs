@@ -21,8 +21,10 @@ impl Lanes {
         if lane.is_thread_bound() {
             self.bound.insert(number);
         }
-        if let Some(owner) = lane.owner() {
-            self.queues.add(owner, number);
+        match lane.owner() {
+            Some(owner) => self.queues.add(owner, number),
+            None if lane.is_thread_bound() => _ = self.unowned.insert(number),
+            None => {}
         }
         self.lanes[number as usize] = Some(lane);
         self.by_stream.insert(stream.id(), number);
@@ -43,6 +45,7 @@ impl Lanes {
         let unknown = self.get(lane).is_some_and(|lane| lane.owner().is_none());
         if unknown && let Some(owner) = owner_of(stream) {
             self.queues.add(owner, lane);
+            self.unowned.remove(&lane);
             self.get_mut(lane).into_iter().for_each(|lane| lane.set_owner(owner));
             self.want_for_others(lane);
         }
@@ -56,6 +59,12 @@ impl Lanes {
         self.queues.here().iter().copied().filter(unmarked).collect()
     }
 
+    /// Default streams of which it is not known yet whose they are, with their lanes.
+    pub(crate) fn unowned(&self) -> Vec<(u32, WeakStream)> {
+        let lanes = self.unowned.iter().filter_map(|&number| Some((number, self.get(number)?)));
+        lanes.map(|(number, lane)| (number, lane.handle().clone())).collect()
+    }
+
     /// Ends a lane: no work will follow on its stream. `marker` covers all of it, if there is one.
     pub(crate) fn end(&mut self, lane: u32, marker: Option<&Event>) {
         let order = self.next_order();
@@ -65,6 +74,7 @@ impl Lanes {
         let (home, owner) = (state.front().home(), state.owner());
         self.in_shard[home] -= 1;
         self.bound.remove(&lane);
+        self.unowned.remove(&lane);
         self.ended.push(lane);
         match marker {
             Some(_) => {

@@ -73,6 +73,8 @@ pub(crate) struct Lanes {
     sweep_above: usize,
     /// Open lanes that only their stream's thread can close.
     bound: BTreeSet<u32>,
+    /// Those of them that another thread met first: whose they are is not known yet.
+    unowned: BTreeSet<u32>,
     /// Lanes of which nothing may cover what they freed.
     uncovered: BTreeSet<u32>,
     queues: Queues,
@@ -101,6 +103,7 @@ impl Lanes {
             ended: Vec::new(),
             sweep_above: 0,
             bound: BTreeSet::new(),
+            unowned: BTreeSet::new(),
             uncovered: BTreeSet::new(),
             queues: Queues::default(),
             idle: Vec::new(),

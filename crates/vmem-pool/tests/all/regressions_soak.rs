@@ -31,6 +31,28 @@ fn what_a_thread_freed_on_its_default_stream_serves_its_other_streams() {
     finish(&device, pool);
 }
 
+/// The same where another thread was the first to free on that default stream: the pool did not know whose
+/// it was, and its owner did not look there.
+#[test]
+fn what_another_thread_freed_on_a_threads_default_stream_serves_its_other_streams() {
+    let device = device();
+    let erased: Arc<dyn Device> = device.clone();
+    let config =
+        PoolConfig { ceiling: Some(2 * MIB), growth: Some(Growth::Exact), ..Default::default() };
+    let pool = chunks(device.clone(), config);
+    let mine = Stream::per_thread_default(&erased);
+    let other = Stream::new(erased).unwrap();
+    let block = alloc(&pool, 2 * MIB, &other);
+    let before = other.marker().unwrap();
+    mine.wait(&before).unwrap();
+    drop(before);
+    std::thread::scope(|scope| scope.spawn(|| free(&pool, block, &mine)).join().unwrap());
+    let again = pool.alloc(layout(2 * MIB), &other).unwrap();
+    free(&pool, again, &other);
+    drop((mine, other));
+    finish(&device, pool);
+}
+
 /// A request was refused for want of an aligned address. That refusal was remembered by its size
 /// alone, and a request of the same size on another stream, to which any address would do, was
 /// refused as hopeless with most of the chunk free.

@@ -277,8 +277,8 @@ impl<U: MemoryResource> Keeper for Shared<U> {
     }
 
     fn with_ranges_aside(&self) -> Vec<(ReservationId, u64)> {
-        let mut holds: Vec<_> =
-            self.aside().iter().map(|(draw, _)| (draw.hold.id, draw.hold.size)).collect();
+        let of = |(draw, _): &(Draw, Stream)| (draw.hold.id, draw.hold.size);
+        let mut holds: Vec<_> = self.aside(|list| list.iter().map(of).collect());
         holds.sort_unstable();
         holds.dedup();
         holds
