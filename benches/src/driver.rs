@@ -17,7 +17,7 @@ use vmem_core::{Device, DeviceMemory};
 /// let memory = driver_calls(device.clone());
 /// let before = device.calls();
 /// let block = memory.alloc(BlockLayout::new(1 << 20)?, &stream)?;
-/// // SAFETY: contract, freeing 1-3: no work was queued on the block, the stream is valid.
+/// // SAFETY: contract, freeing: no work was queued on the block, the stream is valid.
 /// unsafe { memory.deallocate(block, &stream) }?;
 /// assert_eq!((device.calls() - before).total(), 4);
 /// # Ok(())

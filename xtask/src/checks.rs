@@ -28,6 +28,14 @@ pub(crate) fn ci(steps: &mut Steps) -> Result<(), String> {
     })
 }
 
+/// The house rules that no lint knows.
+///
+/// # Errors
+/// Every breach, one a line.
+pub(crate) fn tidy(steps: &mut Steps) -> Result<(), String> {
+    steps.run("tidy", || tidy::check(&Metadata::of_workspace()?))
+}
+
 /// Tests, documentation examples, loom models, the crates with and without their feature, the CUDA
 /// crate over the software driver, and programs outside the workspace that use it.
 ///

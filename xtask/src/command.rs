@@ -15,6 +15,7 @@ usage: cargo xtask COMMAND [ARGUMENT…]
   matrix --bundle DIR `vmem` and a script for a machine with a GPU and without Rust
   driver COMMAND…     build the software driver and run COMMAND where it is the CUDA driver, as in
                       `cargo xtask driver cargo test -p vmem-cuda`
+  tidy                check the house rules that no lint knows
   test                all tests, documentation examples, loom models and feature checks
   ci                  format, tidy, licences, lints, everything in `test`, documentation
   help                this text
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Bundle(PathBuf),
     /// Run a command over the software driver.
     Driver(Vec<OsString>),
+    /// Check the house rules.
+    Tidy,
     /// Run the tests.
     Test,
     /// Run everything that a change must pass.
@@ -61,6 +64,7 @@ impl Command {
                 none if none.is_empty() => Err("`driver` needs a command to run".to_owned()),
                 command => Ok(Self::Driver(command)),
             },
+            Some("tidy") => alone("tidy", args).map(|()| Self::Tidy),
             Some("test") => alone("test", args).map(|()| Self::Test),
             Some("ci") => alone("ci", args).map(|()| Self::Ci),
             Some("help" | "--help" | "-h") => Ok(Self::Help),

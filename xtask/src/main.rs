@@ -43,6 +43,7 @@ fn main() -> ExitCode {
             steps.run("bundle", || bundle::lay_out(bundle::Profile::Release, &folder))
         }),
         Command::Driver(command) => driver::run(&command),
+        Command::Tidy => finish(checks::tidy),
         Command::Test => finish(checks::test),
         Command::Ci => finish(checks::ci),
     }

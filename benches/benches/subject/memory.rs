@@ -126,8 +126,8 @@ impl Memory {
                     let marker = streams[allocated_on].marker().expect("the stream is in order");
                     own.wait(&marker).expect("the stream is in order");
                 }
-                // SAFETY: contract, freeing 1-3: no work is ever queued on the blocks, the stream
-                // is a valid one of their device, and it follows that of the allocation.
+                // SAFETY: contract, freeing: no work is ever queued on the blocks, the stream is a
+                // valid one of their device, and it follows that of the allocation.
                 unsafe { resource.deallocate(block, own) }.expect("the block is live");
             }
             (Self::Bare(allocator), Held::Offset(allocation)) => allocator.free(allocation),

@@ -46,7 +46,7 @@ pub type Build = fn(Arc<dyn Device>) -> Result<Box<dyn MemoryResource>, BoxedErr
 ///     let memory = (baseline.build)(device.clone())?;
 ///     let block = memory.alloc(BlockLayout::new(3_000_000)?, &stream)?;
 ///     assert!(device.used() >= 3_000_000, "{}", baseline.name);
-///     // SAFETY: contract, freeing 1-3: no work was queued on the block, the stream is valid.
+///     // SAFETY: contract, freeing: no work was queued on the block, the stream is valid.
 ///     unsafe { memory.deallocate(block, &stream) }?;
 /// }
 /// # Ok(())

@@ -37,7 +37,7 @@ fn with_room_beside_it(baseline: Baseline, device: &Arc<SimDevice>) -> Box<dyn M
     let plain = DeviceMemory::new(device.clone());
     let room = plain.alloc(BlockLayout::new(64 << 20).unwrap(), &stream).unwrap();
     let memory = (baseline.build)(device.clone()).unwrap();
-    // SAFETY: contract, freeing 1-3: no work was queued on the block, the stream is valid.
+    // SAFETY: contract, freeing: no work was queued on the block, the stream is valid.
     unsafe { plain.deallocate(room, &stream) }.unwrap();
     memory
 }
@@ -71,8 +71,8 @@ fn strain(memory: &dyn MemoryResource, streams: &[Stream; 2]) {
         let ordered = marker.and_then(|marker| streams[1 - turn % 2].wait(&marker)).is_ok();
         for (at, block) in held.into_iter().enumerate() {
             let stream = &streams[if ordered { at % 2 } else { turn % 2 }];
-            // SAFETY: contract, freeing 1-3: no work was queued on the block, the stream is valid
-            // and comes after the allocating one.
+            // SAFETY: contract, freeing: no work was queued on the block, the stream is valid and
+            // comes after the allocating one.
             if let Err(error) = unsafe { memory.deallocate(block, stream) } {
                 // SAFETY: as above.
                 unsafe { memory.deallocate(error.into_block(), stream) }.unwrap();
@@ -96,7 +96,7 @@ fn a_failed_driver_call_leaves_the_models_usable() {
             countdown.disarm();
             let layout = BlockLayout::new(MIB).unwrap();
             let block = memory.alloc(layout, &streams[0]).unwrap();
-            // SAFETY: contract, freeing 1-3: no work was queued on the block, the stream is valid.
+            // SAFETY: contract, freeing: no work was queued on the block, the stream is valid.
             unsafe { memory.deallocate(block, &streams[0]) }.unwrap();
             drop(memory);
             // Memory whose freeing failed is out of everyone's reach.

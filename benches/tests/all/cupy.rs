@@ -54,7 +54,7 @@ fn alloc(memory: &impl MemoryResource, bytes: u64, stream: &Stream) -> Block {
 }
 
 fn free(memory: &impl MemoryResource, block: Block, stream: &Stream) {
-    // SAFETY: contract, freeing 1-3: no work was queued on the block, the stream is valid.
+    // SAFETY: contract, freeing: no work was queued on the block, the stream is valid.
     unsafe { memory.deallocate(block, stream) }.unwrap();
 }
 

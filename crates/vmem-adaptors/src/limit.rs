@@ -96,8 +96,8 @@ impl<U: fmt::Display> fmt::Display for Limit<U> {
 }
 
 // SAFETY: contract, implementing: blocks pass unchanged between the caller and one upstream that
-// keeps it; 6: an unfinished charge is given back when it is dropped, and those of a block that is not
-// freed are kept when they are.
+// keeps it; implementing/unwinding: an unfinished charge is given back when it is dropped, and
+// those of a block that is not freed are kept when they are.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<U: MemoryResource> MemoryResource for Limit<U> {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {

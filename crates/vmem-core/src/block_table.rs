@@ -75,8 +75,8 @@ impl<T> BlockTable<T> {
         entry.live = Some((ptr, value));
         let raw =
             RawBlock { ptr, layout, owner: self.owner, slot, generation: entry.generation, label };
-        // SAFETY: contract, implementing 1: the slot was vacant, so these parts are new and no
-        // other block has them.
+        // SAFETY: contract, implementing/disjoint: the slot was vacant, so these parts are new and
+        // no other block has them.
         unsafe { Block::from_raw(raw) }
     }
 

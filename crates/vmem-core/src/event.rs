@@ -68,7 +68,7 @@ impl Event {
             return Ok(true);
         }
         let handle = &self.0.handle;
-        // SAFETY: contract, devices 1: the handle owns the event.
+        // SAFETY: contract, devices/handles: the handle owns the event.
         let completion = unsafe { handle.device.query_event(handle.raw) }?;
         if completion == Completion::Complete {
             self.0.observed.store(true, Ordering::Release);
@@ -83,7 +83,7 @@ impl Event {
     pub fn synchronize(&self) -> Result<(), DriverError> {
         if !self.was_observed() {
             let handle = &self.0.handle;
-            // SAFETY: contract, devices 1: the handle owns the event.
+            // SAFETY: contract, devices/handles: the handle owns the event.
             unsafe { handle.device.synchronize_event(handle.raw) }?;
             self.0.observed.store(true, Ordering::Release);
         }
@@ -171,7 +171,7 @@ impl TimedEvent {
         start.0.synchronize()?;
         self.0.synchronize()?;
         let device = &self.0.0.handle.device;
-        // SAFETY: contract, devices 1: the handles own the events.
+        // SAFETY: contract, devices/handles: the handles own the events.
         let elapsed = unsafe { device.elapsed_ns(start.0.raw(), self.0.raw()) }?;
         match u64::try_from(elapsed) {
             Ok(elapsed) => Ok(Duration::from_nanos(elapsed)),
@@ -198,7 +198,7 @@ impl Drop for Handle {
         if fork::is_child() {
             return;
         }
-        // SAFETY: contract, devices 1: this handle owns the event and is its last user.
+        // SAFETY: contract, devices/handles: this handle owns the event and is its last user.
         let result = unsafe { self.device.destroy_event(self.raw) };
         self.device.base().drop_failures().check("an event", result);
     }

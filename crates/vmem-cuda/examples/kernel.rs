@@ -64,14 +64,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let memory = DeviceMemory::new(device.clone());
     let block = memory.alloc(BlockLayout::new(u64::from(WORDS) * 4)?, &ours)?;
     let words = device_pointer::<u32>(block.ptr());
-    // SAFETY: contract, allocating 1: queued on the block's stream, within the block's bytes; the
-    // arguments are those of the kernel above.
+    // SAFETY: contract, allocating/stream-order: queued on the block's stream, within the block's
+    // bytes; the arguments are those of the kernel above.
     unsafe { launch!(write_indices<<<WORDS.div_ceil(256), 256, 0, theirs>>>(words, WORDS)) }?;
 
     let mut bytes = vec![0; block.size().try_into()?];
     ours.with_raw("kernel", |device, raw| {
-        // SAFETY: contract, devices 1, 2 and 4: the block's own bytes, on its own stream; the vector
-        // outlives the wait below.
+        // SAFETY: contract, devices/handles, devices/ranges and devices/host-memory: the block's
+        // own bytes, on its own stream; the vector outlives the wait below.
         unsafe { device.copy_to_host(bytes.as_mut_ptr(), block.ptr(), block.size(), raw) }
     })?;
     ours.synchronize()?;
@@ -80,7 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     assert!(words.eq(0..WORDS), "the kernel wrote something else");
     println!("the kernel wrote {WORDS} words to {}", block.ptr());
 
-    // SAFETY: contract, freeing 1: the kernel and the copy are on this stream.
+    // SAFETY: contract, freeing/completion-order: the kernel and the copy are on this stream.
     unsafe { memory.deallocate(block, &ours) }?;
     ours.retire()?;
     drop((ours, theirs, module, current));

@@ -59,7 +59,7 @@ impl ManagedMemory {
         if !managed.concurrent_access() {
             return Err(Unsupported::NoConcurrentAccess);
         }
-        // SAFETY: contract, devices 1 and 3: the leaf's promise.
+        // SAFETY: contract, devices/handles and devices/pending-work: the leaf's promise.
         let free = |device: &Arc<dyn Device>, base| unsafe { part(&**device)?.free(base) };
         Ok(Self { leaf: Leaf::new(NAME, device, free), hints: Arc::default() })
     }
@@ -85,7 +85,7 @@ impl ManagedMemory {
     /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block; the driver's.
     pub fn advise(&self, block: &Block, advice: Advice) -> Result<(), DriverError> {
         let managed = self.managed_of(block, "ManagedMemory::advise")?;
-        // SAFETY: contract, devices 2: the range is that of a live managed block.
+        // SAFETY: contract, devices/ranges: the range is that of a live managed block.
         unsafe { managed.advise(block.ptr(), block.size(), advice) }
     }
 
@@ -99,8 +99,8 @@ impl ManagedMemory {
         let queue = || {
             self.check_stream(stream, CALL)?;
             self.leaf.queue_use(block, stream, CALL, |device, raw| {
-                // SAFETY: contract, devices 2: the range is that of a live managed block; 1 and 5: a
-                // valid, callable stream.
+                // SAFETY: contract, devices/ranges: the range is that of a live managed block;
+                // devices/handles and devices/threads: a valid, callable stream.
                 unsafe { part(device)?.prefetch(block.ptr(), block.size(), to, raw) }
             })
         };
@@ -113,7 +113,7 @@ impl ManagedMemory {
     /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block; the driver's.
     pub fn last_prefetch(&self, block: &Block) -> Result<Option<Location>, DriverError> {
         let managed = self.managed_of(block, "ManagedMemory::last_prefetch")?;
-        // SAFETY: contract, devices 2: the range is that of a live managed block.
+        // SAFETY: contract, devices/ranges: the range is that of a live managed block.
         unsafe { managed.last_prefetch(block.ptr(), block.size()) }
     }
 
@@ -174,8 +174,8 @@ impl ManagedMemory {
         self.check_stream(stream, CALL)?;
         // Of another thread's stream that is refused: waiting for the device would break captures.
         stream.synchronize_alone()?;
-        // SAFETY: contract, devices 2: the range is that of a live managed block, and the views'
-        // callers promise not to queue work on it while they use the pointer.
+        // SAFETY: contract, devices/ranges: the range is that of a live managed block, and the
+        // views' callers promise not to queue work on it while they use the pointer.
         let bytes = unsafe { managed.host_view(block.ptr(), block.size(), access) }?;
         let len = usize::try_from(block.size()).expect("a mapped range fits the address space");
         Ok((bytes, len))
@@ -205,7 +205,9 @@ impl fmt::Display for ManagedMemory {
     }
 }
 
-// SAFETY: contract, implementing: 1-3 are the driver's, 4 and 6 the block table's, 5 the leaf's.
+// SAFETY: contract, implementing/disjoint, implementing/as-asked and implementing/stable are the
+// driver's, implementing/owned and implementing/unwinding the block table's,
+// implementing/leaking-not-dangling the leaf's.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for ManagedMemory {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {

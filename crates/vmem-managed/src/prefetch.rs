@@ -81,8 +81,8 @@ unsafe impl<U: MemoryResource> MemoryResource for Prefetch<U> {
     }
 
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
-        // SAFETY: the caller keeps the freeing clauses, which are the same there; the prefetch is on
-        // the request's stream since before the block was handed out (freeing 1).
+        // SAFETY: the caller keeps the freeing clauses, which are the same there; the prefetch is
+        // on the request's stream since before the block was handed out (freeing/completion-order).
         unsafe { self.upstream.deallocate(block, stream) }
     }
 
@@ -97,8 +97,8 @@ fn to_device(block: &Block, stream: &Stream) -> Result<(), DriverError> {
     stream.with_raw_outside_capture(CALL, |device, raw| {
         let absent = || DriverError::new(CALL, DriverCode::NOT_SUPPORTED);
         let managed = device.managed().ok_or_else(absent)?;
-        // SAFETY: contract, devices 2: the upstream says that its blocks are managed memory; 1 and
-        // 5: a valid, callable stream.
+        // SAFETY: contract, devices/ranges: the upstream says that its blocks are managed memory;
+        // devices/handles and devices/threads: a valid, callable stream.
         unsafe { managed.prefetch(block.ptr(), block.size(), Location::Device, raw) }
     })
 }

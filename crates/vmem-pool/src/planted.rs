@@ -30,7 +30,8 @@ fn use_and_free(
 ) {
     let (ptr, size) = (block.ptr(), block.size());
     for kernel in [Kernel::write_pattern(ptr, size, tag), Kernel::check_pattern(ptr, size, tag)] {
-        // SAFETY: contract, devices 1 and 2: a live block of the device, and a live stream.
+        // SAFETY: contract, devices/handles and devices/ranges: a live block of the device, and a
+        // live stream.
         unsafe { device.launch(stream, kernel) }.unwrap();
     }
     // SAFETY: contract, freeing: its only uses were queued on this stream just now.

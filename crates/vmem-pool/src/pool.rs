@@ -91,9 +91,11 @@ impl<B: Backing> Pool<B> {
     }
 }
 
-// SAFETY: contract, implementing: 1-3: a range is live for one block until that is freed, and is
-// mapped as long as it is live; 4: owner, slot, generation, address and layout are compared; 5: see
-// `drop`; 6: every rung puts back what it claimed.
+// SAFETY: contract, implementing/disjoint, implementing/as-asked and implementing/stable: a range
+// is live for one block until that is freed, and is mapped as long as it is live;
+// implementing/owned: owner, slot, generation, address and layout are compared;
+// implementing/leaking-not-dangling: see `drop`; implementing/unwinding: every rung puts back what
+// it claimed.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<B: Backing> MemoryResource for Pool<B> {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {

@@ -162,13 +162,13 @@ impl Session {
     pub(crate) fn context_of_stream(&self, stream: RawStream) -> Answer<u64> {
         if stream.is_default() {
             let here = self.here()?;
-            // SAFETY: contract, devices 1: a default stream.
+            // SAFETY: contract, devices/handles: a default stream.
             unsafe { here.sim.name_stream(stream, false) }?;
             return Ok(self.context(here.ordinal));
         }
         self.want_context()?;
         for (ordinal, gpu) in self.gpus.iter().enumerate() {
-            // SAFETY: contract, devices 1: the simulation refuses handles that are not valid.
+            // SAFETY: contract, devices/handles: the simulation refuses handles that are not valid.
             if unsafe { gpu.sim.owns_stream(stream) }? {
                 return Ok(self.context(ordinal));
             }

@@ -69,8 +69,8 @@ impl TrackedBlock {
             Err(error) => {
                 let error = AllocError::from_driver(error, block.layout(), "TrackedBlock");
                 let free = |block| {
-                    // SAFETY: contract, freeing 1-3: the block was never used, and the stream is
-                    // the one that the resource has just accepted.
+                    // SAFETY: contract, freeing: the block was never used, and the stream is the
+                    // one that the resource has just accepted.
                     unsafe { resource.deallocate(block, stream) }
                 };
                 // What failed once may be told to fail once more.
@@ -129,7 +129,8 @@ impl TrackedBlock {
             stream.with_raw("TrackedBlock::write", |device, raw| {
                 pattern.parts(size).try_for_each(|(part, byte)| {
                     let to = ptr.checked_add(part.start).expect("a part lies inside the block");
-                    // SAFETY: contract, devices 1, 2 and 5: a part of a live block, a valid stream.
+                    // SAFETY: contract, devices/handles, devices/ranges and devices/threads: a part
+                    // of a live block, a valid stream.
                     unsafe { device.fill(to, byte, part.end - part.start, raw) }
                 })
             })
@@ -153,7 +154,8 @@ impl TrackedBlock {
         self.history.queue(stream, Access::Read, || {
             to.history.queue(stream, Access::Write, || {
                 stream.with_raw("TrackedBlock::copy_to", |device, raw| {
-                    // SAFETY: contract, devices 1, 2 and 5: two live blocks and a valid stream.
+                    // SAFETY: contract, devices/handles, devices/ranges and devices/threads: two
+                    // live blocks and a valid stream.
                     unsafe { device.copy_within(target, source, size, raw) }
                 })
             })
@@ -182,8 +184,9 @@ impl TrackedBlock {
         self.history
             .queue(stream, Access::Read, || {
                 stream.with_raw("TrackedBlock::verify", |device, raw| {
-                    // SAFETY: contract, devices 1, 2 and 5: a live block and a valid stream; 4: the
-                    // copy is waited for below, before `bytes` is touched or ends.
+                    // SAFETY: contract, devices/handles, devices/ranges and devices/threads: a live
+                    // block and a valid stream; devices/host-memory: the copy is waited for below,
+                    // before `bytes` is touched or ends.
                     unsafe { device.copy_to_host(bytes.as_mut_ptr(), ptr, size, raw) }
                 })
             })
@@ -204,8 +207,9 @@ impl TrackedBlock {
     pub fn free(self, resource: &dyn MemoryResource, stream: &Stream) -> Result<(), FailedFree> {
         let Self { block, mut history } = self;
         let freed = match history.settle(stream) {
-            // SAFETY: contract, freeing: 1: `settle` made the stream wait for every use; 2: a
-            // tracked block has no other user; 3: the handle keeps the stream valid.
+            // SAFETY: contract, freeing/completion-order: `settle` made the stream wait for every
+            // use; freeing/no-later-use: a tracked block has no other user; freeing/valid-stream:
+            // the handle keeps the stream valid.
             Ok(()) => unsafe { resource.deallocate(block, stream) },
             Err(error) => Err(FreeError::from_driver(error, block, "TrackedBlock")),
         };

@@ -1,5 +1,6 @@
 //! House rules that no lint knows, checked over the manifests and the sources.
 
+mod clauses;
 mod manifests;
 mod sources;
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::clauses::Clauses;
 use super::{CUDA_BINDINGS, CUDA_CRATE};
 
 /// The most lines of a source file.
@@ -34,12 +35,16 @@ pub(super) fn breaches(root: &Path) -> Result<Vec<String>, String> {
         collect(&root.join(folder), &mut files)?;
     }
     files.sort();
+    let clauses = Clauses::read(root)?;
     let mut found = Vec::new();
     for file in &files {
         let text =
             fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
         let path = file.strip_prefix(root).unwrap_or(file);
         found.extend(in_file(path, &text));
+        if !path.starts_with("xtask/src/tidy") {
+            found.extend(unresolved(&clauses, path, &text));
+        }
     }
     Ok(found)
 }
@@ -93,6 +98,17 @@ fn in_file(path: &Path, text: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// References in comments to clauses that the contract does not have.
+fn unresolved(clauses: &Clauses, path: &Path, text: &str) -> Vec<String> {
+    let comments =
+        (1..).zip(text.lines()).filter_map(|(n, line)| Some((n, line.find("//")?, line)));
+    let breaches = comments.flat_map(|(number, at, line)| {
+        let found = clauses.unresolved(&line[at..]).into_iter();
+        found.map(move |breach| format!("{}:{number}: {breach}", path.display()))
+    });
+    breaches.collect()
 }
 
 /// Whether `word` stands in `line` as a whole identifier.

@@ -70,7 +70,9 @@ impl<R: Rules> Model<R> {
     }
 }
 
-// SAFETY: contract, implementing: 1-3 are the rules', 4 and 6 the slots', 5 is in `drop`.
+// SAFETY: contract, implementing/disjoint, implementing/as-asked and implementing/stable are the
+// rules', implementing/owned and implementing/unwinding the slots',
+// implementing/leaking-not-dangling is in `drop`.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<R: Rules> MemoryResource for Model<R> {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
@@ -93,8 +95,8 @@ unsafe impl<R: Rules> MemoryResource for Model<R> {
         let ptr = base.align_up(layout.alignment()).expect("the place ends below 2^64");
         let (slot, generation) = state.live.issue((ptr, held));
         let raw = RawBlock { ptr, layout, owner: self.owner, slot, generation, label };
-        // SAFETY: contract, implementing 1: the slot was vacant, so these parts are new and no
-        // other block has them.
+        // SAFETY: contract, implementing/disjoint: the slot was vacant, so these parts are new and
+        // no other block has them.
         Ok(unsafe { Block::from_raw(raw) })
     }
 

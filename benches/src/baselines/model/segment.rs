@@ -31,8 +31,9 @@ impl Segment {
 impl Drop for Segment {
     fn drop(&mut self) {
         let freed = self.device.synchronize().and_then(|()| {
-            // SAFETY: contract, devices 1 and 3: the memory came from `allocate`, no block in it is
-            // handed out, and all work on those that were has just completed.
+            // SAFETY: contract, devices/handles and devices/pending-work: the memory came from
+            // `allocate`, no block in it is handed out, and all work on those that were has just
+            // completed.
             unsafe { self.device.free(self.ptr) }
         });
         if let Err(error) = freed {

@@ -29,8 +29,8 @@ impl StreamEvent {
             return stream.synchronize();
         }
         stream.with_raw("cuEventRecord", |device, stream| {
-            // SAFETY: contract, devices 1 and 5: `with_raw` hands out a valid, callable stream, and
-            // the event lives as long as this value.
+            // SAFETY: contract, devices/handles and devices/threads: `with_raw` hands out a valid,
+            // callable stream, and the event lives as long as this value.
             unsafe { device.record_event(self.raw, stream) }
         })
     }
@@ -42,11 +42,11 @@ impl StreamEvent {
             return stream.wait(last);
         }
         if !stream.is_callable_here() {
-            // SAFETY: contract, devices 1: the event lives as long as this value.
+            // SAFETY: contract, devices/handles: the event lives as long as this value.
             return unsafe { self.device.synchronize_event(self.raw) };
         }
         stream.with_raw("cuStreamWaitEvent", |device, stream| {
-            // SAFETY: contract, devices 1 and 5, as in `record`.
+            // SAFETY: contract, devices/handles and devices/threads, as in `record`.
             unsafe { device.wait_event(stream, self.raw) }
         })
     }
@@ -54,7 +54,7 @@ impl StreamEvent {
 
 impl Drop for StreamEvent {
     fn drop(&mut self) {
-        // SAFETY: contract, devices 1: this value owns the event.
+        // SAFETY: contract, devices/handles: this value owns the event.
         let waited = unsafe { self.device.synchronize_event(self.raw) };
         // SAFETY: as above, and it is its last user.
         let destroyed = unsafe { self.device.destroy_event(self.raw) };

@@ -167,8 +167,8 @@ impl CachingAllocator {
     fn release_block(&mut self, id: BlockId) -> Result<(), DriverError> {
         if self.heap.block(id).is_whole_segment() {
             let start = address(self.heap.block(id));
-            // SAFETY: contract, devices 1 and 3: a segment starts where the driver put it; none of
-            // it is in use, and the device has been waited for.
+            // SAFETY: contract, devices/handles and devices/pending-work: a segment starts where
+            // the driver put it; none of it is in use, and the device has been waited for.
             unsafe { self.device.free(start) }?;
             self.heap.remove_segment(id);
         }

@@ -79,7 +79,7 @@ pub enum Segments {
 ///     let memory = torch_caching_allocator(device.clone(), segments)?;
 ///     let block = memory.alloc(BlockLayout::new(11 << 20)?, &stream)?;
 ///     assert_eq!(device.used(), reserved);
-///     // SAFETY: contract, freeing 1-3: no work was queued on the block, the stream is valid.
+///     // SAFETY: contract, freeing: no work was queued on the block, the stream is valid.
 ///     unsafe { memory.deallocate(block, &stream) }?;
 /// }
 /// # Ok(())

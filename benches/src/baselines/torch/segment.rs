@@ -82,13 +82,13 @@ impl ExpandableSegment {
     ) -> Result<(), DriverError> {
         for page in pages.clone() {
             let handle = self.pages[page].expect("the page has memory");
-            // SAFETY: contract, devices 1 and 2: our own handle of this size, and an unmapped page
-            // of our own range.
+            // SAFETY: contract, devices/handles and devices/ranges: our own handle of this size,
+            // and an unmapped page of our own range.
             unsafe { memory.map(self.address(page), self.page, handle) }?;
             mapped.end = page + 1;
         }
         let bytes = pages.len() as u64 * self.page;
-        // SAFETY: contract, devices 2: whole mappings, just made, so that no work uses them.
+        // SAFETY: contract, devices/ranges: whole mappings, just made, so that no work uses them.
         unsafe { memory.set_access(self.address(pages.start), bytes) }
     }
 
@@ -118,7 +118,8 @@ impl ExpandableSegment {
         pages: Range<usize>,
     ) -> (usize, Result<(), DriverError>) {
         for (done, page) in pages.clone().enumerate() {
-            // SAFETY: contract, devices 2 and 3: a whole mapping, and no work is pending on it.
+            // SAFETY: contract, devices/ranges and devices/pending-work: a whole mapping, and no
+            // work is pending on it.
             let unmapped = unsafe { memory.unmap(self.address(page), self.page) };
             if unmapped.is_err() {
                 return (done, unmapped);
@@ -138,7 +139,8 @@ impl ExpandableSegment {
         pages: Range<usize>,
     ) -> Result<(), DriverError> {
         for handle in self.pages[pages].iter_mut().filter_map(Option::take) {
-            // SAFETY: contract, devices 1: our own handle, which is mapped nowhere and forgotten.
+            // SAFETY: contract, devices/handles: our own handle, which is mapped nowhere and
+            // forgotten.
             unsafe { memory.release(handle) }?;
         }
         Ok(())
@@ -153,7 +155,7 @@ impl ExpandableSegment {
         if self.pages.iter().any(Option::is_some) {
             return Err(DriverError::new("ExpandableSegment::free", DriverCode::ILLEGAL_STATE));
         }
-        // SAFETY: contract, devices 2: the range we reserved; nothing is mapped in it.
+        // SAFETY: contract, devices/ranges: the range we reserved; nothing is mapped in it.
         unsafe { memory.free_range(self.base, self.size()) }
     }
 

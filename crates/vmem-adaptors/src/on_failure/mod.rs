@@ -228,7 +228,8 @@ impl<U: fmt::Display, H> fmt::Display for OnFailure<U, H> {
 }
 
 // SAFETY: contract, implementing: blocks pass unchanged between the caller and one upstream that
-// keeps it; 6: nothing is held while the hook runs but the mark that its unwinding removes.
+// keeps it; implementing/unwinding: nothing is held while the hook runs but the mark that its
+// unwinding removes.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<U, H> MemoryResource for OnFailure<U, H>
 where

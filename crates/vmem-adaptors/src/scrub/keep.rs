@@ -117,15 +117,16 @@ impl<U: MemoryResource> Keep<U> {
     /// The block is live and all use of it is ordered before the tail of `stream`.
     unsafe fn clear_and_free(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
         let cleared = stream.with_raw(NAME, |device, raw| {
-            // SAFETY: contract, devices 1, 5: `with_raw` hands out a valid, callable stream; 2: a
-            // live block, which is freed in the stream's order.
+            // SAFETY: contract, devices/handles and devices/threads: `with_raw` hands out a valid,
+            // callable stream; devices/ranges: a live block, which is freed in the stream's order.
             unsafe { device.fill(block.ptr(), 0, block.size(), raw) }
         });
         if let Err(error) = cleared {
             return Err(FreeError::from_driver(error, block, NAME));
         }
-        // SAFETY: contract, freeing 1, 2: the fill is the last use, and on this stream; 3: the
-        // stream was just used and does not capture.
+        // SAFETY: contract, freeing/completion-order and freeing/no-later-use: the fill is the last
+        // use, and on this stream; freeing/valid-stream: the stream was just used and does not
+        // capture.
         unsafe { self.upstream.deallocate(block, stream) }
     }
 

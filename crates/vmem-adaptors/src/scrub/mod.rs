@@ -101,8 +101,9 @@ impl<U: MemoryResource + fmt::Display> fmt::Display for Scrub<U> {
 }
 
 // SAFETY: contract, implementing: blocks pass unchanged between the caller and one upstream that
-// keeps it; 4: what was taken back and is set aside is refused as stale; 5: what is still set aside
-// at the end leaks; 6: a block whose clearing failed is as live as it was.
+// keeps it; implementing/owned: what was taken back and is set aside is refused as stale;
+// implementing/leaking-not-dangling: what is still set aside at the end leaks;
+// implementing/unwinding: a block whose clearing failed is as live as it was.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<U: MemoryResource> MemoryResource for Scrub<U> {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {

@@ -59,8 +59,9 @@ impl Fake {
     }
 }
 
-// SAFETY: contract, implementing: addresses only grow; 4 and 6 are the block table's. Nothing is
-// behind the addresses, and no test touches them.
+// SAFETY: contract, implementing: addresses only grow; implementing/owned and
+// implementing/unwinding are the block table's. Nothing is behind the addresses, and no test
+// touches them.
 unsafe impl MemoryResource for Fake {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
         self.asked.fetch_add(1, Ordering::Relaxed);

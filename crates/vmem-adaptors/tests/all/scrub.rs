@@ -33,7 +33,8 @@ fn small_pool(device: &Arc<SimDevice>, ceiling: Option<u64>) -> Pool<VirtualAren
 /// Queues a fill of a whole block.
 fn write(block: &Block, stream: &Stream) {
     let written = stream.with_raw("write", |device, raw| {
-        // SAFETY: contract, devices 1, 2, 5: a live block and a valid stream.
+        // SAFETY: contract, devices/handles, devices/ranges and devices/threads: a live block and a
+        // valid stream.
         unsafe { device.fill(block.ptr(), SECRET, block.size(), raw) }
     });
     written.unwrap();
@@ -43,7 +44,8 @@ fn write(block: &Block, stream: &Stream) {
 fn read(block: &Block, stream: &Stream) -> Vec<u8> {
     let mut bytes = vec![0xff; usize::try_from(block.size()).unwrap()];
     let copied = stream.with_raw("read", |device, raw| {
-        // SAFETY: contract, devices 1, 2, 5: a live block and a valid stream; 4: waited for below.
+        // SAFETY: contract, devices/handles, devices/ranges and devices/threads: a live block and a
+        // valid stream; devices/host-memory: waited for below.
         unsafe { device.copy_to_host(bytes.as_mut_ptr(), block.ptr(), block.size(), raw) }
     });
     copied.and_then(|()| stream.synchronize()).unwrap();

@@ -90,7 +90,7 @@ impl Company {
 fn launch_until(scratch: &Scratch, asked: &AtomicBool) -> Result<(), DriverError> {
     while !asked.load(Ordering::Relaxed) {
         scratch.fill(LAUNCHES)?;
-        // SAFETY: contract, devices 1: the scratch owns the stream.
+        // SAFETY: contract, devices/handles: the scratch owns the stream.
         unsafe { scratch.device.synchronize_stream(scratch.stream) }?;
     }
     Ok(())
@@ -127,7 +127,8 @@ impl Scratch {
     /// The driver's.
     pub(super) fn fill_part(&self, bytes: u64) -> Result<(), DriverError> {
         let bytes = bytes.min(self.bytes);
-        // SAFETY: contract, devices 1 and 2: the scratch owns the memory and the stream.
+        // SAFETY: contract, devices/handles and devices/ranges: the scratch owns the memory and the
+        // stream.
         unsafe { self.device.fill(self.ptr, 0x5A, bytes, self.stream) }
     }
 
@@ -136,12 +137,12 @@ impl Scratch {
     /// # Errors
     /// The driver's.
     pub(super) fn wait(&self) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1: the scratch owns the stream.
+        // SAFETY: contract, devices/handles: the scratch owns the stream.
         unsafe { self.device.synchronize_stream(self.stream) }
     }
 
     fn keep_busy(&self) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1: the scratch owns the stream.
+        // SAFETY: contract, devices/handles: the scratch owns the stream.
         let completion = unsafe { self.device.query_stream(self.stream) }?;
         if completion.is_complete() { self.fill(FILLS) } else { Ok(()) }
     }
@@ -152,9 +153,10 @@ impl Scratch {
     /// The driver's.
     pub(super) fn end(self) -> Result<(), DriverError> {
         self.wait()?;
-        // SAFETY: contract, devices 1 and 3: the work on it has completed, and it is the last user.
+        // SAFETY: contract, devices/handles and devices/pending-work: the work on it has completed,
+        // and it is the last user.
         unsafe { self.device.free(self.ptr) }?;
-        // SAFETY: contract, devices 1: it is the last user.
+        // SAFETY: contract, devices/handles: it is the last user.
         unsafe { self.device.destroy_stream(self.stream) }
     }
 }

@@ -44,7 +44,8 @@ fn within(lab: &mut Lab, bytes: u64, from: &Scratch, to: &Scratch) {
             from.wait()
         })?;
         let ((), copy) = lab.time(|| {
-            // SAFETY: contract, devices 1 and 2: two live allocations and a live stream.
+            // SAFETY: contract, devices/handles and devices/ranges: two live allocations and a live
+            // stream.
             unsafe { lab.device.copy_within(to.ptr(), from.ptr(), bytes, to.stream()) }?;
             to.wait()
         })?;
@@ -66,11 +67,12 @@ fn pinned(lab: &mut Lab, bytes: u64, scratch: &Scratch) -> Result<(), DriverErro
         return Ok(());
     };
     let ptr = pinned.allocate(bytes)?;
-    // SAFETY: contract, devices 2: all of a live pinned allocation.
+    // SAFETY: contract, devices/ranges: all of a live pinned allocation.
     let host = unsafe { pinned.host_view(ptr, bytes, HostAccess::Write) }?;
     let operations = ["copy from pinned memory", "copy to pinned memory"];
     lab.measure(operations, Setting::of(bytes), |lab| both_ways(lab, bytes, scratch, host));
-    // SAFETY: contract, devices 3: everything queued on it has completed, or the device failed.
+    // SAFETY: contract, devices/pending-work: everything queued on it has completed, or the device
+    // failed.
     unsafe { pinned.free(ptr) }
 }
 
@@ -82,13 +84,14 @@ fn both_ways(
     host: *mut u8,
 ) -> Result<[u64; 2], DriverError> {
     let ((), there) = lab.time(|| {
-        // SAFETY: contract, devices 1, 2 and 4: a live allocation and stream, and host memory of
-        // that size that nobody touches before the wait is over.
+        // SAFETY: contract, devices/handles, devices/ranges and devices/host-memory: a live
+        // allocation and stream, and host memory of that size that nobody touches before the wait
+        // is over.
         unsafe { lab.device.copy_from_host(scratch.ptr(), host, bytes, scratch.stream()) }?;
         scratch.wait()
     })?;
     let ((), back) = lab.time(|| {
-        // SAFETY: contract, devices 1, 2 and 4: as above.
+        // SAFETY: contract, devices/handles, devices/ranges and devices/host-memory: as above.
         unsafe { lab.device.copy_to_host(host, scratch.ptr(), bytes, scratch.stream()) }?;
         scratch.wait()
     })?;

@@ -59,16 +59,18 @@ fn one_by_one(
         let (at, reserve) = lab.time(|| memory.reserve(bytes))?;
         let (handle, create) = lab.time(|| memory.create(bytes))?;
         company.keep_on()?;
-        // SAFETY: contract, devices 1: a new handle of that size, and a range that is its own.
+        // SAFETY: contract, devices/handles: a new handle of that size, and a range that is its
+        // own.
         let ((), map) = lab.time(|| unsafe { memory.map(at, bytes, handle) })?;
-        // SAFETY: contract, devices 2: one whole mapping that no work uses.
+        // SAFETY: contract, devices/ranges: one whole mapping that no work uses.
         let ((), access) = lab.time(|| unsafe { memory.set_access(at, bytes) })?;
         company.keep_on()?;
-        // SAFETY: contract, devices 2 and 3: one whole mapping that no work uses.
+        // SAFETY: contract, devices/ranges and devices/pending-work: one whole mapping that no work
+        // uses.
         let ((), unmap) = lab.time(|| unsafe { memory.unmap(at, bytes) })?;
-        // SAFETY: contract, devices 1: the handle is used no more.
+        // SAFETY: contract, devices/handles: the handle is used no more.
         let ((), release) = lab.time(|| unsafe { memory.release(handle) })?;
-        // SAFETY: contract, devices 1: a range as it was reserved, with nothing mapped in it.
+        // SAFETY: contract, devices/handles: a range as it was reserved, with nothing mapped in it.
         let ((), free) = lab.time(|| unsafe { memory.free_range(at, bytes) })?;
         Ok([reserve, create, map, access, unmap, release, free])
     });
@@ -86,9 +88,10 @@ fn remap(
     lab.measure(operations, setting, |lab| {
         let (first, second) = (memory.reserve(bytes)?, memory.reserve(bytes)?);
         let show = |at, handle| -> Result<(), DriverError> {
-            // SAFETY: contract, devices 1: a live handle of that size, and a range of its own.
+            // SAFETY: contract, devices/handles: a live handle of that size, and a range of its
+            // own.
             unsafe { memory.map(at, bytes, handle) }?;
-            // SAFETY: contract, devices 2: one whole mapping that no work uses.
+            // SAFETY: contract, devices/ranges: one whole mapping that no work uses.
             unsafe { memory.set_access(at, bytes) }
         };
         company.keep_on()?;
@@ -100,12 +103,14 @@ fn remap(
         company.keep_on()?;
         let ((), again) = lab.time(|| show(second, handle))?;
         for at in [first, second] {
-            // SAFETY: contract, devices 2 and 3: one whole mapping that no work uses.
+            // SAFETY: contract, devices/ranges and devices/pending-work: one whole mapping that no
+            // work uses.
             unsafe { memory.unmap(at, bytes) }?;
-            // SAFETY: contract, devices 1: a range as it was reserved, with nothing mapped in it.
+            // SAFETY: contract, devices/handles: a range as it was reserved, with nothing mapped in
+            // it.
             unsafe { memory.free_range(at, bytes) }?;
         }
-        // SAFETY: contract, devices 1: the handle is used no more.
+        // SAFETY: contract, devices/handles: the handle is used no more.
         unsafe { memory.release(handle) }?;
         Ok([fresh, again])
     });
@@ -120,19 +125,20 @@ fn row(lab: &mut Lab, memory: &dyn VirtualMemory, unit: u64) {
         for number in 0..ROW {
             let handle = memory.create(unit)?;
             let at = start.checked_add(number * unit).expect("it lies in the range");
-            // SAFETY: contract, devices 1: a new handle of that size, and a place of its own.
+            // SAFETY: contract, devices/handles: a new handle of that size, and a place of its own.
             unsafe { memory.map(at, unit, handle) }?;
             handles.push(handle);
         }
-        // SAFETY: contract, devices 2: whole mappings that no work uses.
+        // SAFETY: contract, devices/ranges: whole mappings that no work uses.
         let ((), access) = lab.time(|| unsafe { memory.set_access(start, bytes) })?;
-        // SAFETY: contract, devices 2 and 3: whole mappings that no work uses.
+        // SAFETY: contract, devices/ranges and devices/pending-work: whole mappings that no work
+        // uses.
         let ((), unmap) = lab.time(|| unsafe { memory.unmap(start, bytes) })?;
         for handle in handles {
-            // SAFETY: contract, devices 1: the handle is used no more.
+            // SAFETY: contract, devices/handles: the handle is used no more.
             unsafe { memory.release(handle) }?;
         }
-        // SAFETY: contract, devices 1: a range as it was reserved, with nothing mapped in it.
+        // SAFETY: contract, devices/handles: a range as it was reserved, with nothing mapped in it.
         unsafe { memory.free_range(start, bytes) }?;
         Ok([access, unmap])
     });

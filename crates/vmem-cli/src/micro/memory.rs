@@ -51,7 +51,7 @@ fn plain(lab: &mut Lab) {
                 company.keep_on()?;
                 let (ptr, allocate) = lab.time(|| lab.device.allocate(bytes))?;
                 company.keep_on()?;
-                // SAFETY: contract, devices 3: no work was queued on it.
+                // SAFETY: contract, devices/pending-work: no work was queued on it.
                 let ((), free) = lab.time(|| unsafe { lab.device.free(ptr) })?;
                 Ok([allocate, free])
             });
@@ -70,7 +70,7 @@ fn pinned(lab: &mut Lab) {
     for bytes in PINNED {
         lab.measure(["allocate pinned", "free pinned"], Setting::of(bytes), |lab| {
             let (ptr, allocate) = lab.time(|| pinned.allocate(bytes))?;
-            // SAFETY: contract, devices 3: no work was queued on it.
+            // SAFETY: contract, devices/pending-work: no work was queued on it.
             let ((), free) = lab.time(|| unsafe { pinned.free(ptr) })?;
             Ok([allocate, free])
         });
@@ -88,7 +88,7 @@ fn managed(lab: &mut Lab) {
         }
         lab.measure(["allocate managed", "free managed"], Setting::of(bytes), |lab| {
             let (ptr, allocate) = lab.time(|| managed.allocate(bytes))?;
-            // SAFETY: contract, devices 3: no work was queued on it.
+            // SAFETY: contract, devices/pending-work: no work was queued on it.
             let ((), free) = lab.time(|| unsafe { managed.free(ptr) })?;
             Ok([allocate, free])
         });
@@ -96,9 +96,9 @@ fn managed(lab: &mut Lab) {
     lab.measure(["advise"], Setting::of(MOVED), |lab| {
         let ptr = managed.allocate(MOVED)?;
         let advice = Advice::PreferredLocation(Location::Device);
-        // SAFETY: contract, devices 2: the range is all of a live managed allocation.
+        // SAFETY: contract, devices/ranges: the range is all of a live managed allocation.
         let ((), advise) = lab.time(|| unsafe { managed.advise(ptr, MOVED, advice) })?;
-        // SAFETY: contract, devices 3: no work was queued on it.
+        // SAFETY: contract, devices/pending-work: no work was queued on it.
         unsafe { managed.free(ptr) }?;
         Ok([advise])
     });
@@ -127,17 +127,20 @@ fn faults(lab: &mut Lab) {
     lab.measure(operations, Setting::of(MOVED), |lab| {
         let ptr = managed.allocate(MOVED)?;
         let go = |to| -> Result<(), DriverError> {
-            // SAFETY: contract, devices 1 and 2: a live managed allocation and a live stream.
+            // SAFETY: contract, devices/handles and devices/ranges: a live managed allocation and a
+            // live stream.
             unsafe { managed.prefetch(ptr, MOVED, to, stream) }?;
             scratch.wait()
         };
         let fill = || -> Result<(), DriverError> {
-            // SAFETY: contract, devices 1 and 2: a live managed allocation and a live stream.
+            // SAFETY: contract, devices/handles and devices/ranges: a live managed allocation and a
+            // live stream.
             unsafe { device.fill(ptr, 1, MOVED, stream) }?;
             scratch.wait()
         };
         let read = || -> Result<(), DriverError> {
-            // SAFETY: contract, devices 2: all of a live managed allocation, and nothing is pending.
+            // SAFETY: contract, devices/ranges: all of a live managed allocation, and nothing is
+            // pending.
             let start = unsafe { managed.host_view(ptr, MOVED, HostAccess::Read) }?;
             touch(start);
             Ok(())
@@ -148,7 +151,7 @@ fn faults(lab: &mut Lab) {
         let ((), resident) = lab.time(fill)?;
         let ((), fetched) = lab.time(read)?;
         let ((), at_hand) = lab.time(read)?;
-        // SAFETY: contract, devices 3: everything queued on it has completed.
+        // SAFETY: contract, devices/pending-work: everything queued on it has completed.
         unsafe { managed.free(ptr) }?;
         Ok([faulting, resident, fetched, at_hand])
     });
@@ -161,8 +164,8 @@ fn faults(lab: &mut Lab) {
 fn touch(start: *const u8) {
     for page in (0..MOVED).step_by(4 << 10) {
         let at = start.wrapping_add(usize::try_from(page).unwrap_or(0));
-        // SAFETY: contract, devices 2: a byte of the range that the device has just shown; no work
-        // is queued on it.
+        // SAFETY: contract, devices/ranges: a byte of the range that the device has just shown; no
+        // work is queued on it.
         std::hint::black_box(unsafe { at.read_volatile() });
     }
 }
@@ -182,18 +185,20 @@ fn stream_ordered(lab: &mut Lab) {
             continue;
         }
         lab.measure(["allocate async", "free async"], Setting::of(bytes), |lab| {
-            // SAFETY: contract, devices 1: a live stream.
+            // SAFETY: contract, devices/handles: a live stream.
             let (ptr, allocate) = lab.time(|| unsafe { pool.allocate(bytes, stream) })?;
-            // SAFETY: contract, devices 1 and 3: a live stream, and no work was queued on it.
+            // SAFETY: contract, devices/handles and devices/pending-work: a live stream, and no
+            // work was queued on it.
             let ((), free) = lab.time(|| unsafe { pool.free(ptr, stream) })?;
             Ok([allocate, free])
         });
         lab.measure(["grow async", "trim async"], Setting::of(bytes), |lab| {
             scratch.wait()?;
             pool.trim_to(0)?;
-            // SAFETY: contract, devices 1: a live stream.
+            // SAFETY: contract, devices/handles: a live stream.
             let (ptr, grow) = lab.time(|| unsafe { pool.allocate(bytes, stream) })?;
-            // SAFETY: contract, devices 1 and 3: a live stream, and no work was queued on it.
+            // SAFETY: contract, devices/handles and devices/pending-work: a live stream, and no
+            // work was queued on it.
             unsafe { pool.free(ptr, stream) }?;
             scratch.wait()?;
             let ((), trim) = lab.time(|| pool.trim_to(0))?;

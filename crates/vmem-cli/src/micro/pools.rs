@@ -47,7 +47,7 @@ fn pairs(lab: &mut Lab, name: &str, operation: &'static str) -> Result<(), Boxed
         let start = Instant::now();
         for _ in 0..count {
             let block = built.resource.allocate(&Request::new(layout, &stream))?;
-            // SAFETY: contract, freeing 1-3: no work was queued on it, and the stream is live.
+            // SAFETY: contract, freeing: no work was queued on it, and the stream is live.
             unsafe { built.resource.deallocate(block, &stream) }?;
         }
         Ok(u64::try_from(start.elapsed().as_nanos())? / count)

@@ -20,7 +20,7 @@ const SMALL: u64 = 4 << 10;
 pub(super) fn measure(lab: &mut Lab) {
     lab.measure(["create stream", "destroy stream"], Setting::ALONE, |lab| {
         let (stream, create) = lab.time(|| lab.device.create_stream())?;
-        // SAFETY: contract, devices 1: a new stream, used no more.
+        // SAFETY: contract, devices/handles: a new stream, used no more.
         let ((), destroy) = lab.time(|| unsafe { lab.device.destroy_stream(stream) })?;
         Ok([create, destroy])
     });
@@ -61,21 +61,21 @@ fn events(lab: &mut Lab, beside: Beside) {
         company.keep_on()?;
         let (event, create) = lab.time(|| device.create_event())?;
         let ((), fill) = lab.time(|| first.fill_part(SMALL))?;
-        // SAFETY: contract, devices 1: a live event and a live stream.
+        // SAFETY: contract, devices/handles: a live event and a live stream.
         let ((), record) = lab.time(|| unsafe { device.record_event(event, first.stream()) })?;
-        // SAFETY: contract, devices 1: a live event.
+        // SAFETY: contract, devices/handles: a live event.
         let (_, query) = lab.time(|| unsafe { device.query_event(event) })?;
         company.keep_on()?;
-        // SAFETY: contract, devices 1: a live event and a live stream.
+        // SAFETY: contract, devices/handles: a live event and a live stream.
         let ((), wait) = lab.time(|| unsafe { device.wait_event(second.stream(), event) })?;
         first.wait()?;
-        // SAFETY: contract, devices 1: a live event.
+        // SAFETY: contract, devices/handles: a live event.
         let ((), host) = lab.time(|| unsafe { device.synchronize_event(event) })?;
         let ((), idle) = lab.time(|| first.wait())?;
-        // SAFETY: contract, devices 1: a live stream.
+        // SAFETY: contract, devices/handles: a live stream.
         let (_, stream) = lab.time(|| unsafe { device.query_stream(first.stream()) })?;
         second.wait()?;
-        // SAFETY: contract, devices 1: a live event, used no more.
+        // SAFETY: contract, devices/handles: a live event, used no more.
         let ((), destroy) = lab.time(|| unsafe { device.destroy_event(event) })?;
         Ok([create, fill, record, query, wait, host, idle, stream, destroy])
     });

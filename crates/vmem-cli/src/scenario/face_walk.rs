@@ -259,8 +259,8 @@ impl Running {
 
     #[expect(unsafe_code, reason = "nothing can check what a kernel touches")]
     fn launch(&self, kernel: Kernel) -> Result<(), BoxedError> {
-        // SAFETY: contract, devices 1 and 2: a live stream, and ranges of live buffers, which free
-        // themselves on the same stream after this work.
+        // SAFETY: contract, devices/handles and devices/ranges: a live stream, and ranges of live
+        // buffers, which free themselves on the same stream after this work.
         unsafe { self.device.launch(&self.stream, kernel) }?;
         Ok(())
     }

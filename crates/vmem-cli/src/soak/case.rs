@@ -167,13 +167,14 @@ impl DeviceControl for Control {
             self.0.exchange_capture_mode(mode);
             // By its handle: what else the stream owes must not keep the capture from ending.
             #[expect(unsafe_code, reason = "the stream is the program's, and lives")]
-            // SAFETY: contract, devices 1 and 5: a live stream that this thread may name.
+            // SAFETY: contract, devices/handles and devices/threads: a live stream that this thread
+            // may name.
             let ended = unsafe { self.0.end_capture_raw(stream.raw()) };
             let graph = ended?;
             done?;
             #[expect(unsafe_code, reason = "the device's safe calls launch no graph")]
-            // SAFETY: contract, devices 2: the program keeps what it captured live until the graph
-            // has run, which it is launched for once.
+            // SAFETY: contract, devices/ranges: the program keeps what it captured live until the
+            // graph has run, which it is launched for once.
             let launched = unsafe { self.0.launch_graph(stream, &graph) };
             launched
         }))

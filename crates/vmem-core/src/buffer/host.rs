@@ -81,8 +81,9 @@ impl Part<'_> {
             staged.clear();
             staged.extend_from_slice(piece);
             staged = wait_for(self.home(), call, staged, |device, staged, raw| {
-                // SAFETY: contract, devices 1, 2 and 5: inside the part, valid stream; 4: `wait_for`
-                // keeps the host's side until the copy completed.
+                // SAFETY: contract, devices/handles, devices/ranges and devices/threads: inside the
+                // part, valid stream; devices/host-memory: `wait_for` keeps the host's side until
+                // the copy completed.
                 unsafe { device.copy_from_host(to, staged.as_ptr(), staged.len() as u64, raw) }
             })?;
             to = after(to, piece.len() as u64);
@@ -116,8 +117,9 @@ impl Part<'_> {
         self.precede_work()?;
         wait_for(self.home(), call, host, |device, host, raw| {
             let bytes = bytemuck::cast_slice_mut::<T, u8>(host);
-            // SAFETY: contract, devices 1, 2 and 5: inside the part, valid stream; 4: `wait_for` keeps
-            // the host's side until the copy completed.
+            // SAFETY: contract, devices/handles, devices/ranges and devices/threads: inside the
+            // part, valid stream; devices/host-memory: `wait_for` keeps the host's side until the
+            // copy completed.
             unsafe { device.copy_to_host(bytes.as_mut_ptr(), from, bytes.len() as u64, raw) }
         })
     }
@@ -135,7 +137,7 @@ fn wait_for<T>(
     let waited = stream.with_raw_outside_capture(call, |device, raw| {
         queue(device, &mut host, raw)?;
         queued = true;
-        // SAFETY: contract, devices 1 and 5: a valid, callable stream.
+        // SAFETY: contract, devices/handles and devices/threads: a valid, callable stream.
         unsafe { device.synchronize_stream(raw) }
     });
     match waited {

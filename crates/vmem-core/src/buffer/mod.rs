@@ -268,9 +268,9 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// Frees a block that only the home stream uses, or counts the failure.
     fn free(&self, block: Option<Block>) {
         let Some(block) = block else { return };
-        // SAFETY: contract, freeing: 1, 2: work of ours is on the home stream, which waits for the
-        // uses of other streams, recorded by us or by users of `ptr`; 3: the handle keeps the stream
-        // valid.
+        // SAFETY: contract, freeing/completion-order and freeing/no-later-use: work of ours is on
+        // the home stream, which waits for the uses of other streams, recorded by us or by users of
+        // `ptr`; freeing/valid-stream: the handle keeps the stream valid.
         if let Err(error) = unsafe { self.resource.deallocate(block, &self.stream) } {
             self.leak(&error);
         }
@@ -329,7 +329,8 @@ fn queue_copy(
     bytes: u64,
 ) -> Result<(), DriverError> {
     stream.with_raw("DeviceBuffer copy", |device, raw| {
-        // SAFETY: contract, devices 1, 2 and 5: two live, distinct blocks and a valid stream.
+        // SAFETY: contract, devices/handles, devices/ranges and devices/threads: two live, distinct
+        // blocks and a valid stream.
         unsafe { device.copy_within(to, from, bytes, raw) }
     })
 }

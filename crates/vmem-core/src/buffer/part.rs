@@ -101,20 +101,22 @@ impl<'a> Part<'a> {
         self.precede_work()?;
         self.home.with_raw(call, |device, raw| {
             if pattern.len() == word {
-                // SAFETY: contract, devices 1, 2 and 5: the part, valid stream.
+                // SAFETY: contract, devices/handles, devices/ranges and devices/threads: the part,
+                // valid stream.
                 return unsafe { fill_word(device, to, pattern, self.len, raw) };
             }
             let mut done = 0;
             for word in pattern.chunks_exact(word) {
                 let bytes = word.len() as u64;
-                // SAFETY: contract, devices 1, 2 and 5: inside the part, valid stream.
+                // SAFETY: contract, devices/handles, devices/ranges and devices/threads: inside the
+                // part, valid stream.
                 unsafe { fill_word(device, after(to, done), word, bytes, raw) }?;
                 done += bytes;
             }
             while done < self.len {
                 let count = done.min(self.len - done);
-                // SAFETY: contract, devices 1, 2 and 5: two ranges of the part that do not overlap,
-                // valid stream.
+                // SAFETY: contract, devices/handles, devices/ranges and devices/threads: two ranges
+                // of the part that do not overlap, valid stream.
                 unsafe { device.copy_within(after(to, done), to, count, raw) }?;
                 done += count;
             }
@@ -140,8 +142,8 @@ impl<'a> Part<'a> {
         };
         self.precede_work()?;
         let queue = |device: &dyn Device, raw| {
-            // SAFETY: contract, devices 1, 2 and 5: two live ranges, of which one is borrowed
-            // exclusively, and a valid stream.
+            // SAFETY: contract, devices/handles, devices/ranges and devices/threads: two live
+            // ranges, of which one is borrowed exclusively, and a valid stream.
             unsafe { device.copy_within(to, from, self.len, raw) }
         };
         if self.home == other.home {
@@ -183,7 +185,8 @@ impl<'a> Part<'a> {
         from: *const u8,
     ) -> Result<Marked, DriverError> {
         self.transfer(call, |device, to, raw| {
-            // SAFETY: contract, devices 1, 2 and 5: inside the part, valid stream; 4: the caller's.
+            // SAFETY: contract, devices/handles, devices/ranges and devices/threads: inside the
+            // part, valid stream; devices/host-memory: the caller's.
             unsafe { device.copy_from_host(to, from, self.len, raw) }
         })
     }
@@ -198,7 +201,8 @@ impl<'a> Part<'a> {
         to: *mut u8,
     ) -> Result<Marked, DriverError> {
         self.transfer(call, |device, from, raw| {
-            // SAFETY: contract, devices 1, 2 and 5: inside the part, valid stream; 4: the caller's.
+            // SAFETY: contract, devices/handles, devices/ranges and devices/threads: inside the
+            // part, valid stream; devices/host-memory: the caller's.
             unsafe { device.copy_to_host(to, from, self.len, raw) }
         })
     }
@@ -291,15 +295,15 @@ unsafe fn fill_word(
     match *word {
         [a, b, c, d] => {
             let value = u32::from_ne_bytes([a, b, c, d]);
-            // SAFETY: contract, devices 1 and 2: the caller's promise.
+            // SAFETY: contract, devices/handles and devices/ranges: the caller's promise.
             unsafe { device.fill_u32(to, value, bytes / 4, stream) }
         }
         [a, b] => {
             let value = u16::from_ne_bytes([a, b]);
-            // SAFETY: contract, devices 1 and 2: the caller's promise.
+            // SAFETY: contract, devices/handles and devices/ranges: the caller's promise.
             unsafe { device.fill_u16(to, value, bytes / 2, stream) }
         }
-        // SAFETY: contract, devices 1 and 2: the caller's promise.
+        // SAFETY: contract, devices/handles and devices/ranges: the caller's promise.
         _ => unsafe { device.fill(to, word[0], bytes, stream) },
     }
 }

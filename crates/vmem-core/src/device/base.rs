@@ -109,7 +109,8 @@ impl DeviceBase {
     pub(crate) fn destroy_left_streams(&self, device: &dyn Device) {
         let left = std::mem::take(&mut *self.undestroyed());
         for stream in left {
-            // SAFETY: contract, devices 1: nobody else names the stream, which is not destroyed yet.
+            // SAFETY: contract, devices/handles: nobody else names the stream, which is not
+            // destroyed yet.
             if let Ok(false) = unsafe { device.is_capturing(stream) } {
                 // SAFETY: as above, and nothing names it after this.
                 let result = unsafe { device.destroy_stream(stream) };

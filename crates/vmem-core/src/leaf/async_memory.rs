@@ -51,7 +51,9 @@ impl fmt::Display for AsyncMemory {
     }
 }
 
-// SAFETY: contract, implementing: 1-3 are the driver's, 4 and 6 the block table's, 5 the leaf's.
+// SAFETY: contract, implementing/disjoint, implementing/as-asked and implementing/stable are the
+// driver's, implementing/owned and implementing/unwinding the block table's,
+// implementing/leaking-not-dangling the leaf's.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for AsyncMemory {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
@@ -65,7 +67,8 @@ unsafe impl MemoryResource for AsyncMemory {
         }
         self.leaf.allocate(request, |bytes| {
             request.stream.with_raw("AsyncMemory::allocate", |device, raw| {
-                // SAFETY: contract, devices 1 and 5: `with_raw` hands out a valid, callable stream.
+                // SAFETY: contract, devices/handles and devices/threads: `with_raw` hands out a
+                // valid, callable stream.
                 unsafe { part(device)?.allocate(bytes, raw) }
             })
         })
@@ -74,13 +77,14 @@ unsafe impl MemoryResource for AsyncMemory {
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
         self.leaf.take_back(block, stream, |base| {
             if let Some(marker) = stream.final_marker() {
-                // SAFETY: `base` came from `allocate` and is not freed yet; by freeing 1 every access is
-                // ordered before the stream's tail, which the marker covers.
+                // SAFETY: `base` came from `allocate` and is not freed yet; by
+                // freeing/completion-order every access is ordered before the stream's tail, which
+                // the marker covers.
                 return unsafe { free_behind(self.leaf.device(), base, Some(&marker)) };
             }
             stream.with_raw_outside_capture("AsyncMemory::deallocate", |device, raw| {
-                // SAFETY: contract, devices 1 and 5; by freeing 1 every access is ordered before
-                // the stream's tail.
+                // SAFETY: contract, devices/handles and devices/threads; by
+                // freeing/completion-order every access is ordered before the stream's tail.
                 unsafe { part(device)?.free(base, raw) }
             })
         })
@@ -104,7 +108,8 @@ unsafe fn free_behind(
     let stream = Stream::new(device.clone())?;
     stream.wait_all(after)?;
     stream.with_raw("AsyncMemory::deallocate", |device, raw| {
-        // SAFETY: contract, devices 1 and 5: a valid stream; every access is ordered before its tail.
+        // SAFETY: contract, devices/handles and devices/threads: a valid stream; every access is
+        // ordered before its tail.
         unsafe { part(device)?.free(base, raw) }
     })
 }

@@ -149,7 +149,7 @@ impl Leaf {
         self.take_back(block, stream, |base| {
             stream.synchronize_alone()?;
             // SAFETY: `base` came from the driver and is not freed yet, and the stream's tail, before
-            // which every access is ordered (contract, freeing 1), has completed.
+            // which every access is ordered (contract, freeing/completion-order), has completed.
             unsafe { (self.free)(&self.device, base) }
         })
     }

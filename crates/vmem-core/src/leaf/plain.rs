@@ -36,7 +36,7 @@ pub struct DeviceMemory {
 impl DeviceMemory {
     /// The plain memory of `device`.
     pub fn new(device: Arc<dyn Device>) -> Self {
-        // SAFETY: contract, devices 1 and 3: the leaf's promise.
+        // SAFETY: contract, devices/handles and devices/pending-work: the leaf's promise.
         let free = |device: &Arc<dyn Device>, base| unsafe { device.free(base) };
         Self { leaf: Leaf::new("DeviceMemory", device, free) }
     }
@@ -58,7 +58,9 @@ impl fmt::Display for DeviceMemory {
     }
 }
 
-// SAFETY: contract, implementing: 1-3 are the driver's, 4 and 6 the block table's, 5 the leaf's.
+// SAFETY: contract, implementing/disjoint, implementing/as-asked and implementing/stable are the
+// driver's, implementing/owned and implementing/unwinding the block table's,
+// implementing/leaking-not-dangling the leaf's.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for DeviceMemory {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
@@ -91,7 +93,7 @@ impl PinnedMemory {
     /// [`NOT_SUPPORTED`](DriverCode::NOT_SUPPORTED) if the device has none.
     pub fn new(device: Arc<dyn Device>) -> Result<Self, DriverError> {
         part(&*device)?;
-        // SAFETY: contract, devices 1 and 3: the leaf's promise.
+        // SAFETY: contract, devices/handles and devices/pending-work: the leaf's promise.
         let free = |device: &Arc<dyn Device>, base| unsafe { part(&**device)?.free(base) };
         Ok(Self { leaf: Leaf::new("PinnedMemory", device, free) })
     }
@@ -116,7 +118,7 @@ impl PinnedMemory {
             return Err(error.with_detail("the block belongs to another resource"));
         }
         let size = block.size();
-        // SAFETY: contract, devices 2: the range is that of a live pinned block.
+        // SAFETY: contract, devices/ranges: the range is that of a live pinned block.
         let bytes = unsafe {
             part(&**self.leaf.device())?.host_view(block.ptr(), size, HostAccess::Write)
         }?;
@@ -133,7 +135,9 @@ impl fmt::Display for PinnedMemory {
     }
 }
 
-// SAFETY: contract, implementing: 1-3 are the driver's, 4 and 6 the block table's, 5 the leaf's.
+// SAFETY: contract, implementing/disjoint, implementing/as-asked and implementing/stable are the
+// driver's, implementing/owned and implementing/unwinding the block table's,
+// implementing/leaking-not-dangling the leaf's.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for PinnedMemory {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {

@@ -239,8 +239,8 @@ impl Quarantine {
         let (mut freed, mut result) = (0, Ok(()));
         for block in over {
             // SAFETY: `base` came from the driver and is not freed yet; the work that was on the stream
-            // when the block was freed, before which every access is ordered (contract, freeing 1), and
-            // the leaf's own have completed.
+            // when the block was freed, before which every access is ordered (contract,
+            // freeing/completion-order), and the leaf's own have completed.
             if let Err(error) = unsafe { (self.free)(&self.device, block.base) } {
                 result = result.and(Err(error));
                 let mut list = self.lock();

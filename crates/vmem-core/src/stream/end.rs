@@ -69,8 +69,8 @@ impl Shared {
         self.refuse_capture(CALL)?;
         self.queue_pending_waits()?;
         let event = IdleEvent::new(self.device.clone())?;
-        // SAFETY: contract, devices 1 and 5: the stream is valid until `destroy`, and callable; an
-        // owned event of its device.
+        // SAFETY: contract, devices/handles and devices/threads: the stream is valid until
+        // `destroy`, and callable; an owned event of its device.
         unsafe { self.device.record_event(event.raw(), self.raw) }?;
         Ok(event.into_recorded())
     }
@@ -93,7 +93,8 @@ impl Shared {
     /// Destroys the driver's stream, which does not capture.
     fn destroy(&self) {
         if self.kind == StreamKind::Owned {
-            // SAFETY: contract, devices 1: the stream is ours, and nothing names it after this.
+            // SAFETY: contract, devices/handles: the stream is ours, and nothing names it after
+            // this.
             let result = unsafe { self.device.destroy_stream(self.raw) };
             self.device.base().drop_failures().check("a stream", result);
         }

@@ -285,8 +285,8 @@ impl Shared {
 
     /// Asks the driver. The caller may name the stream.
     fn captures(&self) -> Result<bool, DriverError> {
-        // SAFETY: contract, devices 1 and 5: the caller made sure that the stream is valid and
-        // callable.
+        // SAFETY: contract, devices/handles and devices/threads: the caller made sure that the
+        // stream is valid and callable.
         match unsafe { self.device.is_capturing(self.raw) } {
             Err(error) if error.code() == DriverCode::STREAM_CAPTURE_IMPLICIT => Ok(true),
             answer => answer,

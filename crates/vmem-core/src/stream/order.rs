@@ -34,7 +34,7 @@ impl Stream {
             return marker.synchronize();
         }
         self.with_raw_outside_capture("Stream::synchronize", |device, raw| {
-            // SAFETY: contract, devices 1 and 5: a valid, callable stream.
+            // SAFETY: contract, devices/handles and devices/threads: a valid, callable stream.
             unsafe { device.synchronize_stream(raw) }
         })
     }
@@ -55,7 +55,7 @@ impl Stream {
             return Ok(false);
         }
         let answer = self.with_raw_outside_capture("Stream::is_complete", |device, raw| {
-            // SAFETY: contract, devices 1 and 5: a valid, callable stream.
+            // SAFETY: contract, devices/handles and devices/threads: a valid, callable stream.
             unsafe { device.query_stream(raw) }
         });
         answer.map(Completion::is_complete)
@@ -104,8 +104,8 @@ impl Stream {
         }
         self.with_raw_outside_capture(CALL, |device, raw| {
             pending.into_iter().try_for_each(|event| {
-                // SAFETY: contract, devices 1 and 5: a valid, callable stream and an owned event of
-                // its device.
+                // SAFETY: contract, devices/handles and devices/threads: a valid, callable stream
+                // and an owned event of its device.
                 unsafe { device.wait_event(raw, event.raw()) }
             })
         })
@@ -145,8 +145,8 @@ impl Stream {
         let queue = || {
             self.0.check_device(CALL, event.device_id())?;
             self.with_raw_outside_capture(CALL, |device, raw| {
-                // SAFETY: contract, devices 1 and 5: a valid, callable stream and an owned event of
-                // its device.
+                // SAFETY: contract, devices/handles and devices/threads: a valid, callable stream
+                // and an owned event of its device.
                 unsafe { device.record_event(event.raw(), raw) }?;
                 // Another thread may have begun to capture this stream since it was asked. Waiting
                 // for an event of that capture would draw the waiting stream into it.
@@ -218,8 +218,8 @@ impl Shared {
             if event.was_observed() {
                 return Ok(());
             }
-            // SAFETY: contract, devices 1 and 5: a valid, callable stream and an owned event of its
-            // device.
+            // SAFETY: contract, devices/handles and devices/threads: a valid, callable stream and
+            // an owned event of its device.
             unsafe { self.device.wait_event(self.raw, event.raw()) }
         })
     }

@@ -121,8 +121,8 @@ impl<T: Pod, R: MemoryResource> PinnedBuffer<T, R> {
         let device = self.buffer.stream().device();
         let part =
             device.pinned().ok_or_else(|| not_supported("the device has no pinned memory"))?;
-        // SAFETY: contract, devices 2: the bytes of a live block, which is pinned memory; the pointer
-        // goes out of use when a transfer takes the buffer.
+        // SAFETY: contract, devices/ranges: the bytes of a live block, which is pinned memory; the
+        // pointer goes out of use when a transfer takes the buffer.
         let at = unsafe { part.host_view(ptr, self.buffer.len(), HostAccess::Write) }?;
         let at = NonNull::new(at.cast::<T>()).filter(|at| at.is_aligned());
         self.at = at.ok_or_else(|| not_supported("the host has the memory at another address"))?;

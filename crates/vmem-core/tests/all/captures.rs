@@ -217,7 +217,7 @@ const STEPS: &[Step] = &[
         ..step("with_raw behind a pending wait", |s| {
             s.home.wait_later(&s.marker)?;
             let ptr = s.buffer().ptr().unwrap();
-            // SAFETY: contract, devices 2: the buffer's block, which is live.
+            // SAFETY: contract, devices/ranges: the buffer's block, which is live.
             unsafe { s.device.launch(&s.home, Kernel::add_one(ptr, 4096)) }?;
             Ok(())
         })
@@ -246,7 +246,8 @@ fn make(step: &Step, when: When, scene: &mut Scene, what: &str) -> Option<Graph>
     device.begin_capture(&capturing).unwrap();
     match when {
         When::HomeBroken => {
-            // SAFETY: contract, devices 1: a valid stream; the query breaks the capture on purpose.
+            // SAFETY: contract, devices/handles: a valid stream; the query breaks the capture on
+            // purpose.
             assert!(unsafe { device.query_stream(capturing.raw()) }.is_err());
             device.take_violations();
         }
@@ -339,7 +340,7 @@ fn a_marker_that_a_capture_took_after_the_question_is_not_given_out() {
     let hooked = Hooked::new(device.clone());
     let (busy, bystander) = (Stream::new(hooked.clone()).unwrap(), stream(&device));
     let (begin, raw) = (device.clone(), busy.raw());
-    // SAFETY: contract, devices 1: a valid stream.
+    // SAFETY: contract, devices/handles: a valid stream.
     hooked.before_record(move || unsafe { begin.begin_capture_raw(raw) }.unwrap());
     let idle = IdleEvent::new(device.clone()).unwrap();
     let (idle, error) = busy.record(idle).unwrap_err();
@@ -361,7 +362,7 @@ fn a_stream_dropped_while_it_captures_is_destroyed_after_the_capture() {
     assert!(told.once().1.is_none());
     drop(stream(&device));
     assert_eq!(device.base().undestroyed_streams(), 1);
-    // SAFETY: contract, devices 1: the driver's stream lives as long as it captures.
+    // SAFETY: contract, devices/handles: the driver's stream lives as long as it captures.
     let graph = unsafe { device.end_capture_raw(raw) };
     assert!(graph.unwrap().is_empty());
     let next = stream(&device);

@@ -22,7 +22,7 @@ pub(crate) fn stream(device: &Arc<SimDevice>) -> Stream {
 
 /// Queues a kernel. The memory it names is live in these tests, or the simulation refuses it.
 pub(crate) fn launch(device: &SimDevice, stream: &Stream, kernel: Kernel) {
-    // SAFETY: contract, devices 2: as said above.
+    // SAFETY: contract, devices/ranges: as said above.
     unsafe { device.launch(stream, kernel) }.unwrap();
 }
 

@@ -122,7 +122,7 @@ fn an_event_without_timing_has_no_time() {
     let elapsed = |start, end| unsafe { device.elapsed_ns(start, end) };
     assert_eq!(code(elapsed(timed, timed)), DriverCode::INVALID_HANDLE, "never recorded");
     for event in [plain, timed] {
-        // SAFETY: contract, devices 1: both are valid.
+        // SAFETY: contract, devices/handles: both are valid.
         unsafe { device.record_event(event, stream.raw()) }.unwrap();
     }
     assert_eq!(code(elapsed(plain, timed)), DriverCode::INVALID_HANDLE);

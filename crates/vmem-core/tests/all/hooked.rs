@@ -93,7 +93,7 @@ unsafe impl Device for Hooked {
     unsafe fn record_event(&self, event: RawEvent, stream: RawStream) -> Result<(), DriverError> {
         let hook = self.before_record.lock().unwrap().take();
         hook.into_iter().for_each(|hook| hook());
-        // SAFETY: contract, devices 1 and 5: the caller keeps them.
+        // SAFETY: contract, devices/handles and devices/threads: the caller keeps them.
         unsafe { self.device.record_event(event, stream) }?;
         let hook = self.after_record.lock().unwrap().take();
         hook.into_iter().for_each(|hook| hook());
@@ -101,7 +101,7 @@ unsafe impl Device for Hooked {
     }
 
     unsafe fn free(&self, ptr: DevicePtr) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1 and 3: the caller keeps them.
+        // SAFETY: contract, devices/handles and devices/pending-work: the caller keeps them.
         unsafe { self.device.free(ptr) }?;
         let hook = self.after_free.lock().unwrap().take();
         hook.into_iter().for_each(|hook| hook());

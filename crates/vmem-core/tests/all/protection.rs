@@ -157,7 +157,8 @@ fn use_on_many_streams(device: &Arc<SimDevice>, memory: &Memory) -> Result<(), D
     let on = |buffer: &mut DeviceBuffer, user: &Stream| {
         if buffer.wait_on(user).is_ok() {
             let ptr = buffer.ptr().unwrap();
-            // SAFETY: contract, devices 2: the block is live, and freed behind the recorded use.
+            // SAFETY: contract, devices/ranges: the block is live, and freed behind the recorded
+            // use.
             let queued = unsafe { device.launch(user, Kernel::add_one(ptr, 4096)) };
             // A use that cannot be noted must be over before the buffer ends.
             let noted = buffer.record_use(user).or_else(|_| device.synchronize());

@@ -146,7 +146,8 @@ fn one_that_owes_waits_says_that_it_captures_and_later_that_it_is_complete() {
         device.begin_capture(&home).unwrap();
         home.wait_later(&marker).unwrap();
         assert_eq!(code(home.is_complete()), DriverCode::STREAM_CAPTURE_UNSUPPORTED);
-        // SAFETY: contract, devices 1 and 5: a valid stream. A program ends its capture itself.
+        // SAFETY: contract, devices/handles and devices/threads: a valid stream. A program ends its
+        // capture itself.
         unsafe { device.end_capture_raw(home.raw()) }.unwrap();
         assert!(home.has_pending_waits());
         assert!((0..1000).any(|_| home.is_complete().unwrap()), "seed {seed}");

@@ -96,7 +96,8 @@ fn a_buffer_that_another_thread_gave_a_stream_is_ready_once_it_is_waited_for() {
         });
         buffer.wait_on(&own).unwrap();
         let check = Kernel::check_pattern(buffer.ptr().unwrap(), 4096, 1);
-        // SAFETY: contract, devices 1, 2 and 5: a live buffer, on this thread's own default stream.
+        // SAFETY: contract, devices/handles, devices/ranges and devices/threads: a live buffer, on
+        // this thread's own default stream.
         unsafe { device.launch_raw(own.raw(), check) }.unwrap();
         drop(buffer);
         device.assert_clean();

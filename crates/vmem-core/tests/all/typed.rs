@@ -359,7 +359,7 @@ fn in_a_capture_fills_and_copies_on_one_stream_are_recorded_and_the_rest_is_refu
     b.copy_from(&a).unwrap();
     let graph = device.end_capture(&home).unwrap();
     assert_eq!(b.to_vec().unwrap(), [2; 8], "nothing has run");
-    // SAFETY: contract, devices 2: what the graph names lives.
+    // SAFETY: contract, devices/ranges: what the graph names lives.
     unsafe { device.launch_graph(&home, &graph) }.unwrap();
     assert_eq!(b.to_vec().unwrap(), [0x0403_0201; 8]);
     device.assert_clean();

@@ -83,14 +83,15 @@ fn a_leafs_block_outlives_the_later_of_two_uses_that_two_threads_queue() {
     for seed in 0..4 {
         let device = sim(seed);
         let hooked = Hooked::new(device.clone());
-        // SAFETY: contract, devices 1 and 3: the leaf's promise.
+        // SAFETY: contract, devices/handles and devices/pending-work: the leaf's promise.
         let leaf = Leaf::new("Test", hooked.clone(), |device, base| unsafe { device.free(base) });
         let [home, other] = [(); 2].map(|()| Stream::new(hooked.clone()).unwrap());
         let request = Request::new(BlockLayout::new(4096).unwrap(), &home);
         let block: Block = leaf.allocate(&request, |bytes| device.allocate(bytes)).unwrap();
         let fill = |value| {
             let queue = |device: &dyn Device, raw| {
-                // SAFETY: contract, devices 1, 2 and 5: a live block, valid stream.
+                // SAFETY: contract, devices/handles, devices/ranges and devices/threads: a live
+                // block, valid stream.
                 unsafe { device.fill(block.ptr(), value, 4096, raw) }
             };
             leaf.queue_use(&block, &other, "fill", queue).unwrap();

@@ -54,7 +54,8 @@ impl Context {
             std::mem::take(&mut *deferred)
         };
         for what in kept {
-            // SAFETY: contract, devices 1 and 3: `dispose` was given it by its owner.
+            // SAFETY: contract, devices/handles and devices/pending-work: `dispose` was given it by
+            // its owner.
             if let Err(error) = unsafe { what.destroy() } {
                 self.base.drop_failures().record("what a host function dropped", &error);
             }

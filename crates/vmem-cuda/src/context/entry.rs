@@ -27,7 +27,7 @@ impl<'a> Current<'a> {
     pub(super) fn new(context: &'a Context) -> Result<Self, DriverError> {
         let pushed = result::context::current()? != context.raw();
         if pushed {
-            // SAFETY: contract, devices 1: the context is retained while `context` lives.
+            // SAFETY: contract, devices/handles: the context is retained while `context` lives.
             unsafe { result::context::push(context.raw()) }?;
         }
         Ok(Self { context, pushed, thread: PhantomData })

@@ -45,36 +45,38 @@ impl CudaAsyncPool {
 #[deny(clippy::missing_trait_methods)]
 unsafe impl AsyncPool for CudaAsyncPool {
     unsafe fn allocate(&self, bytes: u64, stream: RawStream) -> Result<DevicePtr, DriverError> {
-        // SAFETY: contract, devices 1 and 5: the caller's promise; the pool lives.
+        // SAFETY: contract, devices/handles and devices/threads: the caller's promise; the pool
+        // lives.
         let allocate = || unsafe { pool::allocate(self.raw(), bytes, stream) };
         self.context.call_relaxed("cuMemAllocFromPoolAsync", allocate)
     }
 
     unsafe fn free(&self, ptr: DevicePtr, stream: RawStream) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1, 3 and 5: the caller's promise.
+        // SAFETY: contract, devices/handles, devices/pending-work and devices/threads: the caller's
+        // promise.
         self.context.call_relaxed("cuMemFreeAsync", || unsafe { pool::free(ptr, stream) })
     }
 
     fn trim_to(&self, keep: u64) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1: the pool lives.
+        // SAFETY: contract, devices/handles: the pool lives.
         let trim = || unsafe { pool::trim_to(self.raw(), keep) };
         self.context.call_relaxed("cuMemPoolTrimTo", trim)
     }
 
     fn set_release_threshold(&self, bytes: u64) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1: the pool lives.
+        // SAFETY: contract, devices/handles: the pool lives.
         let set = || unsafe { pool::set_release_threshold(self.raw(), bytes) };
         self.context.call_relaxed("cuMemPoolSetAttribute", set)
     }
 
     fn release_threshold(&self) -> Result<u64, DriverError> {
-        // SAFETY: contract, devices 1: the pool lives.
+        // SAFETY: contract, devices/handles: the pool lives.
         let ask = || unsafe { pool::release_threshold(self.raw()) };
         self.context.call_relaxed("cuMemPoolGetAttribute", ask)
     }
 
     fn reserved(&self) -> Result<u64, DriverError> {
-        // SAFETY: contract, devices 1: the pool lives.
+        // SAFETY: contract, devices/handles: the pool lives.
         let ask = || unsafe { pool::reserved(self.raw()) };
         self.context.call_relaxed("cuMemPoolGetAttribute", ask)
     }
@@ -85,7 +87,7 @@ impl Drop for CudaAsyncPool {
         if fork::is_child() {
             return;
         }
-        // SAFETY: contract, devices 1: the pool is ours, and this is its last use.
+        // SAFETY: contract, devices/handles: the pool is ours, and this is its last use.
         let destroy = || unsafe { pool::destroy(self.raw()) };
         if let Err(error) = self.context.call_relaxed("cuMemPoolDestroy", destroy) {
             self.context.base.drop_failures().record("a stream-ordered pool", &error);

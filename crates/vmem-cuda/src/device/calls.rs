@@ -34,7 +34,7 @@ unsafe impl Device for CudaDevice {
     }
 
     unsafe fn free(&self, ptr: DevicePtr) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1 and 3: the caller's promise.
+        // SAFETY: contract, devices/handles and devices/pending-work: the caller's promise.
         unsafe { self.context.dispose("cuMemFree", Deferred::Memory(ptr)) }
     }
 
@@ -43,7 +43,7 @@ unsafe impl Device for CudaDevice {
     }
 
     unsafe fn destroy_stream(&self, stream: RawStream) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1 and 3: the caller's promise.
+        // SAFETY: contract, devices/handles and devices/pending-work: the caller's promise.
         unsafe { self.context.dispose("cuStreamDestroy", Deferred::Stream(stream)) }
     }
 
@@ -52,23 +52,23 @@ unsafe impl Device for CudaDevice {
         if stream.is_default() {
             return Ok(true);
         }
-        // SAFETY: contract, devices 1: the caller's promise.
+        // SAFETY: contract, devices/handles: the caller's promise.
         let of = || unsafe { stream::context(stream) };
         Ok(self.context.call_relaxed("cuStreamGetCtx", of)? == self.context.raw())
     }
 
     unsafe fn query_stream(&self, stream: RawStream) -> Result<Completion, DriverError> {
-        // SAFETY: contract, devices 1 and 5: the caller's promise.
+        // SAFETY: contract, devices/handles and devices/threads: the caller's promise.
         self.context.call_relaxed("cuStreamQuery", || unsafe { stream::query(stream) })
     }
 
     unsafe fn synchronize_stream(&self, stream: RawStream) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1 and 5: the caller's promise.
+        // SAFETY: contract, devices/handles and devices/threads: the caller's promise.
         self.context.call_relaxed("cuStreamSynchronize", || unsafe { stream::synchronize(stream) })
     }
 
     unsafe fn is_capturing(&self, stream: RawStream) -> Result<bool, DriverError> {
-        // SAFETY: contract, devices 1 and 5: the caller's promise.
+        // SAFETY: contract, devices/handles and devices/threads: the caller's promise.
         self.context.call("cuStreamIsCapturing", || unsafe { stream::is_capturing(stream) })
     }
 
@@ -85,33 +85,33 @@ unsafe impl Device for CudaDevice {
     }
 
     unsafe fn elapsed_ns(&self, start: RawEvent, end: RawEvent) -> Result<i64, DriverError> {
-        // SAFETY: contract, devices 1: the caller's promise.
+        // SAFETY: contract, devices/handles: the caller's promise.
         let elapsed = || unsafe { event::elapsed_ns(start, end) };
         self.context.call_relaxed("cuEventElapsedTime", elapsed)
     }
 
     unsafe fn destroy_event(&self, event: RawEvent) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1 and 3: the caller's promise.
+        // SAFETY: contract, devices/handles and devices/pending-work: the caller's promise.
         unsafe { self.context.dispose("cuEventDestroy", Deferred::Event(event)) }
     }
 
     unsafe fn record_event(&self, event: RawEvent, stream: RawStream) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1 and 5: the caller's promise.
+        // SAFETY: contract, devices/handles and devices/threads: the caller's promise.
         self.context.call("cuEventRecord", || unsafe { event::record(event, stream) })
     }
 
     unsafe fn query_event(&self, event: RawEvent) -> Result<Completion, DriverError> {
-        // SAFETY: contract, devices 1: the caller's promise.
+        // SAFETY: contract, devices/handles: the caller's promise.
         self.context.call_relaxed("cuEventQuery", || unsafe { event::query(event) })
     }
 
     unsafe fn synchronize_event(&self, event: RawEvent) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1: the caller's promise.
+        // SAFETY: contract, devices/handles: the caller's promise.
         self.context.call_relaxed("cuEventSynchronize", || unsafe { event::synchronize(event) })
     }
 
     unsafe fn wait_event(&self, stream: RawStream, event: RawEvent) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1 and 5: the caller's promise.
+        // SAFETY: contract, devices/handles and devices/threads: the caller's promise.
         self.context.call("cuStreamWaitEvent", || unsafe { stream::wait(stream, event) })
     }
 
@@ -122,7 +122,8 @@ unsafe impl Device for CudaDevice {
         bytes: u64,
         stream: RawStream,
     ) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1, 2, 4 and 5: the caller's promise.
+        // SAFETY: contract, devices/handles, devices/ranges, devices/host-memory and
+        // devices/threads: the caller's promise.
         let copy = || unsafe { memory::copy_from_host(to, from, bytes, stream) };
         self.context.call("cuMemcpyHtoDAsync", copy)
     }
@@ -134,7 +135,8 @@ unsafe impl Device for CudaDevice {
         bytes: u64,
         stream: RawStream,
     ) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1, 2, 4 and 5: the caller's promise.
+        // SAFETY: contract, devices/handles, devices/ranges, devices/host-memory and
+        // devices/threads: the caller's promise.
         let copy = || unsafe { memory::copy_to_host(to, from, bytes, stream) };
         self.context.call("cuMemcpyDtoHAsync", copy)
     }
@@ -146,7 +148,8 @@ unsafe impl Device for CudaDevice {
         bytes: u64,
         stream: RawStream,
     ) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1, 2 and 5: the caller's promise.
+        // SAFETY: contract, devices/handles, devices/ranges and devices/threads: the caller's
+        // promise.
         let copy = || unsafe { memory::copy_within(to, from, bytes, stream) };
         self.context.call("cuMemcpyDtoDAsync", copy)
     }
@@ -158,7 +161,8 @@ unsafe impl Device for CudaDevice {
         bytes: u64,
         stream: RawStream,
     ) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1, 2 and 5: the caller's promise.
+        // SAFETY: contract, devices/handles, devices/ranges and devices/threads: the caller's
+        // promise.
         let fill = || unsafe { memory::fill(to, value, bytes, stream) };
         self.context.call("cuMemsetD8Async", fill)
     }
@@ -170,7 +174,8 @@ unsafe impl Device for CudaDevice {
         count: u64,
         stream: RawStream,
     ) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1, 2 and 5: the caller's promise.
+        // SAFETY: contract, devices/handles, devices/ranges and devices/threads: the caller's
+        // promise.
         let fill = || unsafe { memory::fill_u16(to, value, count, stream) };
         self.context.call("cuMemsetD16Async", fill)
     }
@@ -182,7 +187,8 @@ unsafe impl Device for CudaDevice {
         count: u64,
         stream: RawStream,
     ) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1, 2 and 5: the caller's promise.
+        // SAFETY: contract, devices/handles, devices/ranges and devices/threads: the caller's
+        // promise.
         let fill = || unsafe { memory::fill_u32(to, value, count, stream) };
         self.context.call("cuMemsetD32Async", fill)
     }

@@ -66,7 +66,7 @@ unsafe impl Managed for CudaManaged {
     }
 
     unsafe fn free(&self, ptr: DevicePtr) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1 and 3: the caller's promise.
+        // SAFETY: contract, devices/handles and devices/pending-work: the caller's promise.
         unsafe { self.context.dispose("cuMemFree", Deferred::Memory(ptr)) }
     }
 
@@ -74,7 +74,7 @@ unsafe impl Managed for CudaManaged {
         let Some((advice, device)) = self.translate(advice) else {
             return Err(DriverError::new("cuMemAdvise", DriverCode::NOT_SUPPORTED));
         };
-        // SAFETY: contract, devices 2: the caller's promise.
+        // SAFETY: contract, devices/ranges: the caller's promise.
         let advise = || unsafe { managed::advise(ptr, bytes, advice, device) };
         self.context.call_relaxed("cuMemAdvise", advise)
     }
@@ -87,7 +87,8 @@ unsafe impl Managed for CudaManaged {
         stream: RawStream,
     ) -> Result<(), DriverError> {
         let to = self.place(to);
-        // SAFETY: contract, devices 1, 2 and 5: the caller's promise.
+        // SAFETY: contract, devices/handles, devices/ranges and devices/threads: the caller's
+        // promise.
         let prefetch = || unsafe { managed::prefetch(ptr, bytes, to, stream) };
         self.context.call_relaxed("cuMemPrefetchAsync", prefetch)
     }
@@ -97,7 +98,7 @@ unsafe impl Managed for CudaManaged {
         ptr: DevicePtr,
         bytes: u64,
     ) -> Result<Option<Location>, DriverError> {
-        // SAFETY: contract, devices 2: the caller's promise.
+        // SAFETY: contract, devices/ranges: the caller's promise.
         let ask = || unsafe { managed::last_prefetch(ptr, bytes) };
         let location = self.context.call_relaxed("cuMemRangeGetAttribute", ask)?;
         Ok(match location {

@@ -28,7 +28,7 @@ unsafe impl Pinned for CudaPinned {
     }
 
     unsafe fn free(&self, ptr: DevicePtr) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1 and 3: the caller's promise.
+        // SAFETY: contract, devices/handles and devices/pending-work: the caller's promise.
         unsafe { self.context.dispose("cuMemFreeHost", Deferred::Pinned(ptr)) }
     }
 

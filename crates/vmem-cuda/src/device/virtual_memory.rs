@@ -38,14 +38,14 @@ impl CudaVirtualMemory {
 fn try_range(device: CUdevice, bytes: u64) -> Result<(), DriverError> {
     let range = virtual_memory::reserve(bytes, bytes)?;
     let tried = try_handle(device, range, bytes);
-    // SAFETY: contract, devices 1: reserved above; `try_handle` left nothing mapped in it.
+    // SAFETY: contract, devices/handles: reserved above; `try_handle` left nothing mapped in it.
     tried.and(unsafe { virtual_memory::free_range(range, bytes) })
 }
 
 fn try_handle(device: CUdevice, range: DevicePtr, bytes: u64) -> Result<(), DriverError> {
     let handle = virtual_memory::create(device, bytes)?;
     let tried = try_mapping(device, range, bytes, handle);
-    // SAFETY: contract, devices 1: created above, and used no more.
+    // SAFETY: contract, devices/handles: created above, and used no more.
     tried.and(unsafe { virtual_memory::release(handle) })
 }
 
@@ -55,11 +55,11 @@ fn try_mapping(
     bytes: u64,
     handle: PhysicalHandle,
 ) -> Result<(), DriverError> {
-    // SAFETY: contract, devices 1 and 2: a fresh range and a handle of its size.
+    // SAFETY: contract, devices/handles and devices/ranges: a fresh range and a handle of its size.
     unsafe { virtual_memory::map(range, bytes, handle) }?;
-    // SAFETY: contract, devices 2: mapped above, and no work uses it.
+    // SAFETY: contract, devices/ranges: mapped above, and no work uses it.
     let tried = unsafe { virtual_memory::set_access(device, range, bytes) };
-    // SAFETY: contract, devices 3: mapped above, and no work was queued on it.
+    // SAFETY: contract, devices/pending-work: mapped above, and no work was queued on it.
     tried.and(unsafe { virtual_memory::unmap(range, bytes) })
 }
 
@@ -77,7 +77,7 @@ unsafe impl VirtualMemory for CudaVirtualMemory {
     }
 
     unsafe fn free_range(&self, base: DevicePtr, bytes: u64) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 2: the caller's promise.
+        // SAFETY: contract, devices/ranges: the caller's promise.
         let free = || unsafe { virtual_memory::free_range(base, bytes) };
         self.context.call_relaxed("cuMemAddressFree", free)
     }
@@ -88,7 +88,7 @@ unsafe impl VirtualMemory for CudaVirtualMemory {
     }
 
     unsafe fn release(&self, handle: PhysicalHandle) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1 and 3: the caller's promise.
+        // SAFETY: contract, devices/handles and devices/pending-work: the caller's promise.
         unsafe { self.context.dispose("cuMemRelease", Deferred::Physical(handle)) }
     }
 
@@ -98,20 +98,20 @@ unsafe impl VirtualMemory for CudaVirtualMemory {
         bytes: u64,
         handle: PhysicalHandle,
     ) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1 and 2: the caller's promise.
+        // SAFETY: contract, devices/handles and devices/ranges: the caller's promise.
         let map = || unsafe { virtual_memory::map(at, bytes, handle) };
         self.context.call_relaxed("cuMemMap", map)
     }
 
     unsafe fn set_access(&self, at: DevicePtr, bytes: u64) -> Result<(), DriverError> {
         let device = self.context.device;
-        // SAFETY: contract, devices 2: the caller's promise.
+        // SAFETY: contract, devices/ranges: the caller's promise.
         let set = || unsafe { virtual_memory::set_access(device, at, bytes) };
         self.context.call_relaxed("cuMemSetAccess", set)
     }
 
     unsafe fn unmap(&self, at: DevicePtr, bytes: u64) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 2 and 3: the caller's promise.
+        // SAFETY: contract, devices/ranges and devices/pending-work: the caller's promise.
         let unmap = || unsafe { virtual_memory::unmap(at, bytes) };
         self.context.call_relaxed("cuMemUnmap", unmap)
     }

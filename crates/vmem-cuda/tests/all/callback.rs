@@ -90,7 +90,7 @@ fn what_is_dropped_inside_a_host_function_is_destroyed_by_the_next_call() {
     host_callback(|| {
         drop(event);
         drop(stream);
-        // SAFETY: contract, devices 3: no work was queued on the memory.
+        // SAFETY: contract, devices/pending-work: no work was queued on the memory.
         unsafe { bench.device.free(memory) }.unwrap();
     });
     if has_control() {

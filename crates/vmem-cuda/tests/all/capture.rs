@@ -94,7 +94,7 @@ fn calls_on_the_capturing_thread_do_not_break_it_either() {
     while_capturing(&*bench.device, &stream, || {
         let memory = bench.device.allocate(MIB).unwrap();
         bench.device.memory_info().unwrap();
-        // SAFETY: contract, devices 3: no work was queued on the memory.
+        // SAFETY: contract, devices/pending-work: no work was queued on the memory.
         unsafe { bench.device.free(memory) }.unwrap();
     });
     drop((current, stream));

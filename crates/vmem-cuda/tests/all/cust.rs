@@ -73,11 +73,13 @@ fn addresses_mean_the_same_to_both() {
     let mut bytes = [0_u8; 4096];
     stream
         .with_raw("copies", |device, raw| {
-            // SAFETY: contract, devices 1 and 2: the 4096 bytes of cust's buffer, a live stream.
+            // SAFETY: contract, devices/handles and devices/ranges: the 4096 bytes of cust's
+            // buffer, a live stream.
             unsafe { device.fill(theirs, 7, 4096, raw) }?;
-            // SAFETY: contract, devices 1 and 2: both ranges are live and apart.
+            // SAFETY: contract, devices/handles and devices/ranges: both ranges are live and apart.
             unsafe { device.copy_within(block.ptr(), theirs, 4096, raw) }?;
-            // SAFETY: contract, devices 1, 2 and 4: as above; the array outlives the wait below.
+            // SAFETY: contract, devices/handles, devices/ranges and devices/host-memory: as above;
+            // the array outlives the wait below.
             unsafe { device.copy_to_host(bytes.as_mut_ptr(), block.ptr(), 4096, raw) }
         })
         .unwrap();

@@ -11,7 +11,7 @@ fn host_sees_the_device(bench: &Bench, at: DevicePtr, host: *mut u8) {
     let stream = bench.stream();
     stream
         .with_raw("fill", |device, raw| {
-            // SAFETY: contract, devices 1 and 2: a live range and stream.
+            // SAFETY: contract, devices/handles and devices/ranges: a live range and stream.
             unsafe { device.fill(at, 0x5a, 4096, raw) }
         })
         .unwrap();
@@ -27,11 +27,11 @@ fn pinned_memory_is_at_one_address_for_host_and_device() {
     let pinned = bench.device.pinned().unwrap();
     let ptr = pinned.allocate(4096).unwrap();
     assert!(ptr.is_aligned_to(256));
-    // SAFETY: contract, devices 2: a live pinned range.
+    // SAFETY: contract, devices/ranges: a live pinned range.
     let host = unsafe { pinned.host_view(ptr, 4096, HostAccess::Read) }.unwrap();
     assert_eq!(host.addr() as u64, ptr.get());
     host_sees_the_device(&bench, ptr, host);
-    // SAFETY: contract, devices 3: the work on it has completed.
+    // SAFETY: contract, devices/pending-work: the work on it has completed.
     unsafe { pinned.free(ptr) }.unwrap();
     bench.finish();
 }
@@ -53,29 +53,30 @@ fn managed_memory_takes_every_advice_and_remembers_its_last_prefetch() {
         Advice::AccessedBy(Location::Host),
         Advice::UnsetAccessedBy(Location::Host),
     ] {
-        // SAFETY: contract, devices 2: a live managed range.
+        // SAFETY: contract, devices/ranges: a live managed range.
         unsafe { managed.advise(ptr, 4 * MIB, advice) }
             .unwrap_or_else(|e| panic!("{advice:?}: {e}"));
     }
     let stream = bench.stream();
-    // SAFETY: contract, devices 2: a live managed range.
+    // SAFETY: contract, devices/ranges: a live managed range.
     let last = || unsafe { managed.last_prefetch(ptr, 4 * MIB) }.unwrap();
     assert_eq!(last(), None);
     for to in [Location::Device, Location::Host] {
         stream
             .with_raw("prefetch", |_, raw| {
-                // SAFETY: contract, devices 1 and 2: a live managed range and stream.
+                // SAFETY: contract, devices/handles and devices/ranges: a live managed range and
+                // stream.
                 unsafe { managed.prefetch(ptr, 4 * MIB, to, raw) }
             })
             .unwrap();
         stream.synchronize().unwrap();
         assert_eq!(last(), Some(to));
     }
-    // SAFETY: contract, devices 2: a live managed range.
+    // SAFETY: contract, devices/ranges: a live managed range.
     let host = unsafe { managed.host_view(ptr, 4096, HostAccess::Read) }.unwrap();
     host_sees_the_device(&bench, ptr, host);
     drop(stream);
-    // SAFETY: contract, devices 3: the work on it has completed.
+    // SAFETY: contract, devices/pending-work: the work on it has completed.
     unsafe { managed.free(ptr) }.unwrap();
     bench.finish();
 }
@@ -89,14 +90,14 @@ fn without_concurrent_access_a_host_view_waits_for_the_device() {
     let stream = bench.stream();
     stream
         .with_raw("fill", |device, raw| {
-            // SAFETY: contract, devices 1 and 2: a live range and stream.
+            // SAFETY: contract, devices/handles and devices/ranges: a live range and stream.
             unsafe { device.fill(ptr, 7, 4096, raw) }
         })
         .unwrap();
-    // SAFETY: contract, devices 2: a live managed range.
+    // SAFETY: contract, devices/ranges: a live managed range.
     unsafe { managed.host_view(ptr, 4096, HostAccess::Read) }.unwrap();
     assert!(stream.is_complete().unwrap());
-    // SAFETY: contract, devices 3: the work on it has completed.
+    // SAFETY: contract, devices/pending-work: the work on it has completed.
     unsafe { managed.free(ptr) }.unwrap();
     drop(stream);
     bench.finish();
@@ -133,28 +134,31 @@ fn one_handle_mapped_at_two_addresses_has_the_same_bytes() {
     let second = range.checked_add(granule).unwrap();
     let handle = memory.create(granule).unwrap();
     for at in [range, second] {
-        // SAFETY: contract, devices 1 and 2: a fresh range and a handle of its size.
+        // SAFETY: contract, devices/handles and devices/ranges: a fresh range and a handle of its
+        // size.
         unsafe { memory.map(at, granule, handle) }.unwrap();
     }
-    // SAFETY: contract, devices 2: two whole mappings that no work uses.
+    // SAFETY: contract, devices/ranges: two whole mappings that no work uses.
     unsafe { memory.set_access(range, 2 * granule) }.unwrap();
     let stream = bench.stream();
     let mut bytes = [0_u8; 64];
     stream
         .with_raw("copies", |device, raw| {
-            // SAFETY: contract, devices 1 and 2: a mapped range and a live stream.
+            // SAFETY: contract, devices/handles and devices/ranges: a mapped range and a live
+            // stream.
             unsafe { device.fill(range, 0xc3, granule, raw) }?;
-            // SAFETY: contract, devices 1, 2 and 4: as above; the array outlives the wait below.
+            // SAFETY: contract, devices/handles, devices/ranges and devices/host-memory: as above;
+            // the array outlives the wait below.
             unsafe { device.copy_to_host(bytes.as_mut_ptr(), second, 64, raw) }
         })
         .unwrap();
     stream.synchronize().unwrap();
     assert_eq!(bytes, [0xc3; 64]);
-    // SAFETY: contract, devices 3: the work through the mappings has completed.
+    // SAFETY: contract, devices/pending-work: the work through the mappings has completed.
     unsafe { memory.unmap(range, 2 * granule) }.unwrap();
-    // SAFETY: contract, devices 1: the handle is used no more.
+    // SAFETY: contract, devices/handles: the handle is used no more.
     unsafe { memory.release(handle) }.unwrap();
-    // SAFETY: contract, devices 2: nothing is mapped in the range any more.
+    // SAFETY: contract, devices/ranges: nothing is mapped in the range any more.
     unsafe { memory.free_range(range, 2 * granule) }.unwrap();
     drop(stream);
     bench.finish();
@@ -168,7 +172,8 @@ fn copies_and_fills_of_nothing_do_nothing() {
     let mut host = [1_u8; 1];
     stream
         .with_raw("nothing", |device, raw| {
-            // SAFETY: contract, devices 1, 2 and 4: a live range and stream, no bytes.
+            // SAFETY: contract, devices/handles, devices/ranges and devices/host-memory: a live
+            // range and stream, no bytes.
             unsafe { device.copy_from_host(ptr, host.as_ptr(), 0, raw) }?;
             // SAFETY: as above.
             unsafe { device.copy_to_host(host.as_mut_ptr(), ptr, 0, raw) }?;
@@ -178,7 +183,7 @@ fn copies_and_fills_of_nothing_do_nothing() {
         .unwrap();
     stream.synchronize().unwrap();
     assert_eq!(host, [1]);
-    // SAFETY: contract, devices 3: the work on it has completed.
+    // SAFETY: contract, devices/pending-work: the work on it has completed.
     unsafe { bench.device.free(ptr) }.unwrap();
     drop(stream);
     bench.finish();

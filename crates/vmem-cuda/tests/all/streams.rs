@@ -40,7 +40,7 @@ fn the_default_streams_handles_are_no_foreign_streams() {
         // SAFETY: the default streams live as long as the context; the handle is not even made.
         let refused = unsafe { Stream::foreign(bench.device(), raw) }.unwrap_err();
         assert_eq!(refused.code(), DriverCode::INVALID_HANDLE);
-        // SAFETY: contract, devices 1: the default streams are valid.
+        // SAFETY: contract, devices/handles: the default streams are valid.
         assert!(unsafe { bench.device.owns_stream(raw) }.unwrap());
     }
     bench.finish();

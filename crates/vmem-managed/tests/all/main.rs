@@ -29,7 +29,7 @@ fn layout(size: u64) -> BlockLayout {
 
 /// Queues a kernel on live blocks that are freed on the stream it is queued on.
 fn launch(device: &SimDevice, stream: &Stream, kernel: Kernel) {
-    // SAFETY: contract, devices 2 and 3: see above.
+    // SAFETY: contract, devices/ranges and devices/pending-work: see above.
     unsafe { device.launch(stream, kernel) }.unwrap();
 }
 

@@ -242,8 +242,9 @@ fn free_chunk<U: MemoryResource + 'static>(
         None => service.insert(Stream::new(chunks.device.clone())?),
     };
     let block = chunks.blocks().remove(&start).ok_or("the chunk is not the backing's")?;
-    // SAFETY: contract, freeing: 1, 2: the chunk is claimed and the host has observed that all work
-    // on it completed; 3: the pool's own stream, which nobody captures.
+    // SAFETY: contract, freeing/completion-order and freeing/no-later-use: the chunk is claimed and
+    // the host has observed that all work on it completed; freeing/valid-stream: the pool's own
+    // stream, which nobody captures.
     if let Err(error) = unsafe { chunks.upstream.deallocate(block, stream) } {
         let text = error.to_string();
         let (block, source) = error.into_parts();

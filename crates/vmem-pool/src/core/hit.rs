@@ -111,8 +111,8 @@ impl Shard {
         let generation = self.begin_block(slot, layout, label);
         let ptr = DevicePtr::new(self[slot].start).expect("a range does not start at zero");
         let raw = RawBlock { ptr, layout, owner, slot: slot.raw(), generation, label };
-        // SAFETY: contract, implementing 1: the range was claimed until now, so no other block has
-        // it, and its generation has not been issued before.
+        // SAFETY: contract, implementing/disjoint: the range was claimed until now, so no other
+        // block has it, and its generation has not been issued before.
         unsafe { Block::from_raw(raw) }
     }
 }

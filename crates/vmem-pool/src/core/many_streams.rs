@@ -50,7 +50,8 @@ impl<B: Backing> Scene<B> {
         let block = self.alloc(size, stream);
         if !busy.is_zero() {
             let kernel = Kernel::write_pattern(block.ptr(), 256, 1).taking(busy);
-            // SAFETY: contract, devices 1 and 2: a live block and a live stream of the device.
+            // SAFETY: contract, devices/handles and devices/ranges: a live block and a live stream
+            // of the device.
             unsafe { self.device.launch(stream, kernel) }.unwrap();
         }
         self.core.deallocate(block, stream).unwrap();

@@ -18,7 +18,8 @@ fn alloc(core: &Core<VirtualArena>, stream: &Stream) -> Block {
 
 fn launch(device: &SimDevice, block: &Block, stream: &Stream, duration: Duration) {
     let kernel = Kernel::write_pattern(block.ptr(), block.size(), 1).taking(duration);
-    // SAFETY: contract, devices 1 and 2: a live block and a live stream of the device.
+    // SAFETY: contract, devices/handles and devices/ranges: a live block and a live stream of the
+    // device.
     unsafe { device.launch(stream, kernel) }.unwrap();
 }
 

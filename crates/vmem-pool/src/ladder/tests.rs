@@ -31,7 +31,8 @@ fn a_request_looks_again_after_others_found_its_memory_complete() {
         let layout = BlockLayout::new(SIZE).unwrap();
         let block = core.allocate(&Request::new(layout, &used)).unwrap();
         let work = Kernel::write_pattern(block.ptr(), SIZE, 1).taking(Duration::from_secs(1000));
-        // SAFETY: contract, devices 1 and 2: a live block and a live stream of the device.
+        // SAFETY: contract, devices/handles and devices/ranges: a live block and a live stream of
+        // the device.
         unsafe { device.launch(&used, work) }.unwrap();
         core.deallocate(block, &used).unwrap();
 

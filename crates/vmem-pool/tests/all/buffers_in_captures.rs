@@ -18,8 +18,8 @@ fn arena(device: &Arc<SimDevice>) -> Pool<VirtualArena> {
 }
 
 fn launch(device: &SimDevice, stream: &Stream, kernel: Kernel) {
-    // SAFETY: contract, devices 2: the buffers that these tests name live, and are freed behind the
-    // kernels.
+    // SAFETY: contract, devices/ranges: the buffers that these tests name live, and are freed
+    // behind the kernels.
     unsafe { device.launch(stream, kernel) }.unwrap();
 }
 
@@ -60,7 +60,7 @@ fn a_used_buffer_dropped_in_a_capture_is_reused_behind_its_use_and_the_capture_l
         assert!(!user.is_capturing().unwrap());
         let graph = device.end_capture(&home).unwrap();
         assert_eq!(graph.len(), 1);
-        // SAFETY: contract, devices 2: the buffer that the graph writes is live.
+        // SAFETY: contract, devices/ranges: the buffer that the graph writes is live.
         unsafe { device.launch_graph(&home, &graph) }.unwrap();
         drop(next);
         device.assert_clean();

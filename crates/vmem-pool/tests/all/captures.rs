@@ -269,7 +269,7 @@ fn a_capture_that_the_program_broke_hinders_nobody_afterwards() {
     let pool = arena(device.clone(), config);
     let handle = pool.handle();
     want_what_a_capture_left(&device, &pool.into_dyn(), &handle, |home| {
-        // SAFETY: contract, devices 1: a live stream of the device.
+        // SAFETY: contract, devices/handles: a live stream of the device.
         let asked = unsafe { device.query_stream(home.raw()) };
         assert!(asked.is_err(), "asking a capturing stream breaks its capture");
         assert!(device.end_capture(home).is_err());

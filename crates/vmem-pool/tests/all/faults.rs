@@ -78,7 +78,8 @@ impl Scenario<'_> {
     /// Queues a little work on a block.
     fn use_it(&self, block: &TrackedBlock, stream: &Stream) {
         let kernel = Kernel::write_pattern(block.ptr(), block.size().min(64), 1);
-        // SAFETY: contract, devices 1 and 2: a live block and the stream it was asked for on.
+        // SAFETY: contract, devices/handles and devices/ranges: a live block and the stream it was
+        // asked for on.
         unsafe { self.sim.launch(stream, kernel.taking(Duration::from_micros(50))) }.unwrap();
     }
 
@@ -94,7 +95,7 @@ impl Scenario<'_> {
 
     /// While a stream captures, it gets what is at hand or is refused, whatever fails.
     fn capture(&self, stream: &Stream) {
-        // SAFETY: contract, devices 1: a live stream of this device.
+        // SAFETY: contract, devices/handles: a live stream of this device.
         unsafe { self.sim.begin_capture_raw(stream.raw()) }.unwrap();
         let kept = [256, 3 * UNIT, 6 * UNIT]
             .map(|size| TrackedBlock::allocate(self.pool, &Request::new(layout(size), stream)));

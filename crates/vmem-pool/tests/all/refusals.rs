@@ -133,7 +133,7 @@ fn a_request_asks_the_device_although_one_like_it_was_refused_just_now() {
         let elsewhere = device.allocate(40 * MIB).unwrap();
         let error = pool.alloc(layout(32 * MIB), &stream).unwrap_err();
         assert_eq!(error.kind(), AllocErrorKind::OutOfMemory);
-        // SAFETY: contract, devices 1 and 3: just allocated, never used.
+        // SAFETY: contract, devices/handles and devices/pending-work: just allocated, never used.
         unsafe { device.free(elsewhere) }.unwrap();
         free(&pool, alloc(&pool, 32 * MIB, &stream), &stream);
     }

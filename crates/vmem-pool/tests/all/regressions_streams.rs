@@ -67,7 +67,8 @@ fn a_request_for_another_threads_default_stream_gets_nothing_that_needs_a_wait()
     };
     if let Ok(block) = r {
         let k = Kernel::write_pattern(block.ptr(), block.size(), 2);
-        // SAFETY: contract, devices 1, 2 and 5: a live block, on this thread's own default stream.
+        // SAFETY: contract, devices/handles, devices/ranges and devices/threads: a live block, on
+        // this thread's own default stream.
         unsafe { device.launch_raw(home.raw(), k) }.unwrap();
         free(&*pool, block, &home);
     }
@@ -135,7 +136,8 @@ fn a_wait_asked_while_a_request_climbs_is_queued_before_the_block_is_used() {
     let again = alloc(&*pool, 4 * MIB, &home); // misses, trims `small` (hook), hits
     assert!(hook.lock().unwrap().is_none());
     let k = Kernel::write_pattern(again.ptr(), again.size(), 2);
-    // SAFETY: contract, devices 1, 2 and 5: a live block, on this thread's own default stream.
+    // SAFETY: contract, devices/handles, devices/ranges and devices/threads: a live block, on this
+    // thread's own default stream.
     unsafe { device.launch_raw(home.raw(), k) }.unwrap();
     free(&*pool, again, &home);
     device.synchronize().unwrap();
@@ -170,7 +172,8 @@ fn a_hit_for_another_threads_default_stream_waits_for_what_was_asked_of_it() {
     .join()
     .unwrap();
     let k = Kernel::write_pattern(again.ptr(), again.size(), 2);
-    // SAFETY: contract, devices 1, 2 and 5: a live block, on this thread's own default stream.
+    // SAFETY: contract, devices/handles, devices/ranges and devices/threads: a live block, on this
+    // thread's own default stream.
     unsafe { device.launch_raw(home.raw(), k) }.unwrap();
     free(&*pool, again, &home);
     device.synchronize().unwrap();

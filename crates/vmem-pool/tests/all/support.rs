@@ -86,7 +86,8 @@ pub(crate) fn free_all(pool: &ArenaPool, blocks: Vec<Block>, stream: &Stream) {
 /// Queues work that writes a block, and keeps the stream busy.
 pub(crate) fn touch(device: &SimDevice, block: &Block, stream: &Stream) {
     let kernel = Kernel::write_pattern(block.ptr(), block.size(), block.ptr().get());
-    // SAFETY: contract, devices 1 and 2: a live block and a live stream of the device.
+    // SAFETY: contract, devices/handles and devices/ranges: a live block and a live stream of the
+    // device.
     unsafe { device.launch(stream, kernel) }.unwrap();
 }
 
@@ -94,7 +95,8 @@ pub(crate) fn touch(device: &SimDevice, block: &Block, stream: &Stream) {
 pub(crate) fn keep_busy(device: &SimDevice, block: &Block, stream: &Stream) {
     let kernel = Kernel::write_pattern(block.ptr(), block.size(), 1);
     let kernel = kernel.taking(std::time::Duration::from_secs(1000));
-    // SAFETY: contract, devices 1 and 2: a live block and a live stream of the device.
+    // SAFETY: contract, devices/handles and devices/ranges: a live block and a live stream of the
+    // device.
     unsafe { device.launch(stream, kernel) }.unwrap();
 }
 

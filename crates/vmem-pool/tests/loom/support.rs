@@ -155,7 +155,8 @@ impl Rig {
     /// to the waits that others asked of the stream.
     pub(crate) fn touch(&self, block: &Block, stream: &Stream) {
         let kernel = Kernel::new("touch").writes(block.ptr(), block.size());
-        // SAFETY: contract, devices 1, 2 and 5: a live block, and a stream that the caller may name.
+        // SAFETY: contract, devices/handles, devices/ranges and devices/threads: a live block, and
+        // a stream that the caller may name.
         unsafe { self.device.launch_raw(stream.raw(), kernel) }.unwrap();
     }
 

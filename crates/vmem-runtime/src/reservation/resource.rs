@@ -12,10 +12,11 @@ use super::holes::UNIT;
 use super::order::{is_out_of_reach, order_after};
 use super::{NAME, Reservations};
 
-// SAFETY: contract, implementing: 1: a range is out of the holes while it is drawn, and its hold's
-// block is live at the upstream meanwhile; 2, 3: the range is cut so from a block that stays; 4:
-// the table compares owner, slot, generation and address, and all else goes to the upstream; 5: a
-// drawn block keeps its hold; 6: a failed draw gives its range back.
+// SAFETY: contract, implementing/disjoint: a range is out of the holes while it is drawn, and its
+// hold's block is live at the upstream meanwhile; implementing/as-asked and implementing/stable:
+// the range is cut so from a block that stays; implementing/owned: the table compares owner, slot,
+// generation and address, and all else goes to the upstream; implementing/leaking-not-dangling: a
+// drawn block keeps its hold; implementing/unwinding: a failed draw gives its range back.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<U: MemoryResource> MemoryResource for Reservations<U> {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {

@@ -127,17 +127,19 @@ fn what_was_freed_in_a_capture_is_drawn_behind_what_other_streams_did_with_it() 
         let at = buffer.ptr().unwrap();
         buffer.wait_on(&other).unwrap();
         let slow = Kernel::write_pattern(at, 4096, 1).taking(Duration::from_millis(5));
-        // SAFETY: contract, devices 2: the buffer's bytes.
+        // SAFETY: contract, devices/ranges: the buffer's bytes.
         unsafe { device.launch(&other, slow) }.unwrap();
         buffer.record_use(&other).unwrap();
         device.begin_capture(&home).unwrap();
         drop(buffer);
-        // SAFETY: contract, devices 1 and 5: a valid stream. A program ends its capture itself.
+        // SAFETY: contract, devices/handles and devices/threads: a valid stream. A program ends its
+        // capture itself.
         unsafe { device.end_capture_raw(home.raw()) }.unwrap();
         assert!(home.has_pending_waits());
         let again = alloc(&drawing, 4096, &home);
         assert_eq!(again.ptr(), at);
-        // SAFETY: contract, devices 1, 2 and 5: a live block and stream.
+        // SAFETY: contract, devices/handles, devices/ranges and devices/threads: a live block and
+        // stream.
         unsafe { device.launch_raw(home.raw(), Kernel::write_pattern(at, 4096, 2)) }.unwrap();
         free(&drawing, again, &home);
         drop((reservation, memory, home, other));

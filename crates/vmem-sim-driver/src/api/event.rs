@@ -31,7 +31,8 @@ exports! {
             return Err(Refusal::handle("the event and the stream are of two devices"));
         }
         let sim = on.sim;
-        // SAFETY: contract, devices 1: the caller's handles; the simulation refuses dead ones.
+        // SAFETY: contract, devices/handles: the caller's handles; the simulation refuses dead
+        // ones.
         Ok(unsafe { sim.record_event(recorded, RawStream(stream)) }?)
     }
 
@@ -39,7 +40,8 @@ exports! {
         let (session, asked) = (driver.session()?, event(asked)?);
         let Here { ordinal, sim } = session.maker(asked.0.get())?;
         session.unsafe_call(ordinal)?;
-        // SAFETY: contract, devices 1: the caller's event; the simulation refuses a dead handle.
+        // SAFETY: contract, devices/handles: the caller's event; the simulation refuses a dead
+        // handle.
         ready(unsafe { sim.query_event(asked) }?)
     }
 
@@ -47,7 +49,8 @@ exports! {
         let (session, awaited) = (driver.session()?, event(awaited)?);
         let Here { ordinal, sim } = session.maker(awaited.0.get())?;
         session.unsafe_call(ordinal)?;
-        // SAFETY: contract, devices 1: the caller's event; the simulation refuses a dead handle.
+        // SAFETY: contract, devices/handles: the caller's event; the simulation refuses a dead
+        // handle.
         Ok(unsafe { sim.synchronize_event(awaited) }?)
     }
 
@@ -56,7 +59,8 @@ exports! {
         let slot = milliseconds.slot()?;
         let (session, start, end) = (driver.session()?, event(start)?, event(end)?);
         let sim = session.maker(start.0.get())?.sim;
-        // SAFETY: contract, devices 1: the caller's events; the simulation refuses dead handles.
+        // SAFETY: contract, devices/handles: the caller's events; the simulation refuses dead
+        // handles.
         let elapsed = unsafe { sim.elapsed_ns(start, end) }?;
         #[expect(clippy::cast_possible_truncation, reason = "the answer has so few digits")]
         slot.put((elapsed as f64 / 1e6) as f32);
@@ -66,7 +70,8 @@ exports! {
     fn cuEventDestroy_v2(driver, destroyed: u64) {
         let destroyed = event(destroyed)?;
         let sim = driver.session()?.maker(destroyed.0.get())?.sim;
-        // SAFETY: contract, devices 1: the caller's event; the simulation refuses a dead handle.
+        // SAFETY: contract, devices/handles: the caller's event; the simulation refuses a dead
+        // handle.
         Ok(unsafe { sim.destroy_event(destroyed) }?)
     }
 }

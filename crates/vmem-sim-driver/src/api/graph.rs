@@ -14,7 +14,7 @@ exports! {
     fn cuStreamBeginCapture_v2(driver, stream: u64, mode: c_int) {
         let mode = capture_mode(mode)?;
         let sim = driver.session()?.maker(stream)?.sim;
-        // SAFETY: contract, devices 1: the simulation refuses a dead handle.
+        // SAFETY: contract, devices/handles: the simulation refuses a dead handle.
         Ok(unsafe { sim.begin_capture_raw_as(RawStream(stream), mode) }?)
     }
 
@@ -22,7 +22,7 @@ exports! {
         let slot = graph.slot()?;
         let session = driver.session()?;
         let sim = session.maker(stream)?.sim;
-        // SAFETY: contract, devices 1: the simulation refuses a dead handle.
+        // SAFETY: contract, devices/handles: the simulation refuses a dead handle.
         let captured = unsafe { sim.end_capture_raw(RawStream(stream)) }?;
         let handle = unique(GRAPH);
         session.graphs.insert(handle, captured);

@@ -50,7 +50,8 @@ exports! {
             let why = "such advice needs concurrent managed access of the device";
             return Err(Refusal::new(INVALID_DEVICE, why));
         }
-        // SAFETY: contract, devices 3: the simulation refuses a range that is no managed one.
+        // SAFETY: contract, devices/pending-work: the simulation refuses a range that is no managed
+        // one.
         Ok(unsafe { managed.advise(pointer(address)?, bytes as u64, advice) }?)
     }
 
@@ -66,8 +67,8 @@ exports! {
         let (place, sim) = target(session, address, device)?;
         let managed = sim.managed().ok_or_else(absent)?;
         let (at, stream) = (pointer(address)?, RawStream(stream));
-        // SAFETY: contract, devices 1 and 3: the simulation refuses dead handles and a range that
-        // is no managed one.
+        // SAFETY: contract, devices/handles and devices/pending-work: the simulation refuses dead
+        // handles and a range that is no managed one.
         Ok(unsafe { managed.prefetch(at, bytes as u64, place?, stream) }?)
     }
 
@@ -91,7 +92,8 @@ exports! {
         session.want_context()?;
         let (found, sim) = session.holder(address)?;
         let managed = sim.managed().ok_or_else(absent)?;
-        // SAFETY: contract, devices 3: the simulation refuses a range that is no managed one.
+        // SAFETY: contract, devices/pending-work: the simulation refuses a range that is no managed
+        // one.
         let last = unsafe { managed.last_prefetch(pointer(address)?, bytes as u64) }?;
         slot.put(match last {
             Some(Location::Device) => c_int::try_from(found.ordinal).unwrap_or(c_int::MAX),

@@ -36,8 +36,8 @@ exports! {
         let at = pointer(address)?;
         match found.kind {
             AllocationKind::Plain => {
-                // SAFETY: contract, devices 3: a live allocation of this kind; the simulation
-                // refuses what is pending.
+                // SAFETY: contract, devices/pending-work: a live allocation of this kind; the
+                // simulation refuses what is pending.
                 unsafe { sim.free(at) }?;
             }
             AllocationKind::Managed => {
@@ -81,8 +81,8 @@ exports! {
         session.unsafe_call(found.ordinal)?;
         let pinned = sim.pinned().filter(|_| found.kind == AllocationKind::Pinned);
         let pinned = pinned.ok_or_else(|| Refusal::value("not pinned memory"))?;
-        // SAFETY: contract, devices 3: a live allocation of this kind; the simulation refuses what
-        // is pending.
+        // SAFETY: contract, devices/pending-work: a live allocation of this kind; the simulation
+        // refuses what is pending.
         unsafe { pinned.free(pointer(address)?) }?;
         session.allocations.remove(&address);
         Ok(())

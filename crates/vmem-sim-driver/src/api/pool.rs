@@ -119,8 +119,8 @@ exports! {
             .filter(|_| matches!(found.kind, AllocationKind::StreamOrdered(_)))
             .ok_or_else(|| Refusal::value("not memory of a stream-ordered pool"))?;
         session.unsafe_call(found.ordinal)?;
-        // SAFETY: contract, devices 1 and 3: a live allocation of this kind; the simulation refuses
-        // a dead handle.
+        // SAFETY: contract, devices/handles and devices/pending-work: a live allocation of this
+        // kind; the simulation refuses a dead handle.
         unsafe { part.free(pointer(address)?, RawStream(stream)) }?;
         session.allocations.remove(&address);
         Ok(())
@@ -141,7 +141,7 @@ fn allocate(
     let slot = address.slot()?;
     let part = here.sim.async_pool().ok_or_else(absent)?;
     session.unsafe_call(here.ordinal)?;
-    // SAFETY: contract, devices 1: the simulation refuses a dead handle.
+    // SAFETY: contract, devices/handles: the simulation refuses a dead handle.
     let ptr = unsafe { part.allocate(bytes as u64, RawStream(stream)) }?.get();
     session.own(here, ptr, AllocationKind::StreamOrdered(pool), bytes);
     slot.put(ptr);

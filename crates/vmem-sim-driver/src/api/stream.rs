@@ -29,7 +29,8 @@ exports! {
 
     fn cuStreamDestroy_v2(driver, stream: u64) {
         let sim = driver.session()?.maker(stream)?.sim;
-        // SAFETY: contract, devices 1: the caller's stream; the simulation refuses a dead handle.
+        // SAFETY: contract, devices/handles: the caller's stream; the simulation refuses a dead
+        // handle.
         unsafe { sim.destroy_stream(RawStream(stream)) }?;
         driver.session()?.forget_stream(stream);
         Ok(())
@@ -39,7 +40,8 @@ exports! {
         let session = driver.session()?;
         let Here { ordinal, sim } = session.maker(stream)?;
         session.unsafe_call(ordinal)?;
-        // SAFETY: contract, devices 1: the caller's stream; the simulation refuses a dead handle.
+        // SAFETY: contract, devices/handles: the caller's stream; the simulation refuses a dead
+        // handle.
         ready(unsafe { sim.query_stream(RawStream(stream)) }?)
     }
 
@@ -47,7 +49,8 @@ exports! {
         let session = driver.session()?;
         let Here { ordinal, sim } = session.maker(stream)?;
         session.unsafe_call(ordinal)?;
-        // SAFETY: contract, devices 1: the caller's stream; the simulation refuses a dead handle.
+        // SAFETY: contract, devices/handles: the caller's stream; the simulation refuses a dead
+        // handle.
         Ok(unsafe { sim.synchronize_stream(RawStream(stream)) }?)
     }
 
@@ -60,10 +63,12 @@ exports! {
         let of = session.maker(awaited.0.get())?;
         if of.ordinal != by.ordinal {
             // The simulations know nothing of each other: the host sees it complete instead.
-            // SAFETY: contract, devices 1: the caller's event; the simulation refuses a dead one.
+            // SAFETY: contract, devices/handles: the caller's event; the simulation refuses a dead
+            // one.
             return Ok(unsafe { of.sim.synchronize_event(awaited) }?);
         }
-        // SAFETY: contract, devices 1: the caller's handles; the simulation refuses dead ones.
+        // SAFETY: contract, devices/handles: the caller's handles; the simulation refuses dead
+        // ones.
         Ok(unsafe { by.sim.wait_event(RawStream(stream), awaited) }?)
     }
 
@@ -89,7 +94,7 @@ exports! {
         let slot = id.slot()?;
         let session = driver.session()?;
         let Here { ordinal, sim } = session.maker(stream)?;
-        // SAFETY: contract, devices 1: the simulation refuses a dead handle.
+        // SAFETY: contract, devices/handles: the simulation refuses a dead handle.
         unsafe { sim.name_stream(RawStream(stream), true) }?;
         slot.put(session.stream_id(ordinal, RawStream(stream)));
         Ok(())
@@ -99,7 +104,8 @@ exports! {
     fn cuStreamIsCapturing(driver, stream: u64, status: Out<c_int>) {
         let slot = status.slot()?;
         let sim = driver.session()?.maker(stream)?.sim;
-        // SAFETY: contract, devices 1: the caller's stream; the simulation refuses a dead handle.
+        // SAFETY: contract, devices/handles: the caller's stream; the simulation refuses a dead
+        // handle.
         slot.put(match unsafe { sim.capture_status(RawStream(stream)) }? {
             CaptureStatus::None => 0,
             CaptureStatus::Active => 1,

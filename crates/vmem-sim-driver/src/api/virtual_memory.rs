@@ -55,7 +55,8 @@ exports! {
 
     fn cuMemAddressFree(driver, address: u64, bytes: usize) {
         let here = driver.session()?.place(address)?;
-        // SAFETY: contract, devices 4: the simulation refuses what is not one whole free range.
+        // SAFETY: contract, devices/host-memory: the simulation refuses what is not one whole free
+        // range.
         Ok(unsafe { part(&here)?.free_range(pointer(address)?, bytes as u64) }?)
     }
 
@@ -81,7 +82,7 @@ exports! {
 
     fn cuMemRelease(driver, handle: u64) {
         let here = driver.session()?.maker(handle)?;
-        // SAFETY: contract, devices 4: the simulation refuses a dead handle.
+        // SAFETY: contract, devices/host-memory: the simulation refuses a dead handle.
         Ok(unsafe { part(&here)?.release(PhysicalHandle(handle)) }?)
     }
 
@@ -99,13 +100,15 @@ exports! {
         }
         let here = driver.session()?.place(address)?;
         let (at, handle) = (pointer(address)?, PhysicalHandle(handle));
-        // SAFETY: contract, devices 4: the simulation refuses dead handles and ranges in use.
+        // SAFETY: contract, devices/host-memory: the simulation refuses dead handles and ranges in
+        // use.
         Ok(unsafe { part(&here)?.map(at, bytes as u64, handle) }?)
     }
 
     fn cuMemUnmap(driver, address: u64, bytes: usize) {
         let here = driver.session()?.place(address)?;
-        // SAFETY: contract, devices 4: the simulation refuses what is not whole or is pending.
+        // SAFETY: contract, devices/host-memory: the simulation refuses what is not whole or is
+        // pending.
         Ok(unsafe { part(&here)?.unmap(pointer(address)?, bytes as u64) }?)
     }
 
@@ -126,7 +129,7 @@ exports! {
         if session.ordinal(wanted.location.device()?)? != here.ordinal || wanted.flags != 3 {
             return Err(Refusal::unsupported("access but reading and writing by the own device"));
         }
-        // SAFETY: contract, devices 4: the simulation refuses what is not whole mappings.
+        // SAFETY: contract, devices/host-memory: the simulation refuses what is not whole mappings.
         Ok(unsafe { part(&here)?.set_access(pointer(address)?, bytes as u64) }?)
     }
 }

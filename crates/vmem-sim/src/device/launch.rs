@@ -21,8 +21,8 @@ impl SimDevice {
     /// are pinned or managed memory, the host leaves them alone until then.
     pub unsafe fn launch(&self, stream: &Stream, kernel: Kernel) -> Result<(), DriverError> {
         self.on(stream, "SimDevice::launch", |raw| {
-            // SAFETY: contract, devices 1 and 5: `with_raw` hands out a valid, callable stream;
-            // the caller promises the ranges.
+            // SAFETY: contract, devices/handles and devices/threads: `with_raw` hands out a valid,
+            // callable stream; the caller promises the ranges.
             unsafe { self.launch_raw(raw, kernel) }
         })
     }
@@ -76,7 +76,7 @@ impl SimDevice {
     /// Those of [`begin_capture`](Self::begin_capture).
     pub fn begin_capture_as(&self, stream: &Stream, mode: CaptureMode) -> Result<(), DriverError> {
         self.on(stream, "SimDevice::begin_capture", |raw| {
-            // SAFETY: contract, devices 1: `with_raw` hands out a valid, callable stream.
+            // SAFETY: contract, devices/handles: `with_raw` hands out a valid, callable stream.
             unsafe { self.begin_capture_raw_as(raw, mode) }
         })
     }
@@ -119,7 +119,7 @@ impl SimDevice {
     /// began none, the capture is over.
     pub fn end_capture(&self, stream: &Stream) -> Result<Graph, DriverError> {
         self.on(stream, "SimDevice::end_capture", |raw| {
-            // SAFETY: contract, devices 1: `with_raw` hands out a valid, callable stream.
+            // SAFETY: contract, devices/handles: `with_raw` hands out a valid, callable stream.
             unsafe { self.end_capture_raw(raw) }
         })
     }

@@ -16,7 +16,7 @@ pub(crate) struct HostBuffer {
 const ALIGNMENT: usize = 256;
 
 // SAFETY: the buffer owns its allocation; access to the bytes is ordered by the rules of the
-// device (contract, devices 3 and 4).
+// device (contract, devices/pending-work and devices/host-memory).
 unsafe impl Send for HostBuffer {}
 
 impl HostBuffer {
@@ -46,7 +46,7 @@ impl HostBuffer {
     pub(crate) fn read(&self, offset: u64, bytes: &mut [u8]) {
         let from = self.at(offset);
         // SAFETY: the range was resolved to lie inside; that no host access goes on is promised by
-        // whoever queued the work (contract, devices 4).
+        // whoever queued the work (contract, devices/host-memory).
         unsafe { std::ptr::copy(from, bytes.as_mut_ptr(), bytes.len()) };
     }
 

@@ -137,15 +137,15 @@ fn perform(physicals: &mut Physicals, work: Queued) -> Vec<crate::Violation> {
         }
         Work::CopyFromHost(HostPtr(from)) => for_parts(&work.writes, |id, offset, part| {
             let from = from.wrapping_add(part.start).cast_const();
-            // SAFETY: contract, devices 4: the host memory is valid and not written until the copy
-            // completed, and the part lies inside it.
+            // SAFETY: contract, devices/host-memory: the host memory is valid and not written until
+            // the copy completed, and the part lies inside it.
             let bytes = unsafe { std::slice::from_raw_parts(from, part.len()) };
             physicals.get_mut(id).store.write(offset, bytes);
         }),
         Work::CopyToHost(HostPtr(to)) => for_parts(&work.reads, |id, offset, part| {
             let to = to.wrapping_add(part.start);
-            // SAFETY: contract, devices 4: the host memory is valid and not touched until the copy
-            // completed, and the part lies inside it.
+            // SAFETY: contract, devices/host-memory: the host memory is valid and not touched until
+            // the copy completed, and the part lies inside it.
             let bytes = unsafe { std::slice::from_raw_parts_mut(to, part.len()) };
             physicals.get(id).store.read(offset, bytes);
         }),

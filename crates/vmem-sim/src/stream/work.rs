@@ -11,7 +11,7 @@ use crate::memory::Piece;
 pub(crate) struct HostPtr(pub(crate) *mut u8);
 
 // SAFETY: it is only used when the copy runs; whoever queued the copy promised that the memory is
-// valid and left alone until then, on whichever thread that is (contract, devices 4).
+// valid and left alone until then, on whichever thread that is (contract, devices/host-memory).
 unsafe impl Send for HostPtr {}
 
 // SAFETY: as above; sharing the address reads no memory.

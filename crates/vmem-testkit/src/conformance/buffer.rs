@@ -85,7 +85,8 @@ fn copy(
         return Ok(());
     };
     stream.with_raw("copy", |device, raw| {
-        // SAFETY: contract, devices 1, 2 and 5: two live blocks of that size, a valid stream.
+        // SAFETY: contract, devices/handles, devices/ranges and devices/threads: two live blocks of
+        // that size, a valid stream.
         unsafe { device.copy_within(target, source, from.len(), raw) }
     })?;
     Ok(())

@@ -28,7 +28,7 @@ pub(super) fn small_blocks_are_distinct(subject: &Subject<'_>) -> Result<(), Sto
     Ok(())
 }
 
-/// RMM 7, 55, and item 2 of the contract: every power of two up to 2 MiB is honoured as an
+/// RMM 7, 55, and implementing/as-asked: every power of two up to 2 MiB is honoured as an
 /// alignment, at sizes below, at and above the usual granules, to the last byte.
 pub(super) fn every_size_and_alignment_is_honoured(subject: &Subject<'_>) -> Result<(), Stop> {
     let stream = subject.stream()?;
@@ -89,7 +89,7 @@ pub(super) fn a_random_mix_keeps_every_byte(subject: &Subject<'_>) -> Result<(),
     random_mix(subject, &mut subject.rng(11), subject.budget, &stream)
 }
 
-/// Item 3 of the contract: blocks keep address and contents while the resource serves and takes
+/// implementing/stable: blocks keep address and contents while the resource serves and takes
 /// back many others around them.
 pub(super) fn blocks_stay_put_under_churn(subject: &Subject<'_>) -> Result<(), Stop> {
     let (stream, other) = (subject.stream()?, subject.stream()?);

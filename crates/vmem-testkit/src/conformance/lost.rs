@@ -63,7 +63,7 @@ fn allocate_and_free(
 ) -> Result<vmem_core::RawBlock, Stop> {
     let block = subject.resource.allocate(&Request::new(layout, stream))?;
     let raw = block.raw();
-    // SAFETY: contract, freeing 1-3: the block was never used, and the stream is the request's.
+    // SAFETY: contract, freeing: the block was never used, and the stream is the request's.
     unsafe { subject.resource.deallocate(block, stream) }?;
     Ok(raw)
 }

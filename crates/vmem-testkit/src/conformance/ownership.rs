@@ -102,7 +102,8 @@ pub(super) fn streams_of_another_device_are_refused(subject: &Subject<'_>) -> Re
     }
     let mut own = subject.written(4096, &stream)?;
     own.verify(&stream)?;
-    // SAFETY: misuse on purpose, which the resource must refuse: freeing 3 does not hold.
+    // SAFETY: misuse on purpose, which the resource must refuse: freeing/valid-stream does not
+    // hold.
     let freed = unsafe { subject.resource.deallocate(copy(own.block().raw()), &strange) };
     match freed {
         Ok(()) => return refuse_acceptance("another device's stream", own.block().raw()),
@@ -119,7 +120,7 @@ pub(super) fn streams_of_another_device_are_refused(subject: &Subject<'_>) -> Re
 /// A second block of the same parts, for misuse that the resource must refuse.
 fn copy(raw: RawBlock) -> Block {
     // SAFETY: misuse on purpose: the parts are not, or not only here, those of a live block. Only
-    // the resource sees the block, and implementing 4 asks it to refuse.
+    // the resource sees the block, and implementing/owned asks it to refuse.
     unsafe { Block::from_raw(raw) }
 }
 

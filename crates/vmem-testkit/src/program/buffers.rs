@@ -63,7 +63,8 @@ impl Kept<'_> {
         let (ptr, size) = (self.buffer.ptr(), self.buffer.len());
         let queued = ptr.map_or(Ok(()), |ptr| {
             user.with_raw("Program::run", |device, raw| {
-                // SAFETY: contract, devices 1, 2 and 5: the buffer's block and a valid stream.
+                // SAFETY: contract, devices/handles, devices/ranges and devices/threads: the
+                // buffer's block and a valid stream.
                 unsafe { device.fill(ptr, byte, size, raw) }
             })
         });

@@ -82,7 +82,8 @@ fn verifying_finds_a_byte_that_others_wrote() {
     block.write(a).unwrap();
     let at = block.ptr().checked_add(4321).unwrap();
     a.with_raw("test", |device, raw| {
-        // SAFETY: contract, devices 1, 2 and 5: a byte of a live block and a valid stream.
+        // SAFETY: contract, devices/handles, devices/ranges and devices/threads: a byte of a live
+        // block and a valid stream.
         unsafe { device.fill(at, 0, 1, raw) }
     })
     .unwrap();

@@ -34,7 +34,8 @@ impl DeviceControl for Control {
             let graph = self.device.end_capture(stream)?;
             self.captured.fetch_add(graph.len() as u64, Ordering::Relaxed);
             done?;
-            // SAFETY: contract, devices 2: the program keeps the blocks until the graph has run.
+            // SAFETY: contract, devices/ranges: the program keeps the blocks until the graph has
+            // run.
             unsafe { self.device.launch_graph(stream, &graph) }
         });
         Some(captured)

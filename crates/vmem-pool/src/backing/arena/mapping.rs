@@ -209,7 +209,7 @@ impl Mapping {
 
     /// Gives a handle that is mapped nowhere back, or keeps it as a spare if the driver refuses.
     fn release(&self, handle: PhysicalHandle) {
-        // SAFETY: contract, devices 1: a handle of ours; it is used again only if this fails.
+        // SAFETY: contract, devices/handles: a handle of ours; it is used again only if this fails.
         let released = unsafe { self.vm().release(handle) };
         let mut handles = self.lock();
         match released {
@@ -229,20 +229,21 @@ impl Mapping {
     }
 
     fn map_handle(&self, at: u64, handle: PhysicalHandle) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 1, 2: an unmapped granule of our range, a whole handle of ours.
+        // SAFETY: contract, devices/handles and devices/ranges: an unmapped granule of our range, a
+        // whole handle of ours.
         unsafe { self.vm().map(pointer(at), self.granule, handle) }
     }
 
     fn unmap_handle(&self, at: u64) -> Result<(), DriverError> {
-        // SAFETY: contract, devices 2, 3: one whole mapping; the caller has claimed the range and
-        // the host has observed that all work through it completed.
+        // SAFETY: contract, devices/ranges and devices/pending-work: one whole mapping; the caller
+        // has claimed the range and the host has observed that all work through it completed.
         unsafe { self.vm().unmap(pointer(at), self.granule) }
     }
 
     /// Only for what was just mapped: access is never set over a range in use.
     fn make_accessible(&self, start: u64, size: u64) -> Result<(), DriverError> {
         let more = if sabotage::wide_access() { self.granule } else { 0 };
-        // SAFETY: contract, devices 2: exactly the mappings just made, which nothing uses yet.
+        // SAFETY: contract, devices/ranges: exactly the mappings just made, which nothing uses yet.
         unsafe { self.vm().set_access(pointer(start - more), size + more) }
     }
 
@@ -275,7 +276,7 @@ impl Drop for Mapping {
         if self.held() > 0 {
             return;
         }
-        // SAFETY: contract, devices 2: the whole range, in which nothing is mapped any more.
+        // SAFETY: contract, devices/ranges: the whole range, in which nothing is mapped any more.
         if let Err(error) = unsafe { self.vm().free_range(self.base, self.size) } {
             self.device.base().drop_failures().record("an address range", &error);
         }
