@@ -92,7 +92,7 @@ pub use observe::{EventKind, EventSink, MemoryEvent};
 pub use ptr::DevicePtr;
 pub use request::{AccessClass, Request, Retry};
 pub use resource::{MemoryResource, ResourceExt};
-pub use stream::{Stream, StreamKind, StreamObserver, StreamPool, WeakStream};
+pub use stream::{Stream, StreamKind, StreamObserver, StreamPool, Vouched, WeakStream};
 pub use typed::{
     DeviceBox, DeviceScalar, DeviceSlice, DeviceSliceMut, DeviceVec, PinnedBuffer, Transfer,
     TransferError,

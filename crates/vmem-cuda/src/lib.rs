@@ -71,7 +71,7 @@ mod sys;
 
 pub use callback::host_callback;
 pub use context::Current;
-pub use device::{Absence, CudaDevice, device_count};
+pub use device::{Absence, CudaDevice, StreamIdentity, device_count};
 pub use driver::{Driver, driver};
 pub use error::OpenError;
 #[cfg(feature = "cust")]

@@ -9,8 +9,9 @@ use crate::script::Rule;
 /// What the names of all environment variables begin with.
 pub(crate) const PREFIX: &str = "VMEM_SIM_DRIVER_";
 
-/// The name of the driver's own strictness.
+/// The names of the driver's own strictness.
 const CONTEXTS: &str = "CONTEXTS";
+const DEAD_STREAMS: &str = "DEAD_STREAMS";
 
 /// The most devices.
 const MOST_DEVICES: usize = 16;
@@ -24,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) version: c_int,
     /// Whether what is named must be of the device whose context is current.
     pub(crate) strict_contexts: bool,
+    /// Whether a call that names a destroyed stream ends the process.
+    pub(crate) trap_dead_streams: bool,
     /// A failure from the start.
     pub(crate) fail: Option<Rule>,
     /// Whether `CONCURRENT_MANAGED` was said; without, it follows `MANAGED`.
@@ -35,8 +38,15 @@ impl Default for Config {
     fn default() -> Self {
         let (strictness, callers) = (Strictness::all(), Callers::TheirOwn);
         let device = SimConfig { strictness, callers, ..SimConfig::default() };
-        let (version, strict_contexts) = (12_060, true);
-        Self { devices: 1, device, version, strict_contexts, fail: None, concurrent: None }
+        Self {
+            devices: 1,
+            device,
+            version: 12_060,
+            strict_contexts: true,
+            trap_dead_streams: true,
+            fail: None,
+            concurrent: None,
+        }
     }
 }
 
@@ -115,14 +125,18 @@ impl Config {
 
     /// Takes `all`, `none`, or what is left out of all, each name after a `-`.
     fn set_strictness(&mut self, value: &str) -> Result<(), String> {
-        let accepted = || format!("all, none, -{CONTEXTS} and further names, each after a -");
-        self.strict_contexts = match value {
-            "all" => true,
-            "none" => false,
-            less if less.starts_with('-') => !less[1..].split('-').any(|name| name == CONTEXTS),
-            _ => return Err(accepted()),
+        let accepted =
+            || format!("all, none, -{CONTEXTS}, -{DEAD_STREAMS} and further names, each after a -");
+        let is_strict = |own: &str| match value {
+            "all" => Ok(true),
+            "none" => Ok(false),
+            less if less.starts_with('-') => Ok(!less[1..].split('-').any(|name| name == own)),
+            _ => Err(accepted()),
         };
-        let of_devices = value.replace(&format!("-{CONTEXTS}"), "");
+        self.strict_contexts = is_strict(CONTEXTS)?;
+        self.trap_dead_streams = is_strict(DEAD_STREAMS)?;
+        let own = [CONTEXTS, DEAD_STREAMS].map(|own| format!("-{own}"));
+        let of_devices = own.iter().fold(value.to_owned(), |rest, own| rest.replace(own, ""));
         let of_devices = if of_devices.is_empty() { "all" } else { &of_devices };
         self.device.strictness =
             of_devices.parse().map_err(|error| format!("{}; {error}", accepted()))?;

@@ -57,6 +57,11 @@ pub(crate) fn enter(function: &'static str, body: impl FnOnce(&mut Driver) -> An
             Err(refusal) => {
                 if refusal.code != DriverCode::NOT_READY {
                     let why = format!("{function} answered {}: {}", refusal.code, refusal.why);
+                    if refusal.is_dead_stream() && driver.traps_dead_streams() {
+                        // A host must not rely on an answer that the real driver does not live to give.
+                        say(&why);
+                        std::process::abort();
+                    }
                     driver.refused = Some(why);
                 }
                 refusal.code.0
@@ -114,6 +119,10 @@ impl Driver {
             say(&message);
             Refusal::new(DriverCode::UNKNOWN, message)
         })
+    }
+
+    fn traps_dead_streams(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.config.trap_dead_streams)
     }
 
     /// What initialisation made.

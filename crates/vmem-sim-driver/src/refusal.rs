@@ -27,6 +27,11 @@ impl Refusal {
         Self::new(DriverCode::INVALID_HANDLE, why)
     }
 
+    /// Whether a stream was named that is none. The simulation says so in these words.
+    pub(crate) fn is_dead_stream(&self) -> bool {
+        self.code == DriverCode::INVALID_HANDLE && self.why.starts_with("stream ")
+    }
+
     /// What the device lacks, or this library.
     pub(crate) fn unsupported(why: impl Into<String>) -> Self {
         Self::new(DriverCode::NOT_SUPPORTED, why)

@@ -64,7 +64,7 @@ impl Shared {
     fn record_last(&self) -> Result<Event, DriverError> {
         const CALL: &str = "Stream::retire";
         if !self.is_callable_here() {
-            return Err(super::not_permitted_error(CALL));
+            return Err(self.not_permitted_error(CALL));
         }
         self.refuse_capture(CALL)?;
         self.queue_pending_waits()?;

@@ -1,5 +1,6 @@
 //! Streams as owned handles with identities of their own.
 
+mod borrowed;
 mod end;
 mod inbox;
 mod order;
@@ -9,6 +10,7 @@ mod thread;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+pub use borrowed::Vouched;
 pub use end::StreamObserver;
 use inbox::Inbox;
 pub use pool::StreamPool;
@@ -30,6 +32,16 @@ pub enum StreamKind {
     LegacyDefault,
     /// The default stream of one thread. Only that thread makes driver calls that name it.
     PerThreadDefault,
+    /// Created elsewhere, and destroyed without a word: driver calls name it only while the calling
+    /// thread [vouches](Stream::vouch) for it.
+    Borrowed,
+}
+
+impl StreamKind {
+    /// Whether driver calls that name the stream can be made at some times or on some threads only.
+    pub const fn is_bound(self) -> bool {
+        matches!(self, Self::PerThreadDefault | Self::Borrowed)
+    }
 }
 
 /// A strong handle of a stream.
@@ -188,7 +200,8 @@ impl Stream {
     }
 
     /// Whether this thread may make driver calls that name the stream: false only for another
-    /// thread's default stream.
+    /// thread's default stream, and for a borrowed one unless this thread
+    /// [vouches](Self::vouch) for it.
     pub fn is_callable_here(&self) -> bool {
         self.0.is_callable_here()
     }
@@ -276,11 +289,22 @@ impl Shared {
         if self.is_callable_here() {
             return Ok(retired);
         }
-        Err(not_permitted_error(name))
+        Err(self.not_permitted_error(name))
     }
 
     fn is_callable_here(&self) -> bool {
-        self.thread.as_ref().is_none_or(ThreadToken::is_current)
+        match self.kind {
+            StreamKind::Borrowed => borrowed::is_vouched(self.id),
+            _ => self.thread.as_ref().is_none_or(ThreadToken::is_current),
+        }
+    }
+
+    fn not_permitted_error(&self, call: &'static str) -> DriverError {
+        let error = DriverError::new(call, DriverCode::NOT_PERMITTED);
+        error.with_detail(match self.kind {
+            StreamKind::Borrowed => "nobody vouches for the borrowed stream on this thread",
+            _ => "the stream is another thread's default stream",
+        })
     }
 
     /// Asks the driver. The caller may name the stream.
@@ -333,11 +357,6 @@ impl fmt::Debug for Shared {
 fn retired_error(call: &'static str) -> DriverError {
     let error = DriverError::new(call, DriverCode::INVALID_HANDLE);
     error.with_detail("the stream has been retired")
-}
-
-fn not_permitted_error(call: &'static str) -> DriverError {
-    let error = DriverError::new(call, DriverCode::NOT_PERMITTED);
-    error.with_detail("the stream is another thread's default stream")
 }
 
 fn capturing_error(call: &'static str) -> DriverError {

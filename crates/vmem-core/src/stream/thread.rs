@@ -60,12 +60,15 @@ thread_local! {
     };
 }
 
-/// The thread's stream for `device`, built if no handle of it lives.
+/// The thread's stream for `device`, built if no handle of it lives. While the thread ends there is nothing
+/// to find it by: it is built as that of a thread that has ended.
 pub(super) fn cached(
     device: DeviceId,
     build: impl FnOnce(ThreadToken, Arc<Inbox>) -> Stream,
 ) -> Stream {
-    LOCAL.with(|local| {
+    let mut build = Some(build);
+    let mut build = |token, inbox| build.take().map(|build| build(token, inbox));
+    let found = LOCAL.try_with(|local| {
         // A handle that turns out to be the last tells observers when it goes, and they may ask for
         // a stream: no handle is dropped while the list is borrowed.
         let mut passed = Vec::new();
@@ -85,10 +88,12 @@ pub(super) fn cached(
             }
         });
         drop(passed);
-        found.unwrap_or_else(|| {
-            let stream = build(local.ended.clone(), local.inbox(device));
+        found.or_else(|| {
+            let stream = build(local.ended.clone(), local.inbox(device))?;
             local.streams.borrow_mut().push((device, stream.downgrade()));
-            stream
+            Some(stream)
         })
-    })
+    });
+    let ended = || build(ThreadToken(Arc::new(AtomicBool::new(true))), Arc::default());
+    found.ok().flatten().or_else(ended).expect("it is built once")
 }

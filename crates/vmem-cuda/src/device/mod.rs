@@ -2,6 +2,7 @@
 
 mod async_pool;
 mod calls;
+mod identify;
 mod managed;
 mod open;
 mod pinned;
@@ -15,6 +16,7 @@ use vmem_core::{DeviceFacts, DriverError};
 
 use crate::context::{Context, Current};
 use async_pool::CudaAsyncPool;
+pub use identify::StreamIdentity;
 use managed::CudaManaged;
 pub use open::device_count;
 use pinned::CudaPinned;

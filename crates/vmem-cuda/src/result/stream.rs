@@ -95,6 +95,18 @@ pub(crate) unsafe fn is_capturing(stream: RawStream) -> Result<bool, DriverError
     Ok(status != 0)
 }
 
+/// The number that no other stream of the process ever has; none from a driver that knows none.
+///
+/// # Safety
+/// The stream is valid, callable from this thread, and does not capture.
+pub(crate) unsafe fn id(stream: RawStream) -> Result<Option<u64>, DriverError> {
+    let Some(get) = sys::stream_get_id() else { return Ok(None) };
+    let mut id = 0;
+    // SAFETY: the caller's promise; the driver writes to a local.
+    check("cuStreamGetId", unsafe { get(handle(stream), &raw mut id) })?;
+    Ok(Some(id))
+}
+
 /// Sets how the calling thread's calls treat captures, and returns how they did.
 pub(crate) fn exchange_capture_mode(mode: c_int) -> Result<c_int, DriverError> {
     let mut mode = mode;

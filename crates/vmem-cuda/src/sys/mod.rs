@@ -23,7 +23,7 @@ pub use functions::REQUIRED_SYMBOLS;
 pub(crate) use functions::*;
 pub(crate) use library::{Library, load, load_from};
 pub use newer::LOOKED_UP_SYMBOLS;
-pub(crate) use newer::stream_get_ctx_v2;
+pub(crate) use newer::{stream_get_ctx_v2, stream_get_id};
 pub(crate) use types::*;
 
 /// What the software driver of this repository exports besides, and no other driver: the function

@@ -8,7 +8,8 @@ use super::{CUcontext, CUstream, Code, cuDriverGetVersion, cuGetProcAddress};
 
 /// The functions of the driver that are looked up when a program runs: name, and version of the
 /// prototype. Without them vmem does with what the [required](crate::REQUIRED_SYMBOLS) ones know.
-pub const LOOKED_UP_SYMBOLS: &[(&str, u32)] = &[("cuStreamGetCtx", 12_050)];
+pub const LOOKED_UP_SYMBOLS: &[(&str, u32)] =
+    &[("cuStreamGetCtx", 12_050), ("cuStreamGetId", 12_000)];
 
 /// `cuStreamGetCtx` since CUDA 12.5: the context, and the green context if the stream is of one.
 type StreamGetCtxV2 = unsafe extern "C" fn(
@@ -25,6 +26,20 @@ pub(crate) fn stream_get_ctx_v2() -> Option<StreamGetCtxV2> {
         // SAFETY: the driver was asked for the version of the function that has this prototype, and
         // knows that version.
         Some(unsafe { std::mem::transmute::<*mut c_void, StreamGetCtxV2>(function) })
+    })
+}
+
+/// `cuStreamGetId`, since CUDA 12.0.
+type StreamGetId = unsafe extern "C" fn(stream: CUstream, id: *mut u64) -> Code;
+
+/// That function, if the driver has it.
+pub(crate) fn stream_get_id() -> Option<StreamGetId> {
+    static FOUND: OnceLock<Option<StreamGetId>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let function = look_up(c"cuStreamGetId", 12_000)?;
+        // SAFETY: the driver was asked for the version of the function that has this prototype, and
+        // knows that version.
+        Some(unsafe { std::mem::transmute::<*mut c_void, StreamGetId>(function) })
     })
 }
 

@@ -57,7 +57,7 @@ impl Lanes {
     ) -> (Result<(), DriverError>, Leftover) {
         let Recorded { lane, epoch, before, stream, outcome } = recorded;
         let order = self.next_order();
-        self.opened += u64::from(self.get(lane).is_some_and(super::Lane::is_thread_bound));
+        self.opened += u64::from(self.get(lane).is_some_and(super::Lane::is_bound));
         let (result, event, idle) = match outcome {
             Outcome::Marker(event) => {
                 self.bequeath(before, &event, order);

@@ -25,8 +25,8 @@ pub(crate) struct Front {
     batch: Batch,
     /// Ranges are reused only after the host observed that the work on them completed.
     observed: bool,
-    /// Only the stream's own thread can close the lane.
-    thread_bound: bool,
+    /// Only the stream's own thread can close the lane, or a call that vouches for the stream.
+    bound: bool,
     /// The shard in which the lane looks for free memory.
     home: AtomicUsize,
     /// The epoch of frees from now on.
@@ -62,14 +62,14 @@ impl Front {
         open: u64,
         batch: Batch,
         observed: bool,
-        thread_bound: bool,
+        bound: bool,
         company: Arc<AtomicBool>,
     ) -> Self {
         Self {
             lane,
             batch,
             observed,
-            thread_bound,
+            bound,
             home: AtomicUsize::new(0),
             open: AtomicU64::new(open),
             last_freed: AtomicU64::new(0),
@@ -133,9 +133,8 @@ impl Front {
         self.bytes.store(bytes, Ordering::Relaxed);
         let contended = self.contended.load(Ordering::Relaxed).saturating_sub(1);
         self.contended.store(contended, Ordering::Relaxed);
-        // A thief cannot close a thread-bound lane: once somebody wanted its memory, each free is marked.
-        let strict =
-            accompanied && (self.batch == Batch::STRICT || (self.thread_bound && contended > 0));
+        // A thief cannot close a bound lane: once somebody wanted its memory, each free is marked.
+        let strict = accompanied && (self.batch == Batch::STRICT || (self.bound && contended > 0));
         let due = frees >= self.batch.frees || bytes >= self.batch.bytes;
         let heard = (accompanied && contended > 0) || self.observed;
         let close = strict || self.is_wanted() || (heard && due);
@@ -166,11 +165,11 @@ impl Front {
         epoch
     }
 
-    /// Another lane looked at what this one freed. If only the stream's own thread can close the open
-    /// epoch, that is to do so when it next calls the pool.
+    /// Another lane looked at what this one freed. If only some calls can close the open epoch, the next of
+    /// them is to do so when it next calls the pool.
     pub(super) fn contend(&self) {
         self.contended.store(CONTENDED_FREES, Ordering::Relaxed);
-        if self.thread_bound {
+        if self.bound {
             self.want();
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use vmem_core::{Event, Stream, StreamId, StreamKind, WeakStream};
+use vmem_core::{Event, Stream, StreamId, WeakStream};
 
 use super::Front;
 use super::queue::owner_of;
@@ -47,8 +47,8 @@ enum Life {
 pub(crate) struct Lane {
     stream: Option<StreamId>,
     handle: WeakStream,
-    /// Only the stream's own thread can close it.
-    thread_bound: bool,
+    /// Only the stream's own thread can close it, or a call that vouches for the stream.
+    bound: bool,
     /// The thread whose default stream it is, as far as that is known.
     owner: Option<ThreadId>,
     /// Its thread has ended, so that nobody can close it.
@@ -63,9 +63,9 @@ pub(crate) struct Lane {
     poisoned: bool,
 }
 
-/// Whether only its own thread can record an event on a stream.
-pub(super) fn is_thread_bound(stream: &Stream) -> bool {
-    stream.kind() == StreamKind::PerThreadDefault
+/// Whether only its own thread can record an event on a stream, or whoever vouches for it.
+pub(super) fn is_bound(stream: &Stream) -> bool {
+    stream.kind().is_bound()
 }
 
 impl Lane {
@@ -73,7 +73,7 @@ impl Lane {
         Self {
             stream: None,
             handle: WeakStream::dangling(),
-            thread_bound: false,
+            bound: false,
             owner: None,
             orphaned: false,
             front: Arc::new(front),
@@ -88,7 +88,7 @@ impl Lane {
         Self {
             stream: Some(stream.id()),
             handle: stream.downgrade(),
-            thread_bound: is_thread_bound(stream),
+            bound: is_bound(stream),
             owner: owner_of(stream),
             complete: 0,
             ..Self::clean(front)
@@ -113,8 +113,8 @@ impl Lane {
         self.life != Life::Open
     }
 
-    pub(crate) fn is_thread_bound(&self) -> bool {
-        self.thread_bound
+    pub(crate) fn is_bound(&self) -> bool {
+        self.bound
     }
 
     pub(super) fn owner(&self) -> Option<ThreadId> {
@@ -171,7 +171,7 @@ impl Lane {
                 marker: marker.event.clone(),
                 order: marker.order,
             },
-            None if self.life == Life::Open && !self.thread_bound => Access::Close,
+            None if self.life == Life::Open && !self.bound => Access::Close,
             None => Access::Never,
         }
     }

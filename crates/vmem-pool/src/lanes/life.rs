@@ -2,8 +2,8 @@
 
 use vmem_core::{Event, Stream, WeakStream};
 
-use super::lane::is_thread_bound;
-use super::queue::owner_of;
+use super::lane::is_bound;
+use super::queue::{is_threads_own, owner_of};
 use super::{Front, Lane, Lanes, Ordering, Reuse};
 
 impl Lanes {
@@ -14,16 +14,16 @@ impl Lanes {
             u32::try_from(self.lanes.len() - 1).expect("fewer than 2^31 streams")
         });
         let observed = self.reuse == Reuse::Observed;
-        let bound = is_thread_bound(stream);
+        let bound = is_bound(stream);
         let front = Front::new(number, 1, self.batch, observed, bound, self.company.clone());
         let lane = Lane::new(stream, front);
         self.in_shard[0] += 1;
-        if lane.is_thread_bound() {
+        if lane.is_bound() {
             self.bound.insert(number);
         }
         match lane.owner() {
             Some(owner) => self.queues.add(owner, number),
-            None if lane.is_thread_bound() => _ = self.unowned.insert(number),
+            None if is_threads_own(stream) => _ = self.unowned.insert(number),
             None => {}
         }
         self.lanes[number as usize] = Some(lane);
@@ -39,7 +39,7 @@ impl Lanes {
 
     /// Notes whose default stream a lane is, if that was not known and can be told here.
     pub(crate) fn note_owner(&mut self, lane: u32, stream: &Stream) {
-        if !is_thread_bound(stream) {
+        if !is_threads_own(stream) {
             return;
         }
         let unknown = self.get(lane).is_some_and(|lane| lane.owner().is_none());

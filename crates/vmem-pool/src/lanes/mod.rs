@@ -71,7 +71,7 @@ pub(crate) struct Lanes {
     ended: Vec<u32>,
     /// With more of those it is time to look which can be forgotten.
     sweep_above: usize,
-    /// Open lanes that only their stream's thread can close.
+    /// Open lanes that only their stream's thread can close, or calls that vouch for it.
     bound: BTreeSet<u32>,
     /// Those of them that another thread met first: whose they are is not known yet.
     unowned: BTreeSet<u32>,

@@ -6,9 +6,14 @@ use vmem_core::{Stream, StreamKind};
 
 use crate::sync::thread::{self, ThreadId};
 
+/// Whether it is some thread's default stream.
+pub(super) fn is_threads_own(stream: &Stream) -> bool {
+    stream.kind() == StreamKind::PerThreadDefault
+}
+
 /// The thread whose default stream this is, if it is one and the calling thread's own.
 pub(super) fn owner_of(stream: &Stream) -> Option<ThreadId> {
-    let own = stream.kind() == StreamKind::PerThreadDefault && stream.is_callable_here();
+    let own = is_threads_own(stream) && stream.is_callable_here();
     own.then(|| thread::current().id())
 }
 

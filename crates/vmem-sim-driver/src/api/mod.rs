@@ -92,7 +92,6 @@ mod tests {
         "cuDevicePrimaryCtxGetState",
         "cuMemAllocAsync",
         "cuMemAllocHost_v2",
-        "cuStreamGetId",
         "cuStreamCreateWithPriority",
     ];
 
@@ -106,6 +105,14 @@ mod tests {
         names.filter(|name| ["cu", "vmem"].iter().any(|start| name.starts_with(start))).collect()
     }
 
+    /// The names in vmem-cuda's list of what it looks up.
+    fn looked_up() -> Vec<String> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../vmem-cuda/src/sys/newer.rs");
+        let text = std::fs::read_to_string(path).unwrap();
+        let list = text.split_once("LOOKED_UP_SYMBOLS").unwrap().1.split_once(';').unwrap().0;
+        list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
     /// Tests that do not find it are skipped, so nobody else would notice.
     #[test]
     fn the_control_function_has_the_name_under_which_it_is_looked_up() {
@@ -117,10 +124,13 @@ mod tests {
     fn the_functions_are_those_that_the_cuda_crate_declares_and_the_ones_named_here() {
         let mut expected = declared("functions.rs", "fn ", '(');
         assert!(expected.len() > 50, "the declarations are not where they were: {expected:?}");
-        // Looked up at run time, by a name without the version that follows it.
-        let newer = declared("newer.rs", "&[(\"", '"');
+        // Looked up at run time, by a name without the version that may follow it.
+        let newer = looked_up();
         assert!(!newer.is_empty(), "the newer functions are not where they were");
-        expected.extend(newer.into_iter().map(|name| format!("{name}_v2")));
+        expected.extend(newer.into_iter().map(|name| {
+            let versioned = format!("{name}_v2");
+            if find(&versioned).is_some() { versioned } else { name }
+        }));
         let besides = BESIDES.iter().flat_map(|list| list.iter()).map(|export| export.name);
         expected.extend(besides.chain(BESIDES_BY_NAME.iter().copied()).map(str::to_owned));
         let exported: BTreeSet<String> = all().map(|export| export.name.to_owned()).collect();

@@ -111,7 +111,7 @@ fn streams_wait_for_events_of_another_device_and_record_none() {
 
 #[test]
 fn a_streams_handle_comes_again_at_once_and_its_number_never() {
-    let _turn = driver("");
+    let _turn = driver("STRICTNESS=-DEAD_STREAMS");
     enter(0);
     let id = |stream| {
         let mut id = 0;
@@ -144,6 +144,45 @@ fn a_streams_handle_comes_again_at_once_and_its_number_never() {
         scope.spawn(there).join().unwrap()
     });
     assert_ne!(elsewhere, id(2));
+}
+
+/// In a child of its own, which the driver ends.
+#[test]
+fn a_call_that_names_a_destroyed_stream_ends_the_process_as_the_real_driver_crashes() {
+    const NAMED: &str = "NAME_A_DESTROYED_STREAM_IN";
+    let calls: [(&str, fn(u64, u64) -> c_uint); 6] = [
+        ("cuStreamGetId", |stream, _| c!(cuStreamGetId(stream, &mut 0))),
+        ("cuStreamQuery", |stream, _| c!(cuStreamQuery(stream))),
+        ("cuStreamSynchronize", |stream, _| c!(cuStreamSynchronize(stream))),
+        ("cuStreamDestroy_v2", |stream, _| c!(cuStreamDestroy_v2(stream))),
+        ("cuEventRecord", |stream, event| c!(cuEventRecord(event, stream))),
+        ("cuStreamWaitEvent", |stream, event| c!(cuStreamWaitEvent(stream, event, 0))),
+    ];
+    if let Ok(named) = std::env::var(NAMED) {
+        let _turn = driver("");
+        enter(0);
+        let things = things();
+        assert_eq!(c!(cuEventRecord(things.event, things.stream)), 0);
+        assert_eq!(c!(cuStreamDestroy_v2(things.stream)), 0);
+        let (_, call) = calls.iter().find(|(name, _)| *name == named).unwrap();
+        call(things.stream, things.event);
+        return;
+    }
+    for (name, _) in calls {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["destroyed_stream_ends_the_process", "--nocapture"]).env(NAMED, name);
+        let output = child.output().unwrap();
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&output.status),
+            Some(6),
+            "{name}"
+        );
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            said.contains(&format!("{name} answered 400")) && said.contains("destroyed"),
+            "{said}"
+        );
+    }
 }
 
 /// The lock may be held, when the process forks, by a thread that the child does not have.
