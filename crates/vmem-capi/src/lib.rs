@@ -1,0 +1,41 @@
+//! vmem's C ABI.
+//!
+//! `include/vmem.h` declares what this library exports: see the page on the C ABI in vmem's documentation.
+//! The functions here are that header's, for those who call them from Rust; programs in Rust have
+//! better in `vmem-runtime`.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg(target_pointer_width = "64")]
+
+mod abi;
+mod boundary;
+mod callback;
+mod config;
+mod control;
+mod copies;
+mod inspect;
+mod instance;
+mod memory;
+mod recording;
+mod status;
+mod streams;
+mod table;
+
+pub use boundary::{vmem_last_error, vmem_last_error_json, vmem_status_name};
+pub use callback::{vmem_pressure_fn, vmem_set_pressure_callback};
+pub use config::{vmem_close, vmem_open, vmem_options};
+pub use control::{
+    VMEM_ABI_VERSION, vmem_abi_version, vmem_device_count, vmem_forget_stream, vmem_hold_stream,
+    vmem_synchronize, vmem_trim, vmem_version, vmem_wait_and_trim,
+};
+pub use copies::{Register, vmem_register_of_copy};
+pub use inspect::{
+    VMEM_UNKNOWN, vmem_block, vmem_find_block, vmem_get_stats, vmem_get_tag_usage,
+    vmem_reset_peaks, vmem_snapshot, vmem_stats, vmem_usable_size, vmem_usage, vmem_write_fn,
+};
+pub use memory::{
+    VMEM_STREAM_LEGACY, VMEM_STREAM_PER_THREAD, vmem_allocate, vmem_free, vmem_free_vouched,
+    vmem_record_use, vmem_stream,
+};
+pub use recording::{vmem_start_recording, vmem_stop_recording};
+pub use status::vmem_status;

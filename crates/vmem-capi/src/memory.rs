@@ -1,0 +1,342 @@
+//! Allocating and freeing.
+
+use std::ffi::{c_char, c_void};
+use std::sync::Arc;
+
+use serde_json::json;
+use vmem_core::{
+    Block, BlockLayout, Event, EventKind, Label, LayoutError, RawStream, Request, Stream,
+};
+
+use crate::abi::{place, text};
+use crate::boundary::guard;
+use crate::callback;
+use crate::instance::{Instance, open_device};
+use crate::recording;
+use crate::status::{Failure, vmem_status};
+use crate::streams::normal;
+use crate::table::{self, Live, Uses};
+
+/// A stream: a `CUstream` or `cudaStream_t`, which convert to it. The values 0 and 1 are the legacy default
+/// stream, 2 is the calling thread's default stream, whatever a program was built with.
+#[allow(non_camel_case_types, reason = "a name of the C header")]
+pub type vmem_stream = *mut c_void;
+
+/// The legacy default stream.
+pub const VMEM_STREAM_LEGACY: usize = 1;
+/// The calling thread's default stream.
+pub const VMEM_STREAM_PER_THREAD: usize = 2;
+
+/// A stream as the driver's calls take it.
+pub(crate) fn handle(stream: vmem_stream) -> RawStream {
+    RawStream(stream.expose_provenance() as u64)
+}
+
+/// Allocates `size` bytes of device memory, aligned to `alignment` bytes (a power of two, at most 2 MiB;
+/// 0 for 256), for use in the order of `stream`: by work queued on it after this call returned, and by work
+/// ordered after that point.
+///
+/// The caller vouches for the stream: it exists, and is not destroyed during the call. `tag` names what
+/// the memory is for in statistics, and may be null; tags should come from a bounded set. 0 bytes are a
+/// null pointer, which can be freed.
+///
+/// # Safety
+/// The stream is valid during the call; `tag` is null or ends with a zero; `ptr` may be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vmem_allocate(
+    size: u64,
+    alignment: u64,
+    device: i32,
+    stream: vmem_stream,
+    tag: *const c_char,
+    ptr: *mut *mut c_void,
+) -> vmem_status {
+    guard("vmem_allocate", || {
+        let ptr = place(ptr, "ptr")?;
+        // SAFETY: the caller's promise.
+        unsafe { ptr.put(std::ptr::null_mut()) };
+        let open = open_device(device)?;
+        let Some(instance) = &*open else { return Ok(()) };
+        if size == 0 {
+            return Ok(());
+        }
+        let alignment = if alignment == 0 { BlockLayout::DEFAULT_ALIGNMENT } else { alignment };
+        let layout = BlockLayout::with_alignment(size, alignment).map_err(refused_layout)?;
+        // SAFETY: the caller's promise.
+        let label = match unsafe { text(tag, "tag") }? {
+            Some(tag) => Label::intern(tag),
+            None => Label::current(),
+        };
+        // SAFETY: the caller's promise.
+        let address = unsafe { allocate(instance, layout, handle(stream), label) }?;
+        // SAFETY: the caller's promise.
+        unsafe { ptr.put(std::ptr::with_exposed_provenance_mut(address)) };
+        Ok(())
+    })
+}
+
+fn refused_layout(error: LayoutError) -> Failure {
+    let status = match error {
+        LayoutError::SizeTooLarge { .. } => vmem_status::VMEM_ERROR_NEVER_FITS,
+        _ => vmem_status::VMEM_ERROR_INVALID_ARGUMENT,
+    };
+    Failure::new(status, error.to_string())
+}
+
+/// # Safety
+/// The handle names a stream that is not destroyed during the call.
+unsafe fn allocate(
+    instance: &Arc<Instance>,
+    layout: BlockLayout,
+    handle: RawStream,
+    label: Label,
+) -> Result<usize, Failure> {
+    // SAFETY: the caller's promise.
+    let named = unsafe { instance.streams.name(handle) }?;
+    let request = Request::new(layout, &named.stream).with_label(label);
+    let request = if callback::is_running() { request.without_retry() } else { request };
+    let result = instance.resource.allocate(&request);
+    let kind = match &result {
+        Ok(block) => EventKind::Allocate { ptr: block.ptr(), layout },
+        Err(_) => EventKind::Failure { layout },
+    };
+    recording::tell(instance, kind, &named.stream, label);
+    let block = result.map_err(|error| {
+        Failure::from(error).with(
+            "request",
+            json!({
+                "size": layout.size(), "alignment": layout.alignment(),
+                "device": instance.ordinal, "stream": handle.0, "tag": label.as_str(),
+            }),
+        )
+    })?;
+    let raw = block.into_raw();
+    let (stream, handle) = (named.stream.clone(), normal(handle));
+    table::enter(Live { raw, instance: instance.clone(), stream, handle, uses: None });
+    Ok(raw.ptr.get() as usize)
+}
+
+/// Frees a block by its address, in the order of `stream`: what was queued on it before, and all that it
+/// waits for, may still use the block. Any thread may free, without a context too, while a stream captures,
+/// and after `vmem_close`. A null pointer is nothing to free. Makes no call of the driver that names the
+/// stream, and never waits.
+///
+/// The stream need not exist any more: the block then serves its own stream, which is never asked for
+/// again, and others after `vmem_forget_stream` had marked it, or `vmem_synchronize`. A stream that this
+/// library never met in a call that vouches for it is taken for one that nobody can name: what is freed on
+/// it waits for `vmem_synchronize`. Who can vouch for the stream calls `vmem_free_vouched`.
+///
+/// # Safety
+/// Work that uses the block is ordered before what follows on `stream`, and none follows.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vmem_free(ptr: *mut c_void, stream: vmem_stream) -> vmem_status {
+    guard("vmem_free", || {
+        let Some(live) = take(ptr)? else { return Ok(()) };
+        let order = Order::of(&live, handle(stream));
+        // SAFETY: the caller's promise.
+        unsafe { free(live, order) }
+    })
+}
+
+/// The same, by a caller who vouches for the stream: it exists, and is not destroyed during the call. So a
+/// stream need not be known, and others find what was freed on it sooner.
+///
+/// # Safety
+/// As `vmem_free`; and the stream is valid during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vmem_free_vouched(ptr: *mut c_void, stream: vmem_stream) -> vmem_status {
+    guard("vmem_free_vouched", || {
+        let Some(live) = take(ptr)? else { return Ok(()) };
+        let instance = live.instance.clone();
+        // SAFETY: the caller's promise.
+        match unsafe { instance.streams.name(handle(stream)) } {
+            // SAFETY: the caller's promise.
+            Ok(named) => unsafe { free(live, Order::on(named.stream.clone())) },
+            Err(failure) => {
+                table::enter(live);
+                Err(failure)
+            }
+        }
+    })
+}
+
+/// Notes that work now on `stream` uses a block, so that it is over before the block is used again, whatever
+/// stream it is freed on. The caller vouches for the stream. Not for work that a graph captures.
+///
+/// VMEM_ERROR_CAPTURING if the stream captures. After any other failure the block, once freed, waits for
+/// `vmem_synchronize`.
+///
+/// # Safety
+/// The stream is valid during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vmem_record_use(ptr: *mut c_void, stream: vmem_stream) -> vmem_status {
+    guard("vmem_record_use", || {
+        let Some(address) = table::address(ptr) else { return Ok(()) };
+        let address = address.get();
+        let instance = table::with(address, |live| live.instance.clone());
+        let instance = instance.ok_or_else(|| not_a_block(address))?;
+        // SAFETY: the caller's promise.
+        let named = unsafe { instance.streams.name(handle(stream)) }?;
+        let (note, result) = match named.stream.marker() {
+            Ok(marker) => (Note::Marker(named.stream.id(), marker), Ok(())),
+            Err(error) if error.is_capture() => return Err(error.into()),
+            Err(error) => match named.stream.synchronize_alone() {
+                Ok(()) => return Ok(()),
+                Err(_) => (Note::Lost, Err(error.into())),
+            },
+        };
+        let pending = table::with(address, |live| live.uses.get_or_insert_default().note(note));
+        // Asked about without the table's lock, and dropped there too.
+        let pending = pending.ok_or_else(|| not_a_block(address))?;
+        let pending: Vec<_> = pending.into_iter().filter(|(_, event)| !is_over(event)).collect();
+        if !pending.is_empty() {
+            table::with(address, |live| live.uses.get_or_insert_default().events.extend(pending));
+        }
+        result
+    })
+}
+
+/// What a call to record a use came to.
+enum Note {
+    Marker(vmem_core::StreamId, Event),
+    Lost,
+}
+
+/// So many uses are kept before it is looked which are over.
+const FEW: usize = 16;
+
+impl Uses {
+    /// Adds a use. Returns what is to be looked at, once there are many.
+    fn note(&mut self, note: Note) -> Vec<(vmem_core::StreamId, Event)> {
+        match note {
+            Note::Marker(stream, event) => self.events.push((stream, event)),
+            Note::Lost => self.lost = true,
+        }
+        if self.events.len() >= FEW.max(self.look_at) {
+            let events = std::mem::take(&mut self.events);
+            self.look_at = 2 * events.len();
+            return events;
+        }
+        Vec::new()
+    }
+}
+
+/// Whether an event is known to be over. One that cannot be asked about is not.
+fn is_over(event: &Event) -> bool {
+    matches!(event.is_complete(), Ok(true))
+}
+
+/// Takes a block that is to be freed out of the table; none for null.
+fn take(ptr: *mut c_void) -> Result<Option<Live>, Failure> {
+    let Some(address) = table::address(ptr) else { return Ok(None) };
+    let address = address.get();
+    table::take(address).map(Some).ok_or_else(|| not_a_block(address))
+}
+
+/// Why an address is not one of a block.
+#[cold]
+pub(crate) fn not_a_block(address: u64) -> Failure {
+    let text = match table::holding(address) {
+        Some(found) => format!(
+            "{address:#x} lies inside the block that starts at {} and has {} B; blocks are known by where \
+             they start",
+            found.raw.ptr,
+            found.raw.layout.size(),
+        ),
+        None => format!(
+            "no live block is at {address:#x}: it was freed before, or never came from this library"
+        ),
+    };
+    Failure::new(vmem_status::VMEM_ERROR_NOT_A_BLOCK, text).with("address", json!(address))
+}
+
+/// In whose order a block is freed.
+struct Order {
+    /// None if nobody can name it.
+    stream: Option<Stream>,
+    /// What must be over besides.
+    after: Option<Event>,
+}
+
+impl Order {
+    const fn on(stream: Stream) -> Self {
+        Self { stream: Some(stream), after: None }
+    }
+
+    const NAMELESS: Self = Self { stream: None, after: None };
+
+    /// What a handle means for which nobody vouches, without giving it to the driver.
+    ///
+    /// If it is the one that the block was allocated with, it means that stream: hosts free with what they
+    /// remember, and should the handle name another by now, the block's own stream is dead and serves
+    /// nobody. Any other means what it meant when somebody last vouched for it; should it name another by
+    /// now, that one is dead in the same way.
+    fn of(live: &Live, handle: RawStream) -> Self {
+        let streams = &live.instance.streams;
+        match normal(handle) {
+            RawStream::LEGACY => Self::on(streams.legacy().clone()),
+            RawStream::PER_THREAD if live.handle == RawStream::PER_THREAD => Self::of_thread(live),
+            RawStream::PER_THREAD => Self::on(streams.of_thread()),
+            same if same == live.handle => Self::on(live.stream.clone()),
+            other => Self { stream: streams.remembered(other), after: None },
+        }
+    }
+
+    /// A block of a thread's default stream, freed on a thread's default stream: the caller may mean that of
+    /// the thread that allocated, or its own. Both are heeded.
+    fn of_thread(live: &Live) -> Self {
+        let own = live.instance.streams.of_thread();
+        if live.stream.is_callable_here() {
+            return Self::on(own);
+        }
+        if live.stream.is_orphaned() || live.stream.is_retired() {
+            return Self::NAMELESS;
+        }
+        own.marker().map_or(Self::NAMELESS, |after| Self {
+            stream: Some(live.stream.clone()),
+            after: Some(after),
+        })
+    }
+}
+
+/// # Safety
+/// The contract's freeing clauses hold of the stream.
+unsafe fn free(mut live: Live, order: Order) -> Result<(), Failure> {
+    let instance = live.instance.clone();
+    let stream = in_order(&live, order);
+    let stream = stream.as_ref().unwrap_or_else(|| instance.streams.nameless());
+    let (ptr, layout, label) = (live.raw.ptr, live.raw.layout, live.raw.label);
+    // SAFETY: contract, implementing/owned: these are a live block's parts, and the table, which had them
+    // once, has them no more.
+    let block = unsafe { Block::from_raw(live.raw) };
+    // SAFETY: contract, freeing: the caller's promise; what was recorded besides is in the stream's inbox,
+    // or the stream is one that waits for the device.
+    match unsafe { instance.resource.deallocate(block, stream) } {
+        Ok(()) => {
+            recording::tell(&instance, EventKind::Free { ptr, layout }, stream, label);
+            Ok(())
+        }
+        Err(error) => {
+            let failure = Failure::from(error);
+            if failure.status != vmem_status::VMEM_ERROR_INTERNAL {
+                live.instance = instance;
+                table::enter(live);
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// The stream to free a block on, once all that was recorded comes before what follows there. None if that
+/// cannot be had.
+fn in_order(live: &Live, order: Order) -> Option<Stream> {
+    let Order { stream, after } = order;
+    let stream = stream?;
+    let uses = live.uses.as_deref();
+    if uses.is_some_and(|uses| uses.lost) {
+        return None;
+    }
+    let uses = uses.into_iter().flat_map(|uses| &uses.events);
+    let others = uses.filter(|(user, _)| *user != stream.id()).map(|(_, event)| event);
+    others.chain(&after).all(|event| stream.wait_later(event).is_ok()).then_some(stream)
+}

@@ -1,0 +1,77 @@
+//! Recording what a program allocates and frees.
+
+use std::ffi::c_char;
+use std::sync::Arc;
+
+use serde_json::json;
+use vmem_core::{EventKind, EventSink, Label, MemoryEvent, Stream};
+use vmem_trace::Recorder;
+
+use crate::abi::{place, text};
+use crate::boundary::guard;
+use crate::instance::{Instance, instance};
+use crate::status::{Failure, vmem_status};
+
+/// A recording in progress.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    recorder: Recorder,
+}
+
+/// Tells a recording, if there is one, of what happened.
+pub(crate) fn tell(instance: &Instance, kind: EventKind, stream: &Stream, label: Label) {
+    if let Some(recording) = &*instance.recording.load() {
+        let event = MemoryEvent::new(kind, instance.id).on(stream.id()).labelled(label);
+        recording.recorder.event(&event);
+    }
+}
+
+/// Begins to record what is allocated and freed on a device into a new file, which vmem's tools read,
+/// replay and compare. A recording in progress ends. An event costs some tens of nanoseconds.
+///
+/// # Safety
+/// `path` ends with a zero.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vmem_start_recording(device: i32, path: *const c_char) -> vmem_status {
+    guard("vmem_start_recording", || {
+        // SAFETY: the caller's promise.
+        let path = unsafe { text(path, "path") }?;
+        let path = path.ok_or_else(|| Failure::argument("path is null"))?;
+        let instance = instance(device)?;
+        let recorder = Recorder::create(path).map_err(|error| io(path, &error))?;
+        instance.recording.store(Some(Arc::new(Recording { recorder })));
+        Ok(())
+    })
+}
+
+/// Ends the recording of a device, and says how many events it has. `events` may be null.
+///
+/// VMEM_ERROR_UNSUPPORTED if there is none, VMEM_ERROR_IO if not all of it could be written.
+///
+/// # Safety
+/// `events` is null or may be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vmem_stop_recording(device: i32, events: *mut u64) -> vmem_status {
+    guard("vmem_stop_recording", || {
+        let instance = instance(device)?;
+        let Some(recording) = instance.recording.swap(None) else {
+            let text = format!("device {device} is not recorded");
+            return Err(Failure::new(vmem_status::VMEM_ERROR_UNSUPPORTED, text));
+        };
+        let recorded = recording.recorder.flush().map_err(|error| io("the recording", &error))?;
+        if let Ok(events) = place(events, "events") {
+            // SAFETY: the caller's promise.
+            unsafe { events.put(recorded) };
+        }
+        Ok(())
+    })
+}
+
+/// A file that cannot be written.
+pub(crate) fn io(what: &str, error: &std::io::Error) -> Failure {
+    let failure = Failure::new(vmem_status::VMEM_ERROR_IO, format!("{what}: {error}"));
+    match error.raw_os_error() {
+        Some(code) => failure.with("os_error", json!(code)),
+        None => failure,
+    }
+}

@@ -1,0 +1,275 @@
+//! Which stream a caller's handle means.
+//!
+//! Handles of destroyed streams come again at once, and a call of the driver that names a dead one crashes.
+//! So a handle is given to the driver only in calls whose caller vouches for it, where it is asked which
+//! stream it names, and for streams that the caller promised to keep. All else goes by what is known.
+
+use std::cell::RefCell;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use rustc_hash::FxHashMap;
+use vmem_core::{Device, DriverCode, DriverError, RawStream, Stream, StreamId, Vouched, fork};
+use vmem_cuda::{CudaDevice, StreamIdentity};
+
+use crate::status::{Failure, vmem_status};
+
+/// The streams of a device that callers have named.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    cuda: Arc<CudaDevice>,
+    device: Arc<dyn Device>,
+    legacy: Stream,
+    nameless: Stream,
+    /// By handle, what it meant when a caller last vouched for it.
+    known: RwLock<FxHashMap<u64, Known>>,
+    /// Threads' default streams, kept so that each stays one stream.
+    threads: RwLock<Vec<Stream>>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    stream: Stream,
+    lasts: Lasts,
+}
+
+/// For how long a handle means a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lasts {
+    /// While the driver says this number.
+    WhileNumbered(u64),
+    /// Until it is forgotten: so the caller promised.
+    UntilForgotten,
+}
+
+thread_local! {
+    /// The default streams that were already kept for this thread.
+    static KEPT: RefCell<Vec<StreamId>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The form of a handle: 0 is the legacy default stream's other name.
+pub(crate) const fn normal(handle: RawStream) -> RawStream {
+    if handle.0 == RawStream::NULL.0 { RawStream::LEGACY } else { handle }
+}
+
+/// A stream that a caller vouched for. While this lives, the driver may be given its handle.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub(crate) stream: Stream,
+    _vouched: Option<Vouched>,
+}
+
+impl Named {
+    fn lasting(stream: Stream) -> Self {
+        Self { stream, _vouched: None }
+    }
+
+    /// # Safety
+    /// As [`Stream::vouch`].
+    unsafe fn vouched(stream: Stream) -> Self {
+        // SAFETY: the caller's promise.
+        let vouched = unsafe { stream.vouch() };
+        Self { stream, _vouched: Some(vouched) }
+    }
+}
+
+impl Streams {
+    pub(crate) fn new(cuda: Arc<CudaDevice>) -> Self {
+        let device: Arc<dyn Device> = cuda.clone();
+        Self {
+            legacy: Stream::legacy_default(&device),
+            nameless: Stream::nameless(device.clone()),
+            cuda,
+            device,
+            known: RwLock::default(),
+            threads: RwLock::default(),
+        }
+    }
+
+    /// The legacy default stream.
+    pub(crate) fn legacy(&self) -> &Stream {
+        &self.legacy
+    }
+
+    /// What is freed here is used again after a wait for the device only.
+    pub(crate) fn nameless(&self) -> &Stream {
+        &self.nameless
+    }
+
+    /// The calling thread's default stream.
+    pub(crate) fn of_thread(&self) -> Stream {
+        let stream = Stream::per_thread_default(&self.device);
+        let id = stream.id();
+        let is_kept = KEPT.try_with(|kept| kept.borrow().contains(&id)).unwrap_or(true);
+        if !is_kept {
+            self.keep(&stream);
+            let _ = KEPT.try_with(|kept| kept.borrow_mut().push(id));
+        }
+        stream
+    }
+
+    fn keep(&self, stream: &Stream) {
+        let mut threads = fork::locked(|| self.threads.write());
+        let over = |stream: &mut Stream| stream.is_orphaned() || stream.is_retired();
+        let passed: Vec<Stream> = threads.extract_if(.., over).collect();
+        threads.push(stream.clone());
+        drop(threads);
+        // What ends tells its observers, without the lock.
+        drop(passed);
+    }
+
+    /// The stream that a handle names, which the caller vouches for.
+    ///
+    /// # Safety
+    /// The handle names a stream of this process, which is not destroyed while the answer lives.
+    pub(crate) unsafe fn name(&self, handle: RawStream) -> Result<Named, Failure> {
+        match normal(handle) {
+            RawStream::LEGACY => return Ok(Named::lasting(self.legacy.clone())),
+            RawStream::PER_THREAD => return Ok(Named::lasting(self.of_thread())),
+            _ => {}
+        }
+        let known = self.known().get(&handle.0).cloned();
+        if let Some(Known { stream, lasts: Lasts::UntilForgotten }) = known {
+            return Ok(Named::lasting(stream));
+        }
+        // SAFETY: the caller's promise.
+        let stream = match unsafe { self.cuda.identify(handle) }? {
+            StreamIdentity::Number(number) => {
+                let lasts = Lasts::WhileNumbered(number);
+                match known.filter(|known| known.lasts == lasts) {
+                    Some(known) => known.stream,
+                    // SAFETY: the caller's promise.
+                    None => unsafe { self.meet(handle, lasts) }?,
+                }
+            }
+            // Nothing tells which stream it is, so that it is taken for a new one.
+            // SAFETY: the caller's promise.
+            StreamIdentity::Capturing => unsafe { self.borrow(handle) }?,
+            _ => {
+                let text = "the driver numbers no streams (CUDA 12.0 and later do), so that a stream \
+                            must be held (vmem_hold_stream) before it is used";
+                return Err(Failure::new(vmem_status::VMEM_ERROR_DRIVER_TOO_OLD, text));
+            }
+        };
+        // SAFETY: the caller's promise; the driver was asked which stream the handle names.
+        Ok(unsafe { Named::vouched(stream) })
+    }
+
+    /// Remembers a stream that is new under its handle.
+    ///
+    /// # Safety
+    /// As [`name`](Self::name).
+    #[cold]
+    unsafe fn meet(&self, handle: RawStream, lasts: Lasts) -> Result<Stream, Failure> {
+        // SAFETY: the caller's promise.
+        let stream = unsafe { self.borrow(handle) }?;
+        let mut all = self.known_mut();
+        // Another thread may have met it meanwhile.
+        if let Some(known) = all.get(&handle.0).filter(|known| known.lasts == lasts) {
+            return Ok(known.stream.clone());
+        }
+        let before = all.insert(handle.0, Known { stream: stream.clone(), lasts });
+        drop(all);
+        // The one before was destroyed. If that was its last handle, its end is told without the lock.
+        drop(before);
+        Ok(stream)
+    }
+
+    /// # Safety
+    /// As [`name`](Self::name).
+    unsafe fn borrow(&self, handle: RawStream) -> Result<Stream, Failure> {
+        // SAFETY: the caller's promise.
+        unsafe { Stream::borrowed(self.device.clone(), handle) }.map_err(stream_failure)
+    }
+
+    /// The stream that a handle last meant, without a call of the driver.
+    pub(crate) fn remembered(&self, handle: RawStream) -> Option<Stream> {
+        self.known().get(&handle.0).map(|known| known.stream.clone())
+    }
+
+    /// Keeps a stream that the caller promises not to destroy before it is forgotten.
+    ///
+    /// # Safety
+    /// The handle names a stream of this process, which is not destroyed until then.
+    pub(crate) unsafe fn hold(&self, handle: RawStream) -> Result<(), Failure> {
+        if handle.is_default() {
+            return Ok(());
+        }
+        let known = self.known().get(&handle.0).cloned();
+        if known.as_ref().is_some_and(|known| known.lasts == Lasts::UntilForgotten) {
+            return Ok(());
+        }
+        // SAFETY: the caller's promise.
+        let held =
+            unsafe { Stream::foreign(self.device.clone(), handle) }.map_err(stream_failure)?;
+        // What was freed while it was not held goes to all.
+        // SAFETY: the caller's promise.
+        unsafe { self.forget(handle) }?;
+        let lasts = Lasts::UntilForgotten;
+        let before = self.known_mut().insert(handle.0, Known { stream: held, lasts });
+        drop(before);
+        Ok(())
+    }
+
+    /// Marks a stream that is about to be destroyed, so that others can use what was freed on it.
+    ///
+    /// # Safety
+    /// The handle names a stream of this process, which is not destroyed during this call.
+    pub(crate) unsafe fn forget(&self, handle: RawStream) -> Result<(), Failure> {
+        match normal(handle) {
+            RawStream::LEGACY => return Ok(()),
+            RawStream::PER_THREAD => {
+                let stream = self.of_thread();
+                stream.retire().map_err(stream_failure)?;
+                let mut threads = fork::locked(|| self.threads.write());
+                let passed: Vec<_> = threads.extract_if(.., |kept| *kept == stream).collect();
+                drop(threads);
+                drop(passed);
+                return Ok(());
+            }
+            _ => {}
+        }
+        let Some(known) = self.known().get(&handle.0).cloned() else { return Ok(()) };
+        let is_current = match known.lasts {
+            Lasts::UntilForgotten => true,
+            // SAFETY: the caller's promise.
+            Lasts::WhileNumbered(number) => match unsafe { self.cuda.identify(handle) }? {
+                StreamIdentity::Number(now) => now == number,
+                _ => {
+                    let text = "the stream captures, and cannot be marked before that ends";
+                    return Err(Failure::new(vmem_status::VMEM_ERROR_CAPTURING, text));
+                }
+            },
+        };
+        // One that was destroyed before cannot be marked any more.
+        if is_current {
+            // SAFETY: the caller's promise.
+            let _vouched = unsafe { known.stream.vouch() };
+            known.stream.retire().map_err(stream_failure)?;
+        }
+        let mut all = self.known_mut();
+        let same = all.get(&handle.0).is_some_and(|now| now.stream == known.stream);
+        let passed = if same { all.remove(&handle.0) } else { None };
+        drop(all);
+        drop(passed);
+        Ok(())
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, FxHashMap<u64, Known>> {
+        fork::locked(|| self.known.read())
+    }
+
+    fn known_mut(&self) -> RwLockWriteGuard<'_, FxHashMap<u64, Known>> {
+        fork::locked(|| self.known.write())
+    }
+}
+
+/// What it means that a stream cannot be had or marked.
+fn stream_failure(error: DriverError) -> Failure {
+    let is_not_ours =
+        matches!(error.code(), DriverCode::INVALID_CONTEXT | DriverCode::INVALID_HANDLE);
+    let mut failure = Failure::from(error);
+    if is_not_ours {
+        failure.status = vmem_status::VMEM_ERROR_INVALID_STREAM;
+    }
+    failure
+}

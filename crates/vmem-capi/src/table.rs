@@ -1,0 +1,107 @@
+//! From an address to its block.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use vmem_core::{DevicePtr, Event, RawBlock, RawStream, Stream, StreamId, fork};
+
+use crate::instance::Instance;
+
+/// A block that is out.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) raw: RawBlock,
+    pub(crate) instance: Arc<Instance>,
+    /// The stream it was allocated on, and its handle then.
+    pub(crate) stream: Stream,
+    pub(crate) handle: RawStream,
+    /// What was recorded besides, if anything.
+    pub(crate) uses: Option<Box<Uses>>,
+}
+
+/// Uses of a block that come before its free, the latest of each stream.
+#[derive(Debug, Default)]
+pub(crate) struct Uses {
+    pub(crate) events: Vec<(StreamId, Event)>,
+    /// With so many it is looked which are over.
+    pub(crate) look_at: usize,
+    /// A use could not be marked: nothing tells when it is over but a wait for the device.
+    pub(crate) lost: bool,
+}
+
+/// How many locks there are. Blocks of one stretch of 2 MiB share one.
+const SHARDS: usize = 64;
+const STRETCH: u32 = 21;
+
+type Shard = BTreeMap<u64, Live>;
+
+/// The live blocks of all devices, whose addresses are one space. A look-up by a block's own address takes
+/// one lock and time in the logarithm of the blocks in a shard; one by any other address looks at every
+/// shard.
+static TABLE: [Mutex<Shard>; SHARDS] = [const { Mutex::new(Shard::new()) }; SHARDS];
+
+fn shard(address: u64) -> MutexGuard<'static, Shard> {
+    // Fibonacci hashing: the upper six bits.
+    let number = (address >> STRETCH).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
+    lock(usize::try_from(number).unwrap_or(0))
+}
+
+fn lock(number: usize) -> MutexGuard<'static, Shard> {
+    fork::locked(|| TABLE[number].lock())
+}
+
+/// Enters a block that was just issued or whose free failed.
+pub(crate) fn enter(live: Live) {
+    let previous = shard(live.raw.ptr.get()).insert(live.raw.ptr.get(), live);
+    debug_assert!(previous.is_none(), "two live blocks at one address");
+}
+
+/// Takes the block out that starts at an address.
+pub(crate) fn take(address: u64) -> Option<Live> {
+    shard(address).remove(&address)
+}
+
+/// Calls `look` with the block that starts at an address, under its shard's lock.
+pub(crate) fn with<T>(address: u64, look: impl FnOnce(&mut Live) -> T) -> Option<T> {
+    shard(address).get_mut(&address).map(look)
+}
+
+/// What is known of a block without its lock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) raw: RawBlock,
+    pub(crate) ordinal: u32,
+    pub(crate) handle: RawStream,
+}
+
+/// The block that an address lies in.
+pub(crate) fn holding(address: u64) -> Option<Found> {
+    let found =
+        |live: &Live| Found { raw: live.raw, ordinal: live.instance.ordinal, handle: live.handle };
+    if let Some(exact) = shard(address).get(&address).map(found) {
+        return Some(exact);
+    }
+    let below = |number| {
+        let shard = lock(number);
+        shard.range(..=address).next_back().map(|(_, live)| found(live))
+    };
+    let nearest = (0..SHARDS).filter_map(below).max_by_key(|found| found.raw.ptr)?;
+    let offset = address - nearest.raw.ptr.get();
+    (offset < nearest.raw.layout.size()).then_some(nearest)
+}
+
+/// How many blocks of a device are out, and their bytes.
+pub(crate) fn live_of(instance: &Arc<Instance>) -> (u64, u64) {
+    let mut sum = (0, 0);
+    for number in 0..SHARDS {
+        for live in lock(number).values().filter(|live| Arc::ptr_eq(&live.instance, instance)) {
+            sum = (sum.0 + 1, sum.1 + live.raw.layout.size());
+        }
+    }
+    sum
+}
+
+/// An address as a caller gave it; `None` for null.
+pub(crate) fn address<T>(ptr: *const T) -> Option<DevicePtr> {
+    DevicePtr::new(ptr.addr() as u64)
+}
