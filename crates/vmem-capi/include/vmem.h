@@ -353,11 +353,12 @@ vmem_status vmem_open(int32_t device,
                       const struct vmem_options *options);
 
 /**
- * Closes a device: it gives no more memory. Waits for the whole device, to give back what was freed.
- * Blocks that are still live stay valid and can be freed; with the last of them the rest goes back.
+ * Closes a device: it gives no more memory. Waits for the whole device, as `vmem_synchronize` does, to
+ * give back what was freed. Blocks that are still live stay valid and can be freed; with the last of them
+ * the rest goes back.
  *
- * VMEM_ERROR_CAPTURING while a stream of the device captures: the device is still open then. After any
- * other failure it is closed.
+ * VMEM_ERROR_CAPTURING if the driver refused the wait for a capture: the device is still open then. After
+ * any other failure it is closed.
  */
 vmem_status vmem_close(int32_t device);
 

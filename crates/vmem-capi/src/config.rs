@@ -60,11 +60,12 @@ pub unsafe extern "C" fn vmem_open(device: i32, options: *const vmem_options) ->
     })
 }
 
-/// Closes a device: it gives no more memory. Waits for the whole device, to give back what was freed.
-/// Blocks that are still live stay valid and can be freed; with the last of them the rest goes back.
+/// Closes a device: it gives no more memory. Waits for the whole device, as `vmem_synchronize` does, to
+/// give back what was freed. Blocks that are still live stay valid and can be freed; with the last of them
+/// the rest goes back.
 ///
-/// VMEM_ERROR_CAPTURING while a stream of the device captures: the device is still open then. After any
-/// other failure it is closed.
+/// VMEM_ERROR_CAPTURING if the driver refused the wait for a capture: the device is still open then. After
+/// any other failure it is closed.
 #[unsafe(no_mangle)]
 pub extern "C" fn vmem_close(device: i32) -> vmem_status {
     guard("vmem_close", || instance::close(device))

@@ -5,7 +5,6 @@ use std::io::{self, BufWriter, Write};
 
 use serde_json::json;
 use vmem_adaptors::{Tally, Usage};
-use vmem_core::Label;
 use vmem_pool::PoolHandle;
 
 use crate::abi::{self, Prefixed, place};
@@ -240,15 +239,12 @@ pub unsafe extern "C" fn vmem_get_tag_usage(
 ) -> vmem_status {
     guard("vmem_get_tag_usage", || {
         // SAFETY: the caller's promise.
-        let tag = unsafe { abi::text(tag, "tag") }?.unwrap_or("");
-        let stack = instance(device)?;
-        let stats = &stack.stack()?.stats;
-        let all = if tag.is_empty() { None } else { Some(stats.labels()) };
+        let tag = unsafe { abi::text(tag, "tag") }?.filter(|tag| !tag.is_empty());
+        let tag = tag.ok_or_else(|| Failure::argument("tag is null or empty"))?;
+        let instance = instance(device)?;
         // A tag is not interned by asking for it.
-        let found = match all {
-            None => Some(stats.label(Label::NONE)),
-            Some(all) => all.into_iter().find(|one| one.label.as_str() == tag).map(|one| one.usage),
-        };
+        let all = instance.stack()?.stats.labels();
+        let found = all.into_iter().find(|one| one.label.as_str() == tag).map(|one| one.usage);
         // SAFETY: the caller's promise.
         unsafe { abi::write(usage, &in_c(found.unwrap_or_default()), "usage") }
     })

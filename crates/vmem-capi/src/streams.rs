@@ -131,19 +131,31 @@ impl Streams {
         if let Some(Known { stream, lasts: Lasts::UntilForgotten }) = known {
             return Ok(Named::lasting(stream));
         }
+        let new = match known {
+            // A stream of another device is refused before anything else is asked about it.
+            // SAFETY: the caller's promise.
+            None => Some(unsafe { self.borrow(handle) }?),
+            Some(_) => None,
+        };
         // SAFETY: the caller's promise.
-        let stream = match unsafe { self.cuda.identify(handle) }? {
-            StreamIdentity::Number(number) => {
-                let lasts = Lasts::WhileNumbered(number);
-                match known.filter(|known| known.lasts == lasts) {
-                    Some(known) => known.stream,
-                    // SAFETY: the caller's promise.
-                    None => unsafe { self.meet(handle, lasts) }?,
-                }
+        let stream = match (unsafe { self.cuda.identify(handle) }?, new, known) {
+            (StreamIdentity::Number(number), _, Some(known))
+                if known.lasts == Lasts::WhileNumbered(number) =>
+            {
+                known.stream
+            }
+            (StreamIdentity::Number(number), Some(new), _) => {
+                self.remember(handle, new, Lasts::WhileNumbered(number))
+            }
+            (StreamIdentity::Number(number), None, _) => {
+                // SAFETY: the caller's promise.
+                let new = unsafe { self.borrow(handle) }?;
+                self.remember(handle, new, Lasts::WhileNumbered(number))
             }
             // Nothing tells which stream it is, so that it is taken for a new one.
+            (StreamIdentity::Capturing, Some(new), _) => new,
             // SAFETY: the caller's promise.
-            StreamIdentity::Capturing => unsafe { self.borrow(handle) }?,
+            (StreamIdentity::Capturing, None, _) => unsafe { self.borrow(handle) }?,
             _ => {
                 let text = "the driver numbers no streams (CUDA 12.0 and later do), so that a stream \
                             must be held (vmem_hold_stream) before it is used";
@@ -154,24 +166,19 @@ impl Streams {
         Ok(unsafe { Named::vouched(stream) })
     }
 
-    /// Remembers a stream that is new under its handle.
-    ///
-    /// # Safety
-    /// As [`name`](Self::name).
+    /// Remembers a stream that is new under its handle, and returns it, or what another thread made of it
+    /// meanwhile.
     #[cold]
-    unsafe fn meet(&self, handle: RawStream, lasts: Lasts) -> Result<Stream, Failure> {
-        // SAFETY: the caller's promise.
-        let stream = unsafe { self.borrow(handle) }?;
+    fn remember(&self, handle: RawStream, stream: Stream, lasts: Lasts) -> Stream {
         let mut all = self.known_mut();
-        // Another thread may have met it meanwhile.
         if let Some(known) = all.get(&handle.0).filter(|known| known.lasts == lasts) {
-            return Ok(known.stream.clone());
+            return known.stream.clone();
         }
         let before = all.insert(handle.0, Known { stream: stream.clone(), lasts });
         drop(all);
         // The one before was destroyed. If that was its last handle, its end is told without the lock.
         drop(before);
-        Ok(stream)
+        stream
     }
 
     /// # Safety

@@ -3,17 +3,27 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::{compile, compiler, crate_folder, own_folder, succeed, wants_software_driver};
+use crate::support::{
+    compile, compiler, crate_folder, library_folder, own_folder, succeed, wants_software_driver,
+};
 
-/// Compiles and runs `tests/c/NAME.c` over the software driver with these settings of it.
-fn run(name: &str, settings: &[(&str, &str)]) {
+/// Compiles `tests/c/NAME.c`. None, and the test is skipped, without a compiler or the software driver.
+fn program(name: &str) -> Option<Command> {
     if !wants_software_driver() {
-        return;
+        return None;
     }
     let source = crate_folder().join("tests/c").join(name).with_extension("c");
-    let program = own_folder("programs").join(name);
-    if compile(&source, &program).is_some() {
-        succeed(Command::new(program).envs(settings.iter().copied()));
+    // Tests that use one program do not write over each other.
+    let test = std::thread::current().name().unwrap().replace("::", "-");
+    let program = own_folder("programs").join(format!("{name}-{test}"));
+    compile(&source, &program)?;
+    Some(Command::new(program))
+}
+
+/// Runs it over a software driver with these settings.
+fn run(name: &str, settings: &[(&str, &str)], arguments: &[&str]) {
+    if let Some(mut program) = program(name) {
+        succeed(program.envs(settings.iter().copied()).args(arguments));
     }
 }
 
@@ -40,10 +50,51 @@ fn the_program_of_the_readme_allocates_and_frees() {
     let readme = fs::read_to_string(crate_folder().join("README.md")).unwrap();
     let program = fs::read_to_string(crate_folder().join("tests/c/first.c")).unwrap();
     assert!(readme.contains(&format!("```c\n{program}```\n")), "the README has another program");
-    run("first", &[]);
+    run("first", &[], &[]);
 }
 
 #[test]
 fn streams_may_be_destroyed_without_a_word() {
-    run("streams", &[]);
+    run("streams", &[], &[]);
+}
+
+#[test]
+fn every_function_does_what_it_says_and_refuses_what_it_must() {
+    let path = own_folder("recordings").join("every.trace");
+    run("every", &[("VMEM_SIM_DRIVER_DEVICES", "2")], &[path.to_str().unwrap()]);
+    if path.exists() {
+        let reading = vmem_trace::read_path(&path).unwrap();
+        assert_eq!((reading.trace.allocations(), reading.trace.peak_live()), (1, 2000));
+    }
+}
+
+#[test]
+fn threads_exits_and_forks_end_well() {
+    run("ends", &[("VMEM_SIM_DRIVER_DEVICES", "2")], &[]);
+}
+
+#[test]
+fn a_machine_that_lacks_something_says_what() {
+    run("lacking", &[("LD_LIBRARY_PATH", "")], &["driver"]);
+    run("lacking", &[("VMEM_SIM_DRIVER_DEVICES", "0")], &["device"]);
+    run("lacking", &[("VMEM_SIM_DRIVER_VERSION", "11.0")], &["version"]);
+    run("lacking", &[("VMEM_SIM_DRIVER_VERSION", "11.8")], &["numbers"]);
+}
+
+#[test]
+fn a_second_copy_that_opens_a_device_is_refused_with_both_paths() {
+    let first = library_folder().join("libvmem.so");
+    let second = own_folder("copies").join("libvmem-other.so");
+    fs::copy(&first, &second).unwrap();
+    let paths = [&second, &first].map(|path| fs::canonicalize(path).unwrap());
+    let paths = paths.each_ref().map(|path| path.to_str().unwrap());
+    run("copies", &[("VMEM_SIM_DRIVER_DEVICES", "2")], &paths);
+}
+
+#[test]
+fn whatever_call_of_the_driver_fails_is_a_status_and_all_works_afterwards() {
+    for tier in ["", "VMEM_OOM_SAFETY=1", "VMEM_MANAGED_MEMORY=1", "VMEM_POOL_LIMIT=32M"] {
+        // What a failing driver does not take back is lost to the device.
+        run("sweep", &[("VMEM_SIM_DRIVER_CAPACITY", "256GiB")], &[tier]);
+    }
 }

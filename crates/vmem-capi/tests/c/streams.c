@@ -246,19 +246,28 @@ static void captures_survive_every_call(void) {
         CHECK(graph != NULL);
         CU(cuGraphDestroy, (void *), graph);
     }
-    /* An explicit wait for the device is refused, and so is the end. */
-    CU(cuStreamBeginCapture_v2, (void *, int), held, 0);
-    REFUSED(vmem_close(0), VMEM_ERROR_CAPTURING, "");
-    union {
-        void *data;
-        unsigned (*function)(void *, void **);
-    } end = {driver_function("cuStreamEndCapture")};
-    end.function(held, &graph);
     OK(vmem_free(mine, held));
     OK(vmem_free(block, stream));
     OK(vmem_forget_stream(0, held));
     destroy(held);
     destroy(stream);
+    OK(vmem_close(0));
+}
+
+/* What waits for the device is refused while a stream captures, and the device stays open. */
+static void a_device_is_not_closed_while_a_stream_captures(void) {
+    open_with(TIGHT);
+    vmem_stream held = new_stream();
+    void *graph, *mine = allocate(MIB, held);
+    CU(cuStreamBeginCapture_v2, (void *, int), held, 0);
+    REFUSED(vmem_close(0), VMEM_ERROR_CAPTURING, "CAPTURE");
+    union {
+        void *data;
+        unsigned (*function)(void *, void **);
+    } end = {driver_function("cuStreamEndCapture")};
+    CHECK(end.function(held, &graph) != 0);
+    OK(vmem_free(mine, held));
+    destroy(held);
     OK(vmem_close(0));
 }
 
@@ -273,5 +282,6 @@ int main(void) {
     a_held_streams_memory_is_shared_without_its_being_forgotten();
     captures_survive_every_call();
     check_rules();
+    a_device_is_not_closed_while_a_stream_captures();
     return 0;
 }

@@ -37,14 +37,24 @@ impl CudaVirtualMemory {
 /// evaluates its argument either way), and the first error returned.
 fn try_range(device: CUdevice, bytes: u64) -> Result<(), DriverError> {
     let range = virtual_memory::reserve(bytes, bytes)?;
-    let tried = try_handle(device, range, bytes);
-    // SAFETY: contract, devices/handles: reserved above; `try_handle` left nothing mapped in it.
+    let mut mapped = false;
+    let tried = try_handle(device, range, bytes, &mut mapped);
+    if mapped {
+        // The driver did not unmap it; the addresses stay taken.
+        return tried;
+    }
+    // SAFETY: contract, devices/handles: reserved above; nothing is mapped in it.
     tried.and(unsafe { virtual_memory::free_range(range, bytes) })
 }
 
-fn try_handle(device: CUdevice, range: DevicePtr, bytes: u64) -> Result<(), DriverError> {
+fn try_handle(
+    device: CUdevice,
+    range: DevicePtr,
+    bytes: u64,
+    mapped: &mut bool,
+) -> Result<(), DriverError> {
     let handle = virtual_memory::create(device, bytes)?;
-    let tried = try_mapping(device, range, bytes, handle);
+    let tried = try_mapping(device, range, bytes, handle, mapped);
     // SAFETY: contract, devices/handles: created above, and used no more.
     tried.and(unsafe { virtual_memory::release(handle) })
 }
@@ -54,13 +64,17 @@ fn try_mapping(
     range: DevicePtr,
     bytes: u64,
     handle: PhysicalHandle,
+    mapped: &mut bool,
 ) -> Result<(), DriverError> {
     // SAFETY: contract, devices/handles and devices/ranges: a fresh range and a handle of its size.
     unsafe { virtual_memory::map(range, bytes, handle) }?;
+    *mapped = true;
     // SAFETY: contract, devices/ranges: mapped above, and no work uses it.
     let tried = unsafe { virtual_memory::set_access(device, range, bytes) };
     // SAFETY: contract, devices/pending-work: mapped above, and no work was queued on it.
-    tried.and(unsafe { virtual_memory::unmap(range, bytes) })
+    let unmapped = unsafe { virtual_memory::unmap(range, bytes) };
+    *mapped = unmapped.is_err();
+    tried.and(unmapped)
 }
 
 // SAFETY: contract, devices: each call is the driver's, under the device's own context; the driver
