@@ -4,6 +4,7 @@
 
 mod allowance;
 mod bookkeeping;
+mod borrowed;
 mod buffers_in_captures;
 mod captures;
 mod conformance;
