@@ -115,7 +115,8 @@ pub(super) fn rules_kept(sim: &SimDevice) -> Result<(), String> {
 /// to destroy is still there.
 pub(super) fn nothing_leaked(sim: &SimDevice, failed: &[&str]) -> Result<(), String> {
     let leaks = sim.leaks();
-    let reported = sim.base().drop_failures().count() > 0;
+    let failures = sim.base().drop_failures();
+    let reported = failures.count() > 0;
     let memory = [
         leaks.plain,
         leaks.handles,
@@ -130,7 +131,11 @@ pub(super) fn nothing_leaked(sim: &SimDevice, failed: &[&str]) -> Result<(), Str
     } else {
         reported || memory.iter().all(|kind| kind.count == 0)
     };
-    if clean { Ok(()) } else { Err(format!("{leaks}; failed calls: {failed:?}")) }
+    let what = || {
+        let reported = failures.first().map_or("nothing".to_owned(), |first| first.to_string());
+        format!("{leaks}; failed calls: {failed:?}; reported: {reported}")
+    };
+    if clean { Ok(()) } else { Err(what()) }
 }
 
 /// Most faults fall into the first calls, because a program that makes few is soon over. Half of them
