@@ -99,7 +99,7 @@ impl Crowd {
         let counters = inside.counters();
         drop(stack);
         rules_kept(&sim)?;
-        nothing_leaked(&sim, None)?;
+        nothing_leaked(&sim, &[])?;
         tally.crowds = 1;
         tally.moves = counters.moves + counters.returns;
         tally.waits = counters.waits;
