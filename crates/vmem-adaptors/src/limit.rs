@@ -38,11 +38,11 @@ use crate::{Budget, charges};
 /// let stream = Stream::new(device.clone())?;
 /// let memory = Limit::new(DeviceMemory::new(device), Budget::new(4096));
 ///
-/// let error = memory.alloc(BlockLayout::new(4097)?, &stream).unwrap_err();
+/// let error = memory.allocate_on(BlockLayout::new(4097)?, &stream).unwrap_err();
 /// assert_eq!(error.kind(), AllocErrorKind::Limit);
 ///
 /// memory.budget().set_limit(8192);
-/// let block = memory.alloc(BlockLayout::new(4097)?, &stream)?;
+/// let block = memory.allocate_on(BlockLayout::new(4097)?, &stream)?;
 /// // SAFETY: no work was ever queued on the block.
 /// unsafe { memory.deallocate(block, &stream) }?;
 /// assert_eq!(memory.budget().used(), 0);

@@ -70,7 +70,7 @@ pub trait ResourceExt: MemoryResource {
     ///
     /// # Errors
     /// As [`MemoryResource::allocate`].
-    fn alloc(&self, layout: BlockLayout, stream: &Stream) -> Result<Block, AllocError> {
+    fn allocate_on(&self, layout: BlockLayout, stream: &Stream) -> Result<Block, AllocError> {
         self.allocate(&Request::new(layout, stream))
     }
 

@@ -9,7 +9,7 @@ use vmem_core::{
 
 use crate::backing::Backing;
 use crate::core::Core;
-use crate::sink::Contained;
+use crate::observer::Contained;
 use crate::space::Fit;
 use crate::{BuildError, PoolConfig, PoolHandle, SmallBlocks};
 
@@ -76,7 +76,7 @@ impl<B: Backing> Pool<B> {
         mut config: PoolConfig,
         fit: Fit,
     ) -> Result<Self, BuildError> {
-        config.sink = config.sink.map(|sink| Arc::new(Contained(sink)) as _);
+        config.observer = config.observer.map(|observer| Arc::new(Contained(observer)) as _);
         Ok(Self { core: Core::new(backing, config, fit)? })
     }
 

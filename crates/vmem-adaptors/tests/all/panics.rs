@@ -102,7 +102,7 @@ impl Everything {
     }
 
     fn alloc(&self, size: u64) -> Result<Block, AllocError> {
-        self.memory.alloc(layout(size), &self.stream)
+        self.memory.allocate_on(layout(size), &self.stream)
     }
 
     fn free(&self, block: Block) {

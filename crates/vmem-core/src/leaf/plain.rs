@@ -22,7 +22,7 @@ use crate::{
 /// let device = SimDevice::new(1 << 30);
 /// let stream = Stream::new(device.clone())?;
 /// let memory = DeviceMemory::new(device);
-/// let block = memory.alloc(BlockLayout::new(1 << 20)?, &stream)?;
+/// let block = memory.allocate_on(BlockLayout::new(1 << 20)?, &stream)?;
 /// // SAFETY: no work was ever queued on the block.
 /// unsafe { memory.deallocate(block, &stream) }?;
 /// # Ok(())

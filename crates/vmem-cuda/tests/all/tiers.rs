@@ -100,7 +100,7 @@ fn exhaustion_is_an_error_that_passes() {
     let stack = Stack::build(Tier::A, bench.device(), &config, &Recovery::default()).unwrap();
     let stream = bench.stream();
     let half = stack.resource.buffer(32 * MIB, &stream).unwrap();
-    let refused = stack.resource.alloc(layout(40 * MIB), &stream).unwrap_err();
+    let refused = stack.resource.allocate_on(layout(40 * MIB), &stream).unwrap_err();
     assert_eq!(refused.kind(), AllocErrorKind::OutOfMemory, "{refused}");
     drop(half);
     drop(stack.resource.buffer(40 * MIB, &stream).unwrap());

@@ -121,7 +121,7 @@ fn survives(make: &dyn Fn(Arc<dyn Device>) -> Made, fault: Fault) -> Arc<Countdo
     let stream = &scenario.streams[1];
     handle.trim_to(0).unwrap();
     let most = BlockLayout::new(32 * UNIT).unwrap();
-    let block = pool.alloc(most, stream);
+    let block = pool.allocate_on(most, stream);
     let block = block.unwrap_or_else(|error| panic!("after {failed:?}, {fault:?}: {error}"));
     // SAFETY: contract, freeing: no work was queued on the block.
     unsafe { pool.deallocate(block, stream) }.unwrap();
@@ -291,9 +291,9 @@ fn a_lost_device_is_an_error_and_not_a_hang() {
     let device = SimDevice::new(64 * MIB);
     let stream = Stream::new(device.clone()).unwrap();
     let pool = arena(device.clone(), PoolConfig::default());
-    let block = pool.alloc(layout(MIB), &stream).unwrap();
+    let block = pool.allocate_on(layout(MIB), &stream).unwrap();
     device.lose();
-    let error = pool.alloc(layout(8 * MIB), &stream).unwrap_err();
+    let error = pool.allocate_on(layout(8 * MIB), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
     // SAFETY: contract, freeing: no work was queued on the block.
     unsafe { pool.deallocate(block, &stream) }.unwrap();

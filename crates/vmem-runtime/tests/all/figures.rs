@@ -34,7 +34,7 @@ fn every_tier_counts_alike_and_does_not_know_what_it_cannot() {
             alloc(&memory, MIB, &stream)
         };
         free(&memory, freed, &stream);
-        assert!(memory.alloc(layout(1 << 50), &stream).is_err());
+        assert!(memory.allocate_on(layout(1 << 50), &stream).is_err());
 
         let stats = runtime.stats();
         assert_eq!(stats.tier, Some(kind.tier));
@@ -179,7 +179,7 @@ fn after_device_loss_every_call_answers() {
         let reservation = runtime.reserve(MIB, &stream).unwrap();
         device.lose();
 
-        let error = memory.alloc(layout(64 * MIB), &stream).unwrap_err();
+        let error = memory.allocate_on(layout(64 * MIB), &stream).unwrap_err();
         assert_eq!(error.kind(), AllocErrorKind::DeviceFault, "{kind:?}: {error}");
         let error = runtime.reserve(64 * MIB, &stream).unwrap_err();
         assert_eq!(error.kind(), AllocErrorKind::DeviceFault, "{kind:?}: {error}");

@@ -24,7 +24,7 @@ fn serves(device: &SimDevice, memory: &dyn MemoryResource, bytes: u64, stream: &
     // SAFETY: a live block and stream.
     unsafe { device.launch(stream, kernel.taking(Duration::from_millis(5))) }.unwrap();
     free(memory, block, stream);
-    let served = memory.alloc(layout(bytes), stream);
+    let served = memory.allocate_on(layout(bytes), stream);
     free(memory, served.unwrap_or_else(|error| panic!("{bytes} B: {error}")), stream);
 }
 

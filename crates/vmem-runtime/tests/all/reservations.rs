@@ -67,7 +67,7 @@ fn drawing_is_never_refused_while_the_rest_of_the_device_is_full() {
         let stream = Stream::new(device.clone()).unwrap();
         let reservation = runtime.reserve(64 * MIB, &stream).unwrap();
         let mut others = Vec::new();
-        while let Ok(block) = memory.alloc(layout(16 * MIB), &stream) {
+        while let Ok(block) = memory.allocate_on(layout(16 * MIB), &stream) {
             others.push(block);
         }
         let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
@@ -75,7 +75,7 @@ fn drawing_is_never_refused_while_the_rest_of_the_device_is_full() {
         while reservation.left() > 0 {
             drawn.push(alloc(&drawing, (5 * MIB + 1).min(reservation.left()), &stream));
         }
-        assert!(drawing.alloc(layout(16 * MIB), &stream).unwrap_err().kind().is_exhaustion());
+        assert!(drawing.allocate_on(layout(16 * MIB), &stream).unwrap_err().kind().is_exhaustion());
         assert_eq!(drawn.len(), 13);
         for block in drawn.into_iter().chain(others) {
             free(&memory, block, &stream);
@@ -125,7 +125,7 @@ fn what_was_freed_in_a_capture_is_drawn_behind_what_other_streams_did_with_it() 
         let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
         let mut buffer = DeviceBuffer::new(&drawing as &dyn MemoryResource, 4096, &home).unwrap();
         let at = buffer.ptr().unwrap();
-        buffer.wait_on(&other).unwrap();
+        buffer.make_ready_on(&other).unwrap();
         let slow = Kernel::write_pattern(at, 4096, 1).taking(Duration::from_millis(5));
         // SAFETY: contract, devices/ranges: the buffer's bytes.
         unsafe { device.launch(&other, slow) }.unwrap();
@@ -156,7 +156,7 @@ fn what_cannot_be_taken_back_yet_costs_no_driver_call() {
     let reservation = memory.handle().reserve(MIB, &home).unwrap();
     let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
     let ended = std::thread::scope(|scope| {
-        scope.spawn(|| Stream::per_thread_default(&erased)).join().unwrap()
+        scope.spawn(|| Stream::per_thread_default(erased.clone())).join().unwrap()
     });
     let blocks: Vec<Block> = (0..10).map(|_| alloc(&drawing, 4096, &home)).collect();
     blocks.into_iter().for_each(|block| free(&drawing, block, &ended));
@@ -225,7 +225,7 @@ fn what_does_not_fit_a_reservation_is_an_ordinary_request() {
     let small = alloc(&drawing, 1, &stream);
     assert_eq!(reservation.left(), MIB - 256);
     let aligned = BlockLayout::with_alignment(4096, 4096).unwrap();
-    let aligned = drawing.alloc(aligned, &stream).unwrap();
+    let aligned = drawing.allocate_on(aligned, &stream).unwrap();
     assert!(aligned.ptr().is_aligned_to(4096));
     assert_eq!(reservation.left(), MIB - 256 - 4096);
     for block in [large, small, aligned] {
@@ -294,7 +294,7 @@ fn what_cannot_be_ordered_is_refused_and_nothing_is_lost() {
         device.fail_call(Some(CallKind::SynchronizeStream), 1, DriverCode::UNKNOWN);
     };
     fail_both_ways();
-    let error = drawing.alloc(layout(4096), &other).unwrap_err();
+    let error = drawing.allocate_on(layout(4096), &other).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
     assert_eq!(reservation.left(), MIB);
 
@@ -411,7 +411,8 @@ fn what_is_freed_from_a_reservation_on_another_threads_default_stream_is_held_un
     let request = Request::new(BlockLayout::new(4096).unwrap(), &stream);
     let block = memory.allocate(&request.with_reservation(reservation.id())).unwrap();
     let erased: Arc<dyn Device> = device.clone();
-    let theirs = std::thread::spawn(move || Stream::per_thread_default(&erased)).join().unwrap();
+    let theirs =
+        std::thread::spawn(move || Stream::per_thread_default(erased.clone())).join().unwrap();
     free(&memory, block, &theirs);
     drop(reservation);
     assert_eq!(device.calls().of(CallKind::Synchronize), 0, "captures elsewhere are left alone");

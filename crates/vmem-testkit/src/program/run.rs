@@ -400,8 +400,8 @@ impl<'a> Run<'a> {
     fn open(&mut self, place: usize) -> Result<(), Finding> {
         let device = &self.subject.device;
         let stream = match place {
-            2 => Stream::legacy_default(device),
-            3 => Stream::per_thread_default(device),
+            2 => Stream::legacy_default(device.clone()),
+            3 => Stream::per_thread_default(device.clone()),
             _ => {
                 // The program needs its streams: after a fault it tries again.
                 loop {

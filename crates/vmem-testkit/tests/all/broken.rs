@@ -170,7 +170,7 @@ impl Broken {
         let strange;
         let mut request = Request::new(layout, stream);
         if stream.device_id() != self.upstream.device().id() {
-            strange = Stream::legacy_default(self.upstream.device());
+            strange = Stream::legacy_default(self.upstream.device().clone());
             request = Request::new(layout, &strange);
         }
         let block = self.upstream.allocate(&request)?;
@@ -326,7 +326,7 @@ impl Probe for Broken {
 impl Drop for Broken {
     fn drop(&mut self) {
         let device = self.upstream.device().clone();
-        let stream = Stream::legacy_default(&device);
+        let stream = Stream::legacy_default(device.clone());
         if device.synchronize().is_err() {
             // It is lost, and all its memory with it.
             return;
