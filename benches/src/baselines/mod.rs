@@ -86,7 +86,7 @@ pub const ALL: &[Baseline] = &[
         about: "powers of two that never join, the runtime's fallback",
         build: |device| {
             let upstream = DeviceMemory::new(device.clone());
-            Ok(Box::new(BinningPool::new(upstream, device, PoolConfig::default())?))
+            Ok(Box::new(BinningPool::new(upstream, PoolConfig::default())?))
         },
     },
     Baseline {

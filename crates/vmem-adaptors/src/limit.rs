@@ -1,10 +1,11 @@
 //! Refusing what exceeds a budget.
 
 use std::fmt;
+use std::sync::Arc;
 
 use vmem_core::{
-    AllocError, AllocErrorKind, Block, Capabilities, ExhaustionReport, FreeError, FreeErrorKind,
-    MemoryResource, Request, Stream,
+    AllocError, AllocErrorKind, Block, Capabilities, Device, ExhaustionReport, FreeError,
+    FreeErrorKind, MemoryResource, Request, Stream,
 };
 
 use crate::{Budget, charges};
@@ -118,6 +119,10 @@ unsafe impl<U: MemoryResource> MemoryResource for Limit<U> {
             taken.give_back(&self.budget);
         }
         freed
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {

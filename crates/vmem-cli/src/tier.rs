@@ -231,7 +231,7 @@ fn arena(opened: &Opened, footprint: Footprint) -> Result<Built, BoxedError> {
 fn bare_chunks(opened: &Opened) -> Result<Built, BoxedError> {
     let ceiling = Some(opened.capacity());
     let device = opened.device.clone();
-    let chunks = Chunks::new(DeviceMemory::new(device.clone()), device);
+    let chunks = Chunks::new(DeviceMemory::new(device.clone()));
     pooled(opened, Pool::new(chunks, PoolConfig { ceiling, ..PoolConfig::default() })?)
 }
 

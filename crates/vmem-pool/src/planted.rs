@@ -87,7 +87,7 @@ fn makes() -> [Box<Make>; 2] {
         }),
         Box::new(|device| {
             let upstream = DeviceMemory::new(device.clone());
-            Box::new(Pool::new(Chunks::new(upstream, device), config()).unwrap())
+            Box::new(Pool::new(Chunks::new(upstream), config()).unwrap())
         }),
     ]
 }

@@ -256,7 +256,7 @@ fn a_pool_says_which_budget_below_it_refused() {
     let stream = Stream::new(device.clone()).unwrap();
     let budget = Budget::new(10 << 20);
     let limited = DeviceMemory::new(device.clone()).limited(budget.clone());
-    let chunks = Chunks::new(limited, device.clone());
+    let chunks = Chunks::new(limited);
     let pool = Pool::new(chunks, PoolConfig::default()).unwrap();
     let error = pool.allocate_on(layout(11 << 20), &stream).unwrap_err().to_string();
     let expected = "Limit: the limit is reached (11534336 B asked for, 10485760 B left of \

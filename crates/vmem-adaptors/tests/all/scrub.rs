@@ -73,19 +73,19 @@ fn scrubbed_resources_keep_the_contract() {
         conformance::check(&Subject {
             other_device: Some(other_device.clone()),
             budget: Subject::SMALLEST_BUDGET,
-            ..Subject::new(scrubbed, device.clone())
+            ..Subject::new(scrubbed)
         });
         device.assert_clean();
     };
     let (device, _) = device_and_stream();
-    conforms(&DeviceMemory::new(device.clone()).scrubbed(device.clone()).unwrap(), &device);
+    conforms(&DeviceMemory::new(device.clone()).scrubbed().unwrap(), &device);
     let pinned = PinnedMemory::new(device.clone()).unwrap();
-    conforms(&pinned.scrubbed(device.clone()).unwrap(), &device);
+    conforms(&pinned.scrubbed().unwrap(), &device);
     let asynchronous = AsyncMemory::new(device.clone()).unwrap();
-    conforms(&asynchronous.scrubbed(device.clone()).unwrap(), &device);
-    conforms(&pool(&device).scrubbed(device.clone()).unwrap(), &device);
-    let below = DeviceMemory::new(device.clone()).scrubbed(device.clone()).unwrap();
-    let chunks = Chunks::new(below, device.clone());
+    conforms(&asynchronous.scrubbed().unwrap(), &device);
+    conforms(&pool(&device).scrubbed().unwrap(), &device);
+    let below = DeviceMemory::new(device.clone()).scrubbed().unwrap();
+    let chunks = Chunks::new(below);
     conforms(&Pool::new(chunks, PoolConfig::default()).unwrap(), &device);
 }
 
@@ -93,7 +93,7 @@ fn scrubbed_resources_keep_the_contract() {
 fn the_next_owner_finds_zeros_on_whatever_stream_and_label() {
     let (device, stream) = device_and_stream();
     let other = Stream::new(device.clone()).unwrap();
-    let memory = pool(&device).scrubbed(device.clone()).unwrap();
+    let memory = pool(&device).scrubbed().unwrap();
     for next in [&stream, &other] {
         let block = memory.allocate_on(layout(4096), &stream).unwrap();
         write(&block, &stream);
@@ -113,7 +113,7 @@ fn the_next_owner_finds_zeros_on_whatever_stream_and_label() {
 fn what_is_freed_while_its_stream_captures_is_cleared_after_the_capture_and_not_by_the_graph() {
     let (device, stream) = device_and_stream();
     let other = Stream::new(device.clone()).unwrap();
-    let memory = pool(&device).scrubbed(device.clone()).unwrap();
+    let memory = pool(&device).scrubbed().unwrap();
     let handle = memory.handle();
     let block = memory.allocate_on(layout(4096), &stream).unwrap();
     let place = copy(&block);
@@ -138,7 +138,7 @@ fn what_is_freed_while_its_stream_captures_is_cleared_after_the_capture_and_not_
 #[test]
 fn what_is_freed_on_another_threads_default_stream_is_cleared_on_that_thread() {
     let (device, _) = device_and_stream();
-    let memory = pool(&device).scrubbed(device.clone()).unwrap();
+    let memory = pool(&device).scrubbed().unwrap();
     let handle = memory.handle();
     let mine = Stream::per_thread_default(device.clone());
     let block = memory.allocate_on(layout(4096), &mine).unwrap();
@@ -157,7 +157,7 @@ fn what_is_freed_on_another_threads_default_stream_is_cleared_on_that_thread() {
 #[test]
 fn what_an_ended_thread_freed_on_its_default_stream_waits_until_the_program_asks() {
     let (device, stream) = device_and_stream();
-    let memory = DeviceMemory::new(device.clone()).scrubbed(device.clone()).unwrap();
+    let memory = DeviceMemory::new(device.clone()).scrubbed().unwrap();
     let handle = memory.handle();
     let erased: Arc<dyn Device> = device.clone();
     let (block, theirs) = std::thread::scope(|scope| {
@@ -184,7 +184,7 @@ fn what_an_ended_thread_freed_on_its_default_stream_waits_until_the_program_asks
 fn what_a_retired_stream_frees_is_cleared_after_its_last_work() {
     let (device, stream) = device_and_stream();
     // With room for one block, so that the next one lies where it lay.
-    let memory = small_pool(&device, Some(2 << 20)).scrubbed(device.clone()).unwrap();
+    let memory = small_pool(&device, Some(2 << 20)).scrubbed().unwrap();
     let retired = Stream::new(device.clone()).unwrap();
     let block = memory.allocate_on(layout(2 << 20), &retired).unwrap();
     let place = copy(&block);
@@ -200,7 +200,7 @@ fn what_a_retired_stream_frees_is_cleared_after_its_last_work() {
 #[test]
 fn a_block_that_cannot_be_cleared_stays_live() {
     let (device, stream) = device_and_stream();
-    let memory = pool(&device).scrubbed(device.clone()).unwrap();
+    let memory = pool(&device).scrubbed().unwrap();
     let mut block = memory.allocate_on(layout(4096), &stream).unwrap();
     for kind in [CallKind::Fill, CallKind::IsCapturing] {
         device.fail_call(Some(kind), 1, DriverCode::UNKNOWN);
@@ -215,7 +215,7 @@ fn a_block_that_cannot_be_cleared_stays_live() {
 #[test]
 fn what_passed_it_by_is_not_touched() {
     let (device, stream) = device_and_stream();
-    let memory = Scrub::new(pool(&device), device.clone()).unwrap();
+    let memory = Scrub::new(pool(&device)).unwrap();
     let block = memory.upstream().allocate_on(layout(4096), &stream).unwrap();
     let place = copy(&block);
     write(&block, &stream);

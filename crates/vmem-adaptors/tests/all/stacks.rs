@@ -47,7 +47,7 @@ fn every_stack_keeps_the_contract() {
     let device = SimDevice::new(1 << 30);
     let other_device: Arc<dyn Device> = SimDevice::new(1 << 20);
     for stack in stacks(|| DeviceMemory::new(device.clone())) {
-        let mut subject = Subject::new(&stack, device.clone());
+        let mut subject = Subject::new(&stack);
         subject.other_device = Some(other_device.clone());
         subject.budget = Subject::SMALLEST_BUDGET;
         conformance::check(&subject);
@@ -146,7 +146,7 @@ fn whatever_holds_blocks_prints_a_line_for_debugging() {
             free(&stack, block, &stream).unwrap();
         }
     }
-    let scrubbed = DeviceMemory::new(device.clone()).scrubbed(device.clone()).unwrap();
+    let scrubbed = DeviceMemory::new(device.clone()).scrubbed().unwrap();
     let memory = Track::new(scrubbed, Backtraces::Capture).with_statistics();
     let blocks: Vec<_> = (0..20).map(|_| memory.allocate_on(layout(1), &stream).unwrap()).collect();
     let caches = Reclaimers::new();

@@ -1,10 +1,11 @@
 //! Adaptors used by several threads at once. RMM 63; every order of a few steps is in `loom.rs`.
 
-use std::sync::{Barrier, mpsc};
+use std::sync::{Arc, Barrier, mpsc};
 
 use vmem_adaptors::{AdaptorExt, Budget};
 use vmem_core::{
-    AllocError, Block, Capabilities, FreeError, MemoryResource, Request, ResourceExt, Stream,
+    AllocError, Block, Capabilities, Device, FreeError, MemoryResource, Request, ResourceExt,
+    Stream,
 };
 
 use crate::fake::{Fake, free, layout, stream};
@@ -45,7 +46,7 @@ fn sums_over_threads_are_exact_also_for_blocks_freed_elsewhere() {
 #[test]
 fn what_threads_charge_here_and_free_there_is_given_back_exactly() {
     let stream = stream();
-    let upstream = std::sync::Arc::new(Fake::new());
+    let upstream = Arc::new(Fake::new());
     let limits = [(); 2].map(|()| upstream.clone().limited(Budget::new(1 << 30)));
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -124,6 +125,12 @@ struct Reusing {
     reused: Barrier,
 }
 
+impl std::fmt::Display for Reusing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Reusing<{}>", self.fake)
+    }
+}
+
 // SAFETY: contract, implementing: it is the fake's; only the moment of return differs.
 unsafe impl MemoryResource for Reusing {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
@@ -138,6 +145,10 @@ unsafe impl MemoryResource for Reusing {
             self.reused.wait();
         }
         Ok(())
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.fake.device()
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -125,7 +125,7 @@ impl Stack {
                     recovering
                 }
                 Layer::Reservations => {
-                    let reserving = Reservations::new(resource, device.clone());
+                    let reserving = Reservations::new(resource);
                     inside.reservations = Some(reserving.handle());
                     reserving.into_dyn()
                 }
@@ -170,7 +170,7 @@ fn pool(
         Source::Arena => erased(Pool::new(arena()?, config)?),
         Source::Bins => {
             let upstream = DeviceMemory::new(device.clone());
-            let pool = BinningPool::new(upstream, device.clone(), config)?;
+            let pool = BinningPool::new(upstream, config)?;
             let handle = pool.handle();
             (pool.into_dyn(), handle)
         }
@@ -185,7 +185,7 @@ fn pool(
                     Pool::new(arena()?, below)?.into_dyn()
                 }
             };
-            erased(Pool::new(Chunks::new(upstream, device.clone()), config)?)
+            erased(Pool::new(Chunks::new(upstream), config)?)
         }
     })
 }

@@ -24,7 +24,7 @@ fn conforms(bench: Option<Bench>, tier: Tier, oom_safety: bool) {
     let stack = Stack::build(tier, bench.device(), &config, &Recovery::default()).unwrap();
     {
         let probe = StackProbe(stack.clone());
-        let subject = Subject::new(&stack.resource, bench.device());
+        let subject = Subject::new(&stack.resource);
         let subject = Subject { budget: 16 * MIB, probe: &probe, ..subject };
         match tier {
             Tier::C => check_managed(&subject),

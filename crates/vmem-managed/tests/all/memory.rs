@@ -17,7 +17,7 @@ fn device_with(parts: Parts) -> SimConfig {
 #[test]
 fn the_contract_is_kept() {
     let (device, _, memory) = set_up(1 << 30);
-    let mut subject = Subject::new(&memory, device.clone());
+    let mut subject = Subject::new(&memory);
     subject.other_device = Some(SimDevice::new(MIB));
     subject.budget = Subject::SMALLEST_BUDGET;
     conformance::check(&subject);

@@ -13,7 +13,7 @@ fn the_contract_is_kept_over_managed_and_plain_memory() {
     let plain = DeviceMemory::new(device.clone());
     let stacks = [Prefetch::new(managed).into_dyn(), Prefetch::new(plain).into_dyn()];
     for stack in stacks {
-        let mut subject = Subject::new(&stack, device.clone());
+        let mut subject = Subject::new(&stack);
         subject.other_device = Some(SimDevice::new(MIB));
         subject.budget = Subject::SMALLEST_BUDGET;
         conformance::check(&subject);

@@ -35,7 +35,7 @@ fn on_each(test: impl Fn(&Arc<SimDevice>, Arc<dyn MemoryResource>, &PoolHandle))
             device.exchange_capture_mode(CaptureMode::Relaxed);
             let (pool, handle): (Arc<dyn MemoryResource>, _) = if over_chunks {
                 let upstream = DeviceMemory::new(device.clone());
-                let pool = Pool::new(Chunks::new(upstream, device.clone()), config.clone());
+                let pool = Pool::new(Chunks::new(upstream), config.clone());
                 let pool = pool.unwrap();
                 let handle = pool.handle();
                 (Arc::new(pool), handle)

@@ -186,14 +186,14 @@ fn chunk_pool(device: Arc<dyn Device>) -> Made {
 
 fn pinned_pool(device: Arc<dyn Device>) -> Made {
     let upstream = PinnedMemory::new(device.clone()).unwrap();
-    let pool = Pool::new(Chunks::new(upstream, device), PoolConfig::default()).unwrap();
+    let pool = Pool::new(Chunks::new(upstream), PoolConfig::default()).unwrap();
     let handle = pool.handle();
     (pool.into_dyn(), handle)
 }
 
 fn pool_over_a_pool(device: Arc<dyn Device>) -> Made {
     let below = arena(device.clone(), PoolConfig::default());
-    let pool = Pool::new(Chunks::new(below, device), PoolConfig::default()).unwrap();
+    let pool = Pool::new(Chunks::new(below), PoolConfig::default()).unwrap();
     let handle = pool.handle();
     (pool.into_dyn(), handle)
 }
@@ -273,11 +273,11 @@ fn a_pool_that_cannot_take_its_initial_size_leaves_nothing_unreported() {
     }
     let over_arena = |device, config| built(Pool::new(VirtualArena::new(device)?, config));
     let over_chunks = |device: Arc<dyn Device>, config| {
-        built(Pool::new(Chunks::new(DeviceMemory::new(device.clone()), device), config))
+        built(Pool::new(Chunks::new(DeviceMemory::new(device.clone())), config))
     };
     let over_the_drivers_pool = |device: Arc<dyn Device>, config| {
         let upstream = AsyncMemory::new(device.clone()).unwrap();
-        built(Pool::new(Chunks::new(upstream, device), config))
+        built(Pool::new(Chunks::new(upstream), config))
     };
     let all: [&Build; 3] = [&over_arena, &over_chunks, &over_the_drivers_pool];
     for make in all {

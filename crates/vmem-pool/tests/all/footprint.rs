@@ -103,7 +103,7 @@ fn an_initial_size_beyond_the_device_is_refused_and_leaves_nothing() {
     let refused = Pool::new(VirtualArena::new(device.clone()).unwrap(), config.clone());
     assert_eq!(refused.unwrap_err().kind(), BuildErrorKind::Refused);
     let upstream = vmem_core::DeviceMemory::new(device.clone());
-    let refused = Pool::new(Chunks::new(upstream, device.clone()), config);
+    let refused = Pool::new(Chunks::new(upstream), config);
     assert_eq!(refused.unwrap_err().kind(), BuildErrorKind::Refused);
     assert!(device.leaks().is_empty(), "{:?}", device.leaks());
 }

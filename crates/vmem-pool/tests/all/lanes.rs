@@ -206,7 +206,7 @@ fn the_rest_of_stream_ordered_memory_is_its_streams_and_others_wait_for_that() {
     let device = device();
     let upstream = vmem_core::AsyncMemory::new(device.clone()).unwrap();
     let config = PoolConfig { growth: Some(Growth::AtLeast(8 * MIB)), ..Default::default() };
-    let pool = Pool::new(Chunks::new(upstream, device.clone()), config).unwrap();
+    let pool = Pool::new(Chunks::new(upstream), config).unwrap();
     let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     let first = alloc(&pool, 2 * MIB, &a);
     keep_busy(&device, &first, &a);

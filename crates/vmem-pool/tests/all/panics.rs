@@ -191,6 +191,12 @@ impl Upstream {
     }
 }
 
+impl std::fmt::Display for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Upstream<{}>", self.memory)
+    }
+}
+
 // SAFETY: contract, implementing: every call goes to the memory, unless it is not made at all.
 unsafe impl MemoryResource for Upstream {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
@@ -205,6 +211,10 @@ unsafe impl MemoryResource for Upstream {
         freed
     }
 
+    fn device(&self) -> &Arc<dyn Device> {
+        self.memory.device()
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.memory.capabilities()
     }
@@ -215,7 +225,7 @@ type PoolOver = Pool<Chunks<Arc<Upstream>>>;
 fn over_upstream(config: PoolConfig) -> (Arc<SimDevice>, Arc<Upstream>, PoolOver, PoolHandle) {
     let device = device();
     let upstream = Upstream::new(device.clone());
-    let pool = Pool::new(Chunks::new(upstream.clone(), device.clone()), config).unwrap();
+    let pool = Pool::new(Chunks::new(upstream.clone()), config).unwrap();
     let handle = pool.handle();
     (device, upstream, pool, handle)
 }

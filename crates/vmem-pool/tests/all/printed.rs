@@ -65,10 +65,10 @@ fn a_pool_with_a_hundred_thousand_blocks_prints_a_line() {
         &stream,
     );
     let upstream = DeviceMemory::new(device.clone());
-    let chunks = Pool::new(Chunks::new(upstream, device.clone()), config.clone()).unwrap();
+    let chunks = Pool::new(Chunks::new(upstream), config.clone()).unwrap();
     filled(BLOCKS, &chunks, &chunks.handle(), &[&chunks, chunks.backing()], &stream);
     let upstream = DeviceMemory::new(device.clone());
-    let bins = BinningPool::new(upstream, device.clone(), config).unwrap();
+    let bins = BinningPool::new(upstream, config).unwrap();
     filled(BINS, &bins, &bins.handle(), &[&bins], &stream);
     let handle = bins.handle();
     drop(bins);

@@ -19,7 +19,7 @@ fn on_host_accessible_memory_the_rest_of_complete_memory_is_at_hand() {
     let device = device();
     let upstream = PinnedMemory::new(device.clone()).unwrap();
     let config = PoolConfig { initial: 8 * MIB, batch: Batch::STRICT, ..Default::default() };
-    let pool = Pool::new(Chunks::new(upstream, device.clone()), config).unwrap();
+    let pool = Pool::new(Chunks::new(upstream), config).unwrap();
     let stream = Stream::new(device.clone()).unwrap();
     let block = alloc(&pool, 8 * MIB, &stream);
     touch(&device, &block, &stream);
@@ -81,7 +81,7 @@ fn a_hook_that_gives_back_another_librarys_memory_is_believed() {
         &|| bins(device.clone(), PoolConfig::default()).into_dyn(),
         &|| {
             let below = arena(device.clone(), PoolConfig::default());
-            let over = Chunks::new(below, device.clone());
+            let over = Chunks::new(below);
             Pool::new(over, PoolConfig::default()).unwrap().into_dyn()
         },
     ];
@@ -108,7 +108,7 @@ fn a_budget_below_a_pool_that_a_hook_raises_is_asked_again() {
     let stream = Stream::new(device.clone()).unwrap();
     let budget = Budget::new(16 * MIB);
     let upstream = DeviceMemory::new(device.clone()).limited(budget.clone());
-    let chunks = Chunks::new(upstream, device.clone());
+    let chunks = Chunks::new(upstream);
     let pool = Pool::new(chunks, PoolConfig::default()).unwrap();
     let memory = pool.on_failure(|_: &Failure<'_>| {
         budget.set_limit(64 * MIB);

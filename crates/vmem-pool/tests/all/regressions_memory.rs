@@ -76,9 +76,7 @@ fn the_initial_chunk_of_a_stream_ordered_upstream_is_returned() {
     let device = device();
     let config =
         PoolConfig { initial: MIB, growth: Some(Growth::AtLeast(4 * MIB)), ..Default::default() };
-    let pool =
-        Pool::new(Chunks::new(AsyncMemory::new(device.clone()).unwrap(), device.clone()), config)
-            .unwrap();
+    let pool = Pool::new(Chunks::new(AsyncMemory::new(device.clone()).unwrap()), config).unwrap();
     assert_eq!(pool.handle().trim_to(0).unwrap(), 4 * MIB);
 }
 
@@ -130,8 +128,7 @@ fn recorded_uses_do_not_pile_up() {
 }
 
 fn pinned(device: &Arc<SimDevice>, config: PoolConfig) -> Pool<Chunks<PinnedMemory>> {
-    Pool::new(Chunks::new(PinnedMemory::new(device.clone()).unwrap(), device.clone()), config)
-        .unwrap()
+    Pool::new(Chunks::new(PinnedMemory::new(device.clone()).unwrap()), config).unwrap()
 }
 
 #[test]
@@ -270,7 +267,7 @@ fn the_rest_of_a_stream_ordered_host_chunk_is_used() {
     let device = device();
     let inner = pinned(&device, PoolConfig::default());
     let config = PoolConfig { growth: Some(Growth::AtLeast(MIB)), ..Default::default() };
-    let pool = Pool::new(Chunks::new(inner, device.clone()), config).unwrap();
+    let pool = Pool::new(Chunks::new(inner), config).unwrap();
     let s = Stream::new(device.clone()).unwrap();
     let blocks: Vec<_> = (0..8)
         .map(|_| {

@@ -88,6 +88,12 @@ impl<U: std::fmt::Debug> std::fmt::Debug for Hooked<U> {
         self.up.fmt(f)
     }
 }
+impl<U: MemoryResource> std::fmt::Display for Hooked<U> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hooked<{}>", self.up)
+    }
+}
+
 // SAFETY: contract, implementing: every call goes to one resource that keeps it.
 unsafe impl<U: MemoryResource> MemoryResource for Hooked<U> {
     fn allocate(&self, r: &vmem_core::Request<'_>) -> Result<Block, vmem_core::AllocError> {
@@ -101,6 +107,10 @@ unsafe impl<U: MemoryResource> MemoryResource for Hooked<U> {
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.up.deallocate(b, s) }
     }
+    fn device(&self) -> &Arc<dyn Device> {
+        self.up.device()
+    }
+
     fn capabilities(&self) -> vmem_core::Capabilities {
         self.up.capabilities()
     }
@@ -114,7 +124,7 @@ fn a_wait_asked_while_a_request_climbs_is_queued_before_the_block_is_used() {
     let up = Hooked { up: vmem_core::DeviceMemory::new(device.clone()), hook: hook.clone() };
     let config =
         PoolConfig { ceiling: Some(5 * MIB), growth: Some(Growth::Exact), ..Default::default() };
-    let pool = Arc::new(Pool::new(Chunks::new(up, device.clone()), config).unwrap());
+    let pool = Arc::new(Pool::new(Chunks::new(up), config).unwrap());
     let home = Stream::per_thread_default(erased.clone());
     let block = alloc(&*pool, 4 * MIB, &home);
     let small = alloc(&*pool, MIB, &home);

@@ -28,11 +28,11 @@ pub(crate) fn arena(device: Arc<dyn Device>, config: PoolConfig) -> ArenaPool {
 
 pub(crate) fn chunks(device: Arc<dyn Device>, config: PoolConfig) -> ChunkPool {
     let upstream = DeviceMemory::new(device.clone());
-    Pool::new(Chunks::new(upstream, device), config).unwrap()
+    Pool::new(Chunks::new(upstream), config).unwrap()
 }
 
 pub(crate) fn bins(device: Arc<dyn Device>, config: PoolConfig) -> BinningPool<DeviceMemory> {
-    BinningPool::new(DeviceMemory::new(device.clone()), device, config).unwrap()
+    BinningPool::new(DeviceMemory::new(device.clone()), config).unwrap()
 }
 
 pub(crate) fn layout(size: u64) -> BlockLayout {

@@ -123,17 +123,17 @@ type Make<'a> = dyn Fn(&Arc<SimDevice>) -> Arc<dyn MemoryResource> + 'a;
 
 #[test]
 fn without_a_limit_a_request_on_chunks_waits_for_pending_frees_before_it_is_refused() {
-    let over = |device: &Arc<SimDevice>, below: Arc<dyn MemoryResource>| {
-        Pool::new(Chunks::new(below, device.clone()), PoolConfig::default()).unwrap().into_dyn()
+    let over = |below: Arc<dyn MemoryResource>| {
+        Pool::new(Chunks::new(below), PoolConfig::default()).unwrap().into_dyn()
     };
     let config = PoolConfig::default;
     let stacks: [&Make<'_>; 6] = [
         &|device| chunks(device.clone(), config()).into_dyn(),
         &|device| bins(device.clone(), config()).into_dyn(),
-        &|device| over(device, PinnedMemory::new(device.clone()).unwrap().into_dyn()),
-        &|device| over(device, arena(device.clone(), config()).into_dyn()),
-        &|device| over(device, chunks(device.clone(), config()).into_dyn()),
-        &|device| over(device, bins(device.clone(), config()).into_dyn()),
+        &|device| over(PinnedMemory::new(device.clone()).unwrap().into_dyn()),
+        &|device| over(arena(device.clone(), config()).into_dyn()),
+        &|device| over(chunks(device.clone(), config()).into_dyn()),
+        &|device| over(bins(device.clone(), config()).into_dyn()),
     ];
     for (number, stack) in stacks.into_iter().enumerate() {
         for seed in 0..20 {

@@ -112,7 +112,7 @@ impl Rig {
             let arena = VirtualArena::new(device.clone()).unwrap();
             Self::of(device, Pool::new(arena, config).unwrap())
         } else {
-            let chunks = Chunks::new(DeviceMemory::new(device.clone()), device.clone());
+            let chunks = Chunks::new(DeviceMemory::new(device.clone()));
             Self::of(device, Pool::new(chunks, config).unwrap())
         }
     }

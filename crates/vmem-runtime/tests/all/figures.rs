@@ -230,7 +230,7 @@ fn whatever_the_runtime_hands_out_prints_a_line_for_debugging() {
     let drawn = (0..100).map(|_| memory.allocate(&request).unwrap());
     let blocks: Vec<_> = drawn.chain((0..100).map(|_| alloc(&memory, 1, &stream))).collect();
     let registry = vmem_runtime::Registry::new();
-    registry.set(&stack.device, memory.clone());
+    registry.set(memory.clone());
     prints_little(stack);
     prints_little(&managed);
     prints_little(managed.recovery());

@@ -22,6 +22,12 @@ struct Drawing<'a> {
     reservation: ReservationId,
 }
 
+impl std::fmt::Display for Drawing<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Drawing<{}>", self.upstream)
+    }
+}
+
 // SAFETY: contract, implementing: blocks pass unchanged from one upstream that keeps it.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for Drawing<'_> {
@@ -32,6 +38,10 @@ unsafe impl MemoryResource for Drawing<'_> {
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.upstream.deallocate(block, stream) }
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -48,8 +58,7 @@ fn what_is_drawn_from_a_reservation_keeps_the_contract_on_every_tier() {
         let reservation = runtime.reserve(96 * MIB, &stream).unwrap();
         let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
         let other = crate::support::device();
-        let subject =
-            Subject { other_device: Some(other), ..Subject::new(&drawing, device.clone()) };
+        let subject = Subject { other_device: Some(other), ..Subject::new(&drawing) };
         conformance::check(&subject);
         // What was freed in captures is taken back by the draw that needs it.
         free(&drawing, alloc(&drawing, 96 * MIB, &stream), &stream);
@@ -119,7 +128,7 @@ fn what_was_freed_in_a_capture_is_drawn_behind_what_other_streams_did_with_it() 
     for seed in 0..8 {
         let config = SimConfig { capacity: CAPACITY, seed, ..SimConfig::default() };
         let device = SimDevice::with_config(config).unwrap();
-        let memory = Reservations::new(DeviceMemory::new(device.clone()), device.clone());
+        let memory = Reservations::new(DeviceMemory::new(device.clone()));
         let [home, other] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
         let reservation = memory.handle().reserve(4096, &home).unwrap();
         let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
@@ -151,7 +160,7 @@ fn what_was_freed_in_a_capture_is_drawn_behind_what_other_streams_did_with_it() 
 fn what_cannot_be_taken_back_yet_costs_no_driver_call() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
-    let memory = Reservations::new(DeviceMemory::new(device.clone()), device.clone());
+    let memory = Reservations::new(DeviceMemory::new(device.clone()));
     let home = Stream::new(device.clone()).unwrap();
     let reservation = memory.handle().reserve(MIB, &home).unwrap();
     let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
@@ -175,7 +184,7 @@ fn what_cannot_be_taken_back_yet_costs_no_driver_call() {
 #[test]
 fn what_was_freed_in_another_streams_capture_serves_the_draw_that_needs_it() {
     let device = device();
-    let memory = Reservations::new(DeviceMemory::new(device.clone()), device.clone());
+    let memory = Reservations::new(DeviceMemory::new(device.clone()));
     let [home, other] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     let reservation = memory.handle().reserve(MIB, &home).unwrap();
     let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
@@ -349,7 +358,7 @@ fn whichever_driver_call_fails_a_reservation_loses_nothing() {
 fn what_an_ended_reservation_could_not_return_serves_the_request_that_needs_it() {
     let device = device();
     let stream = Stream::new(device.clone()).unwrap();
-    let memory = Reservations::new(DeviceMemory::new(device.clone()), device.clone());
+    let memory = Reservations::new(DeviceMemory::new(device.clone()));
     let fail_to_return = || {
         let reservation = memory.handle().reserve(CAPACITY / 2, &stream).unwrap();
         device.fail_call(Some(CallKind::Free), 1, DriverCode::UNKNOWN);
@@ -371,7 +380,7 @@ fn whichever_two_driver_calls_fail_a_reservation_loses_nothing() {
         let device = device();
         let countdown = Countdown::new(device.clone());
         let streams = [(); 2].map(|()| Stream::new(countdown.clone()).unwrap());
-        let memory = Reservations::new(DeviceMemory::new(countdown.clone()), countdown.clone());
+        let memory = Reservations::new(DeviceMemory::new(countdown.clone()));
         fault.arm(&countdown);
         for _ in 0..2 {
             let Ok(reservation) = memory.handle().reserve(CAPACITY / 2, &streams[0]) else {
@@ -405,7 +414,7 @@ fn whichever_two_driver_calls_fail_a_reservation_loses_nothing() {
 fn what_is_freed_from_a_reservation_on_another_threads_default_stream_is_held_until_asked() {
     let device = device();
     let stream = Stream::new(device.clone()).unwrap();
-    let memory = Reservations::new(DeviceMemory::new(device.clone()), device.clone());
+    let memory = Reservations::new(DeviceMemory::new(device.clone()));
     let handle = memory.handle();
     let reservation = handle.reserve(4096, &stream).unwrap();
     let request = Request::new(BlockLayout::new(4096).unwrap(), &stream);

@@ -233,6 +233,12 @@ impl Broken {
     }
 }
 
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Broken<{}>", self.upstream)
+    }
+}
+
 // SAFETY: contract, implementing: kept without a bug; with one it is broken on purpose, for checks
 // that expect it, on a device that tolerates it.
 #[deny(clippy::missing_trait_methods)]
@@ -301,6 +307,10 @@ unsafe impl MemoryResource for Broken {
         Ok(())
     }
 
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
+    }
+
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = self.upstream.capabilities();
         if self.has(Bug::UnderstatesAlignment) {
@@ -357,6 +367,12 @@ pub(crate) struct Swallowing<U> {
     pub(crate) frees: AtomicU64,
 }
 
+impl<U: MemoryResource> std::fmt::Display for Swallowing<U> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Swallowing<{}>", self.upstream)
+    }
+}
+
 // SAFETY: contract, implementing: the upstream's; lost blocks stay live there, on purpose.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<U: MemoryResource> MemoryResource for Swallowing<U> {
@@ -373,6 +389,10 @@ unsafe impl<U: MemoryResource> MemoryResource for Swallowing<U> {
         }
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.upstream.deallocate(block, stream) }
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {

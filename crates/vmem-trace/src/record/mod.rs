@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 pub use recorder::Recorder;
 use vmem_core::{
-    AllocError, Block, Capabilities, FreeError, MemoryEvent, MemoryEventKind, MemoryObserver,
-    MemoryResource, Request, ResourceId, Stream,
+    AllocError, Block, Capabilities, Device, FreeError, MemoryEvent, MemoryEventKind,
+    MemoryObserver, MemoryResource, Request, ResourceId, Stream,
 };
 
 /// Tells an observer of every allocation, free and failure that passes through, in terms of what was
@@ -98,6 +98,10 @@ unsafe impl<U: MemoryResource> MemoryResource for Record<U> {
             .with_label(label);
         self.observer.event(&event);
         Ok(())
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -213,7 +213,7 @@ fn a_recorded_resource_keeps_the_contract_and_its_recording_reads_back() {
     let recorder = Arc::new(Recorder::new(written.clone()).unwrap());
     let device = SimDevice::new(1 << 30);
     let memory = Record::new(DeviceMemory::new(device.clone()), recorder.clone());
-    conformance::check(&Subject::new(&memory, device.clone()));
+    conformance::check(&Subject::new(&memory));
     device.assert_clean();
     let recorded = recorder.flush().unwrap();
     let trace = strictly("conformance", &written.bytes()).unwrap();
