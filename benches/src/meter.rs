@@ -30,12 +30,7 @@ pub fn replay_stack(
     device: Arc<SimDevice>,
     resource: Arc<dyn MemoryResource>,
 ) -> ReplayStack {
-    ReplayStack {
-        device: device.clone(),
-        resource,
-        description: name.to_owned(),
-        meter: Box::new(SimMeter(device)),
-    }
+    ReplayStack { resource, description: name.to_owned(), meter: Box::new(SimMeter(device)) }
 }
 
 #[derive(Debug)]

@@ -69,7 +69,7 @@ impl Case {
             probe: &stack.inside,
             device_control: &control,
             other_device: Some(SimDevice::new(1 << 20)),
-            ..Subject::new(&stack.resource, device.clone())
+            ..Subject::new(&stack.resource)
         };
         let ran = match self.fault {
             None => self.program.run(&subject),

@@ -128,7 +128,7 @@ impl Stack {
                     recovering
                 }
                 Layer::Reservations => {
-                    let reserving = Reservations::new(resource, device.clone());
+                    let reserving = Reservations::new(resource);
                     inside.reservations = Some(reserving.handle());
                     reserving.into_dyn()
                 }
@@ -176,7 +176,7 @@ fn pool(
         Source::Arena => erased(Pool::new(arena()?, config)?, None),
         Source::Bins => {
             let upstream = DeviceMemory::new(device.clone());
-            let pool = BinningPool::new(upstream, device.clone(), config)?;
+            let pool = BinningPool::new(upstream, config)?;
             let handle = pool.handle();
             (pool.into_dyn(), handle, None)
         }
@@ -194,7 +194,7 @@ fn pool(
                     pool.into_dyn()
                 }
             };
-            erased(Pool::new(Chunks::new(upstream, device.clone()), config)?, below)
+            erased(Pool::new(Chunks::new(upstream), config)?, below)
         }
     })
 }

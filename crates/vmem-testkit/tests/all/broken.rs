@@ -170,7 +170,7 @@ impl Broken {
         let strange;
         let mut request = Request::new(layout, stream);
         if stream.device_id() != self.upstream.device().id() {
-            strange = Stream::legacy_default(self.upstream.device());
+            strange = Stream::legacy_default(self.upstream.device().clone());
             request = Request::new(layout, &strange);
         }
         let block = self.upstream.allocate(&request)?;
@@ -230,6 +230,12 @@ impl Broken {
             }
             _ => Some(block),
         }
+    }
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Broken<{}>", self.upstream)
     }
 }
 
@@ -301,6 +307,10 @@ unsafe impl MemoryResource for Broken {
         Ok(())
     }
 
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
+    }
+
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = self.upstream.capabilities();
         if self.has(Bug::UnderstatesAlignment) {
@@ -326,7 +336,7 @@ impl Probe for Broken {
 impl Drop for Broken {
     fn drop(&mut self) {
         let device = self.upstream.device().clone();
-        let stream = Stream::legacy_default(&device);
+        let stream = Stream::legacy_default(device.clone());
         if device.synchronize().is_err() {
             // It is lost, and all its memory with it.
             return;
@@ -357,6 +367,12 @@ pub(crate) struct Swallowing<U> {
     pub(crate) frees: AtomicU64,
 }
 
+impl<U: MemoryResource> std::fmt::Display for Swallowing<U> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Swallowing<{}>", self.upstream)
+    }
+}
+
 // SAFETY: contract, implementing: the upstream's; lost blocks stay live there, on purpose.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<U: MemoryResource> MemoryResource for Swallowing<U> {
@@ -373,6 +389,10 @@ unsafe impl<U: MemoryResource> MemoryResource for Swallowing<U> {
         }
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.upstream.deallocate(block, stream) }
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {
