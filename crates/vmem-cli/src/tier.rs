@@ -171,7 +171,7 @@ impl Built {
     pub(crate) fn for_replay(self) -> ReplayStack {
         let Self { opened, resource, description, pool, recovered, migrates, .. } = self;
         let meter = StackMeter { gauge: opened.gauge, pool, recovered, migrates };
-        ReplayStack { device: opened.device, resource, description, meter: Box::new(meter) }
+        ReplayStack { resource, description, meter: Box::new(meter) }
     }
 
     /// The same, refusing what exceeds `most` bytes: for stacks that no pool bounds.
