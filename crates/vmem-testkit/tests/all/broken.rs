@@ -9,6 +9,7 @@ use vmem_core::{
     DeviceMemory, Event, FreeError, FreeErrorKind, Label, MemoryResource, RawBlock, Request,
     Stream, StreamId, WeakStream,
 };
+use vmem_sim::SimDevice;
 use vmem_testkit::Probe;
 
 /// What is wrong with a [`Broken`] resource.
@@ -24,6 +25,12 @@ pub(crate) enum Bug {
     UnderstatesAlignment,
     /// It changes its mind about its capabilities at every call.
     ChangesCapabilities,
+    /// It names a device that its blocks are not on.
+    NamesAnotherDevice,
+    /// It names a device that its blocks are not on once it has been asked.
+    ChangesItsDevice,
+    /// It prints as nothing.
+    PrintsNothing,
     /// Blocks have no label.
     DropsLabels,
     /// Requests with an access class are refused.
@@ -73,6 +80,7 @@ pub(crate) struct Broken {
     table: BlockTable<Mutex<Option<Piece>>>,
     state: Mutex<State>,
     flips: AtomicBool,
+    other: Arc<dyn Device>,
     reuses: AtomicU64,
 }
 
@@ -108,6 +116,7 @@ impl Broken {
             table: BlockTable::new(),
             state: Mutex::default(),
             flips: AtomicBool::new(false),
+            other: SimDevice::new(1 << 30),
             reuses: AtomicU64::new(0),
         }
     }
@@ -235,6 +244,9 @@ impl Broken {
 
 impl std::fmt::Display for Broken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.has(Bug::PrintsNothing) {
+            return Ok(());
+        }
         write!(f, "Broken<{}>", self.upstream)
     }
 }
@@ -308,6 +320,10 @@ unsafe impl MemoryResource for Broken {
     }
 
     fn device(&self) -> &Arc<dyn Device> {
+        let asked = self.has(Bug::ChangesItsDevice) && self.flips.swap(true, Ordering::Relaxed);
+        if asked || self.has(Bug::NamesAnotherDevice) {
+            return &self.other;
+        }
         self.upstream.device()
     }
 

@@ -31,6 +31,12 @@ const CAUGHT: &[(Bug, &[&str])] = &[
         Bug::ChangesCapabilities,
         &["capabilities_cover_the_largest_alignment", "a_forwarded_resource_is_the_same_resource"],
     ),
+    (Bug::NamesAnotherDevice, &["the_named_device_is_that_of_the_blocks"]),
+    (
+        Bug::ChangesItsDevice,
+        &["the_named_device_is_that_of_the_blocks", "a_forwarded_resource_is_the_same_resource"],
+    ),
+    (Bug::PrintsNothing, &["the_resource_prints_as_one_line"]),
     (Bug::DropsLabels, &["blocks_carry_the_request"]),
     (Bug::RefusesHints, &["hints_are_accepted"]),
     (Bug::RefusesTiny, &["small_blocks_are_distinct", "an_empty_buffer_asks_for_nothing"]),

@@ -68,7 +68,7 @@ impl<U> Record<U> {
 
 impl<U: fmt::Display> fmt::Display for Record<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Record({})", self.upstream)
+        write!(f, "Record<{}>", self.upstream)
     }
 }
 
