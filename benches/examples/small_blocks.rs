@@ -47,7 +47,7 @@ fn keep(small_blocks: SmallBlocks) -> Result<(), Box<dyn Error>> {
         }
         let small = random(2) == 0;
         let size = if small { 1 + random(4 << 10) } else { (64 << 10) + random(2 << 20) };
-        live.push((pool.alloc(BlockLayout::new(size)?, &stream)?, small));
+        live.push((pool.allocate_on(BlockLayout::new(size)?, &stream)?, small));
     }
     let handle = pool.handle();
     let before = handle.counters().unwrap_or_default().reserved;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmem_core::MemoryResource;
+use vmem_core::{Device, MemoryResource};
 use vmem_sim::SimDevice;
 use vmem_trace::{Meter, ReplayStack};
 
@@ -25,17 +25,16 @@ use vmem_trace::{Meter, ReplayStack};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Panics
+/// If the resource is on another device.
 pub fn replay_stack(
     name: &str,
     device: Arc<SimDevice>,
     resource: Arc<dyn MemoryResource>,
 ) -> ReplayStack {
-    ReplayStack {
-        device: device.clone(),
-        resource,
-        description: name.to_owned(),
-        meter: Box::new(SimMeter(device)),
-    }
+    assert_eq!(resource.device().id(), device.id(), "the device is not the resource's");
+    ReplayStack { resource, description: name.to_owned(), meter: Box::new(SimMeter(device)) }
 }
 
 #[derive(Debug)]

@@ -21,7 +21,7 @@ pub(crate) fn driver_calls(table: &mut Table) {
     let memory = stack(Tier::B, device.clone()).resource;
     let hopeless = BlockLayout::new(CAPACITY + 1).expect("a block may have that size");
     let before = device.calls();
-    let refused = memory.alloc(hopeless, &stream).is_err();
+    let refused = memory.allocate_on(hopeless, &stream).is_err();
     assert!(refused, "more than the device has was given");
     let calls = (device.calls() - before).total() as f64;
     table.exact("driver calls of a refusal", calls, Unit::Count, Bound::AtMost(0.0));

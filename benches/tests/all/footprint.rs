@@ -148,7 +148,7 @@ fn everything_unused_is_one_request(pool: &Pool<VirtualArena>, stream: &Stream) 
     let (granules, runs) = occupied(&handle.snapshot().unwrap());
     let unused = ceiling - granules * GRANULE;
     assert!(capacity.live > 0 && unused > 0);
-    let block = pool.alloc(BlockLayout::new(unused).unwrap(), stream).unwrap();
+    let block = pool.allocate_on(BlockLayout::new(unused).unwrap(), stream).unwrap();
     // SAFETY: contract, freeing: no work touches the block.
     unsafe { pool.deallocate(block, stream) }.unwrap();
     let lost = ceiling - capacity.live - unused;

@@ -1,8 +1,6 @@
 //! Stacking adaptors in the order in which they are read.
 
-use std::sync::Arc;
-
-use vmem_core::{Device, DriverError, MemoryResource};
+use vmem_core::{DriverError, MemoryResource};
 
 use crate::{Answer, Backtraces, Budget, Failure, Limit, OnFailure, Scrub, Statistics, Track};
 
@@ -44,12 +42,12 @@ pub trait AdaptorExt: MemoryResource + Sized {
         Track::new(self, Backtraces::Off)
     }
 
-    /// Clears every block, on `device`, when it is freed.
+    /// Clears every block when it is freed.
     ///
     /// # Errors
     /// As [`Scrub::new`].
-    fn scrubbed(self, device: Arc<dyn Device>) -> Result<Scrub<Self>, DriverError> {
-        Scrub::new(self, device)
+    fn scrubbed(self) -> Result<Scrub<Self>, DriverError> {
+        Scrub::new(self)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Refusing what exceeds a budget.
 
 use std::fmt;
+use std::sync::Arc;
 
 use vmem_core::{
-    AllocError, AllocErrorKind, Block, Capabilities, ExhaustionReport, FreeError, FreeErrorKind,
-    MemoryResource, Request, Stream,
+    AllocError, AllocErrorKind, Block, Capabilities, Device, ExhaustionReport, FreeError,
+    FreeErrorKind, MemoryResource, Request, Stream,
 };
 
 use crate::{Budget, charges};
@@ -38,11 +39,11 @@ use crate::{Budget, charges};
 /// let stream = Stream::new(device.clone())?;
 /// let memory = Limit::new(DeviceMemory::new(device), Budget::new(4096));
 ///
-/// let error = memory.alloc(BlockLayout::new(4097)?, &stream).unwrap_err();
+/// let error = memory.allocate_on(BlockLayout::new(4097)?, &stream).unwrap_err();
 /// assert_eq!(error.kind(), AllocErrorKind::Limit);
 ///
 /// memory.budget().set_limit(8192);
-/// let block = memory.alloc(BlockLayout::new(4097)?, &stream)?;
+/// let block = memory.allocate_on(BlockLayout::new(4097)?, &stream)?;
 /// // SAFETY: no work was ever queued on the block.
 /// unsafe { memory.deallocate(block, &stream) }?;
 /// assert_eq!(memory.budget().used(), 0);
@@ -118,6 +119,10 @@ unsafe impl<U: MemoryResource> MemoryResource for Limit<U> {
             taken.give_back(&self.budget);
         }
         freed
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -38,19 +38,23 @@ mod args;
 mod backend;
 mod bench;
 mod bytes;
+#[path = "../../vmem-lab/src/compare.rs"]
 mod compare;
 mod console;
 mod cuda;
 mod error;
 mod gauge;
+#[path = "../../vmem-lab/src/matrix/mod.rs"]
 mod matrix;
 mod measure;
+#[path = "../../vmem-lab/src/micro/mod.rs"]
 mod micro;
 mod output;
 mod place;
 mod replay;
 mod row;
 mod scenario;
+#[path = "../../vmem-lab/src/soak/mod.rs"]
 mod soak;
 mod stop;
 mod table;

@@ -171,7 +171,7 @@ impl Built {
     pub(crate) fn for_replay(self) -> ReplayStack {
         let Self { opened, resource, description, pool, recovered, migrates, .. } = self;
         let meter = StackMeter { gauge: opened.gauge, pool, recovered, migrates };
-        ReplayStack { device: opened.device, resource, description, meter: Box::new(meter) }
+        ReplayStack { resource, description, meter: Box::new(meter) }
     }
 
     /// The same, refusing what exceeds `most` bytes: for stacks that no pool bounds.
@@ -231,7 +231,7 @@ fn arena(opened: &Opened, footprint: Footprint) -> Result<Built, BoxedError> {
 fn bare_chunks(opened: &Opened) -> Result<Built, BoxedError> {
     let ceiling = Some(opened.capacity());
     let device = opened.device.clone();
-    let chunks = Chunks::new(DeviceMemory::new(device.clone()), device);
+    let chunks = Chunks::new(DeviceMemory::new(device.clone()));
     pooled(opened, Pool::new(chunks, PoolConfig { ceiling, ..PoolConfig::default() })?)
 }
 

@@ -15,7 +15,7 @@
 //!   ([`Transfer`]);
 //! * the leaves [`DeviceMemory`], [`PinnedMemory`] and [`AsyncMemory`], which ask the driver for
 //!   every block, and [`Leaf`], which they share with those of other crates;
-//! * [`Label`]s that name memory and [`EventSink`]s that watch it.
+//! * [`Label`]s that name memory and [`MemoryObserver`]s that watch it.
 //!
 //! The rules that make this sound are written once, in [`contract`].
 //!
@@ -88,7 +88,7 @@ pub use layout::BlockLayout;
 pub use leaf::{
     AsyncMemory, DeviceMemory, Leaf, LeafFree, PinnedMemory, QuarantineHandle, Quarantined,
 };
-pub use observe::{EventKind, EventSink, MemoryEvent};
+pub use observe::{MemoryEvent, MemoryEventKind, MemoryObserver};
 pub use ptr::DevicePtr;
 pub use request::{AccessClass, Request, Retry};
 pub use resource::{MemoryResource, ResourceExt};

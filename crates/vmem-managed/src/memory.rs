@@ -64,11 +64,6 @@ impl ManagedMemory {
         Ok(Self { leaf: Leaf::new(NAME, device, free), hints: Arc::default() })
     }
 
-    /// The device.
-    pub fn device(&self) -> &Arc<dyn Device> {
-        self.leaf.device()
-    }
-
     /// Where what was set aside is counted and freed.
     pub fn quarantine(&self) -> QuarantineHandle {
         self.leaf.quarantine()
@@ -207,7 +202,7 @@ impl fmt::Display for ManagedMemory {
 
 // SAFETY: contract, implementing/disjoint, implementing/as-asked and implementing/stable are the
 // driver's, implementing/owned and implementing/unwinding the block table's,
-// implementing/leaking-not-dangling the leaf's.
+// implementing/on-its-device and implementing/leaking-not-dangling the leaf's.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for ManagedMemory {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
@@ -222,6 +217,10 @@ unsafe impl MemoryResource for ManagedMemory {
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.leaf.deallocate(block, stream) }
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.leaf.device()
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use vmem_core::{
-    AllocError, Block, Capabilities, DriverCode, DriverError, Features, FreeError, Location,
-    MemoryResource, Request, Stream,
+    AllocError, Block, Capabilities, Device, DriverCode, DriverError, Features, FreeError,
+    Location, MemoryResource, Request, Stream,
 };
 
 use crate::HintHandle;
@@ -84,6 +84,10 @@ unsafe impl<U: MemoryResource> MemoryResource for Prefetch<U> {
         // SAFETY: the caller keeps the freeing clauses, which are the same there; the prefetch is
         // on the request's stream since before the block was handed out (freeing/completion-order).
         unsafe { self.upstream.deallocate(block, stream) }
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmem_core::{Clock, EventSink, SystemClock};
+use vmem_core::{Clock, MemoryObserver, SystemClock};
 
 use crate::{Batch, Growth};
 
@@ -54,7 +54,7 @@ pub struct PoolConfig {
     pub clock: Arc<dyn Clock>,
     /// Who is told of allocations, frees, growth and the rest. Should it panic, that is logged and
     /// ends at the pool.
-    pub sink: Option<Arc<dyn EventSink>>,
+    pub observer: Option<Arc<dyn MemoryObserver>>,
 }
 
 impl Default for PoolConfig {
@@ -71,13 +71,13 @@ impl Default for PoolConfig {
             small_blocks: SmallBlocks::default(),
             sharding: Sharding::default(),
             clock: Arc::new(SystemClock::new()),
-            sink: None,
+            observer: None,
         }
     }
 }
 
 impl fmt::Debug for PoolConfig {
-    /// Everything but the insides of the clock and the sink.
+    /// Everything but the insides of the clock and the observer.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PoolConfig")
             .field("ceiling", &self.ceiling)
@@ -90,7 +90,7 @@ impl fmt::Debug for PoolConfig {
             .field("placement", &self.placement)
             .field("small_blocks", &self.small_blocks)
             .field("sharding", &self.sharding)
-            .field("has_sink", &self.sink.is_some())
+            .field("has_observer", &self.observer.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use vmem_core::{
-    AllocError, Block, Capabilities, FreeError, MemoryResource, Request, Stream, fork,
+    AllocError, Block, Capabilities, Device, FreeError, MemoryResource, Request, Stream, fork,
 };
 
 use crate::backing::Backing;
 use crate::core::Core;
-use crate::sink::Contained;
+use crate::observer::Contained;
 use crate::space::Fit;
 use crate::{BuildError, PoolConfig, PoolHandle, SmallBlocks};
 
@@ -76,7 +76,7 @@ impl<B: Backing> Pool<B> {
         mut config: PoolConfig,
         fit: Fit,
     ) -> Result<Self, BuildError> {
-        config.sink = config.sink.map(|sink| Arc::new(Contained(sink)) as _);
+        config.observer = config.observer.map(|observer| Arc::new(Contained(observer)) as _);
         Ok(Self { core: Core::new(backing, config, fit)? })
     }
 
@@ -93,6 +93,7 @@ impl<B: Backing> Pool<B> {
 
 // SAFETY: contract, implementing/disjoint, implementing/as-asked and implementing/stable: a range
 // is live for one block until that is freed, and is mapped as long as it is live;
+// implementing/on-its-device: the backing's, which every stream is compared with;
 // implementing/owned: owner, slot, generation, address and layout are compared;
 // implementing/leaking-not-dangling: see `drop`; implementing/unwinding: every rung puts back what
 // it claimed.
@@ -106,6 +107,10 @@ unsafe impl<B: Backing> MemoryResource for Pool<B> {
         self.core.deallocate(block, stream)
     }
 
+    fn device(&self) -> &Arc<dyn Device> {
+        self.core.backing.device()
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.core.capabilities()
     }
@@ -117,7 +122,7 @@ impl<B: Backing> fmt::Debug for Pool<B> {
     }
 }
 
-impl<B: Backing + fmt::Display> fmt::Display for Pool<B> {
+impl<B: Backing> fmt::Display for Pool<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pool<{}>", self.core.backing)?;
         match self.core.config.ceiling {

@@ -21,7 +21,7 @@
 //!
 //! let device = SimDevice::new(1 << 30);
 //! let memory = DeviceMemory::new(device.clone());
-//! conformance::check(&Subject::new(&memory, device.clone()));
+//! conformance::check(&Subject::new(&memory));
 //! device.assert_clean();
 //! ```
 

@@ -44,7 +44,6 @@
 //! fn build(capacity: u64) -> Result<ReplayStack, BoxedError> {
 //!     let device = SimDevice::new(capacity);
 //!     Ok(ReplayStack {
-//!         device: device.clone(),
 //!         resource: Arc::new(DeviceMemory::new(device.clone())),
 //!         description: "DeviceMemory".to_owned(),
 //!         meter: Box::new(SimMeter(device)),

@@ -70,6 +70,12 @@ impl<R: Rules> Model<R> {
     }
 }
 
+impl<R: Rules> std::fmt::Display for Model<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
 // SAFETY: contract, implementing/disjoint, implementing/as-asked and implementing/stable are the
 // rules', implementing/owned and implementing/unwinding the slots',
 // implementing/leaking-not-dangling is in `drop`.
@@ -119,6 +125,10 @@ unsafe impl<R: Rules> MemoryResource for Model<R> {
         }
         live.vacate(raw.slot);
         Ok(())
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        &self.device
     }
 
     fn capabilities(&self) -> Capabilities {

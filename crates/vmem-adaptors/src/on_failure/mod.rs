@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use vmem_core::{
-    AllocError, Block, Capabilities, Clock, ExhaustionReport, FreeError, MemoryResource, Request,
-    Retry, Stream, SystemClock,
+    AllocError, Block, Capabilities, Clock, Device, ExhaustionReport, FreeError, MemoryResource,
+    Request, Retry, Stream, SystemClock,
 };
 
 use crate::shared::Owned;
@@ -246,6 +246,10 @@ where
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.upstream.deallocate(block, stream) }
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {

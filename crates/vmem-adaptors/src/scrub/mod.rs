@@ -45,7 +45,7 @@ const NAME: &str = "Scrub";
 /// let device = SimDevice::new(1 << 30);
 /// let stream = Stream::new(device.clone())?;
 /// let pool = Pool::new(VirtualArena::new(device.clone())?, PoolConfig::default())?;
-/// let memory = Scrub::new(pool, device)?;
+/// let memory = Scrub::new(pool)?;
 ///
 /// let mut secret = memory.buffer(4096, &stream)?;
 /// secret.fill(0..4096, 0x5e)?;
@@ -63,12 +63,13 @@ pub struct Scrub<U: MemoryResource> {
 }
 
 impl<U: MemoryResource> Scrub<U> {
-    /// Clears the blocks of `upstream`, which are on `device`.
+    /// Clears the blocks of `upstream`.
     ///
     /// # Errors
     /// The driver's, in making a stream.
-    pub fn new(upstream: U, device: Arc<dyn Device>) -> Result<Self, DriverError> {
-        Ok(Self { keep: Arc::new(Keep::new(upstream, Stream::new(device)?)) })
+    pub fn new(upstream: U) -> Result<Self, DriverError> {
+        let stream = Stream::new(upstream.device().clone())?;
+        Ok(Self { keep: Arc::new(Keep::new(upstream, stream)) })
     }
 
     /// What it wraps.
@@ -94,7 +95,7 @@ impl<U: MemoryResource> fmt::Debug for Scrub<U> {
     }
 }
 
-impl<U: MemoryResource + fmt::Display> fmt::Display for Scrub<U> {
+impl<U: MemoryResource> fmt::Display for Scrub<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Scrub<{}>", self.keep.upstream)
     }
@@ -117,6 +118,10 @@ unsafe impl<U: MemoryResource> MemoryResource for Scrub<U> {
         self.keep.settle();
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.keep.free(block, stream) }
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.keep.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -10,8 +10,11 @@ mod slot;
 mod table;
 
 use std::fmt;
+use std::sync::Arc;
 
-use vmem_core::{AllocError, Block, Capabilities, FreeError, MemoryResource, Request, Stream};
+use vmem_core::{
+    AllocError, Block, Capabilities, Device, FreeError, MemoryResource, Request, Stream,
+};
 
 use crate::shared::Owned;
 use counters::Counters;
@@ -123,6 +126,10 @@ unsafe impl<U: MemoryResource> MemoryResource for Statistics<U> {
             Err(_) => self.counters.refused_free(),
         }
         result
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -4,8 +4,11 @@ mod ledger;
 mod report;
 
 use std::fmt;
+use std::sync::Arc;
 
-use vmem_core::{AllocError, Block, Capabilities, FreeError, MemoryResource, Request, Stream};
+use vmem_core::{
+    AllocError, Block, Capabilities, Device, FreeError, MemoryResource, Request, Stream,
+};
 
 use crate::shared::Shared;
 use ledger::{Ledger, ReportAtDrop};
@@ -109,6 +112,10 @@ unsafe impl<U: MemoryResource> MemoryResource for Track<U> {
         unsafe { self.upstream.deallocate(block, stream) }?;
         self.at_drop.ledger().strike(&raw);
         Ok(())
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {

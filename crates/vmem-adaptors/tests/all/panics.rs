@@ -9,8 +9,8 @@ use vmem_adaptors::{
     AdaptorExt, Answer, Budget, Failure, OnFailure, RecoveryHandle, StatsHandle, TrackHandle,
 };
 use vmem_core::{
-    AllocError, AllocErrorKind, Block, Capabilities, Clock, FreeError, MemoryResource, Request,
-    ResourceExt, Stream,
+    AllocError, AllocErrorKind, Block, Capabilities, Clock, Device, FreeError, MemoryResource,
+    Request, ResourceExt, Stream,
 };
 
 use crate::fake::{Fake, free, layout, stream};
@@ -39,6 +39,12 @@ struct Upstream {
     freeing: AtomicBool,
 }
 
+impl std::fmt::Display for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Upstream<{}>", self.fake)
+    }
+}
+
 // SAFETY: contract, implementing: every call goes to the fake, unless it is not made at all.
 unsafe impl MemoryResource for Upstream {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
@@ -54,6 +60,10 @@ unsafe impl MemoryResource for Upstream {
         }
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.fake.deallocate(block, stream) }
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.fake.device()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -102,7 +112,7 @@ impl Everything {
     }
 
     fn alloc(&self, size: u64) -> Result<Block, AllocError> {
-        self.memory.alloc(layout(size), &self.stream)
+        self.memory.allocate_on(layout(size), &self.stream)
     }
 
     fn free(&self, block: Block) {

@@ -23,16 +23,16 @@ fn current_peak_and_total_follow_frees_and_regrowth() {
     let memory = Fake::new().with_statistics();
     let stats = || memory.handle().stats();
     let mut blocks: Vec<_> =
-        (0..10).map(|_| memory.alloc(layout(1000), &stream).unwrap()).collect();
+        (0..10).map(|_| memory.allocate_on(layout(1000), &stream).unwrap()).collect();
     assert_eq!(stats().bytes, tally(10_000, 10_000, 10_000));
     for block in blocks.drain(5..) {
         free(&memory, block, &stream).unwrap();
     }
     assert_eq!(stats().bytes, tally(5000, 10_000, 10_000));
-    blocks.extend((0..3).map(|_| memory.alloc(layout(1000), &stream).unwrap()));
+    blocks.extend((0..3).map(|_| memory.allocate_on(layout(1000), &stream).unwrap()));
     assert_eq!(stats().bytes, tally(8000, 10_000, 13_000));
     assert_eq!(stats().blocks, tally(8, 10, 13));
-    blocks.extend((0..4).map(|_| memory.alloc(layout(1000), &stream).unwrap()));
+    blocks.extend((0..4).map(|_| memory.allocate_on(layout(1000), &stream).unwrap()));
     assert_eq!(stats().bytes, tally(12_000, 12_000, 17_000));
     for block in blocks {
         free(&memory, block, &stream).unwrap();
@@ -54,7 +54,7 @@ fn the_peak_of_one_thread_is_exact_whatever_the_sizes() {
         if random >> 63 == 0 || blocks.is_empty() {
             let size = (random >> 20) % (1 << ((random >> 8) % 30)) + 1;
             live += size;
-            blocks.push(memory.alloc(layout(size), &stream).unwrap());
+            blocks.push(memory.allocate_on(layout(size), &stream).unwrap());
         } else {
             let at = usize::try_from(random >> 32).unwrap() % blocks.len();
             let block = blocks.swap_remove(at);
@@ -75,14 +75,14 @@ fn a_reset_makes_what_is_in_use_the_peak() {
     let memory = Fake::new().with_statistics();
     let handle = memory.handle();
     let _scope = label("reset");
-    let kept = memory.alloc(layout(100), &stream).unwrap();
-    let block = memory.alloc(layout(900), &stream).unwrap();
+    let kept = memory.allocate_on(layout(100), &stream).unwrap();
+    let block = memory.allocate_on(layout(900), &stream).unwrap();
     free(&memory, block, &stream).unwrap();
     handle.reset_peaks();
     assert_eq!(handle.stats().bytes, tally(100, 100, 1000));
     assert_eq!(handle.stats().blocks, tally(1, 1, 2));
     assert_eq!(handle.label(Label::intern("reset")).bytes, tally(100, 100, 1000));
-    let block = memory.alloc(layout(50), &stream).unwrap();
+    let block = memory.allocate_on(layout(50), &stream).unwrap();
     assert_eq!(handle.stats().bytes.peak, 150);
     for block in [kept, block] {
         free(&memory, block, &stream).unwrap();
@@ -94,8 +94,8 @@ fn refusals_are_counted_and_change_nothing_else() {
     let stream = stream();
     let memory = Fake::new().with_statistics();
     memory.upstream().fail_next([AllocErrorKind::OutOfMemory, AllocErrorKind::DeviceFault]);
-    memory.alloc(layout(10), &stream).unwrap_err();
-    memory.alloc(layout(10), &stream).unwrap_err();
+    memory.allocate_on(layout(10), &stream).unwrap_err();
+    memory.allocate_on(layout(10), &stream).unwrap_err();
     let expected = Stats { failures: 2, ..Stats::default() };
     assert_eq!(memory.handle().stats(), expected);
 }
@@ -104,7 +104,7 @@ fn refusals_are_counted_and_change_nothing_else() {
 fn a_refused_free_is_not_booked() {
     let stream = stream();
     let memory = Fake::new().with_statistics();
-    let block = memory.alloc(layout(10), &stream).unwrap();
+    let block = memory.allocate_on(layout(10), &stream).unwrap();
     memory.upstream().refuse_frees(true);
     let error = free(&memory, block, &stream).unwrap_err();
     let stats = memory.handle().stats();
@@ -119,15 +119,15 @@ fn stacked_statistics_count_separately_and_a_free_past_one_shows() {
     let stream = stream();
     let memory = Fake::new().with_statistics().with_statistics();
     let (outer, inner) = (memory.handle(), memory.upstream().handle());
-    let through_both = memory.alloc(layout(100), &stream).unwrap();
-    let through_inner = memory.upstream().alloc(layout(10), &stream).unwrap();
+    let through_both = memory.allocate_on(layout(100), &stream).unwrap();
+    let through_inner = memory.upstream().allocate_on(layout(10), &stream).unwrap();
     assert_eq!((outer.stats().bytes.current, inner.stats().bytes.current), (100, 110));
     free(memory.upstream(), through_both, &stream).unwrap();
     assert_eq!((outer.stats().bytes.current, inner.stats().bytes.current), (100, 10));
     free(&memory, through_inner, &stream).unwrap();
     assert_eq!((outer.stats().bytes.current, inner.stats().bytes.current), (90, 0));
 
-    let elsewhere = memory.upstream().upstream().alloc(layout(1), &stream).unwrap();
+    let elsewhere = memory.upstream().upstream().allocate_on(layout(1), &stream).unwrap();
     free(memory.upstream(), elsewhere, &stream).unwrap();
     assert_eq!(inner.stats().bytes, tally(-1, 110, 110));
 }
@@ -137,14 +137,14 @@ fn scopes_nest_and_each_counts_from_zero() {
     let stream = stream();
     let memory = Fake::new().with_statistics();
     let handle = memory.handle();
-    let before = memory.alloc(layout(5), &stream).unwrap();
+    let before = memory.allocate_on(layout(5), &stream).unwrap();
     let outer = handle.scope();
-    let first = memory.alloc(layout(10), &stream).unwrap();
-    let second = memory.alloc(layout(20), &stream).unwrap();
+    let first = memory.allocate_on(layout(10), &stream).unwrap();
+    let second = memory.allocate_on(layout(20), &stream).unwrap();
     free(&memory, first, &stream).unwrap();
     {
         let inner = handle.scope();
-        let third = memory.alloc(layout(50), &stream).unwrap();
+        let third = memory.allocate_on(layout(50), &stream).unwrap();
         free(&memory, third, &stream).unwrap();
         free(&memory, second, &stream).unwrap();
         let bytes = tally(-20, 50, 50);
@@ -165,14 +165,14 @@ fn scopes_may_end_in_any_order_and_count_one_adaptor_and_one_thread() {
     let other = Fake::new().with_statistics();
     let (first, second) = (memory.handle().scope(), memory.handle().scope());
     drop(first);
-    let elsewhere = other.alloc(layout(1), &stream).unwrap();
+    let elsewhere = other.allocate_on(layout(1), &stream).unwrap();
     std::thread::scope(|threads| {
         threads.spawn(|| {
-            let block = memory.alloc(layout(2), &stream).unwrap();
+            let block = memory.allocate_on(layout(2), &stream).unwrap();
             free(&memory, block, &stream).unwrap();
         });
     });
-    let block = memory.alloc(layout(4), &stream).unwrap();
+    let block = memory.allocate_on(layout(4), &stream).unwrap();
     assert_eq!(second.usage().bytes, tally(4, 4, 4));
     drop(second);
     free(&memory, block, &stream).unwrap();
@@ -210,7 +210,7 @@ fn sizes_fall_into_classes_of_powers_of_two() {
     let stream = stream();
     let memory = Fake::new().with_statistics();
     for size in [1, 255, 256, 257, 511, 512, 1 << 40] {
-        let block = memory.alloc(layout(size), &stream).unwrap();
+        let block = memory.allocate_on(layout(size), &stream).unwrap();
         free(&memory, block, &stream).unwrap();
     }
     let sizes = memory.handle().sizes();
@@ -225,7 +225,7 @@ fn the_handle_outlives_the_stack_and_says_so() {
     let memory = Fake::new().with_statistics();
     let handle = memory.handle();
     let erased = memory.into_dyn();
-    let _leaked = erased.alloc(layout(7), &stream).unwrap();
+    let _leaked = erased.allocate_on(layout(7), &stream).unwrap();
     assert!(handle.is_live());
     drop(erased);
     assert!(!handle.is_live());
@@ -236,9 +236,9 @@ fn the_handle_outlives_the_stack_and_says_so() {
 fn figures_print_on_one_line() {
     let stream = stream();
     let memory = Fake::new().with_statistics();
-    let first = memory.alloc(layout(300), &stream).unwrap();
+    let first = memory.allocate_on(layout(300), &stream).unwrap();
     free(&memory, first, &stream).unwrap();
-    let _leaked = memory.alloc(layout(100), &stream).unwrap();
+    let _leaked = memory.allocate_on(layout(100), &stream).unwrap();
     let text = memory.handle().stats().to_string();
     let expected = "100 B in 1 block, at most 300 B and 1 block, 400 B in 2 blocks in all, \
                     0 requests refused";
@@ -250,7 +250,7 @@ fn figures_print_on_one_line() {
 fn figures_serialise() {
     let stream = stream();
     let memory = Fake::new().with_statistics();
-    let _leaked = memory.alloc(layout(300), &stream).unwrap();
+    let _leaked = memory.allocate_on(layout(300), &stream).unwrap();
     let stats = serde_json::to_value(memory.handle().stats()).unwrap();
     assert_eq!(stats["bytes"]["peak"], 300);
     let sizes = serde_json::to_value(memory.handle().sizes()).unwrap();
@@ -263,7 +263,8 @@ fn a_scope_survives_frees_of_more_than_it_can_count() {
     let memory = Fake::new().with_statistics();
     let scope = memory.handle().scope();
     for _ in 0..3 {
-        let elsewhere = memory.upstream().alloc(layout(BlockLayout::MAX_SIZE), &stream).unwrap();
+        let elsewhere =
+            memory.upstream().allocate_on(layout(BlockLayout::MAX_SIZE), &stream).unwrap();
         free(&memory, elsewhere, &stream).unwrap();
     }
     assert_eq!(scope.usage().bytes.current, i64::MIN);

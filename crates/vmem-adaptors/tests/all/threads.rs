@@ -1,10 +1,11 @@
 //! Adaptors used by several threads at once. RMM 63; every order of a few steps is in `loom.rs`.
 
-use std::sync::{Barrier, mpsc};
+use std::sync::{Arc, Barrier, mpsc};
 
 use vmem_adaptors::{AdaptorExt, Budget};
 use vmem_core::{
-    AllocError, Block, Capabilities, FreeError, MemoryResource, Request, ResourceExt, Stream,
+    AllocError, Block, Capabilities, Device, FreeError, MemoryResource, Request, ResourceExt,
+    Stream,
 };
 
 use crate::fake::{Fake, free, layout, stream};
@@ -21,7 +22,7 @@ fn sums_over_threads_are_exact_also_for_blocks_freed_elsewhere() {
             let (memory, stream, sender) = (&memory, &stream, sender.clone());
             scope.spawn(move || {
                 for size in 1..=100 {
-                    let block = memory.alloc(layout(size * 1000 + thread), stream).unwrap();
+                    let block = memory.allocate_on(layout(size * 1000 + thread), stream).unwrap();
                     if size % 2 == 0 {
                         free(memory, block, stream).unwrap();
                     } else {
@@ -45,7 +46,7 @@ fn sums_over_threads_are_exact_also_for_blocks_freed_elsewhere() {
 #[test]
 fn what_threads_charge_here_and_free_there_is_given_back_exactly() {
     let stream = stream();
-    let upstream = std::sync::Arc::new(Fake::new());
+    let upstream = Arc::new(Fake::new());
     let limits = [(); 2].map(|()| upstream.clone().limited(Budget::new(1 << 30)));
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -53,7 +54,7 @@ fn what_threads_charge_here_and_free_there_is_given_back_exactly() {
             scope.spawn(move || {
                 for size in 1..=1000 {
                     let from = usize::try_from(thread + size).unwrap() % 2;
-                    let block = limits[from].alloc(layout(size), stream).unwrap();
+                    let block = limits[from].allocate_on(layout(size), stream).unwrap();
                     let through = usize::try_from(size % 3).unwrap();
                     free(limits.get(through).unwrap_or(&limits[0]), block, stream).unwrap();
                 }
@@ -90,7 +91,7 @@ fn the_peak_of_large_blocks_is_exact_under_threads() {
     let stream = stream();
     let memory = Fake::new().with_statistics();
     in_turn(|_| {
-        let _leaked = memory.alloc(layout(8 << 20), &stream).unwrap();
+        let _leaked = memory.allocate_on(layout(8 << 20), &stream).unwrap();
     });
     assert_eq!(memory.handle().stats().bytes.peak, THREADS * (8 << 20));
 }
@@ -102,7 +103,7 @@ fn the_peak_under_threads_stays_within_its_documented_bound() {
     // Each thread keeps just less than it would publish, then all of it is freed by another one.
     let (sender, receiver) = mpsc::channel();
     in_turn(|thread| {
-        sender.send(memory.alloc(layout((1 << 20) - thread), &stream).unwrap()).unwrap();
+        sender.send(memory.allocate_on(layout((1 << 20) - thread), &stream).unwrap()).unwrap();
     });
     let held = THREADS * (1 << 20) - (1 + 2 + 3);
     let bound = (THREADS - 1) * (1 << 20);
@@ -124,6 +125,12 @@ struct Reusing {
     reused: Barrier,
 }
 
+impl std::fmt::Display for Reusing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Reusing<{}>", self.fake)
+    }
+}
+
 // SAFETY: contract, implementing: it is the fake's; only the moment of return differs.
 unsafe impl MemoryResource for Reusing {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
@@ -140,6 +147,10 @@ unsafe impl MemoryResource for Reusing {
         Ok(())
     }
 
+    fn device(&self) -> &Arc<dyn Device> {
+        self.fake.device()
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.fake.capabilities()
     }
@@ -151,13 +162,13 @@ fn a_slot_reused_before_the_free_returns_stays_tracked_and_counted() {
     let memory = Reusing { fake: Fake::new(), freed: Barrier::new(2), reused: Barrier::new(2) };
     let memory = memory.tracked().with_statistics();
     let track = memory.upstream().handle();
-    let first = memory.alloc(layout(1), &stream).unwrap();
+    let first = memory.allocate_on(layout(1), &stream).unwrap();
     let slot = first.raw().slot;
     let second = std::thread::scope(|scope| {
         let freeing = scope.spawn(|| free(&memory, first, &stream));
         let barriers = memory.upstream().upstream();
         barriers.freed.wait();
-        let second = memory.alloc(layout(256), &stream).unwrap();
+        let second = memory.allocate_on(layout(256), &stream).unwrap();
         assert_eq!(second.raw().slot, slot);
         barriers.reused.wait();
         freeing.join().unwrap().unwrap();

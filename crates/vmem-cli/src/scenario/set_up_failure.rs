@@ -61,7 +61,7 @@ impl SetUpFailure {
         };
         let meter =
             StackMeter { gauge: opened.gauge, pool: None, recovered: None, migrates: false };
-        let stack = ReplayStack { device, resource, description, meter: Box::new(meter) };
+        let stack = ReplayStack { resource, description, meter: Box::new(meter) };
         let report = replay(&self.trace, &stack, &ReplayOptions::default())?;
         Ok(row.with_report(report))
     }

@@ -20,8 +20,8 @@ use crate::{
 /// Bytes on a device that free themselves, in the order of their home stream.
 ///
 /// A buffer of length zero holds no block. To use a buffer on another stream, call
-/// [`wait_on`](Self::wait_on) before queuing work there and [`record_use`](Self::record_use) after;
-/// to use it on the home stream again by other means than the methods here, call `wait_on` with that.
+/// [`make_ready_on`](Self::make_ready_on) before queuing work there and [`record_use`](Self::record_use) after;
+/// to use it on the home stream again by other means than the methods here, call `make_ready_on` with that.
 /// Dropping a buffer adds no wait on the host for recorded uses: the home stream waits for them on
 /// the device and the block is freed there (a resource that is not stream-ordered then waits
 /// itself). A failed drop is counted in
@@ -139,8 +139,8 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if either stream captures;
     /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if the home stream is another thread's default
     /// stream; the driver's. `stream` must then not use the buffer.
-    pub fn wait_on(&self, stream: &Stream) -> Result<(), DriverError> {
-        self.all().wait_on(stream)
+    pub fn make_ready_on(&self, stream: &Stream) -> Result<(), DriverError> {
+        self.all().make_ready_on(stream)
     }
 
     /// Notes that work queued on `stream` by now uses the buffer, so that it is not freed or moved
@@ -201,9 +201,9 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// Makes `stream` the home stream, ordered after the old one and after recorded uses.
     ///
     /// # Errors
-    /// As [`wait_on`](Self::wait_on); the home stream is then unchanged.
+    /// As [`make_ready_on`](Self::make_ready_on); the home stream is then unchanged.
     pub fn set_stream(&mut self, stream: &Stream) -> Result<(), DriverError> {
-        self.wait_on(stream)?;
+        self.make_ready_on(stream)?;
         self.uses().forget();
         self.stream = stream.clone();
         Ok(())

@@ -53,7 +53,7 @@ impl fmt::Display for AsyncMemory {
 
 // SAFETY: contract, implementing/disjoint, implementing/as-asked and implementing/stable are the
 // driver's, implementing/owned and implementing/unwinding the block table's,
-// implementing/leaking-not-dangling the leaf's.
+// implementing/on-its-device and implementing/leaking-not-dangling the leaf's.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for AsyncMemory {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
@@ -88,6 +88,10 @@ unsafe impl MemoryResource for AsyncMemory {
                 unsafe { part(device)?.free(base, raw) }
             })
         })
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.leaf.device()
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -22,7 +22,7 @@ use crate::{
 /// let device = SimDevice::new(1 << 30);
 /// let stream = Stream::new(device.clone())?;
 /// let memory = DeviceMemory::new(device);
-/// let block = memory.alloc(BlockLayout::new(1 << 20)?, &stream)?;
+/// let block = memory.allocate_on(BlockLayout::new(1 << 20)?, &stream)?;
 /// // SAFETY: no work was ever queued on the block.
 /// unsafe { memory.deallocate(block, &stream) }?;
 /// # Ok(())
@@ -41,11 +41,6 @@ impl DeviceMemory {
         Self { leaf: Leaf::new("DeviceMemory", device, free) }
     }
 
-    /// The device.
-    pub fn device(&self) -> &Arc<dyn Device> {
-        self.leaf.device()
-    }
-
     /// Where what was set aside is counted and freed.
     pub fn quarantine(&self) -> QuarantineHandle {
         self.leaf.quarantine()
@@ -60,7 +55,7 @@ impl fmt::Display for DeviceMemory {
 
 // SAFETY: contract, implementing/disjoint, implementing/as-asked and implementing/stable are the
 // driver's, implementing/owned and implementing/unwinding the block table's,
-// implementing/leaking-not-dangling the leaf's.
+// implementing/on-its-device and implementing/leaking-not-dangling the leaf's.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for DeviceMemory {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
@@ -70,6 +65,10 @@ unsafe impl MemoryResource for DeviceMemory {
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.leaf.deallocate(block, stream) }
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.leaf.device()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -137,7 +136,7 @@ impl fmt::Display for PinnedMemory {
 
 // SAFETY: contract, implementing/disjoint, implementing/as-asked and implementing/stable are the
 // driver's, implementing/owned and implementing/unwinding the block table's,
-// implementing/leaking-not-dangling the leaf's.
+// implementing/on-its-device and implementing/leaking-not-dangling the leaf's.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for PinnedMemory {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
@@ -147,6 +146,10 @@ unsafe impl MemoryResource for PinnedMemory {
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.leaf.deallocate(block, stream) }
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.leaf.device()
     }
 
     fn capabilities(&self) -> Capabilities {

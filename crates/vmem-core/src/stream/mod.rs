@@ -89,7 +89,7 @@ impl Stream {
 
     /// The device's legacy default stream. While a handle of it lives, every call returns the same
     /// stream, until it is retired.
-    pub fn legacy_default(device: &Arc<dyn Device>) -> Self {
+    pub fn legacy_default(device: Arc<dyn Device>) -> Self {
         let mut cached = lock(&device.base().legacy_default);
         let found = cached.upgrade();
         if let Some(stream) = found.as_ref().filter(|stream| !stream.is_retired()) {
@@ -106,10 +106,10 @@ impl Stream {
 
     /// The calling thread's default stream. While a handle of it lives, every call on this thread
     /// returns the same stream.
-    pub fn per_thread_default(device: &Arc<dyn Device>) -> Self {
+    pub fn per_thread_default(device: Arc<dyn Device>) -> Self {
         thread::cached(device.id(), |token, inbox| {
             let (kind, raw) = (StreamKind::PerThreadDefault, RawStream::PER_THREAD);
-            Self::build_with(raw, kind, device.clone(), Some(token), inbox)
+            Self::build_with(raw, kind, device, Some(token), inbox)
         })
     }
 

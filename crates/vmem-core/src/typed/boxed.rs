@@ -254,12 +254,12 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
         self.as_mut_slice().copy_from(from)
     }
 
-    /// Lets `stream` use the elements, as [`DeviceBuffer::wait_on`].
+    /// Lets `stream` use the elements, as [`DeviceBuffer::make_ready_on`].
     ///
     /// # Errors
     /// As there.
-    pub fn wait_on(&self, stream: &Stream) -> Result<(), DriverError> {
-        self.buffer.wait_on(stream)
+    pub fn make_ready_on(&self, stream: &Stream) -> Result<(), DriverError> {
+        self.buffer.make_ready_on(stream)
     }
 
     /// Notes that work queued on `stream` by now uses the elements, as [`DeviceBuffer::record_use`].

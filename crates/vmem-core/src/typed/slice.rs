@@ -65,7 +65,7 @@ impl<'a, T: Pod> DeviceSlice<'a, T> {
     ///
     /// For kernels: what they may touch through it, and in which order, is up to whoever launches them.
     /// A kernel on the home stream is ordered with all methods; one on another stream needs
-    /// [`wait_on`](Self::wait_on) before and [`record_use`](Self::record_use) after it.
+    /// [`make_ready_on`](Self::make_ready_on) before and [`record_use`](Self::record_use) after it.
     pub fn ptr(&self) -> Option<DevicePtr> {
         self.part.ptr()
     }
@@ -115,12 +115,12 @@ impl<'a, T: Pod> DeviceSlice<'a, T> {
         self.part.read_into(CALL, bytemuck::cast_slice_mut(to))
     }
 
-    /// Lets `stream` use the elements, as [`DeviceBuffer::wait_on`](crate::DeviceBuffer::wait_on).
+    /// Lets `stream` use the elements, as [`DeviceBuffer::make_ready_on`](crate::DeviceBuffer::make_ready_on).
     ///
     /// # Errors
     /// As there.
-    pub fn wait_on(&self, stream: &Stream) -> Result<(), DriverError> {
-        self.part.wait_on(stream)
+    pub fn make_ready_on(&self, stream: &Stream) -> Result<(), DriverError> {
+        self.part.make_ready_on(stream)
     }
 
     /// Notes that work queued on `stream` by now uses the elements, as
@@ -238,12 +238,12 @@ impl<'a, T: Pod> DeviceSliceMut<'a, T> {
         self.part.copy_from(CALL, from.part)
     }
 
-    /// Lets `stream` use the elements, as [`DeviceBuffer::wait_on`](crate::DeviceBuffer::wait_on).
+    /// Lets `stream` use the elements, as [`DeviceBuffer::make_ready_on`](crate::DeviceBuffer::make_ready_on).
     ///
     /// # Errors
     /// As there.
-    pub fn wait_on(&self, stream: &Stream) -> Result<(), DriverError> {
-        self.part.wait_on(stream)
+    pub fn make_ready_on(&self, stream: &Stream) -> Result<(), DriverError> {
+        self.part.make_ready_on(stream)
     }
 
     /// Notes that work queued on `stream` by now uses the elements, as

@@ -54,7 +54,7 @@ impl Scene {
         let mut buffer = DeviceBuffer::new(memory.clone(), 4096, &home).unwrap();
         buffer.reserve(8192).unwrap();
         buffer.fill(0..4096, 1).unwrap();
-        buffer.wait_on(&other).unwrap();
+        buffer.make_ready_on(&other).unwrap();
         launch(device, &other, Kernel::add_one(buffer.ptr().unwrap(), 4096));
         buffer.record_use(&other).unwrap();
         let marker = other.marker().unwrap();
@@ -119,14 +119,14 @@ const fn refused_at_home(name: &'static str, run: fn(&mut Scene) -> Result<(), R
 const STEPS: &[Step] = &[
     Step {
         other: true,
-        ..refused_at_home("wait_on", |s| {
+        ..refused_at_home("make_ready_on", |s| {
             let other = s.other.clone();
-            Ok(s.buffer().wait_on(&other)?)
+            Ok(s.buffer().make_ready_on(&other)?)
         })
     },
-    refused_at_home("wait_on the home stream", |s| {
+    refused_at_home("make_ready_on the home stream", |s| {
         let home = s.home.clone();
-        Ok(s.buffer().wait_on(&home)?)
+        Ok(s.buffer().make_ready_on(&home)?)
     }),
     Step {
         other: true,
@@ -395,7 +395,7 @@ fn stream_ordered_memory_is_not_asked_for_in_a_capture() {
 fn a_legacy_default_stream_that_cannot_be_asked_counts_as_capturing() {
     let device = device(0);
     let shared: Arc<dyn Device> = device.clone();
-    let legacy = Stream::legacy_default(&shared);
+    let legacy = Stream::legacy_default(shared.clone());
     let raw = device.create_blocking_stream().unwrap();
     // SAFETY: the stream outlives the handle.
     let blocking = unsafe { Stream::foreign(device.clone(), raw) }.unwrap();

@@ -97,7 +97,7 @@ fn a_free_on_another_threads_stream_does_not_wait_for_the_device() {
             let (memory, quarantine) = make_leaf(&device);
             let shared: Arc<dyn Device> = device.clone();
             let unrelated = stream(&device);
-            let own = Stream::per_thread_default(&shared);
+            let own = Stream::per_thread_default(shared.clone());
             let buffer = DeviceBuffer::new(memory.clone(), 4096, &own).unwrap();
             launch(&device, &own, Kernel::write_pattern(buffer.ptr().unwrap(), 4096, 1));
             device.begin_capture(&unrelated).unwrap();
@@ -111,7 +111,7 @@ fn a_free_on_another_threads_stream_does_not_wait_for_the_device() {
             assert_eq!(quarantine.held().unwrap().blocks, 1, "{leaf}");
             // The stream's own thread can mark it.
             drop(own);
-            let retired = Stream::per_thread_default(&shared);
+            let retired = Stream::per_thread_default(shared.clone());
             for _ in 0..20 {
                 drop(DeviceBuffer::new(memory.clone(), 64, &retired).unwrap());
             }
@@ -131,7 +131,7 @@ fn what_a_thread_that_ended_used_is_freed_when_the_program_asks() {
     let shared: Arc<dyn Device> = device.clone();
     let buffer = std::thread::scope(|scope| {
         let work = scope.spawn(|| {
-            let own = Stream::per_thread_default(&shared);
+            let own = Stream::per_thread_default(shared.clone());
             let buffer = DeviceBuffer::new(memory.clone(), 4096, &own).unwrap();
             launch(&device, &own, Kernel::write_pattern(buffer.ptr().unwrap(), 4096, 1));
             buffer

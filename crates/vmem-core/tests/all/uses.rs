@@ -44,7 +44,7 @@ fn the_newer_of_two_uses_by_one_stream_is_kept_whichever_thread_notes_first() {
         let elements = DeviceBox::<[u8]>::zeroed(memory, 4096, &home).unwrap();
         let slice = elements.as_slice();
         let ptr = slice.ptr().unwrap();
-        slice.wait_on(&other).unwrap();
+        slice.make_ready_on(&other).unwrap();
         let work = |tag| {
             launch(&device, &other, Kernel::write_pattern(ptr, 4096, tag));
             slice.record_use(&other).unwrap();

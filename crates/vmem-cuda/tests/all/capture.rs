@@ -116,7 +116,7 @@ fn a_capturing_stream_gets_what_is_at_hand_and_its_capture_survives() {
     let mut kept = None;
     while_capturing(&*bench.device, &stream, || {
         kept = Some(alloc(&pool, MIB, &stream));
-        let refused = pool.alloc(crate::support::layout(64 * MIB), &stream).unwrap_err();
+        let refused = pool.allocate_on(crate::support::layout(64 * MIB), &stream).unwrap_err();
         assert!(refused.to_string().contains("captur"), "{refused}");
     });
     free(&pool, kept.unwrap(), &stream);

@@ -202,7 +202,7 @@ pub(crate) fn layout(size: u64) -> BlockLayout {
 }
 
 pub(crate) fn alloc(memory: &dyn MemoryResource, size: u64, stream: &Stream) -> Block {
-    memory.alloc(layout(size), stream).unwrap()
+    memory.allocate_on(layout(size), stream).unwrap()
 }
 
 /// Frees a block whose uses are all on `stream`.

@@ -24,7 +24,7 @@ fn conforms(bench: Option<Bench>, tier: Tier, oom_safety: bool) {
     let stack = Stack::build(tier, bench.device(), &config, &Recovery::default()).unwrap();
     {
         let probe = StackProbe(stack.clone());
-        let subject = Subject::new(&stack.resource, bench.device());
+        let subject = Subject::new(&stack.resource);
         let subject = Subject { budget: 16 * MIB, probe: &probe, ..subject };
         match tier {
             Tier::C => check_managed(&subject),
@@ -100,7 +100,7 @@ fn exhaustion_is_an_error_that_passes() {
     let stack = Stack::build(Tier::A, bench.device(), &config, &Recovery::default()).unwrap();
     let stream = bench.stream();
     let half = stack.resource.buffer(32 * MIB, &stream).unwrap();
-    let refused = stack.resource.alloc(layout(40 * MIB), &stream).unwrap_err();
+    let refused = stack.resource.allocate_on(layout(40 * MIB), &stream).unwrap_err();
     assert_eq!(refused.kind(), AllocErrorKind::OutOfMemory, "{refused}");
     drop(half);
     drop(stack.resource.buffer(40 * MIB, &stream).unwrap());

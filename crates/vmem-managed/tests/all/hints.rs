@@ -128,7 +128,7 @@ fn a_refused_prefetch_is_counted_and_harmless() {
 fn another_resources_block_is_refused() {
     let (device, stream, memory) = set_up(64 * MIB);
     let other = ManagedMemory::new(device.clone()).unwrap();
-    let mut block = other.alloc(layout(1), &stream).unwrap();
+    let mut block = other.allocate_on(layout(1), &stream).unwrap();
     let invalid = DriverCode::INVALID_VALUE;
     assert_eq!(memory.advise(&block, Advice::ReadMostly).unwrap_err().code(), invalid);
     assert_eq!(memory.last_prefetch(&block).unwrap_err().code(), invalid);
@@ -207,10 +207,10 @@ fn a_capture_takes_no_prefetch() {
     let (device, stream, managed) = set_up(64 * MIB);
     let memory = Prefetch::new(managed);
     device.exchange_capture_mode(CaptureMode::Relaxed);
-    let kept = memory.alloc(layout(SIZE), &stream).unwrap();
+    let kept = memory.allocate_on(layout(SIZE), &stream).unwrap();
     device.begin_capture(&stream).unwrap();
     assert!(!memory.upstream().prefetch(&kept, Location::Host, &stream).is_taken());
-    let other = memory.alloc(layout(SIZE), &stream).unwrap();
+    let other = memory.allocate_on(layout(SIZE), &stream).unwrap();
     free(&memory, kept, &stream);
     free(&memory, other, &stream);
     assert!(device.end_capture(&stream).unwrap().is_empty());
@@ -226,7 +226,8 @@ fn a_capture_takes_no_prefetch() {
 fn thousands_of_blocks_are_a_line_of_debug_text() {
     let (_device, stream, memory) = set_up(64 * MIB);
     let memory = Prefetch::new(memory);
-    let blocks: Vec<Block> = (0..2000).map(|_| memory.alloc(layout(1), &stream).unwrap()).collect();
+    let blocks: Vec<Block> =
+        (0..2000).map(|_| memory.allocate_on(layout(1), &stream).unwrap()).collect();
     for text in [format!("{memory:?}"), format!("{:?}", memory.hints())] {
         assert!(text.len() < 400, "{text}");
     }

@@ -4,7 +4,7 @@ mod arena;
 mod chunks;
 mod growth;
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
 pub use arena::VirtualArena;
@@ -57,9 +57,9 @@ pub(crate) enum Pending {
 ///
 /// Sealed: a pool and its backing share the pool's inside.
 #[expect(private_bounds, reason = "the seal")]
-pub trait Backing: Sealed + Debug + Send + Sync + Sized + 'static {}
+pub trait Backing: Sealed + Debug + Display + Send + Sync + Sized + 'static {}
 
-impl<T: Sealed + Debug + Send + Sync + Sized + 'static> Backing for T {}
+impl<T: Sealed + Debug + Display + Send + Sync + Sized + 'static> Backing for T {}
 
 /// What a pool asks of its backing. `grow`, `make_room` and `give_back` are called with the growth
 /// lock held and without the state's.

@@ -1,6 +1,6 @@
 //! What handles can do with a pool.
 
-use vmem_core::{BoxedError, DevicePtr, EventKind, RawBlock};
+use vmem_core::{BoxedError, DevicePtr, MemoryEventKind, RawBlock};
 
 use super::{Core, State};
 use crate::backing::Backing;
@@ -100,7 +100,7 @@ impl<B: Backing> Core<B> {
         let (returned, error) = B::give_back(self, keep, &mut growing);
         drop(growing);
         if returned > 0 {
-            self.tell(EventKind::Trim { bytes: returned });
+            self.tell(MemoryEventKind::Trim { bytes: returned });
             tracing::debug!(returned, "the pool shrank");
         }
         error.map_or(Ok(returned), |error| Err(ControlError::failed(error)))

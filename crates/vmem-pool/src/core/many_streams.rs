@@ -80,7 +80,7 @@ fn arena(device: Arc<SimDevice>) -> VirtualArena {
 }
 
 fn chunks(device: Arc<SimDevice>) -> Chunks<DeviceMemory> {
-    Chunks::new(DeviceMemory::new(device.clone()), device)
+    Chunks::new(DeviceMemory::new(device.clone()))
 }
 
 /// Every configuration that goes about streams in its own way.

@@ -26,8 +26,9 @@ use shards::Shards;
 use state::Shared;
 pub(crate) use state::State;
 use vmem_core::{
-    AllocError, AllocErrorKind, Block, BlockLayout, BoxedError, Capabilities, DeviceId, EventKind,
-    Features, FreeError, FreeErrorKind, MemoryEvent, RawBlock, Request, ResourceId, Stream, fork,
+    AllocError, AllocErrorKind, Block, BlockLayout, BoxedError, Capabilities, DeviceId, Features,
+    FreeError, FreeErrorKind, MemoryEvent, MemoryEventKind, RawBlock, Request, ResourceId, Stream,
+    fork,
 };
 
 use crate::backing::{Backing, GrowthFailure};
@@ -175,14 +176,14 @@ impl<B: Backing> Core<B> {
             }
             _ => error,
         });
-        if let Some(sink) = &self.config.sink {
+        if let Some(observer) = &self.config.observer {
             let layout = request.layout;
             let kind = match &result {
-                Ok(block) => EventKind::Allocate { ptr: block.ptr(), layout },
-                Err(_) => EventKind::Failure { layout },
+                Ok(block) => MemoryEventKind::Allocate { ptr: block.ptr(), layout },
+                Err(_) => MemoryEventKind::Failure { layout },
             };
-            let event = MemoryEvent::new(kind, self.id).on(request.stream.id());
-            sink.event(&event.labelled(request.label));
+            let event = MemoryEvent::new(kind, self.id).with_stream(request.stream.id());
+            observer.event(&event.with_label(request.label));
         }
         result
     }
@@ -272,9 +273,11 @@ impl<B: Backing> Core<B> {
             // The next marker covers these frees too; nothing is lost but a chance to share them.
             tracing::debug!(%error, "a batch of frees could not be marked");
         }
-        if let Some(sink) = &self.config.sink {
-            let kind = EventKind::Free { ptr: raw.ptr, layout: raw.layout };
-            sink.event(&MemoryEvent::new(kind, self.id).on(stream.id()).labelled(raw.label));
+        if let Some(observer) = &self.config.observer {
+            let kind = MemoryEventKind::Free { ptr: raw.ptr, layout: raw.layout };
+            observer.event(
+                &MemoryEvent::new(kind, self.id).with_stream(stream.id()).with_label(raw.label),
+            );
         }
         Ok(())
     }
@@ -313,10 +316,10 @@ impl<B: Backing> Core<B> {
         }
     }
 
-    /// Tells the sink, if there is one. Not to be called under the lock.
-    pub(crate) fn tell(&self, kind: EventKind) {
-        if let Some(sink) = &self.config.sink {
-            sink.event(&MemoryEvent::new(kind, self.id));
+    /// Tells the observer, if there is one. Not to be called under the lock.
+    pub(crate) fn tell(&self, kind: MemoryEventKind) {
+        if let Some(observer) = &self.config.observer {
+            observer.event(&MemoryEvent::new(kind, self.id));
         }
     }
 }

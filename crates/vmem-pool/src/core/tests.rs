@@ -101,7 +101,7 @@ fn a_stream_that_meets_others_at_its_lock_gets_a_shard_of_its_own_and_only_then(
 fn returning_many_chunks_takes_a_few_steps_for_each() {
     const MANY: u64 = 500;
     let device = SimDevice::new(64 << 20);
-    let chunks = Chunks::new(DeviceMemory::new(device.clone()), device.clone());
+    let chunks = Chunks::new(DeviceMemory::new(device.clone()));
     let config = PoolConfig { growth: Some(Growth::Exact), ..Default::default() };
     let core = Core::new(chunks, config, Fit::Best).unwrap();
     let stream = Stream::new(device.clone()).unwrap();

@@ -42,7 +42,7 @@ fn a_thread_marks_its_default_stream_for_a_thief_when_it_next_allocates() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
     let pool = Arc::new(arena(device.clone(), PoolConfig::default()));
-    let home = Stream::per_thread_default(&erased);
+    let home = Stream::per_thread_default(erased.clone());
     let (x, y) = (alloc(&*pool, 2 * MIB, &home), alloc(&*pool, 2 * MIB, &home));
     free(&*pool, x, &home);
     free(&*pool, y, &home);
@@ -166,7 +166,7 @@ fn new_memory_of_a_window_that_could_not_be_undone_serves_at_home() {
     // The new granule at home is made accessible, the window is not, and stays mapped.
     device.fail_call(Some(CallKind::SetAccess), 2, DriverCode::UNKNOWN);
     device.fail_call(Some(CallKind::Unmap), 1, DriverCode::UNKNOWN);
-    assert!(pool.alloc(layout(5 * G), &stream).is_err());
+    assert!(pool.allocate_on(layout(5 * G), &stream).is_err());
     device.clear_failures();
     let [left] = &pool.handle().snapshot().unwrap().windows[..] else { panic!("one window") };
     let before = device.calls();
@@ -191,7 +191,7 @@ fn a_window_is_not_made_of_less_memory_than_it_is_long() {
     let pool = arena(device.clone(), tight());
     let stream = Stream::new(device.clone()).unwrap();
     let kept = riddle(&pool, G, 16, &stream);
-    assert!(pool.alloc(layout(9 * G), &stream).is_err(), "eight granules are free");
+    assert!(pool.allocate_on(layout(9 * G), &stream).is_err(), "eight granules are free");
     let large = alloc(&pool, 8 * G, &stream);
     free(&pool, large, &stream);
     free_all(&pool, kept, &stream);

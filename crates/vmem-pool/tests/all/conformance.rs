@@ -89,21 +89,21 @@ fn make_crowded_arena(device: Arc<SimDevice>) -> Made {
 
 fn make_pinned(device: Arc<SimDevice>) -> Made {
     let upstream = PinnedMemory::new(device.clone()).unwrap();
-    let pool = Pool::new(Chunks::new(upstream, device), PoolConfig::default()).unwrap();
+    let pool = Pool::new(Chunks::new(upstream), PoolConfig::default()).unwrap();
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
 
 fn make_async(device: Arc<SimDevice>) -> Made {
     let upstream = AsyncMemory::new(device.clone()).unwrap();
-    let pool = Pool::new(Chunks::new(upstream, device), PoolConfig::default()).unwrap();
+    let pool = Pool::new(Chunks::new(upstream), PoolConfig::default()).unwrap();
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
 
 fn make_pool_on_pool(device: Arc<SimDevice>) -> Made {
     let upstream = arena(device.clone(), PoolConfig::default());
-    let pool = Pool::new(Chunks::new(upstream, device), PoolConfig::default()).unwrap();
+    let pool = Pool::new(Chunks::new(upstream), PoolConfig::default()).unwrap();
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
@@ -120,12 +120,8 @@ fn conforms(make: impl Fn(Arc<SimDevice>) -> Made) {
         let (pool, handle) = make(device.clone());
         let probe = PoolProbe(handle);
         let other = crate::support::device();
-        let subject = Subject {
-            other_device: Some(other),
-            seed,
-            probe: &probe,
-            ..Subject::new(&pool, device.clone())
-        };
+        let subject =
+            Subject { other_device: Some(other), seed, probe: &probe, ..Subject::new(&pool) };
         conformance::check(&subject);
         drop(pool);
         device.assert_clean();
@@ -160,7 +156,7 @@ fn run_programs(
             let device = device(seed);
             let (pool, handle) = make(device.clone());
             let probe = PoolProbe(handle);
-            let subject = Subject { probe: &probe, ..Subject::new(&pool, device.clone()) };
+            let subject = Subject { probe: &probe, ..Subject::new(&pool) };
             let ran = program.run(&subject);
             prop_assert!(ran.is_ok(), "{}", ran.unwrap_err());
             drop(pool);
@@ -224,8 +220,8 @@ fn programs_run_where_room_is_short_and_memory_moves() {
 fn a_pool_behind_every_pointer_is_the_same_pool() {
     let device = device();
     let pool = Arc::new(arena(device.clone(), PoolConfig::default()));
-    conformance::check(&Subject::new(&pool, device.clone()));
-    conformance::check(&Subject::new(&&*pool, device.clone()));
+    conformance::check(&Subject::new(&pool));
+    conformance::check(&Subject::new(&&*pool));
     drop(pool);
     device.assert_clean();
 }

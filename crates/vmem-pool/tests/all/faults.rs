@@ -121,7 +121,7 @@ fn survives(make: &dyn Fn(Arc<dyn Device>) -> Made, fault: Fault) -> Arc<Countdo
     let stream = &scenario.streams[1];
     handle.trim_to(0).unwrap();
     let most = BlockLayout::new(32 * UNIT).unwrap();
-    let block = pool.alloc(most, stream);
+    let block = pool.allocate_on(most, stream);
     let block = block.unwrap_or_else(|error| panic!("after {failed:?}, {fault:?}: {error}"));
     // SAFETY: contract, freeing: no work was queued on the block.
     unsafe { pool.deallocate(block, stream) }.unwrap();
@@ -186,14 +186,14 @@ fn chunk_pool(device: Arc<dyn Device>) -> Made {
 
 fn pinned_pool(device: Arc<dyn Device>) -> Made {
     let upstream = PinnedMemory::new(device.clone()).unwrap();
-    let pool = Pool::new(Chunks::new(upstream, device), PoolConfig::default()).unwrap();
+    let pool = Pool::new(Chunks::new(upstream), PoolConfig::default()).unwrap();
     let handle = pool.handle();
     (pool.into_dyn(), handle)
 }
 
 fn pool_over_a_pool(device: Arc<dyn Device>) -> Made {
     let below = arena(device.clone(), PoolConfig::default());
-    let pool = Pool::new(Chunks::new(below, device), PoolConfig::default()).unwrap();
+    let pool = Pool::new(Chunks::new(below), PoolConfig::default()).unwrap();
     let handle = pool.handle();
     (pool.into_dyn(), handle)
 }
@@ -273,11 +273,11 @@ fn a_pool_that_cannot_take_its_initial_size_leaves_nothing_unreported() {
     }
     let over_arena = |device, config| built(Pool::new(VirtualArena::new(device)?, config));
     let over_chunks = |device: Arc<dyn Device>, config| {
-        built(Pool::new(Chunks::new(DeviceMemory::new(device.clone()), device), config))
+        built(Pool::new(Chunks::new(DeviceMemory::new(device.clone())), config))
     };
     let over_the_drivers_pool = |device: Arc<dyn Device>, config| {
         let upstream = AsyncMemory::new(device.clone()).unwrap();
-        built(Pool::new(Chunks::new(upstream, device), config))
+        built(Pool::new(Chunks::new(upstream), config))
     };
     let all: [&Build; 3] = [&over_arena, &over_chunks, &over_the_drivers_pool];
     for make in all {
@@ -291,9 +291,9 @@ fn a_lost_device_is_an_error_and_not_a_hang() {
     let device = SimDevice::new(64 * MIB);
     let stream = Stream::new(device.clone()).unwrap();
     let pool = arena(device.clone(), PoolConfig::default());
-    let block = pool.alloc(layout(MIB), &stream).unwrap();
+    let block = pool.allocate_on(layout(MIB), &stream).unwrap();
     device.lose();
-    let error = pool.alloc(layout(8 * MIB), &stream).unwrap_err();
+    let error = pool.allocate_on(layout(8 * MIB), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
     // SAFETY: contract, freeing: no work was queued on the block.
     unsafe { pool.deallocate(block, &stream) }.unwrap();

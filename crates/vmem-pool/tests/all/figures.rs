@@ -18,7 +18,7 @@ fn counters_follow_every_block() {
         assert_eq!(counters.reserved, device.used());
         free(pool, b, &stream);
         free(pool, a, &stream);
-        assert!(pool.alloc(layout(1 << 40), &stream).is_err());
+        assert!(pool.allocate_on(layout(1 << 40), &stream).is_err());
         let counters = handle.counters().unwrap();
         assert_eq!((counters.live, counters.peak_live), (0, 3 * MIB + 1000));
         assert_eq!((counters.frees, counters.failures), (2, 1));

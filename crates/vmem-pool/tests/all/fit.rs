@@ -154,7 +154,7 @@ fn an_alignment_is_honoured_by_the_smallest_range_that_can() {
     free(&pool, low, &stream);
     free(&pool, high, &stream);
     let aligned = vmem_core::BlockLayout::with_alignment(8 * unit, 8 * unit).unwrap();
-    let block = pool.alloc(aligned, &stream).unwrap();
+    let block = pool.allocate_on(aligned, &stream).unwrap();
     assert!(block.ptr().get().is_multiple_of(8 * unit));
     assert!(low_at < high_at && block.ptr() >= high_at);
     assert!(block.ptr().get() < high_at.get() + 12 * unit, "not the large range behind");
@@ -171,7 +171,7 @@ fn a_block_lies_aligned_inside_a_range_that_begins_elsewhere() {
         let first = alloc(pool, 256, &stream);
         for alignment in [512, 4 * KIB, 64 * KIB, MIB] {
             let aligned = vmem_core::BlockLayout::with_alignment(256, alignment).unwrap();
-            let block = pool.alloc(aligned, &stream).unwrap();
+            let block = pool.allocate_on(aligned, &stream).unwrap();
             assert!(block.ptr().get().is_multiple_of(alignment), "{} to {alignment}", block.ptr());
             handle.check_invariants();
             free(pool, block, &stream);

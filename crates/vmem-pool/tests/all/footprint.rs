@@ -52,7 +52,7 @@ fn a_ceiling_is_exact() {
 fn exhaust(pool: &dyn MemoryResource, device: &Arc<SimDevice>, sizes: &[u64]) {
     let stream = Stream::new(device.clone()).unwrap();
     let blocks: Vec<_> = sizes.iter().map(|&size| alloc(pool, size, &stream)).collect();
-    let error = pool.alloc(layout(1), &stream).unwrap_err();
+    let error = pool.allocate_on(layout(1), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::Limit);
     for block in blocks {
         free(pool, block, &stream);
@@ -69,7 +69,7 @@ fn a_pool_of_8192_bytes_serves_what_fits() {
     let second = alloc(&pool, 4000, &stream);
     let third = alloc(&pool, 500, &stream);
     let fourth = alloc(&pool, 2000, &stream);
-    assert!(pool.alloc(layout(1000), &stream).is_err());
+    assert!(pool.allocate_on(layout(1000), &stream).is_err());
     for block in [first, second, third, fourth] {
         free(&pool, block, &stream);
     }
@@ -103,7 +103,7 @@ fn an_initial_size_beyond_the_device_is_refused_and_leaves_nothing() {
     let refused = Pool::new(VirtualArena::new(device.clone()).unwrap(), config.clone());
     assert_eq!(refused.unwrap_err().kind(), BuildErrorKind::Refused);
     let upstream = vmem_core::DeviceMemory::new(device.clone());
-    let refused = Pool::new(Chunks::new(upstream, device.clone()), config);
+    let refused = Pool::new(Chunks::new(upstream), config);
     assert_eq!(refused.unwrap_err().kind(), BuildErrorKind::Refused);
     assert!(device.leaks().is_empty(), "{:?}", device.leaks());
 }

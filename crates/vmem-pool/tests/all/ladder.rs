@@ -116,7 +116,7 @@ fn a_refusal_says_what_was_tried_and_what_there_is() {
     on_both(&PoolConfig { ceiling: Some(16 * MIB), ..Default::default() }, |device, pool, _| {
         let stream = Stream::new(device.clone()).unwrap();
         let kept = alloc(pool, 10 * MIB, &stream);
-        let error = pool.alloc(layout(8 * MIB), &stream).unwrap_err();
+        let error = pool.allocate_on(layout(8 * MIB), &stream).unwrap_err();
         assert_eq!(error.kind(), AllocErrorKind::Limit);
         let report = error.report().unwrap();
         assert_eq!((report.requested, report.live), (8 * MIB, 10 * MIB));
@@ -151,7 +151,7 @@ fn a_request_for_more_than_an_arenas_device_has_never_fits_and_makes_no_driver_c
 fn never_fits(device: &SimDevice, pool: &dyn MemoryResource, most: u64, stream: &Stream) {
     let before = device.calls();
     for size in [most + 1, 1 << 50, BlockLayout::MAX_SIZE] {
-        let error = pool.alloc(layout(size), stream).unwrap_err();
+        let error = pool.allocate_on(layout(size), stream).unwrap_err();
         assert_eq!(error.kind(), AllocErrorKind::NeverFits);
     }
     assert_eq!((device.calls() - before).total(), 0);
@@ -164,7 +164,7 @@ fn a_failed_growth_makes_at_most_two_failing_calls_and_keeps_nothing() {
     let pool = chunks(device.clone(), PoolConfig::default());
     let kept = alloc(&pool, 12 * MIB, &stream);
     let before = device.calls().of(CallKind::Allocate);
-    assert!(pool.alloc(layout(9 * MIB), &stream).is_err());
+    assert!(pool.allocate_on(layout(9 * MIB), &stream).is_err());
     assert!(device.calls().of(CallKind::Allocate) - before <= 2);
     // Doubling is refused, what is needed is not.
     let fits = alloc(&pool, 8 * MIB, &stream);
@@ -177,7 +177,7 @@ fn a_failed_growth_makes_at_most_two_failing_calls_and_keeps_nothing() {
     let stream = Stream::new(device.clone()).unwrap();
     let pool = arena(device.clone(), PoolConfig::default());
     let kept = alloc(&pool, 12 * MIB, &stream);
-    assert!(pool.alloc(layout(9 * MIB), &stream).is_err());
+    assert!(pool.allocate_on(layout(9 * MIB), &stream).is_err());
     assert_eq!((device.used(), device.leaks().handles.count), (12 * MIB, 6));
     free(&pool, kept, &stream);
     drop(stream);
@@ -200,11 +200,11 @@ fn what_fits_after_returning_unused_memory_is_not_refused() {
         free(&pool, hole, &stream);
     }
     stream.synchronize().unwrap();
-    let large = pool.alloc(layout(48 * MIB), &stream);
+    let large = pool.allocate_on(layout(48 * MIB), &stream);
     // The frees were never marked before; the ladder marks them and may find them pending once.
     let large = large.or_else(|_| {
         pool.handle().trim_to(0).unwrap();
-        pool.alloc(layout(48 * MIB), &stream)
+        pool.allocate_on(layout(48 * MIB), &stream)
     });
     free(&pool, large.unwrap(), &stream);
     for block in kept {
@@ -222,7 +222,7 @@ fn a_capturing_stream_gets_what_is_at_hand_and_nothing_else() {
     free(&pool, alloc(&pool, MIB, &stream), &stream);
     device.begin_capture(&stream).unwrap();
     let hit = alloc(&pool, MIB, &stream);
-    let error = pool.alloc(layout(8 * MIB), &stream).unwrap_err();
+    let error = pool.allocate_on(layout(8 * MIB), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::Capturing);
     device.end_capture(&stream).unwrap();
     let grown = alloc(&pool, 8 * MIB, &stream);
@@ -235,12 +235,12 @@ fn a_capturing_stream_gets_what_is_at_hand_and_nothing_else() {
 #[test]
 fn labels_and_sinks_see_every_event_outside_the_lock() {
     use std::sync::{Arc, Mutex};
-    use vmem_core::{EventKind, EventSink, MemoryEvent};
+    use vmem_core::{MemoryEvent, MemoryEventKind, MemoryObserver};
 
     #[derive(Debug, Default)]
     struct Events(Mutex<Vec<MemoryEvent>>);
 
-    impl EventSink for Events {
+    impl MemoryObserver for Events {
         fn event(&self, event: &MemoryEvent) {
             self.0.lock().unwrap().push(*event);
         }
@@ -248,8 +248,8 @@ fn labels_and_sinks_see_every_event_outside_the_lock() {
 
     let device = device();
     let events = Arc::new(Events::default());
-    let sink: Arc<dyn EventSink> = events.clone();
-    let pool = arena(device.clone(), PoolConfig { sink: Some(sink), ..Default::default() });
+    let observer: Arc<dyn MemoryObserver> = events.clone();
+    let pool = arena(device.clone(), PoolConfig { observer: Some(observer), ..Default::default() });
     let stream = Stream::new(device.clone()).unwrap();
     let block = {
         let _scope = label("overlay");
@@ -263,11 +263,11 @@ fn labels_and_sinks_see_every_event_outside_the_lock() {
     let kinds: Vec<&str> = seen
         .iter()
         .map(|event| match event.kind {
-            EventKind::Allocate { .. } => "allocate",
-            EventKind::Free { .. } => "free",
-            EventKind::Growth { bytes } if bytes == 2 * MIB => "growth",
-            EventKind::Trim { bytes } if bytes == 2 * MIB => "trim",
-            EventKind::Retire => "retire",
+            MemoryEventKind::Allocate { .. } => "allocate",
+            MemoryEventKind::Free { .. } => "free",
+            MemoryEventKind::Growth { bytes } if bytes == 2 * MIB => "growth",
+            MemoryEventKind::Trim { bytes } if bytes == 2 * MIB => "trim",
+            MemoryEventKind::Retire => "retire",
             _ => "other",
         })
         .collect();

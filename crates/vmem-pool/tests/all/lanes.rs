@@ -126,11 +126,11 @@ fn a_request_for_another_threads_default_stream_waits_on_the_host_rather_than_fa
     let block = alloc(&*pool, 8 * MIB, &other);
     keep_busy(&device, &block, &other);
     free(&*pool, block, &other);
-    let home = Stream::per_thread_default(&erased);
+    let home = Stream::per_thread_default(erased.clone());
     let before = device.calls();
     let block = {
         let (pool, home) = (pool.clone(), home.clone());
-        thread::spawn(move || pool.alloc(layout(8 * MIB), &home)).join().unwrap().unwrap()
+        thread::spawn(move || pool.allocate_on(layout(8 * MIB), &home)).join().unwrap().unwrap()
     };
     let calls = device.calls() - before;
     let waits = [CallKind::WaitEvent, CallKind::SynchronizeEvent, CallKind::Synchronize];
@@ -149,7 +149,7 @@ fn after_a_move_streams_are_forgotten_as_before() {
     let kept = riddle(&pool, G, 16, &stream);
     let moved = alloc(&pool, 8 * G, &stream);
     assert_eq!(pool.handle().counters().unwrap().moves, 1);
-    assert!(pool.alloc(layout(4 * G), &stream).is_err());
+    assert!(pool.allocate_on(layout(4 * G), &stream).is_err());
     free(&pool, moved, &stream);
     for _ in 0..200 {
         let short = Stream::new(device.clone()).unwrap();
@@ -206,7 +206,7 @@ fn the_rest_of_stream_ordered_memory_is_its_streams_and_others_wait_for_that() {
     let device = device();
     let upstream = vmem_core::AsyncMemory::new(device.clone()).unwrap();
     let config = PoolConfig { growth: Some(Growth::AtLeast(8 * MIB)), ..Default::default() };
-    let pool = Pool::new(Chunks::new(upstream, device.clone()), config).unwrap();
+    let pool = Pool::new(Chunks::new(upstream), config).unwrap();
     let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     let first = alloc(&pool, 2 * MIB, &a);
     keep_busy(&device, &first, &a);
@@ -276,7 +276,7 @@ fn a_capturing_streams_memory_is_joined_with_nothing_and_holds_nobody_up() {
     free(&pool, x, &a);
     free(&pool, y, &b);
     device.begin_capture(&a).unwrap();
-    let error = pool.alloc(layout(8 * MIB), &c).unwrap_err();
+    let error = pool.allocate_on(layout(8 * MIB), &c).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::Limit);
     device.end_capture(&a).unwrap();
     let both = alloc(&pool, 8 * MIB, &c);

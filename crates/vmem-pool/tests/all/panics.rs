@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use vmem_core::{
-    AllocError, AllocErrorKind, Block, Capabilities, Clock, Device, DeviceMemory, EventKind,
-    EventSink, FreeError, MemoryEvent, MemoryResource, Request, ResourceExt, Stream,
+    AllocError, AllocErrorKind, Block, Capabilities, Clock, Device, DeviceMemory, FreeError,
+    MemoryEvent, MemoryEventKind, MemoryObserver, MemoryResource, Request, ResourceExt, Stream,
 };
 use vmem_pool::{Chunks, Growth, Pool, PoolConfig, PoolHandle, Release};
 use vmem_sim::SimDevice;
@@ -31,9 +31,9 @@ fn panics<T>(call: impl FnOnce() -> T) {
 
 /// Panics at every event, and remembers what these were.
 #[derive(Debug, Default)]
-struct Hostile(Mutex<Vec<EventKind>>);
+struct Hostile(Mutex<Vec<MemoryEventKind>>);
 
-impl EventSink for Hostile {
+impl MemoryObserver for Hostile {
     fn event(&self, event: &MemoryEvent) {
         self.0.lock().unwrap().push(event.kind);
         resume_unwind(Box::new(OnPurpose));
@@ -41,7 +41,7 @@ impl EventSink for Hostile {
 }
 
 impl Hostile {
-    fn saw(&self, which: impl Fn(&EventKind) -> bool) -> bool {
+    fn saw(&self, which: impl Fn(&MemoryEventKind) -> bool) -> bool {
         self.0.lock().unwrap().iter().any(which)
     }
 }
@@ -49,8 +49,11 @@ impl Hostile {
 #[test]
 fn a_sink_that_panics_takes_no_block_and_loses_none() {
     let hostile = Arc::new(Hostile::default());
-    let config =
-        PoolConfig { ceiling: Some(16 * MIB), sink: Some(hostile.clone()), ..Default::default() };
+    let config = PoolConfig {
+        ceiling: Some(16 * MIB),
+        observer: Some(hostile.clone()),
+        ..Default::default()
+    };
     on_both(&config, |device, pool, handle| {
         hostile.0.lock().unwrap().clear();
         let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
@@ -58,7 +61,10 @@ fn a_sink_that_panics_takes_no_block_and_loses_none() {
         free(pool, alloc(pool, 2 * MIB, &a), &a);
         // Stolen from the other stream.
         free(pool, alloc(pool, 2 * MIB, &b), &b);
-        assert_eq!(pool.alloc(layout(17 * MIB), &a).unwrap_err().kind(), AllocErrorKind::NeverFits);
+        assert_eq!(
+            pool.allocate_on(layout(17 * MIB), &a).unwrap_err().kind(),
+            AllocErrorKind::NeverFits
+        );
         // In a drop, where a panic could not be caught.
         drop(pool.buffer(MIB, &a).unwrap());
         a.retire().unwrap();
@@ -70,12 +76,12 @@ fn a_sink_that_panics_takes_no_block_and_loses_none() {
         free(pool, kept, &b);
         handle.trim_to(0).unwrap();
         assert_eq!(handle.counters().unwrap().reserved, 0);
-        assert!(hostile.saw(|kind| matches!(kind, EventKind::Allocate { .. })));
-        assert!(hostile.saw(|kind| matches!(kind, EventKind::Free { .. })));
-        assert!(hostile.saw(|kind| matches!(kind, EventKind::Failure { .. })));
-        assert!(hostile.saw(|kind| matches!(kind, EventKind::Growth { .. })));
-        assert!(hostile.saw(|kind| matches!(kind, EventKind::Trim { .. })));
-        assert!(hostile.saw(|kind| matches!(kind, EventKind::Retire)));
+        assert!(hostile.saw(|kind| matches!(kind, MemoryEventKind::Allocate { .. })));
+        assert!(hostile.saw(|kind| matches!(kind, MemoryEventKind::Free { .. })));
+        assert!(hostile.saw(|kind| matches!(kind, MemoryEventKind::Failure { .. })));
+        assert!(hostile.saw(|kind| matches!(kind, MemoryEventKind::Growth { .. })));
+        assert!(hostile.saw(|kind| matches!(kind, MemoryEventKind::Trim { .. })));
+        assert!(hostile.saw(|kind| matches!(kind, MemoryEventKind::Retire)));
     });
 }
 
@@ -83,11 +89,11 @@ fn a_sink_that_panics_takes_no_block_and_loses_none() {
 fn a_sink_that_panics_when_memory_moves_loses_none() {
     let device = sim(16, 256);
     let hostile = Arc::new(Hostile::default());
-    let pool = arena(device.clone(), PoolConfig { sink: Some(hostile.clone()), ..tight() });
+    let pool = arena(device.clone(), PoolConfig { observer: Some(hostile.clone()), ..tight() });
     let stream = Stream::new(device.clone()).unwrap();
     let kept = riddle(&pool, SMALL, 16, &stream);
     let moved = alloc(&pool, 8 * SMALL, &stream);
-    assert!(hostile.saw(|kind| matches!(kind, EventKind::Move { .. })));
+    assert!(hostile.saw(|kind| matches!(kind, MemoryEventKind::Move { .. })));
     let counters = pool.handle().counters().unwrap();
     assert_eq!((counters.live, counters.reserved), (16 * SMALL, 16 * SMALL));
     free(&pool, moved, &stream);
@@ -127,7 +133,7 @@ fn a_clock_that_panics_under_a_refusal_leaves_the_pool_usable() {
     free(&pool, pending, &a);
     clock.0.store(true, Ordering::Relaxed);
     for stream in [&a, &b, &a] {
-        panics(|| pool.alloc(layout(9 * MIB), stream));
+        panics(|| pool.allocate_on(layout(9 * MIB), stream));
         pool.handle().check_invariants();
     }
     clock.0.store(false, Ordering::Relaxed);
@@ -185,6 +191,12 @@ impl Upstream {
     }
 }
 
+impl std::fmt::Display for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Upstream<{}>", self.memory)
+    }
+}
+
 // SAFETY: contract, implementing: every call goes to the memory, unless it is not made at all.
 unsafe impl MemoryResource for Upstream {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
@@ -199,6 +211,10 @@ unsafe impl MemoryResource for Upstream {
         freed
     }
 
+    fn device(&self) -> &Arc<dyn Device> {
+        self.memory.device()
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.memory.capabilities()
     }
@@ -209,7 +225,7 @@ type PoolOver = Pool<Chunks<Arc<Upstream>>>;
 fn over_upstream(config: PoolConfig) -> (Arc<SimDevice>, Arc<Upstream>, PoolOver, PoolHandle) {
     let device = device();
     let upstream = Upstream::new(device.clone());
-    let pool = Pool::new(Chunks::new(upstream.clone(), device.clone()), config).unwrap();
+    let pool = Pool::new(Chunks::new(upstream.clone()), config).unwrap();
     let handle = pool.handle();
     (device, upstream, pool, handle)
 }
@@ -220,7 +236,7 @@ fn an_upstream_that_panics_in_a_growth_leaves_the_pool_usable() {
     let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     let kept = alloc(&pool, MIB, &a);
     upstream.allocate.store(1, Ordering::Relaxed);
-    panics(|| pool.alloc(layout(32 * MIB), &b));
+    panics(|| pool.allocate_on(layout(32 * MIB), &b));
     handle.check_invariants();
     let counters = handle.counters().unwrap();
     assert_eq!((counters.live, counters.allocations, counters.reserved), (MIB, 1, MIB));
@@ -265,7 +281,7 @@ fn a_chunk_whose_return_panics_is_not_used_again_and_all_others_are() {
 #[test]
 fn a_pool_over_a_broken_part_serves_other_threads_meanwhile() {
     let hostile = Arc::new(Hostile::default());
-    let config = PoolConfig { sink: Some(hostile), ..Default::default() };
+    let config = PoolConfig { observer: Some(hostile), ..Default::default() };
     let device = device();
     let pool = chunks(device.clone(), config);
     std::thread::scope(|scope| {

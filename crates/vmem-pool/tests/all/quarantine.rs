@@ -30,7 +30,7 @@ fn memory_freed_on_the_default_stream_of_an_ended_thread_is_nobodys_until_asked(
     let orphan = orphan(&device, &pool, 6 * MIB);
     assert!(orphan.is_orphaned());
     let before = device.calls().of(CallKind::Synchronize);
-    let error = pool.alloc(layout(4 * MIB), &stream).unwrap_err();
+    let error = pool.allocate_on(layout(4 * MIB), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::Limit);
     assert_eq!(error.report().unwrap().quarantined, 6 * MIB);
     assert!(error.to_string().contains("6291456 B in quarantine"), "{error}");
@@ -79,17 +79,18 @@ fn every_figure_says_how_much_is_in_quarantine() {
 fn what_a_living_thread_freed_on_its_default_stream_is_not_in_quarantine() {
     let (device, pool, stream) = of(8);
     let erased: Arc<dyn Device> = device.clone();
-    let home = Stream::per_thread_default(&erased);
+    let home = Stream::per_thread_default(erased.clone());
     free(&*pool, alloc(&*pool, 6 * MIB, &home), &home);
     let (pool_there, stream_there) = (pool.clone(), stream.clone());
-    let refused = thread::spawn(move || pool_there.alloc(layout(8 * MIB), &stream_there).is_err());
+    let refused =
+        thread::spawn(move || pool_there.allocate_on(layout(8 * MIB), &stream_there).is_err());
     assert!(refused.join().unwrap(), "only this thread can mark its stream");
     assert_eq!(pool.handle().counters().unwrap().quarantined, 0);
     // The next call of the thread marks it, for whoever wanted it.
     let kept = alloc(&*pool, MIB, &home);
     let (pool_there, stream_there) = (pool.clone(), stream.clone());
     let served = thread::spawn(move || {
-        let block = pool_there.alloc(layout(5 * MIB), &stream_there)?;
+        let block = pool_there.allocate_on(layout(5 * MIB), &stream_there)?;
         free(&*pool_there, block, &stream_there);
         Ok::<_, vmem_core::AllocError>(())
     });
@@ -106,7 +107,7 @@ fn a_threads_next_default_stream_covers_what_was_freed_on_the_one_before() {
     let (device, pool, stream) = of(8);
     let erased: Arc<dyn Device> = device.clone();
     for _ in 0..8 {
-        let home = Stream::per_thread_default(&erased);
+        let home = Stream::per_thread_default(erased.clone());
         let block = alloc(&*pool, 6 * MIB, &home);
         touch(&device, &block, &home);
         let pool_there = pool.clone();
@@ -117,7 +118,7 @@ fn a_threads_next_default_stream_covers_what_was_freed_on_the_one_before() {
         .join()
         .unwrap();
     }
-    let home = Stream::per_thread_default(&erased);
+    let home = Stream::per_thread_default(erased.clone());
     free(&*pool, alloc(&*pool, MIB, &home), &home);
     assert_eq!(pool.handle().counters().unwrap().quarantined, 0);
     let block = alloc(&*pool, 8 * MIB, &stream);
@@ -138,7 +139,7 @@ fn a_threads_next_default_stream_waits_for_what_was_asked_of_the_one_before() {
         let pool = Arc::new(arena(device.clone(), config));
         let erased: Arc<dyn Device> = device.clone();
         let thief = Stream::new(device.clone()).unwrap();
-        let home = Stream::per_thread_default(&erased);
+        let home = Stream::per_thread_default(erased.clone());
         let block = alloc(&*pool, 6 * MIB, &home);
         let ready = home.marker().unwrap();
         let (pool_there, device_there) = (pool.clone(), device.clone());
@@ -152,7 +153,7 @@ fn a_threads_next_default_stream_waits_for_what_was_asked_of_the_one_before() {
         })
         .join()
         .unwrap();
-        let home = Stream::per_thread_default(&erased);
+        let home = Stream::per_thread_default(erased.clone());
         free(&*pool, alloc(&*pool, MIB, &home), &home);
         let block = alloc(&*pool, 8 * MIB, &thief);
         touch(&device, &block, &thief);
@@ -174,7 +175,7 @@ fn memory_whose_marker_could_not_be_queried_is_shared_only_after_the_host_waited
     keep_busy(&device, &block, &a);
     free(&pool, block, &a);
     device.fail_call(Some(CallKind::QueryEvent), 1, DriverCode::UNKNOWN);
-    let error = pool.alloc(layout(4 * MIB), &b).unwrap_err();
+    let error = pool.allocate_on(layout(4 * MIB), &b).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
     assert!(error.report().is_none(), "a fault is no exhaustion");
     device.clear_failures();
@@ -218,7 +219,7 @@ fn what_was_freed_on_a_stream_that_could_not_be_marked_at_its_end_is_in_quaranti
     device.fail_call(Some(CallKind::RecordEvent), 1, DriverCode::UNKNOWN);
     drop(a);
     device.clear_failures();
-    let error = pool.alloc(layout(8 * MIB), &b).unwrap_err();
+    let error = pool.allocate_on(layout(8 * MIB), &b).unwrap_err();
     assert_eq!(error.report().unwrap().quarantined, 8 * MIB);
     assert_eq!(pool.handle().synchronize().unwrap(), 8 * MIB);
     let block = alloc(&*pool, 8 * MIB, &b);

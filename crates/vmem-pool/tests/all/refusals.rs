@@ -19,7 +19,7 @@ fn on_host_accessible_memory_the_rest_of_complete_memory_is_at_hand() {
     let device = device();
     let upstream = PinnedMemory::new(device.clone()).unwrap();
     let config = PoolConfig { initial: 8 * MIB, batch: Batch::STRICT, ..Default::default() };
-    let pool = Pool::new(Chunks::new(upstream, device.clone()), config).unwrap();
+    let pool = Pool::new(Chunks::new(upstream), config).unwrap();
     let stream = Stream::new(device.clone()).unwrap();
     let block = alloc(&pool, 8 * MIB, &stream);
     touch(&device, &block, &stream);
@@ -46,7 +46,7 @@ fn an_arena_does_not_wait_on_the_host_for_what_the_stream_could_wait_for_on_the_
     free(&pool, block, &here);
     let before = device.calls();
     for stream in [&here, &there] {
-        let error = pool.alloc(layout(6 * MIB), stream).unwrap_err();
+        let error = pool.allocate_on(layout(6 * MIB), stream).unwrap_err();
         assert_eq!(error.kind(), AllocErrorKind::Limit);
     }
     assert_eq!((device.calls() - before).of(CallKind::SynchronizeEvent), 0);
@@ -81,7 +81,7 @@ fn a_hook_that_gives_back_another_librarys_memory_is_believed() {
         &|| bins(device.clone(), PoolConfig::default()).into_dyn(),
         &|| {
             let below = arena(device.clone(), PoolConfig::default());
-            let over = Chunks::new(below, device.clone());
+            let over = Chunks::new(below);
             Pool::new(over, PoolConfig::default()).unwrap().into_dyn()
         },
     ];
@@ -108,7 +108,7 @@ fn a_budget_below_a_pool_that_a_hook_raises_is_asked_again() {
     let stream = Stream::new(device.clone()).unwrap();
     let budget = Budget::new(16 * MIB);
     let upstream = DeviceMemory::new(device.clone()).limited(budget.clone());
-    let chunks = Chunks::new(upstream, device.clone());
+    let chunks = Chunks::new(upstream);
     let pool = Pool::new(chunks, PoolConfig::default()).unwrap();
     let memory = pool.on_failure(|_: &Failure<'_>| {
         budget.set_limit(64 * MIB);
@@ -131,7 +131,7 @@ fn a_request_asks_the_device_although_one_like_it_was_refused_just_now() {
         let pool = pool();
         let stream = Stream::new(device.clone()).unwrap();
         let elsewhere = device.allocate(40 * MIB).unwrap();
-        let error = pool.alloc(layout(32 * MIB), &stream).unwrap_err();
+        let error = pool.allocate_on(layout(32 * MIB), &stream).unwrap_err();
         assert_eq!(error.kind(), AllocErrorKind::OutOfMemory);
         // SAFETY: contract, devices/handles and devices/pending-work: just allocated, never used.
         unsafe { device.free(elsewhere) }.unwrap();
@@ -146,7 +146,7 @@ fn what_one_thread_is_refused_another_may_get() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
     let pool = arena(device.clone(), PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
-    let home = Stream::per_thread_default(&erased);
+    let home = Stream::per_thread_default(erased.clone());
     let [theirs, mine, capturing] = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
     // So that nobody synchronises the device instead.
     free(&pool, alloc(&pool, 256, &capturing), &capturing);
@@ -155,7 +155,7 @@ fn what_one_thread_is_refused_another_may_get() {
     free(&pool, block, &home);
     device.begin_capture(&capturing).unwrap();
     let refused = std::thread::scope(|scope| {
-        scope.spawn(|| pool.alloc(layout(6 * MIB), &theirs).is_err()).join().unwrap()
+        scope.spawn(|| pool.allocate_on(layout(6 * MIB), &theirs).is_err()).join().unwrap()
     });
     assert!(refused, "only the thread of the default stream can mark it");
     let served = alloc(&pool, 6 * MIB, &mine);
@@ -177,7 +177,10 @@ fn a_bin_that_is_free_serves_its_size_after_a_smaller_one_was_refused() {
     let (freed, kept) = (alloc(&pool, large, &there), alloc(&pool, small, &here));
     device.begin_capture(&there).unwrap();
     free(&pool, freed, &there);
-    assert!(pool.alloc(layout(small), &here).is_err(), "what is free is of a stream that captures");
+    assert!(
+        pool.allocate_on(layout(small), &here).is_err(),
+        "what is free is of a stream that captures"
+    );
     device.end_capture(&there).unwrap();
     let served = alloc(&pool, large, &here);
     free(&pool, served, &here);

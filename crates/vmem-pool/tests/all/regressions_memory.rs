@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vmem_core::{
-    AsyncMemory, Device, DeviceBuffer, EventKind, EventSink, MemoryEvent, PinnedMemory,
+    AsyncMemory, Device, DeviceBuffer, MemoryEvent, MemoryEventKind, MemoryObserver, PinnedMemory,
     ResourceExt, Stream,
 };
 use vmem_pool::{Batch, Chunks, Growth, Pool, PoolConfig, PoolHandle};
@@ -76,9 +76,7 @@ fn the_initial_chunk_of_a_stream_ordered_upstream_is_returned() {
     let device = device();
     let config =
         PoolConfig { initial: MIB, growth: Some(Growth::AtLeast(4 * MIB)), ..Default::default() };
-    let pool =
-        Pool::new(Chunks::new(AsyncMemory::new(device.clone()).unwrap(), device.clone()), config)
-            .unwrap();
+    let pool = Pool::new(Chunks::new(AsyncMemory::new(device.clone()).unwrap()), config).unwrap();
     assert_eq!(pool.handle().trim_to(0).unwrap(), 4 * MIB);
 }
 
@@ -88,7 +86,7 @@ fn an_emptied_buffer_that_moves_waits_for_its_uses() {
     let pool = arena(device.clone(), PoolConfig::default());
     let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     let mut buffer = DeviceBuffer::new(&pool, MIB, &a).unwrap();
-    buffer.wait_on(&b).unwrap();
+    buffer.make_ready_on(&b).unwrap();
     keep_busy(&device, buffer.block().unwrap(), &b);
     buffer.record_use(&b).unwrap();
     buffer.resize(0).unwrap();
@@ -107,7 +105,7 @@ fn a_clone_waits_for_the_uses_of_its_source() {
     let [a, b, c] = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
     let mut buffer = DeviceBuffer::new(&pool, MIB, &a).unwrap();
     buffer.fill(0..MIB, 0).unwrap();
-    buffer.wait_on(&b).unwrap();
+    buffer.make_ready_on(&b).unwrap();
     keep_busy(&device, buffer.block().unwrap(), &b);
     buffer.record_use(&b).unwrap();
     let copy = buffer.try_clone(&c).unwrap();
@@ -130,8 +128,7 @@ fn recorded_uses_do_not_pile_up() {
 }
 
 fn pinned(device: &Arc<SimDevice>, config: PoolConfig) -> Pool<Chunks<PinnedMemory>> {
-    Pool::new(Chunks::new(PinnedMemory::new(device.clone()).unwrap(), device.clone()), config)
-        .unwrap()
+    Pool::new(Chunks::new(PinnedMemory::new(device.clone()).unwrap()), config).unwrap()
 }
 
 #[test]
@@ -156,7 +153,7 @@ fn a_pending_best_fit_does_not_hide_complete_host_memory() {
     s.synchronize().unwrap();
     keep_busy(&device, &small, &s);
     free(&pool, small, &s);
-    let r = pool.alloc(layout(2048), &t);
+    let r = pool.allocate_on(layout(2048), &t);
     assert!(r.is_ok(), "{:?}", r.err());
     for b in [r.unwrap(), k, k2] {
         free(&pool, b, &s);
@@ -171,7 +168,7 @@ fn on_host_memory_a_request_waits_for_what_was_freed() {
     let b = alloc(&pool, 4096, &s);
     keep_busy(&device, &b, &s);
     free(&pool, b, &s);
-    let r = pool.alloc(layout(4096), &s);
+    let r = pool.allocate_on(layout(4096), &s);
     assert!(r.is_ok(), "{:?}", r.err());
     free(&pool, r.unwrap(), &s);
 }
@@ -188,14 +185,14 @@ fn growing_by_at_least_everything_takes_what_there_is() {
     free(&pool, b, &s);
 }
 
-/// A sink that returns memory whenever the pool grows. Called under a lock of the pool, it would
+/// An observer that returns memory whenever the pool grows. Called under a lock of the pool, it would
 /// wait for itself.
 #[derive(Debug, Default)]
 struct Trimmer(std::sync::Mutex<Option<PoolHandle>>);
 
-impl EventSink for Trimmer {
+impl MemoryObserver for Trimmer {
     fn event(&self, event: &MemoryEvent) {
-        if matches!(event.kind, EventKind::Growth { .. }) {
+        if matches!(event.kind, MemoryEventKind::Growth { .. }) {
             let h = self.0.lock().unwrap().clone();
             if let Some(h) = h {
                 h.try_trim(u64::MAX).unwrap();
@@ -207,10 +204,10 @@ impl EventSink for Trimmer {
 #[test]
 fn a_sink_may_call_the_pool() {
     let device = device();
-    let sink = Arc::new(Trimmer::default());
-    let erased: Arc<dyn EventSink> = sink.clone();
-    let pool = arena(device.clone(), PoolConfig { sink: Some(erased), ..Default::default() });
-    *sink.0.lock().unwrap() = Some(pool.handle());
+    let observer = Arc::new(Trimmer::default());
+    let erased: Arc<dyn MemoryObserver> = observer.clone();
+    let pool = arena(device.clone(), PoolConfig { observer: Some(erased), ..Default::default() });
+    *observer.0.lock().unwrap() = Some(pool.handle());
     let stream = Stream::new(device.clone()).unwrap();
     free(&pool, alloc(&pool, MIB, &stream), &stream);
 }
@@ -270,7 +267,7 @@ fn the_rest_of_a_stream_ordered_host_chunk_is_used() {
     let device = device();
     let inner = pinned(&device, PoolConfig::default());
     let config = PoolConfig { growth: Some(Growth::AtLeast(MIB)), ..Default::default() };
-    let pool = Pool::new(Chunks::new(inner, device.clone()), config).unwrap();
+    let pool = Pool::new(Chunks::new(inner), config).unwrap();
     let s = Stream::new(device.clone()).unwrap();
     let blocks: Vec<_> = (0..8)
         .map(|_| {

@@ -22,7 +22,7 @@ fn a_capturing_stream_does_not_hide_what_another_freed() {
     free(&pool, x, &a);
     free(&pool, y, &b);
     device.begin_capture(&a).unwrap();
-    let r = pool.alloc(layout(8 * MIB), &c);
+    let r = pool.allocate_on(layout(8 * MIB), &c);
     device.end_capture(&a).unwrap();
     assert!(r.is_ok(), "{:?}", r.err());
     free(&pool, r.unwrap(), &c);
@@ -34,18 +34,18 @@ fn a_capturing_stream_does_not_hide_what_another_freed() {
 fn the_legacy_default_stream_is_new_after_it_was_retired() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
-    let kept = Stream::legacy_default(&erased);
+    let kept = Stream::legacy_default(erased.clone());
     kept.retire().unwrap();
-    assert!(!Stream::legacy_default(&erased).is_retired(), "legacy");
+    assert!(!Stream::legacy_default(erased.clone()).is_retired(), "legacy");
 }
 
 #[test]
 fn a_threads_default_stream_is_new_after_it_was_retired() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
-    let kept = Stream::per_thread_default(&erased);
+    let kept = Stream::per_thread_default(erased.clone());
     kept.retire().unwrap();
-    assert!(!Stream::per_thread_default(&erased).is_retired());
+    assert!(!Stream::per_thread_default(erased.clone()).is_retired());
 }
 
 #[test]
@@ -60,10 +60,10 @@ fn a_request_for_another_threads_default_stream_gets_nothing_that_needs_a_wait()
     let x = alloc(&*pool, 8 * MIB, &s);
     keep_busy(&device, &x, &s);
     free(&*pool, x, &s);
-    let home = Stream::per_thread_default(&erased);
+    let home = Stream::per_thread_default(erased.clone());
     let r = {
         let (pool, home) = (pool.clone(), home.clone());
-        std::thread::spawn(move || pool.alloc(layout(8 * MIB), &home)).join().unwrap()
+        std::thread::spawn(move || pool.allocate_on(layout(8 * MIB), &home)).join().unwrap()
     };
     if let Ok(block) = r {
         let k = Kernel::write_pattern(block.ptr(), block.size(), 2);
@@ -88,6 +88,12 @@ impl<U: std::fmt::Debug> std::fmt::Debug for Hooked<U> {
         self.up.fmt(f)
     }
 }
+impl<U: MemoryResource> std::fmt::Display for Hooked<U> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hooked<{}>", self.up)
+    }
+}
+
 // SAFETY: contract, implementing: every call goes to one resource that keeps it.
 unsafe impl<U: MemoryResource> MemoryResource for Hooked<U> {
     fn allocate(&self, r: &vmem_core::Request<'_>) -> Result<Block, vmem_core::AllocError> {
@@ -101,6 +107,10 @@ unsafe impl<U: MemoryResource> MemoryResource for Hooked<U> {
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.up.deallocate(b, s) }
     }
+    fn device(&self) -> &Arc<dyn Device> {
+        self.up.device()
+    }
+
     fn capabilities(&self) -> vmem_core::Capabilities {
         self.up.capabilities()
     }
@@ -114,8 +124,8 @@ fn a_wait_asked_while_a_request_climbs_is_queued_before_the_block_is_used() {
     let up = Hooked { up: vmem_core::DeviceMemory::new(device.clone()), hook: hook.clone() };
     let config =
         PoolConfig { ceiling: Some(5 * MIB), growth: Some(Growth::Exact), ..Default::default() };
-    let pool = Arc::new(Pool::new(Chunks::new(up, device.clone()), config).unwrap());
-    let home = Stream::per_thread_default(&erased);
+    let pool = Arc::new(Pool::new(Chunks::new(up), config).unwrap());
+    let home = Stream::per_thread_default(erased.clone());
     let block = alloc(&*pool, 4 * MIB, &home);
     let small = alloc(&*pool, MIB, &home);
     free(&*pool, small, &home);
@@ -150,7 +160,7 @@ fn a_retired_stream_is_refused_memory_at_hand_too() {
     let pool = arena(device.clone(), PoolConfig { initial: 2 * MIB, ..Default::default() });
     let s = Stream::new(device.clone()).unwrap();
     s.retire().unwrap();
-    assert!(pool.alloc(layout(MIB), &s).is_err());
+    assert!(pool.allocate_on(layout(MIB), &s).is_err());
 }
 
 #[test]
@@ -158,7 +168,7 @@ fn a_hit_for_another_threads_default_stream_waits_for_what_was_asked_of_it() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
     let pool = Arc::new(arena(device.clone(), PoolConfig::default()));
-    let home = Stream::per_thread_default(&erased);
+    let home = Stream::per_thread_default(erased.clone());
     let block = alloc(&*pool, 4 * MIB, &home);
     home.synchronize().unwrap();
     let (d, p, h) = (device.clone(), pool.clone(), home.clone());

@@ -138,7 +138,7 @@ fn what_trimming_left_in_place_is_free_and_no_longer_pending() {
             handle.snapshot().unwrap().segments[0].ranges.iter().map(|range| range.state).collect();
         assert_eq!(states[0], RangeState::Free);
         let live = alloc(pool, 2 * MIB, &stream);
-        let error = pool.alloc(layout(1 << 40), &stream).unwrap_err();
+        let error = pool.allocate_on(layout(1 << 40), &stream).unwrap_err();
         let report = error.report().unwrap();
         assert_eq!((report.largest_free, report.ceiling), (2 * MIB, None));
         assert_eq!((error.resource(), report.rounded), ("Pool", 1 << 40));
@@ -154,7 +154,7 @@ fn of_a_window_that_could_not_be_undone_the_part_that_was_serves_again() {
     let kept = riddle(&pool, G, 8, &stream);
     device.fail_call(Some(CallKind::SetAccess), 1, DriverCode::UNKNOWN);
     device.fail_call(Some(CallKind::Unmap), 2, DriverCode::UNKNOWN);
-    assert!(pool.alloc(layout(4 * G), &stream).is_err());
+    assert!(pool.allocate_on(layout(4 * G), &stream).is_err());
     device.clear_failures();
     pool.handle().check_invariants();
     let [left] = &pool.handle().snapshot().unwrap().windows[..] else { panic!("one window") };

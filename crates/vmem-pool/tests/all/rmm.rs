@@ -18,7 +18,7 @@ fn rmm_19_25_a_maximum_below_the_initial_size_is_refused_and_an_equal_one_accept
     let build = |initial, ceiling| {
         let upstream = DeviceMemory::new(device.clone());
         let config = PoolConfig { initial, ceiling: Some(ceiling), ..Default::default() };
-        Pool::new(Chunks::new(upstream, device.clone()), config).map(drop)
+        Pool::new(Chunks::new(upstream), config).map(drop)
     };
     let error = build(1024, 512).unwrap_err();
     let expected = BuildErrorKind::InitialAboveCeiling { initial: 1024, ceiling: 512 };
@@ -50,9 +50,9 @@ fn rmm_22_growth_stops_at_an_upstream_limit_and_not_before() {
     let stream = Stream::new(device.clone()).unwrap();
     let limited = Limit::new(DeviceMemory::new(device.clone()), Budget::new(6000));
     let config = PoolConfig { initial: 0, ..Default::default() };
-    let pool = Pool::new(Chunks::new(limited, device.clone()), config).unwrap();
+    let pool = Pool::new(Chunks::new(limited), config).unwrap();
     let blocks = [1000, 4000, 500].map(|size| alloc(&pool, size, &stream));
-    let error = pool.alloc(layout(2000), &stream).unwrap_err();
+    let error = pool.allocate_on(layout(2000), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::OutOfMemory);
     for block in blocks {
         free(&pool, block, &stream);
@@ -78,7 +78,7 @@ fn rmm_28_pools_on_two_devices_serve_threads_with_their_own_default_streams() {
             let (device, pool) = pools[i % 2].clone();
             thread::spawn(move || {
                 let device: Arc<dyn Device> = device;
-                let stream = Stream::per_thread_default(&device);
+                let stream = Stream::per_thread_default(device.clone());
                 for size in 1..50 {
                     free(&*pool, alloc(&*pool, size * 1000, &stream), &stream);
                 }
@@ -115,9 +115,9 @@ fn rmm_32_a_pinned_pool_of_1024_bytes_is_exhausted_exactly() {
     let stream = Stream::new(device.clone()).unwrap();
     let upstream = PinnedMemory::new(device.clone()).unwrap();
     let config = PoolConfig { ceiling: Some(1024), ..Default::default() };
-    let pool = Pool::new(Chunks::new(upstream, device.clone()), config).unwrap();
+    let pool = Pool::new(Chunks::new(upstream), config).unwrap();
     let block = alloc(&pool, 1024, &stream);
-    let error = pool.alloc(layout(1), &stream).unwrap_err();
+    let error = pool.allocate_on(layout(1), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::Limit);
     free(&pool, block, &stream);
     drop(stream);

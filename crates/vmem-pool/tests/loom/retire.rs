@@ -88,7 +88,7 @@ fn a_request_on_a_stream_that_retires_is_served_or_refused_as_such() {
         rig.free(rig.take(1, &other), &other);
         let handle = owner.clone();
         let ending = thread::spawn(move || handle.retire().unwrap());
-        match rig.pool.alloc(layout(1), &owner) {
+        match rig.pool.allocate_on(layout(1), &owner) {
             Ok(block) => rig.free(block, &owner),
             Err(error) => assert_eq!(error.kind(), AllocErrorKind::InvalidStream),
         }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use vmem_core::{
-    AllocError, Block, BlockLayout, BlockTable, Device, DriverError, Label, MemoryResource,
-    Request, ReservationId, Stream, fork,
+    AllocError, Block, BlockLayout, BlockTable, DriverError, Label, MemoryResource, Request,
+    ReservationId, Stream, fork,
 };
 
 use super::NAME;
@@ -18,7 +18,6 @@ use super::order::{is_out_of_reach, order_after};
 #[derive(Debug)]
 pub(super) struct Shared<U: MemoryResource> {
     pub(super) upstream: U,
-    pub(super) device: Arc<dyn Device>,
     /// The blocks drawn from reservations.
     pub(super) drawn: BlockTable<Draw>,
     /// The reservations that can be named.
@@ -103,10 +102,9 @@ pub(super) trait Keeper: Debug + Send + Sync {
 }
 
 impl<U: MemoryResource> Shared<U> {
-    pub(super) fn new(upstream: U, device: Arc<dyn Device>) -> Self {
+    pub(super) fn new(upstream: U) -> Self {
         Self {
             upstream,
-            device,
             drawn: BlockTable::new(),
             open: Mutex::default(),
             kept: Mutex::default(),
@@ -235,12 +233,12 @@ impl<U: MemoryResource> Drop for Shared<U> {
         self.offer_again();
         let left = self.kept().len();
         if left > 0 {
-            let failures = self.device.base().drop_failures();
+            let failures = self.upstream.device().base().drop_failures();
             failures.record(NAME, &format_args!("the memory of {left} reservations leaks"));
         }
         let left = self.aside(|aside| aside.len());
         if left > 0 {
-            let failures = self.device.base().drop_failures();
+            let failures = self.upstream.device().base().drop_failures();
             let why = "blocks freed on streams that could not be waited for leak";
             failures.record(NAME, &format_args!("{left} {why}, with their reservations"));
         }
@@ -289,7 +287,7 @@ impl<U: MemoryResource> Keeper for Shared<U> {
         if aside.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.device.synchronize() {
+        if let Err(error) = self.upstream.device().synchronize() {
             self.aside(|list| list.extend(aside));
             return Err(error);
         }
@@ -308,7 +306,7 @@ mod tests {
     fn nothing_is_drawn_from_a_reservation_that_ended_after_it_was_found() {
         let device = SimDevice::new(1 << 20);
         let stream = Stream::new(device.clone()).unwrap();
-        let shared = Shared::new(DeviceMemory::new(device.clone()), device.clone());
+        let shared = Shared::new(DeviceMemory::new(device.clone()));
         let hold = shared.hold(BlockLayout::new(4096).unwrap(), &stream, Label::NONE).unwrap();
         let found = shared.find(hold.id).unwrap();
         shared.close(&hold);

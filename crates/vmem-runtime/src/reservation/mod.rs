@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use vmem_core::{
-    AllocError, AllocErrorKind, BlockLayout, Device, DevicePtr, DriverError, Label, MemoryResource,
+    AllocError, AllocErrorKind, BlockLayout, DevicePtr, DriverError, Label, MemoryResource,
     ReservationId, Stream, fork,
 };
 
@@ -51,7 +51,7 @@ const NAME: &str = "Reservations";
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let device = SimDevice::new(1 << 30);
 /// let stream = Stream::new(device.clone())?;
-/// let memory = Reservations::new(DeviceMemory::new(device.clone()), device.clone());
+/// let memory = Reservations::new(DeviceMemory::new(device.clone()));
 /// let reservation = memory.handle().reserve(1 << 20, &stream)?;
 ///
 /// let calls = device.calls();
@@ -71,9 +71,9 @@ pub struct Reservations<U: MemoryResource> {
 }
 
 impl<U: MemoryResource> Reservations<U> {
-    /// Holds memory of `upstream`, which is on `device`.
-    pub fn new(upstream: U, device: Arc<dyn Device>) -> Self {
-        Self { shared: Arc::new(Shared::new(upstream, device)) }
+    /// Holds memory of `upstream`.
+    pub fn new(upstream: U) -> Self {
+        Self { shared: Arc::new(Shared::new(upstream)) }
     }
 
     /// What it wraps.
@@ -90,7 +90,7 @@ impl<U: MemoryResource + 'static> Reservations<U> {
     }
 }
 
-impl<U: MemoryResource + fmt::Debug> fmt::Debug for Reservations<U> {
+impl<U: MemoryResource> fmt::Debug for Reservations<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Shared { upstream, drawn, .. } = &*self.shared;
         f.debug_struct("Reservations")
@@ -101,7 +101,7 @@ impl<U: MemoryResource + fmt::Debug> fmt::Debug for Reservations<U> {
     }
 }
 
-impl<U: MemoryResource + fmt::Display> fmt::Display for Reservations<U> {
+impl<U: MemoryResource> fmt::Display for Reservations<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Reservations<{}>", self.shared.upstream)
     }

@@ -65,7 +65,7 @@ impl Plan<'_> {
             }
             None => {
                 let device = self.device.clone();
-                let chunks = Chunks::new(DeviceMemory::new(device.clone()), device);
+                let chunks = Chunks::new(DeviceMemory::new(device.clone()));
                 let pool = Pool::new(chunks, self.pool_config())?;
                 let handle = pool.handle();
                 Ok(self.pooled(pool, handle))
@@ -92,7 +92,7 @@ impl Plan<'_> {
     fn bins(mut self) -> Result<Stack, BoxedError> {
         self.limits.initial = 0;
         let (device, config) = (self.device.clone(), self.pool_config());
-        let pool = BinningPool::new(DeviceMemory::new(device.clone()), device, config)?;
+        let pool = BinningPool::new(DeviceMemory::new(device.clone()), config)?;
         let handle = pool.handle();
         Ok(self.pooled(pool, handle))
     }
@@ -130,7 +130,7 @@ impl Plan<'_> {
     }
 
     fn finish(self, upstream: impl MemoryResource + fmt::Display + 'static, parts: Parts) -> Stack {
-        let reserving = Reservations::new(upstream, self.device.clone());
+        let reserving = Reservations::new(upstream);
         let reservations = reserving.handle();
         let stack = reserving.with_statistics();
         Stack {

@@ -34,7 +34,7 @@ fn every_tier_counts_alike_and_does_not_know_what_it_cannot() {
             alloc(&memory, MIB, &stream)
         };
         free(&memory, freed, &stream);
-        assert!(memory.alloc(layout(1 << 50), &stream).is_err());
+        assert!(memory.allocate_on(layout(1 << 50), &stream).is_err());
 
         let stats = runtime.stats();
         assert_eq!(stats.tier, Some(kind.tier));
@@ -179,7 +179,7 @@ fn after_device_loss_every_call_answers() {
         let reservation = runtime.reserve(MIB, &stream).unwrap();
         device.lose();
 
-        let error = memory.alloc(layout(64 * MIB), &stream).unwrap_err();
+        let error = memory.allocate_on(layout(64 * MIB), &stream).unwrap_err();
         assert_eq!(error.kind(), AllocErrorKind::DeviceFault, "{kind:?}: {error}");
         let error = runtime.reserve(64 * MIB, &stream).unwrap_err();
         assert_eq!(error.kind(), AllocErrorKind::DeviceFault, "{kind:?}: {error}");
@@ -230,7 +230,7 @@ fn whatever_the_runtime_hands_out_prints_a_line_for_debugging() {
     let drawn = (0..100).map(|_| memory.allocate(&request).unwrap());
     let blocks: Vec<_> = drawn.chain((0..100).map(|_| alloc(&memory, 1, &stream))).collect();
     let registry = vmem_runtime::Registry::new();
-    registry.set(&stack.device, memory.clone());
+    registry.set(memory.clone());
     prints_little(stack);
     prints_little(&managed);
     prints_little(managed.recovery());

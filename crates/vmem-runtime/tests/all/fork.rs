@@ -77,7 +77,7 @@ fn a_forked_child_gets_an_error_and_never_a_block() {
         let event = stream.marker().unwrap();
         let layout = BlockLayout::new(300).unwrap();
         let answer = in_child(|| {
-            refused(memory.alloc(layout, &stream))
+            refused(memory.allocate_on(layout, &stream))
                 && refused(DeviceBuffer::new(memory.clone(), 300, &stream))
                 && refused(buffer.fill(0..300, 1))
                 && refused(buffer.to_vec())
@@ -105,7 +105,7 @@ fn a_forked_child_gets_an_error_from_reservations_and_quarantines() {
     let stream = Stream::new(device.clone()).unwrap();
     let leaf = DeviceMemory::new(device.clone());
     let quarantine = leaf.quarantine();
-    let memory = Reservations::new(leaf, device.clone());
+    let memory = Reservations::new(leaf);
     let reservation = memory.handle().reserve(MIB, &stream).unwrap();
     let layout = BlockLayout::new(4096).unwrap();
     let request = Request::new(layout, &stream).with_reservation(reservation.id());

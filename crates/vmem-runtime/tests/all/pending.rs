@@ -24,7 +24,7 @@ fn serves(device: &SimDevice, memory: &dyn MemoryResource, bytes: u64, stream: &
     // SAFETY: a live block and stream.
     unsafe { device.launch(stream, kernel.taking(Duration::from_millis(5))) }.unwrap();
     free(memory, block, stream);
-    let served = memory.alloc(layout(bytes), stream);
+    let served = memory.allocate_on(layout(bytes), stream);
     free(memory, served.unwrap_or_else(|error| panic!("{bytes} B: {error}")), stream);
 }
 
@@ -58,7 +58,7 @@ fn every_tier_that_pools_gives_what_was_freed_before_and_so_does_a_pool_over_it(
             let device = device(seed, kind.without);
             let stream = Stream::new(device.clone()).unwrap();
             let stack = kind.stack(&device);
-            let chunks = Chunks::new(stack.resource.clone(), device.clone());
+            let chunks = Chunks::new(stack.resource.clone());
             let pool = Pool::new(chunks, PoolConfig::default()).unwrap();
             serves(&device, &pool, 60 * MIB, &stream);
             drop((pool, stack, stream));

@@ -220,7 +220,7 @@ fn a_lost_device_is_an_error_where_even_the_fallback_could_not_be_used() {
     let error = runtime.ensure_ready().unwrap_err();
     assert_eq!(error.kind(), SetupErrorKind::Device);
     let device: Arc<dyn Device> = device;
-    let error = runtime.reserve(MIB, &Stream::legacy_default(&device)).unwrap_err();
+    let error = runtime.reserve(MIB, &Stream::legacy_default(device.clone())).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::SetupFailed);
     assert!(std::error::Error::source(&error).unwrap().is::<SetupError>());
 }
@@ -263,7 +263,7 @@ fn a_low_limit_is_exact_to_256_bytes_because_it_is_held_on_chunks() {
     let memory = runtime.resource().unwrap();
     assert_eq!(runtime.capacity().ceiling, Some(9984));
     let block = alloc(&memory, 9984, &stream);
-    assert_eq!(memory.alloc(layout(1), &stream).unwrap_err().kind(), AllocErrorKind::Limit);
+    assert_eq!(memory.allocate_on(layout(1), &stream).unwrap_err().kind(), AllocErrorKind::Limit);
     free(&memory, block, &stream);
 }
 
@@ -295,7 +295,7 @@ fn a_pool_may_start_with_most_of_the_device_and_serve_it_in_parts() {
     assert!(runtime.stats().reserved.unwrap() > CAPACITY * 89 / 100);
     let stream = Stream::new(device.clone()).unwrap();
     let quarters = [(); 3].map(|()| alloc(&memory, CAPACITY / 4, &stream));
-    assert!(memory.alloc(layout(CAPACITY / 4), &stream).is_err());
+    assert!(memory.allocate_on(layout(CAPACITY / 4), &stream).is_err());
     for block in quarters {
         free(&memory, block, &stream);
     }

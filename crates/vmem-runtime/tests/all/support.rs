@@ -87,7 +87,7 @@ pub(crate) fn layout(size: u64) -> BlockLayout {
 }
 
 pub(crate) fn alloc(memory: &dyn MemoryResource, size: u64, stream: &Stream) -> Block {
-    memory.alloc(layout(size), stream).unwrap()
+    memory.allocate_on(layout(size), stream).unwrap()
 }
 
 /// Frees a block that no work was queued on, or only on `stream`.

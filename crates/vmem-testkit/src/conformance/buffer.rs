@@ -40,7 +40,7 @@ pub(super) fn buffers_wait_for_other_streams(subject: &Subject<'_>) -> Result<()
         if round % 2 == 0 {
             home.synchronize()?;
         }
-        buffer.wait_on(&user)?;
+        buffer.make_ready_on(&user)?;
         copy(&buffer, &results, &user)?;
         buffer.record_use(&user)?;
         drop(buffer);

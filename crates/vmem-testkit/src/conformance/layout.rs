@@ -12,8 +12,8 @@ use crate::rng::Rng;
 pub(super) fn small_blocks_are_distinct(subject: &Subject<'_>) -> Result<(), Stop> {
     let streams = [
         subject.stream()?,
-        Stream::legacy_default(&subject.device),
-        Stream::per_thread_default(&subject.device),
+        Stream::legacy_default(subject.device().clone()),
+        Stream::per_thread_default(subject.device().clone()),
     ];
     for stream in &streams {
         let mut blocks = Vec::new();

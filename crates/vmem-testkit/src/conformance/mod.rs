@@ -122,6 +122,8 @@ pub const CHECKS: &[Check] = checks! {
     request:
         blocks_carry_the_request
         hints_are_accepted
+        the_named_device_is_that_of_the_blocks
+        the_resource_prints_as_one_line
         a_forwarded_resource_is_the_same_resource;
     ownership:
         foreign_blocks_are_given_back

@@ -12,7 +12,7 @@ use crate::finding::ensure;
 /// so that its true owner can free it.
 pub(super) fn foreign_blocks_are_given_back(subject: &Subject<'_>) -> Result<(), Stop> {
     let stream = subject.stream()?;
-    let other = DeviceMemory::new(subject.device.clone());
+    let other = DeviceMemory::new(subject.device().clone());
     let mut own = subject.written(4096, &stream)?;
     let request = Request::new(BlockLayout::new(4096)?, &stream);
     let mut foreign = TrackedBlock::allocate(&other, &request)?;

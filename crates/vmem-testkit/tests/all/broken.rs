@@ -9,6 +9,7 @@ use vmem_core::{
     DeviceMemory, Event, FreeError, FreeErrorKind, Label, MemoryResource, RawBlock, Request,
     Stream, StreamId, WeakStream,
 };
+use vmem_sim::SimDevice;
 use vmem_testkit::Probe;
 
 /// What is wrong with a [`Broken`] resource.
@@ -24,6 +25,12 @@ pub(crate) enum Bug {
     UnderstatesAlignment,
     /// It changes its mind about its capabilities at every call.
     ChangesCapabilities,
+    /// It names a device that its blocks are not on.
+    NamesAnotherDevice,
+    /// It names a device that its blocks are not on once it has been asked.
+    ChangesItsDevice,
+    /// It prints as nothing.
+    PrintsNothing,
     /// Blocks have no label.
     DropsLabels,
     /// Requests with an access class are refused.
@@ -73,6 +80,7 @@ pub(crate) struct Broken {
     table: BlockTable<Mutex<Option<Piece>>>,
     state: Mutex<State>,
     flips: AtomicBool,
+    other: Arc<dyn Device>,
     reuses: AtomicU64,
 }
 
@@ -108,6 +116,7 @@ impl Broken {
             table: BlockTable::new(),
             state: Mutex::default(),
             flips: AtomicBool::new(false),
+            other: SimDevice::new(1 << 30),
             reuses: AtomicU64::new(0),
         }
     }
@@ -170,7 +179,7 @@ impl Broken {
         let strange;
         let mut request = Request::new(layout, stream);
         if stream.device_id() != self.upstream.device().id() {
-            strange = Stream::legacy_default(self.upstream.device());
+            strange = Stream::legacy_default(self.upstream.device().clone());
             request = Request::new(layout, &strange);
         }
         let block = self.upstream.allocate(&request)?;
@@ -230,6 +239,15 @@ impl Broken {
             }
             _ => Some(block),
         }
+    }
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.has(Bug::PrintsNothing) {
+            return Ok(());
+        }
+        write!(f, "Broken<{}>", self.upstream)
     }
 }
 
@@ -301,6 +319,14 @@ unsafe impl MemoryResource for Broken {
         Ok(())
     }
 
+    fn device(&self) -> &Arc<dyn Device> {
+        let asked = self.has(Bug::ChangesItsDevice) && self.flips.swap(true, Ordering::Relaxed);
+        if asked || self.has(Bug::NamesAnotherDevice) {
+            return &self.other;
+        }
+        self.upstream.device()
+    }
+
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = self.upstream.capabilities();
         if self.has(Bug::UnderstatesAlignment) {
@@ -326,7 +352,7 @@ impl Probe for Broken {
 impl Drop for Broken {
     fn drop(&mut self) {
         let device = self.upstream.device().clone();
-        let stream = Stream::legacy_default(&device);
+        let stream = Stream::legacy_default(device.clone());
         if device.synchronize().is_err() {
             // It is lost, and all its memory with it.
             return;
@@ -357,6 +383,12 @@ pub(crate) struct Swallowing<U> {
     pub(crate) frees: AtomicU64,
 }
 
+impl<U: MemoryResource> std::fmt::Display for Swallowing<U> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Swallowing<{}>", self.upstream)
+    }
+}
+
 // SAFETY: contract, implementing: the upstream's; lost blocks stay live there, on purpose.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<U: MemoryResource> MemoryResource for Swallowing<U> {
@@ -373,6 +405,10 @@ unsafe impl<U: MemoryResource> MemoryResource for Swallowing<U> {
         }
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.upstream.deallocate(block, stream) }
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {

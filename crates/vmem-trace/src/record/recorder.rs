@@ -1,4 +1,4 @@
-//! A sink that writes recordings.
+//! An observer that writes recordings.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use vmem_core::{EventKind, EventSink, Label, MemoryEvent, fork};
+use vmem_core::{Label, MemoryEvent, MemoryEventKind, MemoryObserver, fork};
 
 use super::format::{Entry, Kind, LONGEST_LABEL, MAGIC};
 
@@ -95,12 +95,12 @@ impl Recorder {
     }
 }
 
-impl EventSink for Recorder {
+impl MemoryObserver for Recorder {
     fn event(&self, event: &MemoryEvent) {
         let (kind, address, layout) = match event.kind {
-            EventKind::Allocate { ptr, layout } => (Kind::Allocate, ptr.get(), layout),
-            EventKind::Free { ptr, layout } => (Kind::Free, ptr.get(), layout),
-            EventKind::Failure { layout } => (Kind::Failure, 0, layout),
+            MemoryEventKind::Allocate { ptr, layout } => (Kind::Allocate, ptr.get(), layout),
+            MemoryEventKind::Free { ptr, layout } => (Kind::Free, ptr.get(), layout),
+            MemoryEventKind::Failure { layout } => (Kind::Failure, 0, layout),
             _ => return,
         };
         let mut entry = Entry {

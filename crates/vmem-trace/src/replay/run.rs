@@ -71,7 +71,7 @@ impl<'a> Run<'a> {
         let mut own_costs = Costs::default();
         let streams = own_costs.add(&*stack.meter, || {
             (0..trace.streams())
-                .map(|_| Stream::new(stack.device.clone()))
+                .map(|_| Stream::new(stack.resource.device().clone()))
                 .collect::<Result<Vec<_>, _>>()
         });
         Ok(Self {

@@ -4,7 +4,7 @@ use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmem_core::{BoxedError, Device, MemoryResource};
+use vmem_core::{BoxedError, MemoryResource};
 
 /// Builds stacks to replay over, each on a device of its own.
 ///
@@ -25,9 +25,7 @@ impl<F: Fn(u64) -> Result<ReplayStack, BoxedError>> StackFactory for F {
 
 /// A stack to replay over, and how to read what it costs.
 pub struct ReplayStack {
-    /// The device, on which the trace's streams are made.
-    pub device: Arc<dyn Device>,
-    /// The outermost resource.
+    /// The outermost resource. The trace's streams are made on its device.
     pub resource: Arc<dyn MemoryResource>,
     /// The stack in words.
     pub description: String,

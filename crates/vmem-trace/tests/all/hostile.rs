@@ -1,6 +1,8 @@
 //! Files that nobody's program wrote.
 
-use vmem_core::{BlockLayout, DevicePtr, EventKind, EventSink, Label, MemoryEvent, ResourceId};
+use vmem_core::{
+    BlockLayout, DevicePtr, Label, MemoryEvent, MemoryEventKind, MemoryObserver, ResourceId,
+};
 use vmem_trace::{Event, ReadOptions, Recorder, Strictness, read};
 
 use crate::heap;
@@ -45,11 +47,11 @@ impl Rng {
 
 fn a_recording() -> Vec<u8> {
     let label = Label::intern("hostile/label");
-    let allocate = |ptr, layout| EventKind::Allocate { ptr, layout };
-    let free = |ptr, layout| EventKind::Free { ptr, layout };
+    let allocate = |ptr, layout| MemoryEventKind::Allocate { ptr, layout };
+    let free = |ptr, layout| MemoryEventKind::Free { ptr, layout };
     let mut events = Vec::new();
     for i in 1..20 {
-        events.push(event(allocate, i << 8, i * 10).labelled(label));
+        events.push(event(allocate, i << 8, i * 10).with_label(label));
         if i % 3 == 0 {
             events.push(event(free, i << 8, i * 10));
         }
@@ -103,8 +105,8 @@ fn a_recording_whose_frees_all_come_late_is_read_in_linear_time() {
     let told = |free: bool, size: u64| {
         let layout = BlockLayout::new(size).unwrap();
         let kind = match free {
-            false => EventKind::Allocate { ptr: at, layout },
-            true => EventKind::Free { ptr: at, layout },
+            false => MemoryEventKind::Allocate { ptr: at, layout },
+            true => MemoryEventKind::Free { ptr: at, layout },
         };
         recorder.event(&MemoryEvent::new(kind, id));
     };
@@ -125,7 +127,8 @@ fn labels_are_interned_only_if_they_are_in_the_trace() {
         let length = u8::try_from(name.len()).unwrap();
         [&[0, number, 0, 0, 0, length, 0, 0, 0][..], name.as_bytes()].concat()
     };
-    let recording = recorded(&[event(|ptr, layout| EventKind::Allocate { ptr, layout }, 256, 8)]);
+    let recording =
+        recorded(&[event(|ptr, layout| MemoryEventKind::Allocate { ptr, layout }, 256, 8)]);
     let (magic, entry) = recording.split_at(17);
     let mut entry = entry.to_vec();
     entry[1] = 2;

@@ -54,7 +54,6 @@ pub(crate) fn stack_of(
     wrap: impl FnOnce(DeviceMemory) -> Arc<dyn MemoryResource>,
 ) -> ReplayStack {
     ReplayStack {
-        device: device.clone(),
         resource: wrap(DeviceMemory::new(device.clone())),
         description: "DeviceMemory".to_owned(),
         meter: Box::new(SimMeter(device.clone())),

@@ -108,7 +108,7 @@ fn conforms(promise: &conformance::Check, stage: &Stage) -> Result<Outcome, Boxe
         budget: BUDGET,
         seed: stage.seed,
         probe: &probe,
-        ..Subject::new(&built.resource, stage.opened.device.clone())
+        ..Subject::new(&built.resource)
     };
     Ok(match promise.run(&subject) {
         conformance::Outcome::Passed => Outcome::Passed(None),

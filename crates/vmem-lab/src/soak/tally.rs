@@ -14,6 +14,8 @@ pub(super) struct Tally {
     pub(super) operations: u64,
     /// Driver calls failed on purpose.
     pub(super) faults: u64,
+    /// Programs in which two of them struck.
+    pub(super) pairs: u64,
     /// Devices lost.
     pub(super) losses: u64,
     /// Requests refused rightly.
@@ -32,6 +34,7 @@ impl AddAssign for Tally {
         self.crowds += other.crowds;
         self.operations += other.operations;
         self.faults += other.faults;
+        self.pairs += other.pairs;
         self.losses += other.losses;
         self.refusals += other.refusals;
         self.verified += other.verified;
@@ -42,13 +45,13 @@ impl AddAssign for Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { programs, crowds, operations, faults, losses, refusals, .. } = self;
-        let Self { verified, moves, waits, .. } = self;
+        let Self { programs, crowds, operations, faults, pairs, losses, .. } = self;
+        let Self { refusals, verified, moves, waits, .. } = self;
         write!(
             f,
             "{programs} programs and {crowds} crowds of threads, {operations} operations, {faults} \
-             faults injected, {losses} devices lost, {refusals} requests refused, {verified} B \
-             verified, {moves} moves, {waits} waits"
+             faults injected, two each in {pairs} programs, {losses} devices lost, {refusals} \
+             requests refused, {verified} B verified, {moves} moves, {waits} waits"
         )
     }
 }

@@ -99,7 +99,7 @@ impl Crowd {
         let counters = inside.counters();
         drop(stack);
         rules_kept(&sim)?;
-        nothing_leaked(&sim, None)?;
+        nothing_leaked(&sim, &[])?;
         tally.crowds = 1;
         tally.moves = counters.moves + counters.returns;
         tally.waits = counters.waits;
@@ -146,7 +146,7 @@ impl<'a> Member<'a> {
 
     fn open(&mut self, place: usize) -> Result<(), Finding> {
         let stream = match place {
-            DEFAULT => Stream::per_thread_default(self.device),
+            DEFAULT => Stream::per_thread_default(self.device.clone()),
             _ => Stream::new(self.device.clone())?,
         };
         self.streams.insert(place, stream);
@@ -335,7 +335,7 @@ impl<'a> Member<'a> {
         match parcel {
             Parcel::Block(block) => self.blocks.push(block),
             Parcel::Buffer(mut buffer) => {
-                buffer.wait_on(&self.streams[0])?;
+                buffer.make_ready_on(&self.streams[0])?;
                 let bytes = buffer.to_vec()?;
                 self.tally.verified += buffer.len();
                 if bytes.iter().any(|&byte| byte != FILLED) {

@@ -83,6 +83,12 @@ fn third(calls: &AtomicU64) -> bool {
     calls.fetch_add(1, Ordering::Relaxed) % 3 == 2
 }
 
+impl std::fmt::Display for Faulty {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Faulty<{}>", self.pool)
+    }
+}
+
 #[expect(unsafe_code, reason = "a resource is an unsafe trait")]
 // SAFETY: contract, implementing: kept without a bug; with one it is broken on purpose, on a
 // simulated device that tolerates it.
@@ -121,6 +127,10 @@ unsafe impl MemoryResource for Faulty {
         }
         self.live().remove(&key(&told));
         Ok(())
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.pool.device()
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -27,16 +27,16 @@ const RESOURCES: &[(&str, Make)] = &[
     ("Pool<VirtualArena>", |device| arena(device, Footprint::Lazy).into_dyn()),
     ("tight Pool<VirtualArena>", |device| arena(device, Footprint::Tight).into_dyn()),
     ("Pool<Chunks>", |device| {
-        let chunks = Chunks::new(DeviceMemory::new(device.clone()), device);
+        let chunks = Chunks::new(DeviceMemory::new(device.clone()));
         Pool::new(chunks, PoolConfig::default()).unwrap().into_dyn()
     }),
     ("Pool<Chunks<PinnedMemory>>", |device| {
-        let chunks = Chunks::new(PinnedMemory::new(device.clone()).unwrap(), device);
+        let chunks = Chunks::new(PinnedMemory::new(device.clone()).unwrap());
         Pool::new(chunks, PoolConfig::default()).unwrap().into_dyn()
     }),
     ("BinningPool", |device| {
         let upstream = DeviceMemory::new(device.clone());
-        BinningPool::new(upstream, device, PoolConfig::default()).unwrap().into_dyn()
+        BinningPool::new(upstream, PoolConfig::default()).unwrap().into_dyn()
     }),
     ("Statistics", |device| arena(device, Footprint::Lazy).with_statistics().into_dyn()),
     ("Limit", |device| arena(device, Footprint::Lazy).limited(Budget::new(1 << 40)).into_dyn()),
@@ -62,9 +62,15 @@ struct Drawing {
 impl Drawing {
     fn new(device: Arc<dyn Device>) -> Self {
         let stream = Stream::new(device.clone()).unwrap();
-        let upstream = Reservations::new(arena(device.clone(), Footprint::Lazy), device);
+        let upstream = Reservations::new(arena(device.clone(), Footprint::Lazy));
         let reservation = upstream.handle().reserve(96 << 20, &stream).unwrap();
         Self { reservation, upstream }
+    }
+}
+
+impl std::fmt::Display for Drawing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Drawing<{}>", self.upstream)
     }
 }
 
@@ -78,6 +84,10 @@ unsafe impl MemoryResource for Drawing {
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.upstream.deallocate(block, stream) }
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -99,7 +109,7 @@ fn every_resource_refuses_blocks_and_streams_that_are_not_its_own() {
         let device = SimDevice::new(1 << 30);
         let resource = make(device.clone());
         let other_device = Some(SimDevice::new(1 << 20) as Arc<dyn Device>);
-        let subject = Subject { other_device, ..Subject::new(&resource, device.clone()) };
+        let subject = Subject { other_device, ..Subject::new(&resource) };
         for check in &checks {
             assert_eq!(check.run(&subject), Outcome::Passed, "{} on {name}", check.name);
         }
@@ -114,7 +124,7 @@ fn every_resource_that_ends_with_live_blocks_leaks_them_and_says_so() {
     for (name, make) in RESOURCES {
         let sim = SimDevice::new(1 << 30);
         let device: Arc<dyn Device> = sim.clone();
-        let leaks = AssertUnwindSafe(|| conformance::check_leak(make(device.clone()), &device));
+        let leaks = AssertUnwindSafe(|| conformance::check_leak(make(device.clone())));
         assert!(catch_unwind(leaks).is_ok(), "{name}");
         sim.assert_clean();
     }

@@ -33,6 +33,8 @@ pub(super) struct Inside {
     shape: StackShape,
     clock: ManualClock,
     pool: PoolHandle,
+    /// The pool that the chunks of that one come from.
+    below: Option<PoolHandle>,
     budgets: Vec<Budget>,
     counted: Vec<(Place, StatsHandle)>,
     tracked: Vec<(Place, TrackHandle)>,
@@ -80,12 +82,13 @@ impl Stack {
         graft: &Graft,
     ) -> Result<Self, BoxedError> {
         let clock = ManualClock::new();
-        let (pool, handle) = pool(shape, &device, &clock)?;
+        let (pool, handle, below_it) = pool(shape, &device, &clock)?;
         let mut resource = graft(pool, &device);
         let mut inside = Inside {
             shape: shape.clone(),
             clock: clock.clone(),
             pool: handle,
+            below: below_it,
             budgets: Vec::new(),
             counted: Vec::new(),
             tracked: Vec::new(),
@@ -125,7 +128,7 @@ impl Stack {
                     recovering
                 }
                 Layer::Reservations => {
-                    let reserving = Reservations::new(resource, device.clone());
+                    let reserving = Reservations::new(resource);
                     inside.reservations = Some(reserving.handle());
                     reserving.into_dyn()
                 }
@@ -143,14 +146,17 @@ fn below(layers: &[Layer], place: usize, kind: Layer) -> Below {
     }
 }
 
+/// A pool, its handle, and that of the pool below it.
+type Pools = (Arc<dyn MemoryResource>, PoolHandle, Option<PoolHandle>);
+
 fn pool(
     shape: &StackShape,
     device: &Arc<dyn Device>,
     clock: &ManualClock,
-) -> Result<(Arc<dyn MemoryResource>, PoolHandle), BoxedError> {
-    fn erased<B: Backing>(pool: Pool<B>) -> (Arc<dyn MemoryResource>, PoolHandle) {
+) -> Result<Pools, BoxedError> {
+    fn erased<B: Backing>(pool: Pool<B>, below: Option<PoolHandle>) -> Pools {
         let handle = pool.handle();
-        (pool.into_dyn(), handle)
+        (pool.into_dyn(), handle, below)
     }
     let config = PoolConfig {
         ceiling: shape.ceiling,
@@ -167,25 +173,28 @@ fn pool(
     };
     let arena = || VirtualArena::new(device.clone());
     Ok(match shape.source {
-        Source::Arena => erased(Pool::new(arena()?, config)?),
+        Source::Arena => erased(Pool::new(arena()?, config)?, None),
         Source::Bins => {
             let upstream = DeviceMemory::new(device.clone());
-            let pool = BinningPool::new(upstream, device.clone(), config)?;
+            let pool = BinningPool::new(upstream, config)?;
             let handle = pool.handle();
-            (pool.into_dyn(), handle)
+            (pool.into_dyn(), handle, None)
         }
         Source::Chunks(upstream) => {
+            let mut below = None;
             let upstream = match upstream {
                 Upstream::Device => DeviceMemory::new(device.clone()).into_dyn(),
                 Upstream::Async => AsyncMemory::new(device.clone())?.into_dyn(),
                 Upstream::Pinned => PinnedMemory::new(device.clone())?.into_dyn(),
                 Upstream::Managed => ManagedMemory::new(device.clone())?.into_dyn(),
                 Upstream::Arena => {
-                    let below = PoolConfig { clock: config.clock.clone(), ..Default::default() };
-                    Pool::new(arena()?, below)?.into_dyn()
+                    let config = PoolConfig { clock: config.clock.clone(), ..Default::default() };
+                    let pool = Pool::new(arena()?, config)?;
+                    below = Some(pool.handle());
+                    pool.into_dyn()
                 }
             };
-            erased(Pool::new(Chunks::new(upstream, device.clone()), config)?)
+            erased(Pool::new(Chunks::new(upstream), config)?, below)
         }
     })
 }
@@ -298,6 +307,9 @@ impl Probe for Inside {
             let _ = reservations.synchronize();
         }
         let _ = self.pool.synchronize();
+        if let Some(below) = &self.below {
+            let _ = below.synchronize();
+        }
     }
 
     fn fill_cache(&self, bytes: u64, stream: &Stream) {

@@ -1,4 +1,4 @@
-//! One program on one stack, with one fault or none.
+//! One program on one stack, with one fault, two or none.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -30,20 +30,14 @@ fn drawn<T: Debug>(strategy: impl Strategy<Value = T>, seed: u64) -> T {
 #[derive(Debug, Clone)]
 pub(super) struct Case {
     pub(super) stack: StackShape,
-    pub(super) fault: Option<Plan>,
+    /// Counted from the program's first driver call.
+    pub(super) fault: Option<Fault>,
     pub(super) program: Program,
-}
-
-/// Which driver call fails, counted from the program's first, and with what.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Plan {
-    n: u64,
-    code: DriverCode,
 }
 
 impl Case {
     pub(super) fn strategy() -> impl Strategy<Value = Self> + use<> {
-        (StackShape::strategy(), plan(), any_with::<Program>(SHAPE))
+        (StackShape::strategy(), faults(), any_with::<Program>(SHAPE))
             .prop_map(|(stack, fault, program)| Self { stack, fault, program })
     }
 
@@ -54,7 +48,7 @@ impl Case {
         let (eights, _) = bytes.as_chunks::<8>();
         let mut seeds = eights.iter().map(|&eight| u64::from_le_bytes(eight));
         let mut seed = || seeds.next().unwrap_or_default();
-        let (stack, fault) = (drawn(StackShape::strategy(), seed()), drawn(plan(), seed()));
+        let (stack, fault) = (drawn(StackShape::strategy(), seed()), drawn(faults(), seed()));
         let step = any_with::<Op>(SHAPE);
         let ops = seeds.take(SHAPE.max_ops).map(|seed| drawn(&step, seed)).collect();
         Self { stack, fault, program: Program { streams: SHAPE.streams, ops } }
@@ -75,12 +69,12 @@ impl Case {
             probe: &stack.inside,
             device_control: &control,
             other_device: Some(SimDevice::new(1 << 20)),
-            ..Subject::new(&stack.resource, device.clone())
+            ..Subject::new(&stack.resource)
         };
         let ran = match self.fault {
             None => self.program.run(&subject),
-            Some(Plan { n, code }) => {
-                Fault::new(n, code).arm(&device);
+            Some(fault) => {
+                fault.arm(&device);
                 self.program.run_with_fault(&subject, &device)
             }
         };
@@ -89,16 +83,17 @@ impl Case {
         stack.inside.give_up_cache();
         let counters = stack.inside.counters();
         drop(stack);
-        let fired = device.fired();
+        let failed = device.failed();
         let lost = self.program.ops.last() == Some(&Op::Lose);
         rules_kept(&sim)?;
         if !lost {
-            nothing_leaked(&sim, fired)?;
+            nothing_leaked(&sim, &failed)?;
         }
         Ok(Tally {
             programs: 1,
             operations: ran.steps,
-            faults: u64::from(fired.is_some()),
+            faults: failed.len() as u64,
+            pairs: u64::from(failed.len() > 1),
             losses: u64::from(lost),
             refusals: ran.refused,
             verified: ran.verified_bytes,
@@ -116,11 +111,12 @@ pub(super) fn rules_kept(sim: &SimDevice) -> Result<(), String> {
     if lines.is_empty() { Ok(()) } else { Err(format!("broken rules:\n{}", lines.join("\n"))) }
 }
 
-/// Whether all memory was returned, or what was not is known to the device. What a failed call was
+/// Whether all memory was returned, or what was not is known to the device. What failed calls were
 /// to destroy is still there.
-pub(super) fn nothing_leaked(sim: &SimDevice, fired: Option<&str>) -> Result<(), String> {
+pub(super) fn nothing_leaked(sim: &SimDevice, failed: &[&str]) -> Result<(), String> {
     let leaks = sim.leaks();
-    let reported = sim.base().drop_failures().count() > 0;
+    let failures = sim.base().drop_failures();
+    let reported = failures.count() > 0;
     let memory = [
         leaks.plain,
         leaks.handles,
@@ -130,24 +126,36 @@ pub(super) fn nothing_leaked(sim: &SimDevice, fired: Option<&str>) -> Result<(),
         leaks.pinned,
         leaks.stream_ordered,
     ];
-    let clean = match fired {
-        None => leaks.is_empty() && !reported,
-        Some(_) => reported || memory.iter().all(|kind| kind.count == 0),
+    let clean = if failed.is_empty() {
+        leaks.is_empty() && !reported
+    } else {
+        reported || memory.iter().all(|kind| kind.count == 0)
     };
-    if clean { Ok(()) } else { Err(format!("{leaks}; failed call: {fired:?}")) }
+    let what = || {
+        let reported = failures.first().map_or("nothing".to_owned(), |first| first.to_string());
+        format!("{leaks}; failed calls: {failed:?}; reported: {reported}")
+    };
+    if clean { Ok(()) } else { Err(what()) }
 }
 
-/// Most faults fall into the first calls, because a program that makes few is soon over.
-fn plan() -> impl Strategy<Value = Option<Plan>> {
+/// Most faults fall into the first calls, because a program that makes few is soon over. Half of them
+/// are followed by another, most often soon: while what the first broke is being undone.
+fn faults() -> impl Strategy<Value = Option<Fault>> {
     let n = prop_oneof![2 => 1..=60_u64, 2 => 1..=400_u64, 1 => 1..=2000_u64];
-    let codes = prop_oneof![
+    let later = prop_oneof![2 => 1..=4_u64, 2 => 1..=20_u64, 1 => 1..=400_u64];
+    let then = prop_oneof![Just(None), (later, code()).prop_map(Some)];
+    let fault = (n, code(), then).prop_map(|(n, code, then)| Some(Fault { n, code, then }));
+    prop_oneof![2 => Just(None), 3 => fault]
+}
+
+/// What a failing call answers.
+fn code() -> impl Strategy<Value = DriverCode> {
+    prop_oneof![
         4 => select(FAULT_CODES.to_vec()),
         1 => (1..=999_u32)
             .prop_map(DriverCode)
             .prop_filter("no failure", |&code| code != DriverCode::NOT_READY),
-    ];
-    let plan = (n, codes).prop_map(|(n, code)| Some(Plan { n, code }));
-    prop_oneof![2 => Just(None), 3 => plan]
+    ]
 }
 
 /// What a simulated device can be told.
