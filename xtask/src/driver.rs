@@ -13,7 +13,10 @@ use crate::steps::Steps;
 /// The crate whose tests run over the driver.
 pub(crate) const CRATE: &str = "vmem-cuda";
 
-/// Its feature under which the driver is linked.
+/// The crate that is the C ABI over it.
+const C_CRATE: &str = "vmem-capi";
+
+/// The feature of the CUDA crate under which the driver is linked.
 const LINKING: &str = "cust";
 
 /// The package that is the driver.
@@ -98,7 +101,7 @@ pub(crate) fn run(line: &[OsString]) -> ExitCode {
 }
 
 /// The tests, documentation examples and examples of the CUDA crate, with and without the feature
-/// that links the driver.
+/// that links the driver, and the tests of the C ABI.
 ///
 /// # Errors
 /// The first step that failed, and why.
@@ -125,6 +128,9 @@ pub(crate) fn test(steps: &mut Steps, workspace: &Metadata) -> Result<(), String
         // What the feature adds, and what it could break: which driver is loaded.
         command.args(["--", "sys::", "cust::", "open::"]);
         succeed(driver.before(&mut command))
+    })?;
+    steps.run(format!("{C_CRATE} over the software driver"), || {
+        succeed(driver.before(&mut cargo(["test", "--package", C_CRATE])))
     })?;
     let package = workspace.members().find(|member| member.name == CRATE);
     let targets = package.map_or(&[][..], |package| &package.targets);

@@ -3,9 +3,11 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::io::{self, BufWriter, Write};
 
-use serde_json::json;
-use vmem_adaptors::{Tally, Usage};
+use serde::Serialize;
+use vmem_adaptors::{LabelUsage, Tally, Usage};
+use vmem_core::DeviceFacts;
 use vmem_pool::PoolHandle;
+use vmem_runtime::{RuntimeCapacity, RuntimeStats};
 
 use crate::abi::{self, Prefixed, place};
 use crate::boundary::guard;
@@ -282,23 +284,44 @@ pub unsafe extern "C" fn vmem_snapshot(
         let instance = instance(device)?;
         let stack = instance.stack()?;
         let (blocks, bytes) = table::live_of(&instance);
-        let head = json!({
-            "device": device,
-            "facts": stack.device.facts(),
-            "configuration": instance.runtime.config().to_string(),
-            "status": instance.runtime.status().to_string(),
-            "live": { "blocks": blocks, "bytes": bytes },
-            "stats": instance.runtime.stats(),
-            "capacity": instance.runtime.capacity(),
-            "tags": stack.stats.labels(),
-            "pool": stack.pool.as_ref().and_then(PoolHandle::snapshot),
-        });
+        let known = Snapshot {
+            device,
+            facts: stack.device.facts(),
+            configuration: instance.runtime.config().to_string(),
+            status: instance.runtime.status().to_string(),
+            live: Out { blocks, bytes },
+            stats: instance.runtime.stats(),
+            capacity: instance.runtime.capacity(),
+            tags: stack.stats.labels(),
+            pool: stack.pool.as_ref().and_then(PoolHandle::snapshot),
+        };
         let mut out = BufWriter::with_capacity(1 << 16, Writer { call, arg });
-        serde_json::to_writer(&mut out, &head)
+        serde_json::to_writer(&mut out, &known)
             .map_err(io::Error::from)
             .and_then(|()| out.flush())
             .map_err(|error| recording::io("write", &error))
     })
+}
+
+/// What a snapshot says.
+#[derive(Serialize)]
+struct Snapshot<'a> {
+    device: i32,
+    facts: &'a DeviceFacts,
+    configuration: String,
+    status: String,
+    live: Out,
+    stats: RuntimeStats,
+    capacity: RuntimeCapacity,
+    tags: Vec<LabelUsage>,
+    pool: Option<vmem_pool::Snapshot>,
+}
+
+/// What callers have, blocks of before the device was last opened aside.
+#[derive(Serialize)]
+struct Out {
+    blocks: u64,
+    bytes: u64,
 }
 
 /// A program's function as a writer.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use vmem_core::{
-    Block, BlockLayout, Event, EventKind, Label, LayoutError, RawStream, Request, Stream,
+    Block, BlockLayout, Event, Label, LayoutError, MemoryEventKind, RawStream, Request, Stream,
 };
 
 use crate::abi::{place, text};
@@ -97,8 +97,8 @@ unsafe fn allocate(
     let request = if callback::is_running() { request.without_retry() } else { request };
     let result = instance.resource.allocate(&request);
     let kind = match &result {
-        Ok(block) => EventKind::Allocate { ptr: block.ptr(), layout },
-        Err(_) => EventKind::Failure { layout },
+        Ok(block) => MemoryEventKind::Allocate { ptr: block.ptr(), layout },
+        Err(_) => MemoryEventKind::Failure { layout },
     };
     recording::tell(instance, kind, &named.stream, label);
     let block = result.map_err(|error| {
@@ -313,7 +313,7 @@ unsafe fn free(mut live: Live, order: Order) -> Result<(), Failure> {
     // or the stream is one that waits for the device.
     match unsafe { instance.resource.deallocate(block, stream) } {
         Ok(()) => {
-            recording::tell(&instance, EventKind::Free { ptr, layout }, stream, label);
+            recording::tell(&instance, MemoryEventKind::Free { ptr, layout }, stream, label);
             Ok(())
         }
         Err(error) => {

@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::sync::Arc;
 
 use serde_json::json;
-use vmem_core::{EventKind, EventSink, Label, MemoryEvent, Stream};
+use vmem_core::{Label, MemoryEvent, MemoryEventKind, MemoryObserver, Stream};
 use vmem_trace::Recorder;
 
 use crate::abi::{place, text};
@@ -19,9 +19,9 @@ pub(crate) struct Recording {
 }
 
 /// Tells a recording, if there is one, of what happened.
-pub(crate) fn tell(instance: &Instance, kind: EventKind, stream: &Stream, label: Label) {
+pub(crate) fn tell(instance: &Instance, kind: MemoryEventKind, stream: &Stream, label: Label) {
     if let Some(recording) = &*instance.recording.load() {
-        let event = MemoryEvent::new(kind, instance.id).on(stream.id()).labelled(label);
+        let event = MemoryEvent::new(kind, instance.id).with_stream(stream.id()).with_label(label);
         recording.recorder.event(&event);
     }
 }

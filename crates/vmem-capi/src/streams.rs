@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 use vmem_core::{Device, DriverCode, DriverError, RawStream, Stream, StreamId, Vouched, fork};
 use vmem_cuda::{CudaDevice, StreamIdentity};
 
+use crate::instance::DEVICES;
 use crate::status::{Failure, vmem_status};
 
 /// The streams of a device that callers have named.
@@ -42,7 +43,7 @@ enum Lasts {
 }
 
 thread_local! {
-    /// The default streams that were already kept for this thread.
+    /// Default streams that were already kept for this thread; one a device is of use.
     static KEPT: RefCell<Vec<StreamId>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -76,7 +77,7 @@ impl Streams {
     pub(crate) fn new(cuda: Arc<CudaDevice>) -> Self {
         let device: Arc<dyn Device> = cuda.clone();
         Self {
-            legacy: Stream::legacy_default(&device),
+            legacy: Stream::legacy_default(device.clone()),
             nameless: Stream::nameless(device.clone()),
             cuda,
             device,
@@ -97,12 +98,18 @@ impl Streams {
 
     /// The calling thread's default stream.
     pub(crate) fn of_thread(&self) -> Stream {
-        let stream = Stream::per_thread_default(&self.device);
+        let stream = Stream::per_thread_default(self.device.clone());
         let id = stream.id();
         let is_kept = KEPT.try_with(|kept| kept.borrow().contains(&id)).unwrap_or(true);
         if !is_kept {
             self.keep(&stream);
-            let _ = KEPT.try_with(|kept| kept.borrow_mut().push(id));
+            let _ = KEPT.try_with(|kept| {
+                let mut kept = kept.borrow_mut();
+                if kept.len() >= DEVICES {
+                    kept.clear();
+                }
+                kept.push(id);
+            });
         }
         stream
     }
@@ -111,7 +118,9 @@ impl Streams {
         let mut threads = fork::locked(|| self.threads.write());
         let over = |stream: &mut Stream| stream.is_orphaned() || stream.is_retired();
         let passed: Vec<Stream> = threads.extract_if(.., over).collect();
-        threads.push(stream.clone());
+        if !threads.contains(stream) {
+            threads.push(stream.clone());
+        }
         drop(threads);
         // What ends tells its observers, without the lock.
         drop(passed);

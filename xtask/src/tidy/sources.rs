@@ -16,6 +16,7 @@ const UNFINISHED: &[&str] = &["todo!", "unimplemented!", "TODO", "FIXME", "XXX"]
 /// the child rather than wait for a thread that it does not have.
 const LOCKING: &[&str] = &[
     "vmem-adaptors",
+    "vmem-capi",
     "vmem-core",
     "vmem-cuda",
     "vmem-managed",

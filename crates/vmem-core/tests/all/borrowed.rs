@@ -121,7 +121,7 @@ fn a_leaf_sets_aside_what_is_freed_on_a_dead_borrowed_stream() {
     let quarantine = memory.quarantine();
     let raw = device.create_blocking_stream().unwrap();
     let one = borrowed(&device, raw);
-    let block = memory.alloc(vmem_core::BlockLayout::new(4096).unwrap(), &one).unwrap();
+    let block = memory.allocate_on(vmem_core::BlockLayout::new(4096).unwrap(), &one).unwrap();
     // SAFETY: the stream is alive; the range is the block's.
     unsafe { device.fill(block.ptr(), 1, 4096, raw) }.unwrap();
     // SAFETY: nobody names it after this.
@@ -142,7 +142,7 @@ fn what_is_freed_on_a_nameless_stream_waits_for_the_device() {
     let quarantine = memory.quarantine();
     let nameless = Stream::nameless(dyn_device(&device));
     let home = stream(&device);
-    let block = memory.alloc(vmem_core::BlockLayout::new(4096).unwrap(), &home).unwrap();
+    let block = memory.allocate_on(vmem_core::BlockLayout::new(4096).unwrap(), &home).unwrap();
     // SAFETY: contract, freeing: nothing uses the block.
     unsafe { memory.deallocate(block, &nameless) }.unwrap();
     assert_eq!(quarantine.held().unwrap().bytes, 4096);

@@ -77,7 +77,7 @@ fn what_was_freed_on_a_dead_stream_is_others_after_a_wait_for_the_device_alone()
     scene.die();
     free(&scene.pool, block, &scene.borrowed);
     let handle = scene.pool.handle();
-    assert!(scene.pool.alloc(layout(MIB), &scene.other).is_err());
+    assert!(scene.pool.allocate_on(layout(MIB), &scene.other).is_err());
     assert_eq!(handle.trim_to(0).unwrap(), 0);
     handle.synchronize().unwrap();
     let block = alloc(&scene.pool, 8 * MIB, &scene.other);
@@ -92,7 +92,7 @@ fn memory_that_others_wanted_is_marked_by_the_next_call_that_vouches() {
     let (pool, borrowed, other) = (&scene.pool, &scene.borrowed, &scene.other);
     let block = scene.fill();
     free(pool, block, borrowed);
-    assert!(pool.alloc(layout(4 * MIB), other).is_err(), "nobody can name the stream");
+    assert!(pool.allocate_on(layout(4 * MIB), other).is_err(), "nobody can name the stream");
     {
         // SAFETY: the stream is destroyed below.
         let _vouched = unsafe { borrowed.vouch() };
@@ -123,7 +123,9 @@ fn what_ends_unmarked_counts_as_quarantined_and_what_was_retired_does_not() {
         drop(borrowed);
         let quarantined = pool.handle().counters().unwrap().quarantined;
         assert_eq!(quarantined, if retires { 0 } else { 8 * MIB });
-        assert_eq!(pool.allocate(&request(&other)).is_ok(), retires);
+        let got = pool.allocate(&request(&other)).ok();
+        assert_eq!(got.is_some(), retires);
+        got.into_iter().for_each(|block| free(&pool, block, &other));
         pool.handle().synchronize().unwrap();
         drop(other);
         finish(&device, pool);
@@ -147,6 +149,7 @@ fn a_wait_asked_of_a_borrowed_stream_is_queued_before_its_memory_is_used_again()
     other.wait(&home).unwrap();
     touch(&scene.device, &block, other);
     borrowed.wait_later(&other.marker().unwrap()).unwrap();
+    drop(home);
     free(pool, block, borrowed);
     let block = scene.fill();
     free(pool, block, borrowed);
