@@ -150,8 +150,14 @@ pub unsafe extern "C" fn vmem_free_vouched(ptr: *mut c_void, stream: vmem_stream
         let instance = live.instance.clone();
         // SAFETY: the caller's promise.
         match unsafe { instance.streams.name(handle(stream)) } {
-            // SAFETY: the caller's promise.
-            Ok(named) => unsafe { free(live, Order::on(named.stream.clone())) },
+            Ok(named) => {
+                let order = match named.is_identified {
+                    true => Order::on(named.stream.clone()),
+                    false => Order::of(&live, handle(stream)),
+                };
+                // SAFETY: the caller's promise.
+                unsafe { free(live, order) }
+            }
             Err(failure) => {
                 table::enter(live);
                 Err(failure)

@@ -56,20 +56,22 @@ pub(crate) const fn normal(handle: RawStream) -> RawStream {
 #[derive(Debug)]
 pub(crate) struct Named {
     pub(crate) stream: Stream,
+    /// Whether it is known which stream it is: not while it captures.
+    pub(crate) is_identified: bool,
     _vouched: Option<Vouched>,
 }
 
 impl Named {
     fn lasting(stream: Stream) -> Self {
-        Self { stream, _vouched: None }
+        Self { stream, is_identified: true, _vouched: None }
     }
 
     /// # Safety
     /// As [`Stream::vouch`].
-    unsafe fn vouched(stream: Stream) -> Self {
+    unsafe fn vouched(stream: Stream, is_identified: bool) -> Self {
         // SAFETY: the caller's promise.
         let vouched = unsafe { stream.vouch() };
-        Self { stream, _vouched: Some(vouched) }
+        Self { stream, is_identified, _vouched: Some(vouched) }
     }
 }
 
@@ -147,7 +149,8 @@ impl Streams {
             Some(_) => None,
         };
         // SAFETY: the caller's promise.
-        let stream = match (unsafe { self.cuda.identify(handle) }?, new, known) {
+        let identity = unsafe { self.cuda.identify(handle) }?;
+        let stream = match (identity, new, known) {
             (StreamIdentity::Number(number), _, Some(known))
                 if known.lasts == Lasts::WhileNumbered(number) =>
             {
@@ -172,7 +175,7 @@ impl Streams {
             }
         };
         // SAFETY: the caller's promise; the driver was asked which stream the handle names.
-        Ok(unsafe { Named::vouched(stream) })
+        Ok(unsafe { Named::vouched(stream, identity != StreamIdentity::Capturing) })
     }
 
     /// Remembers a stream that is new under its handle, and returns it, or what another thread made of it
