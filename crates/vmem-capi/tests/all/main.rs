@@ -5,4 +5,5 @@
 
 mod header;
 mod programs;
+mod rmm;
 mod support;
