@@ -84,6 +84,32 @@ static void blocks_of_a_thread_that_ended_are_freed(void) {
     OK(vmem_wait_and_trim(0, NULL));
 }
 
+static void *shared_event;
+
+/* Uses a block after the first thread's work, on its own default stream, and frees it under the name of both. */
+static void *uses_and_frees_on_its_default_stream(void *block) {
+    enter(0);
+    CU(cuStreamWaitEvent, (void *, void *, unsigned), VMEM_STREAM_PER_THREAD, shared_event, 0);
+    fill(block, MIB, VMEM_STREAM_PER_THREAD);
+    OK(vmem_free(block, VMEM_STREAM_PER_THREAD));
+    return NULL;
+}
+
+static void a_free_under_the_name_of_two_threads_streams_heeds_both(void) {
+    pthread_t thread;
+    CU(cuEventCreate, (void **, unsigned), &shared_event, 2);
+    void *block = allocate(MIB, VMEM_STREAM_PER_THREAD);
+    fill(block, MIB, VMEM_STREAM_PER_THREAD);
+    CU(cuEventRecord, (void *, void *), shared_event, VMEM_STREAM_PER_THREAD);
+    CHECK(pthread_create(&thread, NULL, uses_and_frees_on_its_default_stream, block) == 0);
+    pthread_join(thread, NULL);
+    CHECK(allocate(MIB, VMEM_STREAM_PER_THREAD) == block);
+    fill(block, MIB, VMEM_STREAM_PER_THREAD);
+    OK(vmem_free(block, VMEM_STREAM_PER_THREAD));
+    CU(cuEventDestroy_v2, (void *), shared_event);
+    check_rules();
+}
+
 static void *frees_without_a_context(void *block) {
     void *context = &block;
     CU(cuCtxGetCurrent, (void **), &context);
@@ -190,6 +216,7 @@ int main(void) {
     open_with("");
     threads_free_each_others_blocks();
     blocks_of_a_thread_that_ended_are_freed();
+    a_free_under_the_name_of_two_threads_streams_heeds_both();
     a_thread_needs_no_context_and_keeps_its_own();
     a_thread_that_ends_may_still_free();
     left = allocate(MIB, VMEM_STREAM_LEGACY);

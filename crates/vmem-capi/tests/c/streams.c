@@ -36,6 +36,26 @@ static void a_dead_streams_memory_waits_for_the_device(void) {
     OK(vmem_close(0));
 }
 
+/* A host frees with the handle that it remembers, which another stream has by now. */
+static void a_free_by_a_name_that_passed_on_does_not_serve_its_next_owner(void) {
+    open_with(TIGHT);
+    vmem_stream first = new_stream();
+    void *block = allocate(MIB, first);
+    fill(block, MIB, first);
+    destroy(first);
+    vmem_stream second = new_stream();
+    CHECK(second == first);
+    void *next = allocate(2 * MIB, second);
+    OK(vmem_free(block, first));
+    void *other = allocate(MIB, second);
+    CHECK(other != block);
+    fill(other, MIB, second);
+    OK(vmem_free(other, second));
+    OK(vmem_free(next, second));
+    destroy(second);
+    OK(vmem_close(0));
+}
+
 /* While a stream lives its own frees serve it again, and no driver call marks them. */
 static void a_live_stream_reuses_what_it_freed_without_a_marker(void) {
     open_with(TIGHT);
@@ -274,6 +294,7 @@ static void a_device_is_not_closed_while_a_stream_captures(void) {
 int main(void) {
     enter(0);
     a_dead_streams_memory_waits_for_the_device();
+    a_free_by_a_name_that_passed_on_does_not_serve_its_next_owner();
     a_live_stream_reuses_what_it_freed_without_a_marker();
     a_forgotten_stream_leaves_its_memory_to_others();
     forgetting_a_handles_next_owner_does_not_mark_the_one_before();
