@@ -431,11 +431,13 @@ vmem_status vmem_forget_stream(int32_t device,
                                vmem_stream stream);
 
 /**
- * Finds the live block that an address lies in, be it where it starts or inside.
+ * Finds the live block that an address lies in, be it where it starts or inside. Inside, it takes time in
+ * the number of live blocks.
  *
  * The caller sees to it that: `block` points to a struct of the size that it begins with.
  */
-vmem_status vmem_find_block(const void *address, struct vmem_block *block);
+vmem_status vmem_find_block(const void *address,
+                            struct vmem_block *block);
 
 /**
  * How many bytes of a block may be used: as many as were asked for. 0 for a null pointer.

@@ -149,7 +149,8 @@ unsafe impl Prefixed for vmem_stats {
     const LEAST: usize = size_of::<Self>();
 }
 
-/// Finds the live block that an address lies in, be it where it starts or inside.
+/// Finds the live block that an address lies in, be it where it starts or inside. Inside, it takes time in
+/// the number of live blocks.
 ///
 /// # Safety
 /// `block` points to a struct of the size that it begins with.

@@ -111,7 +111,7 @@ unsafe fn allocate(
         )
     })?;
     let raw = block.into_raw();
-    let (stream, handle) = (named.stream.clone(), normal(handle));
+    let (stream, handle) = (named.stream, normal(handle));
     table::enter(Live { raw, instance: instance.clone(), stream, handle, uses: None });
     Ok(raw.ptr.get() as usize)
 }
@@ -152,7 +152,7 @@ pub unsafe extern "C" fn vmem_free_vouched(ptr: *mut c_void, stream: vmem_stream
         match unsafe { instance.streams.name(handle(stream)) } {
             Ok(named) => {
                 let order = match named.is_identified {
-                    true => Order::on(named.stream.clone()),
+                    true => Order::of_stream(On::Other(named.stream.clone())),
                     false => Order::of(&live, handle(stream)),
                 };
                 // SAFETY: the caller's promise.
@@ -258,18 +258,25 @@ pub(crate) fn not_a_block(address: u64) -> Failure {
 
 /// In whose order a block is freed.
 struct Order {
-    /// None if nobody can name it.
-    stream: Option<Stream>,
+    on: On,
     /// What must be over besides.
     after: Option<Event>,
 }
 
-impl Order {
-    const fn on(stream: Stream) -> Self {
-        Self { stream: Some(stream), after: None }
-    }
+/// A stream to free on.
+enum On {
+    /// The block's own.
+    Home,
+    Legacy,
+    Other(Stream),
+    /// One that nobody can name.
+    Nameless,
+}
 
-    const NAMELESS: Self = Self { stream: None, after: None };
+impl Order {
+    const fn of_stream(on: On) -> Self {
+        Self { on, after: None }
+    }
 
     /// What a handle means for which nobody vouches, without giving it to the driver.
     ///
@@ -279,13 +286,15 @@ impl Order {
     /// now, that one is dead in the same way.
     fn of(live: &Live, handle: RawStream) -> Self {
         let streams = &live.instance.streams;
-        match normal(handle) {
-            RawStream::LEGACY => Self::on(streams.legacy().clone()),
-            RawStream::PER_THREAD if live.handle == RawStream::PER_THREAD => Self::of_thread(live),
-            RawStream::PER_THREAD => Self::on(streams.of_thread()),
-            same if same == live.handle => Self::on(live.stream.clone()),
-            other => Self { stream: streams.remembered(other), after: None },
-        }
+        Self::of_stream(match normal(handle) {
+            RawStream::LEGACY => On::Legacy,
+            RawStream::PER_THREAD if live.handle == RawStream::PER_THREAD => {
+                return Self::of_thread(live);
+            }
+            RawStream::PER_THREAD => On::Other(streams.of_thread()),
+            same if same == live.handle => On::Home,
+            other => streams.remembered(other).map_or(On::Nameless, On::Other),
+        })
     }
 
     /// A block of a thread's default stream, freed on a thread's default stream: the caller may mean that of
@@ -293,39 +302,46 @@ impl Order {
     fn of_thread(live: &Live) -> Self {
         let own = live.instance.streams.of_thread();
         if live.stream.is_callable_here() {
-            return Self::on(own);
+            return Self::of_stream(On::Other(own));
         }
         if live.stream.is_orphaned() || live.stream.is_retired() {
-            return Self::NAMELESS;
+            return Self::of_stream(On::Nameless);
         }
-        own.marker().map_or(Self::NAMELESS, |after| Self {
-            stream: Some(live.stream.clone()),
-            after: Some(after),
-        })
+        match own.marker() {
+            Ok(after) => Self { on: On::Home, after: Some(after) },
+            Err(_) => Self::of_stream(On::Nameless),
+        }
     }
 }
 
 /// # Safety
 /// The contract's freeing clauses hold of the stream.
-unsafe fn free(mut live: Live, order: Order) -> Result<(), Failure> {
-    let instance = live.instance.clone();
-    let stream = in_order(&live, order);
-    let stream = stream.as_ref().unwrap_or_else(|| instance.streams.nameless());
+unsafe fn free(live: Live, order: Order) -> Result<(), Failure> {
+    let streams = &live.instance.streams;
+    let stream = match &order.on {
+        On::Home => &live.stream,
+        On::Legacy => streams.legacy(),
+        On::Other(stream) => stream,
+        On::Nameless => streams.nameless(),
+    };
+    let is_ordered = (live.uses.is_none() && order.after.is_none())
+        || precede(live.uses.as_deref(), order.after.as_ref(), stream);
+    let stream = if is_ordered { stream } else { streams.nameless() };
     let (ptr, layout, label) = (live.raw.ptr, live.raw.layout, live.raw.label);
     // SAFETY: contract, implementing/owned: these are a live block's parts, and the table, which had them
     // once, has them no more.
     let block = unsafe { Block::from_raw(live.raw) };
     // SAFETY: contract, freeing: the caller's promise; what was recorded besides is in the stream's inbox,
     // or the stream is one that waits for the device.
-    match unsafe { instance.resource.deallocate(block, stream) } {
+    match unsafe { live.instance.resource.deallocate(block, stream) } {
         Ok(()) => {
-            recording::tell(&instance, MemoryEventKind::Free { ptr, layout }, stream, label);
+            let kind = MemoryEventKind::Free { ptr, layout };
+            recording::tell(&live.instance, kind, stream, label);
             Ok(())
         }
         Err(error) => {
             let failure = Failure::from(error);
             if failure.status != vmem_status::VMEM_ERROR_INTERNAL {
-                live.instance = instance;
                 table::enter(live);
             }
             Err(failure)
@@ -333,16 +349,13 @@ unsafe fn free(mut live: Live, order: Order) -> Result<(), Failure> {
     }
 }
 
-/// The stream to free a block on, once all that was recorded comes before what follows there. None if that
-/// cannot be had.
-fn in_order(live: &Live, order: Order) -> Option<Stream> {
-    let Order { stream, after } = order;
-    let stream = stream?;
-    let uses = live.uses.as_deref();
+/// Has all that was recorded come before what follows on a stream. Returns whether that could be had.
+#[cold]
+fn precede(uses: Option<&Uses>, after: Option<&Event>, stream: &Stream) -> bool {
     if uses.is_some_and(|uses| uses.lost) {
-        return None;
+        return false;
     }
     let uses = uses.into_iter().flat_map(|uses| &uses.events);
     let others = uses.filter(|(user, _)| *user != stream.id()).map(|(_, event)| event);
-    others.chain(&after).all(|event| stream.wait_later(event).is_ok()).then_some(stream)
+    others.chain(after).all(|event| stream.wait_later(event).is_ok())
 }

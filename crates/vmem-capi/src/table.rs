@@ -1,8 +1,8 @@
 //! From an address to its block.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use vmem_core::{DevicePtr, Event, RawBlock, RawStream, Stream, StreamId, fork};
 
 use crate::instance::Instance;
@@ -33,12 +33,12 @@ pub(crate) struct Uses {
 const SHARDS: usize = 64;
 const STRETCH: u32 = 21;
 
-type Shard = BTreeMap<u64, Live>;
+type Shard = FxHashMap<u64, Live>;
 
-/// The live blocks of all devices, whose addresses are one space. A look-up by a block's own address takes
-/// one lock and time in the logarithm of the blocks in a shard; one by any other address looks at every
-/// shard.
-static TABLE: [Mutex<Shard>; SHARDS] = [const { Mutex::new(Shard::new()) }; SHARDS];
+/// The live blocks of all devices, whose addresses are one space, by where they start. A look-up takes one
+/// lock; only that of an address inside a block looks at more.
+static TABLE: [Mutex<Shard>; SHARDS] =
+    [const { Mutex::new(Shard::with_hasher(FxBuildHasher)) }; SHARDS];
 
 fn shard(address: u64) -> MutexGuard<'static, Shard> {
     // Fibonacci hashing: the upper six bits.
@@ -74,20 +74,28 @@ pub(crate) struct Found {
     pub(crate) handle: RawStream,
 }
 
-/// The block that an address lies in.
-pub(crate) fn holding(address: u64) -> Option<Found> {
-    let found =
-        |live: &Live| Found { raw: live.raw, ordinal: live.instance.ordinal, handle: live.handle };
-    if let Some(exact) = shard(address).get(&address).map(found) {
-        return Some(exact);
+impl Found {
+    fn of(live: &Live) -> Self {
+        Self { raw: live.raw, ordinal: live.instance.ordinal, handle: live.handle }
     }
-    let below = |number| {
-        let shard = lock(number);
-        shard.range(..=address).next_back().map(|(_, live)| found(live))
-    };
-    let nearest = (0..SHARDS).filter_map(below).max_by_key(|found| found.raw.ptr)?;
-    let offset = address - nearest.raw.ptr.get();
-    (offset < nearest.raw.layout.size()).then_some(nearest)
+
+    /// Whether an address lies in the block.
+    fn holds(&self, address: u64) -> bool {
+        let start = self.raw.ptr.get();
+        (start..start + self.raw.layout.size()).contains(&address)
+    }
+}
+
+/// The block that an address lies in. One look-up where it starts there; otherwise in time of the number of
+/// blocks.
+pub(crate) fn holding(address: u64) -> Option<Found> {
+    with(address, |live| Found::of(live)).or_else(|| {
+        let inside = |number| {
+            let shard = lock(number);
+            shard.values().map(Found::of).find(|found| found.holds(address))
+        };
+        (0..SHARDS).find_map(inside)
+    })
 }
 
 /// How many blocks of a device are out, and their bytes.
