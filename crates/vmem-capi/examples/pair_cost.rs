@@ -26,7 +26,10 @@ fn main() -> Result<(), BoxedError> {
     let pairs = arguments.next().transpose()?.unwrap_or(1_000_000);
     let live = arguments.next().transpose()?.unwrap_or(1000);
 
-    let device: Arc<dyn Device> = CudaDevice::open(0)?;
+    let cuda = CudaDevice::open(0)?;
+    // As a program's that uses the runtime of CUDA.
+    let current = cuda.enter()?;
+    let device: Arc<dyn Device> = cuda.clone();
     let stream = Stream::new(device.clone())?;
     let raw = std::ptr::with_exposed_provenance_mut(stream.raw().0 as usize);
     {
@@ -55,6 +58,7 @@ fn main() -> Result<(), BoxedError> {
     // SAFETY: as above.
     assert_eq!(unsafe { vmem_forget_stream(0, raw) }, vmem_status::VMEM_OK);
     assert_eq!(vmem_close(0), vmem_status::VMEM_OK);
+    drop(current);
     Ok(())
 }
 
@@ -87,6 +91,8 @@ fn on_a_stream_of_others(stream: vmem_stream, pairs: usize) {
 
 #[inline(never)]
 fn on_a_held_stream(stream: vmem_stream, pairs: usize) {
+    // Otherwise it is the same function as the one before.
+    black_box("held");
     through_the_abi(stream, pairs);
 }
 
@@ -111,8 +117,6 @@ fn driver_calls(stream: vmem_stream, pairs: usize) {
     let ask: Ask = unsafe { std::mem::transmute(find(c"cuStreamIsCapturing")) };
     // SAFETY: as above.
     let id: Id = unsafe { std::mem::transmute(find(c"cuStreamGetId")) };
-    let device = CudaDevice::open(0).expect("a device");
-    let _current = device.enter().expect("its context");
     let (mut context, mut status, mut number) = (null_mut(), 0, 0);
     for _ in 0..pairs {
         // SAFETY: the driver writes to a local.

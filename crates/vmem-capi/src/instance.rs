@@ -1,5 +1,6 @@
 //! Open devices.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwapOption, Guard};
@@ -29,6 +30,8 @@ pub(crate) struct Instance {
     pub(crate) streams: Streams,
     pub(crate) resource: Arc<dyn MemoryResource>,
     pub(crate) recording: ArcSwapOption<Recording>,
+    /// Whether there is one: most often there is none, and this is cheaper to ask.
+    pub(crate) is_recorded: AtomicBool,
     /// Whose events recordings are.
     pub(crate) id: ResourceId,
     /// The pressure callback.
@@ -51,6 +54,7 @@ impl Instance {
             streams: Streams::new(cuda),
             resource,
             recording: ArcSwapOption::const_empty(),
+            is_recorded: AtomicBool::new(false),
             id: ResourceId::new(),
             pressure: Mutex::default(),
             runtime,

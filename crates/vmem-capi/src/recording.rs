@@ -2,6 +2,7 @@
 
 use std::ffi::c_char;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde_json::json;
 use vmem_core::{Label, MemoryEvent, MemoryEventKind, MemoryObserver, Stream};
@@ -19,7 +20,15 @@ pub(crate) struct Recording {
 }
 
 /// Tells a recording, if there is one, of what happened.
+#[inline]
 pub(crate) fn tell(instance: &Instance, kind: MemoryEventKind, stream: &Stream, label: Label) {
+    if instance.is_recorded.load(Ordering::Relaxed) {
+        record(instance, kind, stream, label);
+    }
+}
+
+#[cold]
+fn record(instance: &Instance, kind: MemoryEventKind, stream: &Stream, label: Label) {
     if let Some(recording) = &*instance.recording.load() {
         let event = MemoryEvent::new(kind, instance.id).with_stream(stream.id()).with_label(label);
         recording.recorder.event(&event);
@@ -40,6 +49,7 @@ pub unsafe extern "C" fn vmem_start_recording(device: i32, path: *const c_char) 
         let instance = instance(device)?;
         let recorder = Recorder::create(path).map_err(|error| io(path, &error))?;
         instance.recording.store(Some(Arc::new(Recording { recorder })));
+        instance.is_recorded.store(true, Ordering::Relaxed);
         Ok(())
     })
 }
@@ -54,6 +64,7 @@ pub unsafe extern "C" fn vmem_start_recording(device: i32, path: *const c_char) 
 pub unsafe extern "C" fn vmem_stop_recording(device: i32, events: *mut u64) -> vmem_status {
     guard("vmem_stop_recording", || {
         let instance = instance(device)?;
+        instance.is_recorded.store(false, Ordering::Relaxed);
         let Some(recording) = instance.recording.swap(None) else {
             let text = format!("device {device} is not recorded");
             return Err(Failure::new(vmem_status::VMEM_ERROR_UNSUPPORTED, text));
