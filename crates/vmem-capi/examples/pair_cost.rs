@@ -31,7 +31,7 @@ fn main() -> Result<(), BoxedError> {
     let current = cuda.enter()?;
     let device: Arc<dyn Device> = cuda.clone();
     let stream = Stream::new(device.clone())?;
-    let raw = std::ptr::with_exposed_provenance_mut(stream.raw().0 as usize);
+    let raw = std::ptr::with_exposed_provenance_mut(usize::try_from(stream.raw().0)?);
     {
         let config = RuntimeConfig::default();
         let stack = Stack::build(Tier::A, device.clone(), &config, &Recovery::default())?;

@@ -1,6 +1,6 @@
 //! How arguments cross: pointers, texts, and structs that begin with their size.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 
 use crate::status::Failure;
 
@@ -81,6 +81,11 @@ impl<T> Place<T> {
         // SAFETY: the caller's promise; it was checked not to be null.
         unsafe { self.0.write_unaligned(value) };
     }
+}
+
+/// An address, or a handle, as C has it.
+pub(crate) fn pointer(address: u64) -> *mut c_void {
+    std::ptr::with_exposed_provenance_mut(usize::try_from(address).unwrap_or(0))
 }
 
 /// A text; `None` for null.

@@ -9,7 +9,7 @@ use vmem_core::DeviceFacts;
 use vmem_pool::PoolHandle;
 use vmem_runtime::{RuntimeCapacity, RuntimeStats};
 
-use crate::abi::{self, Prefixed, place};
+use crate::abi::{self, Prefixed, place, pointer};
 use crate::boundary::guard;
 use crate::instance::instance;
 use crate::memory::not_a_block;
@@ -361,8 +361,4 @@ fn in_c(usage: Usage) -> vmem_usage {
 /// What is in use. (A figure below zero is one thread's count before another's.)
 fn current(tally: Tally) -> u64 {
     u64::try_from(tally.current).unwrap_or(0)
-}
-
-fn pointer(address: u64) -> *mut c_void {
-    std::ptr::with_exposed_provenance_mut(usize::try_from(address).unwrap_or(0))
 }

@@ -8,7 +8,7 @@ use vmem_core::{
     Block, BlockLayout, Event, Label, LayoutError, MemoryEventKind, RawStream, Request, Stream,
 };
 
-use crate::abi::{place, text};
+use crate::abi::{place, pointer, text};
 use crate::boundary::guard;
 use crate::callback;
 use crate::instance::{Instance, open_device};
@@ -70,7 +70,7 @@ pub unsafe extern "C" fn vmem_allocate(
         // SAFETY: the caller's promise.
         let address = unsafe { allocate(instance, layout, handle(stream), label) }?;
         // SAFETY: the caller's promise.
-        unsafe { ptr.put(std::ptr::with_exposed_provenance_mut(address)) };
+        unsafe { ptr.put(address) };
         Ok(())
     })
 }
@@ -90,7 +90,7 @@ unsafe fn allocate(
     layout: BlockLayout,
     handle: RawStream,
     label: Label,
-) -> Result<usize, Failure> {
+) -> Result<*mut c_void, Failure> {
     // SAFETY: the caller's promise.
     let named = unsafe { instance.streams.name(handle) }?;
     let request = Request::new(layout, &named.stream).with_label(label);
@@ -113,7 +113,7 @@ unsafe fn allocate(
     let raw = block.into_raw();
     let (stream, handle) = (named.stream, normal(handle));
     table::enter(Live { raw, instance: instance.clone(), stream, handle, uses: None });
-    Ok(raw.ptr.get() as usize)
+    Ok(pointer(raw.ptr.get()))
 }
 
 /// Frees a block by its address, in the order of `stream`: what was queued on it before, and all that it
