@@ -150,7 +150,8 @@ fn a_streams_handle_comes_again_at_once_and_its_number_never() {
 #[test]
 fn a_call_that_names_a_destroyed_stream_ends_the_process_as_the_real_driver_crashes() {
     const NAMED: &str = "NAME_A_DESTROYED_STREAM_IN";
-    let calls: [(&str, fn(u64, u64) -> c_uint); 6] = [
+    type Call = fn(u64, u64) -> c_uint;
+    let calls: [(&str, Call); 6] = [
         ("cuStreamGetId", |stream, _| c!(cuStreamGetId(stream, &mut 0))),
         ("cuStreamQuery", |stream, _| c!(cuStreamQuery(stream))),
         ("cuStreamSynchronize", |stream, _| c!(cuStreamSynchronize(stream))),
