@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use vmem_core::author::{Leaf, StreamExt};
 use vmem_core::{
     Advice, AllocError, Block, Capabilities, Device, DriverCode, DriverError, Features, FreeError,
-    HostAccess, Leaf, Location, Managed, MemoryResource, QuarantineHandle, Request, Stream,
+    HostAccess, Location, Managed, MemoryResource, QuarantineHandle, Request, Stream,
 };
 
 use crate::hint::{self, HintCounters};

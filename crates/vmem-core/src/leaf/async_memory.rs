@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Leaf, QuarantineHandle};
+use crate::author::StreamExt;
 use crate::{
     AllocError, AllocErrorKind, AsyncPool, Block, Capabilities, Device, DevicePtr, DriverCode,
     DriverError, Event, Features, FreeError, MemoryResource, Request, Stream,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytemuck::Pod;
 
 use super::range::{alignment_of, bytes_of};
+use crate::author::StreamExt;
 use crate::{
     AllocError, BlockLayout, DeviceBuffer, DevicePtr, DriverCode, DriverError, Features,
     HostAccess, MemoryResource, Stream,

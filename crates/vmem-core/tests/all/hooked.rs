@@ -4,9 +4,10 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use vmem_core::author::DeviceBase;
 use vmem_core::{
-    AsyncPool, Completion, Device, DeviceBase, DeviceFacts, DevicePtr, DriverError, Managed,
-    MemoryInfo, Pinned, RawEvent, RawStream, VirtualMemory,
+    AsyncPool, Completion, Device, DeviceFacts, DevicePtr, DriverError, Managed, MemoryInfo,
+    Pinned, RawEvent, RawStream, VirtualMemory,
 };
 use vmem_sim::SimDevice;
 

@@ -1,5 +1,6 @@
 //! The device's parts do what they say.
 
+use vmem_core::author::StreamExt;
 use vmem_core::{
     Advice, AsyncMemory, Device, DevicePtr, HostAccess, Location, PinnedMemory, ResourceExt,
 };

@@ -7,6 +7,7 @@ mod steal;
 #[cfg(test)]
 mod tests;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{AllocError, AllocErrorKind, Request, Rung, RungReport};
 
 use crate::backing::{Backing, GrowthFailure};

@@ -1,5 +1,6 @@
 //! Failures on command, and the counters.
 
+use vmem_core::author::StreamExt;
 use vmem_core::{Device, DriverCode, HostAccess};
 use vmem_sim::{CallKind, Kernel};
 

@@ -1,9 +1,10 @@
 //! The device and its parts, each call through the gate.
 
+use vmem_core::author::DeviceBase;
 use vmem_core::{
-    Advice, AsyncPool, Completion, Device, DeviceBase, DeviceFacts, DeviceId, DevicePtr,
-    DriverError, HostAccess, Location, Managed, MemoryInfo, PhysicalHandle, Pinned, RawEvent,
-    RawStream, VirtualMemory,
+    Advice, AsyncPool, Completion, Device, DeviceFacts, DeviceId, DevicePtr, DriverError,
+    HostAccess, Location, Managed, MemoryInfo, PhysicalHandle, Pinned, RawEvent, RawStream,
+    VirtualMemory,
 };
 
 use super::{Countdown, Gate};

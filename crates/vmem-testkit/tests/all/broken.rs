@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
+use vmem_core::author::{BlockTable, StreamExt, WeakStream};
 use vmem_core::{
-    AccessClass, AllocError, AllocErrorKind, Block, BlockLayout, BlockTable, Capabilities, Device,
+    AccessClass, AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, Device,
     DeviceMemory, Event, FreeError, FreeErrorKind, Label, MemoryResource, RawBlock, Request,
-    Stream, StreamId, WeakStream,
+    Stream, StreamId,
 };
 use vmem_sim::SimDevice;
 use vmem_testkit::Probe;

@@ -17,7 +17,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use mapping::Mapping;
-use vmem_core::{Allowance, BoxedError, Capabilities, Device, Features, Rung, Stream, fork};
+use vmem_core::author::fork;
+use vmem_core::{Allowance, BoxedError, Capabilities, Device, Features, Rung, Stream};
 use windows::Windows;
 
 use super::{Growth, GrowthFailure, Pending, Sealed};
