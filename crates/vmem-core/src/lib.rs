@@ -72,12 +72,12 @@ pub use buffer::DeviceBuffer;
 pub use capabilities::{Capabilities, Features};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use device::{
-    Advice, AsyncPool, Completion, Device, DeviceFacts, HostAccess, Location, Managed, MemoryInfo,
+    Advice, AsyncPool, Completion, Device, DeviceFacts, Location, Managed, MemoryInfo,
     PhysicalHandle, Pinned, RawEvent, RawStream, VirtualMemory,
 };
 pub use error::{
-    AllocError, AllocErrorKind, BoxedError, DeviceSample, DriverCode, DriverError,
-    ExhaustionReport, FreeError, FreeErrorKind, LayoutError, Rung, RungReport, chain,
+    AllocError, AllocErrorKind, Attempt, BoxedError, DriverCode, DriverError, ExhaustionReport,
+    FreeError, FreeErrorKind, LayoutError, chain,
 };
 pub use event::{Event, TimedEvent};
 pub use id::{DeviceId, ReservationId, ResourceId, StreamId};

@@ -133,7 +133,7 @@ unsafe impl<R: Rules> MemoryResource for Model<R> {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(Features::STREAM_ORDERED | Features::IPC | Features::PEER_ACCESS)
+        Capabilities::new(Features::STREAM_ORDERED)
     }
 }
 

@@ -96,7 +96,7 @@ unsafe impl MemoryResource for AsyncMemory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(Features::STREAM_ORDERED | Features::TRIMS | Features::PEER_ACCESS)
+        Capabilities::new(Features::STREAM_ORDERED | Features::TRIMS)
     }
 }
 

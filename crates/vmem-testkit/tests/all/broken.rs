@@ -22,8 +22,6 @@ pub(crate) enum Bug {
     Overlaps,
     /// Blocks start 128 bytes late.
     Misaligns,
-    /// It claims to honour alignments up to 4096 only.
-    UnderstatesAlignment,
     /// It changes its mind about its capabilities at every call.
     ChangesCapabilities,
     /// It names a device that its blocks are not on.
@@ -330,9 +328,6 @@ unsafe impl MemoryResource for Broken {
 
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = self.upstream.capabilities();
-        if self.has(Bug::UnderstatesAlignment) {
-            capabilities.max_alignment = 4096;
-        }
         if self.has(Bug::ChangesCapabilities) && self.flips.fetch_xor(true, Ordering::Relaxed) {
             capabilities = capabilities.without(capabilities.features);
         }
