@@ -9,7 +9,8 @@ use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard};
 
 use rustc_hash::FxBuildHasher;
-use vmem_core::{DevicePtr, RawBlock, ResourceId, fork};
+use vmem_core::author::fork;
+use vmem_core::{DevicePtr, RawBlock, ResourceId};
 
 /// Where a block lies. No two live blocks of one resource lie at one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Weak};
-use vmem_core::fork;
+use vmem_core::author::fork;
 
 use crate::sync::atomic::{AtomicI64, Ordering};
 use crate::sync::{Mutex, MutexGuard};

@@ -27,7 +27,7 @@ pub struct RawBlock {
     pub owner: ResourceId,
     /// The owner's index for it.
     pub slot: u32,
-    /// How often the owner had used that slot before. A [`BlockTable`](crate::BlockTable) uses no slot
+    /// How often the owner had used that slot before. A [`BlockTable`](crate::author::BlockTable) uses no slot
     /// more than 2³² times; a pool's count comes round then, so that a block freed twice, against the
     /// contract, with exactly so many uses of its slot between, is not noticed.
     pub generation: u32,

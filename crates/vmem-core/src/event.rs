@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::author::fork;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::{Completion, Device, DeviceId, DriverCode, DriverError, RawEvent, fork};
+use crate::{Completion, Device, DeviceId, DriverCode, DriverError, RawEvent};
 
 /// An event that stands for nothing: new, or observed complete.
 ///

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use vmem_core::author::{HostAccess, Leaf, StreamExt, host_view};
 use vmem_core::{
     Advice, AllocError, Block, Capabilities, Device, DriverCode, DriverError, Features, FreeError,
-    HostAccess, Leaf, Location, Managed, MemoryResource, QuarantineHandle, Request, Stream,
+    Location, Managed, MemoryResource, QuarantineHandle, Request, Stream,
 };
 
 use crate::hint::{self, HintCounters};
@@ -130,7 +131,7 @@ impl ManagedMemory {
         stream: &Stream,
     ) -> Result<&'a [u8], DriverError> {
         let (bytes, len) = self.view(block, stream, HostAccess::Read)?;
-        // SAFETY: the device returned the block's host address, and the caller promises that nobody
+        // SAFETY: the host finds a managed block at its address, and the caller promises that nobody
         // writes it for the lifetime of the slice.
         Ok(unsafe { std::slice::from_raw_parts(bytes, len) })
     }
@@ -153,7 +154,7 @@ impl ManagedMemory {
         stream: &Stream,
     ) -> Result<&'a mut [u8], DriverError> {
         let (bytes, len) = self.view(block, stream, HostAccess::Write)?;
-        // SAFETY: the device returned the block's host address, and the caller promises exclusive
+        // SAFETY: the host finds a managed block at its address, and the caller promises exclusive
         // access for the lifetime of the slice.
         Ok(unsafe { std::slice::from_raw_parts_mut(bytes, len) })
     }
@@ -165,24 +166,27 @@ impl ManagedMemory {
         access: HostAccess,
     ) -> Result<(*mut u8, usize), DriverError> {
         const CALL: &str = "ManagedMemory::host_view";
-        let managed = self.managed_of(block, CALL)?;
+        self.check_owner(block, CALL)?;
         self.check_stream(stream, CALL)?;
         // Of another thread's stream that is refused: waiting for the device would break captures.
         stream.synchronize_alone()?;
-        // SAFETY: contract, devices/ranges: the range is that of a live managed block, and the
-        // views' callers promise not to queue work on it while they use the pointer.
-        let bytes = unsafe { managed.host_view(block.ptr(), block.size(), access) }?;
+        let bytes = host_view(&**self.leaf.device(), block.ptr(), block.size(), access)?;
         let len = usize::try_from(block.size()).expect("a mapped range fits the address space");
         Ok((bytes, len))
     }
 
     /// The device's managed part, for a block of this resource.
     fn managed_of(&self, block: &Block, call: &'static str) -> Result<&dyn Managed, DriverError> {
-        if block.owner() != self.leaf.owner() {
-            let error = DriverError::new(call, DriverCode::INVALID_VALUE);
-            return Err(error.with_detail("the block belongs to another resource"));
-        }
+        self.check_owner(block, call)?;
         part(&**self.leaf.device())
+    }
+
+    fn check_owner(&self, block: &Block, call: &'static str) -> Result<(), DriverError> {
+        if block.owner() == self.leaf.owner() {
+            return Ok(());
+        }
+        let error = DriverError::new(call, DriverCode::INVALID_VALUE);
+        Err(error.with_detail("the block belongs to another resource"))
     }
 
     fn check_stream(&self, stream: &Stream, call: &'static str) -> Result<(), DriverError> {

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use vmem_core::{BoxedError, DevicePtr, DriverError, RawBlock, fork};
+use vmem_core::author::fork;
+use vmem_core::{BoxedError, DevicePtr, DriverError, RawBlock};
 
 use crate::backing::Backing;
 use crate::core::{Control, Core};
@@ -57,7 +58,7 @@ impl PoolHandle {
     ///
     /// # Errors
     /// [`ControlError::Gone`] once the pool is; [`ControlError::Failed`] if the driver fails, and in a
-    /// [forked](vmem_core::fork) child.
+    /// [forked](vmem_core::author::fork) child.
     pub fn trim_to(&self, keep: u64) -> Result<u64, ControlError> {
         self.usable("PoolHandle::trim_to")?.trim_to(keep)
     }
@@ -83,7 +84,7 @@ impl PoolHandle {
     ///
     /// # Errors
     /// [`ControlError::Gone`] once the pool is; [`ControlError::Failed`] if the driver fails or refuses
-    /// because a stream captures, and in a [forked](vmem_core::fork) child.
+    /// because a stream captures, and in a [forked](vmem_core::author::fork) child.
     pub fn synchronize(&self) -> Result<u64, ControlError> {
         self.usable("PoolHandle::synchronize")?.synchronize()
     }

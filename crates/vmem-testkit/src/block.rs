@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{
     AllocError, Block, BlockLayout, DevicePtr, DriverError, FreeError, FreeErrorKind, Label,
     MemoryResource, Request, Stream,

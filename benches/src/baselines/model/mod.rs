@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(super) use segment::Segment;
 use slots::Slots;
+use vmem_core::author::StreamExt;
 use vmem_core::{
     AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, Device, DevicePtr, DriverError,
     Features, FreeError, FreeErrorKind, MemoryResource, RawBlock, Request, ResourceId, Stream,
@@ -132,7 +133,7 @@ unsafe impl<R: Rules> MemoryResource for Model<R> {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(Features::STREAM_ORDERED | Features::IPC | Features::PEER_ACCESS)
+        Capabilities::new(Features::STREAM_ORDERED)
     }
 }
 

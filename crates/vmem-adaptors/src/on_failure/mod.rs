@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use vmem_core::{
-    AllocError, Block, Capabilities, Clock, Device, ExhaustionReport, FreeError, MemoryResource,
-    Request, Retry, Stream, SystemClock,
+    AllocError, Block, Capabilities, Clock, Device, FreeError, MemoryResource, Request, Retry,
+    Stream, SystemClock,
 };
 
 use crate::shared::Owned;
@@ -209,8 +209,7 @@ where
 /// Whether a refusal reports that memory became free since the one before.
 fn eased(before: &AllocError, after: &AllocError) -> bool {
     let (Some(before), Some(after)) = (before.report(), after.report()) else { return false };
-    let free = |report: &ExhaustionReport| report.device.map(|device| device.free);
-    after.live < before.live || after.reserved < before.reserved || free(after) > free(before)
+    after.live < before.live || after.reserved < before.reserved
 }
 
 impl<U: fmt::Debug, H> fmt::Debug for OnFailure<U, H> {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use vmem_core::fork;
+use vmem_core::author::fork;
 
 use super::{Answer, Failure};
 

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
+use vmem_core::author::{StreamExt, fork};
 use vmem_core::{
     Block, DriverCode, DriverError, FreeError, FreeErrorKind, MemoryResource, RawBlock, Stream,
-    fork,
 };
 
 use super::NAME;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use vmem_adaptors::{AdaptorExt, Scrub};
+use vmem_core::author::StreamExt;
 use vmem_core::{
     AsyncMemory, Block, Device, DeviceMemory, DriverCode, Features, FreeErrorKind, MemoryResource,
     PinnedMemory, ResourceExt, Stream,

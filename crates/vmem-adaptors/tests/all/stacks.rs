@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use vmem_adaptors::{AdaptorExt, Answer, Backtraces, Budget, Failure, Reclaimers, Track};
 use vmem_core::{
-    BlockLayout, Capabilities, Device, DeviceMemory, Features, FreeErrorKind, MemoryResource,
-    ResourceExt,
+    Capabilities, Device, DeviceMemory, Features, FreeErrorKind, MemoryResource, ResourceExt,
 };
 use vmem_sim::SimDevice;
 use vmem_testkit::conformance::{self, Subject};
@@ -57,10 +56,7 @@ fn every_stack_keeps_the_contract() {
 
 #[test]
 fn capabilities_survive_wrapping_exactly() {
-    let odd = Capabilities {
-        features: Features::HOST_ACCESSIBLE | Features::TRIMS | Features::IPC,
-        max_alignment: BlockLayout::MAX_ALIGNMENT * 4,
-    };
+    let odd = Capabilities::new(Features::HOST_ACCESSIBLE | Features::TRIMS);
     let upstream = || {
         let mut fake = Fake::new();
         fake.capabilities = odd;

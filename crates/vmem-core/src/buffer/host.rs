@@ -4,6 +4,7 @@ use bytemuck::Pod;
 
 use super::part::{Part, after};
 use super::{DeviceBuffer, NAME};
+use crate::author::StreamExt;
 use crate::{AllocError, BlockLayout, Device, DriverError, MemoryResource, RawStream, Stream};
 
 /// Copies are staged in pieces of at most so many bytes.

@@ -10,11 +10,12 @@ use std::sync::{Arc, PoisonError};
 
 pub(crate) use part::Part;
 
+use crate::author::{StreamExt, fork};
 use crate::sync::{Mutex, MutexGuard};
 use crate::uses::Uses;
 use crate::{
     AllocError, AllocErrorKind, Block, BlockLayout, DevicePtr, DriverError, MemoryResource,
-    Request, Stream, fork,
+    Request, Stream,
 };
 
 /// Bytes on a device that free themselves, in the order of their home stream.
@@ -25,7 +26,7 @@ use crate::{
 /// Dropping a buffer adds no wait on the host for recorded uses: the home stream waits for them on
 /// the device and the block is freed there (a resource that is not stream-ordered then waits
 /// itself). A failed drop is counted in
-/// [`DropFailures`](crate::DropFailures).
+/// [`DropFailures`](crate::author::DropFailures).
 ///
 /// Should the driver queue a copy to another buffer ([`try_clone`](Self::try_clone),
 /// [`copy_from_buffer`](Self::copy_from_buffer)), and then fail to mark its end and to wait for it, the
@@ -40,7 +41,7 @@ use crate::{
 /// [`Capturing`](AllocErrorKind::Capturing), and changes nothing: copies from and to the host, waits and
 /// recorded uses in either direction, moving bytes to another block. A buffer may be dropped: what its
 /// block must wait for before it is used again is left in the home stream's
-/// [inbox](Stream::has_pending_waits). No method breaks a capture or draws another stream into it.
+/// [inbox](crate::author::StreamExt::has_pending_waits). No method breaks a capture or draws another stream into it.
 ///
 /// ```
 /// use std::sync::Arc;

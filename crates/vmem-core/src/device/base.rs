@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use crate::author::fork;
 use crate::stream::WeakStream;
 use crate::sync::{Mutex, MutexGuard};
-use crate::{Device, DeviceId, DriverError, RawStream, fork};
+use crate::{Device, DeviceId, DriverError, RawStream};
 
 /// Something that failed where no caller could be told: in a `Drop`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +90,7 @@ impl DeviceBase {
         Self {
             id: DeviceId::new(),
             drop_failures: DropFailures { log, state: Mutex::default() },
-            legacy_default: Mutex::new(WeakStream::dangling()),
+            legacy_default: Mutex::new(WeakStream::new()),
             undestroyed: Mutex::default(),
         }
     }

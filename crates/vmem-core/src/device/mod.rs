@@ -1,11 +1,13 @@
 //! The seam between a stack and a driver.
 
 mod base;
+mod host_access;
 mod parts;
 mod raw;
 
 pub use base::{DeviceBase, DropFailure, DropFailures};
-pub use parts::{Advice, AsyncPool, HostAccess, Location, Managed, Pinned, VirtualMemory};
+pub use host_access::{HostAccess, host_view};
+pub use parts::{Advice, AsyncPool, Location, Managed, Pinned, VirtualMemory};
 pub use raw::{Completion, PhysicalHandle, RawEvent, RawStream};
 
 use std::fmt::Debug;
@@ -44,6 +46,10 @@ pub struct MemoryInfo {
 /// Calls map one to one to driver calls. Each may be made from any thread; a backend does whatever
 /// its driver needs for that (current contexts, say) inside. Programs use [`Stream`](crate::Stream)
 /// and [`Event`](crate::Event) rather than the raw handles here.
+///
+/// Devices of other crates are welcome. The trait grows with what drivers offer: a new method comes in a
+/// minor version and has a default, by which a device does not have what is new. A device that forwards
+/// to another denies `clippy::missing_trait_methods`, to learn of them.
 ///
 /// # Safety
 /// Implementors keep what [`contract`](crate::contract#devices) promises for a device.
@@ -300,15 +306,39 @@ pub unsafe trait Device: Debug + Send + Sync {
         stream: RawStream,
     ) -> Result<(), DriverError>;
 
-    /// Virtual memory management, if the device has it.
-    fn virtual_memory(&self) -> Option<&dyn VirtualMemory>;
+    /// Virtual memory management, if the device has it. None by default.
+    fn virtual_memory(&self) -> Option<&dyn VirtualMemory> {
+        None
+    }
 
-    /// Managed memory, if the device has it.
-    fn managed(&self) -> Option<&dyn Managed>;
+    /// Managed memory, if the device has it. None by default.
+    fn managed(&self) -> Option<&dyn Managed> {
+        None
+    }
 
-    /// Pinned host memory, if the device has it.
-    fn pinned(&self) -> Option<&dyn Pinned>;
+    /// Pinned host memory, if the device has it. None by default.
+    fn pinned(&self) -> Option<&dyn Pinned> {
+        None
+    }
 
-    /// The driver's stream-ordered pool, if the device has it.
-    fn async_pool(&self) -> Option<&dyn AsyncPool>;
+    /// The driver's stream-ordered pool, if the device has it. None by default.
+    fn async_pool(&self) -> Option<&dyn AsyncPool> {
+        None
+    }
+
+    /// Told before the host touches `bytes` bytes of pinned or managed memory at `ptr`, by whatever shows
+    /// memory to the host. No driver wants to know, and the default accepts: this is for devices that
+    /// stand for one in tests, and check that the access is ordered after the work on the memory.
+    ///
+    /// # Errors
+    /// If the access is not ordered after pending work, or the host does not see the memory.
+    fn check_host_access(
+        &self,
+        ptr: DevicePtr,
+        bytes: u64,
+        access: HostAccess,
+    ) -> Result<(), DriverError> {
+        let _ = (ptr, bytes, access);
+        Ok(())
+    }
 }

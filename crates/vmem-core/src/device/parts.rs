@@ -110,25 +110,17 @@ pub enum Advice {
     UnsetAccessedBy(Location),
 }
 
-/// How the host is about to touch memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum HostAccess {
-    /// Only reading.
-    Read,
-    /// Writing, and perhaps reading.
-    Write,
-}
-
 /// Managed memory: one address for host and device, pages that the driver moves.
 ///
 /// # Safety
 /// Implementors keep what [`contract`](crate::contract#devices) promises for a device.
 pub unsafe trait Managed: Debug + Send + Sync {
     /// Whether host and device may access managed memory at the same time. Without it there is no
-    /// oversubscription and no prefetch.
+    /// oversubscription and no prefetch, and the host touches none of it while the device works.
     fn concurrent_access(&self) -> bool;
 
-    /// Allocates `bytes` bytes of managed memory, aligned to at least 256.
+    /// Allocates `bytes` bytes of managed memory, aligned to at least 256. The host finds it at the same
+    /// address.
     ///
     /// # Errors
     /// Out of memory, or another code of the driver.
@@ -181,22 +173,6 @@ pub unsafe trait Managed: Debug + Send + Sync {
         ptr: DevicePtr,
         bytes: u64,
     ) -> Result<Option<Location>, DriverError>;
-
-    /// Announces that the host is about to touch a range, and returns where it finds it. Hardware
-    /// needs no announcement; a simulator checks and charges it.
-    ///
-    /// # Errors
-    /// If the access is not ordered after pending work.
-    ///
-    /// # Safety
-    /// The range is a [valid](crate::contract#devices) managed one; the pointer is used before the
-    /// next work on the range is queued.
-    unsafe fn host_view(
-        &self,
-        ptr: DevicePtr,
-        bytes: u64,
-        access: HostAccess,
-    ) -> Result<*mut u8, DriverError>;
 }
 
 /// Page-locked host memory that the device can access.
@@ -204,7 +180,8 @@ pub unsafe trait Managed: Debug + Send + Sync {
 /// # Safety
 /// Implementors keep what [`contract`](crate::contract#devices) promises for a device.
 pub unsafe trait Pinned: Debug + Send + Sync {
-    /// Allocates `bytes` bytes of pinned memory, aligned to at least 256.
+    /// Allocates `bytes` bytes of pinned memory, aligned to at least 256. The host finds it at the same
+    /// address.
     ///
     /// # Errors
     /// Out of memory, or another code of the driver.
@@ -219,22 +196,6 @@ pub unsafe trait Pinned: Debug + Send + Sync {
     /// `ptr` came from [`allocate`](Self::allocate) and no
     /// [work is pending](crate::contract#devices) on it.
     unsafe fn free(&self, ptr: DevicePtr) -> Result<(), DriverError>;
-
-    /// Announces that the host is about to touch a range, and returns where it finds it, as
-    /// [`Managed::host_view`] does.
-    ///
-    /// # Errors
-    /// If the access is not ordered after pending work.
-    ///
-    /// # Safety
-    /// The range is a [valid](crate::contract#devices) pinned one; the pointer is used before the
-    /// next work on the range is queued.
-    unsafe fn host_view(
-        &self,
-        ptr: DevicePtr,
-        bytes: u64,
-        access: HostAccess,
-    ) -> Result<*mut u8, DriverError>;
 }
 
 /// The driver's own stream-ordered allocator (`cuMemAllocAsync`), in a pool of vmem's own.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Leaf, QuarantineHandle};
+use crate::author::StreamExt;
 use crate::{
     AllocError, AllocErrorKind, AsyncPool, Block, Capabilities, Device, DevicePtr, DriverCode,
     DriverError, Event, Features, FreeError, MemoryResource, Request, Stream,
@@ -95,7 +96,7 @@ unsafe impl MemoryResource for AsyncMemory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(Features::STREAM_ORDERED | Features::TRIMS | Features::PEER_ACCESS)
+        Capabilities::new(Features::STREAM_ORDERED | Features::TRIMS)
     }
 }
 

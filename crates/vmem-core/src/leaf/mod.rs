@@ -13,11 +13,12 @@ use std::sync::Arc;
 
 use quarantine::{Quarantine, Wait};
 
+use crate::author::{BlockTable, StreamExt, fork};
 use crate::sync::Mutex;
 use crate::uses::{Marked, Uses, queue_marked};
 use crate::{
-    AllocError, AllocErrorKind, Block, BlockLayout, BlockTable, Device, DevicePtr, DriverCode,
-    DriverError, Event, FreeError, FreeErrorKind, RawStream, Request, ResourceId, Stream, fork,
+    AllocError, AllocErrorKind, Block, BlockLayout, Device, DevicePtr, DriverCode, DriverError,
+    Event, FreeError, FreeErrorKind, RawStream, Request, ResourceId, Stream,
 };
 
 /// How a leaf gives memory back to the driver: the device, and the address that the driver gave. No
@@ -110,7 +111,7 @@ impl Leaf {
     ///
     /// # Errors
     /// [`INVALID_VALUE`](crate::DriverCode::INVALID_VALUE) for another resource's block; those of
-    /// [`Stream::with_raw_outside_capture`]; `queue`'s.
+    /// [`StreamExt::with_raw_outside_capture`]; `queue`'s.
     pub fn queue_use(
         &self,
         block: &Block,

@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Leaf, QuarantineHandle};
+use crate::author::{HostAccess, host_view};
 use crate::{
     AllocError, Block, Capabilities, Device, DriverCode, DriverError, Features, FreeError,
-    HostAccess, MemoryResource, Pinned, Request, Stream,
+    MemoryResource, Pinned, Request, Stream,
 };
 
 /// Plain device memory: one driver allocation per block (`cuMemAlloc`).
@@ -72,7 +73,7 @@ unsafe impl MemoryResource for DeviceMemory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(Features::IPC | Features::PEER_ACCESS)
+        Capabilities::new(Features::empty())
     }
 }
 
@@ -117,13 +118,10 @@ impl PinnedMemory {
             return Err(error.with_detail("the block belongs to another resource"));
         }
         let size = block.size();
-        // SAFETY: contract, devices/ranges: the range is that of a live pinned block.
-        let bytes = unsafe {
-            part(&**self.leaf.device())?.host_view(block.ptr(), size, HostAccess::Write)
-        }?;
+        let bytes = host_view(&**self.leaf.device(), block.ptr(), size, HostAccess::Write)?;
         let size = usize::try_from(size).expect("host memory fits the host's address space");
-        // SAFETY: the device returned the block's host address, and the caller promises exclusive
-        // access for the lifetime of the slice.
+        // SAFETY: the host finds a pinned block at its address, and the caller promises exclusive access
+        // for the lifetime of the slice.
         Ok(unsafe { std::slice::from_raw_parts_mut(bytes, size) })
     }
 }
@@ -153,7 +151,7 @@ unsafe impl MemoryResource for PinnedMemory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(Features::HOST_ACCESSIBLE | Features::PEER_ACCESS)
+        Capabilities::new(Features::HOST_ACCESSIBLE)
     }
 }
 

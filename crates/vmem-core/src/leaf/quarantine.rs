@@ -4,13 +4,11 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use super::LeafFree;
+use crate::author::{StreamExt, StreamObserver, WeakStream, fork};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::uses::Uses;
-use crate::{
-    Device, DevicePtr, DriverCode, DriverError, Event, Stream, StreamId, StreamObserver,
-    WeakStream, fork,
-};
+use crate::{Device, DevicePtr, DriverCode, DriverError, Event, Stream, StreamId};
 
 /// Whether to wait for work, or only to ask whether it is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

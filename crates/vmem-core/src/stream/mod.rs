@@ -1,6 +1,7 @@
 //! Streams as owned handles with identities of their own.
 
 mod end;
+mod ext;
 mod inbox;
 mod order;
 mod pool;
@@ -10,12 +11,14 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 pub use end::StreamObserver;
+pub use ext::StreamExt;
 use inbox::Inbox;
 pub use pool::StreamPool;
 use thread::ThreadToken;
 
+use crate::author::fork;
 use crate::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
-use crate::{Device, DeviceId, DriverCode, DriverError, Event, RawStream, StreamId, fork};
+use crate::{Device, DeviceId, DriverCode, DriverError, Event, RawStream, StreamId};
 
 /// Who made a stream, and how it orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,7 +44,7 @@ pub enum StreamKind {
 pub struct Stream(Arc<Shared>);
 
 /// A weak handle of a stream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct WeakStream(Weak<Shared>);
 
 struct Shared {
@@ -64,7 +67,7 @@ struct Shared {
 
 impl Stream {
     /// Creates a stream that does not synchronise with the legacy default stream. One driver call, and
-    /// two for each stream that [waits to be destroyed](crate::DeviceBase::undestroyed_streams).
+    /// two for each stream that [waits to be destroyed](crate::author::DeviceBase::undestroyed_streams).
     ///
     /// # Errors
     /// The driver's.
@@ -182,75 +185,9 @@ impl Stream {
         self.0.raw
     }
 
-    /// A handle that does not keep the stream alive.
-    pub fn downgrade(&self) -> WeakStream {
-        WeakStream(Arc::downgrade(&self.0))
-    }
-
-    /// Whether this thread may make driver calls that name the stream: false only for another
-    /// thread's default stream.
-    pub fn is_callable_here(&self) -> bool {
-        self.0.is_callable_here()
-    }
-
-    /// Whether it is the default stream of a thread that has ended, so that nothing can ever be
-    /// recorded on it again.
-    pub fn is_orphaned(&self) -> bool {
-        self.0.thread.as_ref().is_some_and(ThreadToken::has_ended)
-    }
-
     /// Whether it has been retired.
     pub fn is_retired(&self) -> bool {
         self.final_marker().is_some()
-    }
-
-    /// The marker that covers all work of a retired stream.
-    pub fn final_marker(&self) -> Option<Event> {
-        fork::locked(|| self.0.retired.read()).clone()
-    }
-
-    /// Calls `call` with the driver's handle while the stream cannot be retired, behind the waits in
-    /// its [inbox](Self::has_pending_waits): they are queued first, or, if the stream captures and a
-    /// graph would take them, waited for on the host.
-    ///
-    /// What `call` queues on a capturing stream becomes part of the graph.
-    ///
-    /// # Errors
-    /// [`INVALID_HANDLE`](DriverCode::INVALID_HANDLE) if it has been retired,
-    /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) if it is another thread's default stream;
-    /// what `call` returns.
-    pub fn with_raw<T>(
-        &self,
-        name: &'static str,
-        call: impl FnOnce(&dyn Device, RawStream) -> Result<T, DriverError>,
-    ) -> Result<T, DriverError> {
-        let _alive = self.0.enter(name)?;
-        if self.has_pending_waits() {
-            if self.0.captures()? {
-                self.0.inbox.observe()?;
-            } else {
-                self.0.queue_pending_waits()?;
-            }
-        }
-        call(&*self.0.device, self.0.raw)
-    }
-
-    /// The same for calls that must take effect now, and so must not become part of a graph. One
-    /// driver call more: it asks whether the stream captures.
-    ///
-    /// # Errors
-    /// Those of [`with_raw`](Self::with_raw);
-    /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED), with the capture
-    /// intact, if the stream captures.
-    pub fn with_raw_outside_capture<T>(
-        &self,
-        name: &'static str,
-        call: impl FnOnce(&dyn Device, RawStream) -> Result<T, DriverError>,
-    ) -> Result<T, DriverError> {
-        let _alive = self.0.enter(name)?;
-        self.0.refuse_capture(name)?;
-        self.0.queue_pending_waits()?;
-        call(&*self.0.device, self.0.raw)
     }
 
     /// Whether the stream is capturing a graph, or is the legacy default stream while a stream that
@@ -300,7 +237,7 @@ impl Shared {
 
 impl WeakStream {
     /// A handle of no stream.
-    pub const fn dangling() -> Self {
+    pub const fn new() -> Self {
         Self(Weak::new())
     }
 

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use bytemuck::Pod;
 
 use super::range::{alignment_of, bytes_of};
+use crate::author::{HostAccess, StreamExt, host_view};
 use crate::{
     AllocError, BlockLayout, DeviceBuffer, DevicePtr, DriverCode, DriverError, Features,
-    HostAccess, MemoryResource, Stream,
+    MemoryResource, Stream,
 };
 
 /// A fixed number of elements in pinned host memory, which derefs to a slice.
@@ -119,11 +120,7 @@ impl<T: Pod, R: MemoryResource> PinnedBuffer<T, R> {
             return Ok(());
         };
         let device = self.buffer.stream().device();
-        let part =
-            device.pinned().ok_or_else(|| not_supported("the device has no pinned memory"))?;
-        // SAFETY: contract, devices/ranges: the bytes of a live block, which is pinned memory; the
-        // pointer goes out of use when a transfer takes the buffer.
-        let at = unsafe { part.host_view(ptr, self.buffer.len(), HostAccess::Write) }?;
+        let at = host_view(&**device, ptr, self.buffer.len(), HostAccess::Write)?;
         let at = NonNull::new(at.cast::<T>()).filter(|at| at.is_aligned());
         self.at = at.ok_or_else(|| not_supported("the host has the memory at another address"))?;
         Ok(())

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{
-    AllocErrorKind, Device, DeviceBuffer, DriverCode, Event, IdleEvent, MemoryResource,
-    Quarantined, Stream,
+    AllocErrorKind, Device, DeviceBuffer, DriverCode, Event, MemoryResource, Quarantined, Stream,
 };
 use vmem_sim::{CallKind, Graph, Kernel, SimDevice};
 

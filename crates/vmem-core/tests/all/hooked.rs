@@ -4,9 +4,10 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use vmem_core::author::{DeviceBase, HostAccess};
 use vmem_core::{
-    AsyncPool, Completion, Device, DeviceBase, DeviceFacts, DevicePtr, DriverError, Managed,
-    MemoryInfo, Pinned, RawEvent, RawStream, VirtualMemory,
+    AsyncPool, Completion, Device, DeviceFacts, DevicePtr, DriverError, Managed, MemoryInfo,
+    Pinned, RawEvent, RawStream, VirtualMemory,
 };
 use vmem_sim::SimDevice;
 
@@ -57,6 +58,7 @@ macro_rules! forward {
 }
 
 // SAFETY: contract, devices: the simulated device keeps it.
+#[deny(clippy::missing_trait_methods)]
 unsafe impl Device for Hooked {
     fn base(&self) -> &DeviceBase {
         self.device.base()
@@ -125,6 +127,15 @@ unsafe impl Device for Hooked {
         fn fill(to: DevicePtr, value: u8, bytes: u64, stream: RawStream) -> ();
         fn fill_u16(to: DevicePtr, value: u16, count: u64, stream: RawStream) -> ();
         fn fill_u32(to: DevicePtr, value: u32, count: u64, stream: RawStream) -> ();
+    }
+
+    fn check_host_access(
+        &self,
+        ptr: DevicePtr,
+        bytes: u64,
+        access: HostAccess,
+    ) -> Result<(), DriverError> {
+        self.device.check_host_access(ptr, bytes, access)
     }
 
     fn virtual_memory(&self) -> Option<&dyn VirtualMemory> {

@@ -4,9 +4,9 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use vmem_core::author::Leaf;
 use vmem_core::{
-    Block, BlockLayout, Device, DeviceBox, DeviceBuffer, DeviceMemory, Leaf, Request, ResourceExt,
-    Stream,
+    Block, BlockLayout, Device, DeviceBox, DeviceBuffer, DeviceMemory, Request, ResourceExt, Stream,
 };
 use vmem_sim::Kernel;
 

@@ -6,7 +6,8 @@ mod entry;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use vmem_core::{DeviceBase, DriverCode, DriverError, DropFailure, fork};
+use vmem_core::author::{DeviceBase, DropFailure, fork};
+use vmem_core::{DriverCode, DriverError};
 
 use crate::callback::{in_host_callback, refuse_in_host_callback};
 use crate::result;

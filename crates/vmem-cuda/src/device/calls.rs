@@ -1,8 +1,9 @@
 //! The driver calls that every device has.
 
+use vmem_core::author::DeviceBase;
 use vmem_core::{
-    AsyncPool, Completion, Device, DeviceBase, DeviceFacts, DeviceId, DevicePtr, DriverError,
-    Managed, MemoryInfo, Pinned, RawEvent, RawStream, VirtualMemory,
+    AsyncPool, Completion, Device, DeviceFacts, DeviceId, DevicePtr, DriverError, Managed,
+    MemoryInfo, Pinned, RawEvent, RawStream, VirtualMemory,
 };
 
 use super::CudaDevice;

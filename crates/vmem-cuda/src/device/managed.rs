@@ -3,12 +3,10 @@
 use std::ffi::c_int;
 use std::sync::Arc;
 
-use vmem_core::{
-    Advice, DevicePtr, DriverCode, DriverError, HostAccess, Location, Managed, RawStream,
-};
+use vmem_core::{Advice, DevicePtr, DriverCode, DriverError, Location, Managed, RawStream};
 
 use crate::context::{Context, Deferred};
-use crate::result::{context, managed, memory};
+use crate::result::managed;
 use crate::sys::{self, CUdevice};
 
 /// A device's managed memory.
@@ -106,19 +104,5 @@ unsafe impl Managed for CudaManaged {
             device if device == self.context.device => Some(Location::Device),
             _ => None,
         })
-    }
-
-    unsafe fn host_view(
-        &self,
-        ptr: DevicePtr,
-        _: u64,
-        _: HostAccess,
-    ) -> Result<*mut u8, DriverError> {
-        if !self.concurrent {
-            // On such a device the host faults on managed memory while any kernel runs, whatever
-            // that kernel touches.
-            self.context.call_relaxed("cuCtxSynchronize", context::synchronize)?;
-        }
-        Ok(memory::host(ptr))
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
-use vmem_core::{DeviceFacts, DriverCode, DriverError, fork};
+use vmem_core::author::fork;
+use vmem_core::{DeviceFacts, DriverCode, DriverError};
 
 use super::{Absence, CudaAsyncPool, CudaDevice, CudaManaged, CudaPinned, CudaVirtualMemory};
 use crate::OpenError;

@@ -149,7 +149,7 @@ pub(crate) unsafe fn fill_u32(
 }
 
 /// Where the host finds memory that it shares with the device.
-pub(crate) fn host(ptr: DevicePtr) -> *mut u8 {
+fn host(ptr: DevicePtr) -> *mut u8 {
     ptr::with_exposed_provenance_mut(size(ptr.get()))
 }
 

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::{Mutex, OnceLock};
-use vmem_core::fork;
+use vmem_core::author::fork;
 
 use super::functions::Functions;
 use crate::OpenError;

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use vmem_core::author::fork;
 use vmem_core::{
     AllocErrorKind, Block, BlockLayout, BoxedError, Capabilities, Device, Features, Label,
-    MemoryResource, Stream, fork,
+    MemoryResource, Stream,
 };
 
 use super::{Growth, GrowthFailure, Pending, Sealed};

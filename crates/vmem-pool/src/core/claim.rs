@@ -1,5 +1,6 @@
 //! Ranges taken out for one request while the lock is not held.
 
+use vmem_core::author::StreamExt;
 use vmem_core::{DriverError, Stream};
 
 use super::{Core, State};

@@ -1,5 +1,6 @@
 //! What most requests and frees come to: one shard's lock, and no driver call.
 
+use vmem_core::author::StreamExt;
 use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId, Stream};
 
 use super::{Core, known};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use vmem_core::{DriverError, Event, IdleEvent, Stream, StreamObserver};
+use vmem_core::author::{IdleEvent, StreamExt, StreamObserver};
+use vmem_core::{DriverError, Event, Stream};
 
 use super::{Core, State, known};
 use crate::Sharding;

@@ -25,10 +25,10 @@ use growing::Growing;
 use shards::Shards;
 use state::Shared;
 pub(crate) use state::State;
+use vmem_core::author::{StreamExt, fork};
 use vmem_core::{
     AllocError, AllocErrorKind, Block, BlockLayout, BoxedError, Capabilities, DeviceId, Features,
     FreeError, FreeErrorKind, MemoryEvent, MemoryEventKind, RawBlock, Request, ResourceId, Stream,
-    fork,
 };
 
 use crate::backing::{Backing, GrowthFailure};

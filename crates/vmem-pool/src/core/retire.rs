@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use vmem_core::{Event, MemoryEvent, MemoryEventKind, StreamId, StreamObserver};
+use vmem_core::author::StreamObserver;
+use vmem_core::{Event, MemoryEvent, MemoryEventKind, StreamId};
 
 use super::{Core, State};
 use crate::backing::Backing;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use vmem_core::{DriverError, MemoryEventKind, Rung, Stream};
+use vmem_core::{DriverError, MemoryEventKind, Stream};
 
-use super::{Climb, Step, Wait};
+use super::{Climb, Rung, Step, Wait};
 use crate::Counters;
 use crate::backing::{Backing, GrowthFailure, Pending};
 use crate::core::{Core, State};

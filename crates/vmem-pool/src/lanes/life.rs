@@ -1,6 +1,7 @@
 //! How lanes begin and end, and what is done about those that ended without a marker.
 
-use vmem_core::{Event, Stream, WeakStream};
+use vmem_core::author::WeakStream;
+use vmem_core::{Event, Stream};
 
 use super::lane::is_thread_bound;
 use super::queue::owner_of;

@@ -144,7 +144,6 @@ fn pools_their_parts_and_their_errors_say_what_they_are() {
     for pool in [&on_arena as &dyn MemoryResource, &on_chunks, &bins] {
         assert!(can(pool, Features::STREAM_ORDERED) && can(pool, Features::TRIMS));
     }
-    assert!(can(&on_arena, Features::PEER_ACCESS));
     assert_eq!(on_chunks.to_string(), "Pool<Chunks<DeviceMemory>>(ceiling 8388608 B)");
     assert_eq!(bins.to_string(), "BinningPool<DeviceMemory>");
     assert!(format!("{on_chunks:?}").contains("DeviceMemory> { chunks: 0, .. }"));

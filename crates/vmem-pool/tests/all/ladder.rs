@@ -1,6 +1,6 @@
 //! Each rung, and what it costs.
 
-use vmem_core::{AllocErrorKind, BlockLayout, MemoryResource, ResourceExt, Rung, Stream, label};
+use vmem_core::{AllocErrorKind, BlockLayout, MemoryResource, ResourceExt, Stream, label};
 use vmem_pool::{Batch, PoolConfig};
 use vmem_sim::{CallKind, SimDevice};
 
@@ -121,11 +121,12 @@ fn a_refusal_says_what_was_tried_and_what_there_is() {
         let report = error.report().unwrap();
         assert_eq!((report.requested, report.live), (8 * MIB, 10 * MIB));
         assert_eq!((report.reserved, report.ceiling), (10 * MIB, Some(16 * MIB)));
-        let rungs: Vec<Rung> = report.rungs.iter().map(|rung| rung.rung).collect();
-        let order = [Rung::Completed, Rung::Wait, Rung::Merge, Rung::Growth];
-        assert_eq!(rungs[..4], order);
+        let tried: Vec<&str> = report.attempts.iter().map(|attempt| attempt.what).collect();
+        let order = ["completed blocks", "a wait on the device", "joining blocks", "growth"];
+        assert_eq!(tried[..4], order);
         // An arena moves what it has, chunks go back whole.
-        assert!(matches!(rungs[4..], [Rung::Move | Rung::Trim]), "{rungs:?}");
+        assert!(matches!(tried[4..], ["moving memory" | "trimming"]), "{tried:?}");
+        assert!(error.to_string().contains("; tried completed blocks (0 B), a wait"), "{error}");
         free(pool, kept, &stream);
     });
 }

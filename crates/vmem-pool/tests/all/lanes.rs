@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::thread;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{AllocErrorKind, Device, ResourceExt, Stream};
 use vmem_pool::{Batch, Chunks, Growth, Pool, PoolConfig};
 use vmem_sim::{CallKind, SimConfig, SimDevice};

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use vmem_core::{
     AllocErrorKind, Block, BlockLayout, MemoryEvent, MemoryEventKind, MemoryObserver, ResourceExt,
-    Rung, Stream,
+    Stream,
 };
 use vmem_pool::{PoolConfig, RangeState, VirtualArena};
 use vmem_sim::{CallKind, SimConfig, SimDevice};
@@ -304,8 +304,9 @@ fn a_move_is_told_and_a_refusal_says_how_much_could_have_moved() {
     let stream = Stream::new(device.clone()).unwrap();
     let kept = riddle(&pool, G, 8, &stream);
     let error = pool.allocate_on(layout(5 * G), &stream).unwrap_err();
-    let rungs = &error.report().unwrap().rungs;
-    assert!(rungs.iter().any(|rung| rung.rung == Rung::Move && rung.freed == 4 * G), "{rungs:?}");
+    let attempts = &error.report().unwrap().attempts;
+    let moved = attempts.iter().any(|tried| tried.what == "moving memory" && tried.freed == 4 * G);
+    assert!(moved, "{attempts:?}");
     let large = alloc(&pool, 4 * G, &stream);
     assert_eq!(*moves.0.lock().unwrap(), [4 * G]);
     free(&pool, large, &stream);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::thread;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{AllocErrorKind, Device, DriverCode, ResourceExt, Stream};
 use vmem_pool::{Batch, ControlError, Growth, PoolConfig, RangeState};
 use vmem_sim::{CallKind, SimDevice};

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use vmem_core::{MemoryEvent, MemoryEventKind, MemoryObserver, ResourceExt, Rung, Stream};
+use vmem_core::{MemoryEvent, MemoryEventKind, MemoryObserver, ResourceExt, Stream};
 use vmem_pool::{Growth, PoolConfig};
 
 use crate::support::{
@@ -83,8 +83,8 @@ fn chunks_returned_for_a_request_are_told_and_reported() {
     // Marks what was freed and waits for it, and returns nothing.
     pool.handle().trim_to(u64::MAX).unwrap();
     let error = pool.allocate_on(layout(9 * MIB), &stream).unwrap_err();
-    let rungs = &error.report().unwrap().rungs;
-    let trim = rungs.iter().find(|rung| rung.rung == Rung::Trim).unwrap();
+    let attempts = &error.report().unwrap().attempts;
+    let trim = attempts.iter().find(|tried| tried.what == "trimming").unwrap();
     assert_eq!(trim.freed, 4 * MIB);
     let large = alloc(&pool, 8 * MIB, &stream);
     let told: Vec<MemoryEventKind> =

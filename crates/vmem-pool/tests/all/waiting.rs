@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmem_core::{Clock, ManualClock, MemoryResource, PinnedMemory, ResourceExt, Rung, Stream};
+use vmem_core::{Clock, ManualClock, MemoryResource, PinnedMemory, ResourceExt, Stream};
 use vmem_pool::{Chunks, Growth, Pool, PoolConfig};
 use vmem_sim::{CallKind, SimConfig, SimDevice};
 
@@ -46,9 +46,9 @@ fn a_host_wait_ends_when_the_work_does() {
     free(&pool, b, &stream);
     // What the wait makes usable is told even if it is not enough.
     let error = pool.allocate_on(layout(9 * MIB), &stream).unwrap_err();
-    let rungs = &error.report().unwrap().rungs;
-    let waited = rungs.iter().find(|rung| rung.rung == Rung::HostWait);
-    assert!(waited.is_none_or(|rung| rung.freed <= 8 * MIB), "{rungs:?}");
+    let attempts = &error.report().unwrap().attempts;
+    let waited = attempts.iter().find(|tried| tried.what == "a wait on the host");
+    assert!(waited.is_none_or(|tried| tried.freed <= 8 * MIB), "{attempts:?}");
     free(&pool, alloc(&pool, 8 * MIB, &stream), &stream);
     assert!(time.now() < Duration::from_secs(3000));
     free(&pool, kept, &stream);

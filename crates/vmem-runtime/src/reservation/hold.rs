@@ -5,9 +5,10 @@ use std::fmt::Debug;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use vmem_core::author::{BlockTable, StreamExt, fork};
 use vmem_core::{
-    AllocError, Block, BlockLayout, BlockTable, DriverError, Label, MemoryResource, Request,
-    ReservationId, Stream, fork,
+    AllocError, Block, BlockLayout, DriverError, Label, MemoryResource, Request, ReservationId,
+    Stream,
 };
 
 use super::NAME;

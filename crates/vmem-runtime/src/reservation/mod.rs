@@ -8,9 +8,10 @@ mod resource;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use vmem_core::author::fork;
 use vmem_core::{
     AllocError, AllocErrorKind, BlockLayout, DevicePtr, DriverError, Label, MemoryResource,
-    ReservationId, Stream, fork,
+    ReservationId, Stream,
 };
 
 use hold::{Hold, Keeper, Shared};

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use vmem_core::author::StreamExt;
 use vmem_core::{DriverCode, DriverError, Stream};
 
 /// Makes what `later` does from now on follow what `earlier` has queued by now: no call for one

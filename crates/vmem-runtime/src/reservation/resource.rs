@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use vmem_core::author::{StreamExt, fork};
 use vmem_core::{
     AllocError, Block, Capabilities, Device, DevicePtr, FreeError, FreeErrorKind, MemoryResource,
-    Request, Stream, fork,
+    Request, Stream,
 };
 
 use super::hold::{Draw, Hold, Shared};

@@ -8,8 +8,9 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use vmem_adaptors::Reclaimers;
+use vmem_core::author::fork;
 use vmem_core::{
-    AllocError, AllocErrorKind, BlockLayout, BoxedError, Device, MemoryResource, Stream, fork,
+    AllocError, AllocErrorKind, BlockLayout, BoxedError, Device, MemoryResource, Stream,
 };
 
 pub use figures::{RuntimeCapacity, RuntimeStats};

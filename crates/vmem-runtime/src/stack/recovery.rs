@@ -6,7 +6,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use vmem_adaptors::{Answer, Failure, Reclaimers, RetryPolicy};
-use vmem_core::{Clock, SystemClock, fork};
+use vmem_core::author::fork;
+use vmem_core::{Clock, SystemClock};
 use vmem_pool::PoolHandle;
 
 type Hook = Arc<dyn Fn(&Failure<'_>) -> Answer + Send + Sync>;

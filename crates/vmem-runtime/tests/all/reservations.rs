@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{
     AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, Device, DeviceBuffer,
     DeviceMemory, DriverCode, FreeError, FreeErrorKind, MemoryResource, Request, ReservationId,

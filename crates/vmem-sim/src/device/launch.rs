@@ -1,5 +1,6 @@
 //! Kernels and graphs: work that the driver seam does not name.
 
+use vmem_core::author::StreamExt;
 use vmem_core::{DriverCode, DriverError, RawStream, Stream};
 
 use super::SimDevice;
@@ -12,7 +13,7 @@ impl SimDevice {
     /// Queues a kernel.
     ///
     /// # Errors
-    /// Those of [`Stream::with_raw`]; [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for a stream
+    /// Those of [`StreamExt::with_raw`]; [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for a stream
     /// of another device; [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for a range outside live
     /// memory.
     ///

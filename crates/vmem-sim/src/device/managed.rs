@@ -4,9 +4,7 @@
 
 use std::sync::Arc;
 
-use vmem_core::{
-    Advice, DevicePtr, DriverCode, DriverError, HostAccess, Location, Managed, RawStream,
-};
+use vmem_core::{Advice, DevicePtr, DriverCode, DriverError, Location, Managed, RawStream};
 
 use super::Core;
 use super::driver::pointer;
@@ -94,18 +92,6 @@ unsafe impl Managed for SimManaged {
                 .as_ref()
                 .and_then(|residency| residency.last_prefetch(piece.offset, piece.len)))
         })
-    }
-
-    unsafe fn host_view(
-        &self,
-        ptr: DevicePtr,
-        bytes: u64,
-        access: HostAccess,
-    ) -> Result<*mut u8, DriverError> {
-        let mut state = self.core.lock();
-        state
-            .view(ptr.get(), bytes, access, RegionKind::Managed)
-            .map_err(|refusal| state.refuse_view(refusal))
     }
 }
 

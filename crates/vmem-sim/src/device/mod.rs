@@ -12,7 +12,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use vmem_core::{DeviceBase, DeviceFacts, DriverError, DropFailure, fork};
+use vmem_core::author::{DeviceBase, DropFailure, fork};
+use vmem_core::{DeviceFacts, DriverError};
 
 use crate::state::State;
 use crate::sync::{Mutex, MutexGuard};

@@ -115,7 +115,7 @@ pub const CHECKS: &[Check] = checks! {
     layout:
         small_blocks_are_distinct
         every_size_and_alignment_is_honoured
-        capabilities_cover_the_largest_alignment
+        capabilities_stay_the_same
         live_blocks_do_not_overlap
         a_random_mix_keeps_every_byte
         blocks_stay_put_under_churn;

@@ -4,6 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use vmem_core::Stream;
+use vmem_core::author::StreamExt;
 
 use super::layout::random_mix;
 use super::order::{free_under_writes, take_over};

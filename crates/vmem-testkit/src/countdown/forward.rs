@@ -1,9 +1,10 @@
 //! The device and its parts, each call through the gate.
 
+use vmem_core::author::DeviceBase;
+use vmem_core::author::HostAccess;
 use vmem_core::{
-    Advice, AsyncPool, Completion, Device, DeviceBase, DeviceFacts, DeviceId, DevicePtr,
-    DriverError, HostAccess, Location, Managed, MemoryInfo, PhysicalHandle, Pinned, RawEvent,
-    RawStream, VirtualMemory,
+    Advice, AsyncPool, Completion, Device, DeviceFacts, DeviceId, DevicePtr, DriverError, Location,
+    Managed, MemoryInfo, PhysicalHandle, Pinned, RawEvent, RawStream, VirtualMemory,
 };
 
 use super::{Countdown, Gate};
@@ -90,6 +91,7 @@ unsafe impl Device for Countdown {
             fn synchronize() -> ();
             fn create_event() -> RawEvent;
             fn create_timed_event() -> RawEvent;
+            fn check_host_access(ptr: DevicePtr, bytes: u64, access: HostAccess) -> ();
         }
         unsafe {
             fn free(ptr: DevicePtr) -> ();
@@ -170,7 +172,6 @@ unsafe impl Managed for Gate {
             fn advise(ptr: DevicePtr, bytes: u64, advice: Advice) -> ();
             fn prefetch(ptr: DevicePtr, bytes: u64, to: Location, stream: RawStream) -> ();
             fn last_prefetch(ptr: DevicePtr, bytes: u64) -> Option<Location>;
-            fn host_view(ptr: DevicePtr, bytes: u64, access: HostAccess) -> *mut u8;
         }
     }
 }
@@ -185,7 +186,6 @@ unsafe impl Pinned for Gate {
         }
         unsafe {
             fn free(ptr: DevicePtr) -> ();
-            fn host_view(ptr: DevicePtr, bytes: u64, access: HostAccess) -> *mut u8;
         }
     }
 }

@@ -12,7 +12,8 @@ pub use sweep::sweep;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use vmem_core::{Device, DriverCode, DriverError, fork};
+use vmem_core::author::fork;
+use vmem_core::{Device, DriverCode, DriverError};
 
 /// A device in front of another that answers one driver call, counted from when it was armed, with
 /// an error, without passing it on; and another one after it, if [told so](Self::arm_next).

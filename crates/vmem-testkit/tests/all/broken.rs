@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
+use vmem_core::author::{BlockTable, StreamExt, WeakStream};
 use vmem_core::{
-    AccessClass, AllocError, AllocErrorKind, Block, BlockLayout, BlockTable, Capabilities, Device,
+    AccessClass, AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, Device,
     DeviceMemory, Event, FreeError, FreeErrorKind, Label, MemoryResource, RawBlock, Request,
-    Stream, StreamId, WeakStream,
+    Stream, StreamId,
 };
 use vmem_sim::SimDevice;
 use vmem_testkit::Probe;
@@ -21,8 +22,6 @@ pub(crate) enum Bug {
     Overlaps,
     /// Blocks start 128 bytes late.
     Misaligns,
-    /// It claims to honour alignments up to 4096 only.
-    UnderstatesAlignment,
     /// It changes its mind about its capabilities at every call.
     ChangesCapabilities,
     /// It names a device that its blocks are not on.
@@ -329,9 +328,6 @@ unsafe impl MemoryResource for Broken {
 
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = self.upstream.capabilities();
-        if self.has(Bug::UnderstatesAlignment) {
-            capabilities.max_alignment = 4096;
-        }
         if self.has(Bug::ChangesCapabilities) && self.flips.fetch_xor(true, Ordering::Relaxed) {
             capabilities = capabilities.without(capabilities.features);
         }

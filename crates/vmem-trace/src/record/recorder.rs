@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use vmem_core::{Label, MemoryEvent, MemoryEventKind, MemoryObserver, fork};
+use vmem_core::author::fork;
+use vmem_core::{Label, MemoryEvent, MemoryEventKind, MemoryObserver};
 
 use super::format::{Entry, Kind, LONGEST_LABEL, MAGIC};
 

@@ -17,12 +17,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use mapping::Mapping;
-use vmem_core::{Allowance, BoxedError, Capabilities, Device, Features, Rung, Stream, fork};
+use vmem_core::author::fork;
+use vmem_core::{Allowance, BoxedError, Capabilities, Device, Features, Stream};
 use windows::Windows;
 
 use super::{Growth, GrowthFailure, Pending, Sealed};
 use crate::core::{Core, Obstacle, State};
-use crate::ladder::Climb;
+use crate::ladder::{Climb, Rung};
 use crate::sabotage;
 use crate::space::{Slot, Tag};
 use crate::sync::{Mutex, MutexGuard};
@@ -129,7 +130,7 @@ impl Sealed for VirtualArena {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(Features::PEER_ACCESS)
+        Capabilities::new(Features::empty())
     }
 
     fn granule(&self) -> u64 {

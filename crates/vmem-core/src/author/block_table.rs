@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use super::fork;
 use crate::sync::{Mutex, MutexGuard};
 use crate::{
     Block, BlockLayout, DevicePtr, DriverError, FreeError, FreeErrorKind, Label, RawBlock,
-    ResourceId, fork,
+    ResourceId,
 };
 
 /// The live blocks of a resource that issues its own, each with a value of `T`.
