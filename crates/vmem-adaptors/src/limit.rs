@@ -4,10 +4,12 @@ use std::fmt;
 
 use vmem_core::{
     AllocError, AllocErrorKind, Block, Capabilities, ExhaustionReport, FreeError, FreeErrorKind,
-    MemoryResource, Request, Stream,
+    MemoryResource, Request, Stream, fork,
 };
 
 use crate::{Budget, charges};
+
+const NAME: &str = "Limit";
 
 /// Admits requests while their sizes fit a [`Budget`].
 ///
@@ -85,7 +87,7 @@ impl<U> Limit<U> {
         report.ceiling = Some(state.limit);
         report.largest_free = state.limit.saturating_sub(state.used);
         report.budget_left = Some(report.largest_free);
-        AllocError::new(AllocErrorKind::Limit, request.layout, "Limit").with_report(report)
+        AllocError::new(AllocErrorKind::Limit, request.layout, NAME).with_report(report)
     }
 }
 
@@ -101,6 +103,8 @@ impl<U: fmt::Display> fmt::Display for Limit<U> {
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<U: MemoryResource> MemoryResource for Limit<U> {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        let refused = |error| AllocError::from_driver(error, request.layout, NAME);
+        fork::refuse(NAME).map_err(refused)?;
         let Some(charge) = self.budget.charge(request.layout.size()) else {
             return Err(self.refuse(request));
         };
@@ -110,6 +114,9 @@ unsafe impl<U: MemoryResource> MemoryResource for Limit<U> {
     }
 
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        if let Err(error) = fork::refuse(NAME) {
+            return Err(FreeError::from_driver(error, block, NAME));
+        }
         let taken = charges::take(block.raw());
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         let freed = unsafe { self.upstream.deallocate(block, stream) };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Stream, lock};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::{Device, DriverError};
+use crate::{Device, DriverError, fork};
 
 /// A fixed number of streams, handed out in turn, so that independent pieces of work spread over them.
 ///
@@ -47,6 +47,7 @@ impl StreamPool {
     /// # Errors
     /// As [`Stream::new`].
     pub fn get(&self) -> Result<Stream, DriverError> {
+        fork::refuse("StreamPool::get")?;
         let turn = self.asked.fetch_add(1, Ordering::Relaxed) % self.streams.len();
         let mut slot = lock(&self.streams[turn]);
         match &*slot {
