@@ -11,7 +11,8 @@ use crate::core::{Control, Core};
 use crate::{Capacity, Counters, Snapshot};
 
 /// Control of one pool: non-generic, cloneable, taken before the stack is erased. It does not keep
-/// the pool alive, and says so once the pool is gone.
+/// the pool alive, and says so once the pool is gone. In a [forked](vmem_core::author::fork) child its
+/// figures are `None`, as of a pool that is gone.
 #[derive(Clone)]
 pub struct PoolHandle {
     pool: Weak<dyn Control>,
@@ -29,27 +30,32 @@ impl PoolHandle {
         self.pool.upgrade().ok_or(ControlError::Gone)
     }
 
+    /// The pool, for figures.
+    fn readable(&self) -> Option<Arc<dyn Control>> {
+        if fork::is_child() { None } else { self.pool.upgrade() }
+    }
+
     /// The pool's counters; `None` once it is gone. Takes a step for each per-thread default stream that
     /// uses the pool, and one for each free range of a stream that left something in
     /// [quarantine](Counters::quarantined), or failed to answer; those under all of the pool's locks.
     pub fn counters(&self) -> Option<Counters> {
-        self.pool.upgrade().map(|pool| pool.counters())
+        self.readable().map(|pool| pool.counters())
     }
 
     /// How much more the pool can give; `None` once it is gone. Takes `O(n)` steps.
     pub fn capacity(&self) -> Option<Capacity> {
-        self.pool.upgrade().map(|pool| pool.capacity())
+        self.readable().map(|pool| pool.capacity())
     }
 
     /// Everything that lies in the pool; `None` once it is gone. Takes `O(n log n)` steps.
     pub fn snapshot(&self) -> Option<Snapshot> {
-        self.pool.upgrade().map(|pool| pool.snapshot())
+        self.readable().map(|pool| pool.snapshot())
     }
 
     /// The parts of the live block that starts at `ptr`, for edges that hold only an address;
     /// `None` if there is none or the pool is gone. Takes as many steps as ranges start in 2 MiB.
     pub fn find(&self, ptr: DevicePtr) -> Option<RawBlock> {
-        self.pool.upgrade()?.find(ptr)
+        self.readable()?.find(ptr)
     }
 
     /// Waits on the host for pending work and returns unused memory until at most `keep` bytes are
@@ -80,7 +86,7 @@ impl PoolHandle {
     /// The pool never does this by itself, because it breaks every capture in progress on the device,
     /// on whatever stream and thread. A program that wants to avoid it drops its buffers and the last
     /// handle of a thread's default stream, or [retires](vmem_core::Stream::retire) that, before the
-    /// thread ends.
+    /// thread ends. A pool below this one has a quarantine of its own, which its own handle frees.
     ///
     /// # Errors
     /// [`ControlError::Gone`] once the pool is; [`ControlError::Failed`] if the driver fails or refuses
@@ -94,7 +100,7 @@ impl PoolHandle {
     /// # Panics
     /// If they do not.
     pub fn check_invariants(&self) {
-        if let Some(pool) = self.pool.upgrade() {
+        if let Some(pool) = self.readable() {
             pool.check_invariants();
         }
     }

@@ -5,6 +5,7 @@ mod keep;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use vmem_core::author::fork;
 use vmem_core::{
     AllocError, Block, Capabilities, Device, DriverError, FreeError, MemoryResource, Request,
     Stream,
@@ -88,10 +89,11 @@ impl<U: MemoryResource + 'static> Scrub<U> {
 
 impl<U: MemoryResource> fmt::Debug for Scrub<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scrub")
-            .field("set_aside", &self.keep.set_aside())
-            .field("upstream", &self.keep.upstream)
-            .finish()
+        let mut out = f.debug_struct("Scrub");
+        if !fork::is_child() {
+            out.field("set_aside", &self.keep.set_aside());
+        }
+        out.field("upstream", &self.keep.upstream).finish()
     }
 }
 
@@ -108,6 +110,8 @@ impl<U: MemoryResource> fmt::Display for Scrub<U> {
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<U: MemoryResource> MemoryResource for Scrub<U> {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        let refused = |error| AllocError::from_driver(error, request.layout, NAME);
+        fork::refuse(NAME).map_err(refused)?;
         self.keep.settle();
         let block = self.keep.upstream.allocate(request)?;
         self.keep.enter(&block.raw());
@@ -115,6 +119,9 @@ unsafe impl<U: MemoryResource> MemoryResource for Scrub<U> {
     }
 
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        if let Err(error) = fork::refuse(NAME) {
+            return Err(FreeError::from_driver(error, block, NAME));
+        }
         self.keep.settle();
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.keep.free(block, stream) }
@@ -147,6 +154,7 @@ impl ScrubHandle {
     /// # Errors
     /// The driver's: what was not cleared is set aside still.
     pub fn synchronize(&self) -> Result<(), DriverError> {
+        fork::refuse("ScrubHandle::synchronize")?;
         self.keeper.upgrade().map_or(Ok(()), |keeper| keeper.synchronize())
     }
 }

@@ -5,6 +5,7 @@
 
 mod bookkeeping;
 mod fake;
+mod forks;
 mod limit;
 mod on_failure;
 mod panics;

@@ -9,7 +9,8 @@ use vmem_core::{
     PinnedMemory, ResourceExt, Stream,
 };
 use vmem_pool::{Chunks, Pool, PoolConfig, VirtualArena};
-use vmem_sim::{CallKind, SimDevice};
+use vmem_sim::{CallKind, SimConfig, SimDevice};
+use vmem_testkit::Countdown;
 use vmem_testkit::conformance::{self, Subject};
 
 use crate::fake::{free, layout};
@@ -179,6 +180,36 @@ fn what_an_ended_thread_freed_on_its_default_stream_waits_until_the_program_asks
     drop(memory);
     handle.synchronize().unwrap();
     device.assert_clean();
+}
+
+#[test]
+fn what_is_set_aside_while_the_device_is_waited_for_waits_for_the_next_time() {
+    for seed in 0..4 {
+        let device = SimDevice::with_config(SimConfig { seed, ..SimConfig::default() }).unwrap();
+        let watched = Countdown::new(device.clone());
+        let memory = DeviceMemory::new(watched.clone()).scrubbed().unwrap();
+        let (handle, memory) = (memory.handle(), Arc::new(memory));
+        let (inner, erased): (_, Arc<dyn Device>) = (memory.clone(), watched.clone());
+        // As another thread may, when the wait is over and its caller does not know yet.
+        watched.after("Device::synchronize", move || {
+            let used = std::thread::scope(|scope| {
+                let thread = scope.spawn(|| {
+                    let own = Stream::per_thread_default(erased.clone());
+                    let block = inner.allocate_on(layout(4096), &own).unwrap();
+                    write(&block, &own);
+                    (block, own)
+                });
+                thread.join().unwrap()
+            });
+            free(&*inner, used.0, &used.1).unwrap();
+        });
+        handle.synchronize().unwrap();
+        assert_eq!(handle.set_aside(), 1);
+        device.assert_clean();
+        handle.synchronize().unwrap();
+        assert_eq!((handle.set_aside(), device.used()), (0, 0));
+        device.assert_clean();
+    }
 }
 
 #[test]

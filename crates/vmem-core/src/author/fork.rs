@@ -3,8 +3,11 @@
 //! A forked child has its parent's memory but only one of its threads: a lock that another thread
 //! held at the fork is never released there, and CUDA cannot be used in it at all. So once a process
 //! has opened a device, nothing of vmem works in its forked children: calls that return a `Result`
-//! answer [`NOT_INITIALIZED`](DriverCode::NOT_INITIALIZED), drops do nothing, and whatever can do
-//! neither ends the child with a message instead of waiting for a lock that nobody will release.
+//! answer [`NOT_INITIALIZED`](DriverCode::NOT_INITIALIZED), figures of handles that may be `None`
+//! are, drops do nothing, and whatever can do none of these ends the child with a message instead of
+//! waiting for a lock that nobody will release: [`Stream::is_retired`](crate::Stream::is_retired),
+//! naming a default stream, interning a label, a [`BlockTable`](crate::BlockTable), a registry's
+//! resources, figures that are plain numbers.
 //!
 //! A child that calls `exec` is not concerned, nor one whose parent had opened no device. Children
 //! made by a raw `clone` system call, which the C library does not see, are not recognised.

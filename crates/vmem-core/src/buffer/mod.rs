@@ -216,6 +216,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// # Errors
     /// The driver's; the buffer is then dropped.
     pub fn into_block(mut self) -> Result<Option<Block>, DriverError> {
+        fork::refuse("DeviceBuffer::into_block")?;
         self.uses().precede_work(&self.stream)?;
         Ok(self.block.take())
     }
@@ -223,6 +224,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     fn relocate(&mut self, bytes: u64) -> Result<(), AllocError> {
         let layout = BlockLayout::with_alignment(bytes.max(1), self.alignment)?;
         let fault = |error| AllocError::from_driver(error, layout, NAME);
+        fork::refuse(NAME).map_err(fault)?;
         let keep = self.len.min(bytes);
         let moves = keep != 0 && self.block.is_some();
         if moves && self.stream.is_capturing().map_err(fault)? {

@@ -57,13 +57,16 @@ impl DropFailures {
         }
     }
 
-    /// How many drops have failed.
+    /// How many drops have failed. Ends a [forked](fork) child.
     pub fn count(&self) -> u64 {
         self.lock().0
     }
 
-    /// The first failure.
+    /// The first failure; `None` in a [forked](fork) child.
     pub fn first(&self) -> Option<DropFailure> {
+        if fork::is_child() {
+            return None;
+        }
         self.lock().1.clone()
     }
 

@@ -119,6 +119,7 @@ impl Leaf {
         call: &'static str,
         queue: impl FnOnce(&dyn Device, RawStream) -> Result<(), DriverError>,
     ) -> Result<(), DriverError> {
+        fork::refuse(call)?;
         let foreign = || {
             let error = DriverError::new(call, DriverCode::INVALID_VALUE);
             error.with_detail("the block belongs to another resource")
@@ -190,8 +191,11 @@ impl Leaf {
 impl fmt::Debug for Leaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Leaf");
-        out.field("device", &self.device.id()).field("blocks", &self.blocks);
-        out.field("quarantine", &self.quarantine.held()).finish()
+        out.field("device", &self.device.id());
+        if fork::is_child() {
+            return out.finish_non_exhaustive();
+        }
+        out.field("blocks", &self.blocks).field("quarantine", &self.quarantine.held()).finish()
     }
 }
 

@@ -32,8 +32,11 @@ pub struct Quarantined {
 pub struct QuarantineHandle(Weak<Quarantine>);
 
 impl QuarantineHandle {
-    /// What is set aside now; `None` after the leaf is gone.
+    /// What is set aside now; `None` after the leaf is gone, and in a [forked](fork) child.
     pub fn held(&self) -> Option<Quarantined> {
+        if fork::is_child() {
+            return None;
+        }
         self.0.upgrade().map(|quarantine| quarantine.held())
     }
 

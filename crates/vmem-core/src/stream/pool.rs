@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::{Stream, lock};
+use crate::author::fork;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::{Device, DriverError};
@@ -47,6 +48,7 @@ impl StreamPool {
     /// # Errors
     /// As [`Stream::new`].
     pub fn get(&self) -> Result<Stream, DriverError> {
+        fork::refuse("StreamPool::get")?;
         let turn = self.asked.fetch_add(1, Ordering::Relaxed) % self.streams.len();
         let mut slot = lock(&self.streams[turn]);
         match &*slot {

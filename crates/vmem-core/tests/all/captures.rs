@@ -8,9 +8,9 @@ use vmem_core::{
     AllocErrorKind, Device, DeviceBuffer, DriverCode, Event, MemoryResource, Quarantined, Stream,
 };
 use vmem_sim::{CallKind, Graph, Kernel, SimDevice};
+use vmem_testkit::Countdown;
 
 use crate::common::{Told, code, is_alive, launch, scratch, stream};
-use crate::hooked::Hooked;
 use crate::quarantine::{LEAVES, device, plain, stream_ordered};
 
 /// Which stream captures, or captured, when a step is made.
@@ -337,11 +337,11 @@ fn a_use_that_a_capture_keeps_from_being_noted_does_not_keep_the_block() {
 #[test]
 fn a_marker_that_a_capture_took_after_the_question_is_not_given_out() {
     let device = device(0);
-    let hooked = Hooked::new(device.clone());
+    let hooked = Countdown::new(device.clone());
     let (busy, bystander) = (Stream::new(hooked.clone()).unwrap(), stream(&device));
     let (begin, raw) = (device.clone(), busy.raw());
     // SAFETY: contract, devices/handles: a valid stream.
-    hooked.before_record(move || unsafe { begin.begin_capture_raw(raw) }.unwrap());
+    hooked.before("Device::record_event", move || unsafe { begin.begin_capture_raw(raw) }.unwrap());
     let idle = IdleEvent::new(device.clone()).unwrap();
     let (idle, error) = busy.record(idle).unwrap_err();
     assert_eq!(error.code(), DriverCode::STREAM_CAPTURE_UNSUPPORTED);

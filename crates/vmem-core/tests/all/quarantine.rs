@@ -7,10 +7,10 @@ use vmem_core::{
     PinnedMemory, QuarantineHandle, Quarantined, ResourceExt, Stream,
 };
 use vmem_sim::{CallKind, CaptureMode, Kernel, SimDevice};
+use vmem_testkit::Countdown;
 
 use crate::captures::Scene;
 use crate::common::{launch, sim, stream};
-use crate::hooked::Hooked;
 
 /// A device whose plain memory may be allocated and freed by this thread while others capture, as
 /// `vmem-cuda` sees to on hardware.
@@ -178,7 +178,7 @@ fn a_leaf_that_goes_frees_what_it_can_and_counts_the_rest() {
 fn what_is_freed_while_its_stream_is_being_marked_waits_for_the_next_marker() {
     for seed in 0..8 {
         let device = device(seed);
-        let hooked = Hooked::new(device.clone());
+        let hooked = Countdown::new(device.clone());
         let memory = DeviceMemory::new(hooked.clone());
         let quarantine = memory.quarantine();
         let memory: Arc<dyn MemoryResource> = memory.into_dyn();
@@ -190,7 +190,7 @@ fn what_is_freed_while_its_stream_is_being_marked_waits_for_the_next_marker() {
         drop(first);
         device.end_capture(&home).unwrap();
         let (meanwhile, on) = (device.clone(), home.clone());
-        hooked.after_record(move || {
+        hooked.after("Device::record_event", move || {
             launch(&meanwhile, &on, Kernel::write_pattern(second.ptr().unwrap(), 4096, 1));
             meanwhile.begin_capture(&on).unwrap();
             drop(second);
@@ -208,7 +208,7 @@ fn what_is_freed_while_its_stream_is_being_marked_waits_for_the_next_marker() {
 fn a_request_is_served_by_what_was_freed_although_more_was_set_aside_meanwhile() {
     for seed in 0..8 {
         let device = device(seed);
-        let hooked = Hooked::new(device.clone());
+        let hooked = Countdown::new(device.clone());
         let memory = DeviceMemory::new(hooked.clone());
         let quarantine = memory.quarantine();
         let memory: Arc<dyn MemoryResource> = memory.into_dyn();
@@ -220,7 +220,7 @@ fn a_request_is_served_by_what_was_freed_although_more_was_set_aside_meanwhile()
         drop(large);
         device.end_capture(&home).unwrap();
         let (meanwhile, on) = (device.clone(), other.clone());
-        hooked.after_free(move || {
+        hooked.after("Device::free", move || {
             meanwhile.begin_capture(&on).unwrap();
             drop(small);
         });

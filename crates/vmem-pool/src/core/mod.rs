@@ -327,6 +327,9 @@ impl<B: Backing> Core<B> {
 impl<B: Backing> fmt::Debug for Core<B> {
     /// A few figures: what holds a pool may be printed however much is in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if fork::is_child() {
+            return f.write_str("Pool(of the process that forked)");
+        }
         let state = self.lock();
         let (live, reserved) = (state.live(), state.shared.counters.reserved);
         let blocks = state.allocations() - state.frees();

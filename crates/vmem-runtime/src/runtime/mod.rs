@@ -92,6 +92,7 @@ impl Runtime {
     pub fn status(&self) -> Status {
         match self.built.get() {
             Some(built) => built.status(),
+            None if fork::is_child() => Status::NotBuilt,
             None => match &*lock(&self.failed) {
                 Some(cause) => Status::Failed { cause: cause.clone() },
                 None => Status::NotBuilt,
@@ -157,25 +158,30 @@ impl Runtime {
         }
     }
 
-    /// How much more the stack can give. Empty before it is built; never builds it. Takes time in
-    /// the number of blocks, and a driver call where the driver decides.
+    /// How much more the stack can give. Empty before it is built, and in a [forked](fork) child;
+    /// never builds it. Takes time in the number of blocks, and a driver call where the driver decides.
     pub fn capacity(&self) -> RuntimeCapacity {
-        let built = self.built.get();
+        let built = self.readable();
         built.map_or_else(RuntimeCapacity::default, |built| RuntimeCapacity::of(&built.stack))
     }
 
     /// How many bytes the stack can still take from the device: its ceiling less what it holds;
-    /// without a ceiling or a pool, what the driver has free. `None` before it is built, or if the
-    /// driver does not say.
+    /// without a ceiling or a pool, what the driver has free. `None` before it is built, in a forked
+    /// child, or if the driver does not say.
     pub fn growth_left(&self) -> Option<u64> {
-        figures::growth_left(&self.built.get()?.stack)
+        figures::growth_left(&self.readable()?.stack)
     }
 
     /// How many bytes new work can count on: for a pool, what its ceiling and the device allow it
     /// to hold, less what is live; for tier C its budget less what is live. `None` before the stack
-    /// is built. Makes a driver call on tiers with a pool.
+    /// is built, and in a forked child. Makes a driver call on tiers with a pool.
     pub fn budget_left(&self) -> Option<u64> {
-        Some(figures::budget_left(&self.built.get()?.stack))
+        Some(figures::budget_left(&self.readable()?.stack))
+    }
+
+    /// What is built, for figures.
+    fn readable(&self) -> Option<&Built> {
+        if fork::is_child() { None } else { self.built.get() }
     }
 
     /// Whether work on `units` equal units that needs `bytes` bytes in all should start, and how

@@ -128,11 +128,11 @@ impl Default for Recovery {
 
 impl fmt::Debug for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hook = if self.lock().is_some() { "set" } else { "none" };
-        f.debug_struct("Recovery")
-            .field("reclaimers", &self.reclaimers)
-            .field("hook", &hook)
-            .field("policy", &self.policy)
-            .finish_non_exhaustive()
+        let mut out = f.debug_struct("Recovery");
+        if !fork::is_child() {
+            let hook = if self.lock().is_some() { "set" } else { "none" };
+            out.field("reclaimers", &self.reclaimers).field("hook", &hook);
+        }
+        out.field("policy", &self.policy).finish_non_exhaustive()
     }
 }

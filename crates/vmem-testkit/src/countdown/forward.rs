@@ -1,7 +1,6 @@
 //! The device and its parts, each call through the gate.
 
-use vmem_core::author::DeviceBase;
-use vmem_core::author::HostAccess;
+use vmem_core::author::{DeviceBase, HostAccess};
 use vmem_core::{
     Advice, AsyncPool, Completion, Device, DeviceFacts, DeviceId, DevicePtr, DriverError, Location,
     Managed, MemoryInfo, PhysicalHandle, Pinned, RawEvent, RawStream, VirtualMemory,
@@ -18,16 +17,22 @@ macro_rules! gated {
     ) => {
         $(
             fn $name(&self, $($arg: $type),*) -> Result<$value, DriverError> {
-                self.$gate().pass(concat!($part, "::", stringify!($name)))?;
-                self.$gate().$target().$name($($arg),*)
+                const CALL: &str = concat!($part, "::", stringify!($name));
+                self.$gate().pass(CALL)?;
+                let value = self.$gate().$target().$name($($arg),*)?;
+                self.$gate().passed(CALL);
+                Ok(value)
             }
         )*
         $(
             unsafe fn $uname(&self, $($uarg: $utype),*) -> Result<$uvalue, DriverError> {
-                self.$gate().pass(concat!($part, "::", stringify!($uname)))?;
+                const CALL: &str = concat!($part, "::", stringify!($uname));
+                self.$gate().pass(CALL)?;
                 // SAFETY: contract, devices: the caller keeps its clauses; every handle and range
                 // it has is one of the inner device.
-                unsafe { self.$gate().$target().$uname($($uarg),*) }
+                let value = unsafe { self.$gate().$target().$uname($($uarg),*) }?;
+                self.$gate().passed(CALL);
+                Ok(value)
             }
         )*
     };

@@ -77,8 +77,10 @@ impl Recorder {
     /// Writes what is buffered. Returns how many events have been recorded. Recording can go on.
     ///
     /// # Errors
-    /// The first error of the writer, once; what happened after it is lost.
+    /// The first error of the writer, once; what happened after it is lost. In a [forked](fork) child
+    /// always.
     pub fn flush(&self) -> io::Result<u64> {
+        fork::refuse("Recorder::flush").map_err(io::Error::other)?;
         let mut state = self.lock();
         state.flush();
         match state.error.take() {
@@ -97,7 +99,11 @@ impl Recorder {
 }
 
 impl MemoryObserver for Recorder {
+    /// In a [forked](fork) child, whose writes would mix with its parent's, it does nothing.
     fn event(&self, event: &MemoryEvent) {
+        if fork::is_child() {
+            return;
+        }
         let (kind, address, layout) = match event.kind {
             MemoryEventKind::Allocate { ptr, layout } => (Kind::Allocate, ptr.get(), layout),
             MemoryEventKind::Free { ptr, layout } => (Kind::Free, ptr.get(), layout),
