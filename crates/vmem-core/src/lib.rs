@@ -53,6 +53,7 @@ mod device;
 mod error;
 mod event;
 pub mod fork;
+mod handle;
 mod id;
 mod label;
 mod layout;
@@ -82,6 +83,7 @@ pub use error::{
     ExhaustionReport, FreeError, FreeErrorKind, LayoutError, Rung, RungReport, chain,
 };
 pub use event::{Event, IdleEvent, TimedEvent};
+pub use handle::{Handle, HandleError, Handled};
 pub use id::{DeviceId, ReservationId, ResourceId, StreamId};
 pub use label::{Label, LabelScope, label};
 pub use layout::BlockLayout;

@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Both go back to the pool here, in stream order.
     }
 
-    let stats = stats.stats();
+    let stats = stats.stats().expect("the stack exists");
     println!("peak {} MiB in {} allocations", stats.bytes.peak >> 20, stats.blocks.total);
     if let Some(counters) = handle.counters() {
         println!("the pool holds {} MiB and lent {} B", counters.reserved >> 20, counters.live);

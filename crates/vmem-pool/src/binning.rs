@@ -43,7 +43,7 @@ impl<U: MemoryResource + 'static> BinningPool<U> {
         self.pool.backing().upstream()
     }
 
-    /// Control of the pool that does not keep it alive. Take it before the stack is erased.
+    /// A handle that reads and controls the pool.
     pub fn handle(&self) -> PoolHandle {
         self.pool.handle()
     }

@@ -3,52 +3,50 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use vmem_core::{BoxedError, DevicePtr, DriverError, RawBlock, fork};
+use vmem_core::{DevicePtr, Handle, HandleError, Handled, RawBlock, fork};
 
 use crate::backing::Backing;
 use crate::core::{Control, Core};
 use crate::{Capacity, Counters, Snapshot};
 
-/// Control of one pool: non-generic, cloneable, taken before the stack is erased. It does not keep
-/// the pool alive, and says so once the pool is gone.
+/// Reads and controls one pool. It does not keep the pool alive.
 #[derive(Clone)]
 pub struct PoolHandle {
-    pool: Weak<dyn Control>,
+    pool: Handle<dyn Control>,
 }
 
 impl PoolHandle {
-    pub(crate) fn new<B: Backing>(core: &Arc<Core<B>>) -> Self {
-        let control: Arc<dyn Control> = core.clone();
-        Self { pool: Arc::downgrade(&control) }
+    pub(crate) fn new<B: Backing>(core: &Handled<Core<B>>) -> Self {
+        Self { pool: core.handle().erased(|core| core as Weak<dyn Control>) }
     }
 
     /// The pool, for a call that could not return in a forked child.
-    fn usable(&self, call: &'static str) -> Result<Arc<dyn Control>, ControlError> {
-        fork::refuse(call).map_err(ControlError::driver)?;
-        self.pool.upgrade().ok_or(ControlError::Gone)
+    fn usable(&self, call: &'static str) -> Result<Arc<dyn Control>, HandleError> {
+        fork::refuse(call)?;
+        self.pool.require()
     }
 
     /// The pool's counters; `None` once it is gone. Takes a step for each per-thread default stream that
     /// uses the pool, and one for each free range of a stream that left something in
     /// [quarantine](Counters::quarantined), or failed to answer; those under all of the pool's locks.
     pub fn counters(&self) -> Option<Counters> {
-        self.pool.upgrade().map(|pool| pool.counters())
+        self.pool.get().map(|pool| pool.counters())
     }
 
     /// How much more the pool can give; `None` once it is gone. Takes `O(n)` steps.
     pub fn capacity(&self) -> Option<Capacity> {
-        self.pool.upgrade().map(|pool| pool.capacity())
+        self.pool.get().map(|pool| pool.capacity())
     }
 
     /// Everything that lies in the pool; `None` once it is gone. Takes `O(n log n)` steps.
     pub fn snapshot(&self) -> Option<Snapshot> {
-        self.pool.upgrade().map(|pool| pool.snapshot())
+        self.pool.get().map(|pool| pool.snapshot())
     }
 
     /// The parts of the live block that starts at `ptr`, for edges that hold only an address;
     /// `None` if there is none or the pool is gone. Takes as many steps as ranges start in 2 MiB.
     pub fn find(&self, ptr: DevicePtr) -> Option<RawBlock> {
-        self.pool.upgrade()?.find(ptr)
+        self.pool.get()?.find(ptr)
     }
 
     /// Waits on the host for pending work and returns unused memory until at most `keep` bytes are
@@ -56,9 +54,9 @@ impl PoolHandle {
     /// whole chunks otherwise. What is in quarantine stays. Returns the bytes returned.
     ///
     /// # Errors
-    /// [`ControlError::Gone`] once the pool is; [`ControlError::Failed`] if the driver fails, and in a
+    /// [`HandleError::Gone`] once the pool is; [`HandleError::Failed`] if the driver fails, and in a
     /// [forked](vmem_core::fork) child.
-    pub fn trim_to(&self, keep: u64) -> Result<u64, ControlError> {
+    pub fn trim_to(&self, keep: u64) -> Result<u64, HandleError> {
         self.usable("PoolHandle::trim_to")?.trim_to(keep)
     }
 
@@ -66,7 +64,7 @@ impl PoolHandle {
     ///
     /// # Errors
     /// As [`trim_to`](Self::trim_to).
-    pub fn try_trim(&self, keep: u64) -> Result<u64, ControlError> {
+    pub fn try_trim(&self, keep: u64) -> Result<u64, HandleError> {
         self.usable("PoolHandle::try_trim")?.try_trim(keep)
     }
 
@@ -82,20 +80,18 @@ impl PoolHandle {
     /// thread ends.
     ///
     /// # Errors
-    /// [`ControlError::Gone`] once the pool is; [`ControlError::Failed`] if the driver fails or refuses
+    /// [`HandleError::Gone`] once the pool is; [`HandleError::Failed`] if the driver fails or refuses
     /// because a stream captures, and in a [forked](vmem_core::fork) child.
-    pub fn synchronize(&self) -> Result<u64, ControlError> {
+    pub fn synchronize(&self) -> Result<u64, HandleError> {
         self.usable("PoolHandle::synchronize")?.synchronize()
     }
 
     /// Checks that the pool's figures and structures agree; for tests. Takes `O(n log n)` steps.
     ///
     /// # Panics
-    /// If they do not.
+    /// If they do not, and once the pool is gone.
     pub fn check_invariants(&self) {
-        if let Some(pool) = self.pool.upgrade() {
-            pool.check_invariants();
-        }
+        self.pool.get().expect("the pool exists").check_invariants();
     }
 }
 
@@ -107,43 +103,5 @@ impl fmt::Debug for PoolHandle {
             .field("reserved", &counters.reserved)
             .field("blocks", &(counters.allocations - counters.frees))
             .finish_non_exhaustive()
-    }
-}
-
-/// Why a pool could not do what a handle asked.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ControlError {
-    /// The pool has been dropped.
-    Gone,
-    /// The driver or the upstream failed; what had been done by then holds.
-    Failed(BoxedError),
-}
-
-impl ControlError {
-    pub(crate) fn driver(error: DriverError) -> Self {
-        Self::Failed(error.into())
-    }
-
-    pub(crate) fn failed(error: BoxedError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl fmt::Display for ControlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gone => f.write_str("the pool has been dropped"),
-            Self::Failed(_) => f.write_str("the pool could not return memory"),
-        }
-    }
-}
-
-impl std::error::Error for ControlError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Gone => None,
-            Self::Failed(source) => Some(&**source),
-        }
     }
 }

@@ -64,7 +64,7 @@ pub use config::{
     BuildError, BuildErrorKind, Footprint, Placement, PoolConfig, Release, Sharding, SmallBlocks,
 };
 pub use figures::{Capacity, Counters, RangeInfo, RangeState, Segment, Snapshot, WindowInfo};
-pub use handle::{ControlError, PoolHandle};
+pub use handle::PoolHandle;
 
 pub use pool::Pool;
 

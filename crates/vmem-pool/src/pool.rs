@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use vmem_core::{
-    AllocError, Block, Capabilities, FreeError, MemoryResource, Request, Stream, fork,
+    AllocError, Block, Capabilities, FreeError, Handled, MemoryResource, Request, Stream, fork,
 };
 
 use crate::backing::Backing;
@@ -55,7 +55,7 @@ use crate::{BuildError, PoolConfig, PoolHandle, SmallBlocks};
 /// that failed), a pool still hands out addresses that it has at hand, and they are worth nothing: the
 /// first use of one fails. Whoever resets a context drops the pools over it first.
 pub struct Pool<B: Backing> {
-    core: Arc<Core<B>>,
+    core: Handled<Core<B>>,
 }
 
 impl<B: Backing> Pool<B> {
@@ -77,7 +77,7 @@ impl<B: Backing> Pool<B> {
         fit: Fit,
     ) -> Result<Self, BuildError> {
         config.sink = config.sink.map(|sink| Arc::new(Contained(sink)) as _);
-        Ok(Self { core: Core::new(backing, config, fit)? })
+        Ok(Self { core: Core::new(backing, config, fit)?.into() })
     }
 
     /// What the pool takes its memory from.
@@ -85,7 +85,7 @@ impl<B: Backing> Pool<B> {
         &self.core.backing
     }
 
-    /// Control of the pool that does not keep it alive. Take it before the stack is erased.
+    /// A handle that reads and controls the pool.
     pub fn handle(&self) -> PoolHandle {
         PoolHandle::new(&self.core)
     }

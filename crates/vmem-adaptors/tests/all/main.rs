@@ -5,6 +5,7 @@
 
 mod bookkeeping;
 mod fake;
+mod handles;
 mod limit;
 mod on_failure;
 mod panics;

@@ -120,7 +120,7 @@ fn what_is_freed_while_its_stream_captures_is_cleared_after_the_capture_and_not_
     write(&block, &stream);
     device.begin_capture(&stream).unwrap();
     free(&memory, block, &stream).unwrap();
-    assert_eq!(handle.set_aside(), 1);
+    assert_eq!(handle.quarantined().unwrap().blocks, 1);
     assert_eq!(free(&memory, copy(&place), &other).unwrap_err().kind(), FreeErrorKind::Stale);
     // Nobody is handed it meanwhile.
     let elsewhere = memory.alloc(layout(4096), &other).unwrap();
@@ -129,7 +129,7 @@ fn what_is_freed_while_its_stream_captures_is_cleared_after_the_capture_and_not_
     let graph = device.end_capture(&stream).unwrap();
     assert_eq!(graph.len(), 0, "nothing of it was recorded");
     is_clear_for(&memory, &place, &stream);
-    assert_eq!(handle.set_aside(), 0);
+    assert_eq!(handle.quarantined().unwrap().blocks, 0);
     drop(memory);
     device.assert_clean();
     assert_eq!(device.base().drop_failures().count(), 0);
@@ -147,9 +147,9 @@ fn what_is_freed_on_another_threads_default_stream_is_cleared_on_that_thread() {
     std::thread::scope(|scope| {
         scope.spawn(|| free(&memory, block, &mine).unwrap()).join().unwrap()
     });
-    assert_eq!(handle.set_aside(), 1);
+    assert_eq!(handle.quarantined().unwrap().blocks, 1);
     is_clear_for(&memory, &place, &mine);
-    assert_eq!(handle.set_aside(), 0);
+    assert_eq!(handle.quarantined().unwrap().blocks, 0);
     drop(memory);
     device.assert_clean();
 }
@@ -171,12 +171,15 @@ fn what_an_ended_thread_freed_on_its_default_stream_waits_until_the_program_asks
     });
     free(&memory, block, &theirs).unwrap();
     free(&memory, memory.alloc(layout(1), &stream).unwrap(), &stream).unwrap();
-    assert_eq!((handle.set_aside(), memory.upstream().to_string()), (1, "DeviceMemory".into()));
+    assert_eq!(
+        (handle.quarantined().unwrap().blocks, memory.upstream().to_string()),
+        (1, "DeviceMemory".into())
+    );
     assert_ne!(device.used(), 0);
     handle.synchronize().unwrap();
-    assert_eq!((handle.set_aside(), device.used()), (0, 0));
+    assert_eq!((handle.quarantined().unwrap().blocks, device.used()), (0, 0));
     drop(memory);
-    handle.synchronize().unwrap();
+    assert!(handle.synchronize().is_err_and(|error| error.is_gone()));
     device.assert_clean();
 }
 
@@ -191,7 +194,7 @@ fn what_a_retired_stream_frees_is_cleared_after_its_last_work() {
     write(&block, &retired);
     retired.retire().unwrap();
     free(&memory, block, &retired).unwrap();
-    assert_eq!(memory.handle().set_aside(), 0);
+    assert_eq!(memory.handle().quarantined().unwrap().blocks, 0);
     is_clear_for(&memory, &place, &stream);
     drop(memory);
     device.assert_clean();

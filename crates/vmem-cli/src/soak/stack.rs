@@ -221,8 +221,8 @@ impl Inside {
         let mut lost = [ledger.leaked_blocks, ledger.leaked_bytes];
         if let (Some(reservations), Below::Yes) = (&self.reservations, place.reserved) {
             // Held although dropped, because of what was freed where it cannot be followed.
-            let (aside, aside_bytes) = reservations.set_aside();
-            lost = [lost[0] + aside as u64, lost[1] + aside_bytes];
+            let aside = reservations.quarantined().unwrap_or_default();
+            lost = [lost[0] + aside.blocks as u64, lost[1] + aside.bytes];
         }
         if let (Some(hoard), Below::Yes) = (&self.hoard, place.cached) {
             blocks += hoard.len();
@@ -258,14 +258,14 @@ impl Probe for Inside {
         agrees(&"the pool's live blocks", pool.allocations - pool.frees, blocks, lost_blocks)?;
         for (place, handle) in &self.counted {
             let ([blocks, bytes], [lost_blocks, lost_bytes]) = self.expected(ledger, *place);
-            let stats = handle.stats();
+            let stats = handle.stats().unwrap_or_default();
             let current = |tally: i64| u64::try_from(tally).unwrap_or(u64::MAX);
             agrees(&"statistics of bytes", current(stats.bytes.current), bytes, lost_bytes)?;
             agrees(&"statistics of blocks", current(stats.blocks.current), blocks, lost_blocks)?;
         }
         for (place, handle) in &self.tracked {
             let ([blocks, _], [lost, _]) = self.expected(ledger, *place);
-            agrees(&"the list of blocks", handle.outstanding() as u64, blocks, lost)?;
+            agrees(&"the list of blocks", handle.outstanding().unwrap_or(0) as u64, blocks, lost)?;
         }
         Ok(())
     }

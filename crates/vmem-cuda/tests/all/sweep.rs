@@ -275,7 +275,7 @@ fn finish(stack: &Stack, kept: Vec<TrackedBlock>, streams: &[Stream; 2], at: &st
     let second = use_stack(stack, streams);
     assert!(second.errors.is_empty(), "{at}: does not work: {:?}", second.errors);
     assert!(second.kept.is_empty(), "{at}: frees nothing");
-    assert_eq!(stack.stats.stats().bytes.current, 0, "{at}");
+    assert_eq!(stack.stats.stats().unwrap().bytes.current, 0, "{at}");
     if let Some(pool) = &stack.pool {
         pool.trim_to(0).unwrap();
         pool.check_invariants();

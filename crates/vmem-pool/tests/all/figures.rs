@@ -1,7 +1,7 @@
 //! What a pool says of itself.
 
-use vmem_core::{Block, DriverCode, Features, MemoryResource, ResourceExt, Stream};
-use vmem_pool::{ControlError, Growth, Pool, PoolConfig, RangeState, VirtualArena};
+use vmem_core::{Block, DriverCode, Features, HandleError, MemoryResource, ResourceExt, Stream};
+use vmem_pool::{Growth, Pool, PoolConfig, RangeState, VirtualArena};
 use vmem_sim::CallKind;
 
 use crate::support::{
@@ -101,8 +101,38 @@ fn a_handle_says_when_its_pool_is_gone() {
     finish(&device, pool);
     assert!(handle.counters().is_none() && handle.capacity().is_none());
     assert!(handle.snapshot().is_none());
-    assert!(matches!(handle.trim_to(0), Err(ControlError::Gone)));
-    assert!(matches!(handle.try_trim(0), Err(ControlError::Gone)));
+    assert!(matches!(handle.trim_to(0), Err(HandleError::Gone)));
+    assert!(matches!(handle.try_trim(0), Err(HandleError::Gone)));
+    assert!(matches!(handle.synchronize(), Err(HandleError::Gone)));
+}
+
+#[test]
+fn a_pool_that_is_dropped_while_others_ask_is_gone_for_all_of_them_from_then_on() {
+    for _ in 0..50 {
+        let device = device();
+        let stream = Stream::new(device.clone()).unwrap();
+        let pool = arena(device.clone(), PoolConfig::default());
+        let handle = pool.handle();
+        free(&pool, alloc(&pool, 8 * MIB, &stream), &stream);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                let handle = handle.clone();
+                // Each asks until it is told, and is told the same ever after.
+                scope.spawn(move || {
+                    while handle.counters().is_some() {
+                        let _ = handle.try_trim(0);
+                    }
+                    assert!(handle.snapshot().is_none() && handle.capacity().is_none());
+                    assert!(matches!(handle.trim_to(0), Err(HandleError::Gone)));
+                });
+            }
+            drop(pool);
+            assert!(handle.counters().is_none(), "whatever calls are in progress");
+        });
+        drop(stream);
+        device.assert_clean();
+        assert!(device.leaks().is_empty());
+    }
 }
 
 #[test]
@@ -158,7 +188,7 @@ fn pools_their_parts_and_their_errors_say_what_they_are() {
     free(&on_arena, alloc(&on_arena, 2 * MIB, &stream), &stream);
     device.fail_call(Some(CallKind::Unmap), 1, DriverCode::UNKNOWN);
     let error = handle.trim_to(0).unwrap_err();
-    assert_eq!(error.to_string(), "the pool could not return memory");
+    assert_eq!(error.to_string(), "the resource could not do what was asked");
     assert!(error.source().unwrap().to_string().contains("cuMemUnmap"));
     device.clear_failures();
     drop((on_arena, on_chunks, bins, stream));

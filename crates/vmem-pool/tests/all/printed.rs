@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use vmem_core::{Block, DeviceMemory, EventSink, MemoryEvent, MemoryResource, Stream};
-use vmem_pool::{BinningPool, Chunks, ControlError, Pool, PoolConfig, PoolHandle, VirtualArena};
+use vmem_core::{Block, DeviceMemory, EventSink, HandleError, MemoryEvent, MemoryResource, Stream};
+use vmem_pool::{BinningPool, Chunks, Pool, PoolConfig, PoolHandle, VirtualArena};
 
 use crate::support::{MIB, alloc, free, tight};
 
@@ -73,7 +73,7 @@ fn a_pool_with_a_hundred_thousand_blocks_prints_a_line() {
     let handle = bins.handle();
     drop(bins);
     assert_eq!(format!("{handle:?}"), "PoolHandle(gone)");
-    is_short(&ControlError::Gone);
+    is_short(&HandleError::Gone);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::thread;
 
-use vmem_core::{AllocErrorKind, Device, DriverCode, ResourceExt, Stream};
-use vmem_pool::{Batch, ControlError, Growth, PoolConfig, RangeState};
+use vmem_core::{AllocErrorKind, Device, DriverCode, HandleError, ResourceExt, Stream};
+use vmem_pool::{Batch, Growth, PoolConfig, RangeState};
 use vmem_sim::{CallKind, SimDevice};
 
 use crate::support::{
@@ -249,14 +249,14 @@ fn a_device_that_cannot_be_waited_for_leaves_quarantine_as_it_is() {
     let handle = pool.handle();
     let orphan = orphan(&device, &pool, 8 * MIB);
     device.fail_call(Some(CallKind::Synchronize), 1, DriverCode::UNKNOWN);
-    assert!(matches!(handle.synchronize(), Err(ControlError::Failed(_))));
+    assert!(matches!(handle.synchronize(), Err(HandleError::Failed(_))));
     device.clear_failures();
     assert_eq!(handle.counters().unwrap().quarantined, 8 * MIB);
     assert_eq!(handle.synchronize().unwrap(), 8 * MIB);
     free(&*pool, alloc(&*pool, 8 * MIB, &stream), &stream);
     drop((orphan, stream));
     end(&device, pool);
-    assert!(matches!(handle.synchronize(), Err(ControlError::Gone)));
+    assert!(matches!(handle.synchronize(), Err(HandleError::Gone)));
 }
 
 #[test]

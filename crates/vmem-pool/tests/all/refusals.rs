@@ -67,7 +67,7 @@ fn a_sibling_pool_is_a_cache_that_can_be_reclaimed() {
     let _tiles = reclaimers.register("tiles", move || handle.trim_to(0).unwrap());
     let memory = arena(device.clone(), PoolConfig::default()).on_failure(reclaimers.hook());
     free(&memory, alloc(&memory, 32 * MIB, &stream), &stream);
-    assert_eq!(memory.handle().counts().hook_calls, 1);
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 1);
     drop((memory, stream));
     finish(&device, tiles);
 }
@@ -110,7 +110,7 @@ fn a_budget_below_a_pool_that_a_hook_raises_is_asked_again() {
     let upstream = DeviceMemory::new(device.clone()).limited(budget.clone());
     let chunks = Chunks::new(upstream, device.clone());
     let pool = Pool::new(chunks, PoolConfig::default()).unwrap();
-    let memory = pool.on_failure(|_: &Failure<'_>| {
+    let memory = pool.on_failure(move |_: &Failure<'_>| {
         budget.set_limit(64 * MIB);
         Answer::Retry
     });

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use vmem_adaptors::Reclaimers;
 use vmem_core::{
-    AllocError, AllocErrorKind, BlockLayout, BoxedError, Device, MemoryResource, Stream, fork,
+    AllocError, AllocErrorKind, BlockLayout, BoxedError, Device, HandleError, MemoryResource,
+    Stream, fork,
 };
 
 pub use figures::{RuntimeCapacity, RuntimeStats};
@@ -152,7 +153,7 @@ impl Runtime {
     /// Makes what is in use now the peak. [`RuntimeStats::peak_reserved`] stays.
     pub fn reset_peaks(&self) {
         if let Some(built) = self.built.get() {
-            built.stack.stats.reset_peaks();
+            let _ = built.stack.stats.reset_peaks();
         }
     }
 
@@ -218,7 +219,7 @@ impl Runtime {
     ///
     /// # Errors
     /// As there.
-    pub fn synchronize(&self) -> Result<(), BoxedError> {
+    pub fn synchronize(&self) -> Result<(), HandleError> {
         self.built.get().map_or(Ok(()), |built| built.stack.synchronize())
     }
 

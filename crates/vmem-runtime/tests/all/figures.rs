@@ -49,7 +49,7 @@ fn every_tier_counts_alike_and_does_not_know_what_it_cannot() {
         assert_eq!(stats.recovery.is_some(), kind.oom_safety);
         assert_eq!(stats.hints.is_some(), kind.tier == Tier::C);
         let handle = &runtime.ensure_ready().unwrap().stats;
-        assert_eq!(handle.label(Label::intern("figures/freed")).bytes.peak, MIB);
+        assert_eq!(handle.label(Label::intern("figures/freed")).unwrap().bytes.peak, MIB);
 
         runtime.reset_peaks();
         assert_eq!(runtime.stats().bytes.peak, 3 * MIB);

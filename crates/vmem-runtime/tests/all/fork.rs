@@ -104,7 +104,7 @@ fn a_forked_child_gets_an_error_from_reservations_and_quarantines() {
     let device = SimDevice::new(64 * MIB);
     let stream = Stream::new(device.clone()).unwrap();
     let leaf = DeviceMemory::new(device.clone());
-    let quarantine = leaf.quarantine();
+    let quarantine = leaf.handle();
     let memory = Reservations::new(leaf, device.clone());
     let reservation = memory.handle().reserve(MIB, &stream).unwrap();
     let layout = BlockLayout::new(4096).unwrap();
@@ -116,7 +116,7 @@ fn a_forked_child_gets_an_error_from_reservations_and_quarantines() {
             && refused(unsafe { memory.deallocate(block.take().unwrap(), &stream) })
             && refused(memory.handle().reserve(MIB, &stream))
             && refused(memory.handle().synchronize())
-            && refused(quarantine.release())
+            && refused(quarantine.synchronize())
     });
     assert_eq!(answer, Ok(true));
     // SAFETY: contract, freeing: no work was queued on the block.
