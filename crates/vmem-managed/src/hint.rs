@@ -6,6 +6,7 @@ use vmem_core::{AccessClass, Advice, DriverError, Handle, Handled, Location};
 
 /// What became of a hint. Nothing depends on it, so it may be ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Hint {
     /// The driver took it.
     Taken,
@@ -32,6 +33,7 @@ impl From<Result<(), DriverError>> for Hint {
 /// How many hints a resource gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct HintCounts {
     /// Hints that the driver took.
     pub taken: u64,

@@ -33,7 +33,7 @@ impl<U: MemoryResource + 'static> BinningPool<U> {
         device: Arc<dyn Device>,
         config: PoolConfig,
     ) -> Result<Self, BuildError> {
-        let config = PoolConfig { growth: Some(Growth::Exact), ..config };
+        let config = config.with_growth(Growth::Exact);
         let pool = Pool::with_fit(Chunks::new(upstream, device), config, Fit::Bins)?;
         Ok(Self { pool })
     }

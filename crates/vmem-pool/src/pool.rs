@@ -8,10 +8,11 @@ use vmem_core::{
 };
 
 use crate::backing::Backing;
+use crate::config::SmallBlocks;
 use crate::core::Core;
 use crate::sink::Contained;
 use crate::space::Fit;
-use crate::{BuildError, PoolConfig, PoolHandle, SmallBlocks};
+use crate::{BuildError, PoolConfig, PoolHandle};
 
 /// A coalescing pool over a [`Backing`].
 ///
@@ -35,7 +36,7 @@ use crate::{BuildError, PoolConfig, PoolHandle, SmallBlocks};
 /// driver call, as [`NeverFits`](vmem_core::AllocErrorKind::NeverFits).
 ///
 /// A hit takes `O(log n)` steps under one lock, and no driver call. Streams that threads use at the
-/// same time get free memory with a lock of their own ([`Sharding`](crate::Sharding)). What a request or
+/// same time get free memory with a lock of their own, up to sixteen. What a request or
 /// a free costs does not depend on how many streams use the pool: before it takes more memory a request
 /// looks at what sixteen other streams freed, before it is refused at all of it.
 ///
@@ -76,7 +77,7 @@ impl<B: Backing> Pool<B> {
         mut config: PoolConfig,
         fit: Fit,
     ) -> Result<Self, BuildError> {
-        config.sink = config.sink.map(|sink| Arc::new(Contained(sink)) as _);
+        config.observer = config.observer.map(|observer| Arc::new(Contained(observer)) as _);
         Ok(Self { core: Core::new(backing, config, fit)?.into() })
     }
 

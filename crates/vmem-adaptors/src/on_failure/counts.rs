@@ -9,6 +9,7 @@ use vmem_core::Handle;
 /// What an [`OnFailure`](crate::OnFailure) adaptor did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct RecoveryCounts {
     /// How often the hook was called.
     pub hook_calls: u64,

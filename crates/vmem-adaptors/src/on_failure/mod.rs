@@ -35,6 +35,7 @@ pub struct Failure<'a> {
 
 /// What a hook decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Answer {
     /// Ask the upstream again.
     Retry,

@@ -14,6 +14,7 @@ pub use report::{LeakReport, OutstandingBlock};
 
 /// Whether [`Track`] notes where each block was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Backtraces {
     /// It does not.
     #[default]

@@ -32,8 +32,8 @@ fn a_request_is_retried_three_times_and_then_given_up() {
     assert_eq!(error.kind(), OOM);
     assert_eq!(*attempts.lock().unwrap(), [1, 2, 3]);
     assert_eq!(memory.upstream().asked(), 4);
-    let expected = RecoveryCounts { hook_calls: 3, recovered: 0, gave_up: 1 };
-    assert_eq!(memory.handle().counts().unwrap(), expected);
+    let counts = memory.handle().counts().unwrap();
+    assert_eq!((counts.hook_calls, counts.recovered, counts.gave_up), (3, 0, 1));
 }
 
 /// RMM 56, 57.
@@ -134,10 +134,10 @@ fn a_hook_that_says_it_frees_and_does_not_help_is_asked_as_often_as_the_policy_s
     };
     let policy = RetryPolicy::default();
     assert_eq!(calls_of(policy, Answer::Freed(1)), 1000);
-    assert_eq!(calls_of(RetryPolicy { most: 7, ..policy }, Answer::Freed(1)), 7);
-    assert_eq!(calls_of(RetryPolicy { most: 2, ..policy }, Answer::Retry), 2);
-    assert_eq!(calls_of(RetryPolicy { tries: 10, ..policy }, Answer::Retry), 10);
-    assert_eq!(calls_of(RetryPolicy { tries: 0, ..policy }, Answer::Freed(1)), 0);
+    assert_eq!(calls_of(policy.with_most(7), Answer::Freed(1)), 7);
+    assert_eq!(calls_of(policy.with_most(2), Answer::Retry), 2);
+    assert_eq!(calls_of(policy.with_tries(10), Answer::Retry), 10);
+    assert_eq!(calls_of(policy.with_tries(0), Answer::Freed(1)), 0);
     assert_eq!(calls_of(policy, Answer::Freed(0)), 3);
 }
 
@@ -147,7 +147,7 @@ fn the_gap_between_events_is_the_policys() {
     let gap = Duration::from_secs(60);
     let memory = Fake::new()
         .on_failure(retry)
-        .with_policy(RetryPolicy { gap, ..RetryPolicy::default() })
+        .with_policy(RetryPolicy::default().with_gap(gap))
         .with_clock(Arc::new(clock.clone()));
     let stream = stream();
     let calls_after_two = |pause| {

@@ -26,7 +26,7 @@ fn pool(device: &Arc<SimDevice>) -> Pool<VirtualArena> {
 }
 
 fn small_pool(device: &Arc<SimDevice>, ceiling: Option<u64>) -> Pool<VirtualArena> {
-    let config = PoolConfig { ceiling, ..PoolConfig::default() };
+    let config = PoolConfig::default().with_ceiling(ceiling);
     Pool::new(VirtualArena::new(device.clone()).unwrap(), config).unwrap()
 }
 

@@ -10,6 +10,7 @@ use vmem_core::{
     MemoryResource, PinnedMemory, ReservationId, ResourceExt, Stream,
 };
 use vmem_managed::ManagedMemory;
+use vmem_pool::testing::Knobs;
 use vmem_pool::{
     Backing, BinningPool, Chunks, Counters, Pool, PoolConfig, PoolHandle, VirtualArena,
 };
@@ -152,19 +153,17 @@ fn pool(
         let handle = pool.handle();
         (pool.into_dyn(), handle)
     }
-    let config = PoolConfig {
-        ceiling: shape.ceiling,
-        growth: shape.growth,
-        footprint: shape.footprint,
-        batch: shape.batch,
-        host_wait: shape.host_wait,
-        release: shape.release,
-        placement: shape.placement,
-        sharding: shape.sharding,
-        small_blocks: shape.small_blocks,
-        clock: Arc::new(clock.clone()),
-        ..Default::default()
-    };
+    let config = PoolConfig::default()
+        .with_ceiling(shape.ceiling)
+        .with_growth(shape.growth)
+        .with_footprint(shape.footprint)
+        .with_batch(shape.batch)
+        .with_host_wait(shape.host_wait)
+        .with_auto_trim(shape.release)
+        .with_placement(shape.placement)
+        .with_sharding(shape.sharding)
+        .with_small_blocks(shape.small_blocks)
+        .with_clock(Arc::new(clock.clone()));
     let arena = || VirtualArena::new(device.clone());
     Ok(match shape.source {
         Source::Arena => erased(Pool::new(arena()?, config)?),
@@ -181,7 +180,7 @@ fn pool(
                 Upstream::Pinned => PinnedMemory::new(device.clone())?.into_dyn(),
                 Upstream::Managed => ManagedMemory::new(device.clone())?.into_dyn(),
                 Upstream::Arena => {
-                    let below = PoolConfig { clock: config.clock.clone(), ..Default::default() };
+                    let below = PoolConfig::default().with_clock(config.clock.clone());
                     Pool::new(arena()?, below)?.into_dyn()
                 }
             };

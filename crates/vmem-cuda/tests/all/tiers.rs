@@ -20,7 +20,7 @@ impl Probe for StackProbe {
 
 fn conforms(bench: Option<Bench>, tier: Tier, oom_safety: bool) {
     let Some(bench) = bench else { return };
-    let config = vmem_runtime::RuntimeConfig { oom_safety, ..config() };
+    let config = config().with_oom_safety(oom_safety);
     let stack = Stack::build(tier, bench.device(), &config, &Recovery::default()).unwrap();
     {
         let probe = StackProbe(stack.clone());
@@ -95,8 +95,7 @@ fn a_device_without_managed_memory_has_no_tier_c() {
 #[test]
 fn exhaustion_is_an_error_that_passes() {
     let Some(bench) = bench_with("CAPACITY=64MiB") else { return };
-    let config =
-        vmem_runtime::RuntimeConfig { pool_limit: vmem_runtime::PoolLimit::Unlimited, ..config() };
+    let config = config().with_pool_limit(vmem_runtime::PoolLimit::Unlimited);
     let stack = Stack::build(Tier::A, bench.device(), &config, &Recovery::default()).unwrap();
     let stream = bench.stream();
     let half = stack.resource.buffer(32 * MIB, &stream).unwrap();

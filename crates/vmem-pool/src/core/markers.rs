@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use vmem_core::{DriverError, Event, IdleEvent, Stream, StreamObserver};
 
 use super::{Core, State, known};
-use crate::Sharding;
 use crate::backing::Backing;
+use crate::config::Sharding;
 use crate::lanes::Front;
 
 impl<B: Backing> Core<B> {

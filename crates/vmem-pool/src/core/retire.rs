@@ -18,7 +18,7 @@ impl<B: Backing> StreamObserver for Core<B> {
         let forgotten = state.forget_ended(false);
         drop(state);
         drop(forgotten);
-        if let Some(sink) = &self.config.sink {
+        if let Some(sink) = &self.config.observer {
             sink.event(&MemoryEvent::new(EventKind::Retire, self.id).on(stream));
         }
     }

@@ -29,7 +29,7 @@ fn counters_follow_every_block() {
 #[test]
 fn capacity_is_what_a_request_then_gets() {
     let device = device();
-    let config = PoolConfig { ceiling: Some(32 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(32 * MIB);
     let pool = arena(device.clone(), config);
     let handle = pool.handle();
     let stream = Stream::new(device.clone()).unwrap();
@@ -157,7 +157,7 @@ fn a_pool_dropped_with_live_blocks_leaks_them_and_says_so() {
 #[test]
 fn stacks_print_their_nest() {
     let device = device();
-    let pool = arena(device, PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
+    let pool = arena(device, PoolConfig::default().with_ceiling(8 * MIB));
     assert_eq!(pool.to_string(), "Pool<VirtualArena>(ceiling 8388608 B)");
 }
 
@@ -166,7 +166,7 @@ fn pools_their_parts_and_their_errors_say_what_they_are() {
     use std::error::Error;
 
     let device = device();
-    let small = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
+    let small = PoolConfig::default().with_ceiling(8 * MIB);
     let (on_arena, on_chunks) =
         (arena(device.clone(), small.clone()), chunks(device.clone(), small.clone()));
     let bins = bins(device.clone(), PoolConfig::default());
@@ -197,12 +197,12 @@ fn pools_their_parts_and_their_errors_say_what_they_are() {
     assert!(error.source().is_none());
 
     device.fail_call(Some(CallKind::Create), 1, DriverCode::OUT_OF_MEMORY);
-    let initial = PoolConfig { initial: 2 * MIB, ..Default::default() };
+    let initial = PoolConfig::default().with_initial(2 * MIB);
     let error = Pool::new(VirtualArena::new(device.clone()).unwrap(), initial).unwrap_err();
     assert_eq!(error.to_string(), "the memory for the pool was refused");
     assert!(error.source().is_some());
     device.clear_failures();
-    let low = PoolConfig { ceiling: Some(1), ..Default::default() };
+    let low = PoolConfig::default().with_ceiling(1);
     let error = Pool::new(VirtualArena::new(device.clone()).unwrap(), low).unwrap_err();
     assert!(error.to_string().contains("must be at least 2097152 B") && error.source().is_none());
     device.assert_clean();
@@ -212,7 +212,7 @@ fn pools_their_parts_and_their_errors_say_what_they_are() {
 #[test]
 fn a_chunk_that_several_streams_freed_counts_as_returnable() {
     let device = device();
-    let config = PoolConfig { ceiling: Some(8 * MIB), initial: 8 * MIB, ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(8 * MIB).with_initial(8 * MIB);
     let pool = chunks(device.clone(), config);
     let streams = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     let blocks =

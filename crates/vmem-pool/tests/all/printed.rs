@@ -54,7 +54,7 @@ fn a_pool_with_a_hundred_thousand_blocks_prints_a_line() {
     let device = crate::support::device();
     let stream = Stream::new(device.clone()).unwrap();
     let sink: Arc<dyn EventSink> = Arc::new(Sink(vec![0; 100_000]));
-    let config = PoolConfig { sink: Some(sink), ..Default::default() };
+    let config = PoolConfig::default().with_observer(sink);
     is_short(&config);
     let arena = Pool::new(VirtualArena::new(device.clone()).unwrap(), config.clone()).unwrap();
     filled(

@@ -13,7 +13,7 @@ use crate::support::{
 
 fn of(megabytes: u64) -> (Arc<SimDevice>, Arc<ArenaPool>, Stream) {
     let device = device();
-    let config = PoolConfig { ceiling: Some(megabytes * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(megabytes * MIB);
     let pool = Arc::new(arena(device.clone(), config));
     let stream = Stream::new(device.clone()).unwrap();
     (device, pool, stream)
@@ -134,7 +134,7 @@ fn a_threads_next_default_stream_covers_what_was_freed_on_the_one_before() {
 fn a_threads_next_default_stream_waits_for_what_was_asked_of_the_one_before() {
     for seed in 0..8 {
         let device = crate::support::device_with_seed(seed);
-        let config = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
+        let config = PoolConfig::default().with_ceiling(8 * MIB);
         let pool = Arc::new(arena(device.clone(), config));
         let erased: Arc<dyn Device> = device.clone();
         let thief = Stream::new(device.clone()).unwrap();
@@ -165,7 +165,7 @@ fn a_threads_next_default_stream_waits_for_what_was_asked_of_the_one_before() {
 #[test]
 fn memory_whose_marker_could_not_be_queried_is_shared_only_after_the_host_waited_for_it() {
     let device = device();
-    let config = PoolConfig { batch: Batch::STRICT, ceiling: Some(10 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_batch(Batch::STRICT).with_ceiling(10 * MIB);
     let pool = arena(device.clone(), config);
     let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     free(&pool, alloc(&pool, 2 * MIB, &b), &b);
@@ -262,8 +262,7 @@ fn a_device_that_cannot_be_waited_for_leaves_quarantine_as_it_is() {
 #[test]
 fn a_chunk_in_quarantine_is_not_counted_as_what_a_trim_returns() {
     let device = device();
-    let config =
-        PoolConfig { ceiling: Some(8 * MIB), growth: Some(Growth::Exact), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(8 * MIB).with_growth(Growth::Exact);
     let pool = Arc::new(chunks(device.clone(), config));
     let handle = pool.handle();
     let orphan = orphan(&device, &pool, 6 * MIB);

@@ -35,7 +35,7 @@ const NAME: &str = "Runtime";
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let config =
-///     RuntimeConfig { memory_reserve: Some(Size::Bytes(0)), ..RuntimeConfig::default() };
+///     RuntimeConfig::default().with_memory_reserve(Size::Bytes(0));
 /// let runtime = Runtime::new(config, || Ok(SimDevice::new(1 << 30)));
 /// assert_eq!(runtime.stats().tier, None);
 ///
@@ -69,7 +69,7 @@ impl Runtime {
     ) -> Self {
         Self {
             config,
-            provider: Box::new(provider),
+            provider: Arc::new(provider),
             recovery: Recovery::default(),
             built: OnceLock::new(),
             building: Mutex::default(),

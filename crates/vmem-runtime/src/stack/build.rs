@@ -102,8 +102,11 @@ impl Plan<'_> {
 
     fn pool_config(&self) -> PoolConfig {
         let Limits { ceiling, initial, .. } = self.limits;
-        let RuntimeConfig { pool_footprint: footprint, pool_release: release, .. } = *self.config;
-        PoolConfig { ceiling, initial, footprint, release, ..PoolConfig::default() }
+        PoolConfig::default()
+            .with_ceiling(ceiling)
+            .with_initial(initial)
+            .with_footprint(self.config.pool_footprint)
+            .with_auto_trim(self.config.pool_auto_trim)
     }
 
     fn pooled(

@@ -56,7 +56,7 @@ impl Stack {
     /// let device = SimDevice::new(1 << 30);
     /// let stream = Stream::new(device.clone())?;
     /// let config =
-    ///     RuntimeConfig { memory_reserve: Some(Size::Percent(10)), ..RuntimeConfig::default() };
+    ///     RuntimeConfig::default().with_memory_reserve(Size::Percent(10));
     /// let stack = Stack::build(Tier::B, device, &config, &Recovery::default())?;
     /// let buffer = stack.resource.buffer(1 << 20, &stream)?;
     /// assert_eq!(stack.stats.stats().map(|figures| figures.bytes.current), Some(1 << 20));

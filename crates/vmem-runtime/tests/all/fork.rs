@@ -52,11 +52,11 @@ fn refused<T, E: error::Error + 'static>(answer: Result<T, E>) -> bool {
 /// The four tiers, as the runtime builds them.
 fn runtimes(device: &Arc<SimDevice>) -> Vec<Runtime> {
     let all = [(false, false), (true, false), (false, true)];
-    let config = |(oom_safety, managed_memory)| RuntimeConfig {
-        oom_safety,
-        managed_memory,
-        memory_reserve: Some(Size::Bytes(0)),
-        ..RuntimeConfig::default()
+    let config = |(oom_safety, managed_memory)| {
+        RuntimeConfig::default()
+            .with_oom_safety(oom_safety)
+            .with_managed_memory(managed_memory)
+            .with_memory_reserve(Size::Bytes(0))
     };
     let runtime = |choice| {
         let device = device.clone();

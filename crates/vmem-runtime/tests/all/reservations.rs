@@ -8,7 +8,7 @@ use vmem_core::{
     DeviceMemory, DriverCode, FreeError, FreeErrorKind, MemoryResource, Quarantined, Request,
     ReservationId, ResourceExt, Stream,
 };
-use vmem_runtime::{PoolLimit, Reservations, Runtime, RuntimeConfig, Size, Tier};
+use vmem_runtime::{PoolLimit, Reservations, Runtime, Size, Tier};
 use vmem_sim::{CallKind, Kernel, SimConfig, SimDevice};
 use vmem_testkit::conformance::{self, Subject};
 use vmem_testkit::{Countdown, FAULT_CODES, Pairs, TrackedBlock, sweep};
@@ -88,7 +88,7 @@ fn drawing_is_never_refused_while_the_rest_of_the_device_is_full() {
 fn a_reservation_is_refused_early_or_never() {
     let device = device();
     let limit = PoolLimit::AtMost(Size::Bytes(100 * MIB));
-    let runtime = runtime(RuntimeConfig { pool_limit: limit, ..config() }, &device);
+    let runtime = runtime(config().with_pool_limit(limit), &device);
     let stream = Stream::new(device.clone()).unwrap();
     let error = runtime.reserve(101 * MIB, &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::NeverFits);
