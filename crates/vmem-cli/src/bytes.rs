@@ -16,7 +16,7 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
             Err("zero bytes; accepted: an amount of memory above zero".to_owned())
         }
         Ok(Size::Bytes(bytes)) => Ok(bytes),
-        Ok(Size::Percent(_)) | Err(_) => Err(format!(
+        Ok(_) | Err(_) => Err(format!(
             "`{text}` is not an amount of memory below 2^64 bytes; accepted: whole bytes, or with K, \
              M, G, T (or KiB, MiB, GiB, TiB) in powers of 1024; KB, MB, GB, TB, which are powers of \
              1000, and fractions are not"

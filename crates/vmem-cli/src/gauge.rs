@@ -90,10 +90,8 @@ impl Meter for StackMeter {
     }
 
     fn retries(&self) -> Option<u64> {
-        self.recovered.as_ref().map(|recovered| {
-            let counts = recovered.counts();
-            counts.hook_calls - counts.gave_up
-        })
+        let counts = self.recovered.as_ref()?.counts()?;
+        Some(counts.hook_calls - counts.gave_up)
     }
 
     fn migrated_bytes(&self) -> Option<u64> {

@@ -211,7 +211,7 @@ pub(crate) fn config(opened: &Opened) -> RuntimeConfig {
         Some(most) => PoolLimit::AtMost(Size::Bytes(most)),
         None => PoolLimit::TotalLessReserve,
     };
-    RuntimeConfig { pool_limit, memory_reserve: Some(Size::Bytes(0)), ..RuntimeConfig::default() }
+    RuntimeConfig::default().with_pool_limit(pool_limit).with_memory_reserve(Size::Bytes(0))
 }
 
 fn bare_arena(opened: &Opened) -> Result<Built, BoxedError> {
@@ -225,14 +225,17 @@ fn tight_arena(opened: &Opened) -> Result<Built, BoxedError> {
 fn arena(opened: &Opened, footprint: Footprint) -> Result<Built, BoxedError> {
     let ceiling = opened.bounds.device;
     let arena = VirtualArena::new(opened.device.clone())?;
-    pooled(opened, Pool::new(arena, PoolConfig { ceiling, footprint, ..PoolConfig::default() })?)
+    pooled(
+        opened,
+        Pool::new(arena, PoolConfig::default().with_ceiling(ceiling).with_footprint(footprint))?,
+    )
 }
 
 fn bare_chunks(opened: &Opened) -> Result<Built, BoxedError> {
     let ceiling = Some(opened.capacity());
     let device = opened.device.clone();
     let chunks = Chunks::new(DeviceMemory::new(device.clone()));
-    pooled(opened, Pool::new(chunks, PoolConfig { ceiling, ..PoolConfig::default() })?)
+    pooled(opened, Pool::new(chunks, PoolConfig::default().with_ceiling(ceiling))?)
 }
 
 fn pooled<B>(opened: &Opened, pool: Pool<B>) -> Result<Built, BoxedError>

@@ -53,6 +53,7 @@ pub mod contract {
 mod device;
 mod error;
 mod event;
+mod handle;
 mod id;
 mod label;
 mod layout;
@@ -80,6 +81,7 @@ pub use error::{
     FreeError, FreeErrorKind, LayoutError, chain,
 };
 pub use event::{Event, TimedEvent};
+pub use handle::{Handle, HandleError, Handled};
 pub use id::{DeviceId, ReservationId, ResourceId, StreamId};
 pub use label::{Label, LabelScope, label};
 pub use layout::BlockLayout;

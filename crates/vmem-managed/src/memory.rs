@@ -6,11 +6,12 @@ use std::sync::Arc;
 use vmem_core::author::{HostAccess, Leaf, StreamExt, host_view};
 use vmem_core::{
     Advice, AllocError, Block, Capabilities, Device, DriverCode, DriverError, Features, FreeError,
-    Location, Managed, MemoryResource, QuarantineHandle, Request, Stream,
+    HandleError, Handled, Location, Managed, MemoryResource, QuarantineHandle, Quarantined,
+    Request, Stream,
 };
 
 use crate::hint::{self, HintCounters};
-use crate::{Hint, HintHandle, Unsupported};
+use crate::{Hint, HintCounts, HintHandle, Unsupported};
 
 const NAME: &str = "ManagedMemory";
 
@@ -47,7 +48,7 @@ const NAME: &str = "ManagedMemory";
 #[derive(Debug)]
 pub struct ManagedMemory {
     leaf: Leaf,
-    hints: Arc<HintCounters>,
+    hints: Handled<HintCounters>,
 }
 
 impl ManagedMemory {
@@ -62,17 +63,15 @@ impl ManagedMemory {
         }
         // SAFETY: contract, devices/handles and devices/pending-work: the leaf's promise.
         let free = |device: &Arc<dyn Device>, base| unsafe { part(&**device)?.free(base) };
-        Ok(Self { leaf: Leaf::new(NAME, device, free), hints: Arc::default() })
+        Ok(Self {
+            leaf: Leaf::new(NAME, device, free),
+            hints: Handled::new(HintCounters::default()),
+        })
     }
 
-    /// Where what was set aside is counted and freed.
-    pub fn quarantine(&self) -> QuarantineHandle {
-        self.leaf.quarantine()
-    }
-
-    /// Reads how many hints were given: advice by access class, and prefetches.
-    pub fn hints(&self) -> HintHandle {
-        self.hints.handle()
+    /// A handle that reads the hints' counts, and counts and frees what was set aside.
+    pub fn handle(&self) -> ManagedHandle {
+        ManagedHandle { hints: HintHandle::of(&self.hints), quarantine: self.leaf.handle() }
     }
 
     /// Advises the driver on a block.
@@ -195,6 +194,35 @@ impl ManagedMemory {
         }
         let error = DriverError::new(call, DriverCode::INVALID_CONTEXT);
         Err(error.with_detail("the stream belongs to another device"))
+    }
+}
+
+/// Reads what a [`ManagedMemory`] gave as hints, and counts and frees what it has set aside. Does not
+/// keep it alive.
+#[derive(Debug, Clone)]
+pub struct ManagedHandle {
+    hints: HintHandle,
+    quarantine: QuarantineHandle,
+}
+
+impl ManagedHandle {
+    /// How many hints were given, advice by access class and prefetches; `None` once the resource is
+    /// gone.
+    pub fn hints(&self) -> Option<HintCounts> {
+        self.hints.counts()
+    }
+
+    /// What is set aside now; `None` once the resource is gone.
+    pub fn quarantined(&self) -> Option<Quarantined> {
+        self.quarantine.quarantined()
+    }
+
+    /// Frees what is set aside, as [`QuarantineHandle::synchronize`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn synchronize(&self) -> Result<(), HandleError> {
+        self.quarantine.synchronize()
     }
 }
 

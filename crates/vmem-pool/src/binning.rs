@@ -28,7 +28,7 @@ impl<U: MemoryResource + 'static> BinningPool<U> {
     /// # Errors
     /// As [`Pool::new`].
     pub fn new(upstream: U, config: PoolConfig) -> Result<Self, BuildError> {
-        let config = PoolConfig { growth: Some(Growth::Exact), ..config };
+        let config = config.with_growth(Growth::Exact);
         let pool = Pool::with_fit(Chunks::new(upstream), config, Fit::Bins)?;
         Ok(Self { pool })
     }
@@ -38,7 +38,7 @@ impl<U: MemoryResource + 'static> BinningPool<U> {
         self.pool.backing().upstream()
     }
 
-    /// Control of the pool that does not keep it alive. Take it before the stack is erased.
+    /// A handle that reads and controls the pool.
     pub fn handle(&self) -> PoolHandle {
         self.pool.handle()
     }

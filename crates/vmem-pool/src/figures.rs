@@ -7,6 +7,7 @@ use vmem_core::{BlockLayout, DevicePtr, Label};
 /// What a pool has done since it was built. Sizes in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Counters {
     /// Blocks handed out.
     pub allocations: u64,
@@ -36,10 +37,10 @@ pub struct Counters {
     pub markers: u64,
     /// Requested sizes of live blocks.
     pub live: u64,
-    /// The most `live` has been. Once streams have shards of their own
-    /// ([`Sharding`](crate::Sharding)) it is the most that was seen of them together, which is
+    /// The most `live` has been. Once streams whose threads meet have
+    /// locks of their own it is the most that was seen of them together, which is
     /// whenever a request misses and whenever counters are read: no more than there was, no less than
-    /// in any one shard.
+    /// under any one lock.
     pub peak_live: u64,
     /// Bytes held from the backing.
     pub reserved: u64,

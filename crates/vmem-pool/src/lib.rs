@@ -60,11 +60,11 @@ mod sync;
 pub use backing::{Backing, Chunks, Growth, VirtualArena};
 pub use batch::Batch;
 pub use binning::BinningPool;
-pub use config::{
-    BuildError, BuildErrorKind, Footprint, Placement, PoolConfig, Release, Sharding, SmallBlocks,
-};
+#[doc(hidden)]
+pub use config::testing;
+pub use config::{AutoTrim, BuildError, BuildErrorKind, Footprint, Placement, PoolConfig};
 pub use figures::{Capacity, Counters, RangeInfo, RangeState, Segment, Snapshot, WindowInfo};
-pub use handle::{ControlError, PoolHandle};
+pub use handle::PoolHandle;
 
 pub use pool::Pool;
 

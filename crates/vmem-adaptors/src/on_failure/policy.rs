@@ -18,6 +18,7 @@ use std::time::Duration;
 /// up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct RetryPolicy {
     /// How many calls that count an event or a request has at most. 0 never calls the hook.
     pub tries: u32,
@@ -25,6 +26,26 @@ pub struct RetryPolicy {
     pub gap: Duration,
     /// How many calls one request gets in all, whether they help or not.
     pub most: u32,
+}
+
+impl RetryPolicy {
+    /// The same with another number of [`tries`](Self::tries).
+    #[must_use]
+    pub fn with_tries(self, tries: u32) -> Self {
+        Self { tries, ..self }
+    }
+
+    /// The same with another [`gap`](Self::gap).
+    #[must_use]
+    pub fn with_gap(self, gap: Duration) -> Self {
+        Self { gap, ..self }
+    }
+
+    /// The same with [`most`](Self::most) calls for one request.
+    #[must_use]
+    pub fn with_most(self, most: u32) -> Self {
+        Self { most, ..self }
+    }
 }
 
 impl Default for RetryPolicy {

@@ -7,8 +7,8 @@ use std::sync::{Arc, Weak};
 
 use vmem_core::author::fork;
 use vmem_core::{
-    AllocError, Block, Capabilities, Device, DriverError, FreeError, MemoryResource, Request,
-    Stream,
+    AllocError, Block, Capabilities, Device, DriverError, FreeError, Handle, HandleError, Handled,
+    MemoryResource, Quarantined, Request, Stream,
 };
 
 use keep::{Keep, Keeper};
@@ -60,7 +60,7 @@ const NAME: &str = "Scrub";
 /// # }
 /// ```
 pub struct Scrub<U: MemoryResource> {
-    keep: Arc<Keep<U>>,
+    keep: Handled<Keep<U>>,
 }
 
 impl<U: MemoryResource> Scrub<U> {
@@ -70,7 +70,7 @@ impl<U: MemoryResource> Scrub<U> {
     /// The driver's, in making a stream.
     pub fn new(upstream: U) -> Result<Self, DriverError> {
         let stream = Stream::new(upstream.device().clone())?;
-        Ok(Self { keep: Arc::new(Keep::new(upstream, stream)) })
+        Ok(Self { keep: Handled::new(Keep::new(upstream, stream)) })
     }
 
     /// What it wraps.
@@ -80,10 +80,9 @@ impl<U: MemoryResource> Scrub<U> {
 }
 
 impl<U: MemoryResource + 'static> Scrub<U> {
-    /// What is set aside, also after the stack's type was erased.
+    /// A handle that counts and clears what is set aside.
     pub fn handle(&self) -> ScrubHandle {
-        let keeper: Arc<dyn Keeper> = self.keep.clone();
-        ScrubHandle { keeper: Arc::downgrade(&keeper) }
+        ScrubHandle { keeper: self.keep.handle().erased(|keep| keep as Weak<dyn Keeper>) }
     }
 }
 
@@ -91,7 +90,7 @@ impl<U: MemoryResource> fmt::Debug for Scrub<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Scrub");
         if !fork::is_child() {
-            out.field("set_aside", &self.keep.set_aside());
+            out.field("quarantined", &self.keep.quarantined());
         }
         out.field("upstream", &self.keep.upstream).finish()
     }
@@ -136,31 +135,31 @@ unsafe impl<U: MemoryResource> MemoryResource for Scrub<U> {
     }
 }
 
-/// Reads what a [`Scrub`] adaptor has set aside. Does not keep the stack alive.
+/// Counts and clears what a [`Scrub`] adaptor has set aside. Does not keep the stack alive.
 #[derive(Clone)]
 pub struct ScrubHandle {
-    keeper: Weak<dyn Keeper>,
+    keeper: Handle<dyn Keeper>,
 }
 
 impl ScrubHandle {
-    /// How many freed blocks wait to be cleared; 0 after the stack is gone.
-    pub fn set_aside(&self) -> usize {
-        self.keeper.upgrade().map_or(0, |keeper| keeper.set_aside())
+    /// The freed blocks that wait to be cleared; `None` once the stack is gone.
+    pub fn quarantined(&self) -> Option<Quarantined> {
+        self.keeper.get().map(|keeper| keeper.quarantined())
     }
 
     /// Waits for the whole device, then clears and gives back what is set aside. For what was freed
     /// on the default stream of a thread that has ended; call it while nothing captures.
     ///
     /// # Errors
-    /// The driver's: what was not cleared is set aside still.
-    pub fn synchronize(&self) -> Result<(), DriverError> {
-        fork::refuse("ScrubHandle::synchronize")?;
-        self.keeper.upgrade().map_or(Ok(()), |keeper| keeper.synchronize())
+    /// [`HandleError::Gone`] once the stack is; [`HandleError::Failed`] if the driver fails: what was
+    /// not cleared is set aside still.
+    pub fn synchronize(&self) -> Result<(), HandleError> {
+        Ok(self.keeper.require()?.synchronize()?)
     }
 }
 
 impl fmt::Debug for ScrubHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScrubHandle").field("set_aside", &self.set_aside()).finish()
+        f.debug_struct("ScrubHandle").field("quarantined", &self.quarantined()).finish()
     }
 }

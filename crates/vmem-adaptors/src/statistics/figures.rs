@@ -9,6 +9,7 @@ use crate::words;
 /// How much of one quantity is in use, was at most, and ever was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Tally {
     /// In use now. Negative if blocks allocated past the adaptor were freed through it.
     pub current: i64,
@@ -21,6 +22,7 @@ pub struct Tally {
 /// Use of memory in bytes, as asked for, and in blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Usage {
     /// Bytes.
     pub bytes: Tally,
@@ -31,6 +33,7 @@ pub struct Usage {
 /// What a [`Statistics`](crate::Statistics) adaptor counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Stats {
     /// Bytes, as asked for.
     pub bytes: Tally,
@@ -45,6 +48,7 @@ pub struct Stats {
 /// Use of memory under one label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct LabelUsage {
     /// The label.
     pub label: Label,

@@ -10,12 +10,11 @@ use std::sync::{Mutex, MutexGuard};
 
 use rustc_hash::FxBuildHasher;
 use vmem_core::author::fork;
-use vmem_core::{RawBlock, StreamId};
+use vmem_core::{Handled, RawBlock, StreamId};
 
 use super::report::{LeakReport, OutstandingBlock};
 use super::{Backtraces, TrackHandle};
 use crate::blocks::{Place, Turn};
-use crate::shared::Owned;
 
 struct Tracked {
     block: RawBlock,
@@ -104,13 +103,13 @@ impl fmt::Debug for Ledger {
 
 /// Reports what is still out when the adaptor is dropped.
 pub(super) struct ReportAtDrop {
-    ledger: Owned<Ledger>,
+    ledger: Handled<Ledger>,
     armed: bool,
 }
 
 impl ReportAtDrop {
     pub(super) fn new(ledger: Ledger) -> Self {
-        Self { ledger: Owned::new(ledger), armed: true }
+        Self { ledger: Handled::new(ledger), armed: true }
     }
 
     pub(super) fn ledger(&self) -> &Ledger {
@@ -118,7 +117,7 @@ impl ReportAtDrop {
     }
 
     pub(super) fn handle(&self) -> TrackHandle {
-        TrackHandle { ledger: self.ledger.share() }
+        TrackHandle { ledger: self.ledger.handle() }
     }
 
     /// The blocks outlive the adaptor on purpose.

@@ -6,6 +6,7 @@
 mod bookkeeping;
 mod fake;
 mod forks;
+mod handles;
 mod limit;
 mod on_failure;
 mod panics;

@@ -46,11 +46,9 @@ impl SetUpFailure {
             // The arena tries smaller ranges; each of its attempts fails.
             device.fail_call(Some(CallKind::Reserve), nth, DriverCode::UNKNOWN);
         }
-        let config = RuntimeConfig {
-            oom_safety: self.tier.name == "b",
-            memory_reserve: Some(Size::Bytes(0)),
-            ..RuntimeConfig::default()
-        };
+        let config = RuntimeConfig::default()
+            .with_oom_safety(self.tier.name == "b")
+            .with_memory_reserve(Size::Bytes(0));
         let given: Arc<SimDevice> = device.clone();
         let runtime = Runtime::new(config, move || Ok(given.clone()));
         let resource = runtime.resource()?;

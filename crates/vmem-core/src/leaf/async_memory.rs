@@ -32,9 +32,9 @@ impl AsyncMemory {
         Ok(Self { leaf: Leaf::new("AsyncMemory", device, free) })
     }
 
-    /// Where what was set aside is counted and freed.
-    pub fn quarantine(&self) -> QuarantineHandle {
-        self.leaf.quarantine()
+    /// A handle that counts and frees what was set aside.
+    pub fn handle(&self) -> QuarantineHandle {
+        self.leaf.handle()
     }
 
     /// Returns memory to the device until at most `keep` bytes are held unused.

@@ -18,7 +18,7 @@ use crate::sync::Mutex;
 use crate::uses::{Marked, Uses, queue_marked};
 use crate::{
     AllocError, AllocErrorKind, Block, BlockLayout, Device, DevicePtr, DriverCode, DriverError,
-    Event, FreeError, FreeErrorKind, RawStream, Request, ResourceId, Stream,
+    Event, FreeError, FreeErrorKind, Handled, RawStream, Request, ResourceId, Stream,
 };
 
 /// How a leaf gives memory back to the driver: the device, and the address that the driver gave. No
@@ -32,13 +32,13 @@ pub type LeafFree = unsafe fn(&Arc<dyn Device>, DevicePtr) -> Result<(), DriverE
 /// thread's default stream, whose work this thread can neither mark nor wait for without waiting for
 /// the whole device, which would break every capture on it. It is freed by a later call once its
 /// stream's work can be marked and has completed, and before a request is refused for want of memory;
-/// [`quarantine`](Self::quarantine) counts it and can free it at once.
+/// [`handle`](Self::handle) counts it and can free it at once.
 pub struct Leaf {
     name: &'static str,
     device: Arc<dyn Device>,
     free: LeafFree,
     blocks: BlockTable<Issued>,
-    quarantine: Arc<Quarantine>,
+    quarantine: Handled<Quarantine>,
 }
 
 /// What a leaf remembers of a block.
@@ -53,7 +53,7 @@ struct Issued {
 impl Leaf {
     /// A leaf of `device`, whose errors carry `name`.
     pub fn new(name: &'static str, device: Arc<dyn Device>, free: LeafFree) -> Self {
-        let quarantine = Quarantine::new(device.clone(), free);
+        let quarantine = Handled::from(Quarantine::new(device.clone(), free));
         Self { name, device, free, blocks: BlockTable::new(), quarantine }
     }
 
@@ -67,9 +67,9 @@ impl Leaf {
         self.blocks.owner()
     }
 
-    /// Where what was set aside is counted and freed, also after the leaf's type was erased.
-    pub fn quarantine(&self) -> QuarantineHandle {
-        self.quarantine.handle()
+    /// A handle that counts and frees what was set aside.
+    pub fn handle(&self) -> QuarantineHandle {
+        QuarantineHandle::new(self.quarantine.handle())
     }
 
     /// Issues a block from what `driver` allocates, which is given the size to ask for.
@@ -195,7 +195,8 @@ impl fmt::Debug for Leaf {
         if fork::is_child() {
             return out.finish_non_exhaustive();
         }
-        out.field("blocks", &self.blocks).field("quarantine", &self.quarantine.held()).finish()
+        out.field("blocks", &self.blocks);
+        out.field("quarantine", &self.quarantine.quarantined()).finish()
     }
 }
 
@@ -210,7 +211,7 @@ impl Drop for Leaf {
         if live != 0 {
             failures.record(self.name, &format_args!("{live} live blocks leak"));
         }
-        let held = self.quarantine.held().blocks;
+        let held = self.quarantine.quarantined().blocks;
         if held != 0 {
             let why = format_args!("{held} freed blocks that could not be waited for leak");
             failures.record(self.name, &why);

@@ -42,9 +42,9 @@ impl DeviceMemory {
         Self { leaf: Leaf::new("DeviceMemory", device, free) }
     }
 
-    /// Where what was set aside is counted and freed.
-    pub fn quarantine(&self) -> QuarantineHandle {
-        self.leaf.quarantine()
+    /// A handle that counts and frees what was set aside.
+    pub fn handle(&self) -> QuarantineHandle {
+        self.leaf.handle()
     }
 }
 
@@ -98,9 +98,9 @@ impl PinnedMemory {
         Ok(Self { leaf: Leaf::new("PinnedMemory", device, free) })
     }
 
-    /// Where what was set aside is counted and freed.
-    pub fn quarantine(&self) -> QuarantineHandle {
-        self.leaf.quarantine()
+    /// A handle that counts and frees what was set aside.
+    pub fn handle(&self) -> QuarantineHandle {
+        self.leaf.handle()
     }
 
     /// The bytes of a block, for the host.

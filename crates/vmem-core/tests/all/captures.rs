@@ -305,8 +305,8 @@ fn no_step_breaks_or_joins_a_capture_or_is_taken_by_it_unasked() {
                     launch(&device, user, Kernel::write_pattern(next.ptr().unwrap(), 8192, 1));
                 }
                 drop((graph, scene));
-                quarantine.release().unwrap();
-                assert_eq!(quarantine.held(), Some(Quarantined::default()), "{what}");
+                quarantine.synchronize().unwrap();
+                assert_eq!(quarantine.quarantined(), Some(Quarantined::default()), "{what}");
                 drop(memory);
                 let failures = device.base().drop_failures();
                 assert_eq!(failures.first(), None, "{what}");
@@ -329,7 +329,7 @@ fn a_use_that_a_capture_keeps_from_being_noted_does_not_keep_the_block() {
     assert_eq!(refused.code(), DriverCode::STREAM_CAPTURE_UNSUPPORTED);
     drop(device.end_capture(&capturing).unwrap());
     drop(buffer);
-    assert_eq!(quarantine.held(), Some(Quarantined::default()));
+    assert_eq!(quarantine.quarantined(), Some(Quarantined::default()));
     assert_eq!(device.leaks().plain.count, 0);
     device.assert_clean();
 }
@@ -409,10 +409,10 @@ fn a_legacy_default_stream_that_cannot_be_asked_counts_as_capturing() {
     assert_eq!(code(legacy.marker()), DriverCode::STREAM_CAPTURE_UNSUPPORTED);
     device.fail_call(Some(CallKind::IsCapturing), 1, implicit);
     drop(buffer);
-    assert_eq!(quarantine.held().unwrap().blocks, 1);
+    assert_eq!(quarantine.quarantined().unwrap().blocks, 1);
     assert!(device.end_capture(&blocking).unwrap().is_empty());
-    quarantine.release().unwrap();
-    assert_eq!(quarantine.held().unwrap().blocks, 0);
+    quarantine.synchronize().unwrap();
+    assert_eq!(quarantine.quarantined().unwrap().blocks, 0);
     device.assert_clean();
 }
 

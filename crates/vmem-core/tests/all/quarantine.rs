@@ -22,13 +22,13 @@ pub(crate) fn device(seed: u64) -> Arc<SimDevice> {
 
 pub(crate) fn plain(device: &Arc<SimDevice>) -> (Arc<dyn MemoryResource>, QuarantineHandle) {
     let memory = DeviceMemory::new(device.clone());
-    let quarantine = memory.quarantine();
+    let quarantine = memory.handle();
     (memory.into_dyn(), quarantine)
 }
 
 pub(crate) fn pinned(device: &Arc<SimDevice>) -> (Arc<dyn MemoryResource>, QuarantineHandle) {
     let memory = PinnedMemory::new(device.clone()).unwrap();
-    let quarantine = memory.quarantine();
+    let quarantine = memory.handle();
     (memory.into_dyn(), quarantine)
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn stream_ordered(
     device: &Arc<SimDevice>,
 ) -> (Arc<dyn MemoryResource>, QuarantineHandle) {
     let memory = AsyncMemory::new(device.clone()).unwrap();
-    let quarantine = memory.quarantine();
+    let quarantine = memory.handle();
     (memory.into_dyn(), quarantine)
 }
 
@@ -54,18 +54,18 @@ fn a_block_freed_in_a_capture_is_freed_by_a_later_call() {
         device.begin_capture(&scene.home).unwrap();
         drop(scene.buffer.take());
         let held = Some(Quarantined { blocks: 1, bytes: 8192 });
-        assert_eq!(quarantine.held(), held, "{leaf}");
+        assert_eq!(quarantine.quarantined(), held, "{leaf}");
         // It cannot be freed yet, and asking for it does not disturb the capture.
         drop(DeviceBuffer::new(memory.clone(), 64, &home).unwrap());
-        let refused = quarantine.release().unwrap_err();
-        assert_eq!(refused.code(), DriverCode::STREAM_CAPTURE_UNSUPPORTED);
-        assert_eq!(quarantine.held(), held, "{leaf}");
+        let refused = quarantine.synchronize().unwrap_err();
+        assert_eq!(refused.driver().unwrap().code(), DriverCode::STREAM_CAPTURE_UNSUPPORTED);
+        assert_eq!(quarantine.quarantined(), held, "{leaf}");
         device.end_capture(&scene.home).unwrap();
         // Marked by the first call, seen complete by one of the next.
         for _ in 0..20 {
             drop(DeviceBuffer::new(memory.clone(), 64, &home).unwrap());
         }
-        assert_eq!(quarantine.held(), Some(Quarantined::default()), "{leaf}");
+        assert_eq!(quarantine.quarantined(), Some(Quarantined::default()), "{leaf}");
         device.assert_clean();
         assert_eq!(device.base().drop_failures().count(), 0);
     }
@@ -85,7 +85,7 @@ fn what_is_set_aside_is_waited_for_before_a_request_is_refused() {
     assert_eq!(refused.kind(), AllocErrorKind::OutOfMemory);
     device.end_capture(&home).unwrap();
     drop(DeviceBuffer::new(memory.clone(), 40 << 20, &other).unwrap());
-    assert_eq!(quarantine.held(), Some(Quarantined::default()));
+    assert_eq!(quarantine.quarantined(), Some(Quarantined::default()));
     device.assert_clean();
 }
 
@@ -108,7 +108,7 @@ fn a_free_on_another_threads_stream_does_not_wait_for_the_device() {
                     assert_eq!((device.calls() - before).total(), 0, "{leaf}");
                 });
             });
-            assert_eq!(quarantine.held().unwrap().blocks, 1, "{leaf}");
+            assert_eq!(quarantine.quarantined().unwrap().blocks, 1, "{leaf}");
             // The stream's own thread can mark it.
             drop(own);
             let retired = Stream::per_thread_default(shared.clone());
@@ -116,8 +116,8 @@ fn a_free_on_another_threads_stream_does_not_wait_for_the_device() {
                 drop(DeviceBuffer::new(memory.clone(), 64, &retired).unwrap());
             }
             assert!(device.end_capture(&unrelated).unwrap().is_empty(), "{leaf}");
-            quarantine.release().unwrap();
-            assert_eq!(quarantine.held().unwrap().blocks, 0, "{leaf}");
+            quarantine.synchronize().unwrap();
+            assert_eq!(quarantine.quarantined().unwrap().blocks, 0, "{leaf}");
             device.assert_clean();
             assert_eq!(device.base().drop_failures().count(), 0);
         }
@@ -144,9 +144,9 @@ fn what_a_thread_that_ended_used_is_freed_when_the_program_asks() {
         drop(DeviceBuffer::new(memory.clone(), 64, &stream(&device)).unwrap());
     }
     assert_eq!((device.calls() - before).of(CallKind::Synchronize), 0);
-    assert_eq!(quarantine.held(), Some(Quarantined { blocks: 1, bytes: 4096 }));
-    quarantine.release().unwrap();
-    assert_eq!(quarantine.held(), Some(Quarantined::default()));
+    assert_eq!(quarantine.quarantined(), Some(Quarantined { blocks: 1, bytes: 4096 }));
+    quarantine.synchronize().unwrap();
+    assert_eq!(quarantine.quarantined(), Some(Quarantined::default()));
     device.assert_clean();
     assert_eq!(device.leaks().plain.count, 0);
 }
@@ -165,7 +165,8 @@ fn a_leaf_that_goes_frees_what_it_can_and_counts_the_rest() {
     drop((first, second));
     device.end_capture(&home).unwrap();
     drop(memory);
-    assert_eq!(quarantine.held(), None);
+    assert_eq!(quarantine.quarantined(), None);
+    assert!(quarantine.synchronize().is_err_and(|error| error.is_gone()));
     let failure = device.base().drop_failures().first().unwrap();
     let why = "1 freed blocks that could not be waited for leak";
     assert_eq!((failure.what, &*failure.reason), ("DeviceMemory", why));
@@ -180,7 +181,7 @@ fn what_is_freed_while_its_stream_is_being_marked_waits_for_the_next_marker() {
         let device = device(seed);
         let hooked = Countdown::new(device.clone());
         let memory = DeviceMemory::new(hooked.clone());
-        let quarantine = memory.quarantine();
+        let quarantine = memory.handle();
         let memory: Arc<dyn MemoryResource> = memory.into_dyn();
         let (home, other) = (Stream::new(hooked.clone()), Stream::new(hooked.clone()));
         let (home, other) = (home.unwrap(), other.unwrap());
@@ -199,7 +200,7 @@ fn what_is_freed_while_its_stream_is_being_marked_waits_for_the_next_marker() {
         for _ in 0..20 {
             drop(DeviceBuffer::new(memory.clone(), 64, &other).unwrap());
         }
-        assert_eq!(quarantine.held(), Some(Quarantined::default()));
+        assert_eq!(quarantine.quarantined(), Some(Quarantined::default()));
         device.assert_clean();
     }
 }
@@ -210,7 +211,7 @@ fn a_request_is_served_by_what_was_freed_although_more_was_set_aside_meanwhile()
         let device = device(seed);
         let hooked = Countdown::new(device.clone());
         let memory = DeviceMemory::new(hooked.clone());
-        let quarantine = memory.quarantine();
+        let quarantine = memory.handle();
         let memory: Arc<dyn MemoryResource> = memory.into_dyn();
         let [home, other, third] = [(); 3].map(|()| Stream::new(hooked.clone()).unwrap());
         let mut large = DeviceBuffer::new(memory.clone(), 40 << 20, &home).unwrap();
@@ -225,9 +226,9 @@ fn a_request_is_served_by_what_was_freed_although_more_was_set_aside_meanwhile()
             drop(small);
         });
         drop(DeviceBuffer::new(memory.clone(), 40 << 20, &third).unwrap());
-        assert_eq!(quarantine.held(), Some(Quarantined { blocks: 1, bytes: 64 }));
+        assert_eq!(quarantine.quarantined(), Some(Quarantined { blocks: 1, bytes: 64 }));
         device.end_capture(&other).unwrap();
-        quarantine.release().unwrap();
+        quarantine.synchronize().unwrap();
         device.assert_clean();
     }
 }

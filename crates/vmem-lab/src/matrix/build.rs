@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vmem_core::{BlockLayout, BoxedError, Device, DriverCode, MemoryResource, Request, Stream};
-use vmem_runtime::{Runtime, RuntimeConfig, Size, Status};
+use vmem_runtime::{Runtime, Size, Status};
 use vmem_testkit::{Countdown, TrackedBlock};
 
 use super::cell::Outcome;
@@ -15,7 +15,7 @@ pub(super) fn as_asked(stage: &Stage) -> Result<Outcome, BoxedError> {
     use vmem_runtime::Tier;
     let asked = match stage.tier.runtime() {
         Some(tier @ (Tier::A | Tier::B | Tier::C)) => tier,
-        Some(Tier::Fallback) => {
+        Some(_) => {
             let reason = "nobody asks for the fallback; tier/falls_back_on_a_failing_driver does";
             return Ok(Outcome::Skipped(reason.to_owned()));
         }
@@ -25,11 +25,9 @@ pub(super) fn as_asked(stage: &Stage) -> Result<Outcome, BoxedError> {
             return Ok(Outcome::Passed(Some(built.description)));
         }
     };
-    let config = RuntimeConfig {
-        oom_safety: asked == Tier::B,
-        managed_memory: asked == Tier::C,
-        ..tier::config(&stage.opened)
-    };
+    let config = tier::config(&stage.opened)
+        .with_oom_safety(asked == Tier::B)
+        .with_managed_memory(asked == Tier::C);
     let device = stage.opened.device.clone();
     let runtime = Runtime::new(config, move || Ok(device.clone()));
     let resource = runtime.resource()?;
@@ -56,12 +54,10 @@ pub(super) fn falls_back(stage: &Stage) -> Result<Outcome, BoxedError> {
     if asked == Tier::C {
         return Ok(Outcome::Skipped("building tier C makes no driver call to fail".to_owned()));
     }
-    let config = RuntimeConfig {
-        oom_safety: asked == Tier::B,
+    let config = tier::config(&stage.opened)
+        .with_oom_safety(asked == Tier::B)
         // So that building it asks for memory.
-        initial_pool_size: Size::Bytes(8 << 20),
-        ..tier::config(&stage.opened)
-    };
+        .with_initial_pool_size(Size::Bytes(8 << 20));
     let mut found = Vec::new();
     for nth in 1..=CALLS {
         let failing = Countdown::new(stage.opened.device.clone());

@@ -48,7 +48,7 @@ const RESOURCES: &[(&str, Make)] = &[
 ];
 
 fn arena(device: Arc<dyn Device>, footprint: Footprint) -> Pool<VirtualArena> {
-    let config = PoolConfig { footprint, ..Default::default() };
+    let config = PoolConfig::default().with_footprint(footprint);
     Pool::new(VirtualArena::new(device).unwrap(), config).unwrap()
 }
 

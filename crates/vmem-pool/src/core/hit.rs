@@ -14,7 +14,7 @@ impl<B: Backing> Core<B> {
     #[inline]
     pub(super) fn take_at_hand(&self, request: &Request<'_>, need: Need) -> Option<Block> {
         let stream = request.stream;
-        if self.config.release.is_some() {
+        if self.config.auto_trim.is_some() {
             // What is needed at most is counted under the whole lock.
             return None;
         }
@@ -54,7 +54,7 @@ impl<B: Backing> Core<B> {
     /// closed; `None` says only that it takes more than that.
     #[inline]
     pub(super) fn free_at_hand(&self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
-        if self.config.release.is_some() || self.backing.lends(raw.ptr.get()) {
+        if self.config.auto_trim.is_some() || self.backing.lends(raw.ptr.get()) {
             return None;
         }
         let number = Slot::from_raw(raw.slot)?.shard();
@@ -84,7 +84,7 @@ impl<B: Backing> Core<B> {
     /// Gives a stream whose threads wait for those of others a shard of its own, unless it has one.
     #[cold]
     fn part(&self, stream: &Stream) {
-        if self.sharding() == crate::Sharding::OnContention {
+        if self.sharding() == crate::config::Sharding::OnContention {
             self.lock().part(&self.shards, stream.id());
         }
     }

@@ -6,8 +6,8 @@ use vmem_core::author::{IdleEvent, StreamExt, StreamObserver};
 use vmem_core::{DriverError, Event, Stream};
 
 use super::{Core, State, known};
-use crate::Sharding;
 use crate::backing::Backing;
+use crate::config::Sharding;
 use crate::lanes::Front;
 
 impl<B: Backing> Core<B> {

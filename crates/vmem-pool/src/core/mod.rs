@@ -1,5 +1,6 @@
 //! What a pool, its handles and the streams it has seen share.
 
+mod auto_trim;
 mod blocks;
 mod claim;
 mod control;
@@ -9,7 +10,6 @@ mod known;
 #[cfg(test)]
 mod many_streams;
 mod markers;
-mod release;
 mod retire;
 mod shards;
 mod state;
@@ -32,12 +32,13 @@ use vmem_core::{
 };
 
 use crate::backing::{Backing, GrowthFailure};
+use crate::config::Sharding;
 use crate::ladder::Climb;
 use crate::lanes::{CLEAN, Lane, Reuse};
 use crate::sabotage;
 use crate::space::{Fit, GRAIN, Need, Slot, State as Range, Tag};
 use crate::sync::{Mutex, MutexGuard};
-use crate::{BuildError, BuildErrorKind, Placement, PoolConfig, Sharding};
+use crate::{BuildError, BuildErrorKind, Placement, PoolConfig};
 
 /// A pool's inside. Driver calls are made without the state's lock; whoever makes them has claimed
 /// the ranges they concern.
@@ -257,9 +258,9 @@ impl<B: Backing> Core<B> {
         if block.owner() != self.id {
             return Err(FreeError::new(FreeErrorKind::Foreign, block, self.name()));
         }
-        if let Some(release) = self.config.release {
+        if let Some(policy) = self.config.auto_trim {
             // Before this free, whose pending work would keep its neighbours. It is marked below.
-            self.release_unneeded(release);
+            self.trim_unneeded(policy);
         }
         let raw = block.raw();
         let close = match self.free_at_hand(&raw, stream) {
@@ -290,7 +291,13 @@ impl<B: Backing> Core<B> {
         let size = state.space[slot].size;
         let (tag, close) = state.shared.lanes.tag_free(lane, size);
         self.release(&mut state, slot, tag);
-        Some(close || self.config.release.is_some_and(|r| state.holds_more_than(r.threshold)))
+        Some(
+            close
+                || self
+                    .config
+                    .auto_trim
+                    .is_some_and(|policy| state.holds_more_than(policy.threshold)),
+        )
     }
 
     /// Whether the pool may ask the device how far it has come.

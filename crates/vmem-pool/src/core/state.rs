@@ -2,7 +2,7 @@
 
 use vmem_core::{RawBlock, StreamId};
 
-use super::release::Needed;
+use super::auto_trim::Needed;
 use super::shards::Shards;
 use crate::lanes::{Access, CLEAN, Lanes, Reuse};
 use crate::space::{SHARDS, Shard, Slot, Space, Tag, Tally};

@@ -39,7 +39,7 @@ const WALL: u64 = 8 * KIB;
 /// Makes so many holes of about 64 KiB and fills them, a few grow meanwhile.
 fn take_all_of(count: u64) {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { initial: 64 * MIB, ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_initial(64 * MIB));
     let stream = Stream::new(device.clone()).unwrap();
     let size = |i: u64| 64 * KIB + (i * 7 % 15) * 256;
     // After every hole two blocks that stay: freeing the first makes the hole larger.
@@ -85,7 +85,7 @@ fn take_all_of(count: u64) {
 
 #[test]
 fn no_two_blocks_ever_have_the_same_parts() {
-    on_both(&PoolConfig { initial: 8 * MIB, ..Default::default() }, |device, pool, _| {
+    on_both(&PoolConfig::default().with_initial(8 * MIB), |device, pool, _| {
         let stream = Stream::new(device.clone()).unwrap();
         let mut seen = HashSet::new();
         let mut live: Vec<Block> = Vec::new();
@@ -141,7 +141,7 @@ fn a_block_with_one_part_changed_is_refused_and_nothing_else_is_damaged() {
 #[test]
 fn an_alignment_is_honoured_by_the_smallest_range_that_can() {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { initial: 8 * MIB, ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_initial(8 * MIB));
     let stream = Stream::new(device.clone()).unwrap();
     // Two holes of 12 units: only the second, higher one holds 8 at a multiple of 8. The rest is there
     // to keep them apart, and too large for a slab.
@@ -166,7 +166,7 @@ fn an_alignment_is_honoured_by_the_smallest_range_that_can() {
 
 #[test]
 fn a_block_lies_aligned_inside_a_range_that_begins_elsewhere() {
-    on_both(&PoolConfig { initial: 8 * MIB, ..Default::default() }, |device, pool, handle| {
+    on_both(&PoolConfig::default().with_initial(8 * MIB), |device, pool, handle| {
         let stream = Stream::new(device.clone()).unwrap();
         let first = alloc(pool, 256, &stream);
         for alignment in [512, 4 * KIB, 64 * KIB, MIB] {
@@ -183,7 +183,7 @@ fn a_block_lies_aligned_inside_a_range_that_begins_elsewhere() {
 #[test]
 fn blocks_are_found_among_many_chunks() {
     let device = device();
-    let config = PoolConfig { growth: Some(Growth::Exact), ..Default::default() };
+    let config = PoolConfig::default().with_growth(Growth::Exact);
     let pool = chunks(device.clone(), config);
     let stream = Stream::new(device.clone()).unwrap();
     let wholes: Vec<Block> = (0..12).map(|_| alloc(&pool, MIB, &stream)).collect();

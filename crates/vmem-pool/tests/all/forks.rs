@@ -2,13 +2,13 @@
 
 use std::error::Error;
 
-use vmem_core::{DriverCode, DriverError, Stream};
-use vmem_pool::{ControlError, PoolConfig};
+use vmem_core::{DriverCode, DriverError, HandleError, Stream};
+use vmem_pool::PoolConfig;
 use vmem_testkit::in_child;
 
 use crate::support::{MIB, alloc, arena, device, finish, free};
 
-fn is_refused<T>(answer: Result<T, ControlError>) -> bool {
+fn is_refused<T>(answer: Result<T, HandleError>) -> bool {
     let error = answer.err();
     let driver = error.as_ref().and_then(|e| e.source()?.downcast_ref::<DriverError>());
     driver.is_some_and(|error| error.code() == DriverCode::NOT_INITIALIZED)

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::thread;
 
 use vmem_core::author::StreamExt;
-use vmem_core::{AllocErrorKind, Device, DriverCode, ResourceExt, Stream};
-use vmem_pool::{Batch, ControlError, Growth, PoolConfig, RangeState};
+use vmem_core::{AllocErrorKind, Device, DriverCode, HandleError, ResourceExt, Stream};
+use vmem_pool::{Batch, Growth, PoolConfig, RangeState};
 use vmem_sim::{CallKind, SimDevice};
 
 use crate::support::{
@@ -14,7 +14,7 @@ use crate::support::{
 
 fn of(megabytes: u64) -> (Arc<SimDevice>, Arc<ArenaPool>, Stream) {
     let device = device();
-    let config = PoolConfig { ceiling: Some(megabytes * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(megabytes * MIB);
     let pool = Arc::new(arena(device.clone(), config));
     let stream = Stream::new(device.clone()).unwrap();
     (device, pool, stream)
@@ -136,7 +136,7 @@ fn a_threads_next_default_stream_covers_what_was_freed_on_the_one_before() {
 fn a_threads_next_default_stream_waits_for_what_was_asked_of_the_one_before() {
     for seed in 0..8 {
         let device = crate::support::device_with_seed(seed);
-        let config = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
+        let config = PoolConfig::default().with_ceiling(8 * MIB);
         let pool = Arc::new(arena(device.clone(), config));
         let erased: Arc<dyn Device> = device.clone();
         let thief = Stream::new(device.clone()).unwrap();
@@ -167,7 +167,7 @@ fn a_threads_next_default_stream_waits_for_what_was_asked_of_the_one_before() {
 #[test]
 fn memory_whose_marker_could_not_be_queried_is_shared_only_after_the_host_waited_for_it() {
     let device = device();
-    let config = PoolConfig { batch: Batch::STRICT, ceiling: Some(10 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_batch(Batch::STRICT).with_ceiling(10 * MIB);
     let pool = arena(device.clone(), config);
     let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     free(&pool, alloc(&pool, 2 * MIB, &b), &b);
@@ -251,21 +251,20 @@ fn a_device_that_cannot_be_waited_for_leaves_quarantine_as_it_is() {
     let handle = pool.handle();
     let orphan = orphan(&device, &pool, 8 * MIB);
     device.fail_call(Some(CallKind::Synchronize), 1, DriverCode::UNKNOWN);
-    assert!(matches!(handle.synchronize(), Err(ControlError::Failed(_))));
+    assert!(matches!(handle.synchronize(), Err(HandleError::Failed(_))));
     device.clear_failures();
     assert_eq!(handle.counters().unwrap().quarantined, 8 * MIB);
     assert_eq!(handle.synchronize().unwrap(), 8 * MIB);
     free(&*pool, alloc(&*pool, 8 * MIB, &stream), &stream);
     drop((orphan, stream));
     end(&device, pool);
-    assert!(matches!(handle.synchronize(), Err(ControlError::Gone)));
+    assert!(matches!(handle.synchronize(), Err(HandleError::Gone)));
 }
 
 #[test]
 fn a_chunk_in_quarantine_is_not_counted_as_what_a_trim_returns() {
     let device = device();
-    let config =
-        PoolConfig { ceiling: Some(8 * MIB), growth: Some(Growth::Exact), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(8 * MIB).with_growth(Growth::Exact);
     let pool = Arc::new(chunks(device.clone(), config));
     let handle = pool.handle();
     let orphan = orphan(&device, &pool, 6 * MIB);

@@ -22,6 +22,7 @@ pub(crate) const ACCEPTED: &str = "a whole number of bytes, with K, M, G, T, KiB
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum Size {
     /// So many bytes.
     Bytes(u64),

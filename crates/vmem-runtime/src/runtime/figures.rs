@@ -1,8 +1,9 @@
 //! Figures of one shape, whatever the tier.
 
-use vmem_adaptors::{RecoveryCounts, Tally};
-use vmem_managed::{HintCounts, HintHandle};
-use vmem_pool::{ControlError, PoolHandle};
+use vmem_adaptors::{RecoveryCounts, RecoveryHandle, Tally};
+use vmem_core::HandleError;
+use vmem_managed::{HintCounts, ManagedHandle};
+use vmem_pool::PoolHandle;
 
 use crate::{Stack, Tier};
 
@@ -33,7 +34,7 @@ pub struct RuntimeStats {
 
 impl RuntimeStats {
     pub(super) fn of(stack: &Stack) -> Self {
-        let stats = stack.stats.stats();
+        let stats = stack.stats.stats().unwrap_or_default();
         let pool = stack.pool.as_ref().and_then(PoolHandle::counters);
         Self {
             tier: Some(stack.tier),
@@ -43,8 +44,8 @@ impl RuntimeStats {
             reserved: pool.map(|pool| pool.reserved),
             peak_reserved: pool.map(|pool| pool.peak_reserved),
             trimmed: pool.map(|pool| pool.bytes_trimmed),
-            recovery: stack.recovery.as_ref().map(|recovery| recovery.counts()),
-            hints: stack.hints.as_ref().and_then(HintHandle::counts),
+            recovery: stack.recovery.as_ref().and_then(RecoveryHandle::counts),
+            hints: stack.managed.as_ref().and_then(ManagedHandle::hints),
         }
     }
 }
@@ -107,7 +108,7 @@ pub(super) fn budget_left(stack: &Stack) -> u64 {
 /// What `trim` returned, also if it failed half way.
 pub(super) fn returned(
     stack: &Stack,
-    trim: impl FnOnce(&PoolHandle) -> Result<u64, ControlError>,
+    trim: impl FnOnce(&PoolHandle) -> Result<u64, HandleError>,
 ) -> u64 {
     let Some(pool) = &stack.pool else { return 0 };
     let trimmed = || pool.counters().map_or(0, |counters| counters.bytes_trimmed);
@@ -120,7 +121,8 @@ pub(super) fn returned(
 
 /// What programs hold, as asked for.
 fn live(stack: &Stack) -> u64 {
-    u64::try_from(stack.stats.stats().bytes.current).unwrap_or(0)
+    let stats = stack.stats.stats().unwrap_or_default();
+    u64::try_from(stats.bytes.current).unwrap_or(0)
 }
 
 fn driver_free(stack: &Stack) -> Option<u64> {

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use vmem_adaptors::Reclaimers;
 use vmem_core::author::fork;
 use vmem_core::{
-    AllocError, AllocErrorKind, BlockLayout, BoxedError, Device, MemoryResource, Stream,
+    AllocError, AllocErrorKind, BlockLayout, BoxedError, Device, HandleError, MemoryResource,
+    Stream,
 };
 
 pub use figures::{RuntimeCapacity, RuntimeStats};
@@ -35,7 +36,7 @@ const NAME: &str = "Runtime";
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let config =
-///     RuntimeConfig { memory_reserve: Some(Size::Bytes(0)), ..RuntimeConfig::default() };
+///     RuntimeConfig::default().with_memory_reserve(Size::Bytes(0));
 /// let runtime = Runtime::new(config, || Ok(SimDevice::new(1 << 30)));
 /// assert_eq!(runtime.stats().tier, None);
 ///
@@ -69,7 +70,7 @@ impl Runtime {
     ) -> Self {
         Self {
             config,
-            provider: Box::new(provider),
+            provider: Arc::new(provider),
             recovery: Recovery::default(),
             built: OnceLock::new(),
             building: Mutex::default(),
@@ -154,7 +155,7 @@ impl Runtime {
     /// Makes what is in use now the peak. [`RuntimeStats::peak_reserved`] stays.
     pub fn reset_peaks(&self) {
         if let Some(built) = self.built.get() {
-            built.stack.stats.reset_peaks();
+            let _ = built.stack.stats.reset_peaks();
         }
     }
 
@@ -225,7 +226,7 @@ impl Runtime {
     ///
     /// # Errors
     /// As there.
-    pub fn synchronize(&self) -> Result<(), BoxedError> {
+    pub fn synchronize(&self) -> Result<(), HandleError> {
         self.built.get().map_or(Ok(()), |built| built.stack.synchronize())
     }
 

@@ -8,7 +8,7 @@ use vmem_core::{BoxedError, Device, chain};
 use crate::{DeviceTraits, FailurePolicy, Limits, Recovery, RuntimeConfig, Stack, Tier, choose};
 
 /// Gives the device.
-pub(super) type Provider = Box<dyn Fn() -> Result<Arc<dyn Device>, BoxedError> + Send + Sync>;
+pub(super) type Provider = Arc<dyn Fn() -> Result<Arc<dyn Device>, BoxedError> + Send + Sync>;
 
 /// What a runtime is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use vmem_adaptors::{RecoveryHandle, StatsHandle};
-use vmem_core::{AllocError, BoxedError, Device, MemoryResource, QuarantineHandle, Stream};
-use vmem_managed::HintHandle;
+use vmem_core::{AllocError, BoxedError, Device, HandleError, MemoryResource, Stream};
+use vmem_managed::ManagedHandle;
 use vmem_pool::PoolHandle;
 
 pub use recovery::Recovery;
@@ -27,10 +27,8 @@ pub struct Stack {
     pub pool: Option<PoolHandle>,
     /// What recovery did, on tiers that have it.
     pub recovery: Option<RecoveryHandle>,
-    /// What the driver was advised, on tier C.
-    pub hints: Option<HintHandle>,
-    /// What was freed and cannot be given back yet, on tier C; the pool counts its own.
-    pub quarantine: Option<QuarantineHandle>,
+    /// What the driver was advised, and what was freed and cannot be given back yet, on tier C.
+    pub managed: Option<ManagedHandle>,
     /// Where memory is set aside.
     pub reservations: ReservationsHandle,
     /// Which tier it is.
@@ -58,10 +56,10 @@ impl Stack {
     /// let device = SimDevice::new(1 << 30);
     /// let stream = Stream::new(device.clone())?;
     /// let config =
-    ///     RuntimeConfig { memory_reserve: Some(Size::Percent(10)), ..RuntimeConfig::default() };
+    ///     RuntimeConfig::default().with_memory_reserve(Size::Percent(10));
     /// let stack = Stack::build(Tier::B, device, &config, &Recovery::default())?;
     /// let buffer = stack.resource.buffer(1 << 20, &stream)?;
-    /// assert_eq!(stack.stats.stats().bytes.current, 1 << 20);
+    /// assert_eq!(stack.stats.stats().map(|figures| figures.bytes.current), Some(1 << 20));
     /// # Ok(())
     /// # }
     /// ```
@@ -92,14 +90,15 @@ impl Stack {
     /// breaks every capture in progress on the device.
     ///
     /// # Errors
-    /// The driver's, among them that a stream captures; what was not freed stays counted.
-    pub fn synchronize(&self) -> Result<(), BoxedError> {
+    /// [`HandleError::Failed`] if the driver fails, or refuses because a stream captures; what was not
+    /// freed stays counted.
+    pub fn synchronize(&self) -> Result<(), HandleError> {
         self.reservations.synchronize()?;
         if let Some(pool) = &self.pool {
             pool.synchronize()?;
         }
-        if let Some(quarantine) = &self.quarantine {
-            quarantine.release()?;
+        if let Some(managed) = &self.managed {
+            managed.synchronize()?;
         }
         Ok(())
     }

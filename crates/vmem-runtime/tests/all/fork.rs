@@ -31,11 +31,11 @@ fn refused<T, E: error::Error + 'static>(answer: Result<T, E>) -> bool {
 /// The four tiers, as the runtime builds them.
 fn runtimes(device: &Arc<SimDevice>) -> Vec<Runtime> {
     let all = [(false, false), (true, false), (false, true)];
-    let config = |(oom_safety, managed_memory)| RuntimeConfig {
-        oom_safety,
-        managed_memory,
-        memory_reserve: Some(Size::Bytes(0)),
-        ..RuntimeConfig::default()
+    let config = |(oom_safety, managed_memory)| {
+        RuntimeConfig::default()
+            .with_oom_safety(oom_safety)
+            .with_managed_memory(managed_memory)
+            .with_memory_reserve(Size::Bytes(0))
     };
     let runtime = |choice| {
         let device = device.clone();
@@ -111,7 +111,7 @@ fn a_forked_child_gets_an_error_from_reservations_and_quarantines() {
     let device = SimDevice::new(64 * MIB);
     let stream = Stream::new(device.clone()).unwrap();
     let leaf = DeviceMemory::new(device.clone());
-    let quarantine = leaf.quarantine();
+    let quarantine = leaf.handle();
     let memory = Reservations::new(leaf);
     let reservation = memory.handle().reserve(MIB, &stream).unwrap();
     let layout = BlockLayout::new(4096).unwrap();
@@ -123,8 +123,8 @@ fn a_forked_child_gets_an_error_from_reservations_and_quarantines() {
             && refused(unsafe { memory.deallocate(block.take().unwrap(), &stream) })
             && refused(memory.handle().reserve(MIB, &stream))
             && refused(memory.handle().synchronize())
-            && refused(quarantine.release())
-            && quarantine.held().is_none()
+            && refused(quarantine.synchronize())
+            && quarantine.quarantined().is_none()
     });
     assert_eq!(answer, Ok(true));
     // SAFETY: contract, freeing: no work was queued on the block.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{Control, Core, State};
+use crate::AutoTrim;
 use crate::backing::Backing;
-use crate::config::Release;
 
 /// A pool keeps at least an eighth more than it needed, so that rounding and holes do not make it
 /// return what it takes again at once.
@@ -22,20 +22,20 @@ impl<B: Backing> Core<B> {
     /// Returns what has not been needed for the configured time. Called before a free, without the
     /// lock; looks at the clock only if there is something to return.
     #[cold]
-    pub(super) fn release_unneeded(&self, release: Release) {
-        if !self.lock().holds_more_than(release.threshold) {
+    pub(super) fn trim_unneeded(&self, policy: AutoTrim) {
+        if !self.lock().holds_more_than(policy.threshold) {
             return;
         }
         let now = self.config.clock.now();
         let keep = {
             let mut state = self.lock();
-            if now.saturating_sub(state.shared.needed.since) < release.age {
+            if now.saturating_sub(state.shared.needed.since) < policy.age {
                 return;
             }
             let live = state.live();
-            let needed = if release.age.is_zero() { live } else { state.shared.needed.most };
+            let needed = if policy.age.is_zero() { live } else { state.shared.needed.most };
             state.shared.needed = Needed { most: live, since: now };
-            release.threshold.max(needed + needed / SLACK)
+            policy.threshold.max(needed + needed / SLACK)
         };
         if let Err(error) = self.try_trim(keep) {
             tracing::debug!(%error, "unneeded memory could not be returned");
