@@ -84,6 +84,7 @@ pub unsafe trait VirtualMemory: Debug + Send + Sync {
 /// Where managed pages live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub enum Location {
     /// In the device's memory.
     Device,

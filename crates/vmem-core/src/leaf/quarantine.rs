@@ -20,6 +20,7 @@ pub(super) enum Wait {
 /// How much a leaf has set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Quarantined {
     /// Freed blocks that still hold the driver's memory.
     pub blocks: usize,

@@ -1,7 +1,6 @@
 //! The device and its parts, each call through the gate.
 
-use vmem_core::author::DeviceBase;
-use vmem_core::author::HostAccess;
+use vmem_core::author::{DeviceBase, HostAccess};
 use vmem_core::{
     Advice, AsyncPool, Completion, Device, DeviceFacts, DeviceId, DevicePtr, DriverError, Location,
     Managed, MemoryInfo, PhysicalHandle, Pinned, RawEvent, RawStream, VirtualMemory,
