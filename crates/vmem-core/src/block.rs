@@ -13,8 +13,8 @@ pub struct Block {
     raw: RawBlock,
 }
 
-/// What a [`Block`] is made of, for edges that must carry one through foreign code, and for whoever issues
-/// blocks.
+/// What a [`Block`] is made of, for edges that must carry one through foreign code, and for whoever
+/// issues blocks.
 ///
 /// Copying these out is safe; only [`Block::from_raw`] is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,9 +66,9 @@ impl RawBlock {
         self.slot
     }
 
-    /// How often the owner had used that slot before. A [`BlockTable`](crate::author::BlockTable) uses no
-    /// slot more than 2³² times; a pool's count comes round then, so that a block freed twice, against the
-    /// contract, with exactly so many uses of its slot between, is not noticed.
+    /// How often the owner had used that slot before. A [`BlockTable`](crate::author::BlockTable)
+    /// uses no slot more than 2³² times; a pool's count comes round then, so that a block freed
+    /// twice, against the contract, with exactly so many uses of its slot between, is not noticed.
     #[inline]
     pub const fn generation(&self) -> u32 {
         self.generation

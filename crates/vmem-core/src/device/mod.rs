@@ -64,9 +64,9 @@ impl MemoryInfo {
 /// its driver needs for that (current contexts, say) inside. Programs use [`Stream`](crate::Stream)
 /// and [`Event`](crate::Event) rather than the raw handles here.
 ///
-/// Devices of other crates are welcome. The trait grows with what drivers offer: a new method comes in a
-/// minor version and has a default, by which a device does not have what is new. A device that forwards
-/// to another denies `clippy::missing_trait_methods`, to learn of them.
+/// Devices of other crates are welcome. The trait grows with what drivers offer: a new method comes
+/// in a minor version and has a default, by which a device does not have what is new. A device that
+/// forwards to another denies `clippy::missing_trait_methods`, to learn of them.
 ///
 /// # Safety
 /// Implementors keep what [`contract`](crate::contract#devices) promises for a device.
@@ -343,9 +343,10 @@ pub unsafe trait Device: Debug + Send + Sync {
         None
     }
 
-    /// Told before the host touches `bytes` bytes of pinned or managed memory at `ptr`, by whatever shows
-    /// memory to the host. No driver wants to know, and the default accepts: this is for devices that
-    /// stand for one in tests, and check that the access is ordered after the work on the memory.
+    /// Told before the host touches `bytes` bytes of pinned or managed memory at `ptr`, by whatever
+    /// shows memory to the host. No driver wants to know, and the default accepts: this is for
+    /// devices that stand for one in tests, and check that the access is ordered after the work on
+    /// the memory.
     ///
     /// # Errors
     /// If the access is not ordered after pending work, or the host does not see the memory.

@@ -120,8 +120,8 @@ pub unsafe trait Managed: Debug + Send + Sync {
     /// oversubscription and no prefetch, and the host touches none of it while the device works.
     fn concurrent_access(&self) -> bool;
 
-    /// Allocates `bytes` bytes of managed memory, aligned to at least 256. The host finds it at the same
-    /// address.
+    /// Allocates `bytes` bytes of managed memory, aligned to at least 256. The host finds it at the
+    /// same address.
     ///
     /// # Errors
     /// Out of memory, or another code of the driver.
@@ -181,8 +181,8 @@ pub unsafe trait Managed: Debug + Send + Sync {
 /// # Safety
 /// Implementors keep what [`contract`](crate::contract#devices) promises for a device.
 pub unsafe trait Pinned: Debug + Send + Sync {
-    /// Allocates `bytes` bytes of pinned memory, aligned to at least 256. The host finds it at the same
-    /// address.
+    /// Allocates `bytes` bytes of pinned memory, aligned to at least 256. The host finds it at the
+    /// same address.
     ///
     /// # Errors
     /// Out of memory, or another code of the driver.

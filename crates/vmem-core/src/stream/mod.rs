@@ -67,8 +67,9 @@ struct Shared {
 }
 
 impl Stream {
-    /// Creates a stream that does not synchronise with the legacy default stream. One driver call, and
-    /// two for each stream that [waits to be destroyed](crate::author::DeviceBase::undestroyed_streams).
+    /// Creates a stream that does not synchronise with the legacy default stream. One driver call,
+    /// and two for each stream that [waits to be
+    /// destroyed](crate::author::DeviceBase::undestroyed_streams).
     ///
     /// # Errors
     /// The driver's.
