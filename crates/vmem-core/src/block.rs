@@ -13,26 +13,96 @@ pub struct Block {
     raw: RawBlock,
 }
 
-/// All fields of a [`Block`], for edges that must carry a block through foreign code.
+/// What a [`Block`] is made of, for edges that must carry one through foreign code, and for whoever
+/// issues blocks.
 ///
 /// Copying these out is safe; only [`Block::from_raw`] is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct RawBlock {
+    ptr: DevicePtr,
+    layout: BlockLayout,
+    owner: ResourceId,
+    slot: u32,
+    generation: u32,
+    label: Label,
+}
+
+impl RawBlock {
+    /// The parts of a block of `layout` at `ptr`, issued by `owner` under `slot` and `generation`.
+    #[inline]
+    pub const fn new(
+        ptr: DevicePtr,
+        layout: BlockLayout,
+        owner: ResourceId,
+        slot: u32,
+        generation: u32,
+        label: Label,
+    ) -> Self {
+        Self { ptr, layout, owner, slot, generation, label }
+    }
+
     /// Where the block starts.
-    pub ptr: DevicePtr,
+    #[inline]
+    pub const fn ptr(&self) -> DevicePtr {
+        self.ptr
+    }
+
     /// The size and alignment asked for.
-    pub layout: BlockLayout,
+    #[inline]
+    pub const fn layout(&self) -> BlockLayout {
+        self.layout
+    }
+
     /// The resource that issued it.
-    pub owner: ResourceId,
+    #[inline]
+    pub const fn owner(&self) -> ResourceId {
+        self.owner
+    }
+
     /// The owner's index for it.
-    pub slot: u32,
-    /// How often the owner had used that slot before. A [`BlockTable`](crate::author::BlockTable) uses no slot
-    /// more than 2³² times; a pool's count comes round then, so that a block freed twice, against the
-    /// contract, with exactly so many uses of its slot between, is not noticed.
-    pub generation: u32,
+    #[inline]
+    pub const fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// How often the owner had used that slot before. A [`BlockTable`](crate::author::BlockTable)
+    /// uses no slot more than 2³² times; a pool's count comes round then, so that a block freed
+    /// twice, against the contract, with exactly so many uses of its slot between, is not noticed.
+    #[inline]
+    pub const fn generation(&self) -> u32 {
+        self.generation
+    }
+
     /// What the memory is for.
-    pub label: Label,
+    #[inline]
+    pub const fn label(&self) -> Label {
+        self.label
+    }
+
+    /// The same at another address.
+    #[must_use]
+    pub const fn with_ptr(self, ptr: DevicePtr) -> Self {
+        Self { ptr, ..self }
+    }
+
+    /// The same with another layout.
+    #[must_use]
+    pub const fn with_layout(self, layout: BlockLayout) -> Self {
+        Self { layout, ..self }
+    }
+
+    /// The same under another index of its owner's.
+    #[must_use]
+    pub const fn with_slot(self, slot: u32) -> Self {
+        Self { slot, ..self }
+    }
+
+    /// The same as another use of its slot.
+    #[must_use]
+    pub const fn with_generation(self, generation: u32) -> Self {
+        Self { generation, ..self }
+    }
 }
 
 impl Block {

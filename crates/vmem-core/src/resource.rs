@@ -10,8 +10,8 @@ use crate::{
 /// Something that hands out blocks of device memory in stream order.
 ///
 /// Resources stack: a wrapper holds its upstream by value, as its one type parameter, and is itself
-/// a resource. Erase to `dyn MemoryResource` once, outermost. It prints as one short line that names it
-/// and, in angle brackets, its upstream.
+/// a resource. Erase to `dyn MemoryResource` once, outermost. It prints as one short line that
+/// names it and, in angle brackets, its upstream.
 ///
 /// # Safety
 /// Implementors keep what [`contract`](crate::contract#implementing) promises for a resource.
@@ -34,8 +34,8 @@ pub unsafe trait MemoryResource: Debug + Display + Send + Sync {
     /// The contract's [freeing](crate::contract#freeing) clauses hold.
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError>;
 
-    /// The device on whose streams the blocks can be used. It is the same for the resource's whole life; a
-    /// wrapper returns its upstream's.
+    /// The device on whose streams the blocks can be used. It is the same for the resource's whole
+    /// life; a wrapper returns its upstream's.
     fn device(&self) -> &Arc<dyn Device>;
 
     /// What the blocks can do.

@@ -130,8 +130,8 @@ impl ManagedMemory {
         stream: &Stream,
     ) -> Result<&'a [u8], DriverError> {
         let (bytes, len) = self.view(block, stream, HostAccess::Read)?;
-        // SAFETY: the host finds a managed block at its address, and the caller promises that nobody
-        // writes it for the lifetime of the slice.
+        // SAFETY: the host finds a managed block at its address, and the caller promises that
+        // nobody writes it for the lifetime of the slice.
         Ok(unsafe { std::slice::from_raw_parts(bytes, len) })
     }
 

@@ -23,7 +23,8 @@ pub struct BinningPool<U: MemoryResource + 'static> {
 }
 
 impl<U: MemoryResource + 'static> BinningPool<U> {
-    /// A pool over `upstream`. The configuration's growth is ignored: every block is taken on its own.
+    /// A pool over `upstream`. The configuration's growth is ignored: every block is taken on its
+    /// own.
     ///
     /// # Errors
     /// As [`Pool::new`].

@@ -195,7 +195,7 @@ impl<U: MemoryResource> Keeper for Keep<U> {
     fn quarantined(&self) -> Quarantined {
         let aside = self.lock();
         let bytes = aside.iter().map(|aside| aside.block.size()).sum();
-        Quarantined { blocks: aside.len(), bytes }
+        Quarantined::new(aside.len(), bytes)
     }
 
     fn synchronize(&self) -> Result<(), DriverError> {

@@ -79,9 +79,9 @@ impl Ledger {
     pub(super) fn report(&self) -> LeakReport {
         let list = |entry: &Tracked| OutstandingBlock {
             sequence: entry.sequence,
-            ptr: entry.block.ptr,
-            layout: entry.block.layout,
-            label: entry.block.label,
+            ptr: entry.block.ptr(),
+            layout: entry.block.layout(),
+            label: entry.block.label(),
             stream: entry.stream,
             backtrace: entry.backtrace.as_ref().map(Backtrace::to_string),
         };

@@ -163,13 +163,13 @@ fn a_slot_reused_before_the_free_returns_stays_tracked_and_counted() {
     let memory = memory.tracked().with_statistics();
     let track = memory.upstream().handle();
     let first = memory.allocate_on(layout(1), &stream).unwrap();
-    let slot = first.raw().slot;
+    let slot = first.raw().slot();
     let second = std::thread::scope(|scope| {
         let freeing = scope.spawn(|| free(&memory, first, &stream));
         let barriers = memory.upstream().upstream();
         barriers.freed.wait();
         let second = memory.allocate_on(layout(256), &stream).unwrap();
-        assert_eq!(second.raw().slot, slot);
+        assert_eq!(second.raw().slot(), slot);
         barriers.reused.wait();
         freeing.join().unwrap().unwrap();
         second

@@ -74,8 +74,7 @@ impl<T> BlockTable<T> {
         };
         let entry = &mut slots.entries[slot as usize];
         entry.live = Some((ptr, value));
-        let raw =
-            RawBlock { ptr, layout, owner: self.owner, slot, generation: entry.generation, label };
+        let raw = RawBlock::new(ptr, layout, self.owner, slot, entry.generation, label);
         // SAFETY: contract, implementing/disjoint: the slot was vacant, so these parts are new and
         // no other block has them.
         unsafe { Block::from_raw(raw) }
@@ -95,7 +94,7 @@ impl<T> BlockTable<T> {
         free: impl FnOnce(&T) -> Result<(), DriverError>,
     ) -> Result<T, FreeError> {
         let raw = block.raw();
-        if raw.owner != self.owner {
+        if raw.owner() != self.owner {
             return Err(FreeError::new(FreeErrorKind::Foreign, block, resource));
         }
         let Some(value) = self.take(&raw) else {
@@ -103,19 +102,19 @@ impl<T> BlockTable<T> {
         };
         let result = free(&value);
         let mut slots = self.lock();
-        let entry = &mut slots.entries[raw.slot as usize];
+        let entry = &mut slots.entries[raw.slot() as usize];
         match result {
             Ok(()) => {
                 if let Some(next) = entry.generation.checked_add(1) {
                     entry.generation = next;
-                    slots.vacant.push(raw.slot);
+                    slots.vacant.push(raw.slot());
                 } else {
                     slots.worn_out += 1;
                 }
                 Ok(value)
             }
             Err(error) => {
-                entry.live = Some((raw.ptr, value));
+                entry.live = Some((raw.ptr(), value));
                 Err(FreeError::from_driver(error, block, resource))
             }
         }
@@ -125,22 +124,22 @@ impl<T> BlockTable<T> {
     /// block.
     pub fn update<O>(&self, block: &Block, change: impl FnOnce(&mut T) -> O) -> Option<O> {
         let raw = block.raw();
-        if raw.owner != self.owner {
+        if raw.owner() != self.owner {
             return None;
         }
         let mut slots = self.lock();
-        let entry = slots.entries.get_mut(raw.slot as usize)?;
-        let matches = entry.generation == raw.generation;
-        let live = entry.live.as_mut().filter(|(ptr, _)| matches && *ptr == raw.ptr);
+        let entry = slots.entries.get_mut(raw.slot() as usize)?;
+        let matches = entry.generation == raw.generation();
+        let live = entry.live.as_mut().filter(|(ptr, _)| matches && *ptr == raw.ptr());
         live.map(|(_, value)| change(value))
     }
 
     /// Removes the value if `raw` is live, leaving the slot taken.
     fn take(&self, raw: &RawBlock) -> Option<T> {
         let mut slots = self.lock();
-        let entry = slots.entries.get_mut(raw.slot as usize)?;
-        let matches = entry.generation == raw.generation;
-        entry.live.take_if(|(ptr, _)| matches && *ptr == raw.ptr).map(|(_, value)| value)
+        let entry = slots.entries.get_mut(raw.slot() as usize)?;
+        let matches = entry.generation == raw.generation();
+        entry.live.take_if(|(ptr, _)| matches && *ptr == raw.ptr()).map(|(_, value)| value)
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots<T>> {
@@ -184,17 +183,17 @@ mod tests {
     fn a_slot_without_a_generation_left_is_never_used_again() {
         let table = BlockTable::new();
         let first = issue(&table);
-        let raw = RawBlock { generation: u32::MAX, ..first.raw() };
-        table.lock().entries[raw.slot as usize].generation = u32::MAX;
+        let raw = first.raw().with_generation(u32::MAX);
+        table.lock().entries[raw.slot() as usize].generation = u32::MAX;
         // SAFETY: these are the live block's parts now.
         let last = unsafe { Block::from_raw(raw) };
         assert!(table.take_back(last, "test", |_| Ok(())).is_ok());
         assert!(table.is_empty());
         let next = issue(&table);
-        assert_ne!(next.raw().slot, raw.slot);
+        assert_ne!(next.raw().slot(), raw.slot());
         for generation in [0, u32::MAX] {
             // SAFETY: misuse on purpose; the table must refuse it.
-            let stale = unsafe { Block::from_raw(RawBlock { generation, ..raw }) };
+            let stale = unsafe { Block::from_raw(raw.with_generation(generation)) };
             let error = table.take_back(stale, "test", |_| Ok(())).unwrap_err();
             assert_eq!(error.kind(), FreeErrorKind::Stale);
         }

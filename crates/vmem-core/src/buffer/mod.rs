@@ -21,11 +21,11 @@ use crate::{
 /// Bytes on a device that free themselves, in the order of their home stream.
 ///
 /// A buffer of length zero holds no block. To use a buffer on another stream, call
-/// [`make_ready_on`](Self::make_ready_on) before queuing work there and [`record_use`](Self::record_use) after;
-/// to use it on the home stream again by other means than the methods here, call `make_ready_on` with that.
-/// Dropping a buffer adds no wait on the host for recorded uses: the home stream waits for them on
-/// the device and the block is freed there (a resource that is not stream-ordered then waits
-/// itself). A failed drop is counted in
+/// [`make_ready_on`](Self::make_ready_on) before queuing work there and
+/// [`record_use`](Self::record_use) after; to use it on the home stream again by other means than
+/// the methods here, call `make_ready_on` with that. Dropping a buffer adds no wait on the host for
+/// recorded uses: the home stream waits for them on the device and the block is freed there (a
+/// resource that is not stream-ordered then waits itself). A failed drop is counted in
 /// [`DropFailures`](crate::author::DropFailures).
 ///
 /// Should the driver queue a copy to another buffer ([`try_clone`](Self::try_clone),
@@ -34,14 +34,14 @@ use crate::{
 /// marked; dropped before that, the buffer leaks its block.
 ///
 /// # While the home stream captures
-/// [`fill`](Self::fill), and copies between buffers of one home stream, become part of the graph: the
-/// buffers must then live as long as the graph may be launched. What must take effect at
-/// once is refused with
-/// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED), or with
-/// [`Capturing`](AllocErrorKind::Capturing), and changes nothing: copies from and to the host, waits and
-/// recorded uses in either direction, moving bytes to another block. A buffer may be dropped: what its
-/// block must wait for before it is used again is left in the home stream's
-/// [inbox](crate::author::StreamExt::has_pending_waits). No method breaks a capture or draws another stream into it.
+/// [`fill`](Self::fill), and copies between buffers of one home stream, become part of the graph:
+/// the buffers must then live as long as the graph may be launched. What must take effect at once
+/// is refused with [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED),
+/// or with [`Capturing`](AllocErrorKind::Capturing), and changes nothing: copies from and to the
+/// host, waits and recorded uses in either direction, moving bytes to another block. A buffer may
+/// be dropped: what its block must wait for before it is used again is left in the home stream's
+/// [inbox](crate::author::StreamExt::has_pending_waits). No method breaks a capture or draws
+/// another stream into it.
 ///
 /// ```
 /// use std::sync::Arc;

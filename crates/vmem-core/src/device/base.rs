@@ -9,6 +9,7 @@ use crate::{Device, DeviceId, DriverError, RawStream};
 
 /// Something that failed where no caller could be told: in a `Drop`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DropFailure {
     /// What was being dropped.
     pub what: &'static str,

@@ -12,11 +12,12 @@ pub enum HostAccess {
     Write,
 }
 
-/// Where the host finds `bytes` bytes of pinned or managed memory of `device` that it is about to touch:
-/// at their device address. Resources call this whenever they show memory to the host, so that a
-/// simulated device can [check](Device::check_host_access) the access.
+/// Where the host finds `bytes` bytes of pinned or managed memory of `device` that it is about to
+/// touch: at their device address. Resources call this whenever they show memory to the host, so
+/// that a simulated device can [check](Device::check_host_access) the access.
 ///
-/// The pointer may be used until the next work on the range is queued, once all work on it has completed.
+/// The pointer may be used until the next work on the range is queued, once all work on it has
+/// completed.
 ///
 /// # Errors
 /// Those of [`Device::check_host_access`].

@@ -17,6 +17,7 @@ use crate::{DeviceId, DevicePtr, DriverError};
 /// What is known of a device from the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct DeviceFacts {
     /// The device's name.
     pub name: String,
@@ -26,18 +27,34 @@ pub struct DeviceFacts {
     pub total_memory: u64,
     /// Whether no hardware is behind it.
     pub simulated: bool,
-    /// Which driver was loaded, and its version.
+    /// Which driver was loaded, and its version; empty if that is not known.
     pub driver: String,
+}
+
+impl DeviceFacts {
+    /// The facts of a device with hardware behind it, of which the driver says these.
+    pub fn new(name: impl Into<String>, ordinal: u32, total_memory: u64) -> Self {
+        let (name, driver) = (name.into(), String::new());
+        Self { name, ordinal, total_memory, simulated: false, driver }
+    }
 }
 
 /// How much memory a device has, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct MemoryInfo {
     /// Free now.
     pub free: u64,
     /// In all.
     pub total: u64,
+}
+
+impl MemoryInfo {
+    /// `free` bytes of `total`.
+    pub const fn new(free: u64, total: u64) -> Self {
+        Self { free, total }
+    }
 }
 
 /// One GPU as a driver presents it: plain memory, streams, events, copies, and the parts it may
@@ -47,9 +64,9 @@ pub struct MemoryInfo {
 /// its driver needs for that (current contexts, say) inside. Programs use [`Stream`](crate::Stream)
 /// and [`Event`](crate::Event) rather than the raw handles here.
 ///
-/// Devices of other crates are welcome. The trait grows with what drivers offer: a new method comes in a
-/// minor version and has a default, by which a device does not have what is new. A device that forwards
-/// to another denies `clippy::missing_trait_methods`, to learn of them.
+/// Devices of other crates are welcome. The trait grows with what drivers offer: a new method comes
+/// in a minor version and has a default, by which a device does not have what is new. A device that
+/// forwards to another denies `clippy::missing_trait_methods`, to learn of them.
 ///
 /// # Safety
 /// Implementors keep what [`contract`](crate::contract#devices) promises for a device.
@@ -326,9 +343,10 @@ pub unsafe trait Device: Debug + Send + Sync {
         None
     }
 
-    /// Told before the host touches `bytes` bytes of pinned or managed memory at `ptr`, by whatever shows
-    /// memory to the host. No driver wants to know, and the default accepts: this is for devices that
-    /// stand for one in tests, and check that the access is ordered after the work on the memory.
+    /// Told before the host touches `bytes` bytes of pinned or managed memory at `ptr`, by whatever
+    /// shows memory to the host. No driver wants to know, and the default accepts: this is for
+    /// devices that stand for one in tests, and check that the access is ordered after the work on
+    /// the memory.
     ///
     /// # Errors
     /// If the access is not ordered after pending work, or the host does not see the memory.

@@ -84,6 +84,7 @@ pub unsafe trait VirtualMemory: Debug + Send + Sync {
 /// Where managed pages live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub enum Location {
     /// In the device's memory.
     Device,
@@ -119,8 +120,8 @@ pub unsafe trait Managed: Debug + Send + Sync {
     /// oversubscription and no prefetch, and the host touches none of it while the device works.
     fn concurrent_access(&self) -> bool;
 
-    /// Allocates `bytes` bytes of managed memory, aligned to at least 256. The host finds it at the same
-    /// address.
+    /// Allocates `bytes` bytes of managed memory, aligned to at least 256. The host finds it at the
+    /// same address.
     ///
     /// # Errors
     /// Out of memory, or another code of the driver.
@@ -180,8 +181,8 @@ pub unsafe trait Managed: Debug + Send + Sync {
 /// # Safety
 /// Implementors keep what [`contract`](crate::contract#devices) promises for a device.
 pub unsafe trait Pinned: Debug + Send + Sync {
-    /// Allocates `bytes` bytes of pinned memory, aligned to at least 256. The host finds it at the same
-    /// address.
+    /// Allocates `bytes` bytes of pinned memory, aligned to at least 256. The host finds it at the
+    /// same address.
     ///
     /// # Errors
     /// Out of memory, or another code of the driver.

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// One thing that a resource tried for a request that it then refused. What there is to try, and its name,
-/// is the resource's own: to be read, not to be matched.
+/// One thing that a resource tried for a request that it then refused. What there is to try, and
+/// its name, is the resource's own: to be read, not to be matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

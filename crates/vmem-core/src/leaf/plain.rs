@@ -120,8 +120,8 @@ impl PinnedMemory {
         let size = block.size();
         let bytes = host_view(&**self.leaf.device(), block.ptr(), size, HostAccess::Write)?;
         let size = usize::try_from(size).expect("host memory fits the host's address space");
-        // SAFETY: the host finds a pinned block at its address, and the caller promises exclusive access
-        // for the lifetime of the slice.
+        // SAFETY: the host finds a pinned block at its address, and the caller promises exclusive
+        // access for the lifetime of the slice.
         Ok(unsafe { std::slice::from_raw_parts_mut(bytes, size) })
     }
 }

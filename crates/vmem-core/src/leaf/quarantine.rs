@@ -24,11 +24,19 @@ pub(super) enum Wait {
 /// How much a leaf has set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Quarantined {
     /// Freed blocks that still hold the driver's memory.
     pub blocks: usize,
     /// Their sizes as asked for, in bytes.
     pub bytes: u64,
+}
+
+impl Quarantined {
+    /// So many blocks of so many bytes together.
+    pub fn new(blocks: usize, bytes: u64) -> Self {
+        Self { blocks, bytes }
+    }
 }
 
 /// Counts what a leaf has set aside, and frees it. Does not keep the leaf alive.

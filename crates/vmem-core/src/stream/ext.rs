@@ -12,8 +12,8 @@ pub trait StreamExt: sealed::Sealed {
     /// A handle that does not keep the stream alive.
     fn downgrade(&self) -> WeakStream;
 
-    /// Asks that `observer` be told when the stream ends. Asking again changes nothing; the list holds
-    /// no more than the observers that live.
+    /// Asks that `observer` be told when the stream ends. Asking again changes nothing; the list
+    /// holds no more than the observers that live.
     fn observe(&self, observer: Weak<dyn StreamObserver>);
 
     /// The event that covers all work of a retired stream.
@@ -27,16 +27,16 @@ pub trait StreamExt: sealed::Sealed {
     /// recorded on it again.
     fn is_orphaned(&self) -> bool;
 
-    /// Calls `call` with the driver's handle while the stream cannot be retired, behind the waits in
-    /// its [inbox](Self::has_pending_waits): they are queued first, or, if the stream captures and a
-    /// graph would take them, waited for on the host.
+    /// Calls `call` with the driver's handle while the stream cannot be retired, behind the waits
+    /// in its [inbox](Self::has_pending_waits): they are queued first, or, if the stream captures
+    /// and a graph would take them, waited for on the host.
     ///
     /// What `call` queues on a capturing stream becomes part of the graph.
     ///
     /// # Errors
     /// [`INVALID_HANDLE`](crate::DriverCode::INVALID_HANDLE) if it has been retired,
-    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if it is another thread's default stream;
-    /// what `call` returns.
+    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if it is another thread's default
+    /// stream; what `call` returns.
     fn with_raw<T>(
         &self,
         name: &'static str,
@@ -48,8 +48,8 @@ pub trait StreamExt: sealed::Sealed {
     ///
     /// # Errors
     /// Those of [`with_raw`](Self::with_raw);
-    /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED), with the capture
-    /// intact, if the stream captures.
+    /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED), with the
+    /// capture intact, if the stream captures.
     fn with_raw_outside_capture<T>(
         &self,
         name: &'static str,
@@ -59,23 +59,24 @@ pub trait StreamExt: sealed::Sealed {
     /// Records `event` at the stream's tail.
     ///
     /// # Errors
-    /// With the event, still idle: [`INVALID_CONTEXT`](crate::DriverCode::INVALID_CONTEXT) for an event of
-    /// another device; [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the
-    /// stream captures, because an event of a capture orders nothing outside of it; the driver's and
-    /// those of [`with_raw`](Self::with_raw).
+    /// With the event, still idle: [`INVALID_CONTEXT`](crate::DriverCode::INVALID_CONTEXT) for an
+    /// event of another device;
+    /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the stream
+    /// captures, because an event of a capture orders nothing outside of it; the driver's and those
+    /// of [`with_raw`](Self::with_raw).
     fn record(&self, event: IdleEvent) -> Result<Event, (IdleEvent, DriverError)>;
 
-    /// Waits on the host until all work queued so far has completed, and for nothing else: never for
-    /// the whole device, which would break captures.
+    /// Waits on the host until all work queued so far has completed, and for nothing else: never
+    /// for the whole device, which would break captures.
     ///
     /// # Errors
-    /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the stream captures;
-    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if it is another thread's default stream; the
-    /// driver's.
+    /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the stream
+    /// captures; [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if it is another thread's
+    /// default stream; the driver's.
     fn synchronize_alone(&self) -> Result<(), DriverError>;
 
-    /// [Waits](Stream::wait) for several events, with one question to the driver instead of one each.
-    /// Fails at the first that fails; the waits before it are queued.
+    /// [Waits](Stream::wait) for several events, with one question to the driver instead of one
+    /// each. Fails at the first that fails; the waits before it are queued.
     ///
     /// # Errors
     /// As [`Stream::wait`].
@@ -90,17 +91,17 @@ pub trait StreamExt: sealed::Sealed {
     /// [`INVALID_HANDLE`](crate::DriverCode::INVALID_HANDLE) if the stream has been retired.
     fn wait_later(&self, event: &Event) -> Result<(), DriverError>;
 
-    /// Whether the stream's inbox holds waits: asked for by other threads, if it is a thread's default
-    /// stream, or while it was capturing. They are queued, or waited for on the host, by the next call
-    /// that names the stream through vmem. One atomic load.
+    /// Whether the stream's inbox holds waits: asked for by other threads, if it is a thread's
+    /// default stream, or while it was capturing. They are queued, or waited for on the host, by
+    /// the next call that names the stream through vmem. One atomic load.
     ///
     /// Memory freed on the stream must not be used again before: see
     /// [`queue_pending_waits`](Self::queue_pending_waits).
     fn has_pending_waits(&self) -> bool;
 
     /// Queues the waits in the inbox. Where that is impossible, on another thread than the stream's
-    /// own and while it captures, waits for them on the host instead. Resources call this before they
-    /// reuse memory freed on the stream.
+    /// own and while it captures, waits for them on the host instead. Resources call this before
+    /// they reuse memory freed on the stream.
     ///
     /// # Errors
     /// The driver's and those of [`with_raw`](Self::with_raw); what was not queued stays.

@@ -23,6 +23,7 @@ use crate::{Device, DeviceId, DriverCode, DriverError, Event, RawStream, StreamI
 /// Who made a stream, and how it orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub enum StreamKind {
     /// Created here; destroyed with its last handle. Does not synchronise with the legacy default
     /// stream.
@@ -66,8 +67,9 @@ struct Shared {
 }
 
 impl Stream {
-    /// Creates a stream that does not synchronise with the legacy default stream. One driver call, and
-    /// two for each stream that [waits to be destroyed](crate::author::DeviceBase::undestroyed_streams).
+    /// Creates a stream that does not synchronise with the legacy default stream. One driver call,
+    /// and two for each stream that [waits to be
+    /// destroyed](crate::author::DeviceBase::undestroyed_streams).
     ///
     /// # Errors
     /// The driver's.

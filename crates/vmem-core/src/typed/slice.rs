@@ -115,7 +115,8 @@ impl<'a, T: Pod> DeviceSlice<'a, T> {
         self.part.read_into(CALL, bytemuck::cast_slice_mut(to))
     }
 
-    /// Lets `stream` use the elements, as [`DeviceBuffer::make_ready_on`](crate::DeviceBuffer::make_ready_on).
+    /// Lets `stream` use the elements, as
+    /// [`DeviceBuffer::make_ready_on`](crate::DeviceBuffer::make_ready_on).
     ///
     /// # Errors
     /// As there.
@@ -238,7 +239,8 @@ impl<'a, T: Pod> DeviceSliceMut<'a, T> {
         self.part.copy_from(CALL, from.part)
     }
 
-    /// Lets `stream` use the elements, as [`DeviceBuffer::make_ready_on`](crate::DeviceBuffer::make_ready_on).
+    /// Lets `stream` use the elements, as
+    /// [`DeviceBuffer::make_ready_on`](crate::DeviceBuffer::make_ready_on).
     ///
     /// # Errors
     /// As there.

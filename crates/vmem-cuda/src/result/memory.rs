@@ -13,7 +13,7 @@ pub(crate) fn info() -> Result<MemoryInfo, DriverError> {
     let (mut free, mut total) = (0, 0);
     // SAFETY: the driver writes to locals.
     check("cuMemGetInfo", unsafe { sys::cuMemGetInfo_v2(&raw mut free, &raw mut total) })?;
-    Ok(MemoryInfo { free: free as u64, total: total as u64 })
+    Ok(MemoryInfo::new(free as u64, total as u64))
 }
 
 /// Allocates device memory.

@@ -54,10 +54,10 @@ impl<B: Backing> Core<B> {
     /// closed; `None` says only that it takes more than that.
     #[inline]
     pub(super) fn free_at_hand(&self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
-        if self.config.auto_trim.is_some() || self.backing.lends(raw.ptr.get()) {
+        if self.config.auto_trim.is_some() || self.backing.lends(raw.ptr().get()) {
             return None;
         }
-        let number = Slot::from_raw(raw.slot)?.shard();
+        let number = Slot::from_raw(raw.slot())?.shard();
         let free = |front: &Front| {
             let (mut shard, taken) = self.shards.enter(number);
             if front.has_ended() {
@@ -111,7 +111,7 @@ impl Shard {
         let Request { layout, label, .. } = *request;
         let generation = self.begin_block(slot, layout, label);
         let ptr = DevicePtr::new(self[slot].start).expect("a range does not start at zero");
-        let raw = RawBlock { ptr, layout, owner, slot: slot.raw(), generation, label };
+        let raw = RawBlock::new(ptr, layout, owner, slot.raw(), generation, label);
         // SAFETY: contract, implementing/disjoint: the range was claimed until now, so no other
         // block has it, and its generation has not been issued before.
         unsafe { Block::from_raw(raw) }

@@ -275,9 +275,9 @@ impl<B: Backing> Core<B> {
             tracing::debug!(%error, "a batch of frees could not be marked");
         }
         if let Some(observer) = &self.config.observer {
-            let kind = MemoryEventKind::Free { ptr: raw.ptr, layout: raw.layout };
+            let kind = MemoryEventKind::Free { ptr: raw.ptr(), layout: raw.layout() };
             observer.event(
-                &MemoryEvent::new(kind, self.id).with_stream(stream.id()).with_label(raw.label),
+                &MemoryEvent::new(kind, self.id).with_stream(stream.id()).with_label(raw.label()),
             );
         }
         Ok(())

@@ -45,8 +45,8 @@ impl<B: Backing> Core<B> {
         climb.unless_refused(made)
     }
 
-    /// Tells the observer, and the log, what the backing did for a request. Nobody else changes these
-    /// figures while the growth lock is held. No lock is held now: either may call the pool.
+    /// Tells the observer, and the log, what the backing did for a request. Nobody else changes
+    /// these figures while the growth lock is held. No lock is held now: either may call the pool.
     fn tell_changes(&self, climb: &mut Climb<'_>, before: &Counters, after: &Counters) {
         let tell = |bytes, kind: fn(u64) -> MemoryEventKind| {
             if bytes > 0 {

@@ -85,7 +85,7 @@ fn an_address_finds_its_block() {
         let raw = handle.find(block.ptr()).unwrap();
         assert_eq!(raw, block.raw());
         assert_eq!(handle.find(block.ptr().checked_add(256).unwrap()), None);
-        let ptr = block.into_raw().ptr;
+        let ptr = block.into_raw().ptr();
         // SAFETY: the block was taken apart just now, so this is the only one of these parts.
         let block = unsafe { Block::from_raw(raw) };
         free(pool, block, &stream);

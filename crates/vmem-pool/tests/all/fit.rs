@@ -97,7 +97,7 @@ fn no_two_blocks_ever_have_the_same_parts() {
             } else {
                 let block = alloc(pool, 256 * (1 + i % 5), &stream);
                 let raw = block.raw();
-                assert!(seen.insert((raw.slot, raw.generation)), "{raw:?} was a block before");
+                assert!(seen.insert((raw.slot(), raw.generation())), "{raw:?} was a block before");
                 live.push(block);
             }
         }
@@ -113,25 +113,25 @@ fn a_block_with_one_part_changed_is_refused_and_nothing_else_is_damaged() {
         let raw = block.into_raw();
         let other = other.into_raw();
         let forged = [
-            RawBlock { ptr: raw.ptr.checked_add(256).unwrap(), ..raw },
-            RawBlock { ptr: other.ptr, ..raw },
-            RawBlock { layout: layout(8191), ..raw },
-            RawBlock { layout: layout(16384), ..raw },
-            RawBlock { slot: other.slot, ..raw },
-            RawBlock { slot: raw.slot + 1000, ..raw },
-            RawBlock { generation: raw.generation.wrapping_add(1), ..raw },
-            RawBlock { generation: raw.generation.wrapping_sub(1), ..raw },
+            raw.with_ptr(raw.ptr().checked_add(256).unwrap()),
+            raw.with_ptr(other.ptr()),
+            raw.with_layout(layout(8191)),
+            raw.with_layout(layout(16384)),
+            raw.with_slot(other.slot()),
+            raw.with_slot(raw.slot() + 1000),
+            raw.with_generation(raw.generation().wrapping_add(1)),
+            raw.with_generation(raw.generation().wrapping_sub(1)),
         ];
         for parts in forged {
             assert_eq!(give(pool, parts, &stream), Err(FreeErrorKind::Stale), "{parts:?}");
             handle.check_invariants();
-            assert_eq!(handle.find(raw.ptr), Some(raw));
+            assert_eq!(handle.find(raw.ptr()), Some(raw));
         }
         give(pool, raw, &stream).unwrap();
         assert_eq!(give(pool, raw, &stream), Err(FreeErrorKind::Stale), "freed already");
         // The same memory again, at the same address.
         let again = alloc(pool, 8192, &stream);
-        assert_eq!(again.ptr(), raw.ptr);
+        assert_eq!(again.ptr(), raw.ptr());
         assert_eq!(give(pool, raw, &stream), Err(FreeErrorKind::Stale), "it is another block");
         free(pool, again, &stream);
         give(pool, other, &stream).unwrap();

@@ -175,8 +175,8 @@ fn growing_by_at_least_everything_takes_what_there_is() {
     free(&pool, b, &s);
 }
 
-/// An observer that returns memory whenever the pool grows. Called under a lock of the pool, it would
-/// wait for itself.
+/// An observer that returns memory whenever the pool grows. Called under a lock of the pool, it
+/// would wait for itself.
 #[derive(Debug, Default)]
 struct Trimmer(std::sync::Mutex<Option<PoolHandle>>);
 

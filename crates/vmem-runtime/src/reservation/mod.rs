@@ -146,7 +146,7 @@ impl ReservationsHandle {
         }
         let holds = self.keeper.upgrade()?.with_ranges_aside();
         let bytes = holds.iter().map(|(_, size)| size).sum();
-        Some(Quarantined { blocks: holds.len(), bytes })
+        Some(Quarantined::new(holds.len(), bytes))
     }
 
     /// Takes back what was freed on streams that could not be followed: those of other threads, also of

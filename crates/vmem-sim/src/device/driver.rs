@@ -27,7 +27,7 @@ unsafe impl Device for SimDevice {
     fn memory_info(&self) -> Result<MemoryInfo, DriverError> {
         self.core.call(CallKind::MemoryInfo, |state| {
             let total = state.memory.capacity;
-            Ok(MemoryInfo { free: total - state.memory.used, total })
+            Ok(MemoryInfo::new(total - state.memory.used, total))
         })
     }
 

@@ -108,8 +108,8 @@ impl State {
         })
     }
 
-    /// Checks that the host may touch a range now, and charges what that takes. The host finds the bytes at
-    /// their device address.
+    /// Checks that the host may touch a range now, and charges what that takes. The host finds the
+    /// bytes at their device address.
     pub(super) fn check_host_access(
         &mut self,
         at: u64,

@@ -13,9 +13,9 @@ impl SimDevice {
     /// Queues a kernel.
     ///
     /// # Errors
-    /// Those of [`StreamExt::with_raw`]; [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for a stream
-    /// of another device; [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for a range outside live
-    /// memory.
+    /// Those of [`StreamExt::with_raw`]; [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for a
+    /// stream of another device; [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for a range outside
+    /// live memory.
     ///
     /// # Safety
     /// The kernel's [ranges](vmem_core::contract#devices) stay valid until it completed; where they

@@ -71,6 +71,10 @@ unsafe impl Managed for SimManaged {
                 let detail = "prefetching needs concurrent managed access";
                 return Err(Refusal::cannot(INVALID_DEVICE, detail));
             }
+            if !matches!(to, Location::Device | Location::Host) {
+                let detail = format!("prefetching to {to:?} is not modelled");
+                return Err(Refusal::cannot(DriverCode::NOT_SUPPORTED, detail));
+            }
             let piece = state.managed_range(ptr.get(), bytes)?;
             let range = (piece.offset, piece.len);
             let costs = state.config.costs;

@@ -216,7 +216,7 @@ impl Broken {
         let label = if self.has(Bug::DropsLabels) { Label::NONE } else { label };
         let mut state = self.state.lock().unwrap();
         if self.has(Bug::Overlaps) {
-            ptr = state.live.first().map_or(ptr, |first| first.ptr);
+            ptr = state.live.first().map_or(ptr, |first| first.ptr());
         }
         let block = self.table.issue(ptr, layout, label, Mutex::new(Some(piece)));
         state.live.push(block.raw());
@@ -226,9 +226,9 @@ impl Broken {
     /// What the bugs make of a block that the table would refuse.
     fn misjudge(&self, block: Block) -> Option<Block> {
         let raw = block.raw();
-        let mine = raw.owner == self.table.owner();
+        let mine = raw.owner() == self.table.owner();
         let state = self.state.lock().unwrap();
-        let real = state.live.iter().find(|live| live.slot == raw.slot);
+        let real = state.live.iter().find(|live| live.slot() == raw.slot());
         match self.bug {
             Bug::AcceptsForeign if !mine => None,
             Bug::AcceptsStale if mine && real != Some(&raw) => None,
@@ -305,8 +305,8 @@ unsafe impl MemoryResource for Broken {
         })?;
         let piece = piece.into_inner().unwrap().unwrap();
         let mut state = self.state.lock().unwrap();
-        state.used -= raw.layout.size().min(state.used);
-        state.live.retain(|live| live.slot != raw.slot);
+        state.used -= raw.layout().size().min(state.used);
+        state.live.retain(|live| live.slot() != raw.slot());
         if captured {
             // What no event can tell is for the upstream to set aside.
             drop(state);
