@@ -225,11 +225,12 @@ impl<B: Backing> Core<B> {
         state.shared.lanes.marked().into_iter().filter_map(newest).collect()
     }
 
-    /// Closes every lane that has unmarked free memory and can be closed by this thread. Goes on past
-    /// failures; the first is returned.
+    /// Closes every lane that has unmarked free memory, or whose marker could not be queried, and can be
+    /// closed by this thread. Goes on past failures; the first is returned.
     pub(crate) fn close_all(&self) -> Result<(), DriverError> {
         let _pin = self.pin();
-        let open = self.lock().unmarked();
+        let mut open = self.lock().unmarked();
+        open.extend(self.lock().shared.lanes.poisoned());
         let mut result = Ok(());
         for lane in open {
             result = result.and(self.close(lane));

@@ -429,7 +429,7 @@ fn what_is_freed_from_a_reservation_on_another_threads_default_stream_is_held_un
     free(&memory, block, &theirs);
     drop(reservation);
     assert_eq!(device.calls().of(CallKind::Synchronize), 0, "captures elsewhere are left alone");
-    assert_eq!(handle.quarantined(), Some(Quarantined { blocks: 1, bytes: 4096 }));
+    assert_eq!(handle.quarantined(), Some(Quarantined::new(1, 4096)));
     assert_ne!(device.used(), 0);
     handle.synchronize().unwrap();
     assert_eq!((handle.quarantined(), device.used()), (Some(Quarantined::default()), 0));
