@@ -1,5 +1,6 @@
 //! What `cargo metadata` says of the workspace and its dependencies.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -40,6 +41,9 @@ pub(crate) struct Package {
     pub(crate) manifest_path: PathBuf,
     /// What it depends on directly.
     pub(crate) dependencies: Vec<Dependency>,
+    /// Its features, and what each switches on.
+    #[serde(default)]
+    pub(crate) features: BTreeMap<String, Vec<String>>,
     /// Its libraries, programs, tests and benches.
     pub(crate) targets: Vec<Target>,
     /// `[package.metadata]`.
