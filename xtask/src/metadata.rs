@@ -33,6 +33,9 @@ pub(crate) struct Package {
     pub(crate) description: Option<String>,
     /// Its registry categories.
     pub(crate) categories: Vec<String>,
+    /// Its registry keywords.
+    #[serde(default)]
+    pub(crate) keywords: Vec<String>,
     /// Its README, relative to its manifest.
     pub(crate) readme: Option<PathBuf>,
     /// The registries it may go to: `None` is any, empty is none.
@@ -55,6 +58,9 @@ pub(crate) struct Package {
 pub(crate) struct Dependency {
     /// The package's name.
     pub(crate) name: String,
+    /// The versions that will do; `*` where none is named.
+    #[serde(rename = "req", default)]
+    pub(crate) requirement: String,
     /// `dev` or `build`; `None` for a normal one.
     pub(crate) kind: Option<String>,
 }
