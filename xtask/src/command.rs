@@ -16,6 +16,7 @@ usage: cargo xtask COMMAND [ARGUMENT…]
   driver COMMAND…     build the software driver and run COMMAND where it is the CUDA driver, as in
                       `cargo xtask driver cargo test -p vmem-cuda`
   tidy                check the house rules that no lint knows
+  package             package what is published, and build the programs of the README from the packages
   test                all tests, documentation examples, loom models and feature checks
   ci                  format, tidy, licences, lints, everything in `test`, documentation
   help                this text
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Driver(Vec<OsString>),
     /// Check the house rules.
     Tidy,
+    /// Make the packages and try them.
+    Package,
     /// Run the tests.
     Test,
     /// Run everything that a change must pass.
@@ -65,6 +68,7 @@ impl Command {
                 command => Ok(Self::Driver(command)),
             },
             Some("tidy") => alone("tidy", args).map(|()| Self::Tidy),
+            Some("package") => alone("package", args).map(|()| Self::Package),
             Some("test") => alone("test", args).map(|()| Self::Test),
             Some("ci") => alone("ci", args).map(|()| Self::Ci),
             Some("help" | "--help" | "-h") => Ok(Self::Help),

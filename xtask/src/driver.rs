@@ -14,7 +14,7 @@ use crate::steps::Steps;
 pub(crate) const CRATE: &str = "vmem-cuda";
 
 /// Its feature under which the driver is linked.
-const LINKING: &str = "cust";
+pub(crate) const LINKING: &str = "cust";
 
 /// The package that is the driver.
 const PACKAGE: &str = "vmem-sim-driver";

@@ -16,6 +16,8 @@ mod consumers;
 mod driver;
 mod licences;
 mod metadata;
+mod package;
+mod page;
 mod spdx;
 mod steps;
 mod tidy;
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         }),
         Command::Driver(command) => driver::run(&command),
         Command::Tidy => finish(checks::tidy),
+        Command::Package => finish(checks::package),
         Command::Test => finish(checks::test),
         Command::Ci => finish(checks::ci),
     }

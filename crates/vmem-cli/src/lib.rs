@@ -71,13 +71,7 @@ pub use row::{Report, Row, SCHEMA};
 pub use soak::soak_bytes;
 pub use stop::Stop;
 
-/// The examples on the repository's front page.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct FrontPage;
-
 /// The examples in the guide to composing stacks.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/stacks.md")]
-#[doc = include_str!("../../../docs/cuda.md")]
 struct Stacks;

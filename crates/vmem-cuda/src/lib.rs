@@ -78,3 +78,8 @@ pub use error::OpenError;
 pub use interop::device_pointer;
 pub use result::error_text;
 pub use sys::{CONTROL_SYMBOL, LOOKED_UP_SYMBOLS, OLDEST_DRIVER, REQUIRED_SYMBOLS};
+
+/// The program of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

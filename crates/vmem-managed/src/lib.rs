@@ -45,6 +45,11 @@ pub use memory::{ManagedHandle, ManagedMemory};
 pub use prefetch::Prefetch;
 pub use unsupported::Unsupported;
 
+/// The program of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -68,5 +68,10 @@ pub use handle::PoolHandle;
 
 pub use pool::Pool;
 
+/// The program of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 #[cfg(test)]
 mod planted;
