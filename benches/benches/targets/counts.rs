@@ -91,7 +91,7 @@ fn replayed(trace: &Trace) -> ReplayReport {
 }
 
 /// Tier A as the runtime builds it, on a device of its own.
-fn tier_a(capacity: u64) -> ReplayStack {
+fn tier_a(capacity: u64) -> impl ReplayStack {
     let device = device(capacity);
     let resource = stack(Tier::A, device.clone()).resource;
     replay_stack("tier A", device, resource)

@@ -67,12 +67,15 @@ pub(crate) fn ratio(bytes: u64, trace: &Trace) -> f64 {
 }
 
 /// The baseline on a fresh device, to replay over.
-fn stack(baseline: Baseline, capacity: u64) -> Result<ReplayStack, BoxedError> {
+fn stack(baseline: Baseline, capacity: u64) -> Result<impl ReplayStack, BoxedError> {
     on(baseline, device(capacity))
 }
 
 /// The baseline on a device, to replay over.
-pub(crate) fn on(baseline: Baseline, device: Arc<SimDevice>) -> Result<ReplayStack, BoxedError> {
+pub(crate) fn on(
+    baseline: Baseline,
+    device: Arc<SimDevice>,
+) -> Result<impl ReplayStack, BoxedError> {
     let resource = Arc::from((baseline.build)(device.clone())?);
     Ok(replay_stack(baseline.name, device, resource))
 }

@@ -25,7 +25,7 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
 }
 
 /// An amount of memory to four digits at most: `2.825 GiB`, `512 B`.
-pub(crate) fn show(bytes: u64) -> String {
+pub fn show(bytes: u64) -> String {
     for (letter, shift) in UNITS {
         let unit = 1_u64 << shift;
         if bytes >= unit {
@@ -44,7 +44,7 @@ pub(crate) fn show(bytes: u64) -> String {
 
 /// One amount over another, as a number for people.
 #[expect(clippy::cast_precision_loss, reason = "shown to a few digits, of which an f64 has plenty")]
-pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
+pub fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 

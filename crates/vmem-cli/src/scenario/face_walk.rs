@@ -38,7 +38,7 @@ const ROUNDS: [&str; 2] = ["fw.r1.label_gather", "fw.r2.label_gather"];
 
 /// How the face walk touches memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Walk {
+pub enum Walk {
     /// Pointer jumping over edges sorted by row: neighbours lie within a few hundred bytes, so a
     /// round passes over each operand front to back.
     Local,
@@ -89,7 +89,7 @@ impl FaceWalk {
     }
 
     fn run_on(&self, capacity: u64) -> Result<Outcome, BoxedError> {
-        let built = self.tier.build_on(&self.place.target, &self.place.wish(capacity))?;
+        let built = self.tier.build_on(&self.place.target, &self.place.request(capacity))?;
         let device = built.opened.simulated()?.clone();
         let stream = Stream::new(device.clone())?;
         let mut run = Running {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use vmem_cli::parts;
 use vmem_core::{BlockLayout, BoxedError, Device, DriverCode, MemoryResource, Request, Stream};
 use vmem_runtime::{Runtime, RuntimeConfig, Size, Status};
 use vmem_testkit::{Countdown, TrackedBlock};
 
 use super::cell::Outcome;
 use super::stage::{ROOM, Stage};
-use crate::tier;
 
 /// A runtime that is configured for a tier builds that tier, and its memory keeps its bytes.
 pub(super) fn as_asked(stage: &Stage) -> Result<Outcome, BoxedError> {
@@ -28,7 +28,7 @@ pub(super) fn as_asked(stage: &Stage) -> Result<Outcome, BoxedError> {
     let config = RuntimeConfig {
         oom_safety: asked == Tier::B,
         managed_memory: asked == Tier::C,
-        ..tier::config(&stage.opened)
+        ..parts::config(&stage.opened)
     };
     let device = stage.opened.device.clone();
     let runtime = Runtime::new(config, move || Ok(device.clone()));
@@ -60,7 +60,7 @@ pub(super) fn falls_back(stage: &Stage) -> Result<Outcome, BoxedError> {
         oom_safety: asked == Tier::B,
         // So that building it asks for memory.
         initial_pool_size: Size::Bytes(8 << 20),
-        ..tier::config(&stage.opened)
+        ..parts::config(&stage.opened)
     };
     let mut found = Vec::new();
     for nth in 1..=CALLS {

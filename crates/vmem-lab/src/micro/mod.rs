@@ -1,4 +1,4 @@
-//! `vmem micro`: what the device's calls cost.
+//! `vmem-lab micro`: what the device's calls cost.
 
 mod beside;
 mod copies;
@@ -14,13 +14,12 @@ mod table;
 
 use std::sync::Arc;
 
+use vmem_cli::parts::{Bounds, DeviceRequest, Error, Json, Purpose, Verdict, bar, place};
+use vmem_cli::{Backend, Console, OpenError};
+
 pub use report::{Beside, MICRO_SCHEMA, MicroClock, MicroNote, MicroReport, MicroRow};
 
 use crate::args::Micro;
-use crate::console::{Verdict, bar};
-use crate::output::Json;
-use crate::target::{Bounds, Purpose, Wish};
-use crate::{Backend, Console, Error, OpenError, place};
 use lab::Lab;
 
 /// The most of the device that is used at a time, in bytes.
@@ -51,8 +50,8 @@ pub(crate) fn run(
     let json = Json::open(args.place.json.as_deref())?;
     let table = Json::open(args.table.as_deref())?;
     let bounds = Bounds { device: Some(MOST), managed: None };
-    let wish = Wish { capacity: None, bounds, seed: 0, purpose: Purpose::Verify };
-    let opened = match target.open(&wish) {
+    let request = DeviceRequest { capacity: None, bounds, seed: 0, purpose: Purpose::Verify };
+    let opened = match target.open(&request) {
         Ok(opened) => opened,
         Err(OpenError::Absent(reason)) if !args.place.require_device => {
             json.write(&MicroReport::skipped(reason.clone()), console.out)?;

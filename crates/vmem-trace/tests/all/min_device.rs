@@ -1,9 +1,9 @@
 use std::cell::Cell;
 
 use vmem_core::BoxedError;
-use vmem_trace::{ReplayStack, Trace, Workload, min_device};
+use vmem_trace::{Trace, Workload, min_device};
 
-use crate::support::{generate, plain_factory};
+use crate::support::{SimStack, generate, plain_factory};
 
 const STEP: u64 = 2 << 20;
 
@@ -15,7 +15,7 @@ fn trace() -> Trace {
 }
 
 /// Stacks that can be built on devices of so many steps, and then pass.
-fn built(steps: impl Fn(u64) -> bool) -> impl Fn(u64) -> Result<ReplayStack, BoxedError> {
+fn built(steps: impl Fn(u64) -> bool) -> impl Fn(u64) -> Result<SimStack, BoxedError> {
     move |capacity| {
         assert_eq!(capacity % STEP, 0);
         if steps(capacity / STEP) {
