@@ -50,7 +50,7 @@ fn smallest(trace: &Trace, footprint: Footprint) -> f64 {
         let pool = Arc::new(pool(&device, config));
         Ok(replay_stack("arena", device, pool))
     };
-    ratio(min_device(trace, &build).unwrap(), trace)
+    ratio(min_device(trace, build).unwrap(), trace)
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub(crate) fn peak_reserved(baseline: Baseline, trace: &Trace) -> u64 {
 
 /// The smallest device on which a trace runs, in bytes.
 pub(crate) fn smallest_device(baseline: Baseline, trace: &Trace) -> u64 {
-    min_device(trace, &|capacity| stack(baseline, capacity)).unwrap()
+    min_device(trace, |capacity| stack(baseline, capacity)).unwrap()
 }
 
 /// Requires that a trace's smallest device is the one on which the peer passed, given over peak live

@@ -44,6 +44,7 @@ mod allowance;
 mod block;
 mod block_table;
 mod buffer;
+mod bytes;
 mod capabilities;
 mod clock;
 pub mod contract {
@@ -70,6 +71,7 @@ pub use allowance::Allowance;
 pub use block::{Block, RawBlock};
 pub use block_table::BlockTable;
 pub use buffer::DeviceBuffer;
+pub use bytes::parse_bytes;
 pub use capabilities::{Capabilities, Features};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use device::{

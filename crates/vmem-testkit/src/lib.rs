@@ -41,7 +41,7 @@ mod rng;
 pub use block::{FailedFree, TrackedBlock};
 pub use countdown::{Countdown, FAULT_CODES, Fault, Fired, Pairs, sweep};
 pub use device_control::DeviceControl;
-pub use finding::Finding;
+pub use finding::{Finding, panic_text};
 pub use probe::{Ledger, Probe, SetAside};
 pub use program::{Caller, Divergence, Op, Program, Shape, Summary};
 

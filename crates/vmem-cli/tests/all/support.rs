@@ -29,6 +29,19 @@ pub(crate) fn ran(args: &[&str]) -> Outcome {
     Outcome { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
 
+/// Refused, with a message that has all of these words.
+#[track_caller]
+pub(crate) fn assert_refused(args: &[&str], words: &[&str]) {
+    let Outcome { code, out, err } = ran(args);
+    assert_eq!(code, 2, "{args:?}: {err}");
+    assert_eq!(out, "", "{args:?}");
+    let first = err.lines().next().unwrap_or_default();
+    assert!(first.starts_with("error: "), "{args:?}: {err}");
+    for word in words {
+        assert!(first.contains(word), "{args:?}: `{word}` is not in `{first}`");
+    }
+}
+
 /// The document that the program wrote to standard output, with its exit code.
 pub(crate) fn document(args: &[&str]) -> (u8, serde_json::Value) {
     let mut all = args.to_vec();

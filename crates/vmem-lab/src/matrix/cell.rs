@@ -1,10 +1,10 @@
 //! One check on one stack on a device of its own, and what it left there.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use vmem_cli::OpenError;
 use vmem_cli::parts::{Opened, Target, Tier};
+use vmem_testkit::panic_text;
 
 use super::checks::Check;
 use super::kept;
@@ -91,12 +91,6 @@ impl Outcome {
             other => other,
         }
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message")
 }
 
 #[cfg(test)]

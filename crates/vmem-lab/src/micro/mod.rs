@@ -3,7 +3,6 @@
 mod beside;
 mod copies;
 mod costs;
-mod date;
 mod lab;
 mod mappings;
 mod memory;
@@ -13,6 +12,7 @@ mod streams;
 mod table;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use vmem_cli::parts::{Bounds, DeviceRequest, Error, Json, Purpose, Verdict, bar, place};
 use vmem_cli::{Backend, Console, OpenError};
@@ -76,7 +76,7 @@ pub(crate) fn run(
     bar.finish_and_clear();
     let name = args.name.clone().unwrap_or_else(|| facts.name.clone());
     // A table of costs that are not all measured would pass for one.
-    let costs = (done == PARTS.len()).then(|| costs::table(&lab.rows, &facts, name, date::today()));
+    let costs = (done == PARTS.len()).then(|| costs::table(&lab.rows, &facts, name, today()));
     let header = place::describe(&target, &facts);
     let clock = match lab.opened.gauge.virtual_time() {
         Some(_) => MicroClock::Virtual,
@@ -108,6 +108,13 @@ pub(crate) fn run(
         true => Verdict::Interrupted,
         false => report.failures.is_empty().into(),
     })
+}
+
+/// Today, as in `2025-01-31`, in coordinated universal time.
+fn today() -> String {
+    let mut now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    now.truncate("2025-01-31".len());
+    now
 }
 
 impl MicroReport {

@@ -1,19 +1,6 @@
 //! Input that is not accepted: one clear message, exit code 2, nothing run, nothing written.
 
-use crate::support::{Folder, Outcome, ran};
-
-/// Refused, with a message that has all of these words.
-#[track_caller]
-fn assert_refused(args: &[&str], words: &[&str]) {
-    let Outcome { code, out, err } = ran(args);
-    assert_eq!(code, 2, "{args:?}: {err}");
-    assert_eq!(out, "", "{args:?}");
-    let first = err.lines().next().unwrap_or_default();
-    assert!(first.starts_with("error: "), "{args:?}: {err}");
-    for word in words {
-        assert!(first.contains(word), "{args:?}: `{word}` is not in `{first}`");
-    }
-}
+use crate::support::{Folder, assert_refused};
 
 #[test]
 fn a_soak_of_nothing_is_refused() {
