@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use vmem_benches::{Program, device, replay_stack};
-use vmem_core::{BlockLayout, BoxedError, MemoryResource, ResourceExt, Stream};
+use vmem_core::{BlockLayout, MemoryResource, ResourceExt, Stream};
 use vmem_pool::{Footprint, Pool, PoolConfig, PoolHandle, RangeState, Snapshot, VirtualArena};
 use vmem_sim::SimDevice;
-use vmem_trace::{Mark, ReplayStack, Trace, Workload, WorkloadOptions, min_device};
+use vmem_trace::{Mark, Trace, Workload, WorkloadOptions, min_device};
 
 use crate::support::{ratio, trace};
 
@@ -44,13 +44,13 @@ fn pool(device: &Arc<SimDevice>, config: PoolConfig) -> Pool<VirtualArena> {
 }
 
 fn smallest(trace: &Trace, footprint: Footprint) -> f64 {
-    let build = |capacity| -> Result<ReplayStack, BoxedError> {
+    let build = |capacity| {
         let device = device(capacity);
         let config = PoolConfig::default().with_footprint(footprint);
         let pool = Arc::new(pool(&device, config));
         Ok(replay_stack("arena", device, pool))
     };
-    ratio(min_device(trace, &build).unwrap(), trace)
+    ratio(min_device(trace, build).unwrap(), trace)
 }
 
 #[test]

@@ -45,6 +45,7 @@ mod allowance;
 pub mod author;
 mod block;
 mod buffer;
+mod bytes;
 mod capabilities;
 mod clock;
 pub mod contract {
@@ -70,6 +71,7 @@ mod uses;
 pub use allowance::Allowance;
 pub use block::{Block, RawBlock};
 pub use buffer::DeviceBuffer;
+pub use bytes::parse_bytes;
 pub use capabilities::{Capabilities, Features};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use device::{

@@ -46,7 +46,7 @@ pub use block::{FailedFree, TrackedBlock};
 pub use child::in_child;
 pub use countdown::{Countdown, FAULT_CODES, Fault, Fired, Pairs, sweep};
 pub use device_control::DeviceControl;
-pub use finding::Finding;
+pub use finding::{Finding, panic_text};
 pub use probe::{Ledger, Probe, SetAside};
 pub use program::{Caller, Divergence, Op, Program, Shape, Summary};
 

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use vmem_cli::parts;
 use vmem_core::{BlockLayout, BoxedError, Device, DriverCode, MemoryResource, Request, Stream};
 use vmem_runtime::{Runtime, Size, Status};
 use vmem_testkit::{Countdown, TrackedBlock};
 
 use super::cell::Outcome;
 use super::stage::{ROOM, Stage};
-use crate::tier;
 
 /// A runtime that is configured for a tier builds that tier, and its memory keeps its bytes.
 pub(super) fn as_asked(stage: &Stage) -> Result<Outcome, BoxedError> {
@@ -25,7 +25,7 @@ pub(super) fn as_asked(stage: &Stage) -> Result<Outcome, BoxedError> {
             return Ok(Outcome::Passed(Some(built.description)));
         }
     };
-    let config = tier::config(&stage.opened)
+    let config = parts::config(&stage.opened)
         .with_oom_safety(asked == Tier::B)
         .with_managed_memory(asked == Tier::C);
     let device = stage.opened.device.clone();
@@ -54,7 +54,7 @@ pub(super) fn falls_back(stage: &Stage) -> Result<Outcome, BoxedError> {
     if asked == Tier::C {
         return Ok(Outcome::Skipped("building tier C makes no driver call to fail".to_owned()));
     }
-    let config = tier::config(&stage.opened)
+    let config = parts::config(&stage.opened)
         .with_oom_safety(asked == Tier::B)
         // So that building it asks for memory.
         .with_initial_pool_size(Size::Bytes(8 << 20));

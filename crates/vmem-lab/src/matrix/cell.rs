@@ -1,14 +1,14 @@
 //! One check on one stack on a device of its own, and what it left there.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use vmem_cli::OpenError;
+use vmem_cli::parts::{Opened, Target, Tier};
+use vmem_testkit::panic_text;
 
 use super::checks::Check;
 use super::kept;
 use super::stage::Stage;
-use crate::OpenError;
-use crate::target::{Opened, Target};
-use crate::tier::Tier;
 
 /// What a check came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) enum Outcome {
 
 /// Runs a check, then looks at what it left on the device.
 pub(super) fn run(check: &Check, tier: Tier, target: &Target, seed: u64) -> Outcome {
-    let opened = match target.open(&Stage::wish(seed)) {
+    let opened = match target.open(&Stage::device(seed)) {
         Ok(opened) => opened,
         Err(OpenError::Absent(reason)) => return Outcome::Skipped(reason),
         Err(error) => return Outcome::Failed(vmem_core::chain(&error).to_string()),
@@ -93,21 +93,15 @@ impl Outcome {
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message")
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use vmem_cli::Backend;
     use vmem_core::Device;
     use vmem_sim::SimDevice;
 
     use super::*;
-    use crate::Backend;
 
     /// A card of 2 GiB.
     #[derive(Debug)]

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use vmem_cli::parts::{Error, traces as files};
 use vmem_core::BoxedError;
 use vmem_sim::SimDevice;
 use vmem_testkit::conformance::{self, Subject};
@@ -13,7 +14,6 @@ use vmem_trace::{ReadOptions, Trace, Workload};
 use super::cell::Outcome;
 use super::stage::{StackProbe, Stage};
 use super::{build, copies, repeat, streams, workload};
-use crate::Error;
 use crate::args::Matrix;
 
 /// Tries something on a stack.
@@ -102,7 +102,7 @@ fn check(name: &str, run: fn(&Stage) -> Result<Outcome, BoxedError>) -> Check {
 /// A promise of the contract.
 fn conforms(promise: &conformance::Check, stage: &Stage) -> Result<Outcome, BoxedError> {
     let built = stage.build(2 * BUDGET)?;
-    let probe = StackProbe::of(&built);
+    let probe = StackProbe(&built);
     let subject = Subject {
         other_device: Some(SimDevice::new(1 << 20)),
         budget: BUDGET,
@@ -127,12 +127,12 @@ fn traces(folder: &Path, notes: &mut dyn Write) -> Result<Vec<Trace>, Error> {
     let refused = |error: &dyn fmt::Display| {
         Error::usage(format!("cannot read the traces in `{}`: {error}", folder.display()))
     };
-    let paths = crate::traces::tables_in(folder).map_err(|error| refused(&error))?;
+    let paths = files::tables_in(folder).map_err(|error| refused(&error))?;
     if paths.is_empty() {
         return Err(refused(&"it has no file that ends in .csv"));
     }
     let options = ReadOptions::default();
-    paths.iter().map(|path| crate::traces::read(path, &options, notes)).collect()
+    paths.iter().map(|path| files::read(path, &options, notes)).collect()
 }
 
 impl fmt::Debug for Check {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 use vmem_core::{BoxedError, DeviceBuffer, MemoryResource, Stream};
 
 use super::cell::Outcome;
@@ -64,17 +66,10 @@ fn each_size(
 ) -> Result<Outcome, BoxedError> {
     let built = stage.build(ROOM)?;
     let stream = Stream::new(stage.opened.device.clone())?;
-    let mut state = stage.seed | 1;
+    let mut rng = SplitMix64::seed_from_u64(stage.seed);
     for size in SIZES {
-        let bytes: Vec<u8> = (0..size)
-            .map(|_| {
-                // A step of xorshift64 (Marsaglia, "Xorshift RNGs", 2003).
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                state.to_le_bytes()[3]
-            })
-            .collect();
+        let mut bytes = vec![0; size];
+        rng.fill_bytes(&mut bytes);
         body(&built.resource, &bytes, &stream)
             .map_err(|error| format!("{size} B: {}", vmem_core::chain(&*error)))?;
     }

@@ -1,6 +1,6 @@
 //! What a device has less free after a check than before it.
 
-use crate::bytes;
+use vmem_cli::parts::bytes;
 
 /// What a driver may take for itself while a check runs, in bytes: contexts grow.
 const DRIVERS_OWN: u64 = 64 << 20;

@@ -1,4 +1,4 @@
-//! `vmem matrix`: every check on every stack.
+//! `vmem-lab matrix`: every check on every stack.
 
 mod build;
 mod cell;
@@ -15,14 +15,12 @@ mod workload;
 
 use std::sync::Arc;
 
+use vmem_cli::parts::{Error, Json, Target, Tier, Verdict, bar, place};
+use vmem_cli::{Backend, Console, OpenError};
+
 pub use report::{Cell, CellResult, MATRIX_SCHEMA, MatrixReport};
 
 use crate::args::Matrix;
-use crate::console::{Verdict, bar};
-use crate::output::Json;
-use crate::target::Target;
-use crate::tier::Tier;
-use crate::{Backend, Console, Error, OpenError, place};
 use checks::Check;
 use stage::Stage;
 
@@ -38,7 +36,7 @@ pub(crate) fn run(
     let target = place::target(&args.place, backend)?;
     let json = Json::open(args.place.json.as_deref())?;
     let checks = checks::chosen(args, console.err)?;
-    let device = match target.open(&Stage::wish(args.seed)) {
+    let device = match target.open(&Stage::device(args.seed)) {
         Ok(opened) => Ok(opened.device.facts().clone()),
         Err(OpenError::Absent(reason)) => Err(reason),
         Err(error) => return Err(Error::failed(vmem_core::chain(&error).to_string())),

@@ -1,5 +1,6 @@
 //! A stack that is built, used and dropped again and again.
 
+use vmem_cli::parts::bytes;
 use vmem_core::{BoxedError, Stream};
 use vmem_trace::Workload;
 
@@ -7,7 +8,6 @@ use super::cell::Outcome;
 use super::evidence::Evidence;
 use super::stage::{ROOM, Stage};
 use super::workload;
-use crate::bytes;
 
 /// How often.
 const REPETITIONS: usize = 16;

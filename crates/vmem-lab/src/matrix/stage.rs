@@ -1,12 +1,10 @@
 //! What a check has to work with.
 
 use vmem_adaptors::Budget;
+use vmem_cli::parts::{Bounds, BuiltStack, DeviceRequest, Opened, Purpose, Tier};
 use vmem_core::BoxedError;
 use vmem_pool::PoolHandle;
 use vmem_testkit::Probe;
-
-use crate::target::{Bounds, Opened, Purpose, Wish};
-use crate::tier::{Built, Tier};
 
 /// The memory of a simulated device, in bytes.
 const DEVICE: u64 = 2 << 30;
@@ -28,66 +26,58 @@ pub(super) const ROOM: u64 = 512 << 20;
 
 impl Stage {
     /// A device on which wrong bytes and unordered accesses show.
-    pub(super) fn wish(seed: u64) -> Wish {
+    pub(super) fn device(seed: u64) -> DeviceRequest {
         let bounds = Bounds { device: Some(ROOM), managed: Some(MANAGED) };
-        Wish { capacity: Some(DEVICE), bounds, seed, purpose: Purpose::Verify }
+        DeviceRequest { capacity: Some(DEVICE), bounds, seed, purpose: Purpose::Verify }
     }
 
     /// The stack, allowed to hold at most `most` bytes.
     ///
     /// # Errors
     /// What building it came to.
-    pub(super) fn build(&self, most: u64) -> Result<Built, BoxedError> {
+    pub(super) fn build(&self, most: u64) -> Result<BuiltStack, BoxedError> {
         let least = |bound: Option<u64>| Some(bound.map_or(most, |bound| bound.min(most)));
         let Bounds { device, managed } = self.opened.bounds;
         let bounds = Bounds { device: least(device), managed: least(managed) };
-        self.tier.build_over(Opened { bounds, ..self.opened.clone() })
+        self.tier.build_over(&Opened { bounds, ..self.opened.clone() })
     }
 }
 
 /// A look inside a stack, as far as its handles allow.
 #[derive(Debug)]
-pub(super) struct StackProbe {
-    pool: Option<PoolHandle>,
-    budget: Option<Budget>,
-}
+pub(super) struct StackProbe<'a>(pub(super) &'a BuiltStack);
 
-impl StackProbe {
-    pub(super) fn of(built: &Built) -> Self {
-        Self { pool: built.pool.clone(), budget: built.budget.clone() }
-    }
-}
-
-impl Probe for StackProbe {
+impl Probe for StackProbe<'_> {
     fn check_invariants(&self) {
-        if let Some(pool) = &self.pool {
+        if let Some(pool) = &self.0.pool {
             pool.check_invariants();
         }
     }
 
     fn live_bytes(&self) -> Option<u64> {
-        let pool = self.pool.as_ref().and_then(PoolHandle::counters).map(|counters| counters.live);
-        pool.or_else(|| self.budget.as_ref().map(Budget::used))
+        let pool =
+            self.0.pool.as_ref().and_then(PoolHandle::counters).map(|counters| counters.live);
+        pool.or_else(|| self.0.budget.as_ref().map(Budget::used))
     }
 
     fn reserved_bytes(&self) -> Option<u64> {
-        Some(self.pool.as_ref()?.counters()?.reserved)
+        Some(self.0.pool.as_ref()?.counters()?.reserved)
     }
 
     fn ceiling(&self) -> Option<u64> {
-        let pool = self.pool.as_ref().and_then(PoolHandle::capacity);
-        pool.map_or_else(|| self.budget.as_ref().map(Budget::limit), |capacity| capacity.ceiling)
+        let pool = self.0.pool.as_ref().and_then(PoolHandle::capacity);
+        pool.map_or_else(|| self.0.budget.as_ref().map(Budget::limit), |capacity| capacity.ceiling)
     }
 
     fn trim(&self) {
-        if let Some(pool) = &self.pool {
+        if let Some(pool) = &self.0.pool {
             // A hint: what it could not return shows elsewhere.
             let _ = pool.try_trim(0);
         }
     }
 
     fn synchronize(&self) {
-        if let Some(pool) = &self.pool {
+        if let Some(pool) = &self.0.pool {
             // As above.
             let _ = pool.synchronize();
         }

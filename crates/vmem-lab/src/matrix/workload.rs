@@ -1,5 +1,6 @@
 //! Traces replayed with every block written, and every byte verified after it was freed.
 
+use vmem_cli::parts::{Bounds, KEPT_FREE, Opened, bytes};
 use vmem_core::{BlockLayout, BoxedError, MemoryResource, Request, Stream};
 use vmem_testkit::TrackedBlock;
 use vmem_trace::{Event, ReplayOptions, Scale, Trace, Workload, WorkloadOptions, replay};
@@ -7,8 +8,6 @@ use vmem_trace::{Event, ReplayOptions, Scale, Trace, Workload, WorkloadOptions, 
 use super::cell::Outcome;
 use super::evidence::Evidence;
 use super::stage::{ROOM, Stage};
-use crate::bytes;
-use crate::target::{Bounds, KEPT_FREE, Opened};
 
 /// A generated workload, with bytes.
 pub(super) fn generated(
@@ -86,8 +85,7 @@ pub(super) fn free(
 
 /// A recorded trace, without bytes, if there is room for it.
 pub(super) fn recorded(trace: &Trace, stage: &Stage) -> Result<Outcome, BoxedError> {
-    let info = stage.opened.device.memory_info()?;
-    let free = info.free.saturating_sub(KEPT_FREE);
+    let free = stage.opened.gauge.free()?.saturating_sub(KEPT_FREE);
     let wanted = trace.peak_live().saturating_mul(2);
     if stage.tier.is_managed() || wanted > free {
         let (live, free) = (bytes::show(trace.peak_live()), bytes::show(free));
@@ -96,8 +94,8 @@ pub(super) fn recorded(trace: &Trace, stage: &Stage) -> Result<Outcome, BoxedErr
         return Ok(Outcome::Skipped(reason));
     }
     let bounds = Bounds { device: Some(free), ..stage.opened.bounds };
-    let built = stage.tier.build_over(Opened { bounds, ..stage.opened.clone() })?;
-    let report = replay(trace, &built.for_replay(), &ReplayOptions::default())?;
+    let built = stage.tier.build_over(&Opened { bounds, ..stage.opened.clone() })?;
+    let report = replay(trace, &built, &ReplayOptions::default())?;
     Ok(match report.failure {
         Some(failure) => Outcome::Failed(failure.to_string()),
         None => Outcome::Passed(Some(format!(

@@ -1,6 +1,5 @@
 //! Several threads on one stack, with hooks that allocate and panic.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,7 +12,7 @@ use vmem_core::{
     ReservationId, Stream,
 };
 use vmem_sim::SimDevice;
-use vmem_testkit::{Finding, Ledger, Probe, SetAside, TrackedBlock};
+use vmem_testkit::{Finding, Ledger, Probe, SetAside, TrackedBlock, panic_text};
 
 use super::allowance::{Allowance, Fits};
 use super::case::{nothing_leaked, rules_kept};
@@ -77,7 +76,9 @@ impl Crowd {
                 .collect();
             drop(senders);
             let join = |thread: thread::ScopedJoinHandle<'_, Result<Tally, Finding>>| {
-                thread.join().unwrap_or_else(|panic| Err(Finding::new(panic_text(&*panic))))
+                thread.join().unwrap_or_else(|panic| {
+                    Err(Finding::new(format!("a thread panicked: {}", panic_text(&*panic))))
+                })
             };
             // All are joined before the first that failed is reported.
             let ended: Vec<_> = threads.into_iter().map(join).collect();
@@ -372,10 +373,4 @@ fn unless_unwound<T>(call: impl FnOnce() -> T) -> Option<T> {
         Err(panic) if panic.is::<Unwound>() => None,
         Err(panic) => resume_unwind(panic),
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("a thread panicked: {}", text.unwrap_or("without a message"))
 }

@@ -1,4 +1,4 @@
-//! `vmem soak`: random programs on random stacks, with random faults, for as long as one likes.
+//! `vmem-lab soak`: random programs on random stacks, with random faults, for as long as one likes.
 
 mod allowance;
 mod case;
@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use vmem_cli::Console;
+use vmem_cli::parts::{Error, Verdict, bar};
 
 use crate::args::Soak;
-use crate::console::{Verdict, bar};
-use crate::{Console, Error};
 use case::Case;
 use crowd::Crowd;
 use stack::Graft;
@@ -65,7 +65,7 @@ fn run_over(args: &Soak, console: &mut Console<'_>, graft: &Graft) -> Result<Ver
             Err(failure) => {
                 bar.finish_and_clear();
                 writeln!(console.out, "{failure}")?;
-                writeln!(console.out, "to run it again: vmem soak --seed {seed} --programs 1")?;
+                writeln!(console.out, "to run it again: vmem-lab soak --seed {seed} --programs 1")?;
                 writeln!(console.out, "before that: {sum}, seeds {} to {seed}", args.seed)?;
                 return Ok(Verdict::Failed);
             }

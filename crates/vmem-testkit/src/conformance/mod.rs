@@ -21,13 +21,12 @@ mod request;
 mod subject;
 mod thread;
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use leak::check_leak;
 pub use subject::Subject;
 
-use crate::Finding;
+use crate::{Finding, panic_text};
 
 /// One promise of the contract, as something that can be run.
 #[derive(Debug, Clone, Copy)]
@@ -197,10 +196,4 @@ pub fn check(subject: &Subject<'_>) {
         })
         .collect();
     assert!(failures.is_empty(), "the contract is broken:\n{}", failures.join("\n"));
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message")
 }

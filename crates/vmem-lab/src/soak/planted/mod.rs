@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use faulty::{Bug, Faulty};
 
+use vmem_cli::{Console, Progress, Stop};
 use vmem_core::{Device, MemoryResource};
 use vmem_testkit::{Caller, Op, Program};
 
@@ -14,7 +15,6 @@ use super::case::Case;
 use super::run_over;
 use super::shape::{Source, StackShape};
 use crate::args::Soak;
-use crate::{Console, Progress, Stop};
 
 /// What a soak came to.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Outcome {
     fn failure(&self) -> (&str, &str, u64) {
         let (case, rest) = self.out.split_once("\nfailed: ").expect("the case, then the failure");
         let (reason, rest) = rest
-            .split_once("\nto run it again: vmem soak --seed ")
+            .split_once("\nto run it again: vmem-lab soak --seed ")
             .expect("the failure, then how to run it again");
         let (seed, _) = rest.split_once(" --programs 1\n").expect("one program at that seed");
         (case, reason, seed.parse().expect("a seed is a number"))
