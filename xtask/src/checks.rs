@@ -3,7 +3,7 @@
 use crate::cargo::{cargo, succeed};
 use crate::metadata::{Metadata, Package};
 use crate::steps::Steps;
-use crate::{bundle, consumers, driver, licences, tidy};
+use crate::{bundle, consumers, driver, licences, public, tidy};
 
 /// Everything that a change must pass, cheapest first.
 ///
@@ -31,6 +31,14 @@ pub(crate) fn ci(steps: &mut Steps) -> Result<(), String> {
 /// Every breach, one a line.
 pub(crate) fn tidy(steps: &mut Steps) -> Result<(), String> {
     steps.run("tidy", || tidy::check(&Metadata::of_workspace()?))
+}
+
+/// The list of what is public, on standard output.
+///
+/// # Errors
+/// The first crate that failed, and why.
+pub(crate) fn public(steps: &mut Steps) -> Result<(), String> {
+    steps.run("public items", || public::print(&Metadata::of_workspace()?))
 }
 
 /// The packages, and programs outside the repository that are built from them.

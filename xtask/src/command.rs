@@ -18,6 +18,7 @@ usage: cargo xtask COMMAND [ARGUMENT…]
                       `cargo xtask driver cargo test -p vmem-cuda`
   tidy                check the house rules that no lint knows
   package             package what is published, and build the programs of the README from the packages
+  public              list the public items of each library
   test                all tests, documentation examples, loom models and feature checks
   ci                  format, tidy, licences, lints, everything in `test`, documentation
   help                this text
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Driver(Vec<OsString>),
     /// Check the house rules.
     Tidy,
+    /// List what is public.
+    Public,
     /// Make the packages and try them.
     Package,
     /// Run the tests.
@@ -100,6 +103,7 @@ impl Command {
             },
             Some("tidy") => alone("tidy", args).map(|()| Self::Tidy),
             Some("package") => alone("package", args).map(|()| Self::Package),
+            Some("public") => alone("public", args).map(|()| Self::Public),
             Some("test") => alone("test", args).map(|()| Self::Test),
             Some("ci") => alone("ci", args).map(|()| Self::Ci),
             Some("help" | "--help" | "-h") => Ok(Self::Help),

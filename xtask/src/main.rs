@@ -18,6 +18,7 @@ mod licences;
 mod metadata;
 mod package;
 mod page;
+mod public;
 mod spdx;
 mod steps;
 mod tidy;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         }),
         Command::Driver(command) => driver::run(&command),
         Command::Tidy => finish(checks::tidy),
+        Command::Public => finish(checks::public),
         Command::Package => finish(checks::package),
         Command::Test => finish(checks::test),
         Command::Ci => finish(checks::ci),
