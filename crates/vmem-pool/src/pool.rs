@@ -9,8 +9,8 @@ use vmem_core::{
 
 use crate::backing::Backing;
 use crate::config::SmallBlocks;
-use crate::core::Core;
-use crate::sink::Contained;
+use crate::engine::Core;
+use crate::observer::Contained;
 use crate::space::Fit;
 use crate::{BuildError, PoolConfig, PoolHandle};
 

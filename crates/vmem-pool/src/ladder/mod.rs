@@ -10,7 +10,7 @@ mod tests;
 use vmem_core::{AllocError, AllocErrorKind, Request, Rung, RungReport};
 
 use crate::backing::{Backing, GrowthFailure};
-use crate::core::{Core, Obstacle};
+use crate::engine::{Core, Obstacle};
 use crate::lanes::{Access, Lanes, Reuse};
 use crate::space::{Need, Slot, Tag};
 
@@ -93,9 +93,9 @@ impl<'a> Climb<'a> {
         self.avoid.len()
     }
 
-    /// Notes whether a look was at all lanes that there are.
-    fn note_look(&mut self, complete: bool) {
-        self.more |= !complete;
+    /// Notes that a look was not at all lanes that there are.
+    fn note_partial_look(&mut self) {
+        self.more = true;
     }
 
     fn looks_everywhere(&self) -> bool {

@@ -1,4 +1,4 @@
-//! Telling a sink of events, whatever it does.
+//! Telling an observer of events, whatever it does.
 
 #![forbid(unsafe_code)]
 
@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use vmem_core::{EventSink, MemoryEvent};
 
-/// A sink whose panics end here.
+/// An observer whose panics end here.
 ///
-/// A sink must not panic. If it does all the same, the event has happened: unwinding would take a
+/// An observer must not panic. If it does all the same, the event has happened: unwinding would take a
 /// block along that its owner never saw, or come out of a drop.
 #[derive(Debug)]
 pub(crate) struct Contained(pub(crate) Arc<dyn EventSink>);
@@ -17,7 +17,7 @@ pub(crate) struct Contained(pub(crate) Arc<dyn EventSink>);
 impl EventSink for Contained {
     fn event(&self, event: &MemoryEvent) {
         if catch_unwind(AssertUnwindSafe(|| self.0.event(event))).is_err() {
-            tracing::error!(?event, "a sink panicked");
+            tracing::error!(?event, "an observer panicked");
         }
     }
 }
