@@ -69,7 +69,7 @@ impl ManagedMemory {
         self.leaf.device()
     }
 
-    /// Where what was set aside is counted and freed.
+    /// The handle that counts and frees memory in quarantine.
     pub fn quarantine(&self) -> QuarantineHandle {
         self.leaf.quarantine()
     }
@@ -107,7 +107,7 @@ impl ManagedMemory {
         self.hints.count(queue())
     }
 
-    /// Where a block was last prefetched to, if all of it was prefetched to one place.
+    /// The last place that a block was prefetched to, if all of it was prefetched to one place.
     ///
     /// # Errors
     /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block; the driver's.

@@ -51,7 +51,7 @@ impl<U> Prefetch<U> {
         self.hints.handle()
     }
 
-    /// What it wraps.
+    /// The wrapped resource.
     pub fn upstream(&self) -> &U {
         &self.upstream
     }

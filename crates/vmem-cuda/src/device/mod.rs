@@ -39,7 +39,7 @@ pub struct CudaDevice {
 pub struct Absence {
     /// The part, in words: "virtual memory", say.
     pub part: &'static str,
-    /// What says so: an attribute of the device, or a call that failed when it was tried.
+    /// The evidence: an attribute of the device, or a call that failed when it was tried.
     pub why: String,
 }
 
@@ -59,7 +59,8 @@ impl CudaDevice {
     /// the program's own: through [`Driver::symbol`](crate::Driver::symbol) or `cust`, say.
     ///
     /// # Errors
-    /// The driver's; [`NOT_INITIALIZED`](vmem_core::DriverCode::NOT_INITIALIZED) in a fork's child,
+    /// The [`DriverError`] of making the context current;
+    /// [`NOT_INITIALIZED`](vmem_core::DriverCode::NOT_INITIALIZED) in a fork's child,
     /// [`DEINITIALIZED`](vmem_core::DriverCode::DEINITIALIZED) after the driver has shut down,
     /// [`NOT_PERMITTED`](vmem_core::DriverCode::NOT_PERMITTED) in a
     /// [`host_callback`](crate::host_callback).

@@ -33,12 +33,12 @@ use crate::Finding;
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Check {
-    /// What is promised, as a sentence in snake case.
+    /// The promise that it checks, as a sentence in snake case.
     pub name: &'static str,
     run: fn(&Subject<'_>) -> Result<(), Stop>,
 }
 
-/// What a check came to.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The promise was kept.

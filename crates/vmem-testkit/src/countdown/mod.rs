@@ -133,7 +133,7 @@ impl Countdown {
         self.0.lock().since.clone()
     }
 
-    /// How many driver calls were made, the failed ones included.
+    /// The number of driver calls made, failed ones included.
     pub fn calls(&self) -> u64 {
         self.0.lock().calls
     }

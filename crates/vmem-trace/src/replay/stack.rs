@@ -13,7 +13,7 @@ pub trait StackFactory {
     /// A fresh stack on a fresh device with `capacity` bytes of memory.
     ///
     /// # Errors
-    /// Whatever building it came to.
+    /// The error of building the stack.
     fn build(&self, capacity: u64) -> Result<ReplayStack, BoxedError>;
 }
 
