@@ -56,14 +56,14 @@ fn measure(workload: &str, streams: usize, pairs: usize) -> Result<u128, Failure
     let made = (0..streams).map(|_| Stream::new(device.clone()));
     let streams: Vec<Stream> = made.collect::<Result<_, _>>()?;
     let pair = |size, stream: &Stream| -> Result<(), Failure> {
-        let block = black_box(pool.alloc(BlockLayout::new(size)?, stream)?);
+        let block = black_box(pool.allocate_on(BlockLayout::new(size)?, stream)?);
         // SAFETY: contract, freeing: no work is queued on any block.
         unsafe { pool.deallocate(block, stream) }?;
         Ok(())
     };
     let mut live = Vec::new();
     for stream in &streams {
-        live.push(pool.alloc(BlockLayout::new(MIB)?, stream)?);
+        live.push(pool.allocate_on(BlockLayout::new(MIB)?, stream)?);
     }
     for (block, stream) in live.into_iter().zip(&streams) {
         // SAFETY: as above.

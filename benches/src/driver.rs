@@ -16,7 +16,7 @@ use vmem_core::{Device, DeviceMemory};
 /// let stream = Stream::new(device.clone())?;
 /// let memory = driver_calls(device.clone());
 /// let before = device.calls();
-/// let block = memory.alloc(BlockLayout::new(1 << 20)?, &stream)?;
+/// let block = memory.allocate_on(BlockLayout::new(1 << 20)?, &stream)?;
 /// // SAFETY: contract, freeing: no work was queued on the block, the stream is valid.
 /// unsafe { memory.deallocate(block, &stream) }?;
 /// assert_eq!((device.calls() - before).total(), 4);

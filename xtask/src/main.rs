@@ -1,6 +1,6 @@
 //! The repository's commands, run as `cargo xtask …`.
 //!
-//! `bench`, `replay`, `matrix`, `micro` and `soak` build the `vmem` program in release mode and hand it
+//! `bench`, `replay`, `matrix`, `micro` and `soak` build `vmem` or `vmem-lab` in release mode and hand it
 //! every further argument; `driver` runs a command over the software driver; `test` and `ci` run the
 //! checks that a change must pass. This program links no crate of vmem: it builds, lays out and
 //! forwards.
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
             eprintln!("{}", command::USAGE);
             ExitCode::SUCCESS
         }
-        Command::Vmem { subcommand, args } => cargo::run_vmem(subcommand, &args),
+        Command::Run { program, subcommand, args } => cargo::run(program, subcommand, &args),
         Command::Bundle(folder) => finish(|steps| {
             steps.run("bundle", || bundle::lay_out(bundle::Profile::Release, &folder))
         }),

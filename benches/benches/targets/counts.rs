@@ -21,7 +21,7 @@ pub(crate) fn driver_calls(table: &mut Table) {
     let memory = stack(Tier::B, device.clone()).resource;
     let hopeless = BlockLayout::new(CAPACITY + 1).expect("a block may have that size");
     let before = device.calls();
-    let refused = memory.alloc(hopeless, &stream).is_err();
+    let refused = memory.allocate_on(hopeless, &stream).is_err();
     assert!(refused, "more than the device has was given");
     let calls = (device.calls() - before).total() as f64;
     table.exact("driver calls of a refusal", calls, Unit::Count, Bound::AtMost(0.0));
@@ -63,7 +63,7 @@ pub(crate) fn smallest_device(table: &mut Table) {
         let scale = vmem_trace::Scale::new(scale).expect("it is not zero");
         let options = WorkloadOptions { scale, ..workload.defaults() };
         let trace = workload.generate(&options).expect("defaults can be generated");
-        let smallest = min_device(&trace, &|capacity| Ok(tier_a(capacity)));
+        let smallest = min_device(&trace, |capacity| Ok(tier_a(capacity)));
         let bytes = smallest.expect("it runs on some device");
         let what = format!("smallest device over peak live, {workload} at {scale}");
         table.exact(&what, over_live(bytes, &trace), Unit::Ratio, Bound::AtMost(most));
@@ -91,7 +91,7 @@ fn replayed(trace: &Trace) -> ReplayReport {
 }
 
 /// Tier A as the runtime builds it, on a device of its own.
-fn tier_a(capacity: u64) -> ReplayStack {
+fn tier_a(capacity: u64) -> impl ReplayStack {
     let device = device(capacity);
     let resource = stack(Tier::A, device.clone()).resource;
     replay_stack("tier A", device, resource)

@@ -44,7 +44,7 @@ pub type Build = fn(Arc<dyn Device>) -> Result<Box<dyn MemoryResource>, BoxedErr
 ///     let device = device(1 << 30);
 ///     let stream = Stream::new(device.clone())?;
 ///     let memory = (baseline.build)(device.clone())?;
-///     let block = memory.alloc(BlockLayout::new(3_000_000)?, &stream)?;
+///     let block = memory.allocate_on(BlockLayout::new(3_000_000)?, &stream)?;
 ///     assert!(device.used() >= 3_000_000, "{}", baseline.name);
 ///     // SAFETY: contract, freeing: no work was queued on the block, the stream is valid.
 ///     unsafe { memory.deallocate(block, &stream) }?;
@@ -86,7 +86,7 @@ pub const ALL: &[Baseline] = &[
         about: "powers of two that never join, the runtime's fallback",
         build: |device| {
             let upstream = DeviceMemory::new(device.clone());
-            Ok(Box::new(BinningPool::new(upstream, device, PoolConfig::default())?))
+            Ok(Box::new(BinningPool::new(upstream, PoolConfig::default())?))
         },
     },
     Baseline {

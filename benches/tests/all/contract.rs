@@ -19,7 +19,7 @@ fn every_baseline_keeps_the_contract() {
         let device = SimDevice::new(1 << 30);
         let memory = with_room_beside_it(*baseline, &device);
         let other_device: Arc<dyn Device> = SimDevice::new(1 << 30);
-        let subject = Subject::new(&*memory, device.clone());
+        let subject = Subject::new(&*memory);
         conformance::check(&Subject { other_device: Some(other_device), ..subject });
         drop(memory);
         device.assert_clean();
@@ -35,7 +35,7 @@ fn every_baseline_keeps_the_contract() {
 fn with_room_beside_it(baseline: Baseline, device: &Arc<SimDevice>) -> Box<dyn MemoryResource> {
     let stream = Stream::new(device.clone()).unwrap();
     let plain = DeviceMemory::new(device.clone());
-    let room = plain.alloc(BlockLayout::new(64 << 20).unwrap(), &stream).unwrap();
+    let room = plain.allocate_on(BlockLayout::new(64 << 20).unwrap(), &stream).unwrap();
     let memory = (baseline.build)(device.clone()).unwrap();
     // SAFETY: contract, freeing: no work was queued on the block, the stream is valid.
     unsafe { plain.deallocate(room, &stream) }.unwrap();
@@ -64,7 +64,7 @@ fn strain(memory: &dyn MemoryResource, streams: &[Stream; 2]) {
         let mut held = Vec::new();
         for size in [3 * MIB, MIB, 2 * MIB, 5 * MIB] {
             let layout = BlockLayout::new(size).unwrap();
-            held.extend(memory.alloc(layout, &streams[turn % 2]).ok());
+            held.extend(memory.allocate_on(layout, &streams[turn % 2]).ok());
         }
         // Blocks of one stream are freed on both, the other of which must come after it.
         let marker = streams[turn % 2].marker();
@@ -95,7 +95,7 @@ fn a_failed_driver_call_leaves_the_models_usable() {
             let fired = countdown.fired();
             countdown.disarm();
             let layout = BlockLayout::new(MIB).unwrap();
-            let block = memory.alloc(layout, &streams[0]).unwrap();
+            let block = memory.allocate_on(layout, &streams[0]).unwrap();
             // SAFETY: contract, freeing: no work was queued on the block, the stream is valid.
             unsafe { memory.deallocate(block, &streams[0]) }.unwrap();
             drop(memory);

@@ -50,7 +50,7 @@ fn it_passes_on_the_devices_that_cupy_passes_on() {
 }
 
 fn alloc(memory: &impl MemoryResource, bytes: u64, stream: &Stream) -> Block {
-    memory.alloc(BlockLayout::new(bytes).unwrap(), stream).unwrap()
+    memory.allocate_on(BlockLayout::new(bytes).unwrap(), stream).unwrap()
 }
 
 fn free(memory: &impl MemoryResource, block: Block, stream: &Stream) {
@@ -95,7 +95,7 @@ fn short_of_memory_it_returns_what_is_wholly_free_and_tries_again() {
     // Another stream cannot use what is free, but its memory comes from what is returned.
     let other = alloc(&memory, 4 * KIB, &second);
     assert_eq!(device.used(), 8 * KIB);
-    assert!(memory.alloc(BlockLayout::new(KIB).unwrap(), &second).is_err());
+    assert!(memory.allocate_on(BlockLayout::new(KIB).unwrap(), &second).is_err());
     free(&memory, part, &first);
     free(&memory, other, &second);
 }

@@ -73,7 +73,7 @@ fn it_reads_logs_lifetimes_and_recordings_as_we_do() {
     let _label = vmem_core::label("peers/recorded");
     let kept = memory.buffer(1000, &stream).unwrap();
     drop(memory.buffer(500, &stream).unwrap());
-    assert!(memory.alloc(BlockLayout::new(1 << 40).unwrap(), &stream).is_err());
+    assert!(memory.allocate_on(BlockLayout::new(1 << 40).unwrap(), &stream).is_err());
     drop(kept);
     recorder.flush().unwrap();
     assert_read_alike(&recording);

@@ -47,7 +47,7 @@ fn it_passes_on_the_devices_that_rmm_passes_on() {
 }
 
 fn alloc(memory: &impl MemoryResource, bytes: u64, stream: &Stream) -> Block {
-    memory.alloc(BlockLayout::new(bytes).unwrap(), stream).unwrap()
+    memory.allocate_on(BlockLayout::new(bytes).unwrap(), stream).unwrap()
 }
 
 fn free(memory: &impl MemoryResource, block: Block, stream: &Stream) {
@@ -76,7 +76,7 @@ fn it_grows_by_what_it_holds_and_by_half_as_much_while_that_fails() {
         free(&memory, block, &stream);
     }
     assert_eq!(device.used(), 10 * KIB, "nothing is returned before the end");
-    assert!(memory.alloc(BlockLayout::new(5 * KIB).unwrap(), &stream).is_err());
+    assert!(memory.allocate_on(BlockLayout::new(5 * KIB).unwrap(), &stream).is_err());
     drop(memory);
     assert_eq!(device.used(), 0);
 }
@@ -92,7 +92,7 @@ fn under_a_maximum_it_grows_by_half_of_what_is_left() {
     let second = alloc(&memory, 7 * KIB + 256, &stream);
     assert_eq!(device.used(), 8 * KIB + 7 * KIB + 256);
     // 768 bytes are left under the maximum.
-    let error = memory.alloc(BlockLayout::new(8 * KIB).unwrap(), &stream).unwrap_err();
+    let error = memory.allocate_on(BlockLayout::new(8 * KIB).unwrap(), &stream).unwrap_err();
     assert!(error.kind().is_exhaustion());
     for block in [block, second] {
         free(&memory, block, &stream);

@@ -82,7 +82,7 @@ fn it_passes_on_the_devices_that_pytorch_passes_on() {
 }
 
 fn alloc(memory: &impl MemoryResource, bytes: u64, stream: &Stream) -> Block {
-    memory.alloc(BlockLayout::new(bytes).unwrap(), stream).unwrap()
+    memory.allocate_on(BlockLayout::new(bytes).unwrap(), stream).unwrap()
 }
 
 fn free(memory: &impl MemoryResource, block: Block, stream: &Stream) {
@@ -198,7 +198,7 @@ fn pages_given_back_before_the_driver_failed_are_mapped_again() {
     let block = alloc(&memory, 60 * MIB, &stream);
     free(&memory, block, &stream);
     device.fail_call(Some(CallKind::Unmap), 2, DriverCode::UNKNOWN);
-    let error = memory.alloc(BlockLayout::new(80 * MIB).unwrap(), &other).unwrap_err();
+    let error = memory.allocate_on(BlockLayout::new(80 * MIB).unwrap(), &other).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
     assert_eq!(device.used(), 40 * MIB);
     let block = alloc(&memory, 60 * MIB, &stream);

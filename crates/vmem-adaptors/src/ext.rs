@@ -1,8 +1,6 @@
 //! Stacking adaptors in the order in which they are read.
 
-use std::sync::Arc;
-
-use vmem_core::{Device, DriverError, MemoryResource};
+use vmem_core::{DriverError, MemoryResource};
 
 use crate::{Answer, Backtraces, Budget, Failure, Limit, OnFailure, Scrub, Statistics, Track};
 
@@ -27,10 +25,10 @@ pub trait AdaptorExt: MemoryResource + Sized {
     }
 
     /// Calls `hook` on exhaustion.
-    fn on_failure<H>(self, hook: H) -> OnFailure<Self, H>
-    where
-        H: Fn(&Failure<'_>) -> Answer,
-    {
+    fn on_failure(
+        self,
+        hook: impl Fn(&Failure<'_>) -> Answer + Send + Sync + 'static,
+    ) -> OnFailure<Self> {
         OnFailure::new(self, hook)
     }
 
@@ -44,12 +42,12 @@ pub trait AdaptorExt: MemoryResource + Sized {
         Track::new(self, Backtraces::Off)
     }
 
-    /// Clears every block, on `device`, when it is freed.
+    /// Clears every block when it is freed.
     ///
     /// # Errors
-    /// As [`Scrub::new`].
-    fn scrubbed(self, device: Arc<dyn Device>) -> Result<Scrub<Self>, DriverError> {
-        Scrub::new(self, device)
+    /// Those of [`Scrub::new`].
+    fn scrubbed(self) -> Result<Scrub<Self>, DriverError> {
+        Scrub::new(self)
     }
 }
 

@@ -7,56 +7,69 @@ use std::time::Duration;
 use vmem_core::BoxedError;
 use vmem_trace::{ReplayOptions, ReplayReport, Scale, Trace, min_device, replay};
 
-use crate::target::{Target, Wish};
+use crate::target::{DeviceRequest, Target};
 use crate::tier::Tier;
-use crate::{Row, bytes};
+use crate::{Error, Row, bytes};
 
 /// How long the trace is repeated at least to time it.
 const TIMING: Duration = Duration::from_millis(100);
 
 /// Something to be measured that comes to one row.
-pub(crate) trait Job: fmt::Display {
+pub trait Job: fmt::Display {
     /// Carries it out. What goes wrong is in the row.
     fn measure(&self) -> Row;
 }
 
 /// A trace, a stack, and what is asked about them.
 #[derive(Debug)]
-pub(crate) struct Run {
-    pub(crate) trace: Rc<Trace>,
-    pub(crate) scale: Option<Scale>,
-    pub(crate) tier: Tier,
-    pub(crate) place: Place,
-    pub(crate) question: Question,
+pub struct Run {
+    trace: Rc<Trace>,
+    scale: Option<Scale>,
+    tier: Tier,
+    place: Place,
 }
 
 /// Where stacks run, for all jobs of a command.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub struct Place {
     pub(crate) target: Target,
     /// What a stack may hold there, in bytes: the whole of a simulated device.
     pub(crate) capacity: u64,
     pub(crate) seed: u64,
     /// Whether no hardware is behind it, as the device says of itself.
     pub(crate) simulated: bool,
+    /// What is asked of each stack.
+    pub(crate) question: Question,
 }
 
 impl Place {
+    /// The same, asked for the smallest device as well.
+    ///
+    /// # Errors
+    /// Usage, on hardware.
+    pub fn with_min_device(self) -> Result<Self, Error> {
+        if !self.target.is_simulated() {
+            let message = "the smallest device is looked for among simulated ones, not on hardware";
+            return Err(Error::usage(message));
+        }
+        Ok(Self { question: Question::CostAndMinDevice, ..self })
+    }
+
     /// A row of which nothing is known but what was asked for.
     pub(crate) fn blank(&self, workload: &str, tier: Tier, capacity: u64) -> Row {
         let simulated = self.simulated;
         Row { simulated, ..Row::blank(workload, tier.name, capacity, self.seed) }
     }
 
-    pub(crate) fn wish(&self, capacity: u64) -> Wish {
-        Wish::measuring(Some(capacity), self.seed)
+    pub(crate) fn request(&self, capacity: u64) -> DeviceRequest {
+        DeviceRequest::measuring(Some(capacity), self.seed)
     }
 }
 
-/// What a run is to find out.
+/// What runs are to find out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Question {
-    /// What the trace costs on the device given.
+    /// What a trace costs on the device given.
     Cost,
     /// That, and the smallest device it passes on.
     CostAndMinDevice,
@@ -64,17 +77,16 @@ pub(crate) enum Question {
 
 impl Run {
     /// One run for each of the tiers asked for.
-    pub(crate) fn on_each_tier(
+    pub fn on_each_tier(
         trace: Trace,
         scale: Option<Scale>,
         tiers: &[Tier],
         place: &Place,
-        question: Question,
     ) -> impl Iterator<Item = Box<dyn Job>> {
         let trace = Rc::new(trace);
         tiers.iter().map(move |&tier| -> Box<dyn Job> {
             let (trace, place) = (trace.clone(), place.clone());
-            Box::new(Self { trace, scale, tier, place, question })
+            Box::new(Self { trace, scale, tier, place })
         })
     }
 
@@ -97,8 +109,7 @@ impl Run {
     fn cost(&self) -> Result<ReplayReport, BoxedError> {
         self.check_room()?;
         let place = &self.place;
-        let built = self.tier.build_on(&place.target, &place.wish(place.capacity))?;
-        let stack = built.for_replay();
+        let stack = self.tier.build_on(&place.target, &place.request(place.capacity))?;
         let timing = Some(TIMING);
         Ok(replay(&self.trace, &stack, &ReplayOptions { timing })?)
     }
@@ -119,13 +130,10 @@ impl Job for Run {
             Ok(report) => self.blank().with_report(report),
             Err(error) => Row { failure: Some(error.to_string()), ..self.blank() },
         };
-        if self.question == Question::CostAndMinDevice && self.tier.needs_room() {
-            let place = &self.place;
-            let build = |capacity| {
-                let built = self.tier.build_on(&place.target, &place.wish(capacity))?;
-                Ok(built.for_replay())
-            };
-            match min_device(&self.trace, &build) {
+        let place = &self.place;
+        if place.question == Question::CostAndMinDevice && !self.tier.is_managed() {
+            let build = |capacity| self.tier.build_on(&place.target, &place.request(capacity));
+            match min_device(&self.trace, build) {
                 Ok(bytes) => row.min_device_bytes = Some(bytes),
                 Err(error) => {
                     row.passed = false;

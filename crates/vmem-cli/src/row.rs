@@ -95,7 +95,7 @@ impl Report {
 
 impl Row {
     /// A row of which nothing is known but what was asked for.
-    pub(crate) fn blank(workload: &str, tier: &'static str, capacity: u64, seed: u64) -> Self {
+    pub fn blank(workload: &str, tier: &'static str, capacity: u64, seed: u64) -> Self {
         Self {
             workload: workload.to_owned(),
             scale: None,
@@ -125,7 +125,7 @@ impl Row {
     }
 
     /// The same with what a replay came to.
-    pub(crate) fn with_report(self, report: ReplayReport) -> Self {
+    pub fn with_report(self, report: ReplayReport) -> Self {
         let failed = report.failure.as_ref();
         Self {
             stack: Some(report.stack),

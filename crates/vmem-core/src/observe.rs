@@ -1,15 +1,15 @@
-//! Watching memory: what happened, told to a sink.
+//! Watching memory: what happens to it is told to observers.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::{BlockLayout, DevicePtr, Label, ResourceId, StreamId};
 
-/// What happened to memory.
+/// The kinds of [`MemoryEvent`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
-pub enum EventKind {
+pub enum MemoryEventKind {
     /// A block was handed out.
     Allocate {
         /// Where it starts.
@@ -44,41 +44,41 @@ pub enum EventKind {
         /// Bytes returned.
         bytes: u64,
     },
-    /// A stream ended; what was freed on it is no longer tied to it. A sink that is told so must not
-    /// use that stream.
+    /// A stream ended; what was freed on it is no longer tied to it. An observer that is told so
+    /// must not use that stream.
     Retire,
 }
 
-/// One event and its circumstances.
+/// Something that happened to memory, and its circumstances. Not a GPU's [`Event`](crate::Event).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct MemoryEvent {
-    /// What happened.
-    pub kind: EventKind,
+    /// The kind of event.
+    pub kind: MemoryEventKind,
     /// The resource it happened in.
     pub resource: ResourceId,
     /// The stream it happened on, where there is one.
     pub stream: Option<StreamId>,
-    /// What the memory is for.
+    /// The label of the memory.
     pub label: Label,
 }
 
 impl MemoryEvent {
-    /// An event of `resource` without stream or label.
-    pub const fn new(kind: EventKind, resource: ResourceId) -> Self {
+    /// An event in `resource`, without stream or label.
+    pub const fn new(kind: MemoryEventKind, resource: ResourceId) -> Self {
         Self { kind, resource, stream: None, label: Label::NONE }
     }
 
-    /// The same on a stream.
+    /// Returns it with a stream.
     #[must_use]
-    pub const fn on(self, stream: StreamId) -> Self {
+    pub const fn with_stream(self, stream: StreamId) -> Self {
         Self { stream: Some(stream), ..self }
     }
 
-    /// The same under a label.
+    /// Returns it with a label.
     #[must_use]
-    pub const fn labelled(self, label: Label) -> Self {
+    pub const fn with_label(self, label: Label) -> Self {
         Self { label, ..self }
     }
 }
@@ -86,13 +86,13 @@ impl MemoryEvent {
 /// Something that watches memory events.
 ///
 /// Called on the thread that caused the event, after it happened and never under a lock of the
-/// resource, so a sink may itself allocate. It should return quickly and must not panic.
-pub trait EventSink: fmt::Debug + Send + Sync {
-    /// Takes note of an event.
+/// resource, so an observer may itself allocate. It should return quickly and must not panic.
+pub trait MemoryObserver: fmt::Debug + Send + Sync {
+    /// Takes note of what happened.
     fn event(&self, event: &MemoryEvent);
 }
 
-impl<S: EventSink + ?Sized> EventSink for Arc<S> {
+impl<S: MemoryObserver + ?Sized> MemoryObserver for Arc<S> {
     fn event(&self, event: &MemoryEvent) {
         (**self).event(event);
     }

@@ -1,20 +1,21 @@
 //! The seam between a program and a stack of resources.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
 use crate::{
-    AllocError, Block, BlockLayout, Capabilities, DeviceBuffer, FreeError, Request, Stream,
+    AllocError, Block, BlockLayout, Capabilities, Device, DeviceBuffer, FreeError, Request, Stream,
 };
 
 /// Something that hands out blocks of device memory in stream order.
 ///
 /// Resources stack: a wrapper holds its upstream by value, as its one type parameter, and is itself
-/// a resource. Erase to `dyn MemoryResource` once, outermost.
+/// a resource. Erase to `dyn MemoryResource` once, outermost. It prints as one short line that
+/// names it and, in angle brackets, its upstream.
 ///
 /// # Safety
 /// Implementors keep what [`contract`](crate::contract#implementing) promises for a resource.
-pub unsafe trait MemoryResource: Debug + Send + Sync {
+pub unsafe trait MemoryResource: Debug + Display + Send + Sync {
     /// Hands out a block.
     ///
     /// The caller uses it as the contract's [allocating](crate::contract#allocating) clauses ask.
@@ -33,7 +34,11 @@ pub unsafe trait MemoryResource: Debug + Send + Sync {
     /// The contract's [freeing](crate::contract#freeing) clauses hold.
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError>;
 
-    /// What the blocks can do.
+    /// The device on whose streams the blocks can be used. It is the same for the resource's whole
+    /// life; a wrapper returns its upstream's.
+    fn device(&self) -> &Arc<dyn Device>;
+
+    /// The features of its blocks.
     fn capabilities(&self) -> Capabilities;
 }
 
@@ -51,6 +56,10 @@ macro_rules! forward {
                 unsafe { (**self).deallocate(block, stream) }
             }
 
+            fn device(&self) -> &Arc<dyn Device> {
+                (**self).device()
+            }
+
             fn capabilities(&self) -> Capabilities {
                 (**self).capabilities()
             }
@@ -64,13 +73,13 @@ forward! {
     [R: MemoryResource + ?Sized] Arc<R>;
 }
 
-/// What every resource can do besides, in terms of the three required methods.
+/// Methods of every resource, made of the required ones.
 pub trait ResourceExt: MemoryResource {
     /// Hands out a block of `layout` on `stream`, under the thread's current label.
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`].
-    fn alloc(&self, layout: BlockLayout, stream: &Stream) -> Result<Block, AllocError> {
+    /// Those of [`MemoryResource::allocate`].
+    fn allocate_on(&self, layout: BlockLayout, stream: &Stream) -> Result<Block, AllocError> {
         self.allocate(&Request::new(layout, stream))
     }
 
@@ -78,7 +87,7 @@ pub trait ResourceExt: MemoryResource {
     /// resource.
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`].
+    /// Those of [`MemoryResource::allocate`].
     fn buffer(&self, bytes: u64, stream: &Stream) -> Result<DeviceBuffer<&Self>, AllocError> {
         DeviceBuffer::new(self, bytes, stream)
     }
@@ -107,7 +116,7 @@ pub trait ResourceExt: MemoryResource {
     /// ```
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`].
+    /// Those of [`MemoryResource::allocate`].
     fn owned_buffer(&self, bytes: u64, stream: &Stream) -> Result<DeviceBuffer<Self>, AllocError>
     where
         Self: Clone,

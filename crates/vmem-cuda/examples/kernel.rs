@@ -11,6 +11,7 @@ use std::error::Error;
 use cust::launch;
 use cust::module::Module;
 use cust::stream::{Stream as CustStream, StreamFlags};
+use vmem_core::author::StreamExt;
 use vmem_core::{BlockLayout, Device, DeviceMemory, MemoryResource, ResourceExt};
 use vmem_cuda::{CudaDevice, device_pointer, driver};
 
@@ -62,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // A block is usable by what is queued on its stream from now on.
     let memory = DeviceMemory::new(device.clone());
-    let block = memory.alloc(BlockLayout::new(u64::from(WORDS) * 4)?, &ours)?;
+    let block = memory.allocate_on(BlockLayout::new(u64::from(WORDS) * 4)?, &ours)?;
     let words = device_pointer::<u32>(block.ptr());
     // SAFETY: contract, allocating/stream-order: queued on the block's stream, within the block's
     // bytes; the arguments are those of the kernel above.

@@ -41,7 +41,7 @@ mod prefetch;
 mod unsupported;
 
 pub use hint::{Hint, HintCounts, HintHandle};
-pub use memory::ManagedMemory;
+pub use memory::{ManagedHandle, ManagedMemory};
 pub use prefetch::Prefetch;
 pub use unsupported::Unsupported;
 
@@ -59,6 +59,7 @@ mod tests {
     #[test]
     fn every_public_handle_is_send_and_sync() {
         shared::<HintHandle>();
+        shared::<ManagedHandle>();
         shared::<ManagedMemory>();
         shared::<Prefetch<ManagedMemory>>();
     }

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{
-    AllocError, Block, Capabilities, DriverCode, DriverError, Features, FreeError, Location,
-    MemoryResource, Request, Stream,
+    AllocError, Block, Capabilities, Device, DriverCode, DriverError, Features, FreeError, Handled,
+    Location, MemoryResource, Request, Stream,
 };
 
 use crate::HintHandle;
@@ -37,18 +38,18 @@ use crate::hint::HintCounters;
 #[derive(Debug)]
 pub struct Prefetch<U> {
     upstream: U,
-    hints: Arc<HintCounters>,
+    hints: Handled<HintCounters>,
 }
 
 impl<U> Prefetch<U> {
     /// Prefetches the new blocks of `upstream`.
     pub fn new(upstream: U) -> Self {
-        Self { upstream, hints: Arc::default() }
+        Self { upstream, hints: Handled::new(HintCounters::default()) }
     }
 
-    /// Reads how many prefetches were queued and refused.
-    pub fn hints(&self) -> HintHandle {
-        self.hints.handle()
+    /// A handle that reads how many prefetches were queued and refused.
+    pub fn handle(&self) -> HintHandle {
+        HintHandle::of(&self.hints)
     }
 
     /// The wrapped resource.
@@ -84,6 +85,10 @@ unsafe impl<U: MemoryResource> MemoryResource for Prefetch<U> {
         // SAFETY: the caller keeps the freeing clauses, which are the same there; the prefetch is
         // on the request's stream since before the block was handed out (freeing/completion-order).
         unsafe { self.upstream.deallocate(block, stream) }
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {

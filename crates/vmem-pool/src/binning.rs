@@ -23,27 +23,23 @@ pub struct BinningPool<U: MemoryResource + 'static> {
 }
 
 impl<U: MemoryResource + 'static> BinningPool<U> {
-    /// A pool over `upstream`, whose memory is on `device`. The configuration's growth is ignored:
-    /// every block is taken on its own.
+    /// A pool over `upstream`. The configuration's growth is ignored: every block is taken on its
+    /// own.
     ///
     /// # Errors
-    /// As [`Pool::new`].
-    pub fn new(
-        upstream: U,
-        device: Arc<dyn Device>,
-        config: PoolConfig,
-    ) -> Result<Self, BuildError> {
-        let config = PoolConfig { growth: Some(Growth::Exact), ..config };
-        let pool = Pool::with_fit(Chunks::new(upstream, device), config, Fit::Bins)?;
+    /// Those of [`Pool::new`].
+    pub fn new(upstream: U, config: PoolConfig) -> Result<Self, BuildError> {
+        let config = config.with_growth(Growth::Exact);
+        let pool = Pool::with_fit(Chunks::new(upstream), config, Fit::Bins)?;
         Ok(Self { pool })
     }
 
-    /// Where the blocks come from.
+    /// The resource that the blocks come from.
     pub fn upstream(&self) -> &U {
         self.pool.backing().upstream()
     }
 
-    /// Control of the pool that does not keep it alive. Take it before the stack is erased.
+    /// A handle that reads and controls the pool.
     pub fn handle(&self) -> PoolHandle {
         self.pool.handle()
     }
@@ -61,12 +57,16 @@ unsafe impl<U: MemoryResource + 'static> MemoryResource for BinningPool<U> {
         unsafe { self.pool.deallocate(block, stream) }
     }
 
+    fn device(&self) -> &Arc<dyn Device> {
+        self.pool.device()
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.pool.capabilities()
     }
 }
 
-impl<U: MemoryResource + fmt::Display + 'static> fmt::Display for BinningPool<U> {
+impl<U: MemoryResource + 'static> fmt::Display for BinningPool<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "BinningPool<{}>", self.upstream())
     }

@@ -4,19 +4,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmem_core::{Clock, EventSink, SystemClock};
+use vmem_core::{Clock, MemoryObserver, SystemClock};
 
 use crate::{Batch, Growth};
 
-/// Configuration of a [`Pool`](crate::Pool). Every field has a default that suits any workload.
+/// Configuration of a [`Pool`](crate::Pool). Every setting has a default that suits any workload.
 ///
 /// ```
 /// use vmem_pool::{Batch, PoolConfig};
 ///
-/// let config = PoolConfig { ceiling: Some(8 << 30), batch: Batch::STRICT, ..Default::default() };
-/// assert_eq!(config.initial, 0);
+/// let config = PoolConfig::default().with_ceiling(8 << 30).with_batch(Batch::STRICT);
+/// assert_eq!((config.ceiling, config.initial), (Some(8 << 30), 0));
 /// ```
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct PoolConfig {
     /// The most the pool may hold from its backing, in bytes; `None` for no limit. Exact to 256
     /// bytes on chunks and to one granule on virtual memory (rounded down;
@@ -24,13 +25,14 @@ pub struct PoolConfig {
     pub ceiling: Option<u64>,
     /// Bytes to hold from the start. Zero holds nothing until the first request.
     pub initial: u64,
-    /// How much to take at a time; `None` for what suits the backing: exactly what is needed on
+    /// The amount to take at a time; `None` for what suits the backing: exactly what is needed on
     /// virtual memory, doubling on chunks.
     pub growth: Option<Growth>,
-    /// Whether memory moves to where it is needed before or after more is taken. Of no effect on
+    /// The choice whether memory moves to where it is needed before more is taken, or after. Of no
+    /// effect on
     /// chunks, whose memory cannot move.
     pub footprint: Footprint,
-    /// When a stream whose memory other streams want marks its frees.
+    /// The point at which a stream whose memory other streams want records an event behind its frees.
     pub batch: Batch,
     /// The longest that a request waits on the host for pending frees before it is refused; `None`
     /// for as long as they take. A request that fits is refused only where this ended its wait.
@@ -42,19 +44,81 @@ pub struct PoolConfig {
     /// only the waiting thread could let go on is waited for in vain: give a limit where there may be
     /// such.
     pub host_wait: Option<Duration>,
-    /// What to return of itself, and when; `None` for only when asked.
-    pub release: Option<Release>,
-    /// What decides where blocks are placed.
+    /// The memory to return without being asked, and when; `None` for only when asked.
+    pub auto_trim: Option<AutoTrim>,
+    /// The rule by which blocks are placed.
     pub placement: Placement,
     /// Where blocks of up to 4 KiB are placed. Of no effect on a pool of powers of two.
-    pub small_blocks: SmallBlocks,
+    pub(crate) small_blocks: SmallBlocks,
     /// When a stream gets a lock of its own.
-    pub sharding: Sharding,
-    /// The clock for `host_wait` and `release`.
+    pub(crate) sharding: Sharding,
+    /// The clock for `host_wait` and `auto_trim`.
     pub clock: Arc<dyn Clock>,
-    /// Who is told of allocations, frees, growth and the rest. Should it panic, that is logged and
+    /// The observer of allocations, frees, growth and the rest. Should it panic, that is logged and
     /// ends at the pool.
-    pub sink: Option<Arc<dyn EventSink>>,
+    pub observer: Option<Arc<dyn MemoryObserver>>,
+}
+
+impl PoolConfig {
+    /// Returns it with another [`ceiling`](Self::ceiling), in bytes; `None` for no limit.
+    #[must_use]
+    pub fn with_ceiling(self, ceiling: impl Into<Option<u64>>) -> Self {
+        Self { ceiling: ceiling.into(), ..self }
+    }
+
+    /// Returns it with another [`initial`](Self::initial) size, in bytes.
+    #[must_use]
+    pub fn with_initial(self, initial: u64) -> Self {
+        Self { initial, ..self }
+    }
+
+    /// Returns it with another [`growth`](Self::growth); `None` for what suits the backing.
+    #[must_use]
+    pub fn with_growth(self, growth: impl Into<Option<Growth>>) -> Self {
+        Self { growth: growth.into(), ..self }
+    }
+
+    /// Returns it with another [`footprint`](Self::footprint).
+    #[must_use]
+    pub fn with_footprint(self, footprint: Footprint) -> Self {
+        Self { footprint, ..self }
+    }
+
+    /// Returns it with another [`batch`](Self::batch).
+    #[must_use]
+    pub fn with_batch(self, batch: Batch) -> Self {
+        Self { batch, ..self }
+    }
+
+    /// Returns it with another limit of its [waits on the host](Self::host_wait); `None` for none.
+    #[must_use]
+    pub fn with_host_wait(self, host_wait: impl Into<Option<Duration>>) -> Self {
+        Self { host_wait: host_wait.into(), ..self }
+    }
+
+    /// Returns it as one that [trims itself](Self::auto_trim); `None` for only when asked.
+    #[must_use]
+    pub fn with_auto_trim(self, auto_trim: impl Into<Option<AutoTrim>>) -> Self {
+        Self { auto_trim: auto_trim.into(), ..self }
+    }
+
+    /// Returns it with another [`placement`](Self::placement).
+    #[must_use]
+    pub fn with_placement(self, placement: Placement) -> Self {
+        Self { placement, ..self }
+    }
+
+    /// Returns it with another [`clock`](Self::clock).
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Returns it with an [`observer`](Self::observer).
+    #[must_use]
+    pub fn with_observer(self, observer: Arc<dyn MemoryObserver>) -> Self {
+        Self { observer: Some(observer), ..self }
+    }
 }
 
 impl Default for PoolConfig {
@@ -66,18 +130,18 @@ impl Default for PoolConfig {
             footprint: Footprint::default(),
             batch: Batch::default(),
             host_wait: None,
-            release: None,
+            auto_trim: None,
             placement: Placement::default(),
             small_blocks: SmallBlocks::default(),
             sharding: Sharding::default(),
             clock: Arc::new(SystemClock::new()),
-            sink: None,
+            observer: None,
         }
     }
 }
 
 impl fmt::Debug for PoolConfig {
-    /// Everything but the insides of the clock and the sink.
+    /// Everything but the insides of the clock and the observer.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PoolConfig")
             .field("ceiling", &self.ceiling)
@@ -86,18 +150,22 @@ impl fmt::Debug for PoolConfig {
             .field("footprint", &self.footprint)
             .field("batch", &self.batch)
             .field("host_wait", &self.host_wait)
-            .field("release", &self.release)
+            .field("auto_trim", &self.auto_trim)
             .field("placement", &self.placement)
             .field("small_blocks", &self.small_blocks)
             .field("sharding", &self.sharding)
-            .field("has_sink", &self.sink.is_some())
+            .field("has_observer", &self.observer.is_some())
             .finish_non_exhaustive()
     }
 }
 
-/// What a pool does first for a request that finds no contiguous room.
+/// The first measure of a pool for a request that finds no contiguous room.
+///
+/// Provisional: the pool is to find the balance by itself. Then this goes, or keeps one value for who
+/// needs another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum Footprint {
     /// Take more memory; move what is held only where no more is to be had. The fewest driver calls.
     #[default]
@@ -106,21 +174,31 @@ pub enum Footprint {
     Tight,
 }
 
-/// When a pool returns memory without being asked: before the frees that follow, as far as no work
+impl fmt::Display for Footprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Lazy => "lazy",
+            Self::Tight => "tight",
+        })
+    }
+}
+
+/// The conditions under which a pool returns memory without being asked: before the frees that
+/// follow, as far as no work
 /// is pending on it. Takes driver calls on the freeing thread.
 ///
 /// ```
 /// use std::time::Duration;
-/// use vmem_pool::{PoolConfig, Release};
+/// use vmem_pool::{AutoTrim, PoolConfig};
 ///
 /// // As CUDA's own pool: whatever is free above the threshold, as soon as it is free.
-/// let at_once = Release { threshold: 1 << 30, age: Duration::ZERO };
-/// let config = PoolConfig { release: Some(at_once), ..Default::default() };
-/// assert!(config.ceiling.is_none());
+/// let config = PoolConfig::default().with_auto_trim(AutoTrim::new(1 << 30, Duration::ZERO));
+/// assert!(config.auto_trim.is_some());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Release {
+#[non_exhaustive]
+pub struct AutoTrim {
     /// Bytes that are kept whether or not they are needed.
     pub threshold: u64,
     /// For how long memory must not have been needed: what was live at most during that time, and an
@@ -128,9 +206,17 @@ pub struct Release {
     pub age: Duration,
 }
 
-/// What decides where a pool places blocks.
+impl AutoTrim {
+    /// Returns what has not been needed for `age`, but keeps `threshold` bytes.
+    pub const fn new(threshold: u64, age: Duration) -> Self {
+        Self { threshold, age }
+    }
+}
+
+/// The rule by which a pool places blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum Placement {
     /// Also how far the device has come: memory that other streams are done with is preferred.
     #[default]
@@ -139,16 +225,15 @@ pub enum Placement {
     /// same offsets from the start of its segments, on several streams too. A stream waits on the
     /// device for memory that another freed even where that has completed. Holds as long as nothing
     /// depends on how far the device has come: with [`host_wait`](PoolConfig::host_wait) or
-    /// [`release`](PoolConfig::release), after [`try_trim`](crate::PoolHandle::try_trim), and on
+    /// [`auto_trim`](PoolConfig::auto_trim), after [`try_trim`](crate::PoolHandle::try_trim), and on
     /// host-accessible memory, offsets may differ. Returning memory to make room waits on the host.
     Reproducible,
 }
 
 /// Where a pool places blocks of up to 4 KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum SmallBlocks {
-    /// As all others: in the smallest hole that fits. The least memory while everything is in use; but
+    /// As all others: in the smallest free range that fits. The least memory while everything is in use; but
     /// small blocks that outlive the large ones around them keep memory from being returned or moved.
     #[default]
     InHoles,
@@ -163,7 +248,6 @@ pub enum SmallBlocks {
 /// Streams that share a shard wait for each other's hits and frees; memory in different shards joins
 /// only when somebody misses. There are at most sixteen, which more streams share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Sharding {
     /// When threads on several streams meet at the lock too often. A pool that one thread uses at a
     /// time keeps all its memory together. With [`Placement::Reproducible`] this is
@@ -176,14 +260,41 @@ pub enum Sharding {
     Never,
 }
 
-/// Why a pool could not be built.
+/// Settings that only this workspace's tests and benches may choose, without any promise.
+pub mod testing {
+    pub use super::{Sharding, SmallBlocks};
+    use crate::PoolConfig;
+
+    /// What a configuration has besides its public settings.
+    pub trait Knobs {
+        /// The same with another placement of blocks of up to 4 KiB.
+        #[must_use]
+        fn with_small_blocks(self, small_blocks: SmallBlocks) -> Self;
+
+        /// The same with another rule for when a stream gets a lock of its own.
+        #[must_use]
+        fn with_sharding(self, sharding: Sharding) -> Self;
+    }
+
+    impl Knobs for PoolConfig {
+        fn with_small_blocks(self, small_blocks: SmallBlocks) -> Self {
+            Self { small_blocks, ..self }
+        }
+
+        fn with_sharding(self, sharding: Sharding) -> Self {
+            Self { sharding, ..self }
+        }
+    }
+}
+
+/// A pool that could not be built.
 #[derive(Debug)]
 pub struct BuildError {
     kind: BuildErrorKind,
     source: Option<vmem_core::BoxedError>,
 }
 
-/// What kind of failure a [`BuildError`] is.
+/// The kinds of [`BuildError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildErrorKind {
@@ -216,7 +327,7 @@ impl BuildError {
         Self { kind: BuildErrorKind::Refused, source: Some(source.into()) }
     }
 
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub fn kind(&self) -> BuildErrorKind {
         self.kind
     }

@@ -25,7 +25,7 @@
 //! let pool = Pool::new(VirtualArena::new(device)?, PoolConfig::default())?;
 //! let handle = pool.handle();
 //!
-//! let block = pool.alloc(BlockLayout::new(3_000_000)?, &stream)?;
+//! let block = pool.allocate_on(BlockLayout::new(3_000_000)?, &stream)?;
 //! assert_eq!(handle.counters().map(|c| (c.live, c.reserved)), Some((3_000_000, 4 << 20)));
 //! // SAFETY: no work was ever queued on the block.
 //! unsafe { pool.deallocate(block, &stream) }?;
@@ -47,24 +47,24 @@ mod figures;
 mod handle;
 mod ladder;
 mod lanes;
+mod observer;
 mod pool;
 #[cfg(not(loom))]
 mod sabotage;
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod sabotage;
-mod sink;
 mod space;
 mod sync;
 
 pub use backing::{Backing, Chunks, Growth, VirtualArena};
 pub use batch::Batch;
 pub use binning::BinningPool;
-pub use config::{
-    BuildError, BuildErrorKind, Footprint, Placement, PoolConfig, Release, Sharding, SmallBlocks,
-};
+#[doc(hidden)]
+pub use config::testing;
+pub use config::{AutoTrim, BuildError, BuildErrorKind, Footprint, Placement, PoolConfig};
 pub use figures::{Capacity, Counters, RangeInfo, RangeState, Segment, Snapshot, WindowInfo};
-pub use handle::{ControlError, PoolHandle};
+pub use handle::PoolHandle;
 
 pub use pool::Pool;
 

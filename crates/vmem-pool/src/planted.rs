@@ -45,10 +45,10 @@ fn ping_pong(device: &Arc<SimDevice>, pool: &dyn MemoryResource) {
     for round in 0..12_u64 {
         let turn = usize::from(round % 2 == 1);
         let (here, there) = (&streams[turn], &streams[1 - turn]);
-        let whole = pool.alloc(layout(4 * GRANULE), here).unwrap();
+        let whole = pool.allocate_on(layout(4 * GRANULE), here).unwrap();
         use_and_free(device, pool, whole, here, 100 + round);
-        let left = pool.alloc(layout(2 * GRANULE), there).unwrap();
-        let right = pool.alloc(layout(2 * GRANULE), here).unwrap();
+        let left = pool.allocate_on(layout(2 * GRANULE), there).unwrap();
+        let right = pool.allocate_on(layout(2 * GRANULE), here).unwrap();
         use_and_free(device, pool, right, here, 300 + round);
         use_and_free(device, pool, left, there, 200 + round);
     }
@@ -76,8 +76,8 @@ fn run(seed: u64, fault: Option<Fault>, make: &Make) -> Seen {
 type Make = dyn Fn(Arc<SimDevice>) -> Box<dyn MemoryResource>;
 
 fn config() -> PoolConfig {
-    let batch = Batch { frees: 1, bytes: 0 };
-    PoolConfig { ceiling: Some(4 * GRANULE), batch, ..Default::default() }
+    let batch = Batch::new(1, 0);
+    PoolConfig::default().with_ceiling(4 * GRANULE).with_batch(batch)
 }
 
 fn makes() -> [Box<Make>; 2] {
@@ -87,7 +87,7 @@ fn makes() -> [Box<Make>; 2] {
         }),
         Box::new(|device| {
             let upstream = DeviceMemory::new(device.clone());
-            Box::new(Pool::new(Chunks::new(upstream, device), config()).unwrap())
+            Box::new(Pool::new(Chunks::new(upstream), config()).unwrap())
         }),
     ]
 }
@@ -116,12 +116,13 @@ fn moving(seed: u64, fault: Option<Fault>) -> Seen {
         ..Default::default()
     };
     let device = SimDevice::with_config(config).unwrap();
-    let tight = PoolConfig { footprint: Footprint::Tight, ..Default::default() };
+    let tight = PoolConfig::default().with_footprint(Footprint::Tight);
     let pool = Pool::new(VirtualArena::new(device.clone()).unwrap(), tight).unwrap();
     let streams = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     let layout = |granules| BlockLayout::new(granules * GRANULE).unwrap();
     let use_on = |block, stream, tag| use_and_free(&device, &pool, block, stream, tag);
-    let whole: Vec<Block> = (0..8).map(|_| pool.alloc(layout(1), &streams[0]).unwrap()).collect();
+    let whole: Vec<Block> =
+        (0..8).map(|_| pool.allocate_on(layout(1), &streams[0]).unwrap()).collect();
     let mut kept = Vec::new();
     for (i, block) in (0..).zip(whole) {
         if i % 2 == 0 { use_on(block, &streams[0], i) } else { kept.push(block) }
@@ -132,15 +133,16 @@ fn moving(seed: u64, fault: Option<Fault>) -> Seen {
         for granules in 2..=4 {
             let tag = 1000 * (round as u64 + 1) + granules;
             // A fault may leave too little; what matters is what the checker saw by then.
-            if let Ok(large) = pool.alloc(layout(granules), here) {
-                let small = pool.alloc(layout(1), there);
+            if let Ok(large) = pool.allocate_on(layout(granules), here) {
+                let small = pool.allocate_on(layout(1), there);
                 use_on(large, here, tag);
                 small.into_iter().for_each(|block| use_on(block, there, tag + 100));
             }
         }
         // With every granule taken there is no room for a window.
-        let crowd: Vec<Block> = (0..4).map_while(|_| pool.alloc(layout(1), there).ok()).collect();
-        if let Ok(large) = pool.alloc(layout(4), here) {
+        let crowd: Vec<Block> =
+            (0..4).map_while(|_| pool.allocate_on(layout(1), there).ok()).collect();
+        if let Ok(large) = pool.allocate_on(layout(4), here) {
             use_on(large, here, 5000);
         }
         crowd.into_iter().for_each(|block| use_on(block, there, 6000));

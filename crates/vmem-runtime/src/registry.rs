@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock, RwLock};
 
-use vmem_core::{Device, DeviceId, DeviceMemory, MemoryResource, fork};
+use vmem_core::author::fork;
+use vmem_core::{Device, DeviceId, DeviceMemory, MemoryResource};
 
 /// The current resource of each device, by the device's identity.
 ///
@@ -26,7 +27,7 @@ use vmem_core::{Device, DeviceId, DeviceMemory, MemoryResource, fork};
 /// let registry = Registry::new();
 /// let pool = Pool::new(VirtualArena::new(device.clone())?, PoolConfig::default())?;
 ///
-/// let initial = registry.set(&device, pool.into_dyn());
+/// let initial = registry.set(pool.into_dyn());
 /// let pool = registry.reset(&device);
 /// assert!(std::sync::Arc::ptr_eq(&registry.current(&device), &initial));
 /// # Ok(())
@@ -64,14 +65,10 @@ impl Registry {
         self.with_entry(device, |entry| entry.current.clone())
     }
 
-    /// Makes `resource` the device's current one and returns the one before. The resource's memory
-    /// must be on that device.
-    pub fn set(
-        &self,
-        device: &Arc<dyn Device>,
-        resource: Arc<dyn MemoryResource>,
-    ) -> Arc<dyn MemoryResource> {
-        self.with_entry(device, |entry| std::mem::replace(&mut entry.current, resource))
+    /// Makes `resource` its device's current one and returns the one before.
+    pub fn set(&self, resource: Arc<dyn MemoryResource>) -> Arc<dyn MemoryResource> {
+        let device = resource.device().clone();
+        self.with_entry(&device, |entry| std::mem::replace(&mut entry.current, resource))
     }
 
     /// Makes the device's initial resource the current one again and returns the one before.

@@ -25,7 +25,7 @@ pub(crate) type Body = Arc<dyn Fn(&mut KernelMemory<'_>) + Send + Sync>;
 /// let device = SimDevice::new(1 << 20);
 /// let stream = Stream::new(device.clone())?;
 /// let memory = DeviceMemory::new(device.clone());
-/// let block = memory.alloc(BlockLayout::new(1024)?, &stream)?;
+/// let block = memory.allocate_on(BlockLayout::new(1024)?, &stream)?;
 /// // SAFETY: the block is live, and freed after both kernels in stream order.
 /// unsafe {
 ///     device.launch(&stream, Kernel::write_pattern(block.ptr(), 1024, 7))?;

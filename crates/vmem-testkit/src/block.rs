@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::fmt;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{
     AllocError, Block, BlockLayout, DevicePtr, DriverError, FreeError, FreeErrorKind, Label,
-    MemoryResource, Request, Stream,
+    MemoryResource, Request, Stream, chain,
 };
 
 use crate::Finding;
@@ -230,10 +231,7 @@ struct Failed {
 
 impl FailedFree {
     fn new(error: FreeError, history: History) -> Self {
-        let mut text = error.to_string();
-        if let Some(source) = error.source() {
-            text = format!("{text}: {source}");
-        }
+        let text = chain(&error).to_string();
         Self(Box::new(Failed {
             kind: error.kind(),
             text,

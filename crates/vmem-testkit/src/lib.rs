@@ -6,7 +6,8 @@
 //! * [`Program`]s, random sequences of operations that shrink, [run](Program::run) beside a
 //!   deliberately dumb model that knows what must be where;
 //! * a [`Countdown`], a device that answers the n-th driver call with an error, [`sweep`], which
-//!   reruns a scenario for every n, and [`Pairs`], which do so for two failing calls;
+//!   reruns a scenario for every n, and [`Pairs`], which do so for two failing calls; it also lets
+//!   things happen just before or after a call, which otherwise took another thread's luck;
 //! * a [`Probe`], which both runs call to look inside: invariants, live and reserved bytes; and a
 //!   [`DeviceControl`], through which programs capture graphs and lose the device.
 //!
@@ -21,13 +22,15 @@
 //!
 //! let device = SimDevice::new(1 << 30);
 //! let memory = DeviceMemory::new(device.clone());
-//! conformance::check(&Subject::new(&memory, device.clone()));
+//! conformance::check(&Subject::new(&memory));
 //! device.assert_clean();
 //! ```
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod block;
+#[cfg(unix)]
+mod child;
 pub mod conformance;
 mod countdown;
 mod device_control;
@@ -39,9 +42,11 @@ mod program;
 mod rng;
 
 pub use block::{FailedFree, TrackedBlock};
+#[cfg(unix)]
+pub use child::in_child;
 pub use countdown::{Countdown, FAULT_CODES, Fault, Fired, Pairs, sweep};
 pub use device_control::DeviceControl;
-pub use finding::Finding;
+pub use finding::{Finding, panic_text};
 pub use probe::{Ledger, Probe, SetAside};
 pub use program::{Caller, Divergence, Op, Program, Shape, Summary};
 

@@ -71,7 +71,7 @@ pub fn rmm_pool(
         lanes: Vec::new(),
     };
     if initial != 0 {
-        let lane = pool.lane(&Stream::legacy_default(&device))?;
+        let lane = pool.lane(&Stream::legacy_default(device.clone()))?;
         let block = pool.expand(initial, initial)?;
         pool.lanes[lane].free.insert(block);
     }

@@ -77,7 +77,7 @@ pub enum Segments {
 ///     let device = device(1 << 30);
 ///     let stream = Stream::new(device.clone())?;
 ///     let memory = torch_caching_allocator(device.clone(), segments)?;
-///     let block = memory.alloc(BlockLayout::new(11 << 20)?, &stream)?;
+///     let block = memory.allocate_on(BlockLayout::new(11 << 20)?, &stream)?;
 ///     assert_eq!(device.used(), reserved);
 ///     // SAFETY: contract, freeing: no work was queued on the block, the stream is valid.
 ///     unsafe { memory.deallocate(block, &stream) }?;

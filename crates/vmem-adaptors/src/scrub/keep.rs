@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
+use vmem_core::author::{StreamExt, fork};
 use vmem_core::{
-    Block, DriverCode, DriverError, FreeError, FreeErrorKind, MemoryResource, RawBlock, Stream,
-    fork,
+    Block, DriverCode, DriverError, FreeError, FreeErrorKind, MemoryResource, Quarantined,
+    RawBlock, Stream,
 };
 
 use super::NAME;
@@ -38,7 +39,7 @@ struct Aside {
 
 /// What a handle asks of the adaptor, whose type it does not know.
 pub(super) trait Keeper: Send + Sync {
-    fn set_aside(&self) -> usize;
+    fn quarantined(&self) -> Quarantined;
 
     fn synchronize(&self) -> Result<(), DriverError>;
 }
@@ -191,8 +192,10 @@ impl<U: MemoryResource> Keep<U> {
 }
 
 impl<U: MemoryResource> Keeper for Keep<U> {
-    fn set_aside(&self) -> usize {
-        self.lock().len()
+    fn quarantined(&self) -> Quarantined {
+        let aside = self.lock();
+        let bytes = aside.iter().map(|aside| aside.block.size()).sum();
+        Quarantined::new(aside.len(), bytes)
     }
 
     fn synchronize(&self) -> Result<(), DriverError> {

@@ -1,18 +1,20 @@
 //! An upstream that does what a test says.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
+use vmem_core::author::BlockTable;
 use vmem_core::{
-    AllocError, AllocErrorKind, Block, BlockLayout, BlockTable, Capabilities, DevicePtr,
-    DriverCode, DriverError, Features, FreeError, MemoryResource, Request, Stream,
+    AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, Device, DevicePtr, DriverCode,
+    DriverError, Features, FreeError, MemoryResource, Request, Stream,
 };
 use vmem_sim::SimDevice;
 
 /// Hands out addresses with nothing behind them, and fails when told to.
 #[derive(Debug)]
 pub(crate) struct Fake {
+    device: Arc<dyn Device>,
     blocks: BlockTable<()>,
     next: AtomicU64,
     failures: Mutex<VecDeque<AllocErrorKind>>,
@@ -26,6 +28,7 @@ pub(crate) struct Fake {
 impl Fake {
     pub(crate) fn new() -> Self {
         Self {
+            device: SimDevice::new(1 << 20),
             blocks: BlockTable::new(),
             next: AtomicU64::new(1 << 30),
             failures: Mutex::default(),
@@ -59,6 +62,12 @@ impl Fake {
     }
 }
 
+impl std::fmt::Display for Fake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Fake")
+    }
+}
+
 // SAFETY: contract, implementing: addresses only grow; implementing/owned and
 // implementing/unwinding are the block table's. Nothing is behind the addresses, and no test
 // touches them.
@@ -82,6 +91,10 @@ unsafe impl MemoryResource for Fake {
             }
             Ok(())
         })
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        &self.device
     }
 
     fn capabilities(&self) -> Capabilities {

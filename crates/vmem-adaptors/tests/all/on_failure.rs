@@ -21,18 +21,19 @@ fn retry(_: &Failure<'_>) -> Answer {
 
 #[test]
 fn a_request_is_retried_three_times_and_then_given_up() {
-    let attempts = Mutex::new(Vec::new());
-    let memory = Fake::new().on_failure(|failure| {
-        attempts.lock().unwrap().push(failure.attempt);
+    let attempts = Arc::new(Mutex::new(Vec::new()));
+    let seen = attempts.clone();
+    let memory = Fake::new().on_failure(move |failure| {
+        seen.lock().unwrap().push(failure.attempt);
         Answer::Retry
     });
     memory.upstream().fail_always(Some(OOM));
-    let error = memory.alloc(layout(1), &stream()).unwrap_err();
+    let error = memory.allocate_on(layout(1), &stream()).unwrap_err();
     assert_eq!(error.kind(), OOM);
     assert_eq!(*attempts.lock().unwrap(), [1, 2, 3]);
     assert_eq!(memory.upstream().asked(), 4);
-    let expected = RecoveryCounts { hook_calls: 3, recovered: 0, gave_up: 1 };
-    assert_eq!(memory.handle().counts(), expected);
+    let counts = memory.handle().counts().unwrap();
+    assert_eq!((counts.hook_calls, counts.recovered, counts.gave_up), (3, 0, 1));
 }
 
 /// RMM 56, 57.
@@ -42,26 +43,27 @@ fn a_request_that_succeeds_after_the_hook_is_handed_out_as_asked() {
     let memory = Fake::new().on_failure(retry);
     memory.upstream().fail_next([OOM, AllocErrorKind::Limit]);
     let asked = BlockLayout::with_alignment(100, 1 << 20).unwrap();
-    let block = memory.alloc(asked, &stream).unwrap();
+    let block = memory.allocate_on(asked, &stream).unwrap();
     assert_eq!(block.layout(), asked);
     assert!(block.ptr().is_aligned_to(1 << 20));
     free(&memory, block, &stream).unwrap();
     assert_eq!(memory.upstream().live(), 0);
-    let counts = memory.handle().counts();
+    let counts = memory.handle().counts().unwrap();
     assert_eq!((counts.hook_calls, counts.recovered, counts.gave_up), (2, 1, 0));
 }
 
 #[test]
 fn the_hook_learns_the_error_and_the_stream() {
     let stream = stream();
-    let memory = Fake::new().limited(Budget::new(10)).on_failure(|failure| {
-        assert_eq!(failure.stream, &stream);
+    let expected = stream.clone();
+    let memory = Fake::new().limited(Budget::new(10)).on_failure(move |failure| {
+        assert_eq!(failure.stream, &expected);
         assert_eq!(failure.error.kind(), AllocErrorKind::Limit);
         assert_eq!(failure.error.report().unwrap().ceiling, Some(10));
         Answer::GiveUp
     });
-    memory.alloc(layout(11), &stream).unwrap_err();
-    assert_eq!(memory.handle().counts().hook_calls, 1);
+    memory.allocate_on(layout(11), &stream).unwrap_err();
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 1);
 }
 
 /// How many hook calls a request gets that fails for good `pause` after another took two.
@@ -69,13 +71,13 @@ fn calls_after(pause: Duration) -> u64 {
     let clock = ManualClock::new();
     let memory = Fake::new().on_failure(retry).with_clock(Arc::new(clock.clone()));
     memory.upstream().fail_next([OOM, OOM]);
-    let _leaked = memory.alloc(layout(1), &stream()).unwrap();
-    assert_eq!(memory.handle().counts().hook_calls, 2);
+    let _leaked = memory.allocate_on(layout(1), &stream()).unwrap();
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 2);
 
     clock.advance(pause);
     memory.upstream().fail_always(Some(OOM));
-    memory.alloc(layout(1), &stream()).unwrap_err();
-    memory.handle().counts().hook_calls - 2
+    memory.allocate_on(layout(1), &stream()).unwrap_err();
+    memory.handle().counts().unwrap().hook_calls - 2
 }
 
 #[test]
@@ -109,12 +111,12 @@ fn a_cache_that_evicts_one_entry_at_a_time_keeps_up() {
             let memory = one_at_a_time(20, tell);
             let stream = stream();
             let served: Vec<_> = (0..20 / size)
-                .map(|nth| match memory.alloc(layout(100 * size), &stream) {
+                .map(|nth| match memory.allocate_on(layout(100 * size), &stream) {
                     Ok(block) => block,
                     Err(error) => panic!("request {nth} of {size} entries: {error}"),
                 })
                 .collect();
-            assert!(memory.alloc(layout(100), &stream).is_err(), "the cache is empty");
+            assert!(memory.allocate_on(layout(100), &stream).is_err(), "the cache is empty");
             for block in served {
                 free(&memory, block, &stream).unwrap();
             }
@@ -127,15 +129,15 @@ fn a_hook_that_says_it_frees_and_does_not_help_is_asked_as_often_as_the_policy_s
     let calls_of = |policy: RetryPolicy, answer: Answer| {
         let memory = Fake::new().on_failure(move |_| answer).with_policy(policy);
         memory.upstream().fail_always(Some(OOM));
-        memory.alloc(layout(1), &stream()).unwrap_err();
-        memory.handle().counts().hook_calls
+        memory.allocate_on(layout(1), &stream()).unwrap_err();
+        memory.handle().counts().unwrap().hook_calls
     };
     let policy = RetryPolicy::default();
     assert_eq!(calls_of(policy, Answer::Freed(1)), 1000);
-    assert_eq!(calls_of(RetryPolicy { most: 7, ..policy }, Answer::Freed(1)), 7);
-    assert_eq!(calls_of(RetryPolicy { most: 2, ..policy }, Answer::Retry), 2);
-    assert_eq!(calls_of(RetryPolicy { tries: 10, ..policy }, Answer::Retry), 10);
-    assert_eq!(calls_of(RetryPolicy { tries: 0, ..policy }, Answer::Freed(1)), 0);
+    assert_eq!(calls_of(policy.with_most(7), Answer::Freed(1)), 7);
+    assert_eq!(calls_of(policy.with_most(2), Answer::Retry), 2);
+    assert_eq!(calls_of(policy.with_tries(10), Answer::Retry), 10);
+    assert_eq!(calls_of(policy.with_tries(0), Answer::Freed(1)), 0);
     assert_eq!(calls_of(policy, Answer::Freed(0)), 3);
 }
 
@@ -145,18 +147,18 @@ fn the_gap_between_events_is_the_policys() {
     let gap = Duration::from_secs(60);
     let memory = Fake::new()
         .on_failure(retry)
-        .with_policy(RetryPolicy { gap, ..RetryPolicy::default() })
+        .with_policy(RetryPolicy::default().with_gap(gap))
         .with_clock(Arc::new(clock.clone()));
     let stream = stream();
     let calls_after_two = |pause| {
         memory.upstream().fail_next([OOM, OOM]);
-        let _leaked = memory.alloc(layout(1), &stream).unwrap();
+        let _leaked = memory.allocate_on(layout(1), &stream).unwrap();
         clock.advance(pause);
-        let before = memory.handle().counts().hook_calls;
+        let before = memory.handle().counts().unwrap().hook_calls;
         memory.upstream().fail_always(Some(OOM));
-        memory.alloc(layout(1), &stream).unwrap_err();
+        memory.allocate_on(layout(1), &stream).unwrap_err();
         memory.upstream().fail_always(None);
-        memory.handle().counts().hook_calls - before
+        memory.handle().counts().unwrap().hook_calls - before
     };
     assert_eq!(calls_after_two(gap), 1);
     assert_eq!(calls_after_two(gap + Duration::from_nanos(1)), 3);
@@ -164,14 +166,15 @@ fn the_gap_between_events_is_the_policys() {
 
 #[test]
 fn a_hook_learns_what_the_calls_before_freed_and_only_for_its_own_request() {
-    let seen = Mutex::new(Vec::new());
-    let memory = Fake::new().on_failure(|failure| {
-        seen.lock().unwrap().push((failure.attempt, failure.freed));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let of_hook = seen.clone();
+    let memory = Fake::new().on_failure(move |failure| {
+        of_hook.lock().unwrap().push((failure.attempt, failure.freed));
         Answer::Freed(u64::MAX / 2)
     });
     for _ in 0..2 {
         memory.upstream().fail_next([OOM; 4]);
-        let _leaked = memory.alloc(layout(1), &stream()).unwrap();
+        let _leaked = memory.allocate_on(layout(1), &stream()).unwrap();
         let half = u64::MAX / 2;
         assert_eq!(
             std::mem::take(&mut *seen.lock().unwrap()),
@@ -190,22 +193,23 @@ fn giving_up_starts_a_new_cycle() {
     let memory = Fake::new().on_failure(retry).with_clock(Arc::new(ManualClock::new()));
     memory.upstream().fail_always(Some(OOM));
     for request in 1..=5 {
-        memory.alloc(layout(1), &stream()).unwrap_err();
-        assert_eq!(memory.handle().counts().hook_calls, 3 * request);
+        memory.allocate_on(layout(1), &stream()).unwrap_err();
+        assert_eq!(memory.handle().counts().unwrap().hook_calls, 3 * request);
     }
 }
 
 #[test]
 fn a_hook_that_gives_up_ends_the_request_and_the_cycle() {
-    let calls = AtomicU32::new(0);
-    let memory = Fake::new().on_failure(|_| match calls.fetch_add(1, Ordering::Relaxed) {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = calls.clone();
+    let memory = Fake::new().on_failure(move |_| match counted.fetch_add(1, Ordering::Relaxed) {
         1 => Answer::GiveUp,
         _ => Answer::Retry,
     });
     memory.upstream().fail_always(Some(OOM));
-    memory.alloc(layout(1), &stream()).unwrap_err();
+    memory.allocate_on(layout(1), &stream()).unwrap_err();
     assert_eq!((memory.upstream().asked(), calls.load(Ordering::Relaxed)), (2, 2));
-    memory.alloc(layout(1), &stream()).unwrap_err();
+    memory.allocate_on(layout(1), &stream()).unwrap_err();
     assert_eq!(calls.load(Ordering::Relaxed), 2 + 3);
 }
 
@@ -221,8 +225,8 @@ fn a_hook_that_takes_two_seconds_each_time_is_called_three_times() {
         .with_clock(Arc::new(clock.clone()));
     memory.upstream().fail_always(Some(OOM));
     for request in 1..=3 {
-        memory.alloc(layout(1), &stream()).unwrap_err();
-        assert_eq!(memory.handle().counts().hook_calls, 3 * request);
+        memory.allocate_on(layout(1), &stream()).unwrap_err();
+        assert_eq!(memory.handle().counts().unwrap().hook_calls, 3 * request);
         assert_eq!(clock.now(), Duration::from_secs(6 * request));
     }
 }
@@ -241,8 +245,8 @@ impl Clock for Racing {
 fn whatever_the_clock_says_a_request_gets_three_calls() {
     let memory = Fake::new().on_failure(retry).with_clock(Arc::new(Racing::default()));
     memory.upstream().fail_always(Some(OOM));
-    memory.alloc(layout(1), &stream()).unwrap_err();
-    assert_eq!(memory.handle().counts().hook_calls, 3);
+    memory.allocate_on(layout(1), &stream()).unwrap_err();
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 3);
 }
 
 #[test]
@@ -250,7 +254,7 @@ fn a_request_that_succeeds_reads_no_clock() {
     let clock = Arc::new(Racing::default());
     let memory = Fake::new().on_failure(retry).with_clock(clock.clone());
     let stream = stream();
-    let block = memory.alloc(layout(1), &stream).unwrap();
+    let block = memory.allocate_on(layout(1), &stream).unwrap();
     free(&memory, block, &stream).unwrap();
     assert_eq!(clock.0.load(Ordering::Relaxed), 0);
 }
@@ -258,18 +262,18 @@ fn a_request_that_succeeds_reads_no_clock() {
 #[test]
 fn two_threads_failing_at_once_each_get_their_full_budget() {
     let (both_fail, stream) = (Barrier::new(2), stream());
-    let memory = Fake::new().on_failure(|_| {
+    let memory = Fake::new().on_failure(move |_| {
         both_fail.wait();
         Answer::Retry
     });
     memory.upstream().fail_always(Some(OOM));
     std::thread::scope(|scope| {
         for _ in 0..2 {
-            scope.spawn(|| memory.alloc(layout(1), &stream).unwrap_err());
+            scope.spawn(|| memory.allocate_on(layout(1), &stream).unwrap_err());
         }
     });
     // Had one thread got fewer calls, the other would still wait at the barrier.
-    assert_eq!(memory.handle().counts().hook_calls, 6);
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 6);
     assert_eq!(memory.upstream().asked(), 8);
 }
 
@@ -281,17 +285,17 @@ fn allocations_inside_the_hook_succeed_or_fail_at_once() {
     let memory = Arc::new(Fake::new().on_failure(move |failure| {
         let memory = inner.0.get().unwrap();
         match failure.attempt {
-            1 => assert_eq!(memory.alloc(layout(1), &inner.1).unwrap_err().kind(), OOM),
-            _ => free(memory, memory.alloc(layout(1), &inner.1).unwrap(), &inner.1).unwrap(),
+            1 => assert_eq!(memory.allocate_on(layout(1), &inner.1).unwrap_err().kind(), OOM),
+            _ => free(memory, memory.allocate_on(layout(1), &inner.1).unwrap(), &inner.1).unwrap(),
         }
         Answer::Retry
     }));
     stack.set(memory.clone()).unwrap();
     // The request, the one inside the first call, the first retry; then the second call's succeeds.
     memory.upstream().fail_next([OOM, OOM, OOM]);
-    let block = memory.alloc(layout(1), &stream).unwrap();
+    let block = memory.allocate_on(layout(1), &stream).unwrap();
     free(&memory, block, &stream).unwrap();
-    let counts = memory.handle().counts();
+    let counts = memory.handle().counts().unwrap();
     assert_eq!((counts.hook_calls, counts.recovered, counts.gave_up), (2, 1, 0));
     assert_eq!(memory.upstream().live(), 0);
 }
@@ -307,38 +311,38 @@ fn no_lock_is_held_while_the_hook_runs() {
             let (memory, stream) = inner.clone();
             let elsewhere = std::thread::spawn(move || {
                 let memory = memory.get().unwrap();
-                free(memory, memory.alloc(layout(1), &stream).unwrap(), &stream).unwrap();
+                free(memory, memory.allocate_on(layout(1), &stream).unwrap(), &stream).unwrap();
             });
             elsewhere.join().unwrap();
             Answer::Retry
         }),
     );
     stack.set(memory.clone()).unwrap();
-    memory.alloc(layout(101), &stream).unwrap_err();
-    assert_eq!(memory.handle().counts().hook_calls, 3);
+    memory.allocate_on(layout(101), &stream).unwrap_err();
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 3);
 }
 
 #[test]
 fn a_hook_that_panics_leaves_the_stack_usable() {
     let stream = stream();
     let panics = AtomicU32::new(1);
-    let memory = Fake::new().with_statistics().on_failure(|_| {
+    let memory = Fake::new().with_statistics().on_failure(move |_| {
         let left = panics.fetch_sub(1, Ordering::Relaxed);
         assert!(left != 1, "the hook's own trouble");
         Answer::Retry
     });
     memory.upstream().upstream().fail_always(Some(OOM));
-    let unwound = catch_unwind(AssertUnwindSafe(|| memory.alloc(layout(1), &stream)));
+    let unwound = catch_unwind(AssertUnwindSafe(|| memory.allocate_on(layout(1), &stream)));
     assert!(unwound.is_err());
-    assert_eq!(memory.handle().counts().hook_calls, 1);
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 1);
 
     // The thread is not taken to be inside the hook still, and the call counted.
-    memory.alloc(layout(1), &stream).unwrap_err();
-    assert_eq!(memory.handle().counts().hook_calls, 3);
+    memory.allocate_on(layout(1), &stream).unwrap_err();
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 3);
     memory.upstream().upstream().fail_always(None);
-    let block = memory.alloc(layout(1), &stream).unwrap();
+    let block = memory.allocate_on(layout(1), &stream).unwrap();
     free(&memory, block, &stream).unwrap();
-    assert_eq!(memory.upstream().handle().stats().bytes.current, 0);
+    assert_eq!(memory.upstream().handle().stats().unwrap().bytes.current, 0);
 }
 
 /// RMM 58.
@@ -354,18 +358,18 @@ fn only_exhaustion_calls_the_hook() {
     ];
     for kind in others {
         memory.upstream().fail_next([kind]);
-        assert_eq!(memory.alloc(layout(1), &stream()).unwrap_err().kind(), kind);
+        assert_eq!(memory.allocate_on(layout(1), &stream()).unwrap_err().kind(), kind);
     }
-    assert_eq!(memory.handle().counts(), RecoveryCounts::default());
+    assert_eq!(memory.handle().counts().unwrap(), RecoveryCounts::default());
 }
 
 #[test]
 fn a_retry_that_ends_in_a_fault_returns_the_fault() {
     let memory = Fake::new().on_failure(retry);
     memory.upstream().fail_next([OOM, AllocErrorKind::DeviceFault]);
-    let error = memory.alloc(layout(1), &stream()).unwrap_err();
+    let error = memory.allocate_on(layout(1), &stream()).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
-    let counts = memory.handle().counts();
+    let counts = memory.handle().counts().unwrap();
     assert_eq!((counts.hook_calls, counts.gave_up), (1, 0));
 }
 
@@ -376,27 +380,45 @@ fn a_request_marked_not_to_be_retried_never_calls_the_hook() {
     let stream = stream();
     let request = Request::new(layout(1), &stream).without_retry();
     memory.allocate(&request).unwrap_err();
-    assert_eq!(memory.handle().counts().hook_calls, 0);
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 0);
 }
 
 #[test]
 fn stacked_hooks_have_budgets_of_their_own() {
     let memory = Fake::new().on_failure(retry).on_failure(retry);
     memory.upstream().upstream().fail_always(Some(OOM));
-    memory.alloc(layout(1), &stream()).unwrap_err();
-    assert_eq!(memory.handle().counts().hook_calls, 3);
-    assert_eq!(memory.upstream().handle().counts().hook_calls, 3 * 4);
+    memory.allocate_on(layout(1), &stream()).unwrap_err();
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 3);
+    assert_eq!(memory.upstream().handle().counts().unwrap().hook_calls, 3 * 4);
+}
+
+/// A program's own part: no type parameter stands for the closure.
+struct Part {
+    memory: OnFailure<Fake>,
 }
 
 #[test]
-fn the_handle_outlives_the_stack_and_says_so() {
-    let memory = OnFailure::new(Fake::new(), retry);
-    memory.upstream().fail_next([OOM]);
-    let handle = memory.handle();
-    let memory = memory.into_dyn();
-    let _leaked = memory.alloc(layout(1), &stream()).unwrap();
-    assert!(handle.is_live());
-    drop(memory);
-    assert!(!handle.is_live());
-    assert_eq!(handle.counts().recovered, 1);
+fn a_stack_whose_hook_is_a_closure_lies_in_a_struct_without_type_parameters() {
+    let called = Arc::new(AtomicU32::new(0));
+    let make = |answer: Answer| {
+        let called = called.clone();
+        let memory = Fake::new().on_failure(move |_| {
+            called.fetch_add(1, Ordering::Relaxed);
+            answer
+        });
+        Part { memory }
+    };
+    // Closures of the same and of another type, in one list.
+    let parts = vec![
+        make(Answer::GiveUp),
+        make(Answer::Retry),
+        Part { memory: OnFailure::new(Fake::new(), retry) },
+    ];
+    for Part { memory } in &parts {
+        memory.upstream().fail_next([OOM]);
+        let _ = memory.allocate_on(layout(1), &stream());
+    }
+    let counts = parts.iter().map(|part| part.memory.handle().counts().unwrap());
+    let outcomes: Vec<_> = counts.map(|counts| (counts.recovered, counts.gave_up)).collect();
+    assert_eq!((outcomes, called.load(Ordering::Relaxed)), (vec![(0, 1), (1, 0), (1, 0)], 2));
 }

@@ -9,8 +9,8 @@ use vmem_adaptors::{
     AdaptorExt, Answer, Budget, Failure, OnFailure, RecoveryHandle, StatsHandle, TrackHandle,
 };
 use vmem_core::{
-    AllocError, AllocErrorKind, Block, Capabilities, Clock, FreeError, MemoryResource, Request,
-    ResourceExt, Stream,
+    AllocError, AllocErrorKind, Block, Capabilities, Clock, Device, FreeError, MemoryResource,
+    Request, ResourceExt, Stream,
 };
 
 use crate::fake::{Fake, free, layout, stream};
@@ -39,6 +39,12 @@ struct Upstream {
     freeing: AtomicBool,
 }
 
+impl std::fmt::Display for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Upstream<{}>", self.fake)
+    }
+}
+
 // SAFETY: contract, implementing: every call goes to the fake, unless it is not made at all.
 unsafe impl MemoryResource for Upstream {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
@@ -54,6 +60,10 @@ unsafe impl MemoryResource for Upstream {
         }
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.fake.deallocate(block, stream) }
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.fake.device()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -102,7 +112,7 @@ impl Everything {
     }
 
     fn alloc(&self, size: u64) -> Result<Block, AllocError> {
-        self.memory.alloc(layout(size), &self.stream)
+        self.memory.allocate_on(layout(size), &self.stream)
     }
 
     fn free(&self, block: Block) {
@@ -114,10 +124,10 @@ impl Everything {
         assert_eq!(self.upstream.fake.live() as u64, blocks);
         for place in 0..2 {
             assert_eq!(self.budgets[place].used(), bytes);
-            let stats = self.stats[place].stats();
+            let stats = self.stats[place].stats().unwrap();
             assert_eq!(stats.blocks.current, blocks.cast_signed());
             assert_eq!(stats.bytes.current, bytes.cast_signed());
-            assert_eq!(self.tracked[place].outstanding() as u64, blocks);
+            assert_eq!(self.tracked[place].outstanding().unwrap() as u64, blocks);
         }
     }
 }
@@ -190,7 +200,7 @@ fn a_hook_that_panics_between_adaptors_leaves_all_of_them_agreeing() {
     all.upstream.fake.fail_next([AllocErrorKind::OutOfMemory]);
     let block = all.alloc(1000).unwrap();
     assert_eq!(calls.load(Ordering::Relaxed), 2);
-    let counts = all.recovery.counts();
+    let counts = all.recovery.counts().unwrap();
     assert_eq!((counts.hook_calls, counts.recovered, counts.gave_up), (2, 1, 0));
     all.free(block);
     all.free(kept);

@@ -1,10 +1,11 @@
 //! Adaptors used by several threads at once. RMM 63; every order of a few steps is in `loom.rs`.
 
-use std::sync::{Barrier, mpsc};
+use std::sync::{Arc, Barrier, mpsc};
 
 use vmem_adaptors::{AdaptorExt, Budget};
 use vmem_core::{
-    AllocError, Block, Capabilities, FreeError, MemoryResource, Request, ResourceExt, Stream,
+    AllocError, Block, Capabilities, Device, FreeError, MemoryResource, Request, ResourceExt,
+    Stream,
 };
 
 use crate::fake::{Fake, free, layout, stream};
@@ -21,7 +22,7 @@ fn sums_over_threads_are_exact_also_for_blocks_freed_elsewhere() {
             let (memory, stream, sender) = (&memory, &stream, sender.clone());
             scope.spawn(move || {
                 for size in 1..=100 {
-                    let block = memory.alloc(layout(size * 1000 + thread), stream).unwrap();
+                    let block = memory.allocate_on(layout(size * 1000 + thread), stream).unwrap();
                     if size % 2 == 0 {
                         free(memory, block, stream).unwrap();
                     } else {
@@ -35,17 +36,17 @@ fn sums_over_threads_are_exact_also_for_blocks_freed_elsewhere() {
             free(&memory, block, &stream).unwrap();
         }
     });
-    let stats = memory.upstream().handle().stats();
+    let stats = memory.upstream().handle().stats().unwrap();
     let total = (1..=100).map(|size| size * 1000 * THREADS).sum::<u64>() + 100 * (1 + 2 + 3);
     assert_eq!((stats.bytes.current, stats.blocks.current), (0, 0));
     assert_eq!((stats.bytes.total, stats.blocks.total), (total, 100 * THREADS));
-    assert_eq!(memory.handle().outstanding(), 0);
+    assert_eq!(memory.handle().outstanding().unwrap(), 0);
 }
 
 #[test]
 fn what_threads_charge_here_and_free_there_is_given_back_exactly() {
     let stream = stream();
-    let upstream = std::sync::Arc::new(Fake::new());
+    let upstream = Arc::new(Fake::new());
     let limits = [(); 2].map(|()| upstream.clone().limited(Budget::new(1 << 30)));
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -53,7 +54,7 @@ fn what_threads_charge_here_and_free_there_is_given_back_exactly() {
             scope.spawn(move || {
                 for size in 1..=1000 {
                     let from = usize::try_from(thread + size).unwrap() % 2;
-                    let block = limits[from].alloc(layout(size), stream).unwrap();
+                    let block = limits[from].allocate_on(layout(size), stream).unwrap();
                     let through = usize::try_from(size % 3).unwrap();
                     free(limits.get(through).unwrap_or(&limits[0]), block, stream).unwrap();
                 }
@@ -90,9 +91,9 @@ fn the_peak_of_large_blocks_is_exact_under_threads() {
     let stream = stream();
     let memory = Fake::new().with_statistics();
     in_turn(|_| {
-        let _leaked = memory.alloc(layout(8 << 20), &stream).unwrap();
+        let _leaked = memory.allocate_on(layout(8 << 20), &stream).unwrap();
     });
-    assert_eq!(memory.handle().stats().bytes.peak, THREADS * (8 << 20));
+    assert_eq!(memory.handle().stats().unwrap().bytes.peak, THREADS * (8 << 20));
 }
 
 #[test]
@@ -102,16 +103,16 @@ fn the_peak_under_threads_stays_within_its_documented_bound() {
     // Each thread keeps just less than it would publish, then all of it is freed by another one.
     let (sender, receiver) = mpsc::channel();
     in_turn(|thread| {
-        sender.send(memory.alloc(layout((1 << 20) - thread), &stream).unwrap()).unwrap();
+        sender.send(memory.allocate_on(layout((1 << 20) - thread), &stream).unwrap()).unwrap();
     });
     let held = THREADS * (1 << 20) - (1 + 2 + 3);
     let bound = (THREADS - 1) * (1 << 20);
     // Nothing was freed, so the current level is the peak, and reading notices.
-    assert_eq!(memory.handle().stats().bytes.peak, held);
+    assert_eq!(memory.handle().stats().unwrap().bytes.peak, held);
     for block in receiver.try_iter() {
         free(&memory, block, &stream).unwrap();
     }
-    let stats = memory.handle().stats().bytes;
+    let stats = memory.handle().stats().unwrap().bytes;
     assert_eq!(stats.current, 0);
     assert!(stats.peak >= held - bound && stats.peak <= held + bound, "{stats:?}");
 }
@@ -122,6 +123,12 @@ struct Reusing {
     fake: Fake,
     freed: Barrier,
     reused: Barrier,
+}
+
+impl std::fmt::Display for Reusing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Reusing<{}>", self.fake)
+    }
 }
 
 // SAFETY: contract, implementing: it is the fake's; only the moment of return differs.
@@ -140,6 +147,10 @@ unsafe impl MemoryResource for Reusing {
         Ok(())
     }
 
+    fn device(&self) -> &Arc<dyn Device> {
+        self.fake.device()
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.fake.capabilities()
     }
@@ -151,21 +162,21 @@ fn a_slot_reused_before_the_free_returns_stays_tracked_and_counted() {
     let memory = Reusing { fake: Fake::new(), freed: Barrier::new(2), reused: Barrier::new(2) };
     let memory = memory.tracked().with_statistics();
     let track = memory.upstream().handle();
-    let first = memory.alloc(layout(1), &stream).unwrap();
-    let slot = first.raw().slot;
+    let first = memory.allocate_on(layout(1), &stream).unwrap();
+    let slot = first.raw().slot();
     let second = std::thread::scope(|scope| {
         let freeing = scope.spawn(|| free(&memory, first, &stream));
         let barriers = memory.upstream().upstream();
         barriers.freed.wait();
-        let second = memory.alloc(layout(256), &stream).unwrap();
-        assert_eq!(second.raw().slot, slot);
+        let second = memory.allocate_on(layout(256), &stream).unwrap();
+        assert_eq!(second.raw().slot(), slot);
         barriers.reused.wait();
         freeing.join().unwrap().unwrap();
         second
     });
-    assert_eq!(track.outstanding(), 1);
-    assert_eq!(memory.handle().stats().bytes.current, 256);
+    assert_eq!(track.outstanding().unwrap(), 1);
+    assert_eq!(memory.handle().stats().unwrap().bytes.current, 256);
     free(&memory, second, &stream).unwrap();
-    assert_eq!(track.outstanding(), 0);
-    assert_eq!(memory.handle().stats().bytes.current, 0);
+    assert_eq!(track.outstanding().unwrap(), 0);
+    assert_eq!(memory.handle().stats().unwrap().bytes.current, 0);
 }

@@ -9,6 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 use vmem_core::{BoxedError, DeviceBuffer, DevicePtr, Label, MemoryResource, Stream};
 use vmem_sim::{Kernel, SimDevice};
 use vmem_trace::{Event, Scale, Trace, Workload, WorkloadOptions};
@@ -38,7 +40,7 @@ const ROUNDS: [&str; 2] = ["fw.r1.label_gather", "fw.r2.label_gather"];
 
 /// How the face walk touches memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Walk {
+pub enum Walk {
     /// Pointer jumping over edges sorted by row: neighbours lie within a few hundred bytes, so a
     /// round passes over each operand front to back.
     Local,
@@ -89,7 +91,7 @@ impl FaceWalk {
     }
 
     fn run_on(&self, capacity: u64) -> Result<Outcome, BoxedError> {
-        let built = self.tier.build_on(&self.place.target, &self.place.wish(capacity))?;
+        let built = self.tier.build_on(&self.place.target, &self.place.request(capacity))?;
         let device = built.opened.simulated()?.clone();
         let stream = Stream::new(device.clone())?;
         let mut run = Running {
@@ -98,7 +100,7 @@ impl FaceWalk {
             resource: built.resource.clone(),
             stream,
             buffers: HashMap::new(),
-            rng: self.place.seed | 1,
+            rng: SplitMix64::seed_from_u64(self.place.seed),
         };
         for event in self.trace.events() {
             run.step(event)?;
@@ -164,7 +166,7 @@ struct Running {
     stream: Stream,
     /// By the trace's slots.
     buffers: HashMap<u32, (Label, DeviceBuffer)>,
-    rng: u64,
+    rng: SplitMix64,
 }
 
 impl Running {
@@ -239,7 +241,7 @@ impl Running {
             let count = if count > 1 { count } else { pieces };
             // An odd stride visits every piece of a power-of-two table once, in a scattered order.
             let table = pieces.next_power_of_two();
-            let stride = self.random() | 1;
+            let stride = self.rng.next_u64() | 1;
             let visited = (0..table.max(count)).map(|i| i.wrapping_mul(stride) % table);
             let wanted = usize::try_from(count).unwrap_or(usize::MAX);
             for piece in visited.filter(|&piece| piece < pieces).take(wanted) {
@@ -263,13 +265,5 @@ impl Running {
         // buffers, which free themselves on the same stream after this work.
         unsafe { self.device.launch(&self.stream, kernel) }?;
         Ok(())
-    }
-
-    /// A step of xorshift64 (Marsaglia, "Xorshift RNGs", 2003).
-    fn random(&mut self) -> u64 {
-        self.rng ^= self.rng << 13;
-        self.rng ^= self.rng >> 7;
-        self.rng ^= self.rng << 17;
-        self.rng
     }
 }

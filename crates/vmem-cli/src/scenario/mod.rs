@@ -14,19 +14,21 @@ use vmem_trace::Workload;
 
 use crate::Error;
 use crate::args::Bench;
-use crate::measure::{Job, Place};
+use crate::measure::{Job, Place, Question};
 use crate::tier::Tier;
 
 /// What `--workload` accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Item {
+pub enum Item {
+    /// A generated workload.
     Workload(Workload),
+    /// A scenario of its own.
     Scenario(Scenario),
 }
 
 /// A workload that shows what a tier is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scenario {
+pub enum Scenario {
     /// A reclaimable cache fills the device: A fails, B finishes.
     Reclaim,
     /// An overlay whose live peak is 1.5 times the device finishes on C.
@@ -80,6 +82,11 @@ impl Scenario {
     pub(crate) fn jobs(self, args: &Bench, place: &Place) -> Result<Vec<Box<dyn Job>>, Error> {
         if !place.target.is_simulated() {
             return Err(Error::usage(format!("{self} runs on the simulated device only")));
+        }
+        if place.question != Question::Cost {
+            return Err(Error::usage(format!(
+                "{self} chooses its device itself; --min-device takes workloads"
+            )));
         }
         let wanted = args.common.tier.iter().filter(|tier| self.tiers().contains(&tier.name));
         let tiers: Vec<Tier> = wanted.copied().collect();

@@ -8,7 +8,8 @@ use vmem_trace::{GenerateError, ReplayOptions, Scale, Trace, Workload, WorkloadO
 
 use crate::Row;
 use crate::measure::{Job, Place};
-use crate::tier::{Built, Tier};
+use crate::stack::BuiltStack;
+use crate::tier::Tier;
 
 /// The device's memory over the overlay's live peak, in quarters.
 const DEVICE_QUARTERS: u64 = 5;
@@ -42,8 +43,8 @@ impl Reclaim {
     }
 
     fn run(&self, row: Row) -> Result<Row, BoxedError> {
-        let wish = self.place.wish(self.capacity());
-        let built = self.tier.build_on(&self.place.target, &wish)?;
+        let request = self.place.request(self.capacity());
+        let built = self.tier.build_on(&self.place.target, &request)?;
         let stream = Stream::new(built.opened.device.clone())?;
         let cache = fill(&built, self.capacity() / ENTRIES, &stream)?;
         let victims = cache.clone();
@@ -51,14 +52,13 @@ impl Reclaim {
             let dropped = std::mem::take(&mut *lock(&victims));
             dropped.iter().map(DeviceBuffer::len).sum()
         });
-        let stack = built.for_replay();
-        let report = replay(&self.trace, &stack, &ReplayOptions::default())?;
+        let report = replay(&self.trace, &built, &ReplayOptions::default())?;
         Ok(row.with_report(report))
     }
 }
 
 /// Allocates entries until the device is full.
-fn fill(built: &Built, entry: u64, stream: &Stream) -> Result<Cache, BoxedError> {
+fn fill(built: &BuiltStack, entry: u64, stream: &Stream) -> Result<Cache, BoxedError> {
     let cache = Cache::default();
     for _ in 0..ENTRIES - 1 {
         let buffer = DeviceBuffer::new(built.resource.clone(), entry, stream)?;

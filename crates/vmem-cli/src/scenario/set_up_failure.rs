@@ -1,18 +1,15 @@
 //! The driver fails while a runtime builds its stack.
 
 use std::fmt;
-use std::sync::Arc;
 
 use vmem_core::{BoxedError, DriverCode};
 use vmem_runtime::{Runtime, RuntimeConfig, Size, Status};
-use vmem_sim::{CallKind, SimDevice};
-use vmem_trace::{
-    GenerateError, ReplayOptions, ReplayStack, Scale, Trace, Workload, WorkloadOptions, replay,
-};
+use vmem_sim::CallKind;
+use vmem_trace::{GenerateError, ReplayOptions, Scale, Trace, Workload, WorkloadOptions, replay};
 
 use crate::Row;
-use crate::gauge::StackMeter;
 use crate::measure::{Job, Place};
+use crate::stack::BuiltStack;
 use crate::tier::Tier;
 
 /// An overlay on a runtime whose address range the driver refuses with a fault: it runs on the
@@ -40,28 +37,23 @@ impl SetUpFailure {
     }
 
     fn run(&self, row: Row) -> Result<Row, BoxedError> {
-        let opened = self.place.target.open(&self.place.wish(self.capacity()))?;
+        let opened = self.place.target.open(&self.place.request(self.capacity()))?;
         let device = opened.simulated()?.clone();
         for nth in 1..=4 {
             // The arena tries smaller ranges; each of its attempts fails.
             device.fail_call(Some(CallKind::Reserve), nth, DriverCode::UNKNOWN);
         }
-        let config = RuntimeConfig {
-            oom_safety: self.tier.name == "b",
-            memory_reserve: Some(Size::Bytes(0)),
-            ..RuntimeConfig::default()
-        };
-        let given: Arc<SimDevice> = device.clone();
-        let runtime = Runtime::new(config, move || Ok(given.clone()));
+        let config = RuntimeConfig::default()
+            .with_oom_safety(self.tier.name == "b")
+            .with_memory_reserve(Size::Bytes(0));
+        let runtime = Runtime::new(config, move || Ok(device.clone()));
         let resource = runtime.resource()?;
         let Status::Ready { tier: vmem_runtime::Tier::Fallback, description, .. } =
             runtime.status()
         else {
             return Err(format!("it did not fall back: {}", runtime.status()).into());
         };
-        let meter =
-            StackMeter { gauge: opened.gauge, pool: None, recovered: None, migrates: false };
-        let stack = ReplayStack { device, resource, description, meter: Box::new(meter) };
+        let stack = BuiltStack::new(&opened, resource, description);
         let report = replay(&self.trace, &stack, &ReplayOptions::default())?;
         Ok(row.with_report(report))
     }

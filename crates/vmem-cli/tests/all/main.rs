@@ -4,17 +4,16 @@
 
 mod bad_input;
 mod bench;
-mod compare;
+mod costs;
+mod ending;
 mod hardware;
 mod interrupted;
 mod json;
-mod matrix;
-mod micro;
-mod misuse;
 #[cfg(target_os = "linux")]
 mod no_driver;
 mod process;
 mod replay;
 mod scenarios;
-mod soak;
 mod support;
+
+use vmem_cli::{run, run_on};

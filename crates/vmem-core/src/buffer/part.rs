@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use crate::author::{StreamExt, fork};
 use crate::sync::{Mutex, MutexGuard};
 use crate::uses::{Marked, Uses, queue_marked, wait_or_leave};
-use crate::{Device, DevicePtr, DriverCode, DriverError, Event, RawStream, Stream, fork};
+use crate::{Device, DevicePtr, DriverCode, DriverError, Event, RawStream, Stream};
 
 /// Bytes of a live buffer, borrowed from it: where they are, and what orders work on them.
 ///
@@ -50,9 +51,9 @@ impl<'a> Part<'a> {
         Ok(Self::new(at, len, self.home, self.uses))
     }
 
-    /// See [`DeviceBuffer::wait_on`](super::DeviceBuffer::wait_on).
-    pub(crate) fn wait_on(self, stream: &Stream) -> Result<(), DriverError> {
-        self.check_device("DeviceBuffer::wait_on", stream)?;
+    /// See [`DeviceBuffer::make_ready_on`](super::DeviceBuffer::make_ready_on).
+    pub(crate) fn make_ready_on(self, stream: &Stream) -> Result<(), DriverError> {
+        self.check_device("DeviceBuffer::make_ready_on", stream)?;
         let mut uses = self.uses();
         uses.recover()?;
         if stream == self.home {
@@ -150,7 +151,7 @@ impl<'a> Part<'a> {
             other.precede_work()?;
             return self.home.with_raw(call, queue);
         }
-        other.wait_on(self.home)?;
+        other.make_ready_on(self.home)?;
         // Held over the marker: see `Uses::note`. No other buffer's is held: buffers that are copied to
         // each other do not wait for each other here.
         let mut uses = other.uses();
@@ -194,7 +195,7 @@ impl<'a> Part<'a> {
     /// Queues a copy to as many bytes at `to` in the host's memory, on the home stream.
     ///
     /// # Safety
-    /// As [`upload`](Self::upload).
+    /// Those of [`upload`](Self::upload).
     pub(crate) unsafe fn download(
         self,
         call: &'static str,

@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Leaf, QuarantineHandle};
+use crate::author::{HostAccess, host_view};
 use crate::{
     AllocError, Block, Capabilities, Device, DriverCode, DriverError, Features, FreeError,
-    HostAccess, MemoryResource, Pinned, Request, Stream,
+    MemoryResource, Pinned, Request, Stream,
 };
 
 /// Plain device memory: one driver allocation per block (`cuMemAlloc`).
@@ -22,7 +23,7 @@ use crate::{
 /// let device = SimDevice::new(1 << 30);
 /// let stream = Stream::new(device.clone())?;
 /// let memory = DeviceMemory::new(device);
-/// let block = memory.alloc(BlockLayout::new(1 << 20)?, &stream)?;
+/// let block = memory.allocate_on(BlockLayout::new(1 << 20)?, &stream)?;
 /// // SAFETY: no work was ever queued on the block.
 /// unsafe { memory.deallocate(block, &stream) }?;
 /// # Ok(())
@@ -41,14 +42,9 @@ impl DeviceMemory {
         Self { leaf: Leaf::new("DeviceMemory", device, free) }
     }
 
-    /// The device.
-    pub fn device(&self) -> &Arc<dyn Device> {
-        self.leaf.device()
-    }
-
-    /// Where what was set aside is counted and freed.
-    pub fn quarantine(&self) -> QuarantineHandle {
-        self.leaf.quarantine()
+    /// A handle that counts and frees what was set aside.
+    pub fn handle(&self) -> QuarantineHandle {
+        self.leaf.handle()
     }
 }
 
@@ -60,7 +56,7 @@ impl fmt::Display for DeviceMemory {
 
 // SAFETY: contract, implementing/disjoint, implementing/as-asked and implementing/stable are the
 // driver's, implementing/owned and implementing/unwinding the block table's,
-// implementing/leaking-not-dangling the leaf's.
+// implementing/on-its-device and implementing/leaking-not-dangling the leaf's.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for DeviceMemory {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
@@ -72,8 +68,12 @@ unsafe impl MemoryResource for DeviceMemory {
         unsafe { self.leaf.deallocate(block, stream) }
     }
 
+    fn device(&self) -> &Arc<dyn Device> {
+        self.leaf.device()
+    }
+
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(Features::IPC | Features::PEER_ACCESS)
+        Capabilities::new(Features::empty())
     }
 }
 
@@ -98,9 +98,9 @@ impl PinnedMemory {
         Ok(Self { leaf: Leaf::new("PinnedMemory", device, free) })
     }
 
-    /// Where what was set aside is counted and freed.
-    pub fn quarantine(&self) -> QuarantineHandle {
-        self.leaf.quarantine()
+    /// A handle that counts and frees what was set aside.
+    pub fn handle(&self) -> QuarantineHandle {
+        self.leaf.handle()
     }
 
     /// The bytes of a block, for the host.
@@ -118,12 +118,9 @@ impl PinnedMemory {
             return Err(error.with_detail("the block belongs to another resource"));
         }
         let size = block.size();
-        // SAFETY: contract, devices/ranges: the range is that of a live pinned block.
-        let bytes = unsafe {
-            part(&**self.leaf.device())?.host_view(block.ptr(), size, HostAccess::Write)
-        }?;
+        let bytes = host_view(&**self.leaf.device(), block.ptr(), size, HostAccess::Write)?;
         let size = usize::try_from(size).expect("host memory fits the host's address space");
-        // SAFETY: the device returned the block's host address, and the caller promises exclusive
+        // SAFETY: the host finds a pinned block at its address, and the caller promises exclusive
         // access for the lifetime of the slice.
         Ok(unsafe { std::slice::from_raw_parts_mut(bytes, size) })
     }
@@ -137,7 +134,7 @@ impl fmt::Display for PinnedMemory {
 
 // SAFETY: contract, implementing/disjoint, implementing/as-asked and implementing/stable are the
 // driver's, implementing/owned and implementing/unwinding the block table's,
-// implementing/leaking-not-dangling the leaf's.
+// implementing/on-its-device and implementing/leaking-not-dangling the leaf's.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for PinnedMemory {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
@@ -149,8 +146,12 @@ unsafe impl MemoryResource for PinnedMemory {
         unsafe { self.leaf.deallocate(block, stream) }
     }
 
+    fn device(&self) -> &Arc<dyn Device> {
+        self.leaf.device()
+    }
+
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(Features::HOST_ACCESSIBLE | Features::PEER_ACCESS)
+        Capabilities::new(Features::HOST_ACCESSIBLE)
     }
 }
 

@@ -200,7 +200,7 @@ fn another_stream_waits_before_and_is_recorded_after() {
             let mut buffer = DeviceBuffer::new(memory.clone(), 4096, &home).unwrap();
             let ptr = buffer.ptr().unwrap();
             launch(&device, &home, Kernel::write_pattern(ptr, 4096, 1));
-            buffer.wait_on(&other).unwrap();
+            buffer.make_ready_on(&other).unwrap();
             launch(&device, &other, Kernel::check_pattern(ptr, 4096, 1));
             buffer.record_use(&other).unwrap();
             drop(buffer);
@@ -235,7 +235,7 @@ fn the_home_stream_waits_for_recorded_uses_on_the_device_not_the_host() {
     let (home, other) = (stream(&device), stream(&device));
     let memory = AsyncMemory::new(device.clone()).unwrap().into_dyn();
     let mut buffer = DeviceBuffer::new(memory, 4096, &home).unwrap();
-    buffer.wait_on(&other).unwrap();
+    buffer.make_ready_on(&other).unwrap();
     launch(&device, &other, Kernel::write_pattern(buffer.ptr().unwrap(), 4096, 1));
     buffer.record_use(&other).unwrap();
     let before = device.calls();
@@ -253,7 +253,7 @@ fn every_access_of_the_buffer_waits_for_recorded_uses() {
         let other = stream(&device);
         let mut buffer = DeviceBuffer::from_slice(memory, &[1; 512], &home).unwrap();
         let use_elsewhere = |buffer: &mut DeviceBuffer| {
-            buffer.wait_on(&other).unwrap();
+            buffer.make_ready_on(&other).unwrap();
             launch(&device, &other, Kernel::add_one(buffer.ptr().unwrap(), 512));
             buffer.record_use(&other).unwrap();
         };
@@ -280,7 +280,7 @@ fn a_new_home_stream_is_ordered_after_the_old_one() {
         buffer.fill(0..512, 1).unwrap();
         buffer.set_stream(&other).unwrap();
         buffer.fill(0..512, 1).unwrap();
-        buffer.wait_on(&third).unwrap();
+        buffer.make_ready_on(&third).unwrap();
         launch(&device, &third, Kernel::add_one(buffer.ptr().unwrap(), 512));
         buffer.record_use(&third).unwrap();
         buffer.set_stream(&home).unwrap();
@@ -298,7 +298,7 @@ fn a_use_on_the_home_stream_records_nothing() {
     let (device, home, memory) = setup(0);
     let mut buffer = DeviceBuffer::new(memory, 512, &home).unwrap();
     let before = device.calls();
-    buffer.wait_on(&home.clone()).unwrap();
+    buffer.make_ready_on(&home.clone()).unwrap();
     buffer.record_use(&home.clone()).unwrap();
     assert_eq!((device.calls() - before).total(), 0);
 }
@@ -345,7 +345,7 @@ fn a_home_stream_that_cannot_wait_makes_the_host_wait() {
     let (device, home, memory) = setup(0);
     let other = stream(&device);
     let mut buffer = DeviceBuffer::new(memory, 512, &home).unwrap();
-    buffer.wait_on(&other).unwrap();
+    buffer.make_ready_on(&other).unwrap();
     launch(&device, &other, Kernel::write_pattern(buffer.ptr().unwrap(), 512, 1));
     buffer.record_use(&other).unwrap();
     device.fail_call(Some(CallKind::WaitEvent), 1, DriverCode::UNKNOWN);

@@ -3,9 +3,10 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use vmem_core::author::{BlockTable, IdleEvent, StreamExt};
 use vmem_core::{
-    AsyncMemory, BlockLayout, BlockTable, Device, DeviceBuffer, DeviceMemory, DevicePtr,
-    DriverCode, IdleEvent, Label, MemoryResource, PinnedMemory, ResourceExt, Stream,
+    AsyncMemory, BlockLayout, Device, DeviceBuffer, DeviceMemory, DevicePtr, DriverCode, Label,
+    MemoryResource, PinnedMemory, ResourceExt, Stream,
 };
 
 use crate::common::{sim, stream};
@@ -33,7 +34,7 @@ fn handles_and_resources_that_hold_much_print_little() {
         is_short(&memory);
         is_short(&held[0]);
         is_short(&held[0].block().unwrap());
-        let refused = memory.alloc(BlockLayout::new(BlockLayout::MAX_SIZE).unwrap(), &stream);
+        let refused = memory.allocate_on(BlockLayout::new(BlockLayout::MAX_SIZE).unwrap(), &stream);
         is_short(&refused.unwrap_err());
         let elsewhere = stream.clone();
         is_short(&(elsewhere.downgrade(), elsewhere));
@@ -49,7 +50,7 @@ fn handles_and_resources_that_hold_much_print_little() {
     is_short(&IdleEvent::new(device.clone()).unwrap());
     (0..2000).for_each(|_| shared.base().drop_failures().record("a test", &"nothing"));
     is_short(shared.base());
-    is_short(&Stream::per_thread_default(&shared));
+    is_short(&Stream::per_thread_default(shared.clone()));
     is_short(&Label::intern("a label"));
 }
 

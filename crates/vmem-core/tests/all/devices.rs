@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{
-    AllocErrorKind, DeviceBuffer, DeviceMemory, DriverCode, IdleEvent, MemoryResource, ResourceExt,
-    Stream,
+    AllocErrorKind, DeviceBuffer, DeviceMemory, DriverCode, MemoryResource, ResourceExt, Stream,
 };
 use vmem_sim::SimDevice;
 
@@ -47,7 +47,7 @@ fn a_buffer_refuses_streams_of_another_device() {
         without_a_call(&mut two, |two| {
             let Two { other, buffer, .. } = two;
             assert_eq!(code(buffer.set_stream(other)), FOREIGN);
-            assert_eq!(code(buffer.wait_on(other)), FOREIGN);
+            assert_eq!(code(buffer.make_ready_on(other)), FOREIGN);
             assert_eq!(code(buffer.record_use(other)), FOREIGN);
             let refused = buffer.try_clone(other).unwrap_err();
             assert_eq!(refused.kind(), AllocErrorKind::InvalidStream);
@@ -93,7 +93,7 @@ fn a_stream_refuses_events_of_another_device() {
 fn another_threads_stream_refuses_events_of_another_device_too() {
     let two = two();
     let shared: Arc<dyn vmem_core::Device> = two.here.clone();
-    let own = Stream::per_thread_default(&shared);
+    let own = Stream::per_thread_default(shared.clone());
     let marker = two.other.marker().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| assert_eq!(code(own.wait(&marker)), FOREIGN));

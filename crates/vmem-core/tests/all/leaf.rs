@@ -36,7 +36,7 @@ fn blocks_have_the_size_and_alignment_asked_for() {
     for memory in leaves(&device) {
         for shift in 0..=21 {
             let layout = BlockLayout::with_alignment(1000, 1 << shift).unwrap();
-            let block = memory.alloc(layout, &stream).unwrap();
+            let block = memory.allocate_on(layout, &stream).unwrap();
             assert!(block.ptr().is_aligned_to(1 << shift), "{memory:?} {layout}");
             assert_eq!(block.layout(), layout);
             launch(&device, &stream, Kernel::write_pattern(block.ptr(), 1000, shift));
@@ -56,7 +56,7 @@ fn a_freed_block_may_still_be_in_use_by_the_stream() {
         let device = sim(seed);
         let stream = stream(&device);
         for memory in leaves(&device) {
-            let block = memory.alloc(layout(4096), &stream).unwrap();
+            let block = memory.allocate_on(layout(4096), &stream).unwrap();
             launch(&device, &stream, Kernel::write_pattern(block.ptr(), 4096, 1));
             launch(&device, &stream, Kernel::check_pattern(block.ptr(), 4096, 1));
             assert_eq!(free(&*memory, block, &stream), None);
@@ -70,14 +70,14 @@ fn foreign_and_stale_blocks_are_refused_and_nothing_else_is_damaged() {
     let device = sim(0);
     let stream = stream(&device);
     for (memory, other) in leaves(&device).into_iter().zip(leaves(&device)) {
-        let block = memory.alloc(layout(256), &stream).unwrap();
+        let block = memory.allocate_on(layout(256), &stream).unwrap();
         // SAFETY: contract, freeing: no work uses the block.
         let refused = unsafe { other.deallocate(block, &stream) }.unwrap_err();
         assert_eq!(refused.kind(), FreeErrorKind::Foreign);
         let block = refused.into_block();
         let raw = block.raw();
         assert_eq!(free(&*memory, block, &stream), None);
-        let next = memory.alloc(layout(256), &stream).unwrap();
+        let next = memory.allocate_on(layout(256), &stream).unwrap();
         // SAFETY: a stale block on purpose; the leaf refuses it.
         let stale = unsafe { Block::from_raw(raw) };
         assert_eq!(free(&*memory, stale, &stream), Some(FreeErrorKind::Stale));
@@ -91,9 +91,9 @@ fn streams_of_other_devices_are_refused() {
     let (device, other) = (sim(0), sim(0));
     let (here, there) = (stream(&device), stream(&other));
     for memory in leaves(&device) {
-        let refused = memory.alloc(layout(1), &there).unwrap_err();
+        let refused = memory.allocate_on(layout(1), &there).unwrap_err();
         assert_eq!(refused.kind(), AllocErrorKind::InvalidStream);
-        let block = memory.alloc(layout(1), &here).unwrap();
+        let block = memory.allocate_on(layout(1), &here).unwrap();
         // SAFETY: contract, freeing: no work uses the block; the stream is refused.
         let refused = unsafe { memory.deallocate(block, &there) }.unwrap_err();
         assert_eq!(refused.kind(), FreeErrorKind::InvalidStream);
@@ -107,15 +107,15 @@ fn only_out_of_memory_is_exhaustion() {
     let device = sim(0);
     let stream = stream(&device);
     let memory = DeviceMemory::new(device.clone());
-    let refused = memory.alloc(layout(65 * MIB), &stream).unwrap_err();
+    let refused = memory.allocate_on(layout(65 * MIB), &stream).unwrap_err();
     assert_eq!(refused.kind(), AllocErrorKind::OutOfMemory);
     device.fail_call(Some(CallKind::Allocate), 1, DriverCode::UNKNOWN);
-    let refused = memory.alloc(layout(1), &stream).unwrap_err();
+    let refused = memory.allocate_on(layout(1), &stream).unwrap_err();
     assert_eq!(refused.kind(), AllocErrorKind::DeviceFault);
     assert!(!refused.kind().is_exhaustion());
     let largest = layout(BlockLayout::MAX_SIZE);
     for memory in leaves(&device) {
-        let refused = memory.alloc(largest, &stream).unwrap_err();
+        let refused = memory.allocate_on(largest, &stream).unwrap_err();
         assert_eq!(refused.kind(), AllocErrorKind::OutOfMemory, "{memory:?}");
     }
 }
@@ -126,7 +126,7 @@ fn a_failed_free_gives_the_block_back_live() {
     let stream = stream(&device);
     let kinds = [CallKind::Free, CallKind::PinnedFree, CallKind::AsyncFree];
     for (memory, kind) in leaves(&device).into_iter().zip(kinds) {
-        let block = memory.alloc(layout(256), &stream).unwrap();
+        let block = memory.allocate_on(layout(256), &stream).unwrap();
         device.fail_call(Some(kind), 1, DriverCode::UNKNOWN);
         // SAFETY: contract, freeing: no work uses the block.
         let refused = unsafe { memory.deallocate(block, &stream) }.unwrap_err();
@@ -140,7 +140,7 @@ fn dropping_a_leaf_with_live_blocks_leaks_and_reports() {
     let device = sim(0);
     let stream = stream(&device);
     for (leaf, count) in leaves(&device).into_iter().zip(1..) {
-        let block = leaf.alloc(layout(256), &stream).unwrap();
+        let block = leaf.allocate_on(layout(256), &stream).unwrap();
         drop(leaf);
         assert_eq!(device.base().drop_failures().count(), count);
         launch(&device, &stream, Kernel::write_pattern(block.ptr(), 256, 1));
@@ -177,7 +177,7 @@ fn blocks_carry_the_requests_label() {
     let stream = stream(&device);
     let memory = DeviceMemory::new(device.clone());
     let _scope = vmem_core::label("scope");
-    let block = memory.alloc(layout(1), &stream).unwrap();
+    let block = memory.allocate_on(layout(1), &stream).unwrap();
     assert_eq!(block.label().as_str(), "scope");
     let request = Request::new(layout(1), &stream).with_label(Label::intern("own"));
     let other = memory.allocate(&request).unwrap();
@@ -191,7 +191,7 @@ fn pinned_blocks_have_a_host_view_once_work_has_completed() {
     let device = sim(0);
     let stream = stream(&device);
     let memory = PinnedMemory::new(device.clone()).unwrap();
-    let mut block = memory.alloc(layout(16), &stream).unwrap();
+    let mut block = memory.allocate_on(layout(16), &stream).unwrap();
     let ptr = block.ptr();
     // SAFETY: no work was queued on the block, and there is no other slice.
     unsafe { memory.host_view(&mut block) }.unwrap().fill(1);
@@ -217,12 +217,12 @@ fn stream_ordered_blocks_are_freed_behind_retired_and_other_threads_streams() {
     let device = sim(0);
     let memory = AsyncMemory::new(device.clone()).unwrap();
     let retired = stream(&device);
-    let block = memory.alloc(layout(256), &retired).unwrap();
+    let block = memory.allocate_on(layout(256), &retired).unwrap();
     launch(&device, &retired, Kernel::write_pattern(block.ptr(), 256, 1));
     retired.retire().unwrap();
     assert_eq!(free(&memory, block, &retired), None);
-    let own = Stream::per_thread_default(&dyn_device(&device));
-    let block = memory.alloc(layout(256), &own).unwrap();
+    let own = Stream::per_thread_default(dyn_device(&device));
+    let block = memory.allocate_on(layout(256), &own).unwrap();
     launch(&device, &own, Kernel::write_pattern(block.ptr(), 256, 1));
     std::thread::scope(|scope| {
         scope.spawn(|| assert_eq!(free(&memory, block, &own), None));

@@ -8,7 +8,6 @@ mod common;
 mod debug;
 mod devices;
 mod event;
-mod hooked;
 mod leaf;
 mod pinned;
 mod protection;

@@ -94,7 +94,7 @@ fn a_source_with_an_unknown_use_is_left_alone_until_that_can_be_marked() {
         assert!(source.try_clone(&other).is_err());
         let steps: [Step; 3] = [
             |source| source.fill(0..4096, 1).map_err(|error| error.code()),
-            |source| source.wait_on(&source.stream().clone()).map_err(|error| error.code()),
+            |source| source.make_ready_on(&source.stream().clone()).map_err(|error| error.code()),
             |source| source.copy_from_slice(0, &[1]).map_err(|error| error.code()),
         ];
         for step in steps {
@@ -155,7 +155,7 @@ fn use_on_many_streams(device: &Arc<SimDevice>, memory: &Memory) -> Result<(), D
     let buffer = DeviceBuffer::new(memory.clone(), 4096, &home);
     let mut buffer = buffer.map_err(lost)?;
     let on = |buffer: &mut DeviceBuffer, user: &Stream| {
-        if buffer.wait_on(user).is_ok() {
+        if buffer.make_ready_on(user).is_ok() {
             let ptr = buffer.ptr().unwrap();
             // SAFETY: contract, devices/ranges: the block is live, and freed behind the recorded
             // use.
@@ -289,12 +289,12 @@ fn a_second_foreign_stream_waits_for_the_first() {
             let mut buffer = written(&device, &memory, &home);
             let ptr = buffer.ptr().unwrap();
             for (user, tag) in [(&first, 2), (&second, 3), (&first, 4)] {
-                buffer.wait_on(user).unwrap();
+                buffer.make_ready_on(user).unwrap();
                 launch(&device, user, Kernel::write_pattern(ptr, 4096, tag));
                 buffer.record_use(user).unwrap();
             }
             // And so does the home stream, for work that the buffer does not know of.
-            buffer.wait_on(&home).unwrap();
+            buffer.make_ready_on(&home).unwrap();
             launch(&device, &home, Kernel::check_pattern(ptr, 4096, 4));
         }
         device.assert_clean();
@@ -311,7 +311,7 @@ fn uses_by_thousands_of_streams_are_a_few_events_and_a_few_waits() {
             let ptr = buffer.ptr().unwrap();
             let users: Vec<Stream> = (0..3000).map(|_| stream(&device)).collect();
             for user in &users {
-                buffer.wait_on(user).unwrap();
+                buffer.make_ready_on(user).unwrap();
                 launch(&device, user, Kernel::new("read").reads(ptr, 4096));
                 buffer.record_use(user).unwrap();
             }
@@ -331,7 +331,7 @@ fn uses_by_thousands_of_streams_are_a_few_events_and_a_few_waits() {
 fn waits_for_a_thread_that_does_not_come_by_are_as_many_as_are_pending() {
     let device = sim(0);
     let shared: Arc<dyn Device> = device.clone();
-    let idle = Stream::per_thread_default(&shared);
+    let idle = Stream::per_thread_default(shared.clone());
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let busy = stream(&device);

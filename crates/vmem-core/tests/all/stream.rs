@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{DriverCode, RawStream, Stream, StreamKind, StreamPool};
 use vmem_sim::{CallKind, Kernel};
 
@@ -71,13 +72,13 @@ fn foreign_refuses_default_handles_and_other_devices() {
 #[test]
 fn the_legacy_default_stream_is_one_while_a_handle_lives() {
     let device = dyn_device(&sim(0));
-    let one = Stream::legacy_default(&device);
-    let two = Stream::legacy_default(&device);
+    let one = Stream::legacy_default(device.clone());
+    let two = Stream::legacy_default(device.clone());
     assert_eq!((one.kind(), one.raw()), (StreamKind::LegacyDefault, RawStream::LEGACY));
     assert_eq!(one, two);
     let id = one.id();
     drop((one, two));
-    assert_ne!(Stream::legacy_default(&device).id(), id);
+    assert_ne!(Stream::legacy_default(device.clone()).id(), id);
 }
 
 #[test]

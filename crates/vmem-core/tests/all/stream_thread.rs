@@ -4,6 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{
     DeviceBuffer, DeviceMemory, DriverCode, RawStream, ResourceExt, Stream, StreamKind,
 };
@@ -14,23 +15,24 @@ use crate::common::{Told, code, dyn_device, launch, scratch, sim, stream};
 #[test]
 fn a_thread_has_one_and_another_thread_another() {
     let device = dyn_device(&sim(0));
-    let (one, two) = (Stream::per_thread_default(&device), Stream::per_thread_default(&device));
+    let (one, two) =
+        (Stream::per_thread_default(device.clone()), Stream::per_thread_default(device.clone()));
     assert_eq!((one.kind(), one.raw()), (StreamKind::PerThreadDefault, RawStream::PER_THREAD));
     assert_eq!(one, two);
     let elsewhere = thread::scope(|scope| {
-        let stream = scope.spawn(|| Stream::per_thread_default(&device).id());
+        let stream = scope.spawn(|| Stream::per_thread_default(device.clone()).id());
         stream.join().unwrap()
     });
     assert_ne!(one.id(), elsewhere);
     let other_device = dyn_device(&sim(0));
-    assert_ne!(one.id(), Stream::per_thread_default(&other_device).id());
+    assert_ne!(one.id(), Stream::per_thread_default(other_device.clone()).id());
 }
 
 #[test]
 fn other_threads_cannot_name_it_and_wait_for_the_device_instead() {
     for seed in 0..8 {
         let device = sim(seed);
-        let (own, ptr) = (Stream::per_thread_default(&dyn_device(&device)), scratch(&device));
+        let (own, ptr) = (Stream::per_thread_default(dyn_device(&device)), scratch(&device));
         launch(&device, &own, Kernel::write_pattern(ptr, 4096, 1));
         assert!(own.is_callable_here());
         thread::scope(|scope| {
@@ -56,7 +58,7 @@ fn other_threads_cannot_name_it_and_wait_for_the_device_instead() {
 fn a_wait_asked_by_another_thread_is_queued_by_its_own() {
     for seed in 0..8 {
         let device = sim(seed);
-        let (own, ptr) = (Stream::per_thread_default(&dyn_device(&device)), scratch(&device));
+        let (own, ptr) = (Stream::per_thread_default(dyn_device(&device)), scratch(&device));
         thread::scope(|scope| {
             scope.spawn(|| {
                 let producer = stream(&device);
@@ -80,7 +82,7 @@ fn a_wait_asked_by_another_thread_is_queued_by_its_own() {
 fn a_buffer_that_another_thread_gave_a_stream_is_ready_once_it_is_waited_for() {
     for seed in 0..8 {
         let device = sim(seed);
-        let own = Stream::per_thread_default(&dyn_device(&device));
+        let own = Stream::per_thread_default(dyn_device(&device));
         let memory = DeviceMemory::new(device.clone()).into_dyn();
         let buffer = thread::scope(|scope| {
             let give = scope.spawn(|| {
@@ -94,7 +96,7 @@ fn a_buffer_that_another_thread_gave_a_stream_is_ready_once_it_is_waited_for() {
             });
             give.join().unwrap()
         });
-        buffer.wait_on(&own).unwrap();
+        buffer.make_ready_on(&own).unwrap();
         let check = Kernel::check_pattern(buffer.ptr().unwrap(), 4096, 1);
         // SAFETY: contract, devices/handles, devices/ranges and devices/threads: a live buffer, on
         // this thread's own default stream.
@@ -107,7 +109,7 @@ fn a_buffer_that_another_thread_gave_a_stream_is_ready_once_it_is_waited_for() {
 #[test]
 fn a_wait_that_cannot_be_queued_stays() {
     let device = sim(0);
-    let own = Stream::per_thread_default(&dyn_device(&device));
+    let own = Stream::per_thread_default(dyn_device(&device));
     let (producer, ptr) = (stream(&device), scratch(&device));
     launch(&device, &producer, Kernel::write_pattern(ptr, 4096, 1));
     let marker = producer.marker().unwrap();
@@ -127,7 +129,7 @@ fn a_wait_that_cannot_be_queued_stays() {
 fn the_final_marker_covers_waits_not_queued_yet() {
     for seed in 0..8 {
         let device = sim(seed);
-        let own = Stream::per_thread_default(&dyn_device(&device));
+        let own = Stream::per_thread_default(dyn_device(&device));
         let (producer, next, ptr) = (stream(&device), stream(&device), scratch(&device));
         launch(&device, &producer, Kernel::write_pattern(ptr, 4096, 1));
         let marker = producer.marker().unwrap();
@@ -146,7 +148,7 @@ fn another_threads_wait_that_comes_too_late_for_the_final_marker_is_refused() {
     // It was accepted and never queued: a block freed on the stream afterwards was reused behind the
     // final marker alone.
     let device = sim(0);
-    let own = Stream::per_thread_default(&dyn_device(&device));
+    let own = Stream::per_thread_default(dyn_device(&device));
     let marker = stream(&device).marker().unwrap();
     own.retire().unwrap();
     thread::scope(|scope| {
@@ -159,7 +161,7 @@ fn another_threads_wait_that_comes_too_late_for_the_final_marker_is_refused() {
 #[test]
 fn asking_for_the_whole_device_covers_waits_not_queued_yet() {
     let device = sim(1);
-    let own = Stream::per_thread_default(&dyn_device(&device));
+    let own = Stream::per_thread_default(dyn_device(&device));
     let marker = stream(&device).marker().unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -177,7 +179,9 @@ fn a_stream_outliving_its_thread_is_an_orphan_and_ends_without_a_marker() {
     let device = sim(0);
     let (send, receive) = mpsc::channel();
     let shared = dyn_device(&device);
-    thread::spawn(move || send.send(Stream::per_thread_default(&shared)).unwrap()).join().unwrap();
+    thread::spawn(move || send.send(Stream::per_thread_default(shared.clone())).unwrap())
+        .join()
+        .unwrap();
     let orphan = receive.recv().unwrap();
     assert!(orphan.is_orphaned() && !orphan.is_callable_here());
     orphan.synchronize().unwrap();
@@ -191,12 +195,12 @@ fn a_stream_outliving_its_thread_is_an_orphan_and_ends_without_a_marker() {
 fn its_own_thread_can_retire_it_and_start_anew() {
     let device = sim(0);
     let handle = dyn_device(&device);
-    let own = Stream::per_thread_default(&handle);
+    let own = Stream::per_thread_default(handle.clone());
     let told = Told::watch(&own);
     own.retire().unwrap();
     assert!(told.once().1.is_some());
     drop(own);
-    let next = Stream::per_thread_default(&handle);
+    let next = Stream::per_thread_default(handle.clone());
     assert!(!next.is_retired());
     next.synchronize().unwrap();
     device.assert_clean();

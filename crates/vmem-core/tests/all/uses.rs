@@ -4,19 +4,21 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use vmem_core::author::Leaf;
 use vmem_core::{
-    Block, BlockLayout, Device, DeviceBox, DeviceBuffer, DeviceMemory, Leaf, Request, ResourceExt,
-    Stream,
+    Block, BlockLayout, Device, DeviceBox, DeviceBuffer, DeviceMemory, Request, ResourceExt, Stream,
 };
-use vmem_sim::Kernel;
+use vmem_sim::{Kernel, ViolationKind};
+use vmem_testkit::Countdown;
 
 use crate::common::{launch, sim};
-use crate::hooked::Hooked;
+
+const RECORDING: &str = "Device::record_event";
 
 /// Calls `first`, and `second` on another thread as soon as `first` has recorded a marker. `first` then
 /// goes on when `second` has returned, or is taken to wait for `first`: it is given a moment, and what
 /// holds must hold whether or not that is enough.
-fn while_marking(hooked: &Hooked, first: impl FnOnce(), second: impl FnOnce() + Send) {
+fn while_marking(device: &Countdown, first: impl FnOnce(), second: impl FnOnce() + Send) {
     let (go, started) = channel();
     let (finished, over) = channel();
     thread::scope(|scope| {
@@ -25,12 +27,12 @@ fn while_marking(hooked: &Hooked, first: impl FnOnce(), second: impl FnOnce() + 
             second();
             let _ = finished.send(());
         });
-        hooked.after_record(move || {
+        device.after(RECORDING, move || {
             go.send(()).unwrap();
             let _ = over.recv_timeout(Duration::from_millis(100));
         });
         first();
-        hooked.after_record(|| ());
+        device.after(RECORDING, || ());
     });
 }
 
@@ -38,13 +40,13 @@ fn while_marking(hooked: &Hooked, first: impl FnOnce(), second: impl FnOnce() + 
 fn the_newer_of_two_uses_by_one_stream_is_kept_whichever_thread_notes_first() {
     for seed in 0..4 {
         let device = sim(seed);
-        let hooked = Hooked::new(device.clone());
+        let hooked = Countdown::new(device.clone());
         let memory = DeviceMemory::new(hooked.clone()).into_dyn();
         let [home, other] = [(); 2].map(|()| Stream::new(hooked.clone()).unwrap());
         let elements = DeviceBox::<[u8]>::zeroed(memory, 4096, &home).unwrap();
         let slice = elements.as_slice();
         let ptr = slice.ptr().unwrap();
-        slice.wait_on(&other).unwrap();
+        slice.make_ready_on(&other).unwrap();
         let work = |tag| {
             launch(&device, &other, Kernel::write_pattern(ptr, 4096, tag));
             slice.record_use(&other).unwrap();
@@ -59,7 +61,7 @@ fn the_newer_of_two_uses_by_one_stream_is_kept_whichever_thread_notes_first() {
 fn a_buffer_outlives_the_later_of_two_copies_that_two_threads_queue() {
     for seed in 0..4 {
         let device = sim(seed);
-        let hooked = Hooked::new(device.clone());
+        let hooked = Countdown::new(device.clone());
         let memory = DeviceMemory::new(hooked.clone()).into_dyn();
         let [home, other] = [(); 2].map(|()| Stream::new(hooked.clone()).unwrap());
         let from = DeviceBuffer::from_slice(memory.clone(), &[7; 4096], &home).unwrap();
@@ -82,7 +84,7 @@ fn a_buffer_outlives_the_later_of_two_copies_that_two_threads_queue() {
 fn a_leafs_block_outlives_the_later_of_two_uses_that_two_threads_queue() {
     for seed in 0..4 {
         let device = sim(seed);
-        let hooked = Hooked::new(device.clone());
+        let hooked = Countdown::new(device.clone());
         // SAFETY: contract, devices/handles and devices/pending-work: the leaf's promise.
         let leaf = Leaf::new("Test", hooked.clone(), |device, base| unsafe { device.free(base) });
         let [home, other] = [(); 2].map(|()| Stream::new(hooked.clone()).unwrap());
@@ -101,4 +103,28 @@ fn a_leafs_block_outlives_the_later_of_two_uses_that_two_threads_queue() {
         unsafe { leaf.deallocate(block, &home) }.unwrap();
         device.assert_clean();
     }
+}
+
+#[test]
+fn a_use_marked_in_a_capture_that_began_and_ended_meanwhile_keeps_the_block() {
+    let device = sim(0);
+    let watched = Countdown::new(device.clone());
+    let [home, user] = [(); 2].map(|()| Stream::new(watched.clone()).unwrap());
+    let memory = DeviceMemory::new(watched.clone()).into_dyn();
+    let mut buffer = DeviceBuffer::new(memory, 4096, &home).unwrap();
+    buffer.make_ready_on(&user).unwrap();
+    launch(&device, &user, Kernel::write_pattern(buffer.ptr().unwrap(), 4096, 1));
+    let (begin, end, raw) = (device.clone(), device.clone(), user.raw());
+    // SAFETY: contract, devices: a valid stream.
+    let begins = move || unsafe { begin.begin_capture_raw(raw) }.unwrap();
+    watched.before("Device::record_event", begins);
+    // SAFETY: contract, devices: a valid stream.
+    watched.after("Device::record_event", move || _ = unsafe { end.end_capture_raw(raw) }.unwrap());
+    buffer.record_use(&user).unwrap();
+    drop(buffer);
+    // Refused, and nothing broken: the memory is not freed under the work.
+    assert!(device.take_violations().iter().all(|v| v.kind == ViolationKind::Capture));
+    assert_ne!(device.base().drop_failures().count(), 0);
+    assert_eq!(device.leaks().plain.count, 1);
+    device.assert_clean();
 }

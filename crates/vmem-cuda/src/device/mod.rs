@@ -10,6 +10,7 @@ mod virtual_memory;
 use std::ffi::{c_int, c_void};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use vmem_core::{DeviceFacts, DriverError};
 
@@ -53,6 +54,12 @@ impl CudaDevice {
     /// The parts that the device does not have, and why. Probed once, when it is opened.
     pub fn absences(&self) -> &[Absence] {
         &self.absences
+    }
+
+    /// The number of driver calls made for this device, those that failed and those that opened it
+    /// included. What a call needs around it, such as entering the context, does not count.
+    pub fn driver_calls(&self) -> u64 {
+        self.context.calls.load(Ordering::Relaxed)
     }
 
     /// Makes the device's primary context current to this thread while the answer lives, for calls of

@@ -3,7 +3,8 @@
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
-use vmem_core::{AsyncMemory, Device, DeviceMemory, IdleEvent, Stream};
+use vmem_core::author::{IdleEvent, StreamExt};
+use vmem_core::{AsyncMemory, Device, DeviceMemory, Stream};
 
 use crate::support::{MIB, alloc, bench, driver_functions, free};
 
@@ -116,7 +117,7 @@ fn a_capturing_stream_gets_what_is_at_hand_and_its_capture_survives() {
     let mut kept = None;
     while_capturing(&*bench.device, &stream, || {
         kept = Some(alloc(&pool, MIB, &stream));
-        let refused = pool.alloc(crate::support::layout(64 * MIB), &stream).unwrap_err();
+        let refused = pool.allocate_on(crate::support::layout(64 * MIB), &stream).unwrap_err();
         assert!(refused.to_string().contains("captur"), "{refused}");
     });
     free(&pool, kept.unwrap(), &stream);

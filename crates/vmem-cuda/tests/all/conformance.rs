@@ -11,11 +11,11 @@ use vmem_testkit::conformance::{self, CHECKS, Outcome, Subject};
 
 use crate::support::{MIB, bench, has_control};
 
-fn subject<'a>(resource: &'a dyn MemoryResource, device: &Arc<dyn Device>) -> Subject<'a> {
+fn subject(resource: &dyn MemoryResource) -> Subject<'_> {
     Subject {
         other_device: Some(SimDevice::new(1 << 20)),
         budget: 16 << 20,
-        ..Subject::new(resource, device.clone())
+        ..Subject::new(resource)
     }
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn check_managed(subject: &Subject<'_>) {
 fn device_memory_conforms() {
     let Some(bench) = bench() else { return };
     let memory = DeviceMemory::new(bench.device());
-    conformance::check(&subject(&memory, &bench.device()));
+    conformance::check(&subject(&memory));
     drop(memory);
     bench.finish();
 }
@@ -46,7 +46,7 @@ fn device_memory_conforms() {
 fn pinned_memory_conforms() {
     let Some(bench) = bench() else { return };
     let memory = PinnedMemory::new(bench.device()).unwrap();
-    conformance::check(&subject(&memory, &bench.device()));
+    conformance::check(&subject(&memory));
     drop(memory);
     bench.finish();
 }
@@ -55,7 +55,7 @@ fn pinned_memory_conforms() {
 fn stream_ordered_memory_conforms() {
     let Some(bench) = bench() else { return };
     let memory = AsyncMemory::new(bench.device()).unwrap();
-    conformance::check(&subject(&memory, &bench.device()));
+    conformance::check(&subject(&memory));
     drop(memory);
     bench.finish();
 }
@@ -64,7 +64,7 @@ fn stream_ordered_memory_conforms() {
 fn managed_memory_conforms() {
     let Some(bench) = bench() else { return };
     let memory = ManagedMemory::new(bench.device()).unwrap();
-    check_managed(&subject(&memory, &bench.device()));
+    check_managed(&subject(&memory));
     drop(memory);
     bench.finish();
 }
@@ -73,9 +73,9 @@ fn managed_memory_conforms() {
 fn leaves_leak_rather_than_dangle() {
     let Some(bench) = bench() else { return };
     let device = bench.device();
-    conformance::check_leak(DeviceMemory::new(device.clone()), &device);
-    conformance::check_leak(PinnedMemory::new(device.clone()).unwrap(), &device);
-    conformance::check_leak(AsyncMemory::new(device.clone()).unwrap(), &device);
+    conformance::check_leak(DeviceMemory::new(device.clone()));
+    conformance::check_leak(PinnedMemory::new(device.clone()).unwrap());
+    conformance::check_leak(AsyncMemory::new(device.clone()).unwrap());
 }
 
 /// A look into a pool.
@@ -115,7 +115,7 @@ fn pool_conforms<R: MemoryResource>(
     let Some(bench) = bench() else { return };
     let pool = make(bench.device(), PoolConfig::default());
     let probe = PoolProbe(handle(&pool));
-    conformance::check(&Subject { probe: &probe, ..subject(&pool, &bench.device()) });
+    conformance::check(&Subject { probe: &probe, ..subject(&pool) });
     drop(pool);
     bench.finish();
 }
@@ -124,12 +124,8 @@ fn arena(device: Arc<dyn Device>, config: PoolConfig) -> Pool<VirtualArena> {
     Pool::new(VirtualArena::new(device).unwrap(), config).unwrap()
 }
 
-fn chunks<U: MemoryResource + 'static>(
-    upstream: U,
-    device: Arc<dyn Device>,
-    config: PoolConfig,
-) -> Pool<Chunks<U>> {
-    Pool::new(Chunks::new(upstream, device), config).unwrap()
+fn chunks<U: MemoryResource + 'static>(upstream: U, config: PoolConfig) -> Pool<Chunks<U>> {
+    Pool::new(Chunks::new(upstream), config).unwrap()
 }
 
 #[test]
@@ -139,34 +135,26 @@ fn the_arena_pool_conforms() {
 
 #[test]
 fn the_chunk_pool_conforms() {
-    pool_conforms(
-        |device, config| chunks(DeviceMemory::new(device.clone()), device, config),
-        Pool::handle,
-    );
+    pool_conforms(|device, config| chunks(DeviceMemory::new(device), config), Pool::handle);
 }
 
 #[test]
 fn the_pinned_pool_conforms() {
     pool_conforms(
-        |device, config| chunks(PinnedMemory::new(device.clone()).unwrap(), device, config),
+        |device, config| chunks(PinnedMemory::new(device).unwrap(), config),
         Pool::handle,
     );
 }
 
 #[test]
 fn the_pool_over_the_drivers_pool_conforms() {
-    pool_conforms(
-        |device, config| chunks(AsyncMemory::new(device.clone()).unwrap(), device, config),
-        Pool::handle,
-    );
+    pool_conforms(|device, config| chunks(AsyncMemory::new(device).unwrap(), config), Pool::handle);
 }
 
 #[test]
 fn the_binning_pool_conforms() {
     pool_conforms(
-        |device, config| {
-            BinningPool::new(DeviceMemory::new(device.clone()), device, config).unwrap()
-        },
+        |device, config| BinningPool::new(DeviceMemory::new(device), config).unwrap(),
         BinningPool::handle,
     );
 }
@@ -174,11 +162,11 @@ fn the_binning_pool_conforms() {
 #[test]
 fn a_full_pool_serves_again_as_soon_as_something_was_freed() {
     let Some(bench) = bench() else { return };
-    let config = PoolConfig { ceiling: Some(32 * MIB), ..PoolConfig::default() };
+    let config = PoolConfig::default().with_ceiling(32 * MIB);
     let pool = arena(bench.device(), config);
     let probe = PoolProbe(pool.handle());
     let check = CHECKS.iter().find(|check| check.name == "exhaustion_passes").unwrap();
-    let outcome = check.run(&Subject { probe: &probe, ..subject(&pool, &bench.device()) });
+    let outcome = check.run(&Subject { probe: &probe, ..subject(&pool) });
     assert!(matches!(outcome, Outcome::Passed), "{outcome:?}");
     drop(pool);
     bench.finish();

@@ -23,7 +23,7 @@ fn an_unknown_code_is_an_error_and_not_exhaustion() {
         assert!(error.to_string().contains(&code.to_string()), "{error}");
 
         control(&format!("fail 1 {code} cuMemAlloc_v2"));
-        let error = memory.alloc(layout(MIB), &stream).unwrap_err();
+        let error = memory.allocate_on(layout(MIB), &stream).unwrap_err();
         assert_eq!(error.kind(), AllocErrorKind::DeviceFault, "{error}");
     }
     drop((stream, memory));
@@ -46,7 +46,7 @@ fn only_the_code_for_out_of_memory_is_exhaustion() {
         (999, AllocErrorKind::DeviceFault),
     ] {
         control(&format!("fail 1 {code} cuMemAlloc_v2"));
-        assert_eq!(memory.alloc(layout(MIB), &stream).unwrap_err().kind(), kind, "{code}");
+        assert_eq!(memory.allocate_on(layout(MIB), &stream).unwrap_err().kind(), kind, "{code}");
     }
     drop((stream, memory));
     bench.finish();
@@ -81,7 +81,7 @@ fn a_lost_device_is_an_error_everywhere_and_opens_again() {
         Pool::new(VirtualArena::new(bench.device()).unwrap(), PoolConfig::default()).unwrap();
     let block = alloc(&pool, MIB, &stream);
     control("lose 0");
-    let error = pool.alloc(layout(64 * MIB), &stream).unwrap_err();
+    let error = pool.allocate_on(layout(64 * MIB), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::DeviceFault, "{error}");
     assert_eq!(bench.device.synchronize().unwrap_err().code(), DriverCode::LAUNCH_FAILED);
     assert_eq!(bench.device.memory_info().unwrap_err().code(), DriverCode::LAUNCH_FAILED);
@@ -110,7 +110,7 @@ fn out_of_memory_in_the_middle_of_mapping_undoes_exactly_that() {
         for nth in 1..=8 {
             control(&format!("fail {nth} 2 {step}"));
         }
-        let error = pool.alloc(layout(32 * MIB), &stream).unwrap_err();
+        let error = pool.allocate_on(layout(32 * MIB), &stream).unwrap_err();
         assert_eq!(error.kind(), AllocErrorKind::OutOfMemory, "{step}: {error}");
         assert_eq!(control("fired"), step);
         control("clear");

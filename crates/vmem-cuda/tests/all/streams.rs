@@ -51,9 +51,11 @@ fn every_kind_of_stream_carries_work() {
     let Some(bench) = bench() else { return };
     let device = bench.device();
     let memory = DeviceMemory::new(device.clone());
-    for stream in
-        [bench.stream(), Stream::legacy_default(&device), Stream::per_thread_default(&device)]
-    {
+    for stream in [
+        bench.stream(),
+        Stream::legacy_default(device.clone()),
+        Stream::per_thread_default(device.clone()),
+    ] {
         let mut buffer = memory.buffer(1000, &stream).unwrap();
         buffer.copy_from_slice(0, &[3; 1000]).unwrap();
         assert_eq!(buffer.to_vec().unwrap(), vec![3; 1000], "{stream:?}");

@@ -190,11 +190,9 @@ pub(crate) fn calls(function: Option<&str>) -> u64 {
 
 /// A configuration that leaves the most of a shared device to others.
 pub(crate) fn config() -> RuntimeConfig {
-    RuntimeConfig {
-        pool_limit: PoolLimit::AtMost(Size::Bytes(256 * MIB)),
-        memory_reserve: Some(Size::Bytes(0)),
-        ..RuntimeConfig::default()
-    }
+    RuntimeConfig::default()
+        .with_pool_limit(PoolLimit::AtMost(Size::Bytes(256 * MIB)))
+        .with_memory_reserve(Size::Bytes(0))
 }
 
 pub(crate) fn layout(size: u64) -> BlockLayout {
@@ -202,7 +200,7 @@ pub(crate) fn layout(size: u64) -> BlockLayout {
 }
 
 pub(crate) fn alloc(memory: &dyn MemoryResource, size: u64, stream: &Stream) -> Block {
-    memory.alloc(layout(size), stream).unwrap()
+    memory.allocate_on(layout(size), stream).unwrap()
 }
 
 /// Frees a block whose uses are all on `stream`.

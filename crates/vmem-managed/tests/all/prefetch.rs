@@ -13,7 +13,7 @@ fn the_contract_is_kept_over_managed_and_plain_memory() {
     let plain = DeviceMemory::new(device.clone());
     let stacks = [Prefetch::new(managed).into_dyn(), Prefetch::new(plain).into_dyn()];
     for stack in stacks {
-        let mut subject = Subject::new(&stack, device.clone());
+        let mut subject = Subject::new(&stack);
         subject.other_device = Some(SimDevice::new(MIB));
         subject.budget = Subject::SMALLEST_BUDGET;
         conformance::check(&subject);
@@ -25,13 +25,13 @@ fn the_contract_is_kept_over_managed_and_plain_memory() {
 fn new_managed_blocks_are_prefetched_to_the_device() {
     let (device, stream, managed) = set_up(16 * MIB);
     let memory = Prefetch::new(managed);
-    let block = memory.alloc(layout(2 * MIB), &stream).unwrap();
+    let block = memory.allocate_on(layout(2 * MIB), &stream).unwrap();
     assert_eq!(memory.upstream().last_prefetch(&block).unwrap(), Some(Location::Device));
-    assert_eq!(memory.hints().counts().unwrap().taken, 1);
+    assert_eq!(memory.handle().counts().unwrap().taken, 1);
     free(&memory, block, &stream);
 
     let managed = memory.into_inner();
-    let block = managed.alloc(layout(2 * MIB), &stream).unwrap();
+    let block = managed.allocate_on(layout(2 * MIB), &stream).unwrap();
     assert_eq!(managed.last_prefetch(&block).unwrap(), None);
     free(&managed, block, &stream);
     device.assert_clean();
@@ -41,9 +41,9 @@ fn new_managed_blocks_are_prefetched_to_the_device() {
 fn memory_that_does_not_migrate_is_left_alone() {
     let (device, stream, _) = set_up(16 * MIB);
     let memory = Prefetch::new(DeviceMemory::new(device.clone()));
-    let block = memory.alloc(layout(MIB), &stream).unwrap();
+    let block = memory.allocate_on(layout(MIB), &stream).unwrap();
     assert_eq!(device.calls().of(CallKind::Prefetch), 0);
-    assert_eq!(memory.hints().counts(), Some(HintCounts::default()));
+    assert_eq!(memory.handle().counts(), Some(HintCounts::default()));
     free(&memory, block, &stream);
 }
 
@@ -52,8 +52,8 @@ fn a_refused_prefetch_does_not_fail_the_allocation() {
     let (device, stream, managed) = set_up(16 * MIB);
     let memory = Prefetch::new(managed);
     device.fail_call(Some(CallKind::Prefetch), 1, DriverCode::INVALID_VALUE);
-    let block = memory.alloc(layout(MIB), &stream).unwrap();
-    assert_eq!(memory.hints().counts().unwrap().refused, 1);
+    let block = memory.allocate_on(layout(MIB), &stream).unwrap();
+    assert_eq!(memory.handle().counts().unwrap().refused, 1);
     free(&memory, block, &stream);
     device.assert_clean();
 }
@@ -62,7 +62,8 @@ fn a_refused_prefetch_does_not_fail_the_allocation() {
 fn more_than_the_device_has_is_prefetched_as_far_as_it_fits() {
     let (device, stream, managed) = set_up(16 * MIB);
     let memory = Prefetch::new(managed);
-    let blocks: Vec<_> = (0..5).map(|_| memory.alloc(layout(8 * MIB), &stream).unwrap()).collect();
+    let blocks: Vec<_> =
+        (0..5).map(|_| memory.allocate_on(layout(8 * MIB), &stream).unwrap()).collect();
     assert!(device.used() <= 16 * MIB);
     for block in blocks {
         free(&memory, block, &stream);
@@ -77,7 +78,7 @@ fn refusals_and_capabilities_pass_unchanged() {
     let memory = Prefetch::new(managed);
     assert_eq!(memory.capabilities(), capabilities);
     device.fail_call(Some(CallKind::ManagedAllocate), 1, DriverCode::OUT_OF_MEMORY);
-    let error = memory.alloc(layout(1), &stream).unwrap_err();
+    let error = memory.allocate_on(layout(1), &stream).unwrap_err();
     assert_eq!((error.kind(), error.resource()), (AllocErrorKind::OutOfMemory, "ManagedMemory"));
     assert_eq!(device.calls().of(CallKind::Prefetch), 0);
 }

@@ -10,7 +10,7 @@ use crate::{MIB, free, launch, layout, set_up};
 #[test]
 fn a_view_waits_for_the_stream_and_shows_its_bytes() {
     let (device, stream, memory) = set_up(16 * MIB);
-    let block = memory.alloc(layout(4096), &stream).unwrap();
+    let block = memory.allocate_on(layout(4096), &stream).unwrap();
     let ptr = block.ptr();
     let fill = Kernel::new("fill").writes(ptr, 4096);
     launch(&device, &stream, fill.with_body(move |bytes| bytes.write(ptr, &[9; 4096])));
@@ -24,7 +24,7 @@ fn a_view_waits_for_the_stream_and_shows_its_bytes() {
 #[test]
 fn what_the_host_writes_the_device_reads() {
     let (device, stream, memory) = set_up(16 * MIB);
-    let mut block = memory.alloc(layout(1000), &stream).unwrap();
+    let mut block = memory.allocate_on(layout(1000), &stream).unwrap();
     // SAFETY: no work was queued on the block, and this is its only view.
     let view = unsafe { memory.host_view_mut(&mut block, &stream) }.unwrap();
     assert_eq!(view.len(), 1000);
@@ -40,7 +40,7 @@ fn what_the_host_writes_the_device_reads() {
 #[test]
 fn a_failed_wait_shows_nothing() {
     let (device, stream, memory) = set_up(16 * MIB);
-    let block = memory.alloc(layout(1000), &stream).unwrap();
+    let block = memory.allocate_on(layout(1000), &stream).unwrap();
     device.fail_call(Some(CallKind::SynchronizeStream), 1, DriverCode::UNKNOWN);
     // SAFETY: no work was queued on the block, and this is its only view.
     let view = unsafe { memory.host_view(&block, &stream) };
@@ -52,9 +52,9 @@ fn a_failed_wait_shows_nothing() {
 fn a_view_on_another_threads_stream_is_refused_and_breaks_no_capture() {
     let (device, stream, memory) = set_up(16 * MIB);
     let erased: Arc<dyn Device> = device.clone();
-    let block = memory.alloc(layout(1000), &stream).unwrap();
+    let block = memory.allocate_on(layout(1000), &stream).unwrap();
     let foreign = std::thread::scope(|scope| {
-        scope.spawn(|| Stream::per_thread_default(&erased)).join().unwrap()
+        scope.spawn(|| Stream::per_thread_default(erased.clone())).join().unwrap()
     });
     device.begin_capture(&stream).unwrap();
     // SAFETY: no work was queued on the block, and this is its only view.

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use vmem_core::author::fork;
 use vmem_core::{
     AllocErrorKind, Block, BlockLayout, BoxedError, Capabilities, Device, Features, Label,
-    MemoryResource, Stream, fork,
+    MemoryResource, Stream,
 };
 
 use super::{Growth, GrowthFailure, Pending, Sealed};
@@ -20,26 +21,25 @@ use crate::sync::{Mutex, MutexGuard};
 /// A backing that takes chunks of memory from an upstream resource.
 pub struct Chunks<U> {
     upstream: U,
-    device: Arc<dyn Device>,
     /// The upstream's block of each chunk, by address.
     blocks: Mutex<HashMap<u64, Block>>,
 }
 
 impl<U: MemoryResource + 'static> Chunks<U> {
-    /// Chunks of `upstream`, whose memory is on `device`.
+    /// Chunks of `upstream`.
     ///
     /// A pool calls `upstream` while it holds the lock under which it grows and shrinks. A hook in
     /// `upstream`, as of an `OnFailure` of `vmem-adaptors`, that needs this pool belongs above the pool:
     /// below it, on the thread that called, it gets what is free in the pool, and an error for what the
     /// pool would have to take or return memory for; and it must not wait for another thread that uses
     /// the pool.
-    pub fn new(upstream: U, device: Arc<dyn Device>) -> Self {
-        Self { upstream, device, blocks: Mutex::default() }
+    pub fn new(upstream: U) -> Self {
+        Self { upstream, blocks: Mutex::default() }
     }
 }
 
 impl<U> Chunks<U> {
-    /// Where the chunks come from.
+    /// The resource that the chunks come from.
     pub fn upstream(&self) -> &U {
         &self.upstream
     }
@@ -67,7 +67,7 @@ impl<U: MemoryResource + 'static> Chunks<U> {
 
 impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
     fn device(&self) -> &Arc<dyn Device> {
-        &self.device
+        self.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -239,7 +239,7 @@ fn free_chunk<U: MemoryResource + 'static>(
     let chunks = &core.backing;
     let stream = match service {
         Some(stream) => stream,
-        None => service.insert(Stream::new(chunks.device.clone())?),
+        None => service.insert(Stream::new(chunks.upstream.device().clone())?),
     };
     let block = chunks.blocks().remove(&start).ok_or("the chunk is not the backing's")?;
     // SAFETY: contract, freeing/completion-order and freeing/no-later-use: the chunk is claimed and

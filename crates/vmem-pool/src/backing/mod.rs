@@ -4,7 +4,7 @@ mod arena;
 mod chunks;
 mod growth;
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
 pub use arena::VirtualArena;
@@ -53,13 +53,14 @@ pub(crate) enum Pending {
     Stays,
 }
 
-/// What is behind a [`Pool`](crate::Pool): [`Chunks`] of another resource, or a [`VirtualArena`].
+/// The source of a [`Pool`](crate::Pool)'s memory: [`Chunks`] of another resource, or a
+/// [`VirtualArena`].
 ///
 /// Sealed: a pool and its backing share the pool's inside.
 #[expect(private_bounds, reason = "the seal")]
-pub trait Backing: Sealed + Debug + Send + Sync + Sized + 'static {}
+pub trait Backing: Sealed + Debug + Display + Send + Sync + Sized + 'static {}
 
-impl<T: Sealed + Debug + Send + Sync + Sized + 'static> Backing for T {}
+impl<T: Sealed + Debug + Display + Send + Sync + Sized + 'static> Backing for T {}
 
 /// What a pool asks of its backing. `grow`, `make_room` and `give_back` are called with the growth
 /// lock held and without the state's.
@@ -128,7 +129,7 @@ pub(crate) trait Sealed {
     where
         Self: Sized;
 
-    /// Where memory is mapped a second time, by address.
+    /// The windows, where memory is mapped a second time, by address.
     fn windows_info(&self) -> Vec<WindowInfo>;
 
     /// Whether a block at this address uses memory that is at home elsewhere.

@@ -11,7 +11,7 @@ impl State<'_> {
     pub(crate) fn find(&self, ptr: DevicePtr, owner: ResourceId) -> Option<RawBlock> {
         let slot = self.space.find(ptr.get())?;
         let (layout, label, generation) = self.space[slot].block()?;
-        Some(RawBlock { ptr, layout, owner, slot: slot.raw(), generation, label })
+        Some(RawBlock::new(ptr, layout, owner, slot.raw(), generation, label))
     }
 
     /// Takes the best fit from the lane's own memory, or else from memory that no pending work

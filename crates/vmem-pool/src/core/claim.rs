@@ -1,6 +1,7 @@
 //! Ranges taken out for one request while the lock is not held.
 
-use vmem_core::{DriverError, Stream};
+use vmem_core::author::StreamExt;
+use vmem_core::{DriverCode, DriverError, Stream};
 
 use super::{Core, State};
 use crate::backing::Backing;
@@ -199,7 +200,14 @@ impl<B: Backing> Core<B> {
                 }
                 Access::After { epoch, marker, .. } => {
                     let pending = match self.may_ask() {
-                        true => self.query(tag.lane, epoch, marker)?,
+                        true => match self.query(tag.lane, epoch, marker) {
+                            // The event belongs to a capture that began and ended while it was
+                            // recorded. The lane is set aside until it is marked again.
+                            Err(error) if error.code() == DriverCode::INVALID_VALUE => {
+                                return Err(Obstacle::Unavailable(tag.lane));
+                            }
+                            answer => answer?,
+                        },
                         false => Some(marker),
                     };
                     let Some(marker) = pending else { return Ok(false) };

@@ -1,11 +1,11 @@
 //! What handles can do with a pool.
 
-use vmem_core::{BoxedError, DevicePtr, EventKind, RawBlock};
+use vmem_core::{BoxedError, DevicePtr, HandleError, MemoryEventKind, RawBlock};
 
 use super::{Core, State};
 use crate::backing::Backing;
 use crate::space::{Slot, State as Range};
-use crate::{Capacity, ControlError, Counters, RangeInfo, RangeState, Segment, Snapshot};
+use crate::{Capacity, Counters, RangeInfo, RangeState, Segment, Snapshot};
 
 /// A pool without its type.
 pub(crate) trait Control: Send + Sync {
@@ -13,9 +13,9 @@ pub(crate) trait Control: Send + Sync {
     fn capacity(&self) -> Capacity;
     fn snapshot(&self) -> Snapshot;
     fn find(&self, ptr: DevicePtr) -> Option<RawBlock>;
-    fn trim_to(&self, keep: u64) -> Result<u64, ControlError>;
-    fn try_trim(&self, keep: u64) -> Result<u64, ControlError>;
-    fn synchronize(&self) -> Result<u64, ControlError>;
+    fn trim_to(&self, keep: u64) -> Result<u64, HandleError>;
+    fn try_trim(&self, keep: u64) -> Result<u64, HandleError>;
+    fn synchronize(&self) -> Result<u64, HandleError>;
     fn check_invariants(&self);
 }
 
@@ -59,20 +59,20 @@ impl<B: Backing> Control for Core<B> {
         state.find(ptr, self.id)
     }
 
-    fn trim_to(&self, keep: u64) -> Result<u64, ControlError> {
-        self.wait_for_markers().map_err(ControlError::driver)?;
+    fn trim_to(&self, keep: u64) -> Result<u64, HandleError> {
+        self.wait_for_markers().map_err(HandleError::from)?;
         self.give_back(keep)
     }
 
-    fn try_trim(&self, keep: u64) -> Result<u64, ControlError> {
-        self.close_all().and_then(|()| self.refresh()).map_err(ControlError::driver)?;
+    fn try_trim(&self, keep: u64) -> Result<u64, HandleError> {
+        self.close_all().and_then(|()| self.refresh()).map_err(HandleError::from)?;
         self.give_back(keep)
     }
 
-    fn synchronize(&self) -> Result<u64, ControlError> {
+    fn synchronize(&self) -> Result<u64, HandleError> {
         self.note_orphans();
         let before = self.lock().quarantined();
-        self.synchronize_device().map_err(ControlError::driver)?;
+        self.synchronize_device().map_err(HandleError::from)?;
         Ok(before.saturating_sub(self.lock().quarantined()))
     }
 
@@ -95,15 +95,15 @@ impl<B: Backing> Control for Core<B> {
 }
 
 impl<B: Backing> Core<B> {
-    fn give_back(&self, keep: u64) -> Result<u64, ControlError> {
-        let mut growing = self.lock_growth().map_err(ControlError::failed)?;
+    fn give_back(&self, keep: u64) -> Result<u64, HandleError> {
+        let mut growing = self.lock_growth().map_err(HandleError::from)?;
         let (returned, error) = B::give_back(self, keep, &mut growing);
         drop(growing);
         if returned > 0 {
-            self.tell(EventKind::Trim { bytes: returned });
+            self.tell(MemoryEventKind::Trim { bytes: returned });
             tracing::debug!(returned, "the pool shrank");
         }
-        error.map_or(Ok(returned), |error| Err(ControlError::failed(error)))
+        error.map_or(Ok(returned), |error| Err(HandleError::from(error)))
     }
 
     /// The pool is being dropped.

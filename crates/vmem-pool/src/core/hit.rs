@@ -1,5 +1,6 @@
 //! What most requests and frees come to: one shard's lock, and no driver call.
 
+use vmem_core::author::StreamExt;
 use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId, Stream};
 
 use super::{Core, known};
@@ -13,7 +14,7 @@ impl<B: Backing> Core<B> {
     #[inline]
     pub(super) fn take_at_hand(&self, request: &Request<'_>, need: Need) -> Option<Block> {
         let stream = request.stream;
-        if self.config.release.is_some() {
+        if self.config.auto_trim.is_some() {
             // What is needed at most is counted under the whole lock.
             return None;
         }
@@ -53,10 +54,10 @@ impl<B: Backing> Core<B> {
     /// closed; `None` says only that it takes more than that.
     #[inline]
     pub(super) fn free_at_hand(&self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
-        if self.config.release.is_some() || self.backing.lends(raw.ptr.get()) {
+        if self.config.auto_trim.is_some() || self.backing.lends(raw.ptr().get()) {
             return None;
         }
-        let number = Slot::from_raw(raw.slot)?.shard();
+        let number = Slot::from_raw(raw.slot())?.shard();
         let free = |front: &Front| {
             let (mut shard, taken) = self.shards.enter(number);
             if front.has_ended() {
@@ -83,7 +84,7 @@ impl<B: Backing> Core<B> {
     /// Gives a stream whose threads wait for those of others a shard of its own, unless it has one.
     #[cold]
     fn part(&self, stream: &Stream) {
-        if self.sharding() == crate::Sharding::OnContention {
+        if self.sharding() == crate::config::Sharding::OnContention {
             self.lock().part(&self.shards, stream.id());
         }
     }
@@ -110,7 +111,7 @@ impl Shard {
         let Request { layout, label, .. } = *request;
         let generation = self.begin_block(slot, layout, label);
         let ptr = DevicePtr::new(self[slot].start).expect("a range does not start at zero");
-        let raw = RawBlock { ptr, layout, owner, slot: slot.raw(), generation, label };
+        let raw = RawBlock::new(ptr, layout, owner, slot.raw(), generation, label);
         // SAFETY: contract, implementing/disjoint: the range was claimed until now, so no other
         // block has it, and its generation has not been issued before.
         unsafe { Block::from_raw(raw) }

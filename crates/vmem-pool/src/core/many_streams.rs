@@ -8,8 +8,9 @@ use vmem_sim::{Kernel, SimDevice};
 
 use super::{Control, Core};
 use crate::backing::Backing;
+use crate::config::testing::{Knobs, Sharding};
 use crate::space::{Fit, visits};
-use crate::{Batch, Chunks, Growth, PoolConfig, Sharding, VirtualArena};
+use crate::{Batch, Chunks, Growth, PoolConfig, VirtualArena};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -80,13 +81,13 @@ fn arena(device: Arc<SimDevice>) -> VirtualArena {
 }
 
 fn chunks(device: Arc<SimDevice>) -> Chunks<DeviceMemory> {
-    Chunks::new(DeviceMemory::new(device.clone()), device)
+    Chunks::new(DeviceMemory::new(device.clone()))
 }
 
 /// Every configuration that goes about streams in its own way.
 fn configs() -> [PoolConfig; 3] {
-    let strict = PoolConfig { batch: Batch::STRICT, ..Default::default() };
-    let sharded = PoolConfig { sharding: Sharding::PerStream, ..Default::default() };
+    let strict = PoolConfig::default().with_batch(Batch::STRICT);
+    let sharded = PoolConfig::default().with_sharding(Sharding::PerStream);
     [PoolConfig::default(), strict, sharded]
 }
 
@@ -117,7 +118,7 @@ fn a_pair_on_each_of_many_streams_costs_no_more_than_on_two() {
 fn one_block_that_goes_round_many_streams_costs_no_more_than_between_two() {
     for busy in [Duration::ZERO, Duration::from_millis(1)] {
         for config in configs() {
-            let config = PoolConfig { ceiling: Some(2 * MIB), ..config };
+            let config = config.with_ceiling(2 * MIB);
             is_flat("one block on an arena", |streams| {
                 let scene = Scene::new(arena, streams, config.clone());
                 scene.streams.iter().for_each(|stream| scene.pair(2 * MIB, stream, Duration::ZERO));
@@ -126,7 +127,7 @@ fn one_block_that_goes_round_many_streams_costs_no_more_than_between_two() {
                 cost
             });
             is_flat("one block on chunks", |streams| {
-                let config = PoolConfig { growth: Some(Growth::Exact), ..config.clone() };
+                let config = config.clone().with_growth(Growth::Exact);
                 let scene = Scene::new(chunks, streams, config);
                 scene.streams.iter().for_each(|stream| scene.pair(2 * MIB, stream, Duration::ZERO));
                 let cost = scene.cost(|i| scene.pair(2 * MIB, &scene.streams[i % streams], busy));
@@ -190,7 +191,7 @@ fn a_request_that_many_streams_could_serve_looks_at_a_few() {
 /// Lanes, markers and events do not pile up while a pool lives, whatever comes and goes.
 #[test]
 fn nothing_of_streams_that_ended_stays() {
-    let scene = Scene::new(arena, 2, PoolConfig { batch: Batch::STRICT, ..Default::default() });
+    let scene = Scene::new(arena, 2, PoolConfig::default().with_batch(Batch::STRICT));
     for i in 0..3000 {
         let stream = Stream::new(scene.device.clone()).unwrap();
         scene.pair(MIB + 256 * (i % 64), &stream, Duration::ZERO);

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use vmem_core::{DriverError, Event, IdleEvent, Stream, StreamObserver};
+use vmem_core::author::{IdleEvent, StreamExt, StreamObserver};
+use vmem_core::{DriverError, Event, Stream};
 
 use super::{Core, State, known};
-use crate::Sharding;
 use crate::backing::Backing;
+use crate::config::Sharding;
 use crate::lanes::Front;
 
 impl<B: Backing> Core<B> {
@@ -224,11 +225,12 @@ impl<B: Backing> Core<B> {
         state.shared.lanes.marked().into_iter().filter_map(newest).collect()
     }
 
-    /// Closes every lane that has unmarked free memory and can be closed by this thread. Goes on past
-    /// failures; the first is returned.
+    /// Closes every lane that has unmarked free memory, or whose marker could not be queried, and can be
+    /// closed by this thread. Goes on past failures; the first is returned.
     pub(crate) fn close_all(&self) -> Result<(), DriverError> {
         let _pin = self.pin();
-        let open = self.lock().unmarked();
+        let mut open = self.lock().unmarked();
+        open.extend(self.lock().shared.lanes.poisoned());
         let mut result = Ok(());
         for lane in open {
             result = result.and(self.close(lane));

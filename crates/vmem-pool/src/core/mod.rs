@@ -1,5 +1,6 @@
 //! What a pool, its handles and the streams it has seen share.
 
+mod auto_trim;
 mod blocks;
 mod claim;
 mod control;
@@ -9,7 +10,6 @@ mod known;
 #[cfg(test)]
 mod many_streams;
 mod markers;
-mod release;
 mod retire;
 mod shards;
 mod state;
@@ -25,18 +25,20 @@ use growing::Growing;
 use shards::Shards;
 use state::Shared;
 pub(crate) use state::State;
+use vmem_core::author::{StreamExt, fork};
 use vmem_core::{
-    AllocError, AllocErrorKind, Block, BlockLayout, BoxedError, Capabilities, DeviceId, EventKind,
-    Features, FreeError, FreeErrorKind, MemoryEvent, RawBlock, Request, ResourceId, Stream, fork,
+    AllocError, AllocErrorKind, Block, BlockLayout, BoxedError, Capabilities, DeviceId, Features,
+    FreeError, FreeErrorKind, MemoryEvent, MemoryEventKind, RawBlock, Request, ResourceId, Stream,
 };
 
 use crate::backing::{Backing, GrowthFailure};
+use crate::config::Sharding;
 use crate::ladder::Climb;
 use crate::lanes::{CLEAN, Lane, Reuse};
 use crate::sabotage;
 use crate::space::{Fit, GRAIN, Need, Slot, State as Range, Tag};
 use crate::sync::{Mutex, MutexGuard};
-use crate::{BuildError, BuildErrorKind, Placement, PoolConfig, Sharding};
+use crate::{BuildError, BuildErrorKind, Placement, PoolConfig};
 
 /// A pool's inside. Driver calls are made without the state's lock; whoever makes them has claimed
 /// the ranges they concern.
@@ -137,7 +139,7 @@ impl<B: Backing> Core<B> {
     /// Locks growth.
     ///
     /// # Errors
-    /// As [`Growing::new`].
+    /// Those of [`Growing::new`].
     pub(crate) fn lock_growth(&self) -> Result<Growing<'_>, BoxedError> {
         Growing::new(self.id, || fork::locked(|| self.growing.lock()))
     }
@@ -175,14 +177,14 @@ impl<B: Backing> Core<B> {
             }
             _ => error,
         });
-        if let Some(sink) = &self.config.sink {
+        if let Some(observer) = &self.config.observer {
             let layout = request.layout;
             let kind = match &result {
-                Ok(block) => EventKind::Allocate { ptr: block.ptr(), layout },
-                Err(_) => EventKind::Failure { layout },
+                Ok(block) => MemoryEventKind::Allocate { ptr: block.ptr(), layout },
+                Err(_) => MemoryEventKind::Failure { layout },
             };
-            let event = MemoryEvent::new(kind, self.id).on(request.stream.id());
-            sink.event(&event.labelled(request.label));
+            let event = MemoryEvent::new(kind, self.id).with_stream(request.stream.id());
+            observer.event(&event.with_label(request.label));
         }
         result
     }
@@ -256,9 +258,9 @@ impl<B: Backing> Core<B> {
         if block.owner() != self.id {
             return Err(FreeError::new(FreeErrorKind::Foreign, block, self.name()));
         }
-        if let Some(release) = self.config.release {
+        if let Some(policy) = self.config.auto_trim {
             // Before this free, whose pending work would keep its neighbours. It is marked below.
-            self.release_unneeded(release);
+            self.trim_unneeded(policy);
         }
         let raw = block.raw();
         let close = match self.free_at_hand(&raw, stream) {
@@ -272,9 +274,11 @@ impl<B: Backing> Core<B> {
             // The next marker covers these frees too; nothing is lost but a chance to share them.
             tracing::debug!(%error, "a batch of frees could not be marked");
         }
-        if let Some(sink) = &self.config.sink {
-            let kind = EventKind::Free { ptr: raw.ptr, layout: raw.layout };
-            sink.event(&MemoryEvent::new(kind, self.id).on(stream.id()).labelled(raw.label));
+        if let Some(observer) = &self.config.observer {
+            let kind = MemoryEventKind::Free { ptr: raw.ptr(), layout: raw.layout() };
+            observer.event(
+                &MemoryEvent::new(kind, self.id).with_stream(stream.id()).with_label(raw.label()),
+            );
         }
         Ok(())
     }
@@ -287,7 +291,13 @@ impl<B: Backing> Core<B> {
         let size = state.space[slot].size;
         let (tag, close) = state.shared.lanes.tag_free(lane, size);
         self.release(&mut state, slot, tag);
-        Some(close || self.config.release.is_some_and(|r| state.holds_more_than(r.threshold)))
+        Some(
+            close
+                || self
+                    .config
+                    .auto_trim
+                    .is_some_and(|policy| state.holds_more_than(policy.threshold)),
+        )
     }
 
     /// Whether the pool may ask the device how far it has come.
@@ -313,10 +323,10 @@ impl<B: Backing> Core<B> {
         }
     }
 
-    /// Tells the sink, if there is one. Not to be called under the lock.
-    pub(crate) fn tell(&self, kind: EventKind) {
-        if let Some(sink) = &self.config.sink {
-            sink.event(&MemoryEvent::new(kind, self.id));
+    /// Tells the observer, if there is one. Not to be called under the lock.
+    pub(crate) fn tell(&self, kind: MemoryEventKind) {
+        if let Some(observer) = &self.config.observer {
+            observer.event(&MemoryEvent::new(kind, self.id));
         }
     }
 }
@@ -324,6 +334,9 @@ impl<B: Backing> Core<B> {
 impl<B: Backing> fmt::Debug for Core<B> {
     /// A few figures: what holds a pool may be printed however much is in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if fork::is_child() {
+            return f.write_str("Pool(of the process that forked)");
+        }
         let state = self.lock();
         let (live, reserved) = (state.live(), state.shared.counters.reserved);
         let blocks = state.allocations() - state.frees();

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use vmem_core::{Event, EventKind, MemoryEvent, StreamId, StreamObserver};
+use vmem_core::author::StreamObserver;
+use vmem_core::{Event, MemoryEvent, MemoryEventKind, StreamId};
 
 use super::{Core, State};
 use crate::backing::Backing;
@@ -18,8 +19,8 @@ impl<B: Backing> StreamObserver for Core<B> {
         let forgotten = state.forget_ended(false);
         drop(state);
         drop(forgotten);
-        if let Some(sink) = &self.config.sink {
-            sink.event(&MemoryEvent::new(EventKind::Retire, self.id).on(stream));
+        if let Some(observer) = &self.config.observer {
+            observer.event(&MemoryEvent::new(MemoryEventKind::Retire, self.id).with_stream(stream));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The shards of a pool's space, each behind a lock of its own.
 
 use std::sync::TryLockError;
-use vmem_core::fork;
+use vmem_core::author::fork;
 
 use crate::space::{Fit, SHARDS, Shard, Space};
 use crate::sync::atomic::{AtomicUsize, Ordering};

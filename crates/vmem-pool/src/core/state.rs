@@ -2,7 +2,7 @@
 
 use vmem_core::{RawBlock, StreamId};
 
-use super::release::Needed;
+use super::auto_trim::Needed;
 use super::shards::Shards;
 use crate::lanes::{Access, CLEAN, Lanes, Reuse};
 use crate::space::{SHARDS, Shard, Slot, Space, Tag, Tally};
@@ -53,7 +53,7 @@ impl<'a> State<'a> {
     /// Ends the block that `raw` describes, whose range stays live until it is freed. `None` if it
     /// is not a block of this pool.
     pub(super) fn end_block(&mut self, raw: &RawBlock) -> Option<Slot> {
-        let slot = Slot::from_raw(raw.slot)?;
+        let slot = Slot::from_raw(raw.slot())?;
         self.space.get(slot)?;
         self.space.shard_mut(slot.shard()).end_block(raw)
     }

@@ -30,7 +30,7 @@ fn launch(device: &SimDevice, block: &Block, stream: &Stream, duration: Duration
 fn a_lane_is_not_given_to_another_stream_while_somebody_knows_its_number() {
     let device = SimDevice::new(64 << 20);
     let arena = VirtualArena::new(device.clone()).unwrap();
-    let config = PoolConfig { ceiling: Some(SIZE), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(SIZE);
     let core: Arc<Core<VirtualArena>> = Core::new(arena, config, Fit::Best).unwrap();
     let [ended, thief] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     core.deallocate(alloc(&core, &ended), &ended).unwrap();
@@ -76,7 +76,7 @@ fn a_stream_that_meets_others_at_its_lock_gets_a_shard_of_its_own_and_only_then(
     for (placement, parted) in [(Placement::ByCompletion, 1), (Placement::Reproducible, 0)] {
         let device = SimDevice::new(64 << 20);
         let arena = VirtualArena::new(device.clone()).unwrap();
-        let config = PoolConfig { placement, ..Default::default() };
+        let config = PoolConfig::default().with_placement(placement);
         let core: Arc<Core<VirtualArena>> = Core::new(arena, config, Fit::Best).unwrap();
         let [first, second] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
         core.deallocate(alloc(&core, &first), &first).unwrap();
@@ -101,8 +101,8 @@ fn a_stream_that_meets_others_at_its_lock_gets_a_shard_of_its_own_and_only_then(
 fn returning_many_chunks_takes_a_few_steps_for_each() {
     const MANY: u64 = 500;
     let device = SimDevice::new(64 << 20);
-    let chunks = Chunks::new(DeviceMemory::new(device.clone()), device.clone());
-    let config = PoolConfig { growth: Some(Growth::Exact), ..Default::default() };
+    let chunks = Chunks::new(DeviceMemory::new(device.clone()));
+    let config = PoolConfig::default().with_growth(Growth::Exact);
     let core = Core::new(chunks, config, Fit::Best).unwrap();
     let stream = Stream::new(device.clone()).unwrap();
     let layout = BlockLayout::new(256).unwrap();

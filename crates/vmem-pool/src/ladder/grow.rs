@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use vmem_core::{DriverError, EventKind, Rung, Stream};
+use vmem_core::{DriverError, MemoryEventKind, Stream};
 
-use super::{Climb, Step, Wait};
+use super::{Climb, Rung, Step, Wait};
 use crate::Counters;
 use crate::backing::{Backing, GrowthFailure, Pending};
 use crate::core::{Core, State};
@@ -45,20 +45,20 @@ impl<B: Backing> Core<B> {
         climb.unless_refused(made)
     }
 
-    /// Tells the sink, and the log, what the backing did for a request. Nobody else changes these
-    /// figures while the growth lock is held. No lock is held now: either may call the pool.
+    /// Tells the observer, and the log, what the backing did for a request. Nobody else changes
+    /// these figures while the growth lock is held. No lock is held now: either may call the pool.
     fn tell_changes(&self, climb: &mut Climb<'_>, before: &Counters, after: &Counters) {
-        let tell = |bytes, kind: fn(u64) -> EventKind| {
+        let tell = |bytes, kind: fn(u64) -> MemoryEventKind| {
             if bytes > 0 {
                 self.tell(kind(bytes));
             }
         };
-        tell(std::mem::take(&mut climb.moved), |bytes| EventKind::Move { bytes });
+        tell(std::mem::take(&mut climb.moved), |bytes| MemoryEventKind::Move { bytes });
         let trimmed = after.bytes_trimmed - before.bytes_trimmed;
         climb.made_progress(trimmed);
-        tell(trimmed, |bytes| EventKind::Trim { bytes });
+        tell(trimmed, |bytes| MemoryEventKind::Trim { bytes });
         let bytes = after.bytes_grown - before.bytes_grown;
-        tell(bytes, |bytes| EventKind::Growth { bytes });
+        tell(bytes, |bytes| MemoryEventKind::Growth { bytes });
         if bytes > 0 {
             tracing::debug!(bytes, reserved = after.reserved, "the pool grew");
         }

@@ -13,7 +13,7 @@ impl<B: Backing> Core<B> {
         let mut report = ExhaustionReport::new(layout.size());
         report.rounded = climb.need.size;
         report.ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
-        report.rungs.clone_from(&climb.rungs);
+        report.attempts.clone_from(&climb.attempts);
         self.note_orphans();
         let state = self.lock();
         report.quarantined = state.quarantined();

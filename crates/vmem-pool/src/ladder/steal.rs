@@ -1,8 +1,8 @@
 //! Memory that other streams freed.
 
-use vmem_core::{DriverError, Event, Rung};
+use vmem_core::{DriverError, Event};
 
-use super::{Climb, Step};
+use super::{Climb, Rung, Step};
 use crate::backing::Backing;
 use crate::core::{Claim, Core, Obstacle, State};
 use crate::lanes::{Access, CLEAN, Lane, Reuse};

@@ -24,8 +24,8 @@ fn a_request_looks_again_after_others_found_its_memory_complete() {
         let config = SimConfig { capacity: 64 << 20, seed, ..Default::default() };
         let device = SimDevice::with_config(config).unwrap();
         let pinned = PinnedMemory::new(device.clone()).unwrap();
-        let config = PoolConfig { ceiling: Some(SIZE), ..Default::default() };
-        let chunks = Chunks::new(pinned, device.clone());
+        let config = PoolConfig::default().with_ceiling(SIZE);
+        let chunks = Chunks::new(pinned);
         let core: Arc<Core<Chunks<PinnedMemory>>> = Core::new(chunks, config, Fit::Best).unwrap();
         let [used, wanting] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
         let layout = BlockLayout::new(SIZE).unwrap();

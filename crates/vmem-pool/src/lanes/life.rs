@@ -1,6 +1,7 @@
 //! How lanes begin and end, and what is done about those that ended without a marker.
 
-use vmem_core::{Event, Stream, WeakStream};
+use vmem_core::author::WeakStream;
+use vmem_core::{Event, Stream};
 
 use super::lane::is_thread_bound;
 use super::queue::owner_of;
@@ -191,9 +192,15 @@ impl Lanes {
         }
     }
 
-    /// Whether some lane's markers could not be queried.
+    /// Lanes whose markers could not be queried.
+    pub(crate) fn poisoned(&self) -> Vec<u32> {
+        let is_poisoned = |lane: &u32| self.get(*lane).is_some_and(Lane::is_poisoned);
+        self.uncovered.iter().copied().filter(is_poisoned).collect()
+    }
+
+    /// Whether there are any.
     pub(crate) fn any_poisoned(&self) -> bool {
-        self.uncovered.iter().any(|&lane| self.get(lane).is_some_and(Lane::is_poisoned))
+        !self.poisoned().is_empty()
     }
 
     /// Lanes that have ended, if it is time to look which of them can be forgotten. Each must be

@@ -25,7 +25,8 @@ use std::sync::Arc;
 pub(crate) use front::Front;
 pub(crate) use lane::{Access, Lane};
 use queue::Queues;
-use vmem_core::{Event, IdleEvent, StreamId};
+use vmem_core::author::IdleEvent;
+use vmem_core::{Event, StreamId};
 
 use crate::Batch;
 use crate::space::{SHARDS, Tag, visits};

@@ -87,14 +87,14 @@ impl Shard {
     /// is not a block of this shard.
     #[inline]
     pub(crate) fn end_block(&mut self, raw: &RawBlock) -> Option<Slot> {
-        let slot = Slot::from_raw(raw.slot)?;
+        let slot = Slot::from_raw(raw.slot())?;
         let range = self.ranges.get_mut(slot.index())?;
-        let here = range.is_live() && range.start == raw.ptr.get();
-        if !here || !range.end_block(raw.generation, raw.layout) {
+        let here = range.is_live() && range.start == raw.ptr().get();
+        if !here || !range.end_block(raw.generation(), raw.layout()) {
             return None;
         }
         self.tally.ended += 1;
-        self.tally.live -= raw.layout.size();
+        self.tally.live -= raw.layout().size();
         if self[slot].zone() == Zone::Small {
             self.tally.small -= self[slot].size;
         }

@@ -283,7 +283,7 @@ fn end(shard: &mut Shard, (slot, _): (Slot, u64)) {
     let (layout, label, generation) = range.block().unwrap();
     let ptr = vmem_core::DevicePtr::new(range.start).unwrap();
     let owner = vmem_core::ResourceId::new();
-    let raw = vmem_core::RawBlock { ptr, layout, owner, slot: slot.raw(), generation, label };
+    let raw = vmem_core::RawBlock::new(ptr, layout, owner, slot.raw(), generation, label);
     assert_eq!(shard.end_block(&raw), Some(slot));
     shard.free(slot, tag(0));
 }

@@ -18,7 +18,8 @@ fn arenas_under_one_budget_hold_no_more_than_it_together_in_use_or_not() {
     });
     drop(one.buffer(90 * MIB, &stream).unwrap());
     assert_eq!((budget.used(), device.used()), (90 * MIB, 90 * MIB), "idle, but held");
-    let error = other.alloc(vmem_core::BlockLayout::new(90 * MIB).unwrap(), &stream).unwrap_err();
+    let error =
+        other.allocate_on(vmem_core::BlockLayout::new(90 * MIB).unwrap(), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::OutOfMemory);
     assert!(device.used() <= 100 * MIB);
     drop(other.buffer(10 * MIB, &stream).unwrap());

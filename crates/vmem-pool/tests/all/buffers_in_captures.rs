@@ -49,7 +49,7 @@ fn a_used_buffer_dropped_in_a_capture_is_reused_behind_its_use_and_the_capture_l
         let home = Stream::new(device.clone()).unwrap();
         let user = Stream::new(device.clone()).unwrap();
         let mut shared = DeviceBuffer::new(memory.clone(), MIB, &home).unwrap();
-        shared.wait_on(&user).unwrap();
+        shared.make_ready_on(&user).unwrap();
         launch(&device, &user, Kernel::write_pattern(shared.ptr().unwrap(), MIB, 1));
         shared.record_use(&user).unwrap();
         device.begin_capture(&home).unwrap();

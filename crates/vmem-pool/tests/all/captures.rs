@@ -8,7 +8,7 @@ use vmem_core::{
     AllocErrorKind, Device, DeviceBuffer, DeviceMemory, DriverCode, MemoryResource, ResourceExt,
     Stream,
 };
-use vmem_pool::{Batch, Chunks, Placement, Pool, PoolConfig, PoolHandle, Release, VirtualArena};
+use vmem_pool::{AutoTrim, Batch, Chunks, Placement, Pool, PoolConfig, PoolHandle, VirtualArena};
 use vmem_sim::{CallKind, CaptureMode, Graph, SimDevice};
 
 use crate::support::{MIB, alloc, arena, device, finish, free, keep_busy, layout, orphan, touch};
@@ -19,11 +19,16 @@ fn configs() -> Vec<PoolConfig> {
     for batch in [Batch::default(), Batch::STRICT] {
         for placement in [Placement::ByCompletion, Placement::Reproducible] {
             let ceiling = Some(16 * MIB);
-            configs.push(PoolConfig { batch, placement, ceiling, ..Default::default() });
+            configs.push(
+                PoolConfig::default()
+                    .with_batch(batch)
+                    .with_placement(placement)
+                    .with_ceiling(ceiling),
+            );
         }
     }
-    let release = Some(Release { threshold: 0, age: std::time::Duration::ZERO });
-    configs.push(PoolConfig { release, ..configs[0].clone() });
+    let release = Some(AutoTrim::new(0, std::time::Duration::ZERO));
+    configs.push(configs[0].clone().with_auto_trim(release));
     configs
 }
 
@@ -35,7 +40,7 @@ fn on_each(test: impl Fn(&Arc<SimDevice>, Arc<dyn MemoryResource>, &PoolHandle))
             device.exchange_capture_mode(CaptureMode::Relaxed);
             let (pool, handle): (Arc<dyn MemoryResource>, _) = if over_chunks {
                 let upstream = DeviceMemory::new(device.clone());
-                let pool = Pool::new(Chunks::new(upstream, device.clone()), config.clone());
+                let pool = Pool::new(Chunks::new(upstream), config.clone());
                 let pool = pool.unwrap();
                 let handle = pool.handle();
                 (Arc::new(pool), handle)
@@ -92,7 +97,7 @@ fn a_use_on_another_stream_is_waited_for_although_the_home_captured_when_the_buf
     on_each(|device, pool, handle| {
         let [home, user, t] = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
         let mut used = DeviceBuffer::new(pool.clone(), 8 * MIB, &home).unwrap();
-        used.wait_on(&user).unwrap();
+        used.make_ready_on(&user).unwrap();
         keep_busy(device, used.block().unwrap(), &user);
         used.record_use(&user).unwrap();
         device.begin_capture(&home).unwrap();
@@ -123,11 +128,11 @@ fn a_capturing_stream_gets_what_is_at_hand_and_nothing_that_takes_a_call() {
         keep_busy(device, &elsewhere, &other);
         free(&pool, elsewhere, &other);
         device.begin_capture(&capturing).unwrap();
-        match pool.alloc(layout(2 * MIB), &capturing) {
+        match pool.allocate_on(layout(2 * MIB), &capturing) {
             Ok(block) => free(&pool, block, &capturing),
             Err(error) => assert_eq!(error.kind(), AllocErrorKind::Capturing),
         }
-        let error = pool.alloc(layout(8 * MIB), &capturing).unwrap_err();
+        let error = pool.allocate_on(layout(8 * MIB), &capturing).unwrap_err();
         assert_eq!(error.kind(), AllocErrorKind::Capturing, "{error}");
         drop(intact(device, &capturing));
         let block = alloc(&pool, 8 * MIB, &capturing);
@@ -142,7 +147,7 @@ fn everything(device: &Arc<SimDevice>, pool: &Arc<dyn MemoryResource>, handle: &
     let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     for size in [MIB, 5 * MIB, 3 * MIB] {
         for stream in [&a, &b] {
-            if let Ok(block) = pool.alloc(layout(size), stream) {
+            if let Ok(block) = pool.allocate_on(layout(size), stream) {
                 touch(device, &block, stream);
                 free(pool, block, stream);
             }
@@ -150,7 +155,7 @@ fn everything(device: &Arc<SimDevice>, pool: &Arc<dyn MemoryResource>, handle: &
     }
     a.retire().unwrap();
     drop(b);
-    assert!(pool.alloc(layout(32 * MIB), &Stream::new(device.clone()).unwrap()).is_err());
+    assert!(pool.allocate_on(layout(32 * MIB), &Stream::new(device.clone()).unwrap()).is_err());
     handle.try_trim(0).unwrap();
     handle.trim_to(0).unwrap();
     let _ = (handle.counters(), handle.capacity(), handle.snapshot());
@@ -181,8 +186,8 @@ fn whatever_a_pool_is_asked_for_leaves_the_capture_of_a_stream_it_has_never_seen
         device.begin_capture(&stranger).unwrap();
         everything(device, &pool, handle);
         let erased: Arc<dyn Device> = device.clone();
-        let legacy = Stream::legacy_default(&erased);
-        if let Ok(block) = pool.alloc(layout(MIB), &legacy) {
+        let legacy = Stream::legacy_default(erased.clone());
+        if let Ok(block) = pool.allocate_on(layout(MIB), &legacy) {
             free(&pool, block, &legacy);
         }
         drop(legacy);
@@ -218,7 +223,7 @@ fn a_pool_may_end_beside_a_capture() {
 #[test]
 fn a_stream_that_ends_while_it_captures_leaves_its_memory_in_quarantine() {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_ceiling(8 * MIB));
     let handle = pool.handle();
     let [capturing, other] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     let block = alloc(&pool, 6 * MIB, &capturing);
@@ -227,7 +232,7 @@ fn a_stream_that_ends_while_it_captures_leaves_its_memory_in_quarantine() {
     device.begin_capture(&capturing).unwrap();
     drop(capturing);
     assert_eq!(handle.counters().unwrap().quarantined, 6 * MIB);
-    let error = pool.alloc(layout(4 * MIB), &other).unwrap_err();
+    let error = pool.allocate_on(layout(4 * MIB), &other).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::Limit);
     assert_eq!(device.calls().of(CallKind::Synchronize), 0);
     drop(other);
@@ -265,7 +270,7 @@ fn a_capture_whose_graph_is_gone_hinders_nobody_afterwards() {
 #[test]
 fn a_capture_that_the_program_broke_hinders_nobody_afterwards() {
     let device = device();
-    let config = PoolConfig { ceiling: Some(16 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(16 * MIB);
     let pool = arena(device.clone(), config);
     let handle = pool.handle();
     want_what_a_capture_left(&device, &pool.into_dyn(), &handle, |home| {
@@ -281,13 +286,13 @@ fn a_capture_that_the_program_broke_hinders_nobody_afterwards() {
 #[test]
 fn memory_of_an_ended_thread_is_left_alone_while_anybody_captures() {
     let device = device();
-    let config = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(8 * MIB);
     let pool = Arc::new(arena(device.clone(), config));
     let orphan = orphan(&device, &pool, 6 * MIB);
     let [capturing, other] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     device.begin_capture(&capturing).unwrap();
     let (there, on) = (pool.clone(), other.clone());
-    let refused = thread::spawn(move || there.alloc(layout(4 * MIB), &on).is_err());
+    let refused = thread::spawn(move || there.allocate_on(layout(4 * MIB), &on).is_err());
     assert!(refused.join().unwrap());
     drop(intact(&device, &capturing));
     assert_eq!(pool.handle().synchronize().unwrap(), 6 * MIB);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use vmem_core::{AsyncMemory, MemoryResource, PinnedMemory};
-use vmem_pool::{Batch, Chunks, Pool, PoolConfig, PoolHandle, Sharding, SmallBlocks};
+use vmem_pool::testing::{Knobs, Sharding, SmallBlocks};
+use vmem_pool::{Batch, Chunks, Pool, PoolConfig, PoolHandle};
 use vmem_sim::{SimConfig, SimDevice};
 use vmem_testkit::conformance::{self, Subject};
 use vmem_testkit::{Program, Shape};
@@ -21,20 +22,20 @@ fn make_arena(device: Arc<SimDevice>) -> Made {
 }
 
 fn make_strict_arena(device: Arc<SimDevice>) -> Made {
-    let pool = arena(device, PoolConfig { batch: Batch::STRICT, ..Default::default() });
+    let pool = arena(device, PoolConfig::default().with_batch(Batch::STRICT));
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
 
 fn make_chunks(device: Arc<SimDevice>) -> Made {
-    let config = PoolConfig { batch: Batch { frees: 2, bytes: MIB }, ..Default::default() };
+    let config = PoolConfig::default().with_batch(Batch::new(2, MIB));
     let pool = chunks(device, config);
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
 
 fn make_capped_arena(device: Arc<SimDevice>) -> Made {
-    let pool = arena(device, PoolConfig { ceiling: Some(160 * MIB), ..Default::default() });
+    let pool = arena(device, PoolConfig::default().with_ceiling(160 * MIB));
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
@@ -47,7 +48,7 @@ fn make_tight_arena(device: Arc<SimDevice>) -> Made {
 
 fn make_slab_arena(device: Arc<SimDevice>) -> Made {
     let small_blocks = SmallBlocks::InSlabs;
-    let pool = arena(device, PoolConfig { small_blocks, ..Default::default() });
+    let pool = arena(device, PoolConfig::default().with_small_blocks(small_blocks));
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
@@ -55,7 +56,8 @@ fn make_slab_arena(device: Arc<SimDevice>) -> Made {
 /// Slabs in shards, in so little room that memory moves.
 fn make_crowded_slab_arena(device: Arc<SimDevice>) -> Made {
     let (small_blocks, sharding) = (SmallBlocks::InSlabs, Sharding::PerStream);
-    let config = PoolConfig { small_blocks, sharding, ceiling: Some(8 * MIB), ..tight() };
+    let config =
+        tight().with_small_blocks(small_blocks).with_sharding(sharding).with_ceiling(8 * MIB);
     let pool = arena(device, config);
     let handle = pool.handle();
     (Box::new(pool), handle)
@@ -63,47 +65,47 @@ fn make_crowded_slab_arena(device: Arc<SimDevice>) -> Made {
 
 /// Every stream has a shard of its own, so that most memory is at the edge of one.
 fn make_sharded_arena(device: Arc<SimDevice>) -> Made {
-    let pool = arena(device, PoolConfig { sharding: Sharding::PerStream, ..Default::default() });
+    let pool = arena(device, PoolConfig::default().with_sharding(Sharding::PerStream));
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
 
 fn make_sharded_tight_arena(device: Arc<SimDevice>) -> Made {
-    let pool = arena(device, PoolConfig { sharding: Sharding::PerStream, ..tight() });
+    let pool = arena(device, tight().with_sharding(Sharding::PerStream));
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
 
 fn make_sharded_chunks(device: Arc<SimDevice>) -> Made {
-    let pool = chunks(device, PoolConfig { sharding: Sharding::PerStream, ..Default::default() });
+    let pool = chunks(device, PoolConfig::default().with_sharding(Sharding::PerStream));
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
 
 /// So little room that memory moves all the time.
 fn make_crowded_arena(device: Arc<SimDevice>) -> Made {
-    let pool = arena(device, PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
+    let pool = arena(device, PoolConfig::default().with_ceiling(8 * MIB));
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
 
 fn make_pinned(device: Arc<SimDevice>) -> Made {
     let upstream = PinnedMemory::new(device.clone()).unwrap();
-    let pool = Pool::new(Chunks::new(upstream, device), PoolConfig::default()).unwrap();
+    let pool = Pool::new(Chunks::new(upstream), PoolConfig::default()).unwrap();
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
 
 fn make_async(device: Arc<SimDevice>) -> Made {
     let upstream = AsyncMemory::new(device.clone()).unwrap();
-    let pool = Pool::new(Chunks::new(upstream, device), PoolConfig::default()).unwrap();
+    let pool = Pool::new(Chunks::new(upstream), PoolConfig::default()).unwrap();
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
 
 fn make_pool_on_pool(device: Arc<SimDevice>) -> Made {
     let upstream = arena(device.clone(), PoolConfig::default());
-    let pool = Pool::new(Chunks::new(upstream, device), PoolConfig::default()).unwrap();
+    let pool = Pool::new(Chunks::new(upstream), PoolConfig::default()).unwrap();
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
@@ -120,12 +122,8 @@ fn conforms(make: impl Fn(Arc<SimDevice>) -> Made) {
         let (pool, handle) = make(device.clone());
         let probe = PoolProbe(handle);
         let other = crate::support::device();
-        let subject = Subject {
-            other_device: Some(other),
-            seed,
-            probe: &probe,
-            ..Subject::new(&pool, device.clone())
-        };
+        let subject =
+            Subject { other_device: Some(other), seed, probe: &probe, ..Subject::new(&pool) };
         conformance::check(&subject);
         drop(pool);
         device.assert_clean();
@@ -160,7 +158,7 @@ fn run_programs(
             let device = device(seed);
             let (pool, handle) = make(device.clone());
             let probe = PoolProbe(handle);
-            let subject = Subject { probe: &probe, ..Subject::new(&pool, device.clone()) };
+            let subject = Subject { probe: &probe, ..Subject::new(&pool) };
             let ran = program.run(&subject);
             prop_assert!(ran.is_ok(), "{}", ran.unwrap_err());
             drop(pool);
@@ -224,8 +222,8 @@ fn programs_run_where_room_is_short_and_memory_moves() {
 fn a_pool_behind_every_pointer_is_the_same_pool() {
     let device = device();
     let pool = Arc::new(arena(device.clone(), PoolConfig::default()));
-    conformance::check(&Subject::new(&pool, device.clone()));
-    conformance::check(&Subject::new(&&*pool, device.clone()));
+    conformance::check(&Subject::new(&pool));
+    conformance::check(&Subject::new(&&*pool));
     drop(pool);
     device.assert_clean();
 }

@@ -8,9 +8,9 @@ use vmem_core::{
     AllocErrorKind, AsyncMemory, BlockLayout, Device, DeviceMemory, DriverCode, MemoryResource,
     PinnedMemory, Request, ResourceExt, Stream,
 };
+use vmem_pool::testing::{Knobs, Sharding, SmallBlocks};
 use vmem_pool::{
-    Backing, BuildError, Chunks, Footprint, Pool, PoolConfig, PoolHandle, Sharding, SmallBlocks,
-    VirtualArena,
+    Backing, BuildError, Chunks, Footprint, Pool, PoolConfig, PoolHandle, VirtualArena,
 };
 use vmem_sim::{Kernel, SimConfig, SimDevice};
 use vmem_testkit::{Countdown, FAULT_CODES, FailedFree, Fault, Pairs, TrackedBlock, sweep};
@@ -121,7 +121,7 @@ fn survives(make: &dyn Fn(Arc<dyn Device>) -> Made, fault: Fault) -> Arc<Countdo
     let stream = &scenario.streams[1];
     handle.trim_to(0).unwrap();
     let most = BlockLayout::new(32 * UNIT).unwrap();
-    let block = pool.alloc(most, stream);
+    let block = pool.allocate_on(most, stream);
     let block = block.unwrap_or_else(|error| panic!("after {failed:?}, {fault:?}: {error}"));
     // SAFETY: contract, freeing: no work was queued on the block.
     unsafe { pool.deallocate(block, stream) }.unwrap();
@@ -157,7 +157,7 @@ fn arena_pool(device: Arc<dyn Device>, config: PoolConfig) -> Made {
 }
 
 fn capped(device: Arc<dyn Device>) -> Made {
-    arena_pool(device, PoolConfig { ceiling: Some(40 * UNIT), ..Default::default() })
+    arena_pool(device, PoolConfig::default().with_ceiling(40 * UNIT))
 }
 
 fn lazy(device: Arc<dyn Device>) -> Made {
@@ -165,16 +165,14 @@ fn lazy(device: Arc<dyn Device>) -> Made {
 }
 
 fn tight(device: Arc<dyn Device>) -> Made {
-    arena_pool(device, PoolConfig { footprint: Footprint::Tight, ..Default::default() })
+    arena_pool(device, PoolConfig::default().with_footprint(Footprint::Tight))
 }
 
 fn sharded(device: Arc<dyn Device>) -> Made {
-    let config = PoolConfig {
-        sharding: Sharding::PerStream,
-        footprint: Footprint::Tight,
-        small_blocks: SmallBlocks::InSlabs,
-        ..Default::default()
-    };
+    let config = PoolConfig::default()
+        .with_sharding(Sharding::PerStream)
+        .with_footprint(Footprint::Tight)
+        .with_small_blocks(SmallBlocks::InSlabs);
     arena_pool(device, config)
 }
 
@@ -186,14 +184,14 @@ fn chunk_pool(device: Arc<dyn Device>) -> Made {
 
 fn pinned_pool(device: Arc<dyn Device>) -> Made {
     let upstream = PinnedMemory::new(device.clone()).unwrap();
-    let pool = Pool::new(Chunks::new(upstream, device), PoolConfig::default()).unwrap();
+    let pool = Pool::new(Chunks::new(upstream), PoolConfig::default()).unwrap();
     let handle = pool.handle();
     (pool.into_dyn(), handle)
 }
 
 fn pool_over_a_pool(device: Arc<dyn Device>) -> Made {
     let below = arena(device.clone(), PoolConfig::default());
-    let pool = Pool::new(Chunks::new(below, device), PoolConfig::default()).unwrap();
+    let pool = Pool::new(Chunks::new(below), PoolConfig::default()).unwrap();
     let handle = pool.handle();
     (pool.into_dyn(), handle)
 }
@@ -247,7 +245,7 @@ fn begins(make: &Build, fault: Fault) -> Arc<Countdown> {
     let sim = SimDevice::with_config(config).unwrap();
     let countdown = Countdown::new(sim.clone());
     fault.arm(&countdown);
-    let made = make(countdown.clone(), PoolConfig { initial: 8 * UNIT, ..Default::default() });
+    let made = make(countdown.clone(), PoolConfig::default().with_initial(8 * UNIT));
     if made.is_err() {
         let leaks = sim.leaks();
         let counts =
@@ -273,11 +271,11 @@ fn a_pool_that_cannot_take_its_initial_size_leaves_nothing_unreported() {
     }
     let over_arena = |device, config| built(Pool::new(VirtualArena::new(device)?, config));
     let over_chunks = |device: Arc<dyn Device>, config| {
-        built(Pool::new(Chunks::new(DeviceMemory::new(device.clone()), device), config))
+        built(Pool::new(Chunks::new(DeviceMemory::new(device.clone())), config))
     };
     let over_the_drivers_pool = |device: Arc<dyn Device>, config| {
         let upstream = AsyncMemory::new(device.clone()).unwrap();
-        built(Pool::new(Chunks::new(upstream, device), config))
+        built(Pool::new(Chunks::new(upstream), config))
     };
     let all: [&Build; 3] = [&over_arena, &over_chunks, &over_the_drivers_pool];
     for make in all {
@@ -291,9 +289,9 @@ fn a_lost_device_is_an_error_and_not_a_hang() {
     let device = SimDevice::new(64 * MIB);
     let stream = Stream::new(device.clone()).unwrap();
     let pool = arena(device.clone(), PoolConfig::default());
-    let block = pool.alloc(layout(MIB), &stream).unwrap();
+    let block = pool.allocate_on(layout(MIB), &stream).unwrap();
     device.lose();
-    let error = pool.alloc(layout(8 * MIB), &stream).unwrap_err();
+    let error = pool.allocate_on(layout(8 * MIB), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
     // SAFETY: contract, freeing: no work was queued on the block.
     unsafe { pool.deallocate(block, &stream) }.unwrap();

@@ -15,7 +15,7 @@ const G: u64 = SMALL;
 fn an_arena_takes_what_its_policy_says() {
     let reserved_after = |growth, sizes: &[u64]| {
         let device = sim(64, 512);
-        let config = PoolConfig { growth: Some(growth), ..Default::default() };
+        let config = PoolConfig::default().with_growth(growth);
         let pool = arena(device.clone(), config);
         let stream = Stream::new(device.clone()).unwrap();
         let blocks: Vec<_> = sizes.iter().map(|&size| alloc(&pool, size, &stream)).collect();
@@ -37,7 +37,7 @@ fn an_arena_takes_what_its_policy_says() {
 fn where_the_policys_amount_is_refused_an_arena_takes_what_is_needed() {
     for (ceiling, growth) in [(None, Growth::Double), (None, Growth::AtLeast(24 * G))] {
         let device = sim(16, 128);
-        let config = PoolConfig { ceiling, growth: Some(growth), ..Default::default() };
+        let config = PoolConfig::default().with_ceiling(ceiling).with_growth(growth);
         let pool = arena(device.clone(), config);
         let stream = Stream::new(device.clone()).unwrap();
         let first = alloc(&pool, 10 * G, &stream);
@@ -52,13 +52,13 @@ fn where_the_policys_amount_is_refused_an_arena_takes_what_is_needed() {
 
 #[test]
 fn a_growth_of_exactly_what_is_needed_is_tried_once() {
-    let config = PoolConfig { growth: Some(Growth::Exact), ..Default::default() };
+    let config = PoolConfig::default().with_growth(Growth::Exact);
     let device = SimDevice::new(20 * MIB);
     let stream = Stream::new(device.clone()).unwrap();
     let pool = chunks(device.clone(), config.clone());
     let kept = alloc(&pool, 12 * MIB, &stream);
     let before = device.calls().of(CallKind::Allocate);
-    let error = pool.alloc(layout(9 * MIB), &stream).unwrap_err();
+    let error = pool.allocate_on(layout(9 * MIB), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::OutOfMemory);
     assert_eq!(device.calls().of(CallKind::Allocate) - before, 1);
     free(&pool, kept, &stream);
@@ -70,7 +70,7 @@ fn a_growth_of_exactly_what_is_needed_is_tried_once() {
     let pool = arena(device.clone(), config);
     let kept = alloc(&pool, 12 * G, &stream);
     let before = device.calls().of(CallKind::Create);
-    assert!(pool.alloc(layout(5 * G), &stream).is_err());
+    assert!(pool.allocate_on(layout(5 * G), &stream).is_err());
     let created = device.calls().of(CallKind::Create) - before;
     assert_eq!(created, 2 * 5, "four granules are left; tried once at home and once in a window");
     free(&pool, kept, &stream);
@@ -85,7 +85,7 @@ fn a_driver_that_fails_to_make_memory_is_a_fault_and_not_exhaustion() {
         for kind in [CallKind::Create, CallKind::Allocate] {
             device.fail_call(Some(kind), 1, DriverCode::UNKNOWN);
         }
-        let error = pool.alloc(layout(MIB), &stream).unwrap_err();
+        let error = pool.allocate_on(layout(MIB), &stream).unwrap_err();
         assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
         assert!(error.report().is_none());
         device.clear_failures();
@@ -150,7 +150,7 @@ fn where_addresses_are_as_short_as_memory_there_are_none_for_windows() {
     assert_eq!(pool.handle().snapshot().unwrap().segments.len(), 1);
     let stream = Stream::new(device.clone()).unwrap();
     let kept = riddle(&pool, G, 16, &stream);
-    assert!(pool.alloc(layout(2 * G), &stream).is_err(), "nothing can move");
+    assert!(pool.allocate_on(layout(2 * G), &stream).is_err(), "nothing can move");
     free_all(&pool, kept, &stream);
     free(&pool, alloc(&pool, 16 * G, &stream), &stream);
     drop(stream);
@@ -197,7 +197,7 @@ fn growth_below_free_memory_keeps_to_the_alignment() {
     pool.handle().trim_to(0).unwrap();
     free(&pool, b, &stream);
     let wanted = BlockLayout::with_alignment(3 * G, 2 * G).unwrap();
-    let block = pool.alloc(wanted, &stream).unwrap();
+    let block = pool.allocate_on(wanted, &stream).unwrap();
     assert_eq!((block.ptr().get(), device.used()), (base + 2 * G, 5 * G));
     free(&pool, block, &stream);
     free(&pool, c, &stream);

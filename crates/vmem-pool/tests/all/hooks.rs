@@ -28,7 +28,7 @@ fn a_hook_below_a_pool_that_uses_the_pool_is_refused_instead_of_waiting_for_itse
         let pool = pool.upgrade().unwrap();
         // What is free in the pool is to be had.
         free(&pool, alloc(&pool, MIB, failure.stream), failure.stream);
-        let refused = pool.alloc(layout(12 * MIB), failure.stream).unwrap_err();
+        let refused = pool.allocate_on(layout(12 * MIB), failure.stream).unwrap_err();
         said.lock().unwrap().push(words(&refused));
         for trimmed in [handle.try_trim(0), handle.trim_to(0)] {
             said.lock().unwrap().push(words(&trimmed.unwrap_err()));
@@ -36,8 +36,8 @@ fn a_hook_below_a_pool_that_uses_the_pool_is_refused_instead_of_waiting_for_itse
         Answer::GiveUp
     };
     let upstream = OnFailure::new(DeviceMemory::new(device.clone()), hook);
-    let config = PoolConfig { initial: 4 * MIB, growth: Some(Growth::Exact), ..Default::default() };
-    let pool = Pool::new(Chunks::new(upstream, device.clone()), config).unwrap();
+    let config = PoolConfig::default().with_initial(4 * MIB).with_growth(Growth::Exact);
+    let pool = Pool::new(Chunks::new(upstream), config).unwrap();
     let handle = pool.handle();
     let pool: Arc<dyn MemoryResource> = Arc::new(pool);
     assert!(above.set((Arc::downgrade(&pool), handle.clone())).is_ok());
@@ -45,7 +45,7 @@ fn a_hook_below_a_pool_that_uses_the_pool_is_refused_instead_of_waiting_for_itse
     let kept = alloc(&pool, 8 * MIB, &stream);
     // The chunk that it is in stays, and has room.
     let held = alloc(&pool, MIB, &stream);
-    let error = pool.alloc(layout(10 * MIB), &stream).unwrap_err();
+    let error = pool.allocate_on(layout(10 * MIB), &stream).unwrap_err();
     assert!(error.kind().is_exhaustion(), "{error}");
     let told = std::mem::take(&mut *told.lock().unwrap());
     assert!(told.len() >= 3, "{told:?}");

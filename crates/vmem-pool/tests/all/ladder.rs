@@ -1,6 +1,6 @@
 //! Each rung, and what it costs.
 
-use vmem_core::{AllocErrorKind, BlockLayout, MemoryResource, ResourceExt, Rung, Stream, label};
+use vmem_core::{AllocErrorKind, BlockLayout, MemoryResource, ResourceExt, Stream, label};
 use vmem_pool::{Batch, PoolConfig};
 use vmem_sim::{CallKind, SimDevice};
 
@@ -49,7 +49,7 @@ fn memory_completed_elsewhere_is_reused_without_a_wait() {
 #[test]
 fn a_thief_waits_for_the_batch_and_not_for_what_came_after() {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { batch: Batch::STRICT, ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_batch(Batch::STRICT));
     let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     free(&pool, alloc(&pool, 256, &b), &b);
     let (early, late) = (alloc(&pool, 4 * MIB, &a), alloc(&pool, 16 * MIB, &a));
@@ -69,7 +69,7 @@ fn a_thief_waits_for_the_batch_and_not_for_what_came_after() {
 #[test]
 fn neighbours_of_several_streams_are_joined_behind_waits() {
     on_both(
-        &PoolConfig { initial: 8 * MIB, ceiling: Some(8 * MIB), ..Default::default() },
+        &PoolConfig::default().with_initial(8 * MIB).with_ceiling(8 * MIB),
         |device, pool, handle| {
             let [a, b, c] = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
             let (x, y) = (alloc(pool, 4 * MIB, &a), alloc(pool, 4 * MIB, &b));
@@ -89,8 +89,8 @@ fn neighbours_of_several_streams_are_joined_behind_waits() {
 #[test]
 fn a_contended_stream_marks_its_frees_in_batches_and_stops_when_left_alone() {
     let device = device();
-    let batch = Batch { frees: 10, bytes: u64::MAX };
-    let pool = arena(device.clone(), PoolConfig { batch, ..Default::default() });
+    let batch = Batch::new(10, u64::MAX);
+    let pool = arena(device.clone(), PoolConfig::default().with_batch(batch));
     let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     free(&pool, alloc(&pool, 2 * MIB, &a), &a);
     // `b` takes something of `a`'s, which makes `a` contended.
@@ -113,26 +113,27 @@ fn a_contended_stream_marks_its_frees_in_batches_and_stops_when_left_alone() {
 
 #[test]
 fn a_refusal_says_what_was_tried_and_what_there_is() {
-    on_both(&PoolConfig { ceiling: Some(16 * MIB), ..Default::default() }, |device, pool, _| {
+    on_both(&PoolConfig::default().with_ceiling(16 * MIB), |device, pool, _| {
         let stream = Stream::new(device.clone()).unwrap();
         let kept = alloc(pool, 10 * MIB, &stream);
-        let error = pool.alloc(layout(8 * MIB), &stream).unwrap_err();
+        let error = pool.allocate_on(layout(8 * MIB), &stream).unwrap_err();
         assert_eq!(error.kind(), AllocErrorKind::Limit);
         let report = error.report().unwrap();
         assert_eq!((report.requested, report.live), (8 * MIB, 10 * MIB));
         assert_eq!((report.reserved, report.ceiling), (10 * MIB, Some(16 * MIB)));
-        let rungs: Vec<Rung> = report.rungs.iter().map(|rung| rung.rung).collect();
-        let order = [Rung::Completed, Rung::Wait, Rung::Merge, Rung::Growth];
-        assert_eq!(rungs[..4], order);
+        let tried: Vec<&str> = report.attempts.iter().map(|attempt| attempt.what).collect();
+        let order = ["completed blocks", "a wait on the device", "joining blocks", "growth"];
+        assert_eq!(tried[..4], order);
         // An arena moves what it has, chunks go back whole.
-        assert!(matches!(rungs[4..], [Rung::Move | Rung::Trim]), "{rungs:?}");
+        assert!(matches!(tried[4..], ["moving memory" | "trimming"]), "{tried:?}");
+        assert!(error.to_string().contains("; tried completed blocks (0 B), a wait"), "{error}");
         free(pool, kept, &stream);
     });
 }
 
 #[test]
 fn a_request_above_the_ceiling_never_fits_and_makes_no_driver_call() {
-    on_both(&PoolConfig { ceiling: Some(16 * MIB), ..Default::default() }, |device, pool, _| {
+    on_both(&PoolConfig::default().with_ceiling(16 * MIB), |device, pool, _| {
         let stream = Stream::new(device.clone()).unwrap();
         never_fits(device, pool, 16 * MIB, &stream);
     });
@@ -151,7 +152,7 @@ fn a_request_for_more_than_an_arenas_device_has_never_fits_and_makes_no_driver_c
 fn never_fits(device: &SimDevice, pool: &dyn MemoryResource, most: u64, stream: &Stream) {
     let before = device.calls();
     for size in [most + 1, 1 << 50, BlockLayout::MAX_SIZE] {
-        let error = pool.alloc(layout(size), stream).unwrap_err();
+        let error = pool.allocate_on(layout(size), stream).unwrap_err();
         assert_eq!(error.kind(), AllocErrorKind::NeverFits);
     }
     assert_eq!((device.calls() - before).total(), 0);
@@ -164,7 +165,7 @@ fn a_failed_growth_makes_at_most_two_failing_calls_and_keeps_nothing() {
     let pool = chunks(device.clone(), PoolConfig::default());
     let kept = alloc(&pool, 12 * MIB, &stream);
     let before = device.calls().of(CallKind::Allocate);
-    assert!(pool.alloc(layout(9 * MIB), &stream).is_err());
+    assert!(pool.allocate_on(layout(9 * MIB), &stream).is_err());
     assert!(device.calls().of(CallKind::Allocate) - before <= 2);
     // Doubling is refused, what is needed is not.
     let fits = alloc(&pool, 8 * MIB, &stream);
@@ -177,7 +178,7 @@ fn a_failed_growth_makes_at_most_two_failing_calls_and_keeps_nothing() {
     let stream = Stream::new(device.clone()).unwrap();
     let pool = arena(device.clone(), PoolConfig::default());
     let kept = alloc(&pool, 12 * MIB, &stream);
-    assert!(pool.alloc(layout(9 * MIB), &stream).is_err());
+    assert!(pool.allocate_on(layout(9 * MIB), &stream).is_err());
     assert_eq!((device.used(), device.leaks().handles.count), (12 * MIB, 6));
     free(&pool, kept, &stream);
     drop(stream);
@@ -200,11 +201,11 @@ fn what_fits_after_returning_unused_memory_is_not_refused() {
         free(&pool, hole, &stream);
     }
     stream.synchronize().unwrap();
-    let large = pool.alloc(layout(48 * MIB), &stream);
+    let large = pool.allocate_on(layout(48 * MIB), &stream);
     // The frees were never marked before; the ladder marks them and may find them pending once.
     let large = large.or_else(|_| {
         pool.handle().trim_to(0).unwrap();
-        pool.alloc(layout(48 * MIB), &stream)
+        pool.allocate_on(layout(48 * MIB), &stream)
     });
     free(&pool, large.unwrap(), &stream);
     for block in kept {
@@ -222,7 +223,7 @@ fn a_capturing_stream_gets_what_is_at_hand_and_nothing_else() {
     free(&pool, alloc(&pool, MIB, &stream), &stream);
     device.begin_capture(&stream).unwrap();
     let hit = alloc(&pool, MIB, &stream);
-    let error = pool.alloc(layout(8 * MIB), &stream).unwrap_err();
+    let error = pool.allocate_on(layout(8 * MIB), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::Capturing);
     device.end_capture(&stream).unwrap();
     let grown = alloc(&pool, 8 * MIB, &stream);
@@ -235,12 +236,12 @@ fn a_capturing_stream_gets_what_is_at_hand_and_nothing_else() {
 #[test]
 fn labels_and_sinks_see_every_event_outside_the_lock() {
     use std::sync::{Arc, Mutex};
-    use vmem_core::{EventKind, EventSink, MemoryEvent};
+    use vmem_core::{MemoryEvent, MemoryEventKind, MemoryObserver};
 
     #[derive(Debug, Default)]
     struct Events(Mutex<Vec<MemoryEvent>>);
 
-    impl EventSink for Events {
+    impl MemoryObserver for Events {
         fn event(&self, event: &MemoryEvent) {
             self.0.lock().unwrap().push(*event);
         }
@@ -248,8 +249,8 @@ fn labels_and_sinks_see_every_event_outside_the_lock() {
 
     let device = device();
     let events = Arc::new(Events::default());
-    let sink: Arc<dyn EventSink> = events.clone();
-    let pool = arena(device.clone(), PoolConfig { sink: Some(sink), ..Default::default() });
+    let observer: Arc<dyn MemoryObserver> = events.clone();
+    let pool = arena(device.clone(), PoolConfig::default().with_observer(observer));
     let stream = Stream::new(device.clone()).unwrap();
     let block = {
         let _scope = label("overlay");
@@ -263,11 +264,11 @@ fn labels_and_sinks_see_every_event_outside_the_lock() {
     let kinds: Vec<&str> = seen
         .iter()
         .map(|event| match event.kind {
-            EventKind::Allocate { .. } => "allocate",
-            EventKind::Free { .. } => "free",
-            EventKind::Growth { bytes } if bytes == 2 * MIB => "growth",
-            EventKind::Trim { bytes } if bytes == 2 * MIB => "trim",
-            EventKind::Retire => "retire",
+            MemoryEventKind::Allocate { .. } => "allocate",
+            MemoryEventKind::Free { .. } => "free",
+            MemoryEventKind::Growth { bytes } if bytes == 2 * MIB => "growth",
+            MemoryEventKind::Trim { bytes } if bytes == 2 * MIB => "trim",
+            MemoryEventKind::Retire => "retire",
             _ => "other",
         })
         .collect();

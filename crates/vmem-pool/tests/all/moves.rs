@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use vmem_core::{
-    AllocErrorKind, Block, BlockLayout, EventKind, EventSink, MemoryEvent, ResourceExt, Rung,
+    AllocErrorKind, Block, BlockLayout, MemoryEvent, MemoryEventKind, MemoryObserver, ResourceExt,
     Stream,
 };
 use vmem_pool::{PoolConfig, RangeState, VirtualArena};
@@ -17,7 +17,7 @@ use crate::support::{
 const G: u64 = 2 * MIB;
 
 fn capped(granules: u64) -> PoolConfig {
-    PoolConfig { ceiling: Some(granules * G), ..Default::default() }
+    PoolConfig::default().with_ceiling(granules * G)
 }
 
 #[test]
@@ -45,14 +45,14 @@ fn a_request_gets_the_whole_free_granules_of_several_places() {
 #[test]
 fn what_is_missing_is_taken_new_and_no_more() {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { ceiling: Some(9 * G), ..tight() });
+    let pool = arena(device.clone(), tight().with_ceiling(9 * G));
     let stream = Stream::new(device.clone()).unwrap();
     let kept = riddle(&pool, G, 8, &stream);
     let large = alloc(&pool, 5 * G - 1000, &stream);
     touch(&device, &large, &stream);
     assert_eq!(device.used(), 9 * G);
     assert_eq!(pool.handle().counters().unwrap().bytes_moved, 4 * G, "the fifth granule is new");
-    let error = pool.alloc(layout(G), &stream).unwrap_err();
+    let error = pool.allocate_on(layout(G), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::Limit);
     free(&pool, large, &stream);
     free_all(&pool, kept, &stream);
@@ -162,7 +162,7 @@ fn a_capturing_stream_gets_a_window_that_is_there_but_none_that_must_be_made() {
     let before = device.calls();
     let again = alloc(&pool, 3 * G, &stream);
     assert_eq!((device.calls() - before).total(), 0);
-    let error = pool.alloc(layout(G + 256), &stream).unwrap_err();
+    let error = pool.allocate_on(layout(G + 256), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::Capturing);
     device.end_capture(&stream).unwrap();
     free(&pool, again, &stream);
@@ -185,7 +185,7 @@ fn alignment_is_honoured_in_windows() {
     let mut live: Vec<Block> = kept.into_iter().map(|(_, block)| block).collect();
     for alignment in [256, granule, 4 * granule, BlockLayout::MAX_ALIGNMENT] {
         let wanted = BlockLayout::with_alignment(3 * granule, alignment).unwrap();
-        let block = pool.alloc(wanted, &stream).unwrap();
+        let block = pool.allocate_on(wanted, &stream).unwrap();
         assert!(block.ptr().get().is_multiple_of(alignment));
         touch(&device, &block, &stream);
         live.push(block);
@@ -246,7 +246,7 @@ fn without_addresses_for_windows_nothing_moves_and_nothing_breaks() {
     let pool = arena(device.clone(), tight());
     let stream = Stream::new(device.clone()).unwrap();
     let kept = riddle(&pool, G, 16, &stream);
-    let error = pool.alloc(layout(2 * G), &stream).unwrap_err();
+    let error = pool.allocate_on(layout(2 * G), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::OutOfMemory);
     let small = alloc(&pool, G, &stream);
     free(&pool, small, &stream);
@@ -287,9 +287,9 @@ fn a_snapshot_shows_where_memory_is_lent_from() {
 #[derive(Debug, Default, Clone)]
 struct Moves(Arc<Mutex<Vec<u64>>>);
 
-impl EventSink for Moves {
+impl MemoryObserver for Moves {
     fn event(&self, event: &MemoryEvent) {
-        if let EventKind::Move { bytes } = event.kind {
+        if let MemoryEventKind::Move { bytes } = event.kind {
             self.0.lock().unwrap().push(bytes);
         }
     }
@@ -299,13 +299,14 @@ impl EventSink for Moves {
 fn a_move_is_told_and_a_refusal_says_how_much_could_have_moved() {
     let device = device();
     let moves = Moves::default();
-    let sink: Option<Arc<dyn EventSink>> = Some(Arc::new(moves.clone()));
-    let pool = arena(device.clone(), PoolConfig { sink, ..capped(8) });
+    let observer: Arc<dyn MemoryObserver> = Arc::new(moves.clone());
+    let pool = arena(device.clone(), capped(8).with_observer(observer));
     let stream = Stream::new(device.clone()).unwrap();
     let kept = riddle(&pool, G, 8, &stream);
-    let error = pool.alloc(layout(5 * G), &stream).unwrap_err();
-    let rungs = &error.report().unwrap().rungs;
-    assert!(rungs.iter().any(|rung| rung.rung == Rung::Move && rung.freed == 4 * G), "{rungs:?}");
+    let error = pool.allocate_on(layout(5 * G), &stream).unwrap_err();
+    let attempts = &error.report().unwrap().attempts;
+    let moved = attempts.iter().any(|tried| tried.what == "moving memory" && tried.freed == 4 * G);
+    assert!(moved, "{attempts:?}");
     let large = alloc(&pool, 4 * G, &stream);
     assert_eq!(*moves.0.lock().unwrap(), [4 * G]);
     free(&pool, large, &stream);

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use vmem_core::{
-    AllocError, AllocErrorKind, Block, Capabilities, Clock, Device, DeviceMemory, EventKind,
-    EventSink, FreeError, MemoryEvent, MemoryResource, Request, ResourceExt, Stream,
+    AllocError, AllocErrorKind, Block, Capabilities, Clock, Device, DeviceMemory, FreeError,
+    MemoryEvent, MemoryEventKind, MemoryObserver, MemoryResource, Request, ResourceExt, Stream,
 };
-use vmem_pool::{Chunks, Growth, Pool, PoolConfig, PoolHandle, Release};
+use vmem_pool::{AutoTrim, Chunks, Growth, Pool, PoolConfig, PoolHandle};
 use vmem_sim::SimDevice;
 
 use crate::support::{
@@ -31,9 +31,9 @@ fn panics<T>(call: impl FnOnce() -> T) {
 
 /// Panics at every event, and remembers what these were.
 #[derive(Debug, Default)]
-struct Hostile(Mutex<Vec<EventKind>>);
+struct Hostile(Mutex<Vec<MemoryEventKind>>);
 
-impl EventSink for Hostile {
+impl MemoryObserver for Hostile {
     fn event(&self, event: &MemoryEvent) {
         self.0.lock().unwrap().push(event.kind);
         resume_unwind(Box::new(OnPurpose));
@@ -41,7 +41,7 @@ impl EventSink for Hostile {
 }
 
 impl Hostile {
-    fn saw(&self, which: impl Fn(&EventKind) -> bool) -> bool {
+    fn saw(&self, which: impl Fn(&MemoryEventKind) -> bool) -> bool {
         self.0.lock().unwrap().iter().any(which)
     }
 }
@@ -49,8 +49,7 @@ impl Hostile {
 #[test]
 fn a_sink_that_panics_takes_no_block_and_loses_none() {
     let hostile = Arc::new(Hostile::default());
-    let config =
-        PoolConfig { ceiling: Some(16 * MIB), sink: Some(hostile.clone()), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(16 * MIB).with_observer(hostile.clone());
     on_both(&config, |device, pool, handle| {
         hostile.0.lock().unwrap().clear();
         let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
@@ -58,7 +57,10 @@ fn a_sink_that_panics_takes_no_block_and_loses_none() {
         free(pool, alloc(pool, 2 * MIB, &a), &a);
         // Stolen from the other stream.
         free(pool, alloc(pool, 2 * MIB, &b), &b);
-        assert_eq!(pool.alloc(layout(17 * MIB), &a).unwrap_err().kind(), AllocErrorKind::NeverFits);
+        assert_eq!(
+            pool.allocate_on(layout(17 * MIB), &a).unwrap_err().kind(),
+            AllocErrorKind::NeverFits
+        );
         // In a drop, where a panic could not be caught.
         drop(pool.buffer(MIB, &a).unwrap());
         a.retire().unwrap();
@@ -70,12 +72,12 @@ fn a_sink_that_panics_takes_no_block_and_loses_none() {
         free(pool, kept, &b);
         handle.trim_to(0).unwrap();
         assert_eq!(handle.counters().unwrap().reserved, 0);
-        assert!(hostile.saw(|kind| matches!(kind, EventKind::Allocate { .. })));
-        assert!(hostile.saw(|kind| matches!(kind, EventKind::Free { .. })));
-        assert!(hostile.saw(|kind| matches!(kind, EventKind::Failure { .. })));
-        assert!(hostile.saw(|kind| matches!(kind, EventKind::Growth { .. })));
-        assert!(hostile.saw(|kind| matches!(kind, EventKind::Trim { .. })));
-        assert!(hostile.saw(|kind| matches!(kind, EventKind::Retire)));
+        assert!(hostile.saw(|kind| matches!(kind, MemoryEventKind::Allocate { .. })));
+        assert!(hostile.saw(|kind| matches!(kind, MemoryEventKind::Free { .. })));
+        assert!(hostile.saw(|kind| matches!(kind, MemoryEventKind::Failure { .. })));
+        assert!(hostile.saw(|kind| matches!(kind, MemoryEventKind::Growth { .. })));
+        assert!(hostile.saw(|kind| matches!(kind, MemoryEventKind::Trim { .. })));
+        assert!(hostile.saw(|kind| matches!(kind, MemoryEventKind::Retire)));
     });
 }
 
@@ -83,11 +85,11 @@ fn a_sink_that_panics_takes_no_block_and_loses_none() {
 fn a_sink_that_panics_when_memory_moves_loses_none() {
     let device = sim(16, 256);
     let hostile = Arc::new(Hostile::default());
-    let pool = arena(device.clone(), PoolConfig { sink: Some(hostile.clone()), ..tight() });
+    let pool = arena(device.clone(), tight().with_observer(hostile.clone()));
     let stream = Stream::new(device.clone()).unwrap();
     let kept = riddle(&pool, SMALL, 16, &stream);
     let moved = alloc(&pool, 8 * SMALL, &stream);
-    assert!(hostile.saw(|kind| matches!(kind, EventKind::Move { .. })));
+    assert!(hostile.saw(|kind| matches!(kind, MemoryEventKind::Move { .. })));
     let counters = pool.handle().counters().unwrap();
     assert_eq!((counters.live, counters.reserved), (16 * SMALL, 16 * SMALL));
     free(&pool, moved, &stream);
@@ -112,13 +114,11 @@ impl Clock for Broken {
 #[test]
 fn a_clock_that_panics_under_a_refusal_leaves_the_pool_usable() {
     let clock = Arc::new(Broken::default());
-    let config = PoolConfig {
-        ceiling: Some(16 * MIB),
-        growth: Some(Growth::Exact),
-        host_wait: Some(Duration::ZERO),
-        clock: clock.clone(),
-        ..Default::default()
-    };
+    let config = PoolConfig::default()
+        .with_ceiling(16 * MIB)
+        .with_growth(Growth::Exact)
+        .with_host_wait(Duration::ZERO)
+        .with_clock(clock.clone());
     let device = device();
     let (pool, [a, b]) =
         (chunks(device.clone(), config), [(); 2].map(|()| Stream::new(device.clone()).unwrap()));
@@ -127,7 +127,7 @@ fn a_clock_that_panics_under_a_refusal_leaves_the_pool_usable() {
     free(&pool, pending, &a);
     clock.0.store(true, Ordering::Relaxed);
     for stream in [&a, &b, &a] {
-        panics(|| pool.alloc(layout(9 * MIB), stream));
+        panics(|| pool.allocate_on(layout(9 * MIB), stream));
         pool.handle().check_invariants();
     }
     clock.0.store(false, Ordering::Relaxed);
@@ -143,8 +143,8 @@ fn a_clock_that_panics_under_a_refusal_leaves_the_pool_usable() {
 #[test]
 fn a_clock_that_panics_under_a_free_leaves_the_block_live_and_to_be_found() {
     let clock = Arc::new(Broken::default());
-    let release = Release { threshold: 0, age: Duration::from_secs(1) };
-    let config = PoolConfig { release: Some(release), clock: clock.clone(), ..Default::default() };
+    let release = AutoTrim::new(0, Duration::from_secs(1));
+    let config = PoolConfig::default().with_auto_trim(release).with_clock(clock.clone());
     on_both(&config, |device, pool, handle| {
         let stream = Stream::new(device.clone()).unwrap();
         free(pool, alloc(pool, 8 * MIB, &stream), &stream);
@@ -185,6 +185,12 @@ impl Upstream {
     }
 }
 
+impl std::fmt::Display for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Upstream<{}>", self.memory)
+    }
+}
+
 // SAFETY: contract, implementing: every call goes to the memory, unless it is not made at all.
 unsafe impl MemoryResource for Upstream {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
@@ -199,6 +205,10 @@ unsafe impl MemoryResource for Upstream {
         freed
     }
 
+    fn device(&self) -> &Arc<dyn Device> {
+        self.memory.device()
+    }
+
     fn capabilities(&self) -> Capabilities {
         self.memory.capabilities()
     }
@@ -209,7 +219,7 @@ type PoolOver = Pool<Chunks<Arc<Upstream>>>;
 fn over_upstream(config: PoolConfig) -> (Arc<SimDevice>, Arc<Upstream>, PoolOver, PoolHandle) {
     let device = device();
     let upstream = Upstream::new(device.clone());
-    let pool = Pool::new(Chunks::new(upstream.clone(), device.clone()), config).unwrap();
+    let pool = Pool::new(Chunks::new(upstream.clone()), config).unwrap();
     let handle = pool.handle();
     (device, upstream, pool, handle)
 }
@@ -220,7 +230,7 @@ fn an_upstream_that_panics_in_a_growth_leaves_the_pool_usable() {
     let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     let kept = alloc(&pool, MIB, &a);
     upstream.allocate.store(1, Ordering::Relaxed);
-    panics(|| pool.alloc(layout(32 * MIB), &b));
+    panics(|| pool.allocate_on(layout(32 * MIB), &b));
     handle.check_invariants();
     let counters = handle.counters().unwrap();
     assert_eq!((counters.live, counters.allocations, counters.reserved), (MIB, 1, MIB));
@@ -249,7 +259,7 @@ fn a_chunk_whose_return_panics_is_not_used_again_and_all_others_are() {
     handle.check_invariants();
     assert_eq!(handle.counters().unwrap().reserved, reserved, "it may or may not be gone");
     let other = alloc(&pool, 8 * MIB, &stream);
-    assert!(handle.find(lost_at).is_none_or(|block| block.ptr == other.ptr()));
+    assert!(handle.find(lost_at).is_none_or(|block| block.ptr() == other.ptr()));
     free(&pool, other, &stream);
     free(&pool, kept, &stream);
     handle.trim_to(0).unwrap();
@@ -265,7 +275,7 @@ fn a_chunk_whose_return_panics_is_not_used_again_and_all_others_are() {
 #[test]
 fn a_pool_over_a_broken_part_serves_other_threads_meanwhile() {
     let hostile = Arc::new(Hostile::default());
-    let config = PoolConfig { sink: Some(hostile), ..Default::default() };
+    let config = PoolConfig::default().with_observer(hostile);
     let device = device();
     let pool = chunks(device.clone(), config);
     std::thread::scope(|scope| {

@@ -3,8 +3,10 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use vmem_core::{Block, DeviceMemory, EventSink, MemoryEvent, MemoryResource, Stream};
-use vmem_pool::{BinningPool, Chunks, ControlError, Pool, PoolConfig, PoolHandle, VirtualArena};
+use vmem_core::{
+    Block, DeviceMemory, HandleError, MemoryEvent, MemoryObserver, MemoryResource, Stream,
+};
+use vmem_pool::{BinningPool, Chunks, Pool, PoolConfig, PoolHandle, VirtualArena};
 
 use crate::support::{MIB, alloc, free, tight};
 
@@ -17,9 +19,9 @@ const BINS: usize = 4000;
 const MOST: usize = 1200;
 
 #[derive(Debug)]
-struct Sink(#[expect(dead_code, reason = "it is printed")] Vec<u8>);
+struct Watcher(#[expect(dead_code, reason = "it is printed")] Vec<u8>);
 
-impl EventSink for Sink {
+impl MemoryObserver for Watcher {
     fn event(&self, _: &MemoryEvent) {}
 }
 
@@ -53,8 +55,8 @@ fn filled(
 fn a_pool_with_a_hundred_thousand_blocks_prints_a_line() {
     let device = crate::support::device();
     let stream = Stream::new(device.clone()).unwrap();
-    let sink: Arc<dyn EventSink> = Arc::new(Sink(vec![0; 100_000]));
-    let config = PoolConfig { sink: Some(sink), ..Default::default() };
+    let observer: Arc<dyn MemoryObserver> = Arc::new(Watcher(vec![0; 100_000]));
+    let config = PoolConfig::default().with_observer(observer);
     is_short(&config);
     let arena = Pool::new(VirtualArena::new(device.clone()).unwrap(), config.clone()).unwrap();
     filled(
@@ -65,15 +67,15 @@ fn a_pool_with_a_hundred_thousand_blocks_prints_a_line() {
         &stream,
     );
     let upstream = DeviceMemory::new(device.clone());
-    let chunks = Pool::new(Chunks::new(upstream, device.clone()), config.clone()).unwrap();
+    let chunks = Pool::new(Chunks::new(upstream), config.clone()).unwrap();
     filled(BLOCKS, &chunks, &chunks.handle(), &[&chunks, chunks.backing()], &stream);
     let upstream = DeviceMemory::new(device.clone());
-    let bins = BinningPool::new(upstream, device.clone(), config).unwrap();
+    let bins = BinningPool::new(upstream, config).unwrap();
     filled(BINS, &bins, &bins.handle(), &[&bins], &stream);
     let handle = bins.handle();
     drop(bins);
     assert_eq!(format!("{handle:?}"), "PoolHandle(gone)");
-    is_short(&ControlError::Gone);
+    is_short(&HandleError::Gone);
 }
 
 #[test]

@@ -15,16 +15,15 @@ use crate::support::{MIB, alloc, chunks, device, finish, free, keep_busy, layout
 fn what_a_thread_freed_on_its_default_stream_serves_its_other_streams() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
-    let config =
-        PoolConfig { ceiling: Some(2 * MIB), growth: Some(Growth::Exact), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(2 * MIB).with_growth(Growth::Exact);
     let pool = chunks(device.clone(), config);
-    let mine = Stream::per_thread_default(&erased);
+    let mine = Stream::per_thread_default(erased.clone());
     let other = Stream::new(erased).unwrap();
     let kept = alloc(&pool, MIB, &other);
     let freed = alloc(&pool, MIB, &mine);
     keep_busy(&device, &freed, &mine);
     free(&pool, freed, &mine);
-    let again = pool.alloc(layout(MIB / 2), &other).unwrap();
+    let again = pool.allocate_on(layout(MIB / 2), &other).unwrap();
     free(&pool, again, &other);
     free(&pool, kept, &other);
     drop((mine, other));
@@ -37,17 +36,16 @@ fn what_a_thread_freed_on_its_default_stream_serves_its_other_streams() {
 fn what_another_thread_freed_on_a_threads_default_stream_serves_its_other_streams() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
-    let config =
-        PoolConfig { ceiling: Some(2 * MIB), growth: Some(Growth::Exact), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(2 * MIB).with_growth(Growth::Exact);
     let pool = chunks(device.clone(), config);
-    let mine = Stream::per_thread_default(&erased);
+    let mine = Stream::per_thread_default(erased.clone());
     let other = Stream::new(erased).unwrap();
     let block = alloc(&pool, 2 * MIB, &other);
     let before = other.marker().unwrap();
     mine.wait(&before).unwrap();
     drop(before);
     std::thread::scope(|scope| scope.spawn(|| free(&pool, block, &mine)).join().unwrap());
-    let again = pool.alloc(layout(2 * MIB), &other).unwrap();
+    let again = pool.allocate_on(layout(2 * MIB), &other).unwrap();
     free(&pool, again, &other);
     drop((mine, other));
     finish(&device, pool);
@@ -59,19 +57,19 @@ fn what_another_thread_freed_on_a_threads_default_stream_serves_its_other_stream
 #[test]
 fn a_refusal_for_want_of_alignment_says_nothing_of_requests_that_need_none() {
     let device = device();
-    let config = PoolConfig {
-        ceiling: Some(128 << 10),
-        growth: Some(Growth::AtLeast(128 << 10)),
-        ..Default::default()
-    };
+    let config =
+        PoolConfig::default().with_ceiling(128 << 10).with_growth(Growth::AtLeast(128 << 10));
     let pool = chunks(device.clone(), config);
     let (here, there) =
         (Stream::new(device.clone()).unwrap(), Stream::new(device.clone()).unwrap());
     let first = alloc(&pool, 1, &here);
     let aligned = BlockLayout::with_alignment(1, 256 << 10).unwrap();
-    assert!(pool.alloc(aligned, &here).is_err(), "the chunk holds no such address but its first");
+    assert!(
+        pool.allocate_on(aligned, &here).is_err(),
+        "the chunk holds no such address but its first"
+    );
     let second = alloc(&pool, 1, &there);
-    assert!(pool.alloc(aligned, &there).is_err());
+    assert!(pool.allocate_on(aligned, &there).is_err());
     free(&pool, first, &here);
     free(&pool, second, &there);
     drop((here, there));

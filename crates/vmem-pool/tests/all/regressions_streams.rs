@@ -11,7 +11,7 @@ use crate::support::{MIB, alloc, arena, device, free, keep_busy, layout};
 #[test]
 fn a_capturing_stream_does_not_hide_what_another_freed() {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { ceiling: Some(20 * MIB), ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_ceiling(20 * MIB));
     let [a, b, c] = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
     let x = alloc(&pool, 8 * MIB, &a);
     let gap = alloc(&pool, 2 * MIB, &c);
@@ -22,7 +22,7 @@ fn a_capturing_stream_does_not_hide_what_another_freed() {
     free(&pool, x, &a);
     free(&pool, y, &b);
     device.begin_capture(&a).unwrap();
-    let r = pool.alloc(layout(8 * MIB), &c);
+    let r = pool.allocate_on(layout(8 * MIB), &c);
     device.end_capture(&a).unwrap();
     assert!(r.is_ok(), "{:?}", r.err());
     free(&pool, r.unwrap(), &c);
@@ -34,36 +34,33 @@ fn a_capturing_stream_does_not_hide_what_another_freed() {
 fn the_legacy_default_stream_is_new_after_it_was_retired() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
-    let kept = Stream::legacy_default(&erased);
+    let kept = Stream::legacy_default(erased.clone());
     kept.retire().unwrap();
-    assert!(!Stream::legacy_default(&erased).is_retired(), "legacy");
+    assert!(!Stream::legacy_default(erased.clone()).is_retired(), "legacy");
 }
 
 #[test]
 fn a_threads_default_stream_is_new_after_it_was_retired() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
-    let kept = Stream::per_thread_default(&erased);
+    let kept = Stream::per_thread_default(erased.clone());
     kept.retire().unwrap();
-    assert!(!Stream::per_thread_default(&erased).is_retired());
+    assert!(!Stream::per_thread_default(erased.clone()).is_retired());
 }
 
 #[test]
 fn a_request_for_another_threads_default_stream_gets_nothing_that_needs_a_wait() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
-    let pool = Arc::new(arena(
-        device.clone(),
-        PoolConfig { ceiling: Some(8 * MIB), ..Default::default() },
-    ));
+    let pool = Arc::new(arena(device.clone(), PoolConfig::default().with_ceiling(8 * MIB)));
     let s = Stream::new(device.clone()).unwrap();
     let x = alloc(&*pool, 8 * MIB, &s);
     keep_busy(&device, &x, &s);
     free(&*pool, x, &s);
-    let home = Stream::per_thread_default(&erased);
+    let home = Stream::per_thread_default(erased.clone());
     let r = {
         let (pool, home) = (pool.clone(), home.clone());
-        std::thread::spawn(move || pool.alloc(layout(8 * MIB), &home)).join().unwrap()
+        std::thread::spawn(move || pool.allocate_on(layout(8 * MIB), &home)).join().unwrap()
     };
     if let Ok(block) = r {
         let k = Kernel::write_pattern(block.ptr(), block.size(), 2);
@@ -88,6 +85,12 @@ impl<U: std::fmt::Debug> std::fmt::Debug for Hooked<U> {
         self.up.fmt(f)
     }
 }
+impl<U: MemoryResource> std::fmt::Display for Hooked<U> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hooked<{}>", self.up)
+    }
+}
+
 // SAFETY: contract, implementing: every call goes to one resource that keeps it.
 unsafe impl<U: MemoryResource> MemoryResource for Hooked<U> {
     fn allocate(&self, r: &vmem_core::Request<'_>) -> Result<Block, vmem_core::AllocError> {
@@ -101,6 +104,10 @@ unsafe impl<U: MemoryResource> MemoryResource for Hooked<U> {
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.up.deallocate(b, s) }
     }
+    fn device(&self) -> &Arc<dyn Device> {
+        self.up.device()
+    }
+
     fn capabilities(&self) -> vmem_core::Capabilities {
         self.up.capabilities()
     }
@@ -112,10 +119,9 @@ fn a_wait_asked_while_a_request_climbs_is_queued_before_the_block_is_used() {
     let erased: Arc<dyn Device> = device.clone();
     let hook = Hook::default();
     let up = Hooked { up: vmem_core::DeviceMemory::new(device.clone()), hook: hook.clone() };
-    let config =
-        PoolConfig { ceiling: Some(5 * MIB), growth: Some(Growth::Exact), ..Default::default() };
-    let pool = Arc::new(Pool::new(Chunks::new(up, device.clone()), config).unwrap());
-    let home = Stream::per_thread_default(&erased);
+    let config = PoolConfig::default().with_ceiling(5 * MIB).with_growth(Growth::Exact);
+    let pool = Arc::new(Pool::new(Chunks::new(up), config).unwrap());
+    let home = Stream::per_thread_default(erased.clone());
     let block = alloc(&*pool, 4 * MIB, &home);
     let small = alloc(&*pool, MIB, &home);
     free(&*pool, small, &home);
@@ -147,10 +153,10 @@ fn a_wait_asked_while_a_request_climbs_is_queued_before_the_block_is_used() {
 #[test]
 fn a_retired_stream_is_refused_memory_at_hand_too() {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { initial: 2 * MIB, ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_initial(2 * MIB));
     let s = Stream::new(device.clone()).unwrap();
     s.retire().unwrap();
-    assert!(pool.alloc(layout(MIB), &s).is_err());
+    assert!(pool.allocate_on(layout(MIB), &s).is_err());
 }
 
 #[test]
@@ -158,7 +164,7 @@ fn a_hit_for_another_threads_default_stream_waits_for_what_was_asked_of_it() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
     let pool = Arc::new(arena(device.clone(), PoolConfig::default()));
-    let home = Stream::per_thread_default(&erased);
+    let home = Stream::per_thread_default(erased.clone());
     let block = alloc(&*pool, 4 * MIB, &home);
     home.synchronize().unwrap();
     let (d, p, h) = (device.clone(), pool.clone(), home.clone());

@@ -10,7 +10,7 @@ use crate::support::{MIB, alloc, arena, device, finish, free, layout, on_both, t
 
 #[test]
 fn a_dropped_streams_memory_is_reused_behind_its_last_work() {
-    on_both(&PoolConfig { ceiling: Some(8 * MIB), ..Default::default() }, |device, pool, _| {
+    on_both(&PoolConfig::default().with_ceiling(8 * MIB), |device, pool, _| {
         let first = Stream::new(device.clone()).unwrap();
         let block = alloc(pool, 8 * MIB, &first);
         touch(device, &block, &first);
@@ -31,7 +31,7 @@ fn a_retired_stream_gets_no_memory_but_can_still_free() {
         let block = alloc(pool, MIB, &stream);
         touch(device, &block, &stream);
         stream.retire().unwrap();
-        let error = pool.alloc(layout(MIB), &stream).unwrap_err();
+        let error = pool.allocate_on(layout(MIB), &stream).unwrap_err();
         assert_eq!(error.kind(), AllocErrorKind::InvalidStream);
         free(pool, block, &stream);
         let other = Stream::new(device.clone()).unwrap();
@@ -80,7 +80,7 @@ fn blocks_freed_for_a_thread_by_another_wait_for_what_that_one_asked() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
     let pool = Arc::new(arena(device.clone(), PoolConfig::default()));
-    let home = Stream::per_thread_default(&erased);
+    let home = Stream::per_thread_default(erased.clone());
     let block = alloc(&*pool, 4 * MIB, &home);
     let address = block.ptr();
     home.synchronize().unwrap();
@@ -109,7 +109,7 @@ fn another_devices_stream_is_refused() {
     let (here, there) = (device(), device());
     let pool = arena(here.clone(), PoolConfig::default());
     let stranger = Stream::new(there).unwrap();
-    let error = pool.alloc(layout(1), &stranger).unwrap_err();
+    let error = pool.allocate_on(layout(1), &stranger).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::InvalidStream);
     let stream = Stream::new(here.clone()).unwrap();
     let block = alloc(&pool, 1, &stream);

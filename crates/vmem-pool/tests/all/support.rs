@@ -28,11 +28,11 @@ pub(crate) fn arena(device: Arc<dyn Device>, config: PoolConfig) -> ArenaPool {
 
 pub(crate) fn chunks(device: Arc<dyn Device>, config: PoolConfig) -> ChunkPool {
     let upstream = DeviceMemory::new(device.clone());
-    Pool::new(Chunks::new(upstream, device), config).unwrap()
+    Pool::new(Chunks::new(upstream), config).unwrap()
 }
 
 pub(crate) fn bins(device: Arc<dyn Device>, config: PoolConfig) -> BinningPool<DeviceMemory> {
-    BinningPool::new(DeviceMemory::new(device.clone()), device, config).unwrap()
+    BinningPool::new(DeviceMemory::new(device.clone()), config).unwrap()
 }
 
 pub(crate) fn layout(size: u64) -> BlockLayout {
@@ -40,7 +40,7 @@ pub(crate) fn layout(size: u64) -> BlockLayout {
 }
 
 pub(crate) fn alloc(pool: &dyn MemoryResource, size: u64, stream: &Stream) -> Block {
-    pool.alloc(layout(size), stream).unwrap()
+    pool.allocate_on(layout(size), stream).unwrap()
 }
 
 /// Frees a block whose uses are all on `stream`, or ordered before its tail.
@@ -66,7 +66,7 @@ pub(crate) fn sim(granules: u64, addresses: u64) -> Arc<SimDevice> {
 
 /// The configuration that moves memory before it takes more.
 pub(crate) fn tight() -> PoolConfig {
-    PoolConfig { footprint: Footprint::Tight, ..Default::default() }
+    PoolConfig::default().with_footprint(Footprint::Tight)
 }
 
 /// Fills so many granules with blocks of one each and frees every second one, from the first.
@@ -110,7 +110,7 @@ pub(crate) fn orphan<R: MemoryResource + 'static>(
     let (device, pool) = (device.clone(), pool.clone());
     let ended = std::thread::spawn(move || {
         let erased: Arc<dyn Device> = device.clone();
-        let home = Stream::per_thread_default(&erased);
+        let home = Stream::per_thread_default(erased.clone());
         let block = alloc(&*pool, size, &home);
         touch(&device, &block, &home);
         free(&*pool, block, &home);

@@ -1,8 +1,8 @@
-//! What sinks, counters and reports say of growth, moves and trims, to the byte.
+//! What observers, counters and reports say of growth, moves and trims, to the byte.
 
 use std::sync::{Arc, Mutex};
 
-use vmem_core::{EventKind, EventSink, MemoryEvent, ResourceExt, Rung, Stream};
+use vmem_core::{MemoryEvent, MemoryEventKind, MemoryObserver, ResourceExt, Stream};
 use vmem_pool::{Growth, PoolConfig};
 
 use crate::support::{
@@ -15,7 +15,7 @@ const G: u64 = SMALL;
 #[derive(Debug, Default)]
 struct Events(Mutex<Vec<MemoryEvent>>);
 
-impl EventSink for Events {
+impl MemoryObserver for Events {
     fn event(&self, event: &MemoryEvent) {
         self.0.lock().unwrap().push(*event);
     }
@@ -24,9 +24,9 @@ impl EventSink for Events {
 #[test]
 fn growth_moves_and_trims_are_told_and_counted_to_the_byte() {
     let events = Arc::new(Events::default());
-    let sink: Arc<dyn EventSink> = events.clone();
+    let observer: Arc<dyn MemoryObserver> = events.clone();
     let device = sim(64, 512);
-    let pool = arena(device.clone(), PoolConfig { sink: Some(sink), ..tight() });
+    let pool = arena(device.clone(), tight().with_observer(observer));
     let stream = Stream::new(device.clone()).unwrap();
     let kept = riddle(&pool, G, 8, &stream);
     // Three of the four free granules and more.
@@ -44,17 +44,19 @@ fn growth_moves_and_trims_are_told_and_counted_to_the_byte() {
     assert_eq!((counters.peak_reserved, counters.reserved), (9 * G, 0));
     assert_eq!((counters.moves, counters.bytes_moved), (1, 4 * G));
     let seen = events.0.lock().unwrap().clone();
-    let told: Vec<EventKind> = seen
+    let told: Vec<MemoryEventKind> = seen
         .iter()
         .map(|event| event.kind)
-        .filter(|kind| !matches!(kind, EventKind::Allocate { .. } | EventKind::Free { .. }))
+        .filter(|kind| {
+            !matches!(kind, MemoryEventKind::Allocate { .. } | MemoryEventKind::Free { .. })
+        })
         .collect();
-    let mut expected = vec![EventKind::Growth { bytes: G }; 8];
+    let mut expected = vec![MemoryEventKind::Growth { bytes: G }; 8];
     expected.extend([
-        EventKind::Move { bytes: 4 * G },
-        EventKind::Growth { bytes: G },
-        EventKind::Trim { bytes: 5 * G },
-        EventKind::Trim { bytes: 4 * G },
+        MemoryEventKind::Move { bytes: 4 * G },
+        MemoryEventKind::Growth { bytes: G },
+        MemoryEventKind::Trim { bytes: 5 * G },
+        MemoryEventKind::Trim { bytes: 4 * G },
     ]);
     assert_eq!(told, expected);
     drop(stream);
@@ -64,14 +66,12 @@ fn growth_moves_and_trims_are_told_and_counted_to_the_byte() {
 #[test]
 fn chunks_returned_for_a_request_are_told_and_reported() {
     let events = Arc::new(Events::default());
-    let sink: Arc<dyn EventSink> = events.clone();
+    let observer: Arc<dyn MemoryObserver> = events.clone();
     let device = device();
-    let config = PoolConfig {
-        ceiling: Some(12 * MIB),
-        growth: Some(Growth::Exact),
-        sink: Some(sink),
-        ..Default::default()
-    };
+    let config = PoolConfig::default()
+        .with_ceiling(12 * MIB)
+        .with_growth(Growth::Exact)
+        .with_observer(observer);
     let pool = chunks(device.clone(), config);
     let stream = Stream::new(device.clone()).unwrap();
     let [a, b, kept] = [4 * MIB, 2 * MIB, 4 * MIB].map(|size| alloc(&pool, size, &stream));
@@ -80,15 +80,18 @@ fn chunks_returned_for_a_request_are_told_and_reported() {
     free(&pool, a, &stream);
     // Marks what was freed and waits for it, and returns nothing.
     pool.handle().trim_to(u64::MAX).unwrap();
-    let error = pool.alloc(layout(9 * MIB), &stream).unwrap_err();
-    let rungs = &error.report().unwrap().rungs;
-    let trim = rungs.iter().find(|rung| rung.rung == Rung::Trim).unwrap();
+    let error = pool.allocate_on(layout(9 * MIB), &stream).unwrap_err();
+    let attempts = &error.report().unwrap().attempts;
+    let trim = attempts.iter().find(|tried| tried.what == "trimming").unwrap();
     assert_eq!(trim.freed, 4 * MIB);
     let large = alloc(&pool, 8 * MIB, &stream);
-    let told: Vec<EventKind> = events.0.lock().unwrap().iter().map(|event| event.kind).collect();
+    let told: Vec<MemoryEventKind> =
+        events.0.lock().unwrap().iter().map(|event| event.kind).collect();
     let told: Vec<u64> = told
         .into_iter()
-        .filter_map(|kind| if let EventKind::Trim { bytes } = kind { Some(bytes) } else { None })
+        .filter_map(
+            |kind| if let MemoryEventKind::Trim { bytes } = kind { Some(bytes) } else { None },
+        )
         .collect();
     assert_eq!(told, [2 * MIB, 4 * MIB]);
     free(&pool, large, &stream);

@@ -14,7 +14,7 @@ use crate::support::{arena, device_with_seed};
 
 fn pinned_pool(device: &Arc<SimDevice>) -> Arc<dyn MemoryResource> {
     let pinned = PinnedMemory::new(device.clone()).unwrap();
-    let pool = Pool::new(Chunks::new(pinned, device.clone()), PoolConfig::default()).unwrap();
+    let pool = Pool::new(Chunks::new(pinned), PoolConfig::default()).unwrap();
     pool.into_dyn()
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmem_core::{Clock, ManualClock, MemoryResource, PinnedMemory, ResourceExt, Rung, Stream};
+use vmem_core::{Clock, ManualClock, MemoryResource, PinnedMemory, ResourceExt, Stream};
 use vmem_pool::{Chunks, Growth, Pool, PoolConfig};
 use vmem_sim::{CallKind, SimConfig, SimDevice};
 
@@ -31,13 +31,11 @@ fn a_host_wait_ends_when_the_work_does() {
     let device = device();
     let clock = Ticking::default();
     let time = clock.0.clone();
-    let config = PoolConfig {
-        ceiling: Some(12 * MIB),
-        growth: Some(Growth::Exact),
-        host_wait: Some(Duration::from_secs(3600)),
-        clock: Arc::new(clock),
-        ..Default::default()
-    };
+    let config = PoolConfig::default()
+        .with_ceiling(12 * MIB)
+        .with_growth(Growth::Exact)
+        .with_host_wait(Duration::from_secs(3600))
+        .with_clock(Arc::new(clock));
     let pool = chunks(device.clone(), config);
     let stream = Stream::new(device.clone()).unwrap();
     let [a, b, kept] = [(); 3].map(|()| alloc(&pool, 4 * MIB, &stream));
@@ -45,10 +43,10 @@ fn a_host_wait_ends_when_the_work_does() {
     free(&pool, a, &stream);
     free(&pool, b, &stream);
     // What the wait makes usable is told even if it is not enough.
-    let error = pool.alloc(layout(9 * MIB), &stream).unwrap_err();
-    let rungs = &error.report().unwrap().rungs;
-    let waited = rungs.iter().find(|rung| rung.rung == Rung::HostWait);
-    assert!(waited.is_none_or(|rung| rung.freed <= 8 * MIB), "{rungs:?}");
+    let error = pool.allocate_on(layout(9 * MIB), &stream).unwrap_err();
+    let attempts = &error.report().unwrap().attempts;
+    let waited = attempts.iter().find(|tried| tried.what == "a wait on the host");
+    assert!(waited.is_none_or(|tried| tried.freed <= 8 * MIB), "{attempts:?}");
     free(&pool, alloc(&pool, 8 * MIB, &stream), &stream);
     assert!(time.now() < Duration::from_secs(3000));
     free(&pool, kept, &stream);
@@ -71,20 +69,19 @@ impl Clock for Leaping {
 fn a_host_wait_ends_when_its_time_is_over() {
     let ended = |seed| {
         let device = device_with_seed(seed);
-        let config = PoolConfig {
-            ceiling: Some(8 * MIB),
-            growth: Some(Growth::Exact),
-            host_wait: Some(Duration::from_secs(3600)),
-            clock: Arc::new(Leaping::default()),
-            ..Default::default()
-        };
+        let config = PoolConfig::default()
+            .with_ceiling(8 * MIB)
+            .with_growth(Growth::Exact)
+            .with_host_wait(Duration::from_secs(3600))
+            .with_clock(Arc::new(Leaping::default()));
         let pool = chunks(device.clone(), config);
         let stream = Stream::new(device.clone()).unwrap();
         let block = alloc(&pool, 4 * MIB, &stream);
         keep_busy(&device, &block, &stream);
         free(&pool, block, &stream);
         let before = device.calls();
-        let ended = pool.alloc(layout(8 * MIB), &stream).map(|block| free(&pool, block, &stream));
+        let ended =
+            pool.allocate_on(layout(8 * MIB), &stream).map(|block| free(&pool, block, &stream));
         assert!((device.calls() - before).of(CallKind::QueryEvent) <= 4);
         drop(stream);
         finish(&device, pool);
@@ -96,20 +93,18 @@ fn a_host_wait_ends_when_its_time_is_over() {
 #[test]
 fn nobody_waits_for_what_no_marker_covers() {
     let device = device();
-    let config = PoolConfig {
-        ceiling: Some(8 * MIB),
-        growth: Some(Growth::Exact),
-        host_wait: Some(Duration::from_secs(3600)),
+    let config = PoolConfig::default()
+        .with_ceiling(8 * MIB)
+        .with_growth(Growth::Exact)
+        .with_host_wait(Duration::from_secs(3600))
         // It stands still: a wait for its end would have none.
-        clock: Arc::new(ManualClock::new()),
-        ..Default::default()
-    };
+        .with_clock(Arc::new(ManualClock::new()));
     let pool = Arc::new(chunks(device.clone(), config));
     let stream = Stream::new(device.clone()).unwrap();
     let kept = alloc(&*pool, 2 * MIB, &stream);
     // Nobody can mark the stream of a thread that ended.
     let orphan = orphan(&device, &pool, 6 * MIB);
-    let error = pool.alloc(layout(7 * MIB), &stream).unwrap_err();
+    let error = pool.allocate_on(layout(7 * MIB), &stream).unwrap_err();
     assert_eq!(error.report().unwrap().quarantined, 6 * MIB);
     assert_eq!(pool.handle().synchronize().unwrap(), 6 * MIB);
     free(&*pool, kept, &stream);
@@ -122,17 +117,17 @@ type Make<'a> = dyn Fn(&Arc<SimDevice>) -> Arc<dyn MemoryResource> + 'a;
 
 #[test]
 fn without_a_limit_a_request_on_chunks_waits_for_pending_frees_before_it_is_refused() {
-    let over = |device: &Arc<SimDevice>, below: Arc<dyn MemoryResource>| {
-        Pool::new(Chunks::new(below, device.clone()), PoolConfig::default()).unwrap().into_dyn()
+    let over = |below: Arc<dyn MemoryResource>| {
+        Pool::new(Chunks::new(below), PoolConfig::default()).unwrap().into_dyn()
     };
     let config = PoolConfig::default;
     let stacks: [&Make<'_>; 6] = [
         &|device| chunks(device.clone(), config()).into_dyn(),
         &|device| bins(device.clone(), config()).into_dyn(),
-        &|device| over(device, PinnedMemory::new(device.clone()).unwrap().into_dyn()),
-        &|device| over(device, arena(device.clone(), config()).into_dyn()),
-        &|device| over(device, chunks(device.clone(), config()).into_dyn()),
-        &|device| over(device, bins(device.clone(), config()).into_dyn()),
+        &|device| over(PinnedMemory::new(device.clone()).unwrap().into_dyn()),
+        &|device| over(arena(device.clone(), config()).into_dyn()),
+        &|device| over(chunks(device.clone(), config()).into_dyn()),
+        &|device| over(bins(device.clone(), config()).into_dyn()),
     ];
     for (number, stack) in stacks.into_iter().enumerate() {
         for seed in 0..20 {
@@ -145,7 +140,7 @@ fn without_a_limit_a_request_on_chunks_waits_for_pending_frees_before_it_is_refu
             keep_busy(&device, &block, &here);
             free(&memory, block, &here);
             for stream in [&here, &there] {
-                let block = memory.alloc(layout(60 * G), stream);
+                let block = memory.allocate_on(layout(60 * G), stream);
                 let block = block.unwrap_or_else(|error| panic!("stack {number}, {seed}: {error}"));
                 keep_busy(&device, &block, stream);
                 free(&memory, block, stream);
@@ -161,19 +156,17 @@ fn without_a_limit_a_request_on_chunks_waits_for_pending_frees_before_it_is_refu
 #[test]
 fn a_limit_of_nothing_is_no_wait() {
     let device = device();
-    let config = PoolConfig {
-        ceiling: Some(8 * MIB),
-        growth: Some(Growth::Exact),
-        host_wait: Some(Duration::ZERO),
-        ..Default::default()
-    };
+    let config = PoolConfig::default()
+        .with_ceiling(8 * MIB)
+        .with_growth(Growth::Exact)
+        .with_host_wait(Duration::ZERO);
     let pool = chunks(device.clone(), config);
     let stream = Stream::new(device.clone()).unwrap();
     let block = alloc(&pool, 4 * MIB, &stream);
     keep_busy(&device, &block, &stream);
     free(&pool, block, &stream);
     let before = device.calls();
-    assert!(pool.alloc(layout(8 * MIB), &stream).is_err());
+    assert!(pool.allocate_on(layout(8 * MIB), &stream).is_err());
     assert_eq!((device.calls() - before).of(CallKind::SynchronizeEvent), 0);
     drop(stream);
     finish(&device, pool);

@@ -9,7 +9,8 @@ use vmem_core::{
     AllocErrorKind, Block, BlockLayout, Device, DeviceMemory, ManualClock, MemoryResource,
     ResourceExt, Stream,
 };
-use vmem_pool::{Chunks, Pool, PoolConfig, PoolHandle, Sharding, VirtualArena};
+use vmem_pool::testing::{Knobs, Sharding};
+use vmem_pool::{Chunks, Pool, PoolConfig, PoolHandle, VirtualArena};
 use vmem_sim::{Kernel, Schedule, SimConfig, SimDevice};
 
 /// The device's granule, as small as one can be: devices are made by the thousand.
@@ -107,12 +108,12 @@ impl Rig {
         // Real time would make two runs of one order differ.
         let clock = Arc::new(ManualClock::new());
         let (ceiling, sharding) = (Some(granules * GRANULE), setting.sharding);
-        let config = PoolConfig { ceiling, clock, sharding, ..config };
+        let config = config.with_ceiling(ceiling).with_clock(clock).with_sharding(sharding);
         if setting.arena {
             let arena = VirtualArena::new(device.clone()).unwrap();
             Self::of(device, Pool::new(arena, config).unwrap())
         } else {
-            let chunks = Chunks::new(DeviceMemory::new(device.clone()), device.clone());
+            let chunks = Chunks::new(DeviceMemory::new(device.clone()));
             Self::of(device, Pool::new(chunks, config).unwrap())
         }
     }
@@ -129,19 +130,20 @@ impl Rig {
     /// The calling thread's default stream.
     pub(crate) fn own_default(&self) -> Stream {
         let device: Arc<dyn Device> = self.device.clone();
-        Stream::per_thread_default(&device)
+        Stream::per_thread_default(device.clone())
     }
 
     /// A block that must be had, with work pending on it.
     pub(crate) fn take(&self, granules: u64, stream: &Stream) -> Block {
-        let block = self.pool.alloc(layout(granules), stream).expect("what fits is not refused");
+        let block =
+            self.pool.allocate_on(layout(granules), stream).expect("what fits is not refused");
         self.touch(&block, stream);
         block
     }
 
     /// A block with work pending on it, or none because everything is taken.
     pub(crate) fn try_take(&self, granules: u64, stream: &Stream) -> Option<Block> {
-        match self.pool.alloc(layout(granules), stream) {
+        match self.pool.allocate_on(layout(granules), stream) {
             Ok(block) => {
                 self.touch(&block, stream);
                 Some(block)

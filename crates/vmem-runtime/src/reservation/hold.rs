@@ -5,9 +5,10 @@ use std::fmt::Debug;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use vmem_core::author::{BlockTable, StreamExt, fork};
 use vmem_core::{
-    AllocError, Block, BlockLayout, BlockTable, Device, DriverError, Label, MemoryResource,
-    Request, ReservationId, Stream, fork,
+    AllocError, Block, BlockLayout, DriverError, Label, MemoryResource, Request, ReservationId,
+    Stream,
 };
 
 use super::NAME;
@@ -18,7 +19,6 @@ use super::order::{is_out_of_reach, order_after};
 #[derive(Debug)]
 pub(super) struct Shared<U: MemoryResource> {
     pub(super) upstream: U,
-    pub(super) device: Arc<dyn Device>,
     /// The blocks drawn from reservations.
     pub(super) drawn: BlockTable<Draw>,
     /// The reservations that can be named.
@@ -103,10 +103,9 @@ pub(super) trait Keeper: Debug + Send + Sync {
 }
 
 impl<U: MemoryResource> Shared<U> {
-    pub(super) fn new(upstream: U, device: Arc<dyn Device>) -> Self {
+    pub(super) fn new(upstream: U) -> Self {
         Self {
             upstream,
-            device,
             drawn: BlockTable::new(),
             open: Mutex::default(),
             kept: Mutex::default(),
@@ -144,7 +143,7 @@ impl<U: MemoryResource> Shared<U> {
     /// captures or is another thread's default stream.
     ///
     /// # Errors
-    /// The driver's, with the draw.
+    /// The [`DriverError`](vmem_core::DriverError) of the driver call, with the draw.
     pub(super) fn take_back(&self, draw: Draw, stream: &Stream) -> Result<(), (Draw, DriverError)> {
         match order_after(&draw.hold.home, stream) {
             Ok(()) => {
@@ -235,12 +234,12 @@ impl<U: MemoryResource> Drop for Shared<U> {
         self.offer_again();
         let left = self.kept().len();
         if left > 0 {
-            let failures = self.device.base().drop_failures();
+            let failures = self.upstream.device().base().drop_failures();
             failures.record(NAME, &format_args!("the memory of {left} reservations leaks"));
         }
         let left = self.aside(|aside| aside.len());
         if left > 0 {
-            let failures = self.device.base().drop_failures();
+            let failures = self.upstream.device().base().drop_failures();
             let why = "blocks freed on streams that could not be waited for leak";
             failures.record(NAME, &format_args!("{left} {why}, with their reservations"));
         }
@@ -289,7 +288,7 @@ impl<U: MemoryResource> Keeper for Shared<U> {
         if aside.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.device.synchronize() {
+        if let Err(error) = self.upstream.device().synchronize() {
             self.aside(|list| list.extend(aside));
             return Err(error);
         }
@@ -308,7 +307,7 @@ mod tests {
     fn nothing_is_drawn_from_a_reservation_that_ended_after_it_was_found() {
         let device = SimDevice::new(1 << 20);
         let stream = Stream::new(device.clone()).unwrap();
-        let shared = Shared::new(DeviceMemory::new(device.clone()), device.clone());
+        let shared = Shared::new(DeviceMemory::new(device.clone()));
         let hold = shared.hold(BlockLayout::new(4096).unwrap(), &stream, Label::NONE).unwrap();
         let found = shared.find(hold.id).unwrap();
         shared.close(&hold);

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use vmem_core::author::{StreamExt, fork};
 use vmem_core::{
-    AllocError, Block, Capabilities, DevicePtr, FreeError, FreeErrorKind, MemoryResource, Request,
-    Stream, fork,
+    AllocError, Block, Capabilities, Device, DevicePtr, FreeError, FreeErrorKind, MemoryResource,
+    Request, Stream,
 };
 
 use super::hold::{Draw, Hold, Shared};
@@ -38,11 +39,15 @@ unsafe impl<U: MemoryResource> MemoryResource for Reservations<U> {
         if let Err(error) = fork::refuse(NAME) {
             return Err(FreeError::from_driver(error, block, NAME));
         }
-        if stream.device_id() != self.shared.device.id() {
+        if stream.device_id() != self.device().id() {
             return Err(FreeError::new(FreeErrorKind::InvalidStream, block, NAME));
         }
         let follow = |draw: &Draw| self.shared.take_back(draw.clone(), stream).map_err(|(_, e)| e);
         self.shared.drawn.take_back(block, NAME, follow).map(drop)
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.shared.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -54,7 +59,7 @@ impl<U: MemoryResource> Shared<U> {
     /// Serves a request from a reservation, if it fits there.
     fn draw(&self, hold: Arc<Hold>, request: &Request<'_>) -> Result<Option<Block>, AllocError> {
         let (layout, stream) = (request.layout, request.stream);
-        if stream.device_id() != self.device.id() || stream.is_retired() {
+        if stream.device_id() != self.upstream.device().id() || stream.is_retired() {
             return Ok(None);
         }
         let fault = |error| AllocError::from_driver(error, layout, NAME);

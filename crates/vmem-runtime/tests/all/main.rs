@@ -11,5 +11,6 @@ mod recovery;
 mod registry;
 mod reservations;
 mod setup;
+mod stacked;
 mod support;
 mod tiers;

@@ -24,7 +24,7 @@ fn serves(device: &SimDevice, memory: &dyn MemoryResource, bytes: u64, stream: &
     // SAFETY: a live block and stream.
     unsafe { device.launch(stream, kernel.taking(Duration::from_millis(5))) }.unwrap();
     free(memory, block, stream);
-    let served = memory.alloc(layout(bytes), stream);
+    let served = memory.allocate_on(layout(bytes), stream);
     free(memory, served.unwrap_or_else(|error| panic!("{bytes} B: {error}")), stream);
 }
 
@@ -47,7 +47,7 @@ fn tier_a_without_virtual_memory_gives_what_was_freed_before() {
 #[test]
 fn tier_a_under_a_limit_that_suits_chunks_gives_what_was_freed_before() {
     let pool_limit = PoolLimit::AtMost(Size::Bytes(48 * MIB));
-    every_schedule(Parts::empty(), &RuntimeConfig { pool_limit, ..config() }, 46 * MIB);
+    every_schedule(Parts::empty(), &config().with_pool_limit(pool_limit), 46 * MIB);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn every_tier_that_pools_gives_what_was_freed_before_and_so_does_a_pool_over_it(
             let device = device(seed, kind.without);
             let stream = Stream::new(device.clone()).unwrap();
             let stack = kind.stack(&device);
-            let chunks = Chunks::new(stack.resource.clone(), device.clone());
+            let chunks = Chunks::new(stack.resource.clone());
             let pool = Pool::new(chunks, PoolConfig::default()).unwrap();
             serves(&device, &pool, 60 * MIB, &stream);
             drop((pool, stack, stream));

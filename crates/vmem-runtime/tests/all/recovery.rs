@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use vmem_adaptors::{Answer, RetryPolicy};
 use vmem_core::{AllocErrorKind, DeviceBuffer, ManualClock, MemoryResource, ResourceExt, Stream};
-use vmem_runtime::{PoolLimit, Recovery, Runtime, RuntimeConfig, Tier};
+use vmem_runtime::{PoolLimit, Recovery, Runtime, Tier};
 use vmem_sim::SimDevice;
 
 use crate::support::{CAPACITY, KINDS, MIB, alloc, config, device, finish, free, layout};
@@ -15,7 +15,7 @@ use crate::support::{CAPACITY, KINDS, MIB, alloc, config, device, finish, free, 
 /// A runtime of tier B whose time is told by hand.
 fn safe() -> (Runtime, Arc<SimDevice>, Stream, ManualClock) {
     let (device, clock) = (device(), ManualClock::new());
-    let config = RuntimeConfig { oom_safety: true, ..config() };
+    let config = config().with_oom_safety(true);
     let provided = device.clone();
     let runtime = Runtime::new(config, move || Ok(provided.clone()))
         .with_recovery(Recovery::new(Arc::new(clock.clone())));
@@ -45,7 +45,7 @@ fn a_reclaimable_cache_fills_the_device_tier_a_fails_and_tier_b_finishes() {
         let tiles = cache(&memory, &[64, 64, 64, 64], &stream);
         let registered = tiles.clone();
         let registration = runtime.reclaimers().register("tiles", move || empty(&registered));
-        let result = memory.alloc(layout(128 * MIB), &stream);
+        let result = memory.allocate_on(layout(128 * MIB), &stream);
         if kind.oom_safety {
             free(&memory, result.unwrap(), &stream);
             assert_eq!(runtime.stats().recovery.unwrap().recovered, 1);
@@ -88,7 +88,7 @@ fn caches_are_asked_in_order_then_the_hook_and_no_further_than_needed() {
     assert_eq!(take(), ["first", "second"]);
     let c = alloc(&memory, 128 * MIB, &stream);
     assert_eq!(take(), ["first", "second", "hook"]);
-    assert_eq!(memory.alloc(layout(MIB), &stream).unwrap_err().kind(), AllocErrorKind::Limit);
+    assert_eq!(memory.allocate_on(layout(MIB), &stream).unwrap_err().kind(), AllocErrorKind::Limit);
     assert_eq!(take(), ["first", "second", "hook"]);
     for block in [a, b, c] {
         free(&memory, block, &stream);
@@ -116,12 +116,12 @@ fn frees_that_are_pending_on_another_stream_come_before_the_caches() {
 fn a_request_that_can_never_fit_fails_without_any_recovery() {
     for pool_limit in [PoolLimit::TotalLessReserve, PoolLimit::Unlimited] {
         let device = device();
-        let config = RuntimeConfig { oom_safety: true, pool_limit, ..config() };
+        let config = config().with_oom_safety(true).with_pool_limit(pool_limit);
         let runtime = crate::support::runtime(config, &device);
         let _registration = runtime.reclaimers().register("untouched", || panic!("hopeless"));
         runtime.recovery().set_hook(|_| panic!("hopeless"));
         let stream = Stream::new(device).unwrap();
-        assert!(runtime.resource().unwrap().alloc(layout(CAPACITY + 1), &stream).is_err());
+        assert!(runtime.resource().unwrap().allocate_on(layout(CAPACITY + 1), &stream).is_err());
     }
 }
 
@@ -139,11 +139,11 @@ fn a_hook_is_asked_three_times_and_a_new_cycle_starts_after_giving_up() {
         Answer::Retry
     });
     for cycle in 1..=3 {
-        assert!(memory.alloc(layout(MIB), &stream).is_err());
+        assert!(memory.allocate_on(layout(MIB), &stream).is_err());
         assert_eq!(calls.load(Ordering::Relaxed), 3 * cycle);
     }
     clock.advance(Duration::from_secs(2));
-    assert!(memory.alloc(layout(MIB), &stream).is_err());
+    assert!(memory.allocate_on(layout(MIB), &stream).is_err());
     assert_eq!(calls.load(Ordering::Relaxed), 12);
 }
 
@@ -159,7 +159,7 @@ fn a_hook_that_takes_two_seconds_each_time_is_still_asked_three_times() {
         clock.advance(Duration::from_secs(2));
         Answer::Retry
     });
-    assert_eq!(memory.alloc(layout(MIB), &stream).unwrap_err().kind(), AllocErrorKind::Limit);
+    assert_eq!(memory.allocate_on(layout(MIB), &stream).unwrap_err().kind(), AllocErrorKind::Limit);
     assert_eq!(calls.load(Ordering::Relaxed), 3);
 }
 
@@ -169,14 +169,14 @@ fn a_hook_that_panics_leaves_the_stack_usable() {
     let memory = runtime.resource().unwrap();
     let full = DeviceBuffer::new(memory.clone(), CAPACITY, &stream).unwrap();
     runtime.recovery().set_hook(|_| panic!("a bug in the hook"));
-    let failing = AssertUnwindSafe(|| memory.alloc(layout(MIB), &stream).map(|_| ()));
+    let failing = AssertUnwindSafe(|| memory.allocate_on(layout(MIB), &stream).map(|_| ()));
     assert!(catch_unwind(failing).is_err());
     drop(full);
     free(&memory, alloc(&memory, CAPACITY, &stream), &stream);
 
     let full = DeviceBuffer::new(memory.clone(), CAPACITY, &stream).unwrap();
     runtime.recovery().set_hook(|_| Answer::GiveUp);
-    assert!(memory.alloc(layout(MIB), &stream).is_err());
+    assert!(memory.allocate_on(layout(MIB), &stream).is_err());
     assert_eq!(runtime.stats().bytes.current, CAPACITY.cast_signed());
     drop((full, memory, stream, runtime));
     finish(&device);
@@ -202,29 +202,29 @@ fn a_cache_that_evicts_one_entry_at_a_time_keeps_up() {
                 Err(error) => panic!("request {nth} of {size}, {left} entries could go: {error}"),
             }
         }
-        assert!(memory.alloc(layout(MIB), &stream).is_err());
+        assert!(memory.allocate_on(layout(MIB), &stream).is_err());
     }
 }
 
 #[test]
 fn how_often_a_hook_is_asked_is_configured() {
     let device = device();
-    let policy = RetryPolicy { tries: 5, ..RetryPolicy::default() };
+    let policy = RetryPolicy::default().with_tries(5);
     let recovery = Recovery::default().with_policy(policy);
-    let runtime = crate::support::runtime(RuntimeConfig { oom_safety: true, ..config() }, &device)
-        .with_recovery(recovery);
+    let runtime =
+        crate::support::runtime(config().with_oom_safety(true), &device).with_recovery(recovery);
     let stream = Stream::new(device).unwrap();
     let memory = runtime.resource().unwrap();
     let _full = DeviceBuffer::new(memory.clone(), CAPACITY, &stream).unwrap();
     runtime.recovery().set_hook(|_| Answer::Retry);
-    assert!(memory.alloc(layout(MIB), &stream).is_err());
+    assert!(memory.allocate_on(layout(MIB), &stream).is_err());
     assert_eq!(runtime.stats().recovery.unwrap().hook_calls, 5);
 }
 
 #[test]
 fn memory_that_a_hook_frees_outside_the_pool_is_found() {
     let device = device();
-    let config = RuntimeConfig { oom_safety: true, pool_limit: PoolLimit::Unlimited, ..config() };
+    let config = config().with_oom_safety(true).with_pool_limit(PoolLimit::Unlimited);
     let runtime = crate::support::runtime(config, &device);
     let stream = Stream::new(device.clone()).unwrap();
     let elsewhere: Arc<dyn MemoryResource> = Arc::new(vmem_core::DeviceMemory::new(device.clone()));
@@ -247,10 +247,10 @@ fn a_hook_may_allocate_and_use_the_runtime() {
     let (inside, weak) = (memory.clone(), Arc::downgrade(&runtime));
     runtime.recovery().set_hook(move |failure| {
         let runtime = weak.upgrade().unwrap();
-        assert!(inside.alloc(layout(MIB), failure.stream).is_err());
+        assert!(inside.allocate_on(layout(MIB), failure.stream).is_err());
         assert_eq!((runtime.trim(), runtime.free_pool_memory()), (0, 0));
         runtime.recovery().set_hook(|_| Answer::GiveUp);
         Answer::GiveUp
     });
-    assert!(memory.alloc(layout(MIB), &stream).is_err());
+    assert!(memory.allocate_on(layout(MIB), &stream).is_err());
 }

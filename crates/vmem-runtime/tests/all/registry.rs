@@ -22,12 +22,12 @@ fn set_returns_the_previous_still_usable_and_reset_restores_the_initial() {
     let held = alloc(&initial, MIB, &stream);
 
     let first = pool(&device);
-    let previous = registry.set(&device, first.clone());
+    let previous = registry.set(first.clone());
     assert!(Arc::ptr_eq(&previous, &initial));
     free(&previous, held, &stream);
     let block = alloc(&registry.current(&device), MIB, &stream);
 
-    let previous = registry.set(&device, pool(&device));
+    let previous = registry.set(pool(&device));
     assert!(Arc::ptr_eq(&previous, &first));
     free(&previous, block, &stream);
 
@@ -44,9 +44,9 @@ fn devices_are_apart_when_each_is_set_from_its_own_thread() {
     let devices: Vec<Arc<dyn Device>> = (0..4).map(|_| device() as _).collect();
     let pools: Vec<_> = devices.iter().map(pool).collect();
     std::thread::scope(|scope| {
-        for (device, pool) in devices.iter().zip(&pools) {
+        for pool in &pools {
             let registry = &registry;
-            scope.spawn(move || registry.set(device, pool.clone()));
+            scope.spawn(move || registry.set(pool.clone()));
         }
     });
     for (device, pool) in devices.iter().zip(&pools) {
@@ -60,7 +60,7 @@ fn devices_are_apart_when_each_is_set_from_its_own_thread() {
 fn the_process_has_one_registry_and_forgetting_lets_the_device_go() {
     let device: Arc<dyn Device> = device();
     assert!(Registry::global().forget(device.id()).is_none());
-    Registry::global().set(&device, pool(&device));
+    Registry::global().set(pool(&device));
     assert!(Arc::strong_count(&device) > 1);
     assert!(Registry::global().forget(device.id()).is_some());
     assert_eq!(Arc::strong_count(&device), 1);

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{
     AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, Device, DeviceBuffer,
-    DeviceMemory, DriverCode, FreeError, FreeErrorKind, MemoryResource, Request, ReservationId,
-    ResourceExt, Stream,
+    DeviceMemory, DriverCode, FreeError, FreeErrorKind, MemoryResource, Quarantined, Request,
+    ReservationId, ResourceExt, Stream,
 };
-use vmem_runtime::{PoolLimit, Reservations, Runtime, RuntimeConfig, Size, Tier};
+use vmem_runtime::{PoolLimit, Reservations, Runtime, Size, Tier};
 use vmem_sim::{CallKind, Kernel, SimConfig, SimDevice};
 use vmem_testkit::conformance::{self, Subject};
 use vmem_testkit::{Countdown, FAULT_CODES, Pairs, TrackedBlock, sweep};
@@ -22,6 +23,12 @@ struct Drawing<'a> {
     reservation: ReservationId,
 }
 
+impl std::fmt::Display for Drawing<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Drawing<{}>", self.upstream)
+    }
+}
+
 // SAFETY: contract, implementing: blocks pass unchanged from one upstream that keeps it.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for Drawing<'_> {
@@ -32,6 +39,10 @@ unsafe impl MemoryResource for Drawing<'_> {
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.upstream.deallocate(block, stream) }
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -48,8 +59,7 @@ fn what_is_drawn_from_a_reservation_keeps_the_contract_on_every_tier() {
         let reservation = runtime.reserve(96 * MIB, &stream).unwrap();
         let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
         let other = crate::support::device();
-        let subject =
-            Subject { other_device: Some(other), ..Subject::new(&drawing, device.clone()) };
+        let subject = Subject { other_device: Some(other), ..Subject::new(&drawing) };
         conformance::check(&subject);
         // What was freed in captures is taken back by the draw that needs it.
         free(&drawing, alloc(&drawing, 96 * MIB, &stream), &stream);
@@ -67,7 +77,7 @@ fn drawing_is_never_refused_while_the_rest_of_the_device_is_full() {
         let stream = Stream::new(device.clone()).unwrap();
         let reservation = runtime.reserve(64 * MIB, &stream).unwrap();
         let mut others = Vec::new();
-        while let Ok(block) = memory.alloc(layout(16 * MIB), &stream) {
+        while let Ok(block) = memory.allocate_on(layout(16 * MIB), &stream) {
             others.push(block);
         }
         let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
@@ -75,7 +85,7 @@ fn drawing_is_never_refused_while_the_rest_of_the_device_is_full() {
         while reservation.left() > 0 {
             drawn.push(alloc(&drawing, (5 * MIB + 1).min(reservation.left()), &stream));
         }
-        assert!(drawing.alloc(layout(16 * MIB), &stream).unwrap_err().kind().is_exhaustion());
+        assert!(drawing.allocate_on(layout(16 * MIB), &stream).unwrap_err().kind().is_exhaustion());
         assert_eq!(drawn.len(), 13);
         for block in drawn.into_iter().chain(others) {
             free(&memory, block, &stream);
@@ -88,7 +98,7 @@ fn drawing_is_never_refused_while_the_rest_of_the_device_is_full() {
 fn a_reservation_is_refused_early_or_never() {
     let device = device();
     let limit = PoolLimit::AtMost(Size::Bytes(100 * MIB));
-    let runtime = runtime(RuntimeConfig { pool_limit: limit, ..config() }, &device);
+    let runtime = runtime(config().with_pool_limit(limit), &device);
     let stream = Stream::new(device.clone()).unwrap();
     let error = runtime.reserve(101 * MIB, &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::NeverFits);
@@ -119,13 +129,13 @@ fn what_was_freed_in_a_capture_is_drawn_behind_what_other_streams_did_with_it() 
     for seed in 0..8 {
         let config = SimConfig { capacity: CAPACITY, seed, ..SimConfig::default() };
         let device = SimDevice::with_config(config).unwrap();
-        let memory = Reservations::new(DeviceMemory::new(device.clone()), device.clone());
+        let memory = Reservations::new(DeviceMemory::new(device.clone()));
         let [home, other] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
         let reservation = memory.handle().reserve(4096, &home).unwrap();
         let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
         let mut buffer = DeviceBuffer::new(&drawing as &dyn MemoryResource, 4096, &home).unwrap();
         let at = buffer.ptr().unwrap();
-        buffer.wait_on(&other).unwrap();
+        buffer.make_ready_on(&other).unwrap();
         let slow = Kernel::write_pattern(at, 4096, 1).taking(Duration::from_millis(5));
         // SAFETY: contract, devices/ranges: the buffer's bytes.
         unsafe { device.launch(&other, slow) }.unwrap();
@@ -151,12 +161,12 @@ fn what_was_freed_in_a_capture_is_drawn_behind_what_other_streams_did_with_it() 
 fn what_cannot_be_taken_back_yet_costs_no_driver_call() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
-    let memory = Reservations::new(DeviceMemory::new(device.clone()), device.clone());
+    let memory = Reservations::new(DeviceMemory::new(device.clone()));
     let home = Stream::new(device.clone()).unwrap();
     let reservation = memory.handle().reserve(MIB, &home).unwrap();
     let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
     let ended = std::thread::scope(|scope| {
-        scope.spawn(|| Stream::per_thread_default(&erased)).join().unwrap()
+        scope.spawn(|| Stream::per_thread_default(erased.clone())).join().unwrap()
     });
     let blocks: Vec<Block> = (0..10).map(|_| alloc(&drawing, 4096, &home)).collect();
     blocks.into_iter().for_each(|block| free(&drawing, block, &ended));
@@ -175,7 +185,7 @@ fn what_cannot_be_taken_back_yet_costs_no_driver_call() {
 #[test]
 fn what_was_freed_in_another_streams_capture_serves_the_draw_that_needs_it() {
     let device = device();
-    let memory = Reservations::new(DeviceMemory::new(device.clone()), device.clone());
+    let memory = Reservations::new(DeviceMemory::new(device.clone()));
     let [home, other] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     let reservation = memory.handle().reserve(MIB, &home).unwrap();
     let drawing = Drawing { upstream: &memory, reservation: reservation.id() };
@@ -225,7 +235,7 @@ fn what_does_not_fit_a_reservation_is_an_ordinary_request() {
     let small = alloc(&drawing, 1, &stream);
     assert_eq!(reservation.left(), MIB - 256);
     let aligned = BlockLayout::with_alignment(4096, 4096).unwrap();
-    let aligned = drawing.alloc(aligned, &stream).unwrap();
+    let aligned = drawing.allocate_on(aligned, &stream).unwrap();
     assert!(aligned.ptr().is_aligned_to(4096));
     assert_eq!(reservation.left(), MIB - 256 - 4096);
     for block in [large, small, aligned] {
@@ -257,8 +267,11 @@ fn a_reservation_outlives_its_runtime() {
     let handle = runtime.ensure_ready().unwrap().reservations.clone();
     let reservation = runtime.reserve(MIB, &stream).unwrap();
     drop(runtime);
+    assert_eq!(handle.quarantined(), Some(Quarantined::default()), "it keeps the stack");
     drop(reservation);
     assert_eq!(handle.reserve(MIB, &stream).unwrap_err().kind(), AllocErrorKind::Gone);
+    assert_eq!(handle.quarantined(), None);
+    assert!(handle.synchronize().is_err_and(|error| error.is_gone()));
     drop(stream);
     finish(&device);
 }
@@ -294,7 +307,7 @@ fn what_cannot_be_ordered_is_refused_and_nothing_is_lost() {
         device.fail_call(Some(CallKind::SynchronizeStream), 1, DriverCode::UNKNOWN);
     };
     fail_both_ways();
-    let error = drawing.alloc(layout(4096), &other).unwrap_err();
+    let error = drawing.allocate_on(layout(4096), &other).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
     assert_eq!(reservation.left(), MIB);
 
@@ -349,7 +362,7 @@ fn whichever_driver_call_fails_a_reservation_loses_nothing() {
 fn what_an_ended_reservation_could_not_return_serves_the_request_that_needs_it() {
     let device = device();
     let stream = Stream::new(device.clone()).unwrap();
-    let memory = Reservations::new(DeviceMemory::new(device.clone()), device.clone());
+    let memory = Reservations::new(DeviceMemory::new(device.clone()));
     let fail_to_return = || {
         let reservation = memory.handle().reserve(CAPACITY / 2, &stream).unwrap();
         device.fail_call(Some(CallKind::Free), 1, DriverCode::UNKNOWN);
@@ -371,7 +384,7 @@ fn whichever_two_driver_calls_fail_a_reservation_loses_nothing() {
         let device = device();
         let countdown = Countdown::new(device.clone());
         let streams = [(); 2].map(|()| Stream::new(countdown.clone()).unwrap());
-        let memory = Reservations::new(DeviceMemory::new(countdown.clone()), countdown.clone());
+        let memory = Reservations::new(DeviceMemory::new(countdown.clone()));
         fault.arm(&countdown);
         for _ in 0..2 {
             let Ok(reservation) = memory.handle().reserve(CAPACITY / 2, &streams[0]) else {
@@ -405,20 +418,21 @@ fn whichever_two_driver_calls_fail_a_reservation_loses_nothing() {
 fn what_is_freed_from_a_reservation_on_another_threads_default_stream_is_held_until_asked() {
     let device = device();
     let stream = Stream::new(device.clone()).unwrap();
-    let memory = Reservations::new(DeviceMemory::new(device.clone()), device.clone());
+    let memory = Reservations::new(DeviceMemory::new(device.clone()));
     let handle = memory.handle();
     let reservation = handle.reserve(4096, &stream).unwrap();
     let request = Request::new(BlockLayout::new(4096).unwrap(), &stream);
     let block = memory.allocate(&request.with_reservation(reservation.id())).unwrap();
     let erased: Arc<dyn Device> = device.clone();
-    let theirs = std::thread::spawn(move || Stream::per_thread_default(&erased)).join().unwrap();
+    let theirs =
+        std::thread::spawn(move || Stream::per_thread_default(erased.clone())).join().unwrap();
     free(&memory, block, &theirs);
     drop(reservation);
     assert_eq!(device.calls().of(CallKind::Synchronize), 0, "captures elsewhere are left alone");
-    assert_eq!(handle.set_aside(), (1, 4096));
+    assert_eq!(handle.quarantined(), Some(Quarantined::new(1, 4096)));
     assert_ne!(device.used(), 0);
     handle.synchronize().unwrap();
-    assert_eq!((handle.set_aside(), device.used()), ((0, 0), 0));
+    assert_eq!((handle.quarantined(), device.used()), (Some(Quarantined::default()), 0));
     drop((memory, theirs, stream));
     finish(&device);
 }

@@ -1,5 +1,6 @@
 //! Kernels and graphs: work that the driver seam does not name.
 
+use vmem_core::author::StreamExt;
 use vmem_core::{DriverCode, DriverError, RawStream, Stream};
 
 use super::SimDevice;
@@ -12,9 +13,9 @@ impl SimDevice {
     /// Queues a kernel.
     ///
     /// # Errors
-    /// Those of [`Stream::with_raw`]; [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for a stream
-    /// of another device; [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for a range outside live
-    /// memory.
+    /// Those of [`StreamExt::with_raw`]; [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for a
+    /// stream of another device; [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for a range outside
+    /// live memory.
     ///
     /// # Safety
     /// The kernel's [ranges](vmem_core::contract#devices) stay valid until it completed; where they
@@ -34,7 +35,7 @@ impl SimDevice {
     /// [`fail_call`](Self::fail_call) asked for.
     ///
     /// # Safety
-    /// As [`launch`](Self::launch); the stream is [valid](vmem_core::contract#devices) and callable
+    /// The conditions of [`launch`](Self::launch); the stream is [valid](vmem_core::contract#devices) and callable
     /// from this thread.
     pub unsafe fn launch_raw(&self, stream: RawStream, kernel: Kernel) -> Result<(), DriverError> {
         self.core.call(CallKind::Launch, |state| {

@@ -1,5 +1,6 @@
 //! `DeviceBuffer` over the resource.
 
+use vmem_core::author::StreamExt;
 use vmem_core::{DeviceBuffer, ResourceExt, Stream};
 
 use super::{Stop, Subject};
@@ -40,7 +41,7 @@ pub(super) fn buffers_wait_for_other_streams(subject: &Subject<'_>) -> Result<()
         if round % 2 == 0 {
             home.synchronize()?;
         }
-        buffer.wait_on(&user)?;
+        buffer.make_ready_on(&user)?;
         copy(&buffer, &results, &user)?;
         buffer.record_use(&user)?;
         drop(buffer);

@@ -1,8 +1,6 @@
 //! Implementing 5: leaking, not dangling.
 
-use std::sync::Arc;
-
-use vmem_core::{BlockLayout, Device, MemoryResource, Request, Stream};
+use vmem_core::{BlockLayout, MemoryResource, Request, Stream};
 
 use crate::finding::ensure;
 use crate::{Finding, TrackedBlock};
@@ -15,13 +13,14 @@ use crate::{Finding, TrackedBlock};
 ///
 /// # Panics
 /// If the resource takes live blocks with it, or keeps quiet about them.
-pub fn check_leak(resource: impl MemoryResource, device: &Arc<dyn Device>) {
-    if let Err(finding) = leak(resource, device) {
+pub fn check_leak(resource: impl MemoryResource) {
+    if let Err(finding) = leak(resource) {
         panic!("the contract is broken: {finding}");
     }
 }
 
-fn leak(resource: impl MemoryResource, device: &Arc<dyn Device>) -> Result<(), Finding> {
+fn leak(resource: impl MemoryResource) -> Result<(), Finding> {
+    let device = resource.device().clone();
     let stream = Stream::new(device.clone())?;
     let mut blocks = Vec::new();
     for size in [1, 4096, 1 << 20] {

@@ -35,7 +35,7 @@ pub(super) fn no_freed_memory_is_lost(subject: &Subject<'_>) -> Result<(), Stop>
                 allocate_and_free(subject, layout, &stream)?;
             }
             stream.synchronize()?;
-            Ok(subject.device.memory_info()?.free)
+            Ok(subject.device().memory_info()?.free)
         };
         // Whatever it takes once.
         let mut free = repeat(8)?;

@@ -91,8 +91,10 @@ pub(super) fn a_block_may_be_freed_on_another_stream(subject: &Subject<'_>) -> R
 /// synchronise with them.
 pub(super) fn the_default_streams_order_reuse(subject: &Subject<'_>) -> Result<(), Stop> {
     let owned = subject.stream()?;
-    let defaults =
-        [Stream::legacy_default(&subject.device), Stream::per_thread_default(&subject.device)];
+    let defaults = [
+        Stream::legacy_default(subject.device().clone()),
+        Stream::per_thread_default(subject.device().clone()),
+    ];
     for default in &defaults {
         for size in SIZES {
             hand_over(subject, size, default, &owned)?;
@@ -172,7 +174,7 @@ pub(super) fn take_over(subject: &Subject<'_>, size: u64, stream: &Stream) -> Re
         taken.push(subject.written(size, stream)?);
     }
     stream.synchronize()?;
-    subject.device.synchronize()?;
+    subject.device().synchronize()?;
     verify_and_free_all(subject, taken, stream)
 }
 

@@ -1,8 +1,8 @@
-//! What a request asks for besides size and alignment, and forwarding.
+//! What a request asks for besides size and alignment, the device, the name, and forwarding.
 
 use std::sync::Arc;
 
-use vmem_core::{AccessClass, BlockLayout, Label, MemoryResource, Request};
+use vmem_core::{AccessClass, BlockLayout, Label, MemoryResource, Request, Stream};
 
 use super::{Stop, Subject};
 use crate::TrackedBlock;
@@ -54,6 +54,25 @@ pub(super) fn hints_are_accepted(subject: &Subject<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
+/// The device that the resource names is the one whose streams it takes and whose work reaches its
+/// blocks, and stays the same.
+pub(super) fn the_named_device_is_that_of_the_blocks(subject: &Subject<'_>) -> Result<(), Stop> {
+    let device = subject.device().clone();
+    let stream = Stream::new(device.clone())?;
+    let mut block = subject.written(4096, &stream)?;
+    block.verify(&stream)?;
+    let named = subject.device().id();
+    ensure!(named == device.id(), "it named {}, then {named}", device.id());
+    subject.free(block, &stream)
+}
+
+/// What it prints is one line that is not empty.
+pub(super) fn the_resource_prints_as_one_line(subject: &Subject<'_>) -> Result<(), Stop> {
+    let printed = subject.resource.to_string();
+    ensure!(printed.lines().count() == 1, "it prints as {printed:?}");
+    Ok(())
+}
+
 /// RMM 3, 29: a block allocated through one way of holding the resource is freed through another.
 pub(super) fn a_forwarded_resource_is_the_same_resource(subject: &Subject<'_>) -> Result<(), Stop> {
     let stream = subject.stream()?;
@@ -71,6 +90,7 @@ pub(super) fn a_forwarded_resource_is_the_same_resource(subject: &Subject<'_>) -
             holder.capabilities() == subject.resource.capabilities(),
             "forwarding changed the capabilities"
         );
+        ensure!(holder.device().id() == subject.device().id(), "forwarding changed the device");
     }
     Ok(())
 }

@@ -14,8 +14,6 @@ use crate::{DeviceControl, Probe, TrackedBlock};
 pub struct Subject<'a> {
     /// The resource.
     pub resource: &'a dyn MemoryResource,
-    /// The device of its blocks.
-    pub device: Arc<dyn Device>,
     /// A device that is not the resource's, for the checks that need one; without it they are
     /// skipped.
     pub other_device: Option<Arc<dyn Device>>,
@@ -34,16 +32,21 @@ impl<'a> Subject<'a> {
     /// The smallest budget that the checks can do with, in bytes: 8 MiB.
     pub const SMALLEST_BUDGET: u64 = 8 << 20;
 
-    /// `resource` on `device`, with 64 MiB, no probe and no control of the device.
-    pub fn new(resource: &'a dyn MemoryResource, device: Arc<dyn Device>) -> Self {
+    /// `resource` on its device, with 64 MiB, no probe and no control of the device.
+    pub fn new(resource: &'a dyn MemoryResource) -> Self {
         let (probe, device_control) = (&(), &());
         let budget = 64 << 20;
-        Self { resource, device, other_device: None, budget, seed: 0, probe, device_control }
+        Self { resource, other_device: None, budget, seed: 0, probe, device_control }
+    }
+
+    /// The device of its blocks.
+    pub fn device(&self) -> &'a Arc<dyn Device> {
+        self.resource.device()
     }
 
     /// A new stream.
     pub(super) fn stream(&self) -> Result<Stream, Stop> {
-        Ok(Stream::new(self.device.clone())?)
+        Ok(Stream::new(self.device().clone())?)
     }
 
     /// Random numbers of a check's own.
@@ -106,11 +109,11 @@ impl<'a> Subject<'a> {
     }
 
     pub(super) fn failed_drops(&self) -> u64 {
-        self.device.base().drop_failures().count()
+        self.device().base().drop_failures().count()
     }
 
     pub(super) fn nothing_was_dropped_badly(&self, before: u64) -> Result<(), Stop> {
-        let failures = self.device.base().drop_failures();
+        let failures = self.device().base().drop_failures();
         ensure!(
             failures.count() == before,
             "{} drops failed; the device's first ever: {}",

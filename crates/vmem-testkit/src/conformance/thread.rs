@@ -4,11 +4,13 @@ use std::sync::mpsc;
 use std::thread;
 
 use vmem_core::Stream;
+use vmem_core::author::StreamExt;
 
 use super::layout::random_mix;
 use super::order::{free_under_writes, take_over};
-use super::{Stop, Subject, panic_text};
+use super::{Stop, Subject};
 use crate::finding::ensure;
+use crate::panic_text;
 use crate::{Finding, TrackedBlock};
 
 /// RMM 12: four threads with a stream each mix allocations and frees, and free memory that the
@@ -30,7 +32,7 @@ pub(super) fn four_threads_share_one_stream(subject: &Subject<'_>) -> Result<(),
 pub(super) fn another_thread_frees_on_the_same_stream(subject: &Subject<'_>) -> Result<(), Stop> {
     let stream = subject.stream()?;
     hand_blocks_over(subject, || Ok(stream.clone()), || Ok(stream.clone()))?;
-    let default = || Ok(Stream::legacy_default(&subject.device));
+    let default = || Ok(Stream::legacy_default(subject.device().clone()));
     hand_blocks_over(subject, default, default)
 }
 
@@ -43,7 +45,7 @@ pub(super) fn another_thread_frees_on_another_stream(subject: &Subject<'_>) -> R
 pub(super) fn per_thread_default_streams_hand_blocks_over(
     subject: &Subject<'_>,
 ) -> Result<(), Stop> {
-    let default = || Ok(Stream::per_thread_default(&subject.device));
+    let default = || Ok(Stream::per_thread_default(subject.device().clone()));
     hand_blocks_over(subject, default, default)
 }
 
@@ -52,7 +54,7 @@ pub(super) fn per_thread_default_streams_hand_blocks_over(
 pub(super) fn another_thread_frees_on_a_default_stream_not_its_own(
     subject: &Subject<'_>,
 ) -> Result<(), Stop> {
-    let (mine, theirs) = (Stream::per_thread_default(&subject.device), subject.stream()?);
+    let (mine, theirs) = (Stream::per_thread_default(subject.device().clone()), subject.stream()?);
     for size in [100, 5000, 300_000] {
         let mut taken = Vec::new();
         for _ in 0..4 {
@@ -82,13 +84,13 @@ pub(super) fn memory_of_an_ended_thread_is_reused_in_order(
     let next = subject.stream()?;
     for size in [100, 5000, 300_000].repeat(4) {
         in_thread(|| {
-            let default = Stream::per_thread_default(&subject.device);
+            let default = Stream::per_thread_default(subject.device().clone());
             free_under_writes(subject, size, &default)
         })?;
         take_over(subject, size, &next)?;
 
         let orphan = in_thread(|| {
-            let default = Stream::per_thread_default(&subject.device);
+            let default = Stream::per_thread_default(subject.device().clone());
             free_under_writes(subject, size, &default)?;
             Ok(default)
         })?;

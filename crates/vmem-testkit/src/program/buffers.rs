@@ -1,5 +1,6 @@
 //! Steps with buffers that free themselves.
 
+use vmem_core::author::StreamExt;
 use vmem_core::{DeviceBuffer, MemoryResource, Stream, StreamKind};
 
 use super::run::Run;
@@ -58,7 +59,7 @@ impl Kept<'_> {
 
     /// Fills it on a stream.
     fn fill_on(&mut self, user: &Stream, byte: u8) -> Result<(), Finding> {
-        self.buffer.wait_on(user)?;
+        self.buffer.make_ready_on(user)?;
         self.byte = None;
         let (ptr, size) = (self.buffer.ptr(), self.buffer.len());
         let queued = ptr.map_or(Ok(()), |ptr| {

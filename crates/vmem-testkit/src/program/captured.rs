@@ -97,7 +97,7 @@ impl Run<'_> {
         let (resource, device) = (self.resource(), self.device().clone());
         let old = self.model.pick(block).map(|place| self.model.remove(place));
         let (new, old) = elsewhere(move || {
-            let stream = Stream::per_thread_default(&device);
+            let stream = Stream::per_thread_default(device.clone());
             let request = Request::new(layout, &stream).with_label(Label::NONE);
             let new = TrackedBlock::allocate(resource, &request).map(|mut block| {
                 let written = block.write(&stream);

@@ -42,7 +42,7 @@ impl Run<'_> {
             let buffer = &mut self.buffers.at(place).buffer;
             ensure!(buffer.set_stream(&foreign).is_err(), "a buffer's home is on another device");
             ensure!(
-                buffer.wait_on(&foreign).is_err(),
+                buffer.make_ready_on(&foreign).is_err(),
                 "a stream of another device may use a buffer"
             );
             ensure!(

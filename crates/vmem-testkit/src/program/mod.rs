@@ -240,7 +240,7 @@ pub enum Caller {
 ///     .run(&any_with::<Program>(Shape::default()), |program| {
 ///         let device = SimDevice::new(1 << 30);
 ///         let memory = DeviceMemory::new(device.clone());
-///         let ran = program.run(&Subject::new(&memory, device.clone()));
+///         let ran = program.run(&Subject::new(&memory));
 ///         prop_assert!(ran.is_ok(), "{}", ran.unwrap_err());
 ///         device.assert_clean();
 ///         Ok(())

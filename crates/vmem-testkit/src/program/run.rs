@@ -47,7 +47,7 @@ impl Program {
     /// The first divergence.
     ///
     /// # Panics
-    /// As [`run`](Self::run).
+    /// Those of [`run`](Self::run).
     pub fn run_with_fault(
         &self,
         subject: &Subject<'_>,
@@ -377,7 +377,7 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn device(&self) -> &'a Arc<dyn Device> {
-        &self.subject.device
+        self.subject.device()
     }
 
     pub(super) fn device_control(&self) -> &'a dyn DeviceControl {
@@ -398,10 +398,10 @@ impl<'a> Run<'a> {
 
     /// Makes the stream of one place: see [`Program::streams`].
     fn open(&mut self, place: usize) -> Result<(), Finding> {
-        let device = &self.subject.device;
+        let device = self.subject.device();
         let stream = match place {
-            2 => Stream::legacy_default(device),
-            3 => Stream::per_thread_default(device),
+            2 => Stream::legacy_default(device.clone()),
+            3 => Stream::per_thread_default(device.clone()),
             _ => {
                 // The program needs its streams: after a fault it tries again.
                 loop {

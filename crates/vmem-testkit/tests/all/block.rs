@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{
     BlockLayout, DeviceMemory, DriverCode, FreeErrorKind, MemoryResource, Request, Stream,
 };
@@ -165,7 +166,7 @@ fn what_a_test_holds_prints_a_line_for_debugging() {
     block.write(&streams[0]).unwrap();
     streams.iter().for_each(|stream| block.verify(stream).unwrap());
     let others: Vec<_> = (0..100).map(|_| memory.allocate(&request).unwrap()).collect();
-    let subject = Subject::new(&memory, countdown.clone());
+    let subject = Subject::new(&memory);
     for what in [&block as &dyn std::fmt::Debug, &countdown, &memory, &subject] {
         let line = format!("{what:?}");
         assert!(line.len() < 1000, "{line}");

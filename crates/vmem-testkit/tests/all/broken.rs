@@ -4,11 +4,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
+use vmem_core::author::{BlockTable, StreamExt, WeakStream};
 use vmem_core::{
-    AccessClass, AllocError, AllocErrorKind, Block, BlockLayout, BlockTable, Capabilities, Device,
+    AccessClass, AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, Device,
     DeviceMemory, Event, FreeError, FreeErrorKind, Label, MemoryResource, RawBlock, Request,
-    Stream, StreamId, WeakStream,
+    Stream, StreamId,
 };
+use vmem_sim::SimDevice;
 use vmem_testkit::Probe;
 
 /// What is wrong with a [`Broken`] resource.
@@ -20,10 +22,14 @@ pub(crate) enum Bug {
     Overlaps,
     /// Blocks start 128 bytes late.
     Misaligns,
-    /// It claims to honour alignments up to 4096 only.
-    UnderstatesAlignment,
     /// It changes its mind about its capabilities at every call.
     ChangesCapabilities,
+    /// It names a device that its blocks are not on.
+    NamesAnotherDevice,
+    /// It names a device that its blocks are not on once it has been asked.
+    ChangesItsDevice,
+    /// It prints as nothing.
+    PrintsNothing,
     /// Blocks have no label.
     DropsLabels,
     /// Requests with an access class are refused.
@@ -73,6 +79,7 @@ pub(crate) struct Broken {
     table: BlockTable<Mutex<Option<Piece>>>,
     state: Mutex<State>,
     flips: AtomicBool,
+    other: Arc<dyn Device>,
     reuses: AtomicU64,
 }
 
@@ -108,6 +115,7 @@ impl Broken {
             table: BlockTable::new(),
             state: Mutex::default(),
             flips: AtomicBool::new(false),
+            other: SimDevice::new(1 << 30),
             reuses: AtomicU64::new(0),
         }
     }
@@ -170,7 +178,7 @@ impl Broken {
         let strange;
         let mut request = Request::new(layout, stream);
         if stream.device_id() != self.upstream.device().id() {
-            strange = Stream::legacy_default(self.upstream.device());
+            strange = Stream::legacy_default(self.upstream.device().clone());
             request = Request::new(layout, &strange);
         }
         let block = self.upstream.allocate(&request)?;
@@ -208,7 +216,7 @@ impl Broken {
         let label = if self.has(Bug::DropsLabels) { Label::NONE } else { label };
         let mut state = self.state.lock().unwrap();
         if self.has(Bug::Overlaps) {
-            ptr = state.live.first().map_or(ptr, |first| first.ptr);
+            ptr = state.live.first().map_or(ptr, |first| first.ptr());
         }
         let block = self.table.issue(ptr, layout, label, Mutex::new(Some(piece)));
         state.live.push(block.raw());
@@ -218,9 +226,9 @@ impl Broken {
     /// What the bugs make of a block that the table would refuse.
     fn misjudge(&self, block: Block) -> Option<Block> {
         let raw = block.raw();
-        let mine = raw.owner == self.table.owner();
+        let mine = raw.owner() == self.table.owner();
         let state = self.state.lock().unwrap();
-        let real = state.live.iter().find(|live| live.slot == raw.slot);
+        let real = state.live.iter().find(|live| live.slot() == raw.slot());
         match self.bug {
             Bug::AcceptsForeign if !mine => None,
             Bug::AcceptsStale if mine && real != Some(&raw) => None,
@@ -230,6 +238,15 @@ impl Broken {
             }
             _ => Some(block),
         }
+    }
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.has(Bug::PrintsNothing) {
+            return Ok(());
+        }
+        write!(f, "Broken<{}>", self.upstream)
     }
 }
 
@@ -288,8 +305,8 @@ unsafe impl MemoryResource for Broken {
         })?;
         let piece = piece.into_inner().unwrap().unwrap();
         let mut state = self.state.lock().unwrap();
-        state.used -= raw.layout.size().min(state.used);
-        state.live.retain(|live| live.slot != raw.slot);
+        state.used -= raw.layout().size().min(state.used);
+        state.live.retain(|live| live.slot() != raw.slot());
         if captured {
             // What no event can tell is for the upstream to set aside.
             drop(state);
@@ -301,11 +318,16 @@ unsafe impl MemoryResource for Broken {
         Ok(())
     }
 
+    fn device(&self) -> &Arc<dyn Device> {
+        let asked = self.has(Bug::ChangesItsDevice) && self.flips.swap(true, Ordering::Relaxed);
+        if asked || self.has(Bug::NamesAnotherDevice) {
+            return &self.other;
+        }
+        self.upstream.device()
+    }
+
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = self.upstream.capabilities();
-        if self.has(Bug::UnderstatesAlignment) {
-            capabilities.max_alignment = 4096;
-        }
         if self.has(Bug::ChangesCapabilities) && self.flips.fetch_xor(true, Ordering::Relaxed) {
             capabilities = capabilities.without(capabilities.features);
         }
@@ -326,7 +348,7 @@ impl Probe for Broken {
 impl Drop for Broken {
     fn drop(&mut self) {
         let device = self.upstream.device().clone();
-        let stream = Stream::legacy_default(&device);
+        let stream = Stream::legacy_default(device.clone());
         if device.synchronize().is_err() {
             // It is lost, and all its memory with it.
             return;
@@ -357,6 +379,12 @@ pub(crate) struct Swallowing<U> {
     pub(crate) frees: AtomicU64,
 }
 
+impl<U: MemoryResource> std::fmt::Display for Swallowing<U> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Swallowing<{}>", self.upstream)
+    }
+}
+
 // SAFETY: contract, implementing: the upstream's; lost blocks stay live there, on purpose.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<U: MemoryResource> MemoryResource for Swallowing<U> {
@@ -373,6 +401,10 @@ unsafe impl<U: MemoryResource> MemoryResource for Swallowing<U> {
         }
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.upstream.deallocate(block, stream) }
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -41,7 +41,7 @@ fn a_probe_is_told_what_must_be_live_and_its_objection_ends_the_program() {
     let device = SimDevice::new(1 << 30);
     let memory = DeviceMemory::new(device.clone());
     let run = |probe: &Auditor| {
-        let subject = Subject { probe, ..Subject::new(&memory, device.clone()) };
+        let subject = Subject { probe, ..Subject::new(&memory) };
         let thread = Op::Thread { size: 50, block: 0 };
         program([allocate(100), thread, allocate(30)]).run(&subject)
     };
@@ -67,7 +67,7 @@ impl Probe for Boaster {
 fn a_refusal_although_there_is_room_diverges() {
     let device = SimDevice::new(1 << 20);
     let memory = DeviceMemory::new(device.clone());
-    let subject = Subject { budget: 0, ..Subject::new(&memory, device.clone()) };
+    let subject = Subject { budget: 0, ..Subject::new(&memory) };
     let too_much = program([allocate(2 << 20)]);
     assert_eq!(too_much.run(&subject).unwrap().refused, 1);
     let subject = Subject { probe: &Boaster, ..subject };
@@ -90,7 +90,7 @@ fn what_is_live_above_a_changed_limit_diverges() {
     let device = SimDevice::new(1 << 30);
     let memory = DeviceMemory::new(device.clone());
     let lax = Lax::default();
-    let subject = Subject { probe: &lax, budget: 1000, ..Subject::new(&memory, device.clone()) };
+    let subject = Subject { probe: &lax, budget: 1000, ..Subject::new(&memory) };
     let divergence = program([Op::Limit { percent: 50 }, allocate(501)]).run(&subject).unwrap_err();
     assert_eq!(lax.0.into_inner(), 500);
     assert_eq!(divergence.step, Some((1, allocate(501))));
@@ -103,7 +103,7 @@ fn what_is_captured_is_launched_and_its_bytes_are_right() {
     let device = SimDevice::new(1 << 30);
     let cache = Broken::new(device.clone(), Bug::ReusesWithoutWaiting);
     let control = Control::of(&device);
-    let subject = Subject { device_control: &control, ..Subject::new(&cache, device.clone()) };
+    let subject = Subject { device_control: &control, ..Subject::new(&cache) };
     let ops = [
         allocate(4096),
         allocate(100),
@@ -124,7 +124,7 @@ fn a_program_ends_with_the_device() {
     let device = SimDevice::new(1 << 30);
     let memory = DeviceMemory::new(device.clone());
     let control = Control::of(&device);
-    let subject = Subject { device_control: &control, ..Subject::new(&memory, device.clone()) };
+    let subject = Subject { device_control: &control, ..Subject::new(&memory) };
     let ran = program([allocate(100), Op::Lose, allocate(100)]).run(&subject).unwrap();
     assert_eq!((ran.steps, ran.allocated), (2, 1));
 }

@@ -29,7 +29,7 @@ fn runs(make: impl Fn(Arc<SimDevice>) -> Box<dyn MemoryResource>) {
                 budget: 16 << 20,
                 device_control: &control,
                 other_device: Some(other.clone()),
-                ..Subject::new(&resource, device.clone())
+                ..Subject::new(&resource)
             };
             let ran = program.run(&subject);
             prop_assert!(ran.is_ok(), "{}", ran.unwrap_err());
@@ -80,7 +80,7 @@ fn run_with_fault(
     let subject = Subject {
         device_control: &control,
         other_device: Some(other.clone()),
-        ..Subject::new(&resource, countdown.clone())
+        ..Subject::new(&resource)
     };
     let ran = program.run_with_fault(&subject, &countdown);
     countdown.disarm();
@@ -141,7 +141,7 @@ fn a_resource_that_miscounts_after_a_fault_diverges() {
     let run = |bug| {
         let countdown = Countdown::new(SimDevice::new(1 << 30));
         let resource = Broken::new(countdown.clone(), bug);
-        let subject = Subject { probe: &resource, ..Subject::new(&resource, countdown.clone()) };
+        let subject = Subject { probe: &resource, ..Subject::new(&resource) };
         // The stream's creation comes first, the first block's memory second.
         countdown.arm(2, DriverCode::UNKNOWN);
         let ran = program.run_with_fault(&subject, &countdown);
@@ -161,7 +161,7 @@ fn a_failure_that_no_fault_explains_diverges() {
     let program = Program { streams: 1, ops: vec![Op::Trim, Op::Synchronize { stream: 0 }] };
     countdown.arm(1000, DriverCode::UNKNOWN);
     device.fail_call(None, 2, DriverCode::UNKNOWN);
-    let subject = Subject::new(&resource, countdown.clone());
+    let subject = Subject::new(&resource);
     let divergence = program.run_with_fault(&subject, &countdown).unwrap_err();
     assert_eq!(divergence.step, Some((1, Op::Synchronize { stream: 0 })));
 }
@@ -178,7 +178,7 @@ fn minimal_failure(bug: Bug) -> Program {
         let device = SimDevice::new(1 << 30);
         let resource = Broken::new(device.clone(), bug);
         let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            program.run(&Subject::new(&resource, device.clone()))
+            program.run(&Subject::new(&resource))
         }));
         prop_assert!(matches!(ran, Ok(Ok(_))));
         prop_assert!(device.violations().is_empty());
@@ -231,7 +231,7 @@ fn a_divergence_names_its_step() {
             Op::Allocate { size: 1, alignment: 1, stream: 7, label: 1, caller: Caller::Runner },
         ],
     };
-    let divergence = program.run(&Subject::new(&resource, device)).unwrap_err();
+    let divergence = program.run(&Subject::new(&resource)).unwrap_err();
     let text = divergence.to_string();
     assert!(text.starts_with("step 1, Allocate"), "{text}");
     assert!(text.ends_with("asked under \"a\", got \"\""), "{text}");
@@ -242,7 +242,7 @@ fn a_resource_that_miscounts_diverges() {
     let device = SimDevice::new(1 << 30);
     let resource = Broken::new(device.clone(), Bug::KeepsRefusals);
     let program = Program { streams: 1, ops: vec![Op::Refuse { stream: 0 }] };
-    let subject = Subject { probe: &resource, ..Subject::new(&resource, device) };
+    let subject = Subject { probe: &resource, ..Subject::new(&resource) };
     let text = program.run(&subject).unwrap_err().to_string();
     assert!(text.ends_with("B live instead of 0 B"), "{text}");
 }

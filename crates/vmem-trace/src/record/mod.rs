@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 pub use recorder::Recorder;
 use vmem_core::{
-    AllocError, Block, Capabilities, EventKind, EventSink, FreeError, MemoryEvent, MemoryResource,
-    Request, ResourceId, Stream,
+    AllocError, Block, Capabilities, Device, FreeError, MemoryEvent, MemoryEventKind,
+    MemoryObserver, MemoryResource, Request, ResourceId, Stream,
 };
 
-/// Tells a sink of every allocation, free and failure that passes through, in terms of what was
-/// asked for. Blocks pass unchanged.
+/// Tells an observer of every allocation, free and failure that passes through, in terms of what
+/// was asked for. Blocks pass unchanged.
 ///
-/// With a [`Recorder`] as the sink the program's allocations can be [read](crate::read_path) back
-/// as a trace and replayed through another stack.
+/// With a [`Recorder`] as the observer the program's allocations can be [read](crate::read_path)
+/// back as a trace and replayed through another stack.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -45,14 +45,14 @@ use vmem_core::{
 #[derive(Debug)]
 pub struct Record<U> {
     upstream: U,
-    sink: Arc<dyn EventSink>,
+    observer: Arc<dyn MemoryObserver>,
     id: ResourceId,
 }
 
 impl<U> Record<U> {
-    /// Tells `sink` of what passes through to `upstream`.
-    pub fn new(upstream: U, sink: Arc<dyn EventSink>) -> Self {
-        Self { upstream, sink, id: ResourceId::new() }
+    /// Tells `observer` of what passes through to `upstream`.
+    pub fn new(upstream: U, observer: Arc<dyn MemoryObserver>) -> Self {
+        Self { upstream, observer, id: ResourceId::new() }
     }
 
     /// The resource behind it.
@@ -68,7 +68,7 @@ impl<U> Record<U> {
 
 impl<U: fmt::Display> fmt::Display for Record<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Record({})", self.upstream)
+        write!(f, "Record<{}>", self.upstream)
     }
 }
 
@@ -79,11 +79,13 @@ unsafe impl<U: MemoryResource> MemoryResource for Record<U> {
         let result = self.upstream.allocate(request);
         let layout = request.layout;
         let kind = match &result {
-            Ok(block) => EventKind::Allocate { ptr: block.ptr(), layout },
-            Err(_) => EventKind::Failure { layout },
+            Ok(block) => MemoryEventKind::Allocate { ptr: block.ptr(), layout },
+            Err(_) => MemoryEventKind::Failure { layout },
         };
-        let event = MemoryEvent::new(kind, self.id).on(request.stream.id()).labelled(request.label);
-        self.sink.event(&event);
+        let event = MemoryEvent::new(kind, self.id)
+            .with_stream(request.stream.id())
+            .with_label(request.label);
+        self.observer.event(&event);
         result
     }
 
@@ -91,11 +93,15 @@ unsafe impl<U: MemoryResource> MemoryResource for Record<U> {
         let (ptr, layout, label) = (block.ptr(), block.layout(), block.label());
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.upstream.deallocate(block, stream) }?;
-        let event = MemoryEvent::new(EventKind::Free { ptr, layout }, self.id)
-            .on(stream.id())
-            .labelled(label);
-        self.sink.event(&event);
+        let event = MemoryEvent::new(MemoryEventKind::Free { ptr, layout }, self.id)
+            .with_stream(stream.id())
+            .with_label(label);
+        self.observer.event(&event);
         Ok(())
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -1,4 +1,4 @@
-//! A sink that writes recordings.
+//! An observer that writes recordings.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use vmem_core::{EventKind, EventSink, Label, MemoryEvent, fork};
+use vmem_core::author::fork;
+use vmem_core::{Label, MemoryEvent, MemoryEventKind, MemoryObserver};
 
 use super::format::{Entry, Kind, LONGEST_LABEL, MAGIC};
 
@@ -76,8 +77,10 @@ impl Recorder {
     /// Writes what is buffered. Returns how many events have been recorded. Recording can go on.
     ///
     /// # Errors
-    /// The first error of the writer, once; what happened after it is lost.
+    /// The first error of the writer, once; what happened after it is lost. In a [forked](fork) child
+    /// always.
     pub fn flush(&self) -> io::Result<u64> {
+        fork::refuse("Recorder::flush").map_err(io::Error::other)?;
         let mut state = self.lock();
         state.flush();
         match state.error.take() {
@@ -95,12 +98,16 @@ impl Recorder {
     }
 }
 
-impl EventSink for Recorder {
+impl MemoryObserver for Recorder {
+    /// In a [forked](fork) child, whose writes would mix with its parent's, it does nothing.
     fn event(&self, event: &MemoryEvent) {
+        if fork::is_child() {
+            return;
+        }
         let (kind, address, layout) = match event.kind {
-            EventKind::Allocate { ptr, layout } => (Kind::Allocate, ptr.get(), layout),
-            EventKind::Free { ptr, layout } => (Kind::Free, ptr.get(), layout),
-            EventKind::Failure { layout } => (Kind::Failure, 0, layout),
+            MemoryEventKind::Allocate { ptr, layout } => (Kind::Allocate, ptr.get(), layout),
+            MemoryEventKind::Free { ptr, layout } => (Kind::Free, ptr.get(), layout),
+            MemoryEventKind::Failure { layout } => (Kind::Failure, 0, layout),
             _ => return,
         };
         let mut entry = Entry {

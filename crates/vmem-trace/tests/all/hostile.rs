@@ -1,22 +1,21 @@
 //! Files that nobody's program wrote.
 
-use vmem_core::{BlockLayout, DevicePtr, EventKind, EventSink, Label, MemoryEvent, ResourceId};
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
+use vmem_core::{
+    BlockLayout, DevicePtr, Label, MemoryEvent, MemoryEventKind, MemoryObserver, ResourceId,
+};
 use vmem_trace::{Event, ReadOptions, Recorder, Strictness, read};
 
 use crate::heap;
 use crate::recordings::{Shared, event, recorded};
 use crate::support::{data, strictly, tolerantly};
 
-/// A small seeded generator (SplitMix64).
-struct Rng(u64);
+struct Rng(SplitMix64);
 
 impl Rng {
     fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % bound.max(1) as u64).unwrap()
+        usize::try_from(self.0.next_u64() % bound.max(1) as u64).unwrap()
     }
 
     /// The bytes with one to four things done to them.
@@ -45,11 +44,11 @@ impl Rng {
 
 fn a_recording() -> Vec<u8> {
     let label = Label::intern("hostile/label");
-    let allocate = |ptr, layout| EventKind::Allocate { ptr, layout };
-    let free = |ptr, layout| EventKind::Free { ptr, layout };
+    let allocate = |ptr, layout| MemoryEventKind::Allocate { ptr, layout };
+    let free = |ptr, layout| MemoryEventKind::Free { ptr, layout };
     let mut events = Vec::new();
     for i in 1..20 {
-        events.push(event(allocate, i << 8, i * 10).labelled(label));
+        events.push(event(allocate, i << 8, i * 10).with_label(label));
         if i % 3 == 0 {
             events.push(event(free, i << 8, i * 10));
         }
@@ -71,7 +70,7 @@ fn no_mutation_of_a_file_makes_a_reader_panic_or_read_what_cannot_be() {
     strict.strictness = Strictness::Strict;
     let mut read_anyway = 0;
     for (number, file) in files.iter().enumerate() {
-        let mut rng = Rng(number as u64);
+        let mut rng = Rng(SplitMix64::seed_from_u64(number as u64));
         for _ in 0..600 {
             let bytes = rng.mutated(file);
             let tolerant = read("mutated", &bytes);
@@ -103,8 +102,8 @@ fn a_recording_whose_frees_all_come_late_is_read_in_linear_time() {
     let told = |free: bool, size: u64| {
         let layout = BlockLayout::new(size).unwrap();
         let kind = match free {
-            false => EventKind::Allocate { ptr: at, layout },
-            true => EventKind::Free { ptr: at, layout },
+            false => MemoryEventKind::Allocate { ptr: at, layout },
+            true => MemoryEventKind::Free { ptr: at, layout },
         };
         recorder.event(&MemoryEvent::new(kind, id));
     };
@@ -125,7 +124,8 @@ fn labels_are_interned_only_if_they_are_in_the_trace() {
         let length = u8::try_from(name.len()).unwrap();
         [&[0, number, 0, 0, 0, length, 0, 0, 0][..], name.as_bytes()].concat()
     };
-    let recording = recorded(&[event(|ptr, layout| EventKind::Allocate { ptr, layout }, 256, 8)]);
+    let recording =
+        recorded(&[event(|ptr, layout| MemoryEventKind::Allocate { ptr, layout }, 256, 8)]);
     let (magic, entry) = recording.split_at(17);
     let mut entry = entry.to_vec();
     entry[1] = 2;

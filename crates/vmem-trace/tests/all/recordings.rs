@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use vmem_core::{
-    BlockLayout, DeviceMemory, DevicePtr, EventKind, EventSink, Label, MemoryEvent, MemoryResource,
-    ResourceExt, ResourceId, Stream, StreamId,
+    BlockLayout, DeviceMemory, DevicePtr, Label, MemoryEvent, MemoryEventKind, MemoryObserver,
+    MemoryResource, ResourceExt, ResourceId, Stream, StreamId,
 };
 use vmem_sim::{Checker, SimDevice};
 use vmem_testkit::conformance::{self, Subject};
+use vmem_testkit::in_child;
 use vmem_trace::{
     Event, Irregularity, Origin, Record, Recorder, ReplayOptions, Workload, read_path, replay,
 };
@@ -43,8 +44,8 @@ fn a_recorded_replay_reads_back_as_the_trace_that_was_replayed() {
         let written = Shared::default();
         let recorder = Arc::new(Recorder::new(written.clone()).unwrap());
         let device = device(4 << 30, Checker::Off);
-        let sink = recorder.clone();
-        let stack = stack_of(&device, |memory| Arc::new(Record::new(memory, sink)));
+        let observer = recorder.clone();
+        let stack = stack_of(&device, |memory| Arc::new(Record::new(memory, observer)));
         assert!(replay(&trace, &stack, &ReplayOptions::default()).unwrap().passed());
         assert_eq!(recorder.flush().unwrap(), 2 * trace.allocations());
 
@@ -77,13 +78,13 @@ fn threads_and_refused_requests_are_recorded_and_refused_frees_are_not() {
     let other = DeviceMemory::new(device.clone());
     let stream = Stream::new(device.clone()).unwrap();
     let layout = BlockLayout::new(1000).unwrap();
-    let block = memory.alloc(layout, &stream).unwrap();
-    let foreign = other.alloc(layout, &stream).unwrap();
+    let block = memory.allocate_on(layout, &stream).unwrap();
+    let foreign = other.allocate_on(layout, &stream).unwrap();
     // SAFETY: no work was queued on the block.
     let refused = unsafe { memory.deallocate(foreign, &stream) }.unwrap_err();
     // SAFETY: as above.
     unsafe { other.deallocate(refused.into_block(), &stream) }.unwrap();
-    assert!(memory.alloc(BlockLayout::new(2 << 20).unwrap(), &stream).is_err());
+    assert!(memory.allocate_on(BlockLayout::new(2 << 20).unwrap(), &stream).is_err());
     thread::scope(|scope| {
         scope.spawn(|| {
             // SAFETY: as above.
@@ -98,20 +99,20 @@ fn threads_and_refused_requests_are_recorded_and_refused_frees_are_not() {
 }
 
 pub(crate) fn event(
-    kind: impl FnOnce(DevicePtr, BlockLayout) -> EventKind,
+    kind: impl FnOnce(DevicePtr, BlockLayout) -> MemoryEventKind,
     at: u64,
     size: u64,
 ) -> MemoryEvent {
     let kind = kind(DevicePtr::new(at).unwrap(), BlockLayout::new(size).unwrap());
-    MemoryEvent::new(kind, ResourceId::new()).on(StreamId::new())
+    MemoryEvent::new(kind, ResourceId::new()).with_stream(StreamId::new())
 }
 
-fn allocate(ptr: DevicePtr, layout: BlockLayout) -> EventKind {
-    EventKind::Allocate { ptr, layout }
+fn allocate(ptr: DevicePtr, layout: BlockLayout) -> MemoryEventKind {
+    MemoryEventKind::Allocate { ptr, layout }
 }
 
-fn free(ptr: DevicePtr, layout: BlockLayout) -> EventKind {
-    EventKind::Free { ptr, layout }
+fn free(ptr: DevicePtr, layout: BlockLayout) -> MemoryEventKind {
+    MemoryEventKind::Free { ptr, layout }
 }
 
 /// A recording of these events.
@@ -124,7 +125,7 @@ pub(crate) fn recorded(events: &[MemoryEvent]) -> Vec<u8> {
 }
 
 /// A resource is free to hand out an address as soon as it was freed, which can be before the
-/// thread that freed it has told the sink.
+/// thread that freed it has told the observer.
 #[test]
 fn a_free_that_is_noted_after_its_address_was_handed_out_again_takes_effect_in_time() {
     let trace = strictly(
@@ -162,15 +163,15 @@ fn a_bad_recording_is_refused_with_the_place() {
 
 #[test]
 fn labels_and_only_the_programs_events_are_recorded() {
-    let growth = MemoryEvent::new(EventKind::Growth { bytes: 5 }, ResourceId::new());
+    let growth = MemoryEvent::new(MemoryEventKind::Growth { bytes: 5 }, ResourceId::new());
     let long = Label::intern(&"é".repeat(5_000));
     let short = Label::intern("overlay/face-walk");
     let bytes = recorded(&[
         growth,
-        event(allocate, 256, 1).labelled(short),
+        event(allocate, 256, 1).with_label(short),
         event(allocate, 512, 1),
-        event(allocate, 768, 1).labelled(long),
-        event(allocate, 1024, 1).labelled(short),
+        event(allocate, 768, 1).with_label(long),
+        event(allocate, 1024, 1).with_label(short),
     ]);
     let trace = strictly("r", &bytes).unwrap();
     let labels = trace.events().iter().map(|event| match event {
@@ -213,7 +214,7 @@ fn a_recorded_resource_keeps_the_contract_and_its_recording_reads_back() {
     let recorder = Arc::new(Recorder::new(written.clone()).unwrap());
     let device = SimDevice::new(1 << 30);
     let memory = Record::new(DeviceMemory::new(device.clone()), recorder.clone());
-    conformance::check(&Subject::new(&memory, device.clone()));
+    conformance::check(&Subject::new(&memory));
     device.assert_clean();
     let recorded = recorder.flush().unwrap();
     let trace = strictly("conformance", &written.bytes()).unwrap();
@@ -225,7 +226,7 @@ fn a_recorded_resource_keeps_the_contract_and_its_recording_reads_back() {
 fn an_event_allocates_no_heap_memory() {
     let recorder = Recorder::new(io::sink()).unwrap();
     let labels = [Label::NONE, Label::intern("a"), Label::intern("b")];
-    let events = labels.map(|label| event(allocate, 256, 1).labelled(label));
+    let events = labels.map(|label| event(allocate, 256, 1).with_label(label));
     events.iter().for_each(|event| recorder.event(event));
     let before = heap::allocations();
     assert_ne!(before, 0, "the counter counts");
@@ -292,7 +293,7 @@ fn a_refused_request_is_written_at_once_with_what_came_before() {
     let recorder = Recorder::new(written.clone()).unwrap();
     recorder.event(&event(allocate, 256, 8));
     assert_eq!(written.bytes().len(), 17);
-    recorder.event(&event(|_, layout| EventKind::Failure { layout }, 256, 1 << 40));
+    recorder.event(&event(|_, layout| MemoryEventKind::Failure { layout }, 256, 1 << 40));
     assert_eq!(written.bytes().len(), 17 + 2 * 33);
 }
 
@@ -309,7 +310,7 @@ fn a_recording_survives_the_death_of_its_process() {
         let stream = Stream::new(device).unwrap();
         for _ in 0..EVENTS {
             // A block that nobody frees stays allocated.
-            let _block = memory.alloc(BlockLayout::new(1000).unwrap(), &stream).unwrap();
+            let _block = memory.allocate_on(BlockLayout::new(1000).unwrap(), &stream).unwrap();
         }
         std::process::abort();
     }
@@ -327,4 +328,18 @@ fn a_recording_survives_the_death_of_its_process() {
     let lost = EVENTS - reading.trace.events().len();
     assert!(lost < Recorder::MOST_UNWRITTEN, "{lost} events lost");
     assert_eq!(reading.trace.peak_live(), 1000 * reading.trace.allocations());
+}
+
+#[test]
+fn a_forked_child_is_refused_what_is_recorded_and_writes_nothing() {
+    let written = Shared::default();
+    let recorder = Arc::new(Recorder::new(written.clone()).unwrap());
+    let device = device(1 << 20, Checker::On);
+    let memory = Record::new(DeviceMemory::new(device.clone()), recorder.clone());
+    let stream = Stream::new(device.clone()).unwrap();
+    let layout = BlockLayout::new(100).unwrap();
+    let answer =
+        in_child(|| memory.allocate_on(layout, &stream).is_err() && recorder.flush().is_err());
+    assert_eq!(answer, Ok(true));
+    assert_eq!(recorder.flush().unwrap(), 0);
 }

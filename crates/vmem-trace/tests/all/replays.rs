@@ -99,6 +99,12 @@ impl Refusing {
     }
 }
 
+impl std::fmt::Display for Refusing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Refusing<{}>", self.upstream)
+    }
+}
+
 // SAFETY: contract, implementing: blocks pass unchanged from a resource that keeps it.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for Refusing {
@@ -121,6 +127,10 @@ unsafe impl MemoryResource for Refusing {
         self.live.fetch_sub(block.size(), Ordering::Relaxed);
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.upstream.deallocate(block, stream) }
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.upstream.device()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -231,6 +241,12 @@ fn streams_that_cannot_be_made_or_ordered_are_errors_that_leave_nothing_allocate
 #[derive(Debug)]
 struct Keeping(DeviceMemory);
 
+impl std::fmt::Display for Keeping {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Keeping<{}>", self.0)
+    }
+}
+
 // SAFETY: contract, implementing: blocks come from a resource that keeps it and stay live.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl MemoryResource for Keeping {
@@ -240,6 +256,10 @@ unsafe impl MemoryResource for Keeping {
 
     unsafe fn deallocate(&self, block: Block, _: &Stream) -> Result<(), FreeError> {
         Err(FreeError::new(FreeErrorKind::Foreign, block, "Keeping"))
+    }
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.0.device()
     }
 
     fn capabilities(&self) -> Capabilities {

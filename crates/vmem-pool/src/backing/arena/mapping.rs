@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use vmem_core::author::fork;
 use vmem_core::{
-    Allowance, Device, DevicePtr, DriverCode, DriverError, PhysicalHandle, VirtualMemory, fork,
+    Allowance, Device, DevicePtr, DriverCode, DriverError, PhysicalHandle, VirtualMemory,
 };
 
 use crate::sabotage;
