@@ -6,7 +6,7 @@
 //! answer [`NOT_INITIALIZED`](DriverCode::NOT_INITIALIZED), figures of handles that may be `None`
 //! are, drops do nothing, and whatever can do none of these ends the child with a message instead of
 //! waiting for a lock that nobody will release: [`Stream::is_retired`](crate::Stream::is_retired),
-//! naming a default stream, interning a label, a [`BlockTable`](crate::BlockTable), a registry's
+//! naming a default stream, interning a label, a [`BlockTable`](crate::author::BlockTable), a registry's
 //! resources, figures that are plain numbers.
 //!
 //! A child that calls `exec` is not concerned, nor one whose parent had opened no device. Children
