@@ -43,6 +43,12 @@ pub(crate) fn test(steps: &mut Steps, workspace: &Metadata) -> Result<(), String
     };
     steps.run("what the packages hold", || packages.check())?;
     let outside = Outside::new()?;
+    steps.run("the program of vmem-cli, from its package", || {
+        // Verifying the package has built it. The README of the crate has such lines.
+        let mut program = Command::new(packages.target.join("debug").join("vmem"));
+        program.args(["bench", "--workload", "random", "--scale", "1k", "--tier", "a"]);
+        expect(program.current_dir(&outside.0), "a = Statistics<")
+    })?;
     steps.run("README: the program on the simulated device", || {
         let program = SIMULATED.build(&outside, &packages, plainly)?;
         expect(&mut Command::new(program), "2097152 B went back to the device")

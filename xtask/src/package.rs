@@ -60,14 +60,8 @@ impl Packages {
     /// # Errors
     /// Cargo's.
     pub(crate) fn make(workspace: &Metadata) -> Result<Self, String> {
-        let unpublished = |member: &Package| {
-            let not_published = workspace.members().filter(|other| !other.is_published());
-            not_published.into_iter().any(|other| member.depends_on(&other.name))
-        };
-        let published: Vec<&Package> = workspace
-            .members()
-            .filter(|member| member.is_published() && !unpublished(member))
-            .collect();
+        let published: Vec<&Package> =
+            workspace.members().filter(|member| member.is_published()).collect();
         let target = workspace.target_directory.join("packages");
         // Everything is on this machine from here on: what is packaged and built needs no network, and
         // takes the versions of `Cargo.lock`.

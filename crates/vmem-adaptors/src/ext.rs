@@ -45,7 +45,7 @@ pub trait AdaptorExt: MemoryResource + Sized {
     /// Clears every block when it is freed.
     ///
     /// # Errors
-    /// As [`Scrub::new`].
+    /// Those of [`Scrub::new`].
     fn scrubbed(self) -> Result<Scrub<Self>, DriverError> {
         Scrub::new(self)
     }

@@ -70,7 +70,7 @@ impl<U> Limit<U> {
         &self.budget
     }
 
-    /// What it wraps.
+    /// The wrapped resource.
     pub fn upstream(&self) -> &U {
         &self.upstream
     }

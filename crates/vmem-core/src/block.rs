@@ -13,7 +13,7 @@ pub struct Block {
     raw: RawBlock,
 }
 
-/// What a [`Block`] is made of, for edges that must carry one through foreign code, and for whoever
+/// The parts of a [`Block`], for edges that must carry one through foreign code, and for whoever
 /// issues blocks.
 ///
 /// Copying these out is safe; only [`Block::from_raw`] is not.
@@ -42,7 +42,7 @@ impl RawBlock {
         Self { ptr, layout, owner, slot, generation, label }
     }
 
-    /// Where the block starts.
+    /// The block's address.
     #[inline]
     pub const fn ptr(&self) -> DevicePtr {
         self.ptr
@@ -66,7 +66,7 @@ impl RawBlock {
         self.slot
     }
 
-    /// How often the owner had used that slot before. A [`BlockTable`](crate::author::BlockTable)
+    /// The number of earlier uses of that slot. A [`BlockTable`](crate::author::BlockTable)
     /// uses no slot more than 2³² times; a pool's count comes round then, so that a block freed
     /// twice, against the contract, with exactly so many uses of its slot between, is not noticed.
     #[inline]
@@ -74,31 +74,31 @@ impl RawBlock {
         self.generation
     }
 
-    /// What the memory is for.
+    /// The label of the memory.
     #[inline]
     pub const fn label(&self) -> Label {
         self.label
     }
 
-    /// The same at another address.
+    /// Returns it with another address.
     #[must_use]
     pub const fn with_ptr(self, ptr: DevicePtr) -> Self {
         Self { ptr, ..self }
     }
 
-    /// The same with another layout.
+    /// Returns it with another layout.
     #[must_use]
     pub const fn with_layout(self, layout: BlockLayout) -> Self {
         Self { layout, ..self }
     }
 
-    /// The same under another index of its owner's.
+    /// Returns it with another slot of its owner's.
     #[must_use]
     pub const fn with_slot(self, slot: u32) -> Self {
         Self { slot, ..self }
     }
 
-    /// The same as another use of its slot.
+    /// Returns it with another generation of its slot.
     #[must_use]
     pub const fn with_generation(self, generation: u32) -> Self {
         Self { generation, ..self }
@@ -132,7 +132,7 @@ impl Block {
         self.raw
     }
 
-    /// Where the block starts.
+    /// The block's address.
     #[inline]
     pub const fn ptr(&self) -> DevicePtr {
         self.raw.ptr
@@ -156,7 +156,7 @@ impl Block {
         self.raw.owner
     }
 
-    /// What the memory is for.
+    /// The label of the memory.
     #[inline]
     pub const fn label(&self) -> Label {
         self.raw.label

@@ -19,14 +19,14 @@ bitflags! {
     }
 }
 
-/// What a resource offers: its [`Features`].
+/// The [`Features`] that a resource offers.
 ///
 /// A wrapper returns its upstream's, and adds or removes exactly what it makes true or false.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// What the blocks can do.
+    /// The features of its blocks.
     pub features: Features,
 }
 
@@ -36,18 +36,18 @@ impl Capabilities {
         Self { features }
     }
 
-    /// Whether all of `features` are offered.
+    /// Returns true if all of `features` are offered.
     pub const fn has(self, features: Features) -> bool {
         self.features.contains(features)
     }
 
-    /// The same with `features` added.
+    /// Returns them with `features` added.
     #[must_use]
     pub const fn with(self, features: Features) -> Self {
         Self { features: self.features.union(features) }
     }
 
-    /// The same with `features` removed.
+    /// Returns them with `features` removed.
     #[must_use]
     pub const fn without(self, features: Features) -> Self {
         Self { features: self.features.difference(features) }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use crate::author::fork;
 use crate::{BoxedError, DriverError};
 
-/// Why a handle's call did not do what it was asked. Every handle of vmem answers with this one.
+/// A call of a handle that did not do what it was asked to. All handles of vmem return this error.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HandleError {
@@ -18,7 +18,7 @@ pub enum HandleError {
 }
 
 impl HandleError {
-    /// Whether the resource has been dropped.
+    /// Returns true if the resource has been dropped.
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Gone)
     }
@@ -146,7 +146,7 @@ impl<T: ?Sized> Handle<T> {
         self.get().ok_or(HandleError::Gone)
     }
 
-    /// The same handle of a part without its type: `erase` is `|part| part as Weak<dyn Trait>`.
+    /// The handle of a part without its type: `erase` is `|part| part as Weak<dyn Trait>`.
     pub fn erased<D: ?Sized>(self, erase: impl FnOnce(Weak<T>) -> Weak<D>) -> Handle<D> {
         Handle { part: erase(self.part), alive: self.alive }
     }

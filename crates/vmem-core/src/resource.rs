@@ -38,7 +38,7 @@ pub unsafe trait MemoryResource: Debug + Display + Send + Sync {
     /// life; a wrapper returns its upstream's.
     fn device(&self) -> &Arc<dyn Device>;
 
-    /// What the blocks can do.
+    /// The features of its blocks.
     fn capabilities(&self) -> Capabilities;
 }
 
@@ -73,12 +73,12 @@ forward! {
     [R: MemoryResource + ?Sized] Arc<R>;
 }
 
-/// What every resource can do besides, in terms of the required methods.
+/// Methods of every resource, made of the required ones.
 pub trait ResourceExt: MemoryResource {
     /// Hands out a block of `layout` on `stream`, under the thread's current label.
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`].
+    /// Those of [`MemoryResource::allocate`].
     fn allocate_on(&self, layout: BlockLayout, stream: &Stream) -> Result<Block, AllocError> {
         self.allocate(&Request::new(layout, stream))
     }
@@ -87,7 +87,7 @@ pub trait ResourceExt: MemoryResource {
     /// resource.
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`].
+    /// Those of [`MemoryResource::allocate`].
     fn buffer(&self, bytes: u64, stream: &Stream) -> Result<DeviceBuffer<&Self>, AllocError> {
         DeviceBuffer::new(self, bytes, stream)
     }
@@ -116,7 +116,7 @@ pub trait ResourceExt: MemoryResource {
     /// ```
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`].
+    /// Those of [`MemoryResource::allocate`].
     fn owned_buffer(&self, bytes: u64, stream: &Stream) -> Result<DeviceBuffer<Self>, AllocError>
     where
         Self: Clone,

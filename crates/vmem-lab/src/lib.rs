@@ -26,13 +26,7 @@ pub use micro::{Beside, MICRO_SCHEMA, MicroClock, MicroNote, MicroReport, MicroR
 pub use program::{run, run_on};
 pub use soak::soak_bytes;
 
-/// The examples on the repository's front page.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct FrontPage;
-
-/// The examples in the guides.
+/// The examples in the guide to composing stacks.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/stacks.md")]
-#[doc = include_str!("../../../docs/cuda.md")]
 struct Guides;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use vmem_core::{AccessClass, Advice, DriverError, Handle, Handled, Location};
 
-/// What became of a hint. Nothing depends on it, so it may be ignored.
+/// The driver's answer to a hint. Nothing depends on it, so it may be ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hint {
@@ -15,7 +15,7 @@ pub enum Hint {
 }
 
 impl Hint {
-    /// Whether the driver took it.
+    /// Returns true if the driver took it.
     pub fn is_taken(&self) -> bool {
         matches!(self, Self::Taken)
     }
@@ -30,7 +30,7 @@ impl From<Result<(), DriverError>> for Hint {
     }
 }
 
-/// How many hints a resource gave.
+/// The number of hints that a resource gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -69,7 +69,7 @@ impl ManagedMemory {
         })
     }
 
-    /// A handle that reads the hints' counts, and counts and frees what was set aside.
+    /// The handle that reads the counts of hints, and counts and frees memory in quarantine.
     pub fn handle(&self) -> ManagedHandle {
         ManagedHandle { hints: HintHandle::of(&self.hints), quarantine: self.leaf.handle() }
     }
@@ -77,7 +77,8 @@ impl ManagedMemory {
     /// Advises the driver on a block.
     ///
     /// # Errors
-    /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block; the driver's.
+    /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block; the
+    /// [`DriverError`] of the driver call.
     pub fn advise(&self, block: &Block, advice: Advice) -> Result<(), DriverError> {
         let managed = self.managed_of(block, "ManagedMemory::advise")?;
         // SAFETY: contract, devices/ranges: the range is that of a live managed block.
@@ -102,10 +103,11 @@ impl ManagedMemory {
         self.hints.count(queue())
     }
 
-    /// Where a block was last prefetched to, if all of it was prefetched to one place.
+    /// The last place that a block was prefetched to, if all of it was prefetched to one place.
     ///
     /// # Errors
-    /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block; the driver's.
+    /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block; the
+    /// [`DriverError`] of the driver call.
     pub fn last_prefetch(&self, block: &Block) -> Result<Option<Location>, DriverError> {
         let managed = self.managed_of(block, "ManagedMemory::last_prefetch")?;
         // SAFETY: contract, devices/ranges: the range is that of a live managed block.
@@ -206,13 +208,13 @@ pub struct ManagedHandle {
 }
 
 impl ManagedHandle {
-    /// How many hints were given, advice by access class and prefetches; `None` once the resource is
+    /// The number of hints given, advice by access class and prefetches; `None` once the resource is
     /// gone.
     pub fn hints(&self) -> Option<HintCounts> {
         self.hints.counts()
     }
 
-    /// What is set aside now; `None` once the resource is gone.
+    /// The memory in quarantine now; `None` once the resource is gone.
     pub fn quarantined(&self) -> Option<Quarantined> {
         self.quarantine.quarantined()
     }
@@ -220,7 +222,7 @@ impl ManagedHandle {
     /// Frees what is set aside, as [`QuarantineHandle::synchronize`] does.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`QuarantineHandle::synchronize`].
     pub fn synchronize(&self) -> Result<(), HandleError> {
         self.quarantine.synchronize()
     }

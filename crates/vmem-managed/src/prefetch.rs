@@ -52,7 +52,7 @@ impl<U> Prefetch<U> {
         HintHandle::of(&self.hints)
     }
 
-    /// What it wraps.
+    /// The wrapped resource.
     pub fn upstream(&self) -> &U {
         &self.upstream
     }

@@ -27,14 +27,14 @@ impl<U: MemoryResource + 'static> BinningPool<U> {
     /// own.
     ///
     /// # Errors
-    /// As [`Pool::new`].
+    /// Those of [`Pool::new`].
     pub fn new(upstream: U, config: PoolConfig) -> Result<Self, BuildError> {
         let config = config.with_growth(Growth::Exact);
         let pool = Pool::with_fit(Chunks::new(upstream), config, Fit::Bins)?;
         Ok(Self { pool })
     }
 
-    /// Where the blocks come from.
+    /// The resource that the blocks come from.
     pub fn upstream(&self) -> &U {
         self.pool.backing().upstream()
     }

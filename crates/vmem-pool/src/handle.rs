@@ -28,7 +28,7 @@ impl PoolHandle {
         self.pool.get().map(|pool| pool.counters())
     }
 
-    /// How much more the pool can give; `None` once it is gone. Takes `O(n)` steps.
+    /// The memory that the pool can still give; `None` once it is gone. Takes `O(n)` steps.
     pub fn capacity(&self) -> Option<Capacity> {
         self.pool.get().map(|pool| pool.capacity())
     }
@@ -55,10 +55,11 @@ impl PoolHandle {
         self.pool.require()?.trim_to(keep)
     }
 
-    /// The same, returning only what is complete already, without a wait.
+    /// Like [`trim_to`](Self::trim_to), returning only memory whose uses are complete already,
+    /// without a wait.
     ///
     /// # Errors
-    /// As [`trim_to`](Self::trim_to).
+    /// Those of [`trim_to`](Self::trim_to).
     pub fn try_trim(&self, keep: u64) -> Result<u64, HandleError> {
         self.pool.require()?.try_trim(keep)
     }

@@ -82,7 +82,7 @@ impl<B: Backing> Pool<B> {
         Ok(Self { core: Core::new(backing, config, fit)?.into() })
     }
 
-    /// What the pool takes its memory from.
+    /// The source of the pool's memory.
     pub fn backing(&self) -> &B {
         &self.core.backing
     }

@@ -21,12 +21,12 @@ pub enum Tier {
     B,
     /// Statistics over managed memory, without a pool.
     C,
-    /// What is built where the chosen tier cannot be: statistics over a binning pool over device
+    /// The stack for when the chosen tier cannot be built: statistics over a binning pool over device
     /// memory, with recovery if tier B was asked for.
     Fallback,
 }
 
-/// What the choice of a stack depends on.
+/// The properties of a device on which the choice of a stack depends.
 ///
 /// The default is a device that has neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,7 +34,7 @@ pub enum Tier {
 pub struct DeviceTraits {
     /// The unit of its virtual memory management in bytes, if it has that.
     pub granularity: Option<u64>,
-    /// Whether it has managed memory that host and device may access at the same time.
+    /// True if host and device may access its managed memory at the same time.
     pub concurrent_managed_access: bool,
 }
 
@@ -47,13 +47,13 @@ impl DeviceTraits {
         }
     }
 
-    /// The same with virtual memory in units of `granularity` bytes.
+    /// Returns it with virtual memory in units of `granularity` bytes.
     #[must_use]
     pub fn with_granularity(self, granularity: u64) -> Self {
         Self { granularity: Some(granularity), ..self }
     }
 
-    /// The same with managed memory that host and device may access at the same time.
+    /// Returns it with managed memory that host and device may access at the same time.
     #[must_use]
     pub fn with_concurrent_managed_access(self) -> Self {
         Self { concurrent_managed_access: true, ..self }

@@ -1,6 +1,6 @@
 //! Holds memory resources to vmem's [contract](vmem_core::contract), clause by clause.
 //!
-//! Whoever writes a [`MemoryResource`](vmem_core::MemoryResource) runs four things on it:
+//! Authors of a [`MemoryResource`](vmem_core::MemoryResource) test it with four things:
 //!
 //! * the [`conformance`] suite, a table of named checks over `&dyn MemoryResource`, for any device;
 //! * [`Program`]s, random sequences of operations that shrink, [run](Program::run) beside a

@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use vmem_core::Handle;
 
-/// What an [`OnFailure`](crate::OnFailure) adaptor did.
+/// Counts of an [`OnFailure`](crate::OnFailure) adaptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct RecoveryCounts {
-    /// How often the hook was called.
+    /// The number of calls of the hook.
     pub hook_calls: u64,
-    /// How many requests succeeded after one or more hook calls.
+    /// The number of requests that succeeded after one or more hook calls.
     pub recovered: u64,
-    /// How many exhausted requests were given up, by the hook or because its calls were used up.
+    /// The number of exhausted requests that were given up, by the hook or because its calls were
+    /// used up.
     pub gave_up: u64,
 }
 

@@ -19,21 +19,21 @@ use cycle::Call;
 pub use policy::RetryPolicy;
 pub use reclaimers::{Reclaimers, Registration};
 
-/// What a hook is told.
+/// The argument of a hook: the failed request, and what was done for it.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Failure<'a> {
-    /// Why the request was refused; always exhaustion.
+    /// The error of the request; always exhaustion.
     pub error: &'a AllocError,
     /// The request's stream: memory freed in its order is usable at once.
     pub stream: &'a Stream,
     /// Which hook call for this request this is, from 1.
     pub attempt: u32,
-    /// How many bytes the calls before it said that they [freed](Answer::Freed) for this request.
+    /// The bytes that earlier calls said they [freed](Answer::Freed) for this request.
     pub freed: u64,
 }
 
-/// What a hook decides.
+/// The decision of a hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer {
@@ -55,7 +55,8 @@ pub enum Answer {
 /// Blocks pass unchanged. A request that succeeds costs nothing more than the upstream's.
 ///
 /// # How often
-/// As its [`RetryPolicy`] says: by default three calls that do not help, for one request or for
+/// Ask again, as often as the [`RetryPolicy`] says: by default three calls that do not help, for
+/// one request or for
 /// those of a thread that follow each other within a second, and as many that do help as it takes,
 /// up to a thousand for a request. How long the hook itself takes does not matter: a slow one is not
 /// called more often.
@@ -116,13 +117,13 @@ impl<U> OnFailure<U> {
         }
     }
 
-    /// The same, calling the hook as often as `policy` says.
+    /// Returns it with a policy that says how often the hook is called.
     #[must_use]
     pub fn with_policy(self, policy: RetryPolicy) -> Self {
         Self { policy, ..self }
     }
 
-    /// The same, telling time by `clock`.
+    /// Returns it with another clock.
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
@@ -133,7 +134,7 @@ impl<U> OnFailure<U> {
         RecoveryHandle::new(self.counts.handle())
     }
 
-    /// What it wraps.
+    /// The wrapped resource.
     pub fn upstream(&self) -> &U {
         &self.upstream
     }

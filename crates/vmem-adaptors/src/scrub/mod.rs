@@ -67,13 +67,13 @@ impl<U: MemoryResource> Scrub<U> {
     /// Clears the blocks of `upstream`.
     ///
     /// # Errors
-    /// The driver's, in making a stream.
+    /// The [`DriverError`](vmem_core::DriverError) of the driver call, in making a stream.
     pub fn new(upstream: U) -> Result<Self, DriverError> {
         let stream = Stream::new(upstream.device().clone())?;
         Ok(Self { keep: Handled::new(Keep::new(upstream, stream)) })
     }
 
-    /// What it wraps.
+    /// The wrapped resource.
     pub fn upstream(&self) -> &U {
         &self.keep.upstream
     }

@@ -6,7 +6,7 @@ use vmem_core::Label;
 
 use crate::words;
 
-/// How much of one quantity is in use, was at most, and ever was.
+/// One quantity: in use now, at its peak, and in total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -30,7 +30,7 @@ pub struct Usage {
     pub blocks: Tally,
 }
 
-/// What a [`Statistics`](crate::Statistics) adaptor counted.
+/// The figures of a [`Statistics`](crate::Statistics) adaptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -52,7 +52,7 @@ pub struct Stats {
 pub struct LabelUsage {
     /// The label.
     pub label: Label,
-    /// What is booked on it.
+    /// The label's figures.
     pub usage: Usage,
 }
 

@@ -30,18 +30,18 @@ impl StatsHandle {
         self.counters.get().map(|counters| counters.stats())
     }
 
-    /// How large the blocks were; `None` once the adaptor is gone.
+    /// The sizes of the blocks; `None` once the adaptor is gone.
     pub fn sizes(&self) -> Option<SizeHistogram> {
         self.counters.get().map(|counters| counters.sizes())
     }
 
-    /// What is booked on one label, all zero for a label never seen and for [`Label::NONE`]; `None`
+    /// The figures of one label, all zero for a label never seen and for [`Label::NONE`]; `None`
     /// once the adaptor is gone.
     pub fn label(&self, label: Label) -> Option<Usage> {
         self.counters.get().map(|counters| counters.label(label))
     }
 
-    /// What is booked on each label that was ever seen, in the order in which labels were interned;
+    /// The figures of each label that was ever seen, in the order in which labels were interned;
     /// `None` once the adaptor is gone.
     pub fn labels(&self) -> Option<Vec<LabelUsage>> {
         self.counters.get().map(|counters| counters.labels())

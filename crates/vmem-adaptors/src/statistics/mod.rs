@@ -87,7 +87,7 @@ impl<U> Statistics<U> {
         StatsHandle::new(self.counters.handle())
     }
 
-    /// What it wraps.
+    /// The wrapped resource.
     pub fn upstream(&self) -> &U {
         &self.upstream
     }

@@ -68,7 +68,7 @@ impl StatsScope {
         Self { open }
     }
 
-    /// What the thread did since the scope began.
+    /// The thread's figures since the scope began.
     pub fn usage(&self) -> Usage {
         self.open.usage.get()
     }

@@ -13,7 +13,7 @@ use vmem_core::{
 use ledger::{Ledger, ReportAtDrop};
 pub use report::{LeakReport, OutstandingBlock};
 
-/// Whether [`Track`] notes where each block was asked for.
+/// The choice whether [`Track`] captures a backtrace of each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Backtraces {
@@ -66,7 +66,7 @@ impl<U> Track<U> {
         self.at_drop.handle()
     }
 
-    /// What it wraps.
+    /// The wrapped resource.
     pub fn upstream(&self) -> &U {
         &self.upstream
     }
@@ -133,7 +133,7 @@ pub struct TrackHandle {
 }
 
 impl TrackHandle {
-    /// How many blocks are out; `None` once the adaptor is gone.
+    /// The number of live blocks; `None` once the adaptor is gone.
     pub fn outstanding(&self) -> Option<usize> {
         self.ledger.get().map(|ledger| ledger.len())
     }

@@ -47,13 +47,13 @@ impl<T> BlockTable<T> {
         self.owner
     }
 
-    /// How many blocks are live.
+    /// The number of live blocks.
     pub fn len(&self) -> usize {
         let slots = self.lock();
         slots.entries.len() - slots.vacant.len() - slots.worn_out
     }
 
-    /// Whether no block is live.
+    /// Returns true if no block is live.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

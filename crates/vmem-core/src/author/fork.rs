@@ -6,7 +6,7 @@
 //! answer [`NOT_INITIALIZED`](DriverCode::NOT_INITIALIZED), figures of handles that may be `None`
 //! are, drops do nothing, and whatever can do none of these ends the child with a message instead of
 //! waiting for a lock that nobody will release: [`Stream::is_retired`](crate::Stream::is_retired),
-//! naming a default stream, interning a label, a [`BlockTable`](crate::BlockTable), a registry's
+//! naming a default stream, interning a label, a [`BlockTable`](crate::author::BlockTable), a registry's
 //! resources, figures that are plain numbers.
 //!
 //! A child that calls `exec` is not concerned, nor one whose parent had opened no device. Children
@@ -23,7 +23,7 @@ use crate::{DriverCode, DriverError};
 
 static IS_CHILD: AtomicBool = AtomicBool::new(false);
 
-/// Whether this process was forked from one that had opened a device. One relaxed load.
+/// Returns true if this process was forked from one that had opened a device. One relaxed load.
 #[inline]
 pub fn is_child() -> bool {
     IS_CHILD.load(Ordering::Relaxed)

@@ -75,15 +75,15 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// A buffer of `bytes` bytes, contents undefined, whose home stream is `stream`.
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`].
+    /// Those of [`MemoryResource::allocate`].
     pub fn new(resource: R, bytes: u64, stream: &Stream) -> Result<Self, AllocError> {
         Self::aligned(resource, bytes, BlockLayout::DEFAULT_ALIGNMENT, stream)
     }
 
-    /// The same at a multiple of `alignment` bytes, wherever the buffer moves.
+    /// Like [`new`](Self::new), at a multiple of `alignment` bytes wherever the buffer moves.
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`]; [`InvalidLayout`](AllocErrorKind::InvalidLayout) if the
+    /// Those of [`MemoryResource::allocate`]; [`InvalidLayout`](AllocErrorKind::InvalidLayout) if the
     /// alignment is not a power of two or above [`BlockLayout::MAX_ALIGNMENT`].
     pub fn aligned(
         resource: R,
@@ -101,7 +101,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
         self.len
     }
 
-    /// Whether the length is zero.
+    /// Returns true if the length is zero.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -111,7 +111,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
         self.block.as_ref().map_or(0, Block::size)
     }
 
-    /// Where the bytes are; `None` if nothing is held.
+    /// The address of the bytes; `None` if no memory is held.
     pub fn ptr(&self) -> Option<DevicePtr> {
         self.block.as_ref().map(Block::ptr)
     }
@@ -139,7 +139,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// [`INVALID_CONTEXT`](crate::DriverCode::INVALID_CONTEXT) for a stream of another device;
     /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if either stream captures;
     /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if the home stream is another thread's default
-    /// stream; the driver's. `stream` must then not use the buffer.
+    /// stream; the [`DriverError`] of the driver call. `stream` must then not use the buffer.
     pub fn make_ready_on(&self, stream: &Stream) -> Result<(), DriverError> {
         self.all().make_ready_on(stream)
     }
@@ -155,7 +155,8 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// is freed or moved: [`INVALID_CONTEXT`](crate::DriverCode::INVALID_CONTEXT) for a stream of another
     /// device; [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if `stream`
     /// captures, because its work runs when the graph is launched;
-    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) for another thread's default stream; the driver's.
+    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) for another thread's default stream;
+    /// the [`DriverError`] of the driver call.
     pub fn record_use(&mut self, stream: &Stream) -> Result<(), DriverError> {
         self.all().record_use(stream)
     }
@@ -163,7 +164,8 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// Queues filling a range with `value`, on the home stream, after recorded uses.
     ///
     /// # Errors
-    /// [`INVALID_VALUE`](crate::DriverCode::INVALID_VALUE) if the range lies outside; the driver's.
+    /// [`INVALID_VALUE`](crate::DriverCode::INVALID_VALUE) if the range lies outside; the
+    /// [`DriverError`] of the driver call.
     pub fn fill(&mut self, range: Range<u64>, value: u8) -> Result<(), DriverError> {
         const CALL: &str = "DeviceBuffer::fill";
         self.part(CALL, range)?.fill(CALL, &[value])
@@ -186,7 +188,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// Makes room for `bytes` bytes in all without changing the length.
     ///
     /// # Errors
-    /// As [`resize`](Self::resize).
+    /// Those of [`resize`](Self::resize).
     pub fn reserve(&mut self, bytes: u64) -> Result<(), AllocError> {
         if bytes > self.capacity() { self.relocate(bytes) } else { Ok(()) }
     }
@@ -194,7 +196,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// Moves to a block of exactly the length, if the capacity is larger.
     ///
     /// # Errors
-    /// As [`resize`](Self::resize).
+    /// Those of [`resize`](Self::resize).
     pub fn shrink_to_fit(&mut self) -> Result<(), AllocError> {
         if self.capacity() > self.len { self.relocate(self.len) } else { Ok(()) }
     }
@@ -202,7 +204,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// Makes `stream` the home stream, ordered after the old one and after recorded uses.
     ///
     /// # Errors
-    /// As [`make_ready_on`](Self::make_ready_on); the home stream is then unchanged.
+    /// Those of [`make_ready_on`](Self::make_ready_on); the home stream is then unchanged.
     pub fn set_stream(&mut self, stream: &Stream) -> Result<(), DriverError> {
         self.make_ready_on(stream)?;
         self.uses().forget();
@@ -214,7 +216,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// waits for recorded uses.
     ///
     /// # Errors
-    /// The driver's; the buffer is then dropped.
+    /// The [`DriverError`] of the driver call; the buffer is then dropped.
     pub fn into_block(mut self) -> Result<Option<Block>, DriverError> {
         fork::refuse("DeviceBuffer::into_block")?;
         self.uses().precede_work(&self.stream)?;

@@ -195,7 +195,7 @@ impl<'a> Part<'a> {
     /// Queues a copy to as many bytes at `to` in the host's memory, on the home stream.
     ///
     /// # Safety
-    /// As [`upload`](Self::upload).
+    /// Those of [`upload`](Self::upload).
     pub(crate) unsafe fn download(
         self,
         call: &'static str,

@@ -11,9 +11,9 @@ use crate::{Device, DeviceId, DriverError, RawStream};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DropFailure {
-    /// What was being dropped.
+    /// The kind of thing that was being dropped.
     pub what: &'static str,
-    /// What went wrong.
+    /// The error, as text.
     pub reason: String,
 }
 
@@ -58,7 +58,7 @@ impl DropFailures {
         }
     }
 
-    /// How many drops have failed. Ends a [forked](fork) child.
+    /// The number of drops that have failed. Ends a [forked](fork) child.
     pub fn count(&self) -> u64 {
         self.lock().0
     }
@@ -99,7 +99,8 @@ impl DeviceBase {
         }
     }
 
-    /// How many streams were capturing when their last handle went, and still are: the driver's
+    /// The number of streams that were capturing when their last handle was dropped, and still
+    /// are: the driver's
     /// streams are destroyed when another stream is created after the capture's end.
     pub fn undestroyed_streams(&self) -> usize {
         self.undestroyed().len()
@@ -135,7 +136,7 @@ impl DeviceBase {
         self.id
     }
 
-    /// What failed where no caller could be told.
+    /// The failures of drops, which no caller could be told.
     pub fn drop_failures(&self) -> &DropFailures {
         &self.drop_failures
     }

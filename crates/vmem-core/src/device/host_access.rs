@@ -3,7 +3,7 @@
 use super::Device;
 use crate::{DevicePtr, DriverCode, DriverError};
 
-/// How the host is about to touch memory.
+/// The kind of access that the host is about to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HostAccess {
     /// Only reading.
@@ -12,7 +12,8 @@ pub enum HostAccess {
     Write,
 }
 
-/// Where the host finds `bytes` bytes of pinned or managed memory of `device` that it is about to
+/// Returns the host address of `bytes` bytes of pinned or managed memory of `device` that it is
+/// about to
 /// touch: at their device address. Resources call this whenever they show memory to the host, so
 /// that a simulated device can [check](Device::check_host_access) the access.
 ///

@@ -14,18 +14,18 @@ use std::fmt::Debug;
 
 use crate::{DeviceId, DevicePtr, DriverError};
 
-/// What is known of a device from the start.
+/// Properties of a device that never change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct DeviceFacts {
     /// The device's name.
     pub name: String,
-    /// The driver's number for it.
+    /// The device's number in the driver.
     pub ordinal: u32,
     /// Its memory, in bytes.
     pub total_memory: u64,
-    /// Whether no hardware is behind it.
+    /// True for a device without hardware.
     pub simulated: bool,
     /// Which driver was loaded, and its version; empty if that is not known.
     pub driver: String,
@@ -39,7 +39,7 @@ impl DeviceFacts {
     }
 }
 
-/// How much memory a device has, in bytes.
+/// A device's memory, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -85,7 +85,7 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// Asks how much memory is free.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     fn memory_info(&self) -> Result<MemoryInfo, DriverError>;
 
     /// Allocates `bytes` bytes of plain device memory, aligned to at least 256.
@@ -97,7 +97,7 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// Frees plain memory. Whether that waits for pending work is not defined.
     ///
     /// # Errors
-    /// The driver's; the memory is then still allocated.
+    /// The [`DriverError`] of the driver call; the memory is then still allocated.
     ///
     /// # Safety
     /// `ptr` came from [`allocate`](Self::allocate) and no
@@ -107,13 +107,13 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// Creates a stream that does not synchronise with the legacy default stream.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     fn create_stream(&self) -> Result<RawStream, DriverError>;
 
     /// Destroys a stream. Work still queued on it completes.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// The stream is [valid](crate::contract#devices) and is not used again.
@@ -122,7 +122,7 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// Whether a stream belongs to this device's context.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// The stream is a [valid](crate::contract#devices) one of this process, on any device.
@@ -140,7 +140,7 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// Waits on the host until all work queued on a stream has completed.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// The stream is [valid](crate::contract#devices) and callable from this thread.
@@ -149,7 +149,7 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// Whether a stream is capturing a graph.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// The stream is [valid](crate::contract#devices) and callable from this thread.
@@ -158,19 +158,19 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// Waits on the host until all work on the device has completed.
     ///
     /// # Errors
-    /// The driver's; among them that a stream is capturing.
+    /// The [`DriverError`] of the driver call; among them that a stream is capturing.
     fn synchronize(&self) -> Result<(), DriverError>;
 
     /// Creates an event without timing.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     fn create_event(&self) -> Result<RawEvent, DriverError>;
 
     /// Creates an event that keeps when it was reached.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     fn create_timed_event(&self) -> Result<RawEvent, DriverError>;
 
     /// How much later `end` was reached than `start`, in nanoseconds as far as the device's clock tells
@@ -188,7 +188,7 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// Destroys an event. Waits already queued on it still hold.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// The event is [valid](crate::contract#devices) and is not used again.
@@ -197,7 +197,7 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// Records an event at a stream's tail, in place of what it recorded before.
     ///
     /// # Errors
-    /// The driver's; the event then stands for what it stood for before.
+    /// The [`DriverError`] of the driver call; the event then stands for what it stood for before.
     ///
     /// # Safety
     /// Both are [valid](crate::contract#devices), the stream is callable from this thread.
@@ -215,7 +215,7 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// Waits on the host until the work an event recorded has completed.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// The event is [valid](crate::contract#devices).
@@ -224,7 +224,7 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// Makes work queued on `stream` from now on wait, on the device, for what `event` recorded.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// Both are [valid](crate::contract#devices), the stream is callable from this thread.
@@ -233,7 +233,7 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// Queues a copy of `bytes` bytes from host memory to the device.
     ///
     /// # Errors
-    /// The driver's; nothing is queued then.
+    /// The [`DriverError`] of the driver call; nothing is queued then.
     ///
     /// # Safety
     /// Handles, ranges and [host memory](crate::contract#devices) are valid, until the copy
@@ -249,7 +249,7 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// Queues a copy of `bytes` bytes from the device to host memory.
     ///
     /// # Errors
-    /// The driver's; nothing is queued then.
+    /// The [`DriverError`] of the driver call; nothing is queued then.
     ///
     /// # Safety
     /// Handles, ranges and [host memory](crate::contract#devices) are valid, until the copy
@@ -265,7 +265,7 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// Queues a copy of `bytes` bytes within the device.
     ///
     /// # Errors
-    /// The driver's; nothing is queued then.
+    /// The [`DriverError`] of the driver call; nothing is queued then.
     ///
     /// # Safety
     /// Handles and ranges are [valid](crate::contract#devices), until the copy completed; the
@@ -281,7 +281,7 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// Queues a fill of `bytes` bytes with `value`.
     ///
     /// # Errors
-    /// The driver's; nothing is queued then.
+    /// The [`DriverError`] of the driver call; nothing is queued then.
     ///
     /// # Safety
     /// The handle and the range are [valid](crate::contract#devices), until the fill completed.
@@ -296,10 +296,10 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// Queues a fill of `count` words of 16 bits with `value`.
     ///
     /// # Errors
-    /// The driver's; nothing is queued then.
+    /// The [`DriverError`] of the driver call; nothing is queued then.
     ///
     /// # Safety
-    /// As [`fill`](Self::fill); `to` is a multiple of 2 bytes.
+    /// Those of [`fill`](Self::fill); `to` is a multiple of 2 bytes.
     unsafe fn fill_u16(
         &self,
         to: DevicePtr,
@@ -311,10 +311,10 @@ pub unsafe trait Device: Debug + Send + Sync {
     /// Queues a fill of `count` words of 32 bits with `value`.
     ///
     /// # Errors
-    /// The driver's; nothing is queued then.
+    /// The [`DriverError`] of the driver call; nothing is queued then.
     ///
     /// # Safety
-    /// As [`fill`](Self::fill); `to` is a multiple of 4 bytes.
+    /// Those of [`fill`](Self::fill); `to` is a multiple of 4 bytes.
     unsafe fn fill_u32(
         &self,
         to: DevicePtr,

@@ -8,7 +8,7 @@ use std::fmt;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Attempt {
-    /// What was tried, in a word or two.
+    /// The measure that was tried, in a word or two.
     pub what: &'static str,
     /// Bytes it made available to the request, too few to satisfy it.
     pub freed: u64,
@@ -41,9 +41,9 @@ pub struct ExhaustionReport {
     pub ceiling: Option<u64>,
     /// The largest request that would have been satisfied without growing, on the request's stream.
     pub largest_free: u64,
-    /// What is left of a budget, for a resource that holds no memory but counts it against one.
+    /// The bytes left of a budget, for a resource that holds no memory but counts it against one.
     pub budget_left: Option<u64>,
-    /// What was tried, in order.
+    /// The measures that were tried, in order.
     pub attempts: Vec<Attempt>,
 }
 

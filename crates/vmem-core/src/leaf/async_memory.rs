@@ -10,7 +10,7 @@ use crate::{
     DriverError, Event, Features, FreeError, MemoryResource, Request, Stream,
 };
 
-/// The driver's own pool (`cuMemAllocAsync`): allocates and frees in stream order.
+/// A leaf over the driver's own pool (`cuMemAllocAsync`), which allocates and frees in stream order.
 ///
 /// A capturing stream is refused: the driver would make the allocation a part of the graph, which
 /// would own the memory. What is freed while its stream captures, or on another thread's default stream,
@@ -40,7 +40,7 @@ impl AsyncMemory {
     /// Returns memory to the device until at most `keep` bytes are held unused.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     pub fn trim_to(&self, keep: u64) -> Result<(), DriverError> {
         part(&**self.leaf.device())?.trim_to(keep)
     }

@@ -21,7 +21,7 @@ pub(super) enum Wait {
     OnHost,
 }
 
-/// How much a leaf has set aside.
+/// The memory that a resource has in quarantine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -48,7 +48,7 @@ impl QuarantineHandle {
         Self(handle)
     }
 
-    /// What is set aside now; `None` once the leaf is gone, and in a [forked](fork) child.
+    /// The memory in quarantine now; `None` once the leaf is gone, and in a [forked](fork) child.
     pub fn quarantined(&self) -> Option<Quarantined> {
         self.0.get().map(|quarantine| quarantine.quarantined())
     }
@@ -60,7 +60,8 @@ impl QuarantineHandle {
     /// # Errors
     /// [`HandleError::Gone`] once the leaf is. Of the driver's
     /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED), before any wait for the
-    /// device, if a stream that something was freed on captures; the driver's. What was not freed stays.
+    /// device, if a stream that something was freed on captures; the [`DriverError`] of the driver
+    /// call. What was not freed stays.
     pub fn synchronize(&self) -> Result<(), HandleError> {
         fork::refuse(CALL)?;
         Ok(self.0.require()?.synchronize()?)

@@ -7,7 +7,7 @@ use super::{Stream, StreamObserver, WeakStream, lock, retired_error};
 use crate::author::{IdleEvent, fork};
 use crate::{Device, DriverError, Event, RawStream};
 
-/// What a [`Stream`] offers to authors of resources besides. Sealed: streams alone implement it.
+/// Methods of a [`Stream`] for authors of resources. Sealed: only streams implement it.
 pub trait StreamExt: sealed::Sealed {
     /// A handle that does not keep the stream alive.
     fn downgrade(&self) -> WeakStream;
@@ -72,14 +72,14 @@ pub trait StreamExt: sealed::Sealed {
     /// # Errors
     /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the stream
     /// captures; [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if it is another thread's
-    /// default stream; the driver's.
+    /// default stream; the [`DriverError`] of the driver call.
     fn synchronize_alone(&self) -> Result<(), DriverError>;
 
     /// [Waits](Stream::wait) for several events, with one question to the driver instead of one
     /// each. Fails at the first that fails; the waits before it are queued.
     ///
     /// # Errors
-    /// As [`Stream::wait`].
+    /// Those of [`Stream::wait`].
     fn wait_all<'a>(&self, events: impl IntoIterator<Item = &'a Event>) -> Result<(), DriverError>;
 
     /// Notes that work queued on this stream from now on must wait for `event`, without a driver
@@ -104,7 +104,8 @@ pub trait StreamExt: sealed::Sealed {
     /// they reuse memory freed on the stream.
     ///
     /// # Errors
-    /// The driver's and those of [`with_raw`](Self::with_raw); what was not queued stays.
+    /// The [`DriverError`] of the driver call, and those of [`with_raw`](Self::with_raw); what was
+    /// not queued stays.
     fn queue_pending_waits(&self) -> Result<(), DriverError>;
 }
 

@@ -20,7 +20,7 @@ use crate::author::fork;
 use crate::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use crate::{Device, DeviceId, DriverCode, DriverError, Event, RawStream, StreamId};
 
-/// Who made a stream, and how it orders.
+/// The origin of a stream, and how it orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -72,7 +72,7 @@ impl Stream {
     /// destroyed](crate::author::DeviceBase::undestroyed_streams).
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     pub fn new(device: Arc<dyn Device>) -> Result<Self, DriverError> {
         fork::refuse("Stream::new")?;
         device.base().destroy_left_streams(&*device);
@@ -113,7 +113,7 @@ impl Stream {
     /// # Errors
     /// [`INVALID_HANDLE`](DriverCode::INVALID_HANDLE) for the default streams' handles 0, 1 and 2,
     /// which have constructors of their own; [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for a
-    /// stream of another device; the driver's.
+    /// stream of another device; the [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// The raw stream is valid and outlives this handle and its clones, or is
@@ -163,7 +163,7 @@ impl Stream {
         self.0.id
     }
 
-    /// Who made it, and how it orders.
+    /// The stream's origin, and how it orders.
     #[inline]
     pub fn kind(&self) -> StreamKind {
         self.0.kind
@@ -181,22 +181,23 @@ impl Stream {
         self.0.device_id
     }
 
-    /// The driver's handle, to queue work with. It must not be used after
+    /// The driver's handle of the stream, to queue work with. It must not be used after
     /// [`retire`](Self::retire), nor, for a per-thread default stream, on another thread.
     pub fn raw(&self) -> RawStream {
         self.0.raw
     }
 
-    /// Whether it has been retired.
+    /// Returns true if it has been retired.
     pub fn is_retired(&self) -> bool {
         self.final_marker().is_some()
     }
 
-    /// Whether the stream is capturing a graph, or is the legacy default stream while a stream that
+    /// Returns true if the stream is capturing a graph, or is the legacy default stream while a
+    /// stream that
     /// synchronises with it captures. One driver call, which leaves captures alone.
     ///
     /// # Errors
-    /// The driver's; [`INVALID_HANDLE`](DriverCode::INVALID_HANDLE) and
+    /// The [`DriverError`] of the driver call; [`INVALID_HANDLE`](DriverCode::INVALID_HANDLE) and
     /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) as [`with_raw`](Self::with_raw).
     pub fn is_capturing(&self) -> Result<bool, DriverError> {
         let _alive = self.0.enter("Stream::is_capturing")?;

@@ -13,7 +13,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the stream captures;
-    /// the capture is left alone. The driver's.
+    /// the capture is left alone. The [`DriverError`] of the driver call.
     pub fn synchronize(&self) -> Result<(), DriverError> {
         fork::refuse("Stream::synchronize")?;
         if self.is_callable_here() || self.is_retired() {
@@ -23,7 +23,7 @@ impl Stream {
         self.0.device.synchronize()
     }
 
-    /// Whether all work queued so far is known to have completed, with the waits in its
+    /// Returns true if all work queued so far is known to have completed, with the waits in its
     /// [inbox](Self::has_pending_waits), which it queues first. Never known of another thread's default
     /// stream.
     ///
@@ -64,7 +64,7 @@ impl Stream {
     /// stream.
     ///
     /// # Errors
-    /// As [`record`](Self::record); the driver's.
+    /// Those of [`record`](Self::record); the [`DriverError`] of the driver call.
     pub fn marker(&self) -> Result<Event, DriverError> {
         fork::refuse("Stream::marker")?;
         if let Some(marker) = self.final_marker() {
@@ -77,7 +77,7 @@ impl Stream {
     /// A point behind all work queued so far that keeps when it was reached.
     ///
     /// # Errors
-    /// As [`record`](Self::record); the driver's.
+    /// Those of [`record`](Self::record); the [`DriverError`] of the driver call.
     pub fn record_timed(&self) -> Result<TimedEvent, DriverError> {
         let event = IdleEvent::timed(self.0.device.clone())?;
         self.record(event).map(TimedEvent::new).map_err(|(_, error)| error)

@@ -46,7 +46,7 @@ impl StreamPool {
     /// [retired](Stream::retire).
     ///
     /// # Errors
-    /// As [`Stream::new`].
+    /// Those of [`Stream::new`].
     pub fn get(&self) -> Result<Stream, DriverError> {
         fork::refuse("StreamPool::get")?;
         let turn = self.asked.fetch_add(1, Ordering::Relaxed) % self.streams.len();
@@ -57,7 +57,7 @@ impl StreamPool {
         }
     }
 
-    /// How many streams it has at most.
+    /// The largest number of streams that it makes.
     pub fn size(&self) -> usize {
         self.streams.len()
     }

@@ -65,7 +65,7 @@ impl<T: Pod, R: MemoryResource> PinnedBuffer<T, R> {
     /// memory becomes usable and is freed: give it a stream of its own, or keep and reuse the buffer.
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`]; a device fault from
+    /// Those of [`MemoryResource::allocate`]; a device fault from
     /// [`NOT_SUPPORTED`](DriverCode::NOT_SUPPORTED) if the host cannot touch the resource's memory, or
     /// from the wait; [`Capturing`](crate::AllocErrorKind::Capturing) if the stream captures;
     /// [`InvalidLayout`](crate::AllocErrorKind::InvalidLayout) if the elements are too many.
@@ -79,7 +79,7 @@ impl<T: Pod, R: MemoryResource> PinnedBuffer<T, R> {
     /// A copy of `elements`. Waits as [`zeroed`](Self::zeroed) does.
     ///
     /// # Errors
-    /// As [`zeroed`](Self::zeroed).
+    /// Those of [`zeroed`](Self::zeroed).
     pub fn from_slice(resource: R, elements: &[T], stream: &Stream) -> Result<Self, AllocError> {
         let len = elements.len();
         Self::allocate(resource, len, stream, |at| {
@@ -145,7 +145,7 @@ impl<T: Pod, R: MemoryResource> PinnedBuffer<T, R> {
     /// Makes the memory be freed in the order of `stream`, as [`DeviceBuffer::set_stream`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceBuffer::set_stream`].
     pub fn set_stream(&mut self, stream: &Stream) -> Result<(), DriverError> {
         self.buffer.set_stream(stream)
     }

@@ -40,7 +40,7 @@ pub struct CudaDevice {
 pub struct Absence {
     /// The part, in words: "virtual memory", say.
     pub part: &'static str,
-    /// What says so: an attribute of the device, or a call that failed when it was tried.
+    /// The evidence: an attribute of the device, or a call that failed when it was tried.
     pub why: String,
 }
 
@@ -56,7 +56,7 @@ impl CudaDevice {
         &self.absences
     }
 
-    /// How many calls were made of the driver for this device, those that failed and those that opened it
+    /// The number of driver calls made for this device, those that failed and those that opened it
     /// included. What a call needs around it, such as entering the context, does not count.
     pub fn driver_calls(&self) -> u64 {
         self.context.calls.load(Ordering::Relaxed)
@@ -66,7 +66,8 @@ impl CudaDevice {
     /// the program's own: through [`Driver::symbol`](crate::Driver::symbol) or `cust`, say.
     ///
     /// # Errors
-    /// The driver's; [`NOT_INITIALIZED`](vmem_core::DriverCode::NOT_INITIALIZED) in a fork's child,
+    /// The [`DriverError`] of making the context current;
+    /// [`NOT_INITIALIZED`](vmem_core::DriverCode::NOT_INITIALIZED) in a fork's child,
     /// [`DEINITIALIZED`](vmem_core::DriverCode::DEINITIALIZED) after the driver has shut down,
     /// [`NOT_PERMITTED`](vmem_core::DriverCode::NOT_PERMITTED) in a
     /// [`host_callback`](crate::host_callback).

@@ -16,7 +16,7 @@ use crate::sys::{self, OLDEST_DRIVER};
 /// The devices of this process that are open.
 static OPEN: Mutex<Vec<(u32, Weak<CudaDevice>)>> = Mutex::new(Vec::new());
 
-/// How many devices the driver sees: zero if it sees none, which is no error. Loads the driver if
+/// The number of devices that the driver sees. Zero is no error. Loads the driver if
 /// none is loaded.
 ///
 /// # Errors

@@ -45,7 +45,7 @@ pub(crate) fn load() -> Result<&'static Library, OpenError> {
 /// The same, but a file instead of what the loader finds.
 ///
 /// # Errors
-/// As [`load`]; and if the process has loaded another file, which is then the driver.
+/// Those of [`load`], and if the process has loaded another file, which is then the driver.
 ///
 /// # Safety
 /// If there is such a file, it is the library of a driver.

@@ -39,7 +39,7 @@ impl<U: MemoryResource + 'static> Chunks<U> {
 }
 
 impl<U> Chunks<U> {
-    /// Where the chunks come from.
+    /// The resource that the chunks come from.
     pub fn upstream(&self) -> &U {
         &self.upstream
     }

@@ -51,7 +51,8 @@ pub(crate) enum Pending {
     Stays,
 }
 
-/// What is behind a [`Pool`](crate::Pool): [`Chunks`] of another resource, or a [`VirtualArena`].
+/// The source of a [`Pool`](crate::Pool)'s memory: [`Chunks`] of another resource, or a
+/// [`VirtualArena`].
 ///
 /// Sealed: a pool and its backing share the pool's inside.
 #[expect(private_bounds, reason = "the seal")]
@@ -126,7 +127,7 @@ pub(crate) trait Sealed {
     where
         Self: Sized;
 
-    /// Where memory is mapped a second time, by address.
+    /// The windows, where memory is mapped a second time, by address.
     fn windows_info(&self) -> Vec<WindowInfo>;
 
     /// Whether a block at this address uses memory that is at home elsewhere.

@@ -4,14 +4,14 @@ use std::fmt;
 
 use vmem_core::BoxedError;
 
-/// Why a pool could not be built.
+/// A pool that could not be built.
 #[derive(Debug)]
 pub struct BuildError {
     kind: BuildErrorKind,
     source: Option<BoxedError>,
 }
 
-/// What kind of failure a [`BuildError`] is.
+/// The kinds of [`BuildError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildErrorKind {
@@ -44,7 +44,7 @@ impl BuildError {
         Self { kind: BuildErrorKind::Refused, source: Some(source.into()) }
     }
 
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub fn kind(&self) -> BuildErrorKind {
         self.kind
     }

@@ -2,17 +2,18 @@
 
 use std::fmt;
 
-/// How much memory a pool takes when it must grow. Whatever the policy, a pool takes what is needed
+/// The amount of memory that a pool takes when it must grow. Whatever the policy, a pool takes
+/// what is needed
 /// if the ceiling or the device leave no room for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Growth {
-    /// What the request needs.
+    /// As much as the request needs.
     Exact,
-    /// What the request needs, and at least this many bytes.
+    /// As much as the request needs, and at least this many bytes.
     AtLeast(u64),
-    /// What the request needs, and at least as much as the pool holds already.
+    /// As much as the request needs, and at least as much as the pool holds already.
     Double,
 }
 

@@ -32,13 +32,14 @@ pub struct PoolConfig {
     pub ceiling: Option<u64>,
     /// Bytes to hold from the start. Zero holds nothing until the first request.
     pub initial: u64,
-    /// How much to take at a time; `None` for what suits the backing: exactly what is needed on
+    /// The amount to take at a time; `None` for what suits the backing: exactly what is needed on
     /// virtual memory, doubling on chunks.
     pub growth: Option<Growth>,
-    /// Whether memory moves to where it is needed before or after more is taken. Of no effect on
+    /// The choice whether memory moves to where it is needed before more is taken, or after. Of no
+    /// effect on
     /// chunks, whose memory cannot move.
     pub footprint: Footprint,
-    /// When a stream whose memory other streams want marks its frees.
+    /// The point at which a stream whose memory other streams want records an event behind its frees.
     pub batch: Batch,
     /// The longest that a request waits on the host for pending frees before it is refused; `None`
     /// for as long as they take. A request that fits is refused only where this ended its wait.
@@ -50,9 +51,9 @@ pub struct PoolConfig {
     /// only the waiting thread could let go on is waited for in vain: give a limit where there may be
     /// such.
     pub host_wait: Option<Duration>,
-    /// What to return without being asked, and when; `None` for only when asked.
+    /// The memory to return without being asked, and when; `None` for only when asked.
     pub auto_trim: Option<AutoTrim>,
-    /// What decides where blocks are placed.
+    /// The rule by which blocks are placed.
     pub placement: Placement,
     /// Where blocks of up to 4 KiB are placed. Of no effect on a pool of powers of two.
     pub(crate) small_blocks: SmallBlocks,
@@ -60,67 +61,67 @@ pub struct PoolConfig {
     pub(crate) sharding: Sharding,
     /// The clock for `host_wait` and `auto_trim`.
     pub clock: Arc<dyn Clock>,
-    /// Who is told of allocations, frees, growth and the rest. Should it panic, that is logged and
+    /// The observer of allocations, frees, growth and the rest. Should it panic, that is logged and
     /// ends at the pool.
     pub observer: Option<Arc<dyn MemoryObserver>>,
 }
 
 impl PoolConfig {
-    /// The same with another [`ceiling`](Self::ceiling), in bytes; `None` for no limit.
+    /// Returns it with another [`ceiling`](Self::ceiling), in bytes; `None` for no limit.
     #[must_use]
     pub fn with_ceiling(self, ceiling: impl Into<Option<u64>>) -> Self {
         Self { ceiling: ceiling.into(), ..self }
     }
 
-    /// The same with another [`initial`](Self::initial) size, in bytes.
+    /// Returns it with another [`initial`](Self::initial) size, in bytes.
     #[must_use]
     pub fn with_initial(self, initial: u64) -> Self {
         Self { initial, ..self }
     }
 
-    /// The same with another [`growth`](Self::growth); `None` for what suits the backing.
+    /// Returns it with another [`growth`](Self::growth); `None` for what suits the backing.
     #[must_use]
     pub fn with_growth(self, growth: impl Into<Option<Growth>>) -> Self {
         Self { growth: growth.into(), ..self }
     }
 
-    /// The same with another [`footprint`](Self::footprint).
+    /// Returns it with another [`footprint`](Self::footprint).
     #[must_use]
     pub fn with_footprint(self, footprint: Footprint) -> Self {
         Self { footprint, ..self }
     }
 
-    /// The same with another [`batch`](Self::batch).
+    /// Returns it with another [`batch`](Self::batch).
     #[must_use]
     pub fn with_batch(self, batch: Batch) -> Self {
         Self { batch, ..self }
     }
 
-    /// The same with another limit of its [waits on the host](Self::host_wait); `None` for none.
+    /// Returns it with another limit of its [waits on the host](Self::host_wait); `None` for none.
     #[must_use]
     pub fn with_host_wait(self, host_wait: impl Into<Option<Duration>>) -> Self {
         Self { host_wait: host_wait.into(), ..self }
     }
 
-    /// The same, [trimming itself](Self::auto_trim); `None` for only when asked.
+    /// Returns it as one that [trims itself](Self::auto_trim); `None` for only when asked.
     #[must_use]
     pub fn with_auto_trim(self, auto_trim: impl Into<Option<AutoTrim>>) -> Self {
         Self { auto_trim: auto_trim.into(), ..self }
     }
 
-    /// The same with another [`placement`](Self::placement).
+    /// Returns it with another [`placement`](Self::placement).
     #[must_use]
     pub fn with_placement(self, placement: Placement) -> Self {
         Self { placement, ..self }
     }
 
-    /// The same with another [`clock`](Self::clock).
+    /// Returns it with another [`clock`](Self::clock).
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
 
-    /// The same with an [`observer`](Self::observer).
+    /// Returns it with an [`observer`](Self::observer).
     #[must_use]
     pub fn with_observer(self, observer: Arc<dyn MemoryObserver>) -> Self {
         Self { observer: Some(observer), ..self }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// When a contended lane closes its open batch of frees.
+/// The point at which a stream whose memory other streams want records an event behind its frees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -32,7 +32,7 @@ impl Batch {
     }
 }
 
-/// What a pool does first for a request that finds no contiguous room.
+/// The first measure of a pool for a request that finds no contiguous room.
 ///
 /// Provisional: the pool is to find the balance by itself. Then this goes, or keeps one value for who
 /// needs another.
@@ -56,7 +56,8 @@ impl fmt::Display for Footprint {
     }
 }
 
-/// When a pool returns memory without being asked: before the frees that follow, as far as no work
+/// The conditions under which a pool returns memory without being asked: before the frees that
+/// follow, as far as no work
 /// is pending on it. Takes driver calls on the freeing thread.
 ///
 /// ```
@@ -85,7 +86,7 @@ impl AutoTrim {
     }
 }
 
-/// What decides where a pool places blocks.
+/// The rule by which a pool places blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

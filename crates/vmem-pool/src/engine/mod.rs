@@ -138,7 +138,7 @@ impl<B: Backing> Core<B> {
     /// Locks growth.
     ///
     /// # Errors
-    /// As [`Growing::new`].
+    /// Those of [`Growing::new`].
     pub(crate) fn lock_growth(&self) -> Result<Growing<'_>, BoxedError> {
         Growing::new(self.id, || fork::locked(|| self.growing.lock()))
     }

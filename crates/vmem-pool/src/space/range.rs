@@ -67,7 +67,7 @@ pub(crate) struct Tag {
     pub(crate) epoch: u64,
 }
 
-/// What a range is.
+/// The states of a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RangeState {
     /// In a block.

@@ -31,7 +31,7 @@ use vmem_pool::{AutoTrim, Footprint};
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct RuntimeConfig {
-    /// What the names of the variables begin with. Errors name settings by it.
+    /// The prefix of the variables. Errors name settings by it.
     pub prefix: Cow<'static, str>,
     /// Recover from exhaustion: reclaim and retry ([tier B](crate::Tier::B)).
     pub oom_safety: bool,
@@ -39,18 +39,19 @@ pub struct RuntimeConfig {
     pub managed_memory: bool,
     /// The most that the pool may hold.
     pub pool_limit: PoolLimit,
-    /// What the pool holds from the start, rounded down to 256 bytes; at most its limit.
+    /// The pool's initial size, rounded down to 256 bytes; at most its limit.
     pub initial_pool_size: Size,
-    /// What [`PoolLimit::TotalLessReserve`] leaves to others, at most the whole device; `None` for
+    /// The memory that [`PoolLimit::TotalLessReserve`] leaves to others, at most the whole device;
+    /// `None` for
     /// the larger of 1 GiB and a tenth of the device, but at most half of it.
     pub memory_reserve: Option<Size>,
-    /// Whether the pool moves memory before it takes more, or after. Not in the environment;
+    /// The choice whether the pool moves memory before it takes more, or after. Not in the environment;
     /// provisional, as [`Footprint`] is.
     pub pool_footprint: Footprint,
-    /// What the pool returns without being asked, and when; `None` for only when asked. Not in the
+    /// The memory that the pool returns by itself, and when; `None` for only when asked. Not in the
     /// environment.
     pub pool_auto_trim: Option<AutoTrim>,
-    /// What to do if the chosen stack cannot be built. Not in the environment.
+    /// The measure to take if the chosen stack cannot be built. Not in the environment.
     pub on_failed_setup: FailurePolicy,
     /// Tier C's budget in hundredths of the device's memory: what
     /// [admission](crate::Runtime::admit) measures new work against. Not in the environment.
@@ -62,7 +63,7 @@ pub struct RuntimeConfig {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum PoolLimit {
-    /// What the device has, less the reserve.
+    /// The device's memory less the reserve.
     #[default]
     TotalLessReserve,
     /// This much, rounded down to 256 bytes; at least that.
@@ -71,7 +72,7 @@ pub enum PoolLimit {
     Unlimited,
 }
 
-/// What a runtime does if the chosen stack cannot be built.
+/// The measures that a runtime can take if the chosen stack cannot be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -87,61 +88,61 @@ impl RuntimeConfig {
     /// The prefix unless another is given.
     pub const DEFAULT_PREFIX: &'static str = "VMEM";
 
-    /// The same, named by variables with another [`prefix`](Self::prefix).
+    /// Returns it with variables of another [`prefix`](Self::prefix).
     #[must_use]
     pub fn with_prefix(self, prefix: impl Into<Cow<'static, str>>) -> Self {
         Self { prefix: prefix.into(), ..self }
     }
 
-    /// The same, [recovering](Self::oom_safety) from exhaustion or not.
+    /// Returns it with [recovery](Self::oom_safety) from exhaustion, or without.
     #[must_use]
     pub fn with_oom_safety(self, oom_safety: bool) -> Self {
         Self { oom_safety, ..self }
     }
 
-    /// The same with [managed memory](Self::managed_memory) or without.
+    /// Returns it with [managed memory](Self::managed_memory) or without.
     #[must_use]
     pub fn with_managed_memory(self, managed_memory: bool) -> Self {
         Self { managed_memory, ..self }
     }
 
-    /// The same with another [limit](Self::pool_limit) of the pool.
+    /// Returns it with another [limit](Self::pool_limit) of the pool.
     #[must_use]
     pub fn with_pool_limit(self, pool_limit: PoolLimit) -> Self {
         Self { pool_limit, ..self }
     }
 
-    /// The same with another [initial size](Self::initial_pool_size) of the pool.
+    /// Returns it with another [initial size](Self::initial_pool_size) of the pool.
     #[must_use]
     pub fn with_initial_pool_size(self, initial_pool_size: Size) -> Self {
         Self { initial_pool_size, ..self }
     }
 
-    /// The same with another [reserve](Self::memory_reserve); `None` for the default.
+    /// Returns it with another [reserve](Self::memory_reserve); `None` for the default.
     #[must_use]
     pub fn with_memory_reserve(self, memory_reserve: impl Into<Option<Size>>) -> Self {
         Self { memory_reserve: memory_reserve.into(), ..self }
     }
 
-    /// The same with another [footprint](Self::pool_footprint) of the pool.
+    /// Returns it with another [footprint](Self::pool_footprint) of the pool.
     #[must_use]
     pub fn with_pool_footprint(self, pool_footprint: Footprint) -> Self {
         Self { pool_footprint, ..self }
     }
 
-    /// The same with a pool that [trims itself](Self::pool_auto_trim); `None` for only when asked.
+    /// Returns it with a pool that [trims itself](Self::pool_auto_trim); `None` for only when asked.
     #[must_use]
     pub fn with_pool_auto_trim(self, pool_auto_trim: impl Into<Option<AutoTrim>>) -> Self {
         Self { pool_auto_trim: pool_auto_trim.into(), ..self }
     }
 
-    /// The same with another [policy for failed set-ups](Self::on_failed_setup).
+    /// Returns it with another [policy for failed set-ups](Self::on_failed_setup).
     #[must_use]
     pub fn with_on_failed_setup(self, on_failed_setup: FailurePolicy) -> Self {
         Self { on_failed_setup, ..self }
     }
 
-    /// The same with another [budget of tier C](Self::managed_percent), in hundredths of the device.
+    /// Returns it with another [budget of tier C](Self::managed_percent), in hundredths of the device.
     #[must_use]
     pub fn with_managed_percent(self, managed_percent: u32) -> Self {
         Self { managed_percent, ..self }

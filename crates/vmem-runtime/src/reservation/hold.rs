@@ -143,7 +143,7 @@ impl<U: MemoryResource> Shared<U> {
     /// captures or is another thread's default stream.
     ///
     /// # Errors
-    /// The driver's, with the draw.
+    /// The [`DriverError`](vmem_core::DriverError) of the driver call, with the draw.
     pub(super) fn take_back(&self, draw: Draw, stream: &Stream) -> Result<(), (Draw, DriverError)> {
         match order_after(&draw.hold.stream, stream) {
             Ok(()) => {

@@ -77,7 +77,7 @@ impl<U: MemoryResource> Reservations<U> {
         Self { shared: Arc::new(Shared::new(upstream)) }
     }
 
-    /// What it wraps.
+    /// The wrapped resource.
     pub fn upstream(&self) -> &U {
         &self.shared.upstream
     }
@@ -127,7 +127,7 @@ impl ReservationsHandle {
     /// current label.
     ///
     /// # Errors
-    /// As an allocation of that size; [`Gone`](AllocErrorKind::Gone) once the stack is.
+    /// Those of an allocation of that size; [`Gone`](AllocErrorKind::Gone) once the stack is.
     pub fn reserve(&self, bytes: u64, stream: &Stream) -> Result<Reservation, AllocError> {
         let layout = BlockLayout::new(BlockLayout::new(bytes)?.rounded_to(UNIT))?;
         fork::refuse(NAME).map_err(|error| AllocError::from_driver(error, layout, NAME))?;
@@ -183,17 +183,17 @@ impl Reservation {
         &self.hold.stream
     }
 
-    /// How much was reserved, in bytes.
+    /// The bytes that were reserved.
     pub fn size(&self) -> u64 {
         self.hold.size
     }
 
-    /// Whether an address lies in the reserved memory: of a block, whether it was drawn from here.
+    /// Returns true if an address lies in the reserved memory, as those of the blocks drawn from it do.
     pub fn contains(&self, ptr: DevicePtr) -> bool {
         ptr.get().checked_sub(self.hold.start).is_some_and(|offset| offset < self.hold.size)
     }
 
-    /// How much of it is not drawn, in bytes.
+    /// The bytes that are not drawn.
     pub fn left(&self) -> u64 {
         self.hold.lock().free.bytes()
     }

@@ -7,7 +7,7 @@ use vmem_pool::PoolHandle;
 
 use crate::{Stack, Tier};
 
-/// What a runtime's memory is used for. Sizes in bytes. What a tier cannot know is `None`.
+/// The use of a runtime's memory. Sizes are in bytes; what a tier cannot know is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -26,7 +26,7 @@ pub struct RuntimeStats {
     pub peak_reserved: Option<u64>,
     /// Bytes returned to the device so far.
     pub trimmed: Option<u64>,
-    /// What recovery did, on the tiers that have it.
+    /// Counts of recovery, on the tiers that have it.
     pub recovery: Option<RecoveryCounts>,
     /// Advice to the driver by access class, on tier C.
     pub hints: Option<HintCounts>,
@@ -50,7 +50,7 @@ impl RuntimeStats {
     }
 }
 
-/// How much more a runtime can give. Sizes in bytes. What a tier cannot know is `None`.
+/// The memory that a runtime can still give. Sizes are in bytes; what a tier cannot know is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -21,19 +21,19 @@ use crate::{Limits, Reservation, ReservationsHandle, RuntimeConfig, Tier};
 pub struct Stack {
     /// The outermost resource.
     pub resource: Arc<dyn MemoryResource>,
-    /// What is in use.
+    /// The handle of the statistics.
     pub stats: StatsHandle,
     /// The pool, on tiers that have one.
     pub pool: Option<PoolHandle>,
-    /// What recovery did, on tiers that have it.
+    /// The handle of recovery, on tiers that have it.
     pub recovery: Option<RecoveryHandle>,
-    /// What the driver was advised, and what was freed and cannot be given back yet, on tier C.
+    /// The handle of managed memory, on tier C.
     pub managed: Option<ManagedHandle>,
-    /// Where memory is set aside.
+    /// The handle of the reservations.
     pub reservations: ReservationsHandle,
     /// Which tier it is.
     pub tier: Tier,
-    /// What the configuration came to on the device.
+    /// The sizes of the configuration on the device.
     pub limits: Limits,
     /// The device.
     pub device: Arc<dyn Device>,
@@ -80,7 +80,7 @@ impl Stack {
     /// Sets `bytes` bytes aside for later requests in `stream`'s order.
     ///
     /// # Errors
-    /// As an allocation of that size.
+    /// Those of an allocation of that size.
     pub fn reserve(&self, bytes: u64, stream: &Stream) -> Result<Reservation, AllocError> {
         self.reservations.reserve(bytes, stream)
     }

@@ -12,7 +12,7 @@ use vmem_pool::PoolHandle;
 
 type Hook = Arc<dyn Fn(&Failure<'_>) -> Answer + Send + Sync>;
 
-/// What a stack with recovery does before it reports exhaustion. Clones are the same.
+/// The measures that a stack takes before it reports exhaustion. Clones are the same.
 ///
 /// A failed request is asked again after each of these steps that freed anything:
 ///
@@ -43,13 +43,13 @@ impl Recovery {
         Self { reclaimers: Reclaimers::new(), hook: Arc::default(), policy, clock }
     }
 
-    /// The same, asking as often as `policy` says, in the stacks that are built with it.
+    /// Returns it with a policy that says how often the stacks built with it ask.
     #[must_use]
     pub fn with_policy(self, policy: RetryPolicy) -> Self {
         Self { policy, ..self }
     }
 
-    /// How often it asks.
+    /// The policy that says how often it asks.
     pub fn policy(&self) -> RetryPolicy {
         self.policy
     }

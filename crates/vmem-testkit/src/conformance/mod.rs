@@ -32,12 +32,12 @@ use crate::{Finding, panic_text};
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Check {
-    /// What is promised, as a sentence in snake case.
+    /// The promise that it checks, as a sentence in snake case.
     pub name: &'static str,
     run: fn(&Subject<'_>) -> Result<(), Stop>,
 }
 
-/// What a check came to.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The promise was kept.
@@ -162,7 +162,7 @@ const ABOUT_LOST_FREES: usize = 2;
 /// lost, checks that run out of memory are skipped: they would name the consequence.
 ///
 /// # Panics
-/// As [`Check::run`].
+/// Those of [`Check::run`].
 pub fn run(subject: &Subject<'_>) -> Vec<(&'static str, Outcome)> {
     let mut loses = None;
     let mut outcomes = Vec::new();

@@ -98,7 +98,7 @@ impl Countdown {
     /// Makes another call fail: the `n`-th after the one armed last, 1 for the very next.
     ///
     /// # Panics
-    /// As [`arm`](Self::arm).
+    /// Those of [`arm`](Self::arm).
     ///
     /// ```
     /// use vmem_core::{Device, DriverCode};
@@ -140,8 +140,8 @@ impl Countdown {
     }
 
     /// Calls `hook` once, just before the next driver call of this name is made or failed, as in
-    /// `"Device::record_event"`: what another thread does at the worst moment, at that very moment.
-    /// Instead of an earlier one before the same call. The hook may make calls itself.
+    /// `"Device::record_event"`. This does at the worst moment what another thread might do. It replaces
+    /// an earlier hook before the same call. The hook may make calls itself.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -160,13 +160,13 @@ impl Countdown {
         self.0.hooks.set(When::Before, call, Box::new(hook));
     }
 
-    /// Calls `hook` once, just after the next driver call of this name that succeeds. Instead of an
-    /// earlier one after the same call.
+    /// Calls `hook` once, just after the next driver call of this name that succeeds. It replaces an
+    /// earlier hook after the same call.
     pub fn after(&self, call: &'static str, hook: impl FnOnce() + Send + 'static) {
         self.0.hooks.set(When::After, call, Box::new(hook));
     }
 
-    /// How many driver calls were made, the failed ones included.
+    /// The number of driver calls made, failed ones included.
     pub fn calls(&self) -> u64 {
         self.0.lock().calls
     }

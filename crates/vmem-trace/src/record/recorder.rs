@@ -41,7 +41,7 @@ struct State {
 }
 
 impl Recorder {
-    /// How many events are written at a time, so that fewer are lost when the process dies: 128.
+    /// Events are written after this many, so that fewer are lost when the process dies: 128.
     pub const MOST_UNWRITTEN: usize = 128;
 
     /// How many bytes are buffered at most: room for that many events and a few labels.
@@ -58,7 +58,7 @@ impl Recorder {
     /// Records to a writer, which needs no buffer of its own.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// The error of the writer, if it cannot be written to.
     pub fn new(mut to: impl Write + Send + 'static) -> io::Result<Self> {
         to.write_all(MAGIC)?;
         Ok(Self {

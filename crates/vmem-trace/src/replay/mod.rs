@@ -16,7 +16,7 @@ pub use stack::ReplayStack;
 
 use crate::Trace;
 
-/// How to replay. `Default` replays once, without timing.
+/// Options for a replay. `Default` replays once, without timing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReplayOptions {
     /// After the replay that is reported, repeat the trace on the same stack for at least this

@@ -1,4 +1,4 @@
-//! What a trace is replayed over.
+//! A stack to replay a trace over.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub trait ReplayStack: Debug {
         None
     }
 
-    /// How often a failed request was tried again.
+    /// The number of times that a failed request was tried again.
     fn retries(&self) -> Option<u64> {
         None
     }

@@ -79,7 +79,8 @@ impl VirtualArena {
         }
     }
 
-    /// The same, charging `allowance` for the physical memory that it holds, in use or not, and giving
+    /// Returns it as an arena that charges `allowance` for the physical memory that it holds, in
+    /// use or not, and giving
     /// back what the device has taken back. A pool that is refused by it is out of memory, as if the
     /// device were. Several pools with parts of one budget hold no more than that together.
     #[must_use]
@@ -88,7 +89,7 @@ impl VirtualArena {
         self
     }
 
-    /// How long the address range is, in bytes.
+    /// The length of the address range, in bytes.
     pub fn address_space(&self) -> u64 {
         self.mapping.size()
     }
