@@ -1,6 +1,5 @@
 //! Putting stacks together.
 
-use std::fmt;
 use std::sync::Arc;
 
 use vmem_adaptors::{AdaptorExt, RecoveryHandle};
@@ -110,11 +109,7 @@ impl Plan<'_> {
         PoolConfig { ceiling, initial, footprint, release, ..PoolConfig::default() }
     }
 
-    fn pooled(
-        self,
-        pool: impl MemoryResource + fmt::Display + 'static,
-        handle: PoolHandle,
-    ) -> Stack {
+    fn pooled(self, pool: impl MemoryResource + 'static, handle: PoolHandle) -> Stack {
         let parts = Parts { pool: Some(handle.clone()), ..Parts::default() };
         match self.recovery {
             None => self.finish(pool, parts),
@@ -129,7 +124,7 @@ impl Plan<'_> {
         }
     }
 
-    fn finish(self, upstream: impl MemoryResource + fmt::Display + 'static, parts: Parts) -> Stack {
+    fn finish(self, upstream: impl MemoryResource + 'static, parts: Parts) -> Stack {
         let reserving = Reservations::new(upstream);
         let reservations = reserving.handle();
         let stack = reserving.with_statistics();
