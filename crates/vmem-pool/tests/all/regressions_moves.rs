@@ -163,3 +163,27 @@ fn memory_of_a_window_that_could_not_be_undone_is_not_lost() {
     drop(stream);
     finish(&device, pool);
 }
+
+/// Of two holes that were filled for one request the second could not be, and then the first could not
+/// be emptied again: its memory was held for ever, and neither used nor returned.
+#[test]
+fn memory_in_the_first_of_two_holes_that_could_not_be_undone_is_not_lost() {
+    let device = sim(16, 64);
+    let pool = arena(device.clone(), PoolConfig { ceiling: Some(3 * G), ..Default::default() });
+    let stream = Stream::new(device.clone()).unwrap();
+    let mut blocks: Vec<Block> = (0..3).map(|_| alloc(&pool, G, &stream)).collect();
+    let between = blocks.remove(1);
+    free_all(&pool, blocks, &stream);
+    assert_eq!(pool.handle().trim_to(0).unwrap(), 2 * G);
+    free(&pool, between, &stream);
+    device.fail_call(Some(CallKind::Map), 2, DriverCode::UNKNOWN);
+    device.fail_call_next(Some(CallKind::Unmap), 1, DriverCode::UNKNOWN);
+    assert!(vmem_core::ResourceExt::alloc(&pool, layout(3 * G), &stream).is_err());
+    device.clear_failures();
+    pool.handle().trim_to(0).unwrap();
+    assert_eq!((device.used(), pool.handle().counters().unwrap().reserved), (0, 0));
+    let block = alloc(&pool, 3 * G, &stream);
+    free(&pool, block, &stream);
+    drop(stream);
+    finish(&device, pool);
+}
