@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use vmem_cli::parts::{self, PlaceArgs, Replay, Tier, whole};
 
-use crate::peers;
-
 /// What stacks of GPU memory resources cost beside others, and what holds of them.
 #[derive(Debug, Parser)]
 #[command(name = "vmem-lab", version, max_term_width = 100)]
@@ -45,8 +43,8 @@ pub(crate) struct Comparing {
 /// streams. At most 512 MiB of the device and 256 MiB of managed memory are used, but by traces.
 #[derive(Debug, Args)]
 pub(crate) struct Matrix {
-    /// The stacks, separated by commas.
-    #[arg(long, value_name = "TIER", value_delimiter = ',', default_values_t = Tier::ours(), value_parser = peers::parse)]
+    /// The stacks, separated by commas, as for bench [default: all of ours].
+    #[arg(long, value_name = "TIER", value_delimiter = ',', default_values_t = Tier::ours(), hide_default_value = true)]
     pub(crate) tier: Vec<Tier>,
     /// Only checks whose names begin so, separated by commas, as in `streams/` or
     /// `conformance/live_blocks_do_not_overlap`.

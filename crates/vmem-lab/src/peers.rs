@@ -1,5 +1,6 @@
 //! The models of other allocators, as stacks that can be asked for by name.
 
+use clap::Arg;
 use vmem_benches::Baseline;
 use vmem_cli::parts::Tier;
 
@@ -15,10 +16,10 @@ pub(crate) fn compared() -> impl Iterator<Item = Tier> {
     Tier::ours().filter(ours).chain(peers())
 }
 
-/// The stack of this name, ours or a model.
-///
-/// # Errors
-/// The names there are.
-pub(crate) fn parse(text: &str) -> Result<Tier, String> {
-    Tier::find(text, Tier::ours().chain(peers()))
+/// The option `--tier`, which takes models too.
+pub(crate) fn known(tier: Arg) -> Arg {
+    let ours = tier.get_help().map(ToString::to_string).unwrap_or_default();
+    let models: Vec<_> = peers().map(|peer| peer.name).collect();
+    tier.help(format!("{ours}; models of other allocators: {}", models.join(", ")))
+        .value_parser(|text: &str| Tier::find(text, Tier::ours().chain(peers())))
 }

@@ -26,10 +26,8 @@ where
     I: IntoIterator<Item: Into<OsString> + Clone>,
 {
     let mut command = Arguments::command();
-    for name in ["bench", "replay"] {
-        command = command.mut_subcommand(name, |command| {
-            command.mut_arg("tier", |tier| tier.value_parser(peers::parse))
-        });
+    for name in ["bench", "replay", "matrix"] {
+        command = command.mut_subcommand(name, |command| command.mut_arg("tier", peers::known));
     }
     program(command, args, console, |arguments: Arguments, console| {
         execute(&arguments.command, console, &backend)

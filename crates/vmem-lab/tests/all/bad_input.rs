@@ -1,6 +1,6 @@
 //! Input that is not accepted: one clear message, exit code 2, nothing run, nothing written.
 
-use crate::support::{Folder, assert_refused};
+use crate::support::{Folder, assert_refused, ran};
 
 #[test]
 fn a_soak_of_nothing_is_refused() {
@@ -49,6 +49,10 @@ fn devices_and_stacks_that_this_program_does_not_have_are_refused() {
     for command in [&["bench"][..], &["replay", "-"], &["matrix"]] {
         let words = ["is not a tier", "accepted: a, b, c, fallback", "plain, rmm, rmm-fixed"];
         assert_refused(&[command, &["--tier", "z"]].concat(), &words);
+    }
+    for command in ["bench", "replay", "matrix"] {
+        let help = ran(&[command, "--help"]).out;
+        assert!(help.contains("torch-expandable"), "{command}: {help}");
     }
 }
 
