@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vmem_core::{Block, DriverCode, Stream};
+use vmem_core::{Block, DriverCode, ResourceExt, Stream};
 use vmem_pool::{Growth, Placement, PoolConfig};
 use vmem_sim::CallKind;
 
@@ -169,7 +169,7 @@ fn memory_of_a_window_that_could_not_be_undone_is_not_lost() {
 #[test]
 fn memory_in_the_first_of_two_holes_that_could_not_be_undone_is_not_lost() {
     let device = sim(16, 64);
-    let pool = arena(device.clone(), PoolConfig { ceiling: Some(3 * G), ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_ceiling(3 * G));
     let stream = Stream::new(device.clone()).unwrap();
     let mut blocks: Vec<Block> = (0..3).map(|_| alloc(&pool, G, &stream)).collect();
     let between = blocks.remove(1);
@@ -178,7 +178,7 @@ fn memory_in_the_first_of_two_holes_that_could_not_be_undone_is_not_lost() {
     free(&pool, between, &stream);
     device.fail_call(Some(CallKind::Map), 2, DriverCode::UNKNOWN);
     device.fail_call_next(Some(CallKind::Unmap), 1, DriverCode::UNKNOWN);
-    assert!(vmem_core::ResourceExt::alloc(&pool, layout(3 * G), &stream).is_err());
+    assert!(pool.allocate_on(layout(3 * G), &stream).is_err());
     device.clear_failures();
     pool.handle().trim_to(0).unwrap();
     assert_eq!((device.used(), pool.handle().counters().unwrap().reserved), (0, 0));
