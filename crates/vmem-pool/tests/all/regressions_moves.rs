@@ -43,7 +43,7 @@ fn nothing_is_waited_for_where_no_window_can_be_given_up() {
         keep_busy(&device, &busy, &other);
         free(&pool, busy, &other);
         let before = device.virtual_time();
-        if let Ok(large) = vmem_core::ResourceExt::allocate_on(&pool, layout(4 * G), &stream) {
+        if let Ok(large) = pool.allocate_on(layout(4 * G), &stream) {
             free(&pool, large, &stream);
         }
         let waited = device.virtual_time() - before;
@@ -112,7 +112,7 @@ fn what_is_left_of_a_window_counts_as_aliased() {
     let kept = riddle(&pool, G, 16, &stream);
     device.fail_call(Some(CallKind::SetAccess), 1, DriverCode::UNKNOWN);
     device.fail_call(Some(CallKind::Unmap), 1, DriverCode::UNKNOWN);
-    assert!(vmem_core::ResourceExt::allocate_on(&pool, layout(4 * G), &stream).is_err());
+    assert!(pool.allocate_on(layout(4 * G), &stream).is_err());
     device.clear_failures();
     let windows = pool.handle().snapshot().unwrap().windows;
     let shown: u64 = windows.iter().map(|window| window.size).sum();
@@ -132,7 +132,7 @@ fn memory_of_a_growth_that_could_not_be_undone_is_not_lost() {
     let stream = Stream::new(device.clone()).unwrap();
     device.fail_call(Some(CallKind::SetAccess), 1, DriverCode::UNKNOWN);
     device.fail_call(Some(CallKind::Unmap), 1, DriverCode::UNKNOWN);
-    assert!(vmem_core::ResourceExt::allocate_on(&pool, layout(4 * G), &stream).is_err());
+    assert!(pool.allocate_on(layout(4 * G), &stream).is_err());
     device.clear_failures();
     let block = alloc(&pool, 4 * G, &stream);
     free(&pool, block, &stream);
@@ -153,7 +153,7 @@ fn memory_of_a_window_that_could_not_be_undone_is_not_lost() {
     // new one at home is not.
     device.fail_call(Some(CallKind::SetAccess), 2, DriverCode::UNKNOWN);
     device.fail_call(Some(CallKind::Unmap), 6, DriverCode::UNKNOWN);
-    assert!(vmem_core::ResourceExt::allocate_on(&pool, layout(5 * G), &stream).is_err());
+    assert!(pool.allocate_on(layout(5 * G), &stream).is_err());
     device.clear_failures();
     let block = alloc(&pool, 5 * G, &stream);
     free(&pool, block, &stream);
