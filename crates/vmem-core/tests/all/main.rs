@@ -4,6 +4,7 @@
 
 mod buffer;
 mod captures;
+mod captures_meanwhile;
 mod common;
 mod debug;
 mod devices;
