@@ -5,6 +5,7 @@
 mod bare;
 mod buffer;
 mod captures;
+mod captures_meanwhile;
 mod common;
 mod debug;
 mod devices;

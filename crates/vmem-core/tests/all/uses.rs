@@ -8,7 +8,7 @@ use vmem_core::author::Leaf;
 use vmem_core::{
     Block, BlockLayout, Device, DeviceBox, DeviceBuffer, DeviceMemory, Request, ResourceExt, Stream,
 };
-use vmem_sim::{Kernel, ViolationKind};
+use vmem_sim::Kernel;
 use vmem_testkit::Countdown;
 
 use crate::common::{launch, sim};
@@ -103,28 +103,4 @@ fn a_leafs_block_outlives_the_later_of_two_uses_that_two_threads_queue() {
         unsafe { leaf.deallocate(block, &home) }.unwrap();
         device.assert_clean();
     }
-}
-
-#[test]
-fn a_use_marked_in_a_capture_that_began_and_ended_meanwhile_keeps_the_block() {
-    let device = sim(0);
-    let watched = Countdown::new(device.clone());
-    let [home, user] = [(); 2].map(|()| Stream::new(watched.clone()).unwrap());
-    let memory = DeviceMemory::new(watched.clone()).into_dyn();
-    let mut buffer = DeviceBuffer::new(memory, 4096, &home).unwrap();
-    buffer.make_ready_on(&user).unwrap();
-    launch(&device, &user, Kernel::write_pattern(buffer.ptr().unwrap(), 4096, 1));
-    let (begin, end, raw) = (device.clone(), device.clone(), user.raw());
-    // SAFETY: contract, devices: a valid stream.
-    let begins = move || unsafe { begin.begin_capture_raw(raw) }.unwrap();
-    watched.before("Device::record_event", begins);
-    // SAFETY: contract, devices: a valid stream.
-    watched.after("Device::record_event", move || _ = unsafe { end.end_capture_raw(raw) }.unwrap());
-    buffer.record_use(&user).unwrap();
-    drop(buffer);
-    // Refused, and nothing broken: the memory is not freed under the work.
-    assert!(device.take_violations().iter().all(|v| v.kind == ViolationKind::Capture));
-    assert_ne!(device.base().drop_failures().count(), 0);
-    assert_eq!(device.leaks().plain.count, 1);
-    device.assert_clean();
 }
