@@ -1,6 +1,5 @@
 //! Captures that another thread begins, or begins and ends, while a stream is being marked.
 
-use vmem_core::author::StreamExt;
 use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{Device, DeviceBuffer, DeviceMemory, DriverCode, ResourceExt, Stream};
 use vmem_sim::{Kernel, ViolationKind};
