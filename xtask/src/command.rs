@@ -114,13 +114,11 @@ impl Command {
 
 /// What both programs have. The laboratory's is taken where a stack may be one that only it knows.
 fn measured(subcommand: &'static str, args: Vec<OsString>) -> Command {
-    let is_one = |argument: &OsString, option: &str| {
-        let text = argument.to_string_lossy();
-        text.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
-    };
     let own = args.iter().take_while(|argument| *argument != "--");
     let mut lab = own.filter(|argument| {
-        ["--tier", "--compare", "--traces"].iter().any(|option| is_one(argument, option))
+        let text = argument.to_string_lossy();
+        let option = text.split_once('=').map_or(&*text, |(option, _)| option);
+        ["--tier", "--compare", "--traces"].contains(&option)
     });
     let program = if lab.next().is_some() { Program::Lab } else { Program::Vmem };
     Command::Run { program, subcommand, args }

@@ -4,20 +4,20 @@ use vmem_trace::{Scale, Trace, Workload, WorkloadOptions};
 
 use crate::Error;
 use crate::args::Bench;
-use crate::measure::{Job, Place, Run};
+use crate::measure::{Job, Place, on_each_tier};
 use crate::scenario::Item;
 
 /// Each workload on each tier.
 ///
 /// # Errors
 /// Usage, if a workload cannot be generated at this scale.
-pub fn jobs(args: &Bench, place: &Place) -> Result<Vec<Box<dyn Job>>, Error> {
+pub fn jobs(args: &Bench, place: &Place) -> Result<Vec<Job>, Error> {
     let mut jobs = Vec::new();
     for item in &args.workload {
         match item {
             Item::Workload(workload) => {
                 let (trace, scale) = generate(*workload, args)?;
-                jobs.extend(Run::on_each_tier(trace, scale, &args.common.tier, place));
+                jobs.extend(on_each_tier(trace, scale, &args.common.tier, place));
             }
             Item::Scenario(scenario) => jobs.extend(scenario.jobs(args, place)?),
         }

@@ -204,7 +204,7 @@ pub fn rows(
     console: &mut Console<'_>,
     backend: &Arc<dyn Backend>,
     write: WriteRows,
-    jobs: impl FnOnce(&Place, &mut dyn Write) -> Result<Vec<Box<dyn Job>>, Error>,
+    jobs: impl FnOnce(&Place, &mut dyn Write) -> Result<Vec<Job>, Error>,
 ) -> Result<Verdict, Error> {
     let (place, facts, header) = match place::find(common, backend)? {
         Found::Place { place, facts, header } => (place, facts, header),

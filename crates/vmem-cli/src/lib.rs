@@ -62,7 +62,7 @@ pub mod parts {
     pub use crate::cuda::Cuda;
     pub use crate::error::Error;
     pub use crate::gauge::Gauge;
-    pub use crate::measure::{Job, Place, Run};
+    pub use crate::measure::{Job, Place, on_each_tier};
     pub use crate::output::Json;
     pub use crate::scenario::Item;
     pub use crate::stack::{BuiltStack, config};

@@ -5,18 +5,14 @@ use std::io::Write;
 use vmem_trace::{ReadOptions, Strictness};
 
 use crate::args::Replay;
-use crate::measure::{Job, Place, Run};
+use crate::measure::{Job, Place, on_each_tier};
 use crate::{Error, traces};
 
 /// Each trace on each tier.
 ///
 /// # Errors
 /// Usage, if a file cannot be read as a trace.
-pub fn jobs(
-    args: &Replay,
-    place: &Place,
-    notes: &mut dyn Write,
-) -> Result<Vec<Box<dyn Job>>, Error> {
+pub fn jobs(args: &Replay, place: &Place, notes: &mut dyn Write) -> Result<Vec<Job>, Error> {
     let mut options = ReadOptions::default();
     options.device = args.trace_device;
     if args.strict {
@@ -25,7 +21,7 @@ pub fn jobs(
     let mut jobs = Vec::new();
     for path in &args.traces {
         let trace = traces::read(path, &options, notes)?;
-        jobs.extend(Run::on_each_tier(trace, None, &args.common.tier, place));
+        jobs.extend(on_each_tier(trace, None, &args.common.tier, place));
     }
     Ok(jobs)
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use vmem_cli::Row;
-use vmem_cli::parts::{Bench, Error, Item, Job, Place, Run, Tier, bench, bytes, traces};
+use vmem_cli::parts::{Bench, Error, Item, Job, Place, Tier, bench, bytes, on_each_tier, traces};
 use vmem_trace::ReadOptions;
 
 use crate::peers;
@@ -43,7 +43,7 @@ pub(crate) fn jobs(
     traces: Option<&Path>,
     place: &Place,
     notes: &mut dyn Write,
-) -> Result<Vec<Box<dyn Job>>, Error> {
+) -> Result<Vec<Job>, Error> {
     let tiers: Vec<Tier> = peers::compared().collect();
     let place = &place.clone().with_min_device()?;
     let mut jobs = Vec::new();
@@ -53,7 +53,7 @@ pub(crate) fn jobs(
             return Err(Error::usage(message));
         };
         let (trace, scale) = bench::generate(*workload, args)?;
-        jobs.extend(Run::on_each_tier(trace, scale, &tiers, place));
+        jobs.extend(on_each_tier(trace, scale, &tiers, place));
     }
     let paths = match traces {
         Some(folder) => traces::tables_in(folder).map_err(|error| {
@@ -64,7 +64,7 @@ pub(crate) fn jobs(
     };
     for path in paths {
         let trace = traces::read(&path, &ReadOptions::default(), notes)?;
-        jobs.extend(Run::on_each_tier(trace, None, &tiers, place));
+        jobs.extend(on_each_tier(trace, None, &tiers, place));
     }
     Ok(jobs)
 }

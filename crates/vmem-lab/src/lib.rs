@@ -21,7 +21,7 @@ mod peers;
 mod program;
 mod soak;
 
-pub use matrix::{Cell, CellResult, MATRIX_SCHEMA, MatrixReport};
+pub use matrix::{CellResult, MATRIX_SCHEMA, MatrixCell, MatrixReport};
 pub use micro::{Beside, MICRO_SCHEMA, MicroClock, MicroNote, MicroReport, MicroRow};
 pub use program::{run, run_on};
 pub use soak::soak_bytes;

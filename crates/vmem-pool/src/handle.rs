@@ -6,7 +6,7 @@ use std::sync::Weak;
 use vmem_core::{DevicePtr, Handle, HandleError, Handled, RawBlock};
 
 use crate::backing::Backing;
-use crate::core::{Control, Core};
+use crate::engine::{Control, Core};
 use crate::{Capacity, Counters, Snapshot};
 
 /// Reads and controls one pool. It does not keep the pool alive. In a [forked](vmem_core::author::fork) child its figures

@@ -10,7 +10,7 @@ use vmem_core::{
 
 use crate::backing::Backing;
 use crate::config::SmallBlocks;
-use crate::core::Core;
+use crate::engine::Core;
 use crate::observer::Contained;
 use crate::space::Fit;
 use crate::{BuildError, PoolConfig, PoolHandle};

@@ -5,7 +5,6 @@
 //! touches memory is what makes managed memory slow or not, so it comes in three variants.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 use vmem_core::{BoxedError, DeviceBuffer, DevicePtr, Label, MemoryResource, Stream};
 use vmem_sim::{Kernel, SimDevice};
-use vmem_trace::{Event, Scale, Trace, Workload, WorkloadOptions};
+use vmem_trace::{Event, GenerateError, Scale, Trace, Workload, WorkloadOptions};
 
 use crate::Row;
 use crate::measure::{Job, Place};
@@ -61,93 +60,71 @@ impl Walk {
 }
 
 /// One variant, on a device too small for it beside one that holds it.
-#[derive(Debug)]
-pub(crate) struct FaceWalk {
+///
+/// # Errors
+/// If the overlay cannot be generated at this scale.
+pub(super) fn job(
     walk: Walk,
     tier: Tier,
     scale: Scale,
     place: Place,
-    trace: Trace,
-}
-
-impl FaceWalk {
-    /// # Errors
-    /// If the overlay cannot be generated at this scale.
-    pub(crate) fn new(
-        walk: Walk,
-        tier: Tier,
-        scale: Scale,
-        place: Place,
-    ) -> Result<Self, vmem_trace::GenerateError> {
-        let seed = place.seed;
-        let options = WorkloadOptions { scale, passes: 1, seed, ..Workload::Overlay.defaults() };
-        let trace = Workload::Overlay.generate(&options)?;
-        Ok(Self { walk, tier, scale, place, trace })
-    }
-
-    fn small_device(&self) -> u64 {
-        let (live, device) = LIVE_OVER_DEVICE;
-        (self.trace.peak_live() / live * device).next_multiple_of(PAGE_GROUP)
-    }
-
-    fn run_on(&self, capacity: u64) -> Result<Outcome, BoxedError> {
-        let built = self.tier.build_on(&self.place.target, &self.place.request(capacity))?;
-        let device = built.opened.simulated()?.clone();
-        let stream = Stream::new(device.clone())?;
-        let mut run = Running {
-            walk: self.walk,
-            device: device.clone(),
-            resource: built.resource.clone(),
-            stream,
-            buffers: HashMap::new(),
-            rng: SplitMix64::seed_from_u64(self.place.seed),
-        };
-        for event in self.trace.events() {
-            run.step(event)?;
-        }
-        run.stream.synchronize()?;
-        Ok(Outcome {
-            stack: built.description.clone(),
-            time: device.virtual_time(),
-            migrated: device.migrated_bytes(),
-            reserved: device.peak_used(),
-            calls: device.calls().total(),
+) -> Result<Job, GenerateError> {
+    let seed = place.seed;
+    let options = WorkloadOptions { scale, passes: 1, seed, ..Workload::Overlay.defaults() };
+    let trace = Workload::Overlay.generate(&options)?;
+    let (live, device) = LIVE_OVER_DEVICE;
+    let capacity = (trace.peak_live() / live * device).next_multiple_of(PAGE_GROUP);
+    let blank = Row {
+        scale: Some(scale.get()),
+        allocations: trace.allocations(),
+        peak_live_bytes: trace.peak_live(),
+        ..place.blank(walk.name(), tier, capacity)
+    };
+    Ok(Job::new(blank, move |row| {
+        let roomy = run_on(trace.peak_live() * 2, walk, tier, &place, &trace)?;
+        let tight = run_on(capacity, walk, tier, &place, &trace)?;
+        Ok(Row {
+            stack: Some(tight.stack),
+            passed: true,
+            peak_reserved_bytes: Some(tight.reserved),
+            driver_calls: Some(tight.calls),
+            migrated_bytes: Some(tight.migrated),
+            virtual_ms: Some(tight.time.as_secs_f64() * 1e3),
+            slowdown: Some(tight.time.as_secs_f64() / roomy.time.as_secs_f64()),
+            ..row
         })
-    }
+    }))
 }
 
-impl Job for FaceWalk {
-    fn measure(&self) -> Row {
-        let capacity = self.small_device();
-        let runs = self
-            .run_on(self.trace.peak_live() * 2)
-            .and_then(|roomy| Ok((roomy, self.run_on(capacity)?)));
-        let row = Row {
-            scale: Some(self.scale.get()),
-            allocations: self.trace.allocations(),
-            peak_live_bytes: self.trace.peak_live(),
-            ..self.place.blank(self.walk.name(), self.tier, capacity)
-        };
-        match runs {
-            Ok((roomy, tight)) => Row {
-                stack: Some(tight.stack),
-                passed: true,
-                peak_reserved_bytes: Some(tight.reserved),
-                driver_calls: Some(tight.calls),
-                migrated_bytes: Some(tight.migrated),
-                virtual_ms: Some(tight.time.as_secs_f64() * 1e3),
-                slowdown: Some(tight.time.as_secs_f64() / roomy.time.as_secs_f64()),
-                ..row
-            },
-            Err(error) => Row { failures: 1, failure: Some(error.to_string()), ..row },
-        }
+fn run_on(
+    capacity: u64,
+    walk: Walk,
+    tier: Tier,
+    place: &Place,
+    trace: &Trace,
+) -> Result<Outcome, BoxedError> {
+    let built = tier.build_on(&place.target, &place.request(capacity))?;
+    let device = built.opened.simulated()?.clone();
+    let stream = Stream::new(device.clone())?;
+    let mut run = Running {
+        walk,
+        device: device.clone(),
+        resource: built.resource.clone(),
+        stream,
+        buffers: HashMap::new(),
+        rng: SplitMix64::seed_from_u64(place.seed),
+    };
+    for event in trace.events() {
+        run.step(event)?;
     }
-}
-
-impl fmt::Display for FaceWalk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on {}", self.walk.name(), self.tier)
-    }
+    run.stream.synchronize()?;
+    Ok(Outcome {
+        stack: built.description.clone(),
+        time: device.virtual_time(),
+        migrated: device.migrated_bytes(),
+        reserved: device.peak_used(),
+        calls: device.calls().total(),
+    })
 }
 
 struct Outcome {

@@ -33,6 +33,16 @@ fn a_call_leaves_the_threads_contexts_as_they_were() {
 }
 
 #[test]
+fn calls_are_counted_whether_they_fail_or_not() {
+    let Some(bench) = bench() else { return };
+    let before = bench.device.driver_calls();
+    bench.device.memory_info().unwrap();
+    bench.device.allocate(1 << 50).unwrap_err();
+    assert_eq!(bench.device.driver_calls() - before, 2);
+    bench.finish();
+}
+
+#[test]
 fn a_failed_call_does_so_too() {
     let Some(bench) = bench() else { return };
     std::thread::scope(|scope| {

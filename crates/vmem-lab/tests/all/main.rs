@@ -10,8 +10,6 @@ mod interrupted;
 mod matrix;
 mod micro;
 mod misuse;
-#[cfg(target_os = "linux")]
-mod no_driver;
 #[cfg(unix)]
 mod process;
 mod soak;

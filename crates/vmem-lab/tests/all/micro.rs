@@ -4,7 +4,7 @@ use std::fs;
 
 use vmem_sim::{CostTable, MeasuredCosts, Parts, SimConfig, SimDevice};
 
-use crate::support::{Folder, Hardware, document, document_on};
+use crate::support::{Folder, Hardware, document, document_on, ran_on};
 
 #[test]
 fn the_simulated_device_measures_as_the_costs_it_was_given() {
@@ -99,4 +99,12 @@ fn a_driver_that_fails_is_reported_and_the_rest_measured() {
     assert!(document["failures"].to_string().contains("CUDA_ERROR_OUT_OF_MEMORY"));
     let rows = document["rows"].as_array().unwrap();
     assert!(rows.iter().any(|row| row["operation"] == "pair on tier A"));
+}
+
+#[test]
+fn without_a_device_nothing_is_measured_unless_one_is_required() {
+    let absent = || Hardware::absent("no card is plugged in");
+    let (code, document) = document_on(absent(), &["micro"]);
+    assert_eq!((code, &document["skipped"]), (0, &"no card is plugged in".into()));
+    assert_eq!(ran_on(absent(), &["micro", "--require-device"]).code, 1);
 }

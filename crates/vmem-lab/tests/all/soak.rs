@@ -9,7 +9,7 @@ fn a_short_soak_finds_nothing_wrong() {
     let outcome = ran(&["soak", "--programs", "256"]);
     assert_eq!(outcome.code, 0, "{}", outcome.out);
     let last = outcome.out.lines().last().unwrap();
-    assert!(last.starts_with("passed: 240 programs and 16 crowds of threads, "), "{last}");
+    assert!(last.starts_with("passed: 240 programs and 16 runs of several threads, "), "{last}");
     // What a soak is there for took place.
     for none in [
         " 0 operations",

@@ -2,20 +2,18 @@
 
 mod arena;
 mod chunks;
-mod growth;
 
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
 pub use arena::VirtualArena;
 pub use chunks::Chunks;
-pub use growth::Growth;
 use vmem_core::{BoxedError, Capabilities, Device, DriverError, Stream};
 
-use crate::WindowInfo;
-use crate::core::{Core, State};
+use crate::engine::{Core, State};
 use crate::ladder::Climb;
 use crate::space::{Slot, Tag};
+use crate::{Growth, WindowInfo};
 
 /// Why memory could not be taken from a backing.
 #[derive(Debug)]

@@ -7,9 +7,9 @@ use vmem_core::{DriverError, MemoryEventKind, Stream};
 use super::{Climb, Rung, Step, Wait};
 use crate::Counters;
 use crate::backing::{Backing, GrowthFailure, Pending};
-use crate::core::{Core, State};
+use crate::engine::{Core, State};
 use crate::lanes::{Access, CLEAN, Reuse};
-use crate::space::{Slot, State as Range, Tag};
+use crate::space::{RangeState, Slot, Tag};
 
 impl<B: Backing> Core<B> {
     /// Takes memory from the backing, unless somebody else's growth or free has made room while
@@ -128,8 +128,7 @@ impl<B: Backing> Core<B> {
     /// held meanwhile. True also if more was found complete since the request looked: by others, who left
     /// it no marker to wait for.
     fn wait_on_host(&self, climb: &mut Climb<'_>) -> Result<bool, DriverError> {
-        let stays = self.lock().shared.lanes.reuse() == Reuse::Observed
-            || self.backing.pending() == Pending::Stays;
+        let stays = self.reuse == Reuse::Observed || self.backing.pending() == Pending::Stays;
         let set_aside = self.lock().shared.lanes.any_poisoned();
         if !stays && !set_aside && !climb.has_passed_by() && !climb.short_of_addresses {
             return Ok(self.lock().has_completed_since(climb));
@@ -181,7 +180,7 @@ impl State<'_> {
     /// The sizes and last uses of what nobody holds.
     fn unheld(&self) -> impl Iterator<Item = (u64, Tag)> {
         self.space.iter().filter_map(|(_, range)| match range.state() {
-            Range::Free(tag) | Range::Dormant(tag) => Some((range.size, tag)),
+            RangeState::Free(tag) | RangeState::Dormant(tag) => Some((range.size, tag)),
             _ => None,
         })
     }

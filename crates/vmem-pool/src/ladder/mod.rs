@@ -13,7 +13,7 @@ use vmem_core::author::StreamExt;
 use vmem_core::{AllocError, AllocErrorKind, Attempt, Request};
 
 use crate::backing::{Backing, GrowthFailure};
-use crate::core::{Core, Obstacle};
+use crate::engine::{Core, Obstacle};
 use crate::lanes::{Access, Lanes, Reuse};
 use crate::space::{Need, Slot, Tag};
 
@@ -96,9 +96,9 @@ impl<'a> Climb<'a> {
         self.avoid.len()
     }
 
-    /// Notes whether a look was at all lanes that there are.
-    fn note_look(&mut self, complete: bool) {
-        self.more |= !complete;
+    /// Notes that a look was not at all lanes that there are.
+    fn note_partial_look(&mut self) {
+        self.more = true;
     }
 
     fn looks_everywhere(&self) -> bool {

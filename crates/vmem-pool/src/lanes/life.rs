@@ -7,6 +7,15 @@ use super::lane::is_thread_bound;
 use super::queue::owner_of;
 use super::{Front, Lane, Lanes, Ordering, Reuse};
 
+/// When to look which of the lanes that have ended can be forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sweep {
+    /// Once twice as many have ended as could not be forgotten the last time.
+    WhenDue,
+    /// Now.
+    Now,
+}
+
 impl Lanes {
     /// Makes a lane for a stream that is not known.
     pub(crate) fn add(&mut self, stream: &Stream) -> u32 {
@@ -72,8 +81,8 @@ impl Lanes {
         self.opened += 1;
         let Some(state) = self.get_mut(lane).filter(|state| !state.has_ended()) else { return };
         state.end(marker.cloned(), order);
-        let (home, owner) = (state.front().home(), state.owner());
-        self.in_shard[home] -= 1;
+        let (shard, owner) = (state.front().shard(), state.owner());
+        self.in_shard[shard] -= 1;
         self.bound.remove(&lane);
         self.unowned.remove(&lane);
         self.ended.push(lane);
@@ -203,13 +212,13 @@ impl Lanes {
         !self.poisoned().is_empty()
     }
 
-    /// Lanes that have ended, if it is time to look which of them can be forgotten. Each must be
+    /// Lanes that have ended, to look which of them can be forgotten; none before it is due. Each must be
     /// [forgotten](Self::forget) or [kept](Self::keep_ended).
     ///
     /// Looking takes as many steps as there are, so it is put off until twice as many have ended as
     /// could not be forgotten the last time.
-    pub(crate) fn take_ended(&mut self, at_once: bool) -> Vec<u32> {
-        if !at_once && self.ended.len() <= self.sweep_above {
+    pub(crate) fn take_ended(&mut self, sweep: Sweep) -> Vec<u32> {
+        if sweep == Sweep::WhenDue && self.ended.len() <= self.sweep_above {
             return Vec::new();
         }
         self.sweep_above = 0;

@@ -192,7 +192,7 @@ fn pools_their_parts_and_their_errors_say_what_they_are() {
     device.clear_failures();
     drop((on_arena, on_chunks, bins, stream));
     let error = handle.trim_to(0).unwrap_err();
-    assert_eq!(error.to_string(), "the pool has been dropped");
+    assert_eq!(error.to_string(), "the resource has been dropped");
     assert!(error.source().is_none());
 
     device.fail_call(Some(CallKind::Create), 1, DriverCode::OUT_OF_MEMORY);

@@ -37,6 +37,32 @@ fn on_host_accessible_memory_the_rest_of_complete_memory_is_at_hand() {
 }
 
 #[test]
+fn the_errors_of_a_pool_of_powers_of_two_carry_its_own_name() {
+    let (device, elsewhere) = (device(), device());
+    let pool = bins(device.clone(), PoolConfig::default().with_ceiling(8 * MIB));
+    let stream = Stream::new(device.clone()).unwrap();
+    let foreign = Stream::new(elsewhere).unwrap();
+    let too_large = pool.allocate_on(layout(9 * MIB), &stream).unwrap_err();
+    assert_eq!(
+        (too_large.kind(), too_large.resource()),
+        (AllocErrorKind::NeverFits, "BinningPool")
+    );
+    let refused = pool.allocate_on(layout(1), &foreign).unwrap_err();
+    assert_eq!(
+        (refused.kind(), refused.resource()),
+        (AllocErrorKind::InvalidStream, "BinningPool")
+    );
+    let block = alloc(&pool, 256, &stream);
+    // SAFETY: contract, freeing: no work was queued on the block.
+    let refused = unsafe { pool.deallocate(block, &foreign) }.unwrap_err();
+    assert_eq!(refused.resource(), "BinningPool");
+    let leaked = refused.into_block();
+    drop((pool, stream));
+    assert_eq!(device.base().drop_failures().first().unwrap().what, "BinningPool");
+    let _ = leaked.into_raw();
+}
+
+#[test]
 fn an_arena_does_not_wait_on_the_host_for_what_the_stream_could_wait_for_on_the_device() {
     let device = device();
     let pool = arena(device.clone(), PoolConfig::default().with_ceiling(8 * MIB));

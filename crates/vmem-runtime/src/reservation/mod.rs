@@ -1,7 +1,7 @@
 //! Memory set aside early, so that later requests are not refused.
 
+mod free_ranges;
 mod hold;
-mod holes;
 mod order;
 mod resource;
 
@@ -14,8 +14,8 @@ use vmem_core::{
     Quarantined, ReservationId, Stream,
 };
 
+use free_ranges::UNIT;
 use hold::{Hold, Keeper, Shared};
-use holes::UNIT;
 
 const NAME: &str = "Reservations";
 
@@ -180,7 +180,7 @@ impl Reservation {
 
     /// The stream in whose order it was taken.
     pub fn stream(&self) -> &Stream {
-        &self.hold.home
+        &self.hold.stream
     }
 
     /// The bytes that were reserved.
@@ -195,12 +195,12 @@ impl Reservation {
 
     /// The bytes that are not drawn.
     pub fn left(&self) -> u64 {
-        self.hold.lock().holes.free()
+        self.hold.lock().free.bytes()
     }
 
     /// The largest request, at the default alignment, that can be drawn now, in bytes.
     pub fn largest(&self) -> u64 {
-        self.hold.lock().holes.largest()
+        self.hold.lock().free.largest()
     }
 }
 

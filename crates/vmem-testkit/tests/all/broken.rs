@@ -7,8 +7,8 @@ use std::thread::{self, ThreadId};
 use vmem_core::author::{BlockTable, StreamExt, WeakStream};
 use vmem_core::{
     AccessClass, AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, Device,
-    DeviceMemory, Event, FreeError, FreeErrorKind, Label, MemoryResource, RawBlock, Request,
-    Stream, StreamId,
+    DeviceMemory, Event, Features, FreeError, FreeErrorKind, Label, MemoryResource, RawBlock,
+    Request, Stream, StreamId,
 };
 use vmem_sim::SimDevice;
 use vmem_testkit::Probe;
@@ -329,7 +329,7 @@ unsafe impl MemoryResource for Broken {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = self.upstream.capabilities();
         if self.has(Bug::ChangesCapabilities) && self.flips.fetch_xor(true, Ordering::Relaxed) {
-            capabilities = capabilities.without(capabilities.features);
+            capabilities = capabilities.with(Features::TRIMS);
         }
         capabilities
     }

@@ -9,6 +9,7 @@ use vmem_core::{
 };
 
 use crate::sabotage;
+use crate::space::pointer;
 use crate::sync::{Mutex, MutexGuard};
 
 /// A range of addresses and physical memory, one handle a granule. Every handle has a granule of its
@@ -282,8 +283,4 @@ impl Drop for Mapping {
             self.device.base().drop_failures().record("an address range", &error);
         }
     }
-}
-
-fn pointer(address: u64) -> DevicePtr {
-    DevicePtr::new(address).expect("an address range does not start at zero")
 }

@@ -22,7 +22,7 @@ use vmem_core::{Allowance, BoxedError, Capabilities, Device, Features, Stream};
 use windows::Windows;
 
 use super::{Growth, GrowthFailure, Pending, Sealed};
-use crate::core::{Core, Obstacle, State};
+use crate::engine::{Core, Obstacle, State};
 use crate::ladder::{Climb, Rung};
 use crate::sabotage;
 use crate::space::{Slot, Tag};
@@ -106,7 +106,7 @@ impl VirtualArena {
     /// Where a new window for the request could begin.
     fn room_for_window(&self, state: &State<'_>, climb: &Climb<'_>) -> Option<u64> {
         let size = climb.need.size.next_multiple_of(self.granule());
-        state.space.smallest_hole(self.windows_from, size, climb.need.alignment)
+        state.space.smallest_unmapped(self.windows_from, size, climb.need.alignment)
     }
 
     /// Gives up memory that a failure left held and unusable, if there is any.

@@ -1,13 +1,15 @@
 //! What most requests and frees come to: one shard's lock, and no driver call.
 
 use vmem_core::author::StreamExt;
-use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId, Stream};
+use vmem_core::{Block, RawBlock, Request, ResourceId, Stream};
 
 use super::{Core, known};
 use crate::backing::Backing;
+#[cfg(test)]
+use crate::lanes::Found;
 use crate::lanes::{CLEAN, Front, Reuse};
 use crate::sabotage;
-use crate::space::{Need, Shard, Slot, Tag};
+use crate::space::{Need, Shard, Slot, Tag, pointer};
 
 impl<B: Backing> Core<B> {
     /// A block of what is free at hand. `None` says only that it takes more than that.
@@ -20,11 +22,11 @@ impl<B: Backing> Core<B> {
         }
         let early = sabotage::look_unlocked() && stream.has_pending_waits();
         let take = |front: &Front| {
-            let home = front.home();
-            let (mut shard, taken) = self.shards.enter(home);
+            let number = front.shard();
+            let (mut shard, found) = self.shards.enter(number);
             // Blocks freed on this stream by other threads rely on its pending waits, which were
             // asked for before the frees: seen under the lock, none is missed.
-            let calm = front.home() == home && !front.has_ended() && !front.is_wanted();
+            let calm = front.shard() == number && !front.has_ended() && !front.is_wanted();
             let waits = early || (stream.has_pending_waits() && !sabotage::look_unlocked());
             let slot = match calm && !waits {
                 true => shard.hit(front.lane(), need, self.reuse),
@@ -32,7 +34,7 @@ impl<B: Backing> Core<B> {
             };
             let block = slot.map(|slot| shard.issue(slot, request, self.id));
             drop(shard);
-            if front.note_lock(taken) {
+            if front.note_lock(found) {
                 self.part(stream);
             }
             block
@@ -59,7 +61,7 @@ impl<B: Backing> Core<B> {
         }
         let number = Slot::from_raw(raw.slot())?.shard();
         let free = |front: &Front| {
-            let (mut shard, taken) = self.shards.enter(number);
+            let (mut shard, found) = self.shards.enter(number);
             if front.has_ended() {
                 return None;
             }
@@ -67,7 +69,7 @@ impl<B: Backing> Core<B> {
             let (tag, close) = front.note_free(shard[slot].size);
             shard.free(slot, tag);
             drop(shard);
-            if front.note_lock(taken) {
+            if front.note_lock(found) {
                 self.part(stream);
             }
             Some(close)
@@ -78,7 +80,9 @@ impl<B: Backing> Core<B> {
     /// A thread that used the stream found a lock taken.
     #[cfg(test)]
     pub(super) fn met(&self, stream: &Stream) {
-        known::with(self.id, stream.id(), |front| front.note_lock(true).then(|| self.part(stream)));
+        known::with(self.id, stream.id(), |front| {
+            front.note_lock(Found::Taken).then(|| self.part(stream))
+        });
     }
 
     /// Gives a stream whose threads wait for those of others a shard of its own, unless it has one.
@@ -110,7 +114,7 @@ impl Shard {
     pub(super) fn issue(&mut self, slot: Slot, request: &Request<'_>, owner: ResourceId) -> Block {
         let Request { layout, label, .. } = *request;
         let generation = self.begin_block(slot, layout, label);
-        let ptr = DevicePtr::new(self[slot].start).expect("a range does not start at zero");
+        let ptr = pointer(self[slot].start);
         let raw = RawBlock::new(ptr, layout, owner, slot.raw(), generation, label);
         // SAFETY: contract, implementing/disjoint: the range was claimed until now, so no other
         // block has it, and its generation has not been issued before.

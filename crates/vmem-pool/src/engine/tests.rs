@@ -65,13 +65,13 @@ fn a_lane_is_not_given_to_another_stream_while_somebody_knows_its_number() {
 /// Whether a thread finds a lock taken is a matter of luck; what comes of it is not.
 #[test]
 fn a_stream_that_meets_others_at_its_lock_gets_a_shard_of_its_own_and_only_then() {
-    let home = |core: &Core<VirtualArena>, stream: &Stream| {
+    let shard = |core: &Core<VirtualArena>, stream: &Stream| {
         let state = core.lock();
-        state.home(state.shared.lanes.find(stream.id()).unwrap())
+        state.shard_of(state.shared.lanes.find(stream.id()).unwrap())
     };
     let meet = |core: &Core<VirtualArena>, stream: &Stream, times: u32| {
         (0..times).for_each(|_| core.met(stream));
-        home(core, stream)
+        shard(core, stream)
     };
     for (placement, parted) in [(Placement::ByCompletion, 1), (Placement::Reproducible, 0)] {
         let device = SimDevice::new(64 << 20);

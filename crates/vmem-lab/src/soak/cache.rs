@@ -11,7 +11,7 @@ type Buffer = DeviceBuffer<Arc<dyn MemoryResource>>;
 
 /// What the hook does besides asking the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manners {
+pub(super) enum HookBehavior {
     /// It makes a buffer of the same stack and drops it.
     Allocates,
     /// The same, and every third call unwinds.
@@ -20,7 +20,7 @@ pub(super) enum Manners {
 
 /// The cache. It keeps the stack alive that it allocates from.
 #[derive(Debug)]
-pub(super) struct Hoard {
+pub(super) struct CacheUnderTest {
     device: Arc<dyn Device>,
     /// The adaptor whose hook it answers.
     resource: OnceLock<Arc<dyn MemoryResource>>,
@@ -32,7 +32,7 @@ pub(super) struct Hoard {
 /// The most that the cache takes, in bytes.
 pub(super) const MOST: u64 = 2 << 20;
 
-impl Hoard {
+impl CacheUnderTest {
     pub(super) fn new(device: Arc<dyn Device>) -> Arc<Self> {
         Arc::new(Self {
             device,
@@ -46,17 +46,17 @@ impl Hoard {
     /// the list behind it.
     pub(super) fn hook(
         self: &Arc<Self>,
-        manners: Manners,
+        behavior: HookBehavior,
     ) -> (impl Fn(&Failure<'_>) -> Answer + Send + Sync + use<>, Registration) {
         let (list, calls) = (Reclaimers::new(), AtomicU64::new(0));
         let (this, cache) = (Arc::downgrade(self), Arc::downgrade(self));
-        let give_up = move || cache.upgrade().map_or(0, |hoard| hoard.give_up());
-        let registration = list.register("hoard", give_up);
+        let give_up = move || cache.upgrade().map_or(0, |cache| cache.give_up());
+        let registration = list.register("cache", give_up);
         let hook = move |failure: &Failure<'_>| {
             let reclaim = list.hook();
             scratch(&this, failure.stream);
             let call = calls.fetch_add(1, Ordering::Relaxed);
-            if manners == Manners::Panics && call % 3 == 2 {
+            if behavior == HookBehavior::Panics && call % 3 == 2 {
                 // Not `panic!`: what is on purpose should not be reported.
                 resume_unwind(Box::new(Unwound));
             }
@@ -120,11 +120,11 @@ impl Hoard {
 pub(super) struct Unwound;
 
 /// A hook that allocates from the stack whose failure it is told of.
-fn scratch(hoard: &Weak<Hoard>, stream: &Stream) {
-    if let Some(hoard) = hoard.upgrade()
-        && let Some(resource) = hoard.resource.get()
+fn scratch(cache: &Weak<CacheUnderTest>, stream: &Stream) {
+    if let Some(cache) = cache.upgrade()
+        && let Some(resource) = cache.resource.get()
         && let Ok(buffer) = DeviceBuffer::new(resource.clone(), 64, stream)
     {
-        hoard.drop_one(buffer);
+        cache.drop_one(buffer);
     }
 }

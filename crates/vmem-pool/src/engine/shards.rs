@@ -3,6 +3,7 @@
 use std::sync::TryLockError;
 use vmem_core::author::fork;
 
+use crate::lanes::Found;
 use crate::space::{Fit, SHARDS, Shard, Space};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -37,13 +38,13 @@ impl Shards {
         Space::new(self.lock(0), others)
     }
 
-    /// Locks one. Says whether it was found taken.
+    /// Locks one, and says how it was found.
     #[inline]
-    pub(super) fn enter(&self, number: usize) -> (MutexGuard<'_, Shard>, bool) {
+    pub(super) fn enter(&self, number: usize) -> (MutexGuard<'_, Shard>, Found) {
         match self.shards[number].0.try_lock() {
-            Ok(shard) => (shard, false),
-            Err(TryLockError::Poisoned(poisoned)) => (poisoned.into_inner(), false),
-            Err(TryLockError::WouldBlock) => (self.lock(number), true),
+            Ok(shard) => (shard, Found::Free),
+            Err(TryLockError::Poisoned(poisoned)) => (poisoned.into_inner(), Found::Free),
+            Err(TryLockError::WouldBlock) => (self.lock(number), Found::Taken),
         }
     }
 

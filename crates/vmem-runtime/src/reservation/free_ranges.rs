@@ -10,13 +10,13 @@ pub(super) const UNIT: u64 = 256;
 /// Disjoint free ranges that do not adjoin. Taking costs time in their number, giving back in its
 /// logarithm.
 #[derive(Debug)]
-pub(super) struct Holes {
+pub(super) struct FreeRanges {
     /// Length by start.
     ranges: BTreeMap<u64, u64>,
     whole: (u64, u64),
 }
 
-impl Holes {
+impl FreeRanges {
     /// All of the `len` bytes at `start` are free.
     pub(super) fn new(start: u64, len: u64) -> Self {
         Self { ranges: BTreeMap::from([(start, len)]), whole: (start, len) }
@@ -56,7 +56,7 @@ impl Holes {
     }
 
     /// Bytes that are free.
-    pub(super) fn free(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.ranges.values().sum()
     }
 
@@ -67,7 +67,7 @@ impl Holes {
 
     /// Whether everything is free.
     pub(super) fn is_whole(&self) -> bool {
-        self.free() == self.whole.1
+        self.bytes() == self.whole.1
     }
 }
 
@@ -77,42 +77,42 @@ mod tests {
 
     #[test]
     fn what_is_given_back_joins_its_neighbours() {
-        let mut holes = Holes::new(4096, 1024);
-        let taken: Vec<u64> = (0..4).map(|_| holes.take(256, 256).unwrap()).collect();
-        assert_eq!((taken.as_slice(), holes.largest()), (&[4096, 4352, 4608, 4864][..], 0));
-        assert_eq!(holes.take(256, 256), None);
+        let mut free = FreeRanges::new(4096, 1024);
+        let taken: Vec<u64> = (0..4).map(|_| free.take(256, 256).unwrap()).collect();
+        assert_eq!((taken.as_slice(), free.largest()), (&[4096, 4352, 4608, 4864][..], 0));
+        assert_eq!(free.take(256, 256), None);
         for (index, largest) in [(0, 256), (2, 256), (1, 768), (3, 1024)] {
-            holes.give_back(taken[index], 256);
-            assert_eq!(holes.largest(), largest);
+            free.give_back(taken[index], 256);
+            assert_eq!(free.largest(), largest);
         }
-        assert!(holes.is_whole());
-        assert_eq!(holes.ranges.len(), 1);
+        assert!(free.is_whole());
+        assert_eq!(free.ranges.len(), 1);
     }
 
     #[test]
     fn the_smallest_range_that_fits_is_taken() {
-        let mut holes = Holes::new(0, 4096);
-        let at = holes.take(1024, 256).unwrap();
-        let between = holes.take(256, 256).unwrap();
-        let small = holes.take(512, 256).unwrap();
-        let _last = holes.take(256, 256).unwrap();
-        holes.give_back(at, 1024);
-        holes.give_back(small, 512);
+        let mut free = FreeRanges::new(0, 4096);
+        let at = free.take(1024, 256).unwrap();
+        let between = free.take(256, 256).unwrap();
+        let small = free.take(512, 256).unwrap();
+        let _last = free.take(256, 256).unwrap();
+        free.give_back(at, 1024);
+        free.give_back(small, 512);
         assert_eq!(between, 1024);
-        assert_eq!(holes.take(512, 256), Some(small));
-        assert_eq!(holes.take(512, 256), Some(at));
+        assert_eq!(free.take(512, 256), Some(small));
+        assert_eq!(free.take(512, 256), Some(at));
     }
 
     #[test]
     fn alignment_is_honoured_and_what_precedes_it_stays_free() {
-        let mut holes = Holes::new(256, 8192);
-        assert_eq!(holes.take(256, 4096), Some(4096));
-        assert_eq!(holes.free(), 8192 - 256);
-        assert_eq!(holes.take(256, 8192), Some(8192));
-        assert_eq!(holes.take(256, 1 << 20), None);
-        holes.give_back(4096, 256);
-        holes.give_back(8192, 256);
-        assert!(holes.is_whole());
-        assert_eq!(holes.largest(), 8192);
+        let mut free = FreeRanges::new(256, 8192);
+        assert_eq!(free.take(256, 4096), Some(4096));
+        assert_eq!(free.bytes(), 8192 - 256);
+        assert_eq!(free.take(256, 8192), Some(8192));
+        assert_eq!(free.take(256, 1 << 20), None);
+        free.give_back(4096, 256);
+        free.give_back(8192, 256);
+        assert!(free.is_whole());
+        assert_eq!(free.largest(), 8192);
     }
 }

@@ -1,11 +1,12 @@
 //! What the pool's locks protect, seen as one.
 
-use vmem_core::{RawBlock, StreamId};
+use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId, StreamId};
 
+use super::Waited;
 use super::auto_trim::Needed;
 use super::shards::Shards;
 use crate::lanes::{Access, CLEAN, Lanes, Reuse};
-use crate::space::{SHARDS, Shard, Slot, Space, Tag, Tally};
+use crate::space::{Need, SHARDS, Shard, Slot, Space, Tag, Tally};
 use crate::sync::MutexGuard;
 use crate::{Batch, Counters};
 
@@ -46,8 +47,8 @@ impl Shared {
 
 impl<'a> State<'a> {
     /// The shard in which a lane looks for free memory first.
-    pub(crate) fn home(&self, lane: u32) -> usize {
-        self.shared.lanes.get(lane).map_or(0, |lane| lane.front().home())
+    pub(crate) fn shard_of(&self, lane: u32) -> usize {
+        self.shared.lanes.get(lane).map_or(0, |lane| lane.front().shard())
     }
 
     /// Ends the block that `raw` describes, whose range stays live until it is freed. `None` if it
@@ -140,16 +141,16 @@ impl<'a> State<'a> {
         let open = |lane: &u32| self.shared.lanes.get(*lane).is_some_and(|lane| !lane.has_ended());
         // At a stream that has ended nobody meets any more.
         let Some(lane) = lane.filter(open) else { return };
-        let home = self.home(lane);
+        let shard = self.shard_of(lane);
         let users: [usize; SHARDS] = *self.shared.lanes.in_shard();
-        let others = users[home] - 1;
+        let others = users[shard] - 1;
         let least = (1..shards.count()).min_by_key(|&number| users[number]);
         let unused = least.filter(|&number| users[number] == 0 && others > 0);
         let new = || if others > 0 { shards.add(&mut self.space) } else { None };
         let chosen = unused.or_else(new).or(least.filter(|&number| users[number] < others));
         match chosen {
             Some(shard) => {
-                self.shared.lanes.set_home(lane, shard);
+                self.shared.lanes.set_shard(lane, shard);
                 self.gather(lane, shard);
             }
             None => self.shared.lanes.get(lane).into_iter().for_each(|lane| lane.front().endure()),
@@ -163,7 +164,43 @@ impl<'a> State<'a> {
             let state = self.space[slot].state();
             self.space.claim(slot);
             let slot = self.space.move_to(slot, shard);
-            self.space.release(slot, state);
+            self.space.set_state(slot, state);
         }
+    }
+}
+
+impl State<'_> {
+    /// The raw parts of the live block that starts at `ptr`.
+    pub(crate) fn find(&self, ptr: DevicePtr, owner: ResourceId) -> Option<RawBlock> {
+        let slot = self.space.find(ptr.get())?;
+        let (layout, label, generation) = self.space[slot].block()?;
+        Some(RawBlock::new(ptr, layout, owner, slot.raw(), generation, label))
+    }
+
+    /// Takes the best fit from the lane's own memory, or else from memory that no pending work
+    /// touches; from the lane's shard if that has one. The result is claimed.
+    pub(crate) fn hit(&mut self, lane: u32, need: Need) -> Option<Slot> {
+        let (shard, reuse) = (self.shard_of(lane), self.shared.lanes.reuse());
+        let there = self.space.shard_mut(shard).hit(lane, need, reuse);
+        if there.is_some() || self.space.shards().nth(1).is_none() {
+            return there;
+        }
+        let own = Some(lane).filter(|_| reuse == Reuse::StreamOrdered);
+        let mut lanes = own.into_iter().chain([CLEAN.lane]);
+        let slot = lanes.find_map(|lane| self.space.best_fit(lane, need))?;
+        let claim = self.claim_one(slot);
+        Some(self.finish(claim, lane, need, Waited::No))
+    }
+
+    /// Cuts a claimed range to what a request needs; the rest is free with the tag `rest`.
+    pub(crate) fn fit(&mut self, slot: Slot, need: Need, rest: Tag) {
+        self.space.shard_mut(slot.shard()).fit_claimed(slot, need, rest);
+    }
+
+    /// Turns a claimed range into a block.
+    pub(crate) fn issue(&mut self, slot: Slot, request: &Request<'_>, owner: ResourceId) -> Block {
+        let block = self.space.shard_mut(slot.shard()).issue(slot, request, owner);
+        self.note_live();
+        block
     }
 }

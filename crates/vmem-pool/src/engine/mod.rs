@@ -1,7 +1,6 @@
 //! What a pool, its handles and the streams it has seen share.
 
 mod auto_trim;
-mod blocks;
 mod claim;
 mod control;
 mod growing;
@@ -19,7 +18,7 @@ mod tests;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-pub(crate) use claim::{Claim, Obstacle};
+pub(crate) use claim::{Claim, Obstacle, Waited};
 pub(crate) use control::Control;
 use growing::Growing;
 use shards::Shards;
@@ -36,7 +35,7 @@ use crate::config::Sharding;
 use crate::ladder::Climb;
 use crate::lanes::{CLEAN, Lane, Reuse};
 use crate::sabotage;
-use crate::space::{Fit, GRAIN, Need, Slot, State as Range, Tag};
+use crate::space::{Fit, GRAIN, Need, RangeState, Slot, Tag};
 use crate::sync::{Mutex, MutexGuard};
 use crate::{BuildError, BuildErrorKind, Placement, PoolConfig};
 
@@ -49,7 +48,7 @@ pub(crate) struct Core<B> {
     pub(crate) ceiling: u64,
     device: DeviceId,
     fit: Fit,
-    reuse: Reuse,
+    pub(crate) reuse: Reuse,
     shards: Shards,
     /// Taken before the locks of the shards.
     shared: Mutex<Shared>,
@@ -89,7 +88,7 @@ impl<B: Backing> Core<B> {
             me: me.clone(),
         });
         for (start, size) in core.backing.address_ranges() {
-            core.lock().space.add_segment(start, size, Range::Hole);
+            core.lock().space.add_segment(start, size, RangeState::Unmapped);
         }
         if core.config.initial > 0
             && let Err(error) = core.take_initial()
@@ -119,7 +118,7 @@ impl<B: Backing> Core<B> {
         // can still be given back if a second wait does not fail too.
         let ready = stream.synchronize();
         if ready.is_ok() || stream.synchronize().is_ok() {
-            self.lock().space.release(slot, Range::Free(CLEAN));
+            self.lock().space.set_state(slot, RangeState::Free(CLEAN));
         }
         ready.map_err(BuildError::refused)
     }
@@ -144,6 +143,8 @@ impl<B: Backing> Core<B> {
         Growing::new(self.id, || fork::locked(|| self.growing.lock()))
     }
 
+    /// What errors call the pool.
+    #[inline]
     pub(crate) fn name(&self) -> &'static str {
         match self.fit {
             Fit::Best | Fit::Slabs => "Pool",
@@ -167,7 +168,7 @@ impl<B: Backing> Core<B> {
 
     #[inline]
     pub(crate) fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
-        fork::refuse("Pool::allocate")
+        fork::refuse(self.name())
             .map_err(|error| AllocError::from_driver(error, request.layout, self.name()))?;
         let result = self.find_block(request).map_err(|error| match error.kind() {
             // The driver was not asked: the stream was retired on the way.
@@ -249,7 +250,7 @@ impl<B: Backing> Core<B> {
 
     #[inline]
     pub(crate) fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
-        if let Err(error) = fork::refuse("Pool::deallocate") {
+        if let Err(error) = fork::refuse(self.name()) {
             return Err(FreeError::from_driver(error, block, self.name()));
         }
         if stream.device_id() != self.device {
@@ -319,7 +320,7 @@ impl<B: Backing> Core<B> {
         if self.backing.lends(state.space[slot].start) {
             B::take_back(self, state, slot, tag);
         } else {
-            state.space.release(slot, Range::Free(tag));
+            state.space.set_state(slot, RangeState::Free(tag));
         }
     }
 

@@ -8,16 +8,23 @@ use crate::backing::Backing;
 use crate::ladder::Climb;
 use crate::lanes::{Access, CLEAN, Reuse};
 use crate::sabotage;
-use crate::space::{Need, Slot, State as Range, Tag};
+use crate::space::{Need, RangeState, Slot, Tag};
 
 /// Ranges with the state that each must get back if the claim is given up.
 #[derive(Debug)]
 #[must_use = "a claim is finished or given up"]
 pub(crate) struct Claim {
     /// Where the memory is. Neighbours, lowest first, unless it is to be lent to a window.
-    parts: Vec<(Slot, Range)>,
+    parts: Vec<(Slot, RangeState)>,
     /// Addresses at which the memory is to be used.
-    window: Vec<(Slot, Range)>,
+    window: Vec<(Slot, RangeState)>,
+}
+
+/// Whether a stream was made to wait for the last use of what it gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waited {
+    No,
+    Yes,
 }
 
 /// Why a range could not be ordered after its last use.
@@ -52,7 +59,7 @@ impl Claim {
     }
 
     /// The parts that were in this state.
-    pub(crate) fn parts_in(&self, state: Range) -> impl Iterator<Item = Slot> {
+    pub(crate) fn parts_in(&self, state: RangeState) -> impl Iterator<Item = Slot> {
         self.parts.iter().filter(move |(_, before)| *before == state).map(|&(slot, _)| slot)
     }
 
@@ -105,26 +112,25 @@ impl State<'_> {
         self.end_claim();
         climb.made_progress(1);
         for (slot, state) in claim.parts.into_iter().chain(claim.window) {
-            self.space.release(slot, state);
+            self.space.set_state(slot, state);
         }
     }
 
     /// Joins the parts, keeps what the request needs (claimed) and leaves the rest to the lane.
-    /// `waited` says that the lane's stream had to wait for some part.
-    pub(crate) fn finish(&mut self, claim: Claim, lane: u32, need: Need, waited: bool) -> Slot {
+    pub(crate) fn finish(&mut self, claim: Claim, lane: u32, need: Need, waited: Waited) -> Slot {
         self.end_claim();
         // What the stream waited for is covered by the lane's next marker, not by earlier ones.
         let own = claim.tags().into_iter().find(|tag| tag.lane == lane);
         let rest = match (self.shared.lanes.reuse(), own) {
             (Reuse::Observed, _) => CLEAN,
-            _ if waited => self.shared.lanes.open_tag(lane),
+            _ if waited == Waited::Yes => self.shared.lanes.open_tag(lane),
             (_, Some(tag)) => tag,
             (_, None) => Tag { lane, epoch: 0 },
         };
         let first = claim.first();
         let last = claim.parts[claim.parts.len() - 1].0;
-        let home = self.home(lane);
-        let whole = self.space.join_claimed(first, last, home);
+        let shard = self.shard_of(lane);
+        let whole = self.space.join_claimed(first, last, shard);
         self.fit(whole, need, rest);
         whole
     }
@@ -134,7 +140,7 @@ impl State<'_> {
         self.end_claim();
         for (slot, _) in claim.parts {
             // Work at home is pending no longer than work in the window will be.
-            self.space.release(slot, Range::Dormant(CLEAN));
+            self.space.set_state(slot, RangeState::Dormant(CLEAN));
         }
         let first = claim.window[0].0;
         let last = claim.window[claim.window.len() - 1].0;
@@ -143,21 +149,21 @@ impl State<'_> {
 
     /// The memory that is at home at `start..end` is free there again.
     pub(crate) fn wake(&mut self, start: u64, end: u64, tag: Tag) {
-        let lent = |slot: &Slot| matches!(self.space[*slot].state(), Range::Dormant(_));
+        let lent = |slot: &Slot| matches!(self.space[*slot].state(), RangeState::Dormant(_));
         let slots: Vec<Slot> = self.space.within(start, end).filter(lent).collect();
         for slot in slots {
             let (low, size) = self.space[slot].extent();
             let (at, upto) = (low.max(start), (low + size).min(end));
             self.space.claim(slot);
-            self.space.cut(slot, at, upto - at, Range::Dormant(CLEAN));
-            self.space.release(slot, Range::Free(tag));
+            self.space.cut(slot, at, upto - at, RangeState::Dormant(CLEAN));
+            self.space.set_state(slot, RangeState::Free(tag));
         }
     }
 
     /// Nothing is to be placed at `start..end`, which the driver keeps mapped.
     pub(crate) fn retire_addresses(&mut self, start: u64, end: u64) {
         for (slot, _) in self.space.claim_between(start, end) {
-            self.space.release(slot, Range::Dormant(CLEAN));
+            self.space.set_state(slot, RangeState::Dormant(CLEAN));
         }
     }
 
@@ -165,33 +171,35 @@ impl State<'_> {
     pub(crate) fn adopt(&mut self, ranges: &[(u64, u64)]) {
         for &(start, size) in ranges {
             for (slot, _) in self.space.claim_between(start, start + size) {
-                self.space.release(slot, Range::Free(CLEAN));
+                self.space.set_state(slot, RangeState::Free(CLEAN));
             }
         }
     }
 }
 
 impl<B: Backing> Core<B> {
-    /// Orders the lane's stream after the last use of every part. Returns whether it had to wait.
+    /// Orders the lane's stream after the last use of every part. Returns whether it was made to wait.
     pub(crate) fn order_after(
         &self,
         claim: &Claim,
         lane: u32,
         stream: &Stream,
-    ) -> Result<bool, Obstacle> {
-        let mut waited = false;
+    ) -> Result<Waited, Obstacle> {
+        let mut waited = Waited::No;
         for tag in claim.tags() {
-            waited |= self.order_after_tag(tag, lane, stream)?;
+            if self.order_after_tag(tag, lane, stream)? == Waited::Yes {
+                waited = Waited::Yes;
+            }
         }
         Ok(waited)
     }
 
-    fn order_after_tag(&self, tag: Tag, lane: u32, stream: &Stream) -> Result<bool, Obstacle> {
+    fn order_after_tag(&self, tag: Tag, lane: u32, stream: &Stream) -> Result<Waited, Obstacle> {
         let mut closed = false;
         loop {
             let access = self.lock().shared.lanes.access(tag, lane);
             match access {
-                Access::Now => return Ok(false),
+                Access::Now => return Ok(Waited::No),
                 Access::Never => return Err(Obstacle::Unavailable(tag.lane)),
                 Access::Close if closed => return Err(Obstacle::Unavailable(tag.lane)),
                 Access::Close => {
@@ -210,18 +218,16 @@ impl<B: Backing> Core<B> {
                         },
                         false => Some(marker),
                     };
-                    let Some(marker) = pending else { return Ok(false) };
+                    let Some(marker) = pending else { return Ok(Waited::No) };
                     // A wait asked of another thread's stream would be queued too late for work
                     // that its own thread queues by the raw handle.
-                    if self.lock().shared.lanes.reuse() == Reuse::Observed
-                        || !stream.is_callable_here()
-                    {
+                    if self.reuse == Reuse::Observed || !stream.is_callable_here() {
                         return Err(Obstacle::Unavailable(tag.lane));
                     }
                     if !sabotage::skip_wait() {
                         stream.wait(&marker)?;
                     }
-                    return Ok(true);
+                    return Ok(Waited::Yes);
                 }
             }
         }

@@ -11,7 +11,7 @@ const DEVICE: u64 = 2 << 30;
 
 /// A device, and the stack to be built on it.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(super) struct CheckContext {
     pub(super) opened: Opened,
     pub(super) tier: Tier,
     pub(super) seed: u64,
@@ -24,7 +24,7 @@ const MANAGED: u64 = 128 << 20;
 /// The most that a stack may hold, in bytes.
 pub(super) const ROOM: u64 = 512 << 20;
 
-impl Stage {
+impl CheckContext {
     /// A device on which wrong bytes and unordered accesses show.
     pub(super) fn device(seed: u64) -> DeviceRequest {
         let bounds = Bounds { device: Some(ROOM), managed: Some(MANAGED) };

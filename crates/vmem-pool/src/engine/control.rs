@@ -4,7 +4,7 @@ use vmem_core::{BoxedError, DevicePtr, HandleError, MemoryEventKind, RawBlock};
 
 use super::{Core, State};
 use crate::backing::Backing;
-use crate::space::{Slot, State as Range};
+use crate::space::{self, Slot, pointer};
 use crate::{Capacity, Counters, RangeInfo, RangeState, Segment, Snapshot};
 
 /// A pool without its type.
@@ -111,7 +111,8 @@ impl<B: Backing> Core<B> {
         let live = self.lock().live();
         let failures = self.backing.device().base().drop_failures();
         if live > 0 {
-            failures.record("a pool", &format_args!("blocks of {live} B in all are live and leak"));
+            failures
+                .record(self.name(), &format_args!("blocks of {live} B in all are live and leak"));
         }
         // What cannot be waited for stays where it is: waiting for the whole device would break whatever
         // captures. After a device fault nothing can be returned: it leaks.
@@ -122,10 +123,10 @@ impl<B: Backing> Core<B> {
         };
         let held = self.lock().shared.counters.reserved;
         match waited.err().or(error) {
-            Some(error) => failures.record("a pool", &error),
+            Some(error) => failures.record(self.name(), &error),
             None if live == 0 && held > 0 => {
                 let reason = "no event covers the work on it, and nobody synchronised the device";
-                failures.record("a pool", &format_args!("{held} B leak: {reason}"));
+                failures.record(self.name(), &format_args!("{held} B leak: {reason}"));
             }
             None => {}
         }
@@ -158,20 +159,18 @@ impl State<'_> {
 
     fn range_state(&self, slot: Slot) -> RangeState {
         match self.space[slot].state() {
-            Range::Live => match self.space[slot].block() {
+            space::RangeState::Live => match self.space[slot].block() {
                 Some((layout, label, _)) => RangeState::Live { layout, label },
                 None => RangeState::Busy,
             },
-            Range::Free(tag) if self.shared.lanes.is_complete(tag) => RangeState::Free,
-            Range::Free(tag) if self.is_out_of_reach(tag) => RangeState::Quarantined,
-            Range::Free(_) => RangeState::Pending,
-            Range::Hole => RangeState::Unmapped,
-            Range::Dormant(_) => RangeState::Dormant,
-            Range::Claimed | Range::Edge | Range::Vacant => RangeState::Busy,
+            space::RangeState::Free(tag) if self.shared.lanes.is_complete(tag) => RangeState::Free,
+            space::RangeState::Free(tag) if self.is_out_of_reach(tag) => RangeState::Quarantined,
+            space::RangeState::Free(_) => RangeState::Pending,
+            space::RangeState::Unmapped => RangeState::Unmapped,
+            space::RangeState::Dormant(_) => RangeState::Dormant,
+            space::RangeState::Claimed | space::RangeState::Edge | space::RangeState::Vacant => {
+                RangeState::Busy
+            }
         }
     }
-}
-
-fn pointer(address: u64) -> DevicePtr {
-    DevicePtr::new(address).expect("a range does not start at zero")
 }

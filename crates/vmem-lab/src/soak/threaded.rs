@@ -15,23 +15,23 @@ use vmem_sim::SimDevice;
 use vmem_testkit::{Finding, Ledger, Probe, SetAside, TrackedBlock, panic_text};
 
 use super::allowance::{Allowance, Fits};
+use super::cache::{HookBehavior, Unwound};
 use super::case::{nothing_leaked, rules_kept};
-use super::hoard::{Manners, Unwound};
 use super::shape::StackShape;
-use super::stack::{Graft, Stack};
+use super::stack::{RandomStack, Wrap};
 use super::step::{DEFAULT, STREAMS, Step, step};
 use super::tally::Tally;
 
 /// What each thread does.
 #[derive(Debug, Clone)]
-pub(super) struct Crowd {
+pub(super) struct ThreadedCase {
     stack: StackShape,
     threads: Vec<Vec<Step>>,
 }
 
 /// What threads hand each other.
 #[derive(Debug)]
-enum Parcel {
+enum Message {
     Block(TrackedBlock),
     Buffer(DeviceBuffer<Arc<dyn MemoryResource>>),
 }
@@ -42,7 +42,7 @@ const HOME: usize = 1;
 /// What buffers are filled with.
 const FILLED: u8 = 0x5a;
 
-impl Crowd {
+impl ThreadedCase {
     pub(super) fn strategy() -> impl Strategy<Value = Self> + use<> {
         let threads = vec(vec(step(), 1..=150), 2..=4);
         (StackShape::strategy(), threads).prop_map(|(stack, threads)| Self { stack, threads })
@@ -52,10 +52,10 @@ impl Crowd {
     ///
     /// # Errors
     /// What was wrong, in words.
-    pub(super) fn run(&self, graft: &Graft) -> Result<Tally, String> {
+    pub(super) fn run(&self, wrap: &Wrap) -> Result<Tally, String> {
         let sim = SimDevice::with_config(self.stack.device()).map_err(|e| e.to_string())?;
         let device: Arc<dyn Device> = sim.clone();
-        let stack = Stack::build(&self.stack, device.clone(), Manners::Panics, graft)
+        let stack = RandomStack::build(&self.stack, device.clone(), HookBehavior::Panics, wrap)
             .map_err(|error| format!("the stack could not be built: {error}"))?;
         let (senders, receivers): (Vec<_>, Vec<_>) = self.threads.iter().map(|_| channel()).unzip();
         let allowance = Allowance::new(&self.stack);
@@ -87,21 +87,20 @@ impl Crowd {
                 Ok::<_, String>(sum)
             })
         })?;
-        let inside = &stack.inside;
         let nothing_is_live = || {
-            inside.check_invariants();
-            inside.check_figures(&Ledger::default()).map_err(|finding| finding.to_string())
+            stack.check_invariants();
+            stack.check_figures(&Ledger::default()).map_err(|finding| finding.to_string())
         };
         nothing_is_live()?;
-        inside.give_up_cache();
+        stack.give_up_cache();
         nothing_is_live()?;
         has_all_its_room(&stack, &device).map_err(|finding| finding.to_string())?;
         nothing_is_live()?;
-        let counters = inside.counters();
+        let counters = stack.counters();
         drop(stack);
         rules_kept(&sim)?;
         nothing_leaked(&sim, &[])?;
-        tally.crowds = 1;
+        tally.threaded = 1;
         tally.moves = counters.moves + counters.returns;
         tally.waits = counters.waits;
         Ok(tally)
@@ -111,24 +110,24 @@ impl Crowd {
 /// One thread, with what it has.
 #[derive(Debug)]
 struct Member<'a> {
-    stack: &'a Stack,
+    stack: &'a RandomStack,
     allowance: &'a Allowance,
     device: &'a Arc<dyn Device>,
     streams: Vec<Stream>,
     blocks: Vec<TrackedBlock>,
-    aside: Vec<Box<dyn SetAside>>,
-    inbox: Receiver<Parcel>,
-    next: Sender<Parcel>,
+    reservations: Vec<Box<dyn SetAside>>,
+    inbox: Receiver<Message>,
+    next: Sender<Message>,
     tally: Tally,
 }
 
 impl<'a> Member<'a> {
     fn new(
-        stack: &'a Stack,
+        stack: &'a RandomStack,
         allowance: &'a Allowance,
         device: &'a Arc<dyn Device>,
-        inbox: Receiver<Parcel>,
-        next: Sender<Parcel>,
+        inbox: Receiver<Message>,
+        next: Sender<Message>,
     ) -> Result<Self, Finding> {
         let mut member = Self {
             stack,
@@ -136,7 +135,7 @@ impl<'a> Member<'a> {
             device,
             streams: Vec::new(),
             blocks: Vec::new(),
-            aside: Vec::new(),
+            reservations: Vec::new(),
             inbox,
             next,
             tally: Tally::default(),
@@ -158,16 +157,16 @@ impl<'a> Member<'a> {
         for step in steps {
             self.step(step)?;
             self.tally.operations += 1;
-            while let Ok(parcel) = self.inbox.try_recv() {
-                self.unpack(parcel)?;
+            while let Ok(message) = self.inbox.try_recv() {
+                self.receive(message)?;
             }
-            self.stack.inside.check_invariants();
+            self.stack.check_invariants();
         }
-        self.aside.clear();
+        self.reservations.clear();
         // The next thread ends when it has seen all that this one sends, and so on round.
         self.next = channel().0;
-        while let Ok(parcel) = self.inbox.recv() {
-            self.unpack(parcel)?;
+        while let Ok(message) = self.inbox.recv() {
+            self.receive(message)?;
         }
         while !self.blocks.is_empty() {
             self.verify(0, 0)?;
@@ -177,7 +176,7 @@ impl<'a> Member<'a> {
     }
 
     fn step(&mut self, step: &Step) -> Result<(), Finding> {
-        let inside = &self.stack.inside;
+        let stack = self.stack;
         match *step {
             Step::Allocate { size, stream } => self.allocate(size, stream, None),
             Step::Write { block, stream } => match self.pick(block) {
@@ -189,17 +188,17 @@ impl<'a> Member<'a> {
             Step::HandOver { block } => {
                 if let Some(place) = self.pick(block) {
                     let block = self.blocks.swap_remove(place);
-                    self.send(Parcel::Block(block))?;
+                    self.send(Message::Block(block))?;
                 }
                 Ok(())
             }
             Step::Buffer { size } => self.buffer(size),
             Step::Cache { size, stream } => {
-                unless_unwound(|| inside.fill_cache(size, &self.streams[stream]));
+                unless_unwound(|| stack.fill_cache(size, &self.streams[stream]));
                 Ok(())
             }
             Step::Reserve { size, stream } => self.reserve(size, stream),
-            Step::Draw { size, stream } => match self.aside.first() {
+            Step::Draw { size, stream } => match self.reservations.first() {
                 Some(aside) => self.allocate(size, stream, Some(aside.id())),
                 None => Ok(()),
             },
@@ -213,11 +212,11 @@ impl<'a> Member<'a> {
                 self.open(stream)
             }
             Step::Limit { percent } => {
-                inside.set_limit(StackShape::LIMIT / 100 * percent);
+                stack.set_limit(StackShape::LIMIT / 100 * percent);
                 Ok(())
             }
             Step::Trim => {
-                inside.trim();
+                stack.trim();
                 Ok(())
             }
         }
@@ -249,10 +248,10 @@ impl<'a> Member<'a> {
 
     /// Sets memory aside. Its share is never given back: what was drawn from it may keep it alive.
     fn reserve(&mut self, size: u64, stream: usize) -> Result<(), Finding> {
-        self.aside.truncate(1);
+        self.reservations.truncate(1);
         let Some(fits) = self.allowance.take(size) else { return Ok(()) };
-        let inside = &self.stack.inside;
-        let served = unless_unwound(|| inside.reserve(size, &self.streams[stream]));
+        let stack = self.stack;
+        let served = unless_unwound(|| stack.reserve(size, &self.streams[stream]));
         let served = match served {
             Some(None) => {
                 self.allowance.give_back(size);
@@ -262,7 +261,7 @@ impl<'a> Member<'a> {
             None => None,
         };
         let aside = self.judge(size, fits, served)?;
-        self.aside.extend(aside);
+        self.reservations.extend(aside);
         Ok(())
     }
 
@@ -319,23 +318,23 @@ impl<'a> Member<'a> {
         let made = unless_unwound(|| DeviceBuffer::new(self.stack.resource.clone(), size, stream));
         if let Some(mut buffer) = self.judge(size, fits, made)? {
             buffer.fill(0..size, FILLED)?;
-            self.send(Parcel::Buffer(buffer))?;
+            self.send(Message::Buffer(buffer))?;
         }
         Ok(())
     }
 
     /// Hands something to the next thread, or keeps it if that has given up.
-    fn send(&mut self, parcel: Parcel) -> Result<(), Finding> {
-        match self.next.send(parcel) {
+    fn send(&mut self, message: Message) -> Result<(), Finding> {
+        match self.next.send(message) {
             Ok(()) => Ok(()),
-            Err(returned) => self.unpack(returned.0),
+            Err(returned) => self.receive(returned.0),
         }
     }
 
-    fn unpack(&mut self, parcel: Parcel) -> Result<(), Finding> {
-        match parcel {
-            Parcel::Block(block) => self.blocks.push(block),
-            Parcel::Buffer(mut buffer) => {
+    fn receive(&mut self, message: Message) -> Result<(), Finding> {
+        match message {
+            Message::Block(block) => self.blocks.push(block),
+            Message::Buffer(mut buffer) => {
                 buffer.make_ready_on(&self.streams[0])?;
                 let bytes = buffer.to_vec()?;
                 self.tally.verified += buffer.len();
@@ -353,12 +352,12 @@ impl<'a> Member<'a> {
 }
 
 /// Whether a stack in which nothing is live, on a device that is idle, serves the most it may.
-fn has_all_its_room(stack: &Stack, device: &Arc<dyn Device>) -> Result<(), Finding> {
+fn has_all_its_room(stack: &RandomStack, device: &Arc<dyn Device>) -> Result<(), Finding> {
     // What a thread left on its default stream included, which no stack waits for by itself.
     device.synchronize()?;
-    stack.inside.synchronize();
+    stack.synchronize();
     let stream = Stream::new(device.clone())?;
-    let layout = BlockLayout::new(stack.inside.most_when_idle())?;
+    let layout = BlockLayout::new(stack.most_when_idle())?;
     let request = Request::new(layout, &stream);
     match unless_unwound(|| TrackedBlock::allocate(&stack.resource, &request)) {
         Some(served) => Ok(served?.free(&stack.resource, &stream)?),

@@ -7,8 +7,8 @@ use vmem_core::{Event, MemoryEvent, MemoryEventKind, StreamId};
 
 use super::{Core, State};
 use crate::backing::Backing;
-use crate::lanes::{CLEAN, Lane};
-use crate::space::{Slot, State as Range, Tag};
+use crate::lanes::{CLEAN, Lane, Sweep};
+use crate::space::{RangeState, Slot, Tag};
 
 impl<B: Backing> StreamObserver for Core<B> {
     fn retiring(&self, stream: StreamId, marker: Option<&Event>) {
@@ -16,7 +16,7 @@ impl<B: Backing> StreamObserver for Core<B> {
         if let Some(lane) = state.shared.lanes.find(stream) {
             state.shared.lanes.end(lane, marker);
         }
-        let forgotten = state.forget_ended(false);
+        let forgotten = state.forget_ended(Sweep::WhenDue);
         drop(state);
         drop(forgotten);
         if let Some(observer) = &self.config.observer {
@@ -46,11 +46,11 @@ impl State<'_> {
             self.space.claim(slot);
             let slot = self.space.move_to(slot, 0);
             self.space.leave_slab(slot);
-            self.space.release(slot, Range::Free(CLEAN));
+            self.space.set_state(slot, RangeState::Free(CLEAN));
         }
         self.settle_dormant();
         self.shared.settled = Some(now);
-        self.forget_ended(true)
+        self.forget_ended(Sweep::Now)
     }
 
     /// A sum that changes whenever more may be there to settle.
@@ -62,27 +62,28 @@ impl State<'_> {
     /// Unties dormant addresses that no work touches any more from their lanes.
     fn settle_dormant(&mut self) {
         let complete = |slot: &Slot| match self.space[*slot].state() {
-            Range::Dormant(tag) => tag.lane != CLEAN.lane && self.shared.lanes.is_complete(tag),
+            RangeState::Dormant(tag) => {
+                tag.lane != CLEAN.lane && self.shared.lanes.is_complete(tag)
+            }
             _ => false,
         };
         let slots: Vec<Slot> = self.space.dormant().filter(complete).collect();
         for slot in slots {
             // A neighbour may have taken it in meanwhile.
-            if let Some(Range::Dormant(_)) = self.space.get(slot).map(|range| range.state()) {
+            if let Some(RangeState::Dormant(_)) = self.space.get(slot).map(|range| range.state()) {
                 self.space.claim(slot);
-                self.space.release(slot, Range::Dormant(CLEAN));
+                self.space.set_state(slot, RangeState::Dormant(CLEAN));
             }
         }
     }
 
-    /// Forgets ended lanes that have no memory left, unless somebody may hold a tag of theirs; `at_once`
-    /// or when it is time.
+    /// Forgets ended lanes that have no memory left, unless somebody may hold a tag of theirs.
     #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
-    fn forget_ended(&mut self, at_once: bool) -> Vec<Lane> {
+    fn forget_ended(&mut self, sweep: Sweep) -> Vec<Lane> {
         if self.shared.claims > 0 {
             return Vec::new();
         }
-        let ended = self.shared.lanes.take_ended(at_once);
+        let ended = self.shared.lanes.take_ended(sweep);
         if ended.is_empty() {
             return Vec::new();
         }
@@ -101,7 +102,7 @@ impl State<'_> {
     /// What used dormant addresses last.
     pub(super) fn dormant_tag(&self, slot: Slot) -> Option<Tag> {
         match self.space[slot].state() {
-            Range::Dormant(tag) => Some(tag),
+            RangeState::Dormant(tag) => Some(tag),
             _ => None,
         }
     }

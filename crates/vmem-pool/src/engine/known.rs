@@ -36,7 +36,7 @@ pub(super) fn with<R>(
 ) -> Option<R> {
     let with = |known: &RefCell<[Option<Known>; LANES]>| {
         let known = known.try_borrow().ok()?;
-        match &known[place(pool, stream)] {
+        match &known[cache_index(pool, stream)] {
             Some(known) if known.pool == pool && known.stream == stream => {
                 Some(use_it(&known.front))
             }
@@ -51,16 +51,16 @@ pub(super) fn with<R>(
 pub(super) fn remember(pool: ResourceId, stream: StreamId, front: &Arc<Front>) {
     let remember = |known: &RefCell<[Option<Known>; LANES]>| {
         let known = known.try_borrow_mut().ok();
-        known?[place(pool, stream)].replace(Known { pool, stream, front: front.clone() })
+        known?[cache_index(pool, stream)].replace(Known { pool, stream, front: front.clone() })
     };
     let forgotten = KNOWN.try_with(remember);
     drop(forgotten);
 }
 
-/// Streams made one after the other have places side by side, and one stream has different ones in
-/// pools made one after the other.
+/// Where the cache keeps a lane: streams made one after the other lie side by side, and one stream lies
+/// elsewhere for each of several pools made one after the other.
 #[inline]
-fn place(pool: ResourceId, stream: StreamId) -> usize {
+fn cache_index(pool: ResourceId, stream: StreamId) -> usize {
     let mixed = pool.get().wrapping_mul(5).wrapping_add(stream.get());
     mixed.to_le_bytes()[0] as usize % LANES
 }

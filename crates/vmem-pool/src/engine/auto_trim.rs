@@ -6,7 +6,7 @@ use super::{Control, Core, State};
 use crate::AutoTrim;
 use crate::backing::Backing;
 
-/// A pool keeps at least an eighth more than it needed, so that rounding and holes do not make it
+/// A pool keeps at least an eighth more than it needed, so that rounding and gaps do not make it
 /// return what it takes again at once.
 const SLACK: u64 = 8;
 
