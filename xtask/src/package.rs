@@ -1,5 +1,7 @@
 //! The packages that go to the registry: made and verified by cargo, then looked into.
 
+use std::borrow::Cow;
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -66,6 +68,11 @@ impl Packages {
         // Everything is on this machine from here on: what is packaged and built needs no network, and
         // takes the versions of `Cargo.lock`.
         succeed(cargo(["fetch", "--locked", "--target"]).arg(host()?))?;
+        let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+        let home = home.or_else(|| Some(env::home_dir()?.join(".cargo"))).unwrap_or_default();
+        for member in &published {
+            forget(&member.name, &member.version, &home, &target)?;
+        }
         let mut package = cargo(["package", "--offline", "--allow-dirty", "--target-dir"]);
         package.arg(&target);
         for member in &published {
@@ -129,6 +136,31 @@ impl Packages {
         }
         if found.is_empty() { Ok(()) } else { Err(found.join("\n  ")) }
     }
+}
+
+/// Removes the traces of an earlier run. Cargo takes a package of a registry for unchangeable, also one of
+/// the registry that it makes of the packages in hand, and would go on with the sources that it unpacked,
+/// and with what it built of them, though they have changed since.
+fn forget(name: &str, version: &str, home: &Path, target: &Path) -> Result<(), String> {
+    let sources = home.join("registry").join("src");
+    // A registry in a folder has no host, with which the names of others begin.
+    let in_folders = entries(&sources).filter(|entry| name_of(entry).starts_with('-'));
+    let unpacked = in_folders.map(|registry| registry.join(format!("{name}-{version}")));
+    let built = entries(&target.join("debug").join(".fingerprint"));
+    let built = built.filter(|entry| name_of(entry).starts_with(&format!("{name}-")));
+    for folder in unpacked.filter(|folder| folder.exists()).chain(built) {
+        fs::remove_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    Ok(())
+}
+
+/// What is in a folder, if it is there.
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
+}
+
+fn name_of(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
 }
 
 /// The platform that programs are built for.
@@ -254,6 +286,28 @@ mod tests {
     fn a_package_has_a_readme_and_both_licences() {
         assert_eq!(breaches_of(&files(&[("src/lib.rs", "")])), Vec::<String>::new());
         assert_eq!(breaches_of(&files(&[])[1..]), ["LICENSE-APACHE is missing"],);
+    }
+
+    #[test]
+    fn what_cargo_kept_of_earlier_packages_is_removed_and_nothing_else() {
+        let scratch = env::temp_dir().join(format!("xtask-forget-{}", std::process::id()));
+        let (home, target) = (scratch.join("home"), scratch.join("target"));
+        let stale = [
+            home.join("registry/src/-1fe2/vmem-core-1.0.0"),
+            target.join("debug/.fingerprint/vmem-core-7d8f"),
+        ];
+        let others = [
+            home.join("registry/src/-1fe2/vmem-pool-1.0.0"),
+            home.join("registry/src/index.crates.io-1949/vmem-core-1.0.0"),
+            target.join("debug/.fingerprint/libc-7d8f"),
+        ];
+        for folder in stale.iter().chain(&others) {
+            fs::create_dir_all(folder).unwrap();
+        }
+        forget("vmem-core", "1.0.0", &home, &target).unwrap();
+        let left = |folders: &[PathBuf]| folders.iter().filter(|one| one.exists()).count();
+        assert_eq!((left(&stale), left(&others)), (0, others.len()));
+        fs::remove_dir_all(&scratch).unwrap();
     }
 
     #[test]

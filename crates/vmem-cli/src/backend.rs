@@ -47,7 +47,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     }
 }
 
-/// Why a [`Backend`] has no device to give.
+/// A device that a [`Backend`] could not give.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenError {

@@ -16,19 +16,19 @@ use crate::output::Json;
 use crate::place::{self, Found};
 use crate::{Backend, Error, Report, Stop, bench, replay, table};
 
-/// What the program writes to.
+/// The outputs of the program.
 pub struct Console<'a> {
     /// Tables, and the JSON document of `--json -`.
     pub out: &'a mut dyn Write,
     /// Errors; the table where standard output carries a document.
     pub err: &'a mut dyn Write,
-    /// Whether a bar says how far a run is.
+    /// The choice whether a bar shows the progress of a run.
     pub progress: Progress,
     /// Asks it to end early.
     pub stop: Stop,
 }
 
-/// Whether a progress bar is drawn.
+/// The choice whether a progress bar is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// On the process's standard error, if that is a terminal.
@@ -58,7 +58,7 @@ where
     run_on(args, console, Arc::new(Cuda::default()))
 }
 
-/// The same with the devices of `backend` in the place of CUDA's: `--device` and its name asks for
+/// Runs the program with the devices of `backend` in the place of CUDA's: `--device` and its name asks for
 /// them. One that is [absent](crate::OpenError::Absent) is no failure either.
 ///
 /// ```

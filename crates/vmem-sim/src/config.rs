@@ -96,9 +96,9 @@ pub struct SimConfig {
     pub granularity: u64,
     /// Chooses among the schedules that the rules allow.
     pub seed: u64,
-    /// Whether memory has contents.
+    /// The choice whether memory has contents.
     pub bytes: Bytes,
-    /// Whether accesses are checked.
+    /// The choice whether accesses are checked.
     pub checker: Checker,
     /// The time at which queued work runs.
     pub schedule: Schedule,

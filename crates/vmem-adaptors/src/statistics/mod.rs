@@ -58,8 +58,8 @@ pub use sizes::SizeHistogram;
 ///     memory.buffer(1 << 20, &stream)?
 /// };
 /// drop(memory.buffer(4096, &stream)?);
-/// assert_eq!(stats.stats().bytes.current, 1 << 20);
 /// let figures = stats.stats().expect("the adaptor exists");
+/// assert_eq!(figures.bytes.current, 1 << 20);
 /// assert_eq!(figures.bytes.peak, (1 << 20) + 4096);
 /// let label = Label::intern("overlay/face-walk");
 /// assert_eq!(stats.label(label).map(|usage| usage.bytes.peak), Some(1 << 20));
