@@ -67,11 +67,11 @@ fn recorded(folder: &Path) -> Result<Vec<Trace>, Box<dyn Error>> {
 }
 
 fn curve(name: &str, trace: &Trace) -> Result<(), Box<dyn Error>> {
-    row(name, trace, "tight", PoolConfig { footprint: Footprint::Tight, ..PoolConfig::default() })?;
+    row(name, trace, "tight", PoolConfig::default().with_footprint(Footprint::Tight))?;
     for percent in CEILINGS {
         let ceiling = Some(trace.peak_live() / 100 * percent);
         let footprint = format!("lazy under {:.2}", percent as f64 / 100.0);
-        row(name, trace, &footprint, PoolConfig { ceiling, ..PoolConfig::default() })?;
+        row(name, trace, &footprint, PoolConfig::default().with_ceiling(ceiling))?;
     }
     row(name, trace, "lazy", PoolConfig::default())
 }

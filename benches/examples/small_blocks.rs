@@ -10,7 +10,8 @@ use std::error::Error;
 
 use vmem_benches::device;
 use vmem_core::{Block, BlockLayout, MemoryResource, ResourceExt, Stream};
-use vmem_pool::{Pool, PoolConfig, SmallBlocks, VirtualArena};
+use vmem_pool::testing::{Knobs, SmallBlocks};
+use vmem_pool::{Pool, PoolConfig, VirtualArena};
 
 const BLOCKS: usize = 40_000;
 const LIVE: usize = 2_000;
@@ -27,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn keep(small_blocks: SmallBlocks) -> Result<(), Box<dyn Error>> {
     let device = device(64 << 30);
     let stream = Stream::new(device.clone())?;
-    let config = PoolConfig { small_blocks, ..PoolConfig::default() };
+    let config = PoolConfig::default().with_small_blocks(small_blocks);
     let pool = Pool::new(VirtualArena::new(device)?, config)?;
     // SAFETY: contract, freeing: no work is queued on any block.
     let free = |block: Block| unsafe { pool.deallocate(block, &stream) };

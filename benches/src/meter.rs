@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vmem_core::{Device, MemoryResource};
 use vmem_sim::SimDevice;
-use vmem_trace::{Meter, ReplayStack};
+use vmem_trace::ReplayStack;
 
 /// A resource on its device, to replay over, under a name. The device says what it costs.
 ///
@@ -30,39 +30,42 @@ use vmem_trace::{Meter, ReplayStack};
 /// If the resource is on another device.
 pub fn replay_stack(
     name: &str,
-    device: Arc<SimDevice>,
+    sim: Arc<SimDevice>,
     resource: Arc<dyn MemoryResource>,
-) -> ReplayStack {
-    assert_eq!(resource.device().id(), device.id(), "the device is not the resource's");
-    ReplayStack { resource, description: name.to_owned(), meter: Box::new(SimMeter(device)) }
+) -> impl ReplayStack + use<> {
+    assert_eq!(resource.device().id(), sim.id(), "the device is not the resource's");
+    SimStack { name: name.to_owned(), sim, resource }
 }
 
 #[derive(Debug)]
-struct SimMeter(Arc<SimDevice>);
+struct SimStack {
+    name: String,
+    sim: Arc<SimDevice>,
+    resource: Arc<dyn MemoryResource>,
+}
 
-#[deny(clippy::missing_trait_methods)]
-impl Meter for SimMeter {
+impl ReplayStack for SimStack {
+    fn resource(&self) -> &Arc<dyn MemoryResource> {
+        &self.resource
+    }
+
+    fn description(&self) -> String {
+        self.name.clone()
+    }
+
     fn reserved(&self) -> u64 {
-        self.0.used()
+        self.sim.used()
     }
 
     fn peak_reserved(&self) -> u64 {
-        self.0.peak_used()
+        self.sim.peak_used()
     }
 
     fn driver_calls(&self) -> Option<u64> {
-        Some(self.0.calls().total())
+        Some(self.sim.calls().total())
     }
 
     fn virtual_time(&self) -> Option<Duration> {
-        Some(self.0.virtual_time())
-    }
-
-    fn retries(&self) -> Option<u64> {
-        None
-    }
-
-    fn migrated_bytes(&self) -> Option<u64> {
-        None
+        Some(self.sim.virtual_time())
     }
 }

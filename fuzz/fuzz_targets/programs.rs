@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Err(failure) = vmem_cli::soak_bytes(bytes) {
+    if let Err(failure) = vmem_lab::soak_bytes(bytes) {
         panic!("{failure}");
     }
 });

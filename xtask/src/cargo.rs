@@ -5,6 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
+use crate::command::Program;
+
 /// The workspace's root folder.
 pub(crate) fn root() -> PathBuf {
     // Set by `cargo run` at run time; where the program was compiled otherwise.
@@ -52,11 +54,11 @@ pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>, String> {
     Ok(output.stdout)
 }
 
-/// Builds `vmem` in release mode and runs one of its subcommands from the caller's own folder, so
+/// Builds a program in release mode and runs one of its subcommands from the caller's own folder, so
 /// that relative paths mean what the caller means. Its exit code becomes ours.
-pub(crate) fn run_vmem(subcommand: &str, args: &[OsString]) -> ExitCode {
-    let mut command = cargo(["run", "--release", "--bin", "vmem", "--manifest-path"]);
-    command.arg(root().join("crates/vmem-cli/Cargo.toml"));
+pub(crate) fn run(program: Program, subcommand: &str, args: &[OsString]) -> ExitCode {
+    let mut command = cargo(["run", "--release", "--bin", program.name(), "--manifest-path"]);
+    command.arg(root().join("crates").join(program.package()).join("Cargo.toml"));
     command.arg("--").arg(subcommand).args(args);
     if let Ok(here) = env::current_dir() {
         command.current_dir(here);

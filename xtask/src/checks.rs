@@ -1,12 +1,9 @@
 //! The lists of steps behind `test` and `ci`.
 
 use crate::cargo::{cargo, succeed};
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, Package};
 use crate::steps::Steps;
-use crate::{bundle, consumers, driver, licences, tidy};
-
-/// The crates that owe the additive feature `serde`.
-const SERDE: &[&str] = &["vmem-core", "vmem-pool", "vmem-adaptors", "vmem-managed", "vmem-runtime"];
+use crate::{bundle, consumers, driver, licences, public, tidy};
 
 /// Everything that a change must pass, cheapest first.
 ///
@@ -36,8 +33,24 @@ pub(crate) fn tidy(steps: &mut Steps) -> Result<(), String> {
     steps.run("tidy", || tidy::check(&Metadata::of_workspace()?))
 }
 
-/// Tests, documentation examples, loom models, the crates with and without their feature, the CUDA
-/// crate over the software driver, and programs outside the workspace that use it.
+/// The list of what is public, on standard output.
+///
+/// # Errors
+/// The first crate that failed, and why.
+pub(crate) fn public(steps: &mut Steps) -> Result<(), String> {
+    steps.run("public items", || public::print(&Metadata::of_workspace()?))
+}
+
+/// The packages, and programs outside the repository that are built from them.
+///
+/// # Errors
+/// The first step that failed, and why.
+pub(crate) fn package(steps: &mut Steps) -> Result<(), String> {
+    consumers::test(steps, &Metadata::of_workspace()?)
+}
+
+/// Tests, documentation examples, loom models, every feature of every crate, the CUDA crate over the
+/// software driver, packages and programs that use them.
 ///
 /// # Errors
 /// The first step that failed, and why.
@@ -50,28 +63,42 @@ fn test_workspace(steps: &mut Steps, workspace: &Metadata) -> Result<(), String>
     without_strictness(steps)?;
     loom(steps, workspace)?;
     driver::test(steps, workspace)?;
-    consumers::test(steps, &workspace.target_directory.join("consumers"))?;
+    consumers::test(steps, workspace)?;
     bundle::test(steps, &workspace.target_directory.join("bundle-test"))?;
     // Those of the CUDA crate ran over the software driver.
     let others = ["--workspace", "--exclude", driver::CRATE];
     steps.run("documentation examples", || succeed(cargo(["test", "--doc"]).args(others)))?;
     // Last, so that what cargo says of the tests stands at the end.
-    steps.run("tests", || succeed(&mut cargo(["test", "--workspace", "--all-targets"])))
+    steps.run("tests, with features", || {
+        let test = ["test", "--workspace", "--all-targets", "--features"];
+        succeed(cargo(test).arg(tested_features(workspace)))
+    })
 }
 
-/// Each crate alone, so that no other crate of the workspace switches its feature on.
+/// Every crate without features, with each alone and with all; each crate alone, so that no other crate
+/// of the workspace switches its features on.
 fn features(steps: &mut Steps, workspace: &Metadata) -> Result<(), String> {
-    for name in SERDE {
-        if !workspace.members().any(|member| member.name == *name) {
-            continue;
-        }
-        steps.run(format!("{name} without and with serde"), || {
-            let check = ["check", "--package", name];
-            succeed(cargo(check).arg("--no-default-features"))?;
-            succeed(cargo(check).args(["--features", "serde"]))
+    for package in workspace.members().filter(|member| !member.features.is_empty()) {
+        let all: Vec<_> = package.features.keys().map(String::as_str).collect();
+        steps.run(format!("{} without and with {}", package.name, all.join(", ")), || {
+            let check = ["check", "--package", &package.name, "--no-default-features"];
+            succeed(&mut cargo(check))?;
+            for feature in &all {
+                succeed(cargo(check).args(["--features", feature]))?;
+            }
+            if all.len() > 1 { succeed(cargo(check).arg("--all-features")) } else { Ok(()) }
         })?;
     }
     Ok(())
+}
+
+/// The features that tests run with: all but the one that links a driver, as `package/feature`.
+fn tested_features(workspace: &Metadata) -> String {
+    let of = |package: &Package| -> Vec<String> {
+        let features = package.features.keys().filter(|feature| *feature != driver::LINKING);
+        features.map(|feature| format!("{}/{feature}", package.name)).collect()
+    };
+    workspace.members().flat_map(of).collect::<Vec<_>>().join(",")
 }
 
 /// What rests on the simulated device alone, on one that refuses nothing that CUDA does not: code

@@ -7,20 +7,24 @@ use std::path::PathBuf;
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask COMMAND [ARGUMENT…]
 
-  bench [ARGUMENT…]   build `vmem` in release mode and run `vmem bench ARGUMENT…`
-  replay [ARGUMENT…]  the same for `vmem replay ARGUMENT…`
-  matrix [ARGUMENT…]  the same for `vmem matrix ARGUMENT…`
-  micro [ARGUMENT…]   the same for `vmem micro ARGUMENT…`
-  soak [ARGUMENT…]    the same for `vmem soak ARGUMENT…`
-  matrix --bundle DIR `vmem` and a script for a machine with a GPU and without Rust
+  bench [ARGUMENT…]   build `vmem` in release mode and run `vmem bench ARGUMENT…`; `vmem-lab`, which
+                      knows other allocators too, where stacks are named or compared
+  replay [ARGUMENT…]  the same for `replay`
+  matrix [ARGUMENT…]  build `vmem-lab` in release mode and run `vmem-lab matrix ARGUMENT…`
+  micro [ARGUMENT…]   the same for `micro`
+  soak [ARGUMENT…]    the same for `soak`
+  matrix --bundle DIR `vmem-lab` and a script for a machine with a GPU and without Rust
   driver COMMAND…     build the software driver and run COMMAND where it is the CUDA driver, as in
                       `cargo xtask driver cargo test -p vmem-cuda`
   tidy                check the house rules that no lint knows
+  package             package what is published, and build the programs of the README from the packages
+  public              list the public items of each library
   test                all tests, documentation examples, loom models and feature checks
   ci                  format, tidy, licences, lints, everything in `test`, documentation
   help                this text
 
-`cargo xtask bench --help` lists what `vmem bench` accepts. With `--device cuda` it runs on the
+`cargo xtask bench --help` lists what `vmem bench` accepts, `cargo xtask bench --compare --help` what
+`vmem-lab bench` accepts. With `--device cuda` it runs on the
 machine's first GPU; `cargo xtask driver cargo xtask bench --device cuda` tries that without one.";
 
 /// One command of this program.
@@ -28,8 +32,10 @@ machine's first GPU; `cargo xtask driver cargo xtask bench --device cuda` tries 
 pub(crate) enum Command {
     /// Print the usage.
     Help,
-    /// Run the `vmem` program.
-    Vmem {
+    /// Run a program of this workspace.
+    Run {
+        /// Which.
+        program: Program,
         /// Its subcommand.
         subcommand: &'static str,
         /// What follows, untouched.
@@ -41,10 +47,41 @@ pub(crate) enum Command {
     Driver(Vec<OsString>),
     /// Check the house rules.
     Tidy,
+    /// List what is public.
+    Public,
+    /// Make the packages and try them.
+    Package,
     /// Run the tests.
     Test,
     /// Run everything that a change must pass.
     Ci,
+}
+
+/// The programs for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// The published one.
+    Vmem,
+    /// The laboratory: all of that, checks, and models of other allocators.
+    Lab,
+}
+
+impl Program {
+    /// Its package.
+    pub(crate) fn package(self) -> &'static str {
+        match self {
+            Self::Vmem => "vmem-cli",
+            Self::Lab => "vmem-lab",
+        }
+    }
+
+    /// The program's own name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Vmem => "vmem",
+            Self::Lab => "vmem-lab",
+        }
+    }
 }
 
 impl Command {
@@ -55,22 +92,40 @@ impl Command {
             return Err("a command is missing".to_owned());
         };
         match name.to_str() {
-            Some("bench") => Ok(Self::Vmem { subcommand: "bench", args: args.collect() }),
-            Some("replay") => Ok(Self::Vmem { subcommand: "replay", args: args.collect() }),
+            Some("bench") => Ok(measured("bench", args.collect())),
+            Some("replay") => Ok(measured("replay", args.collect())),
             Some("matrix") => matrix(args.collect()),
-            Some("micro") => Ok(Self::Vmem { subcommand: "micro", args: args.collect() }),
-            Some("soak") => Ok(Self::Vmem { subcommand: "soak", args: args.collect() }),
+            Some("micro") => Ok(in_the_lab("micro", args.collect())),
+            Some("soak") => Ok(in_the_lab("soak", args.collect())),
             Some("driver") => match args.collect::<Vec<_>>() {
                 none if none.is_empty() => Err("`driver` needs a command to run".to_owned()),
                 command => Ok(Self::Driver(command)),
             },
             Some("tidy") => alone("tidy", args).map(|()| Self::Tidy),
+            Some("package") => alone("package", args).map(|()| Self::Package),
+            Some("public") => alone("public", args).map(|()| Self::Public),
             Some("test") => alone("test", args).map(|()| Self::Test),
             Some("ci") => alone("ci", args).map(|()| Self::Ci),
             Some("help" | "--help" | "-h") => Ok(Self::Help),
             _ => Err(format!("unknown command `{}`", name.display())),
         }
     }
+}
+
+/// What both programs have. The laboratory's is taken where a stack may be one that only it knows.
+fn measured(subcommand: &'static str, args: Vec<OsString>) -> Command {
+    let own = args.iter().take_while(|argument| *argument != "--");
+    let mut lab = own.filter(|argument| {
+        let text = argument.to_string_lossy();
+        let option = text.split_once('=').map_or(&*text, |(option, _)| option);
+        ["--tier", "--compare", "--traces"].contains(&option)
+    });
+    let program = if lab.next().is_some() { Program::Lab } else { Program::Vmem };
+    Command::Run { program, subcommand, args }
+}
+
+fn in_the_lab(subcommand: &'static str, args: Vec<OsString>) -> Command {
+    Command::Run { program: Program::Lab, subcommand, args }
 }
 
 /// `matrix` forwards, unless a bundle is asked for.
@@ -80,7 +135,7 @@ fn matrix(args: Vec<OsString>) -> Result<Command, String> {
         args if args.iter().any(|argument| argument == "--bundle") => {
             Err("`matrix --bundle` takes a folder and nothing else".to_owned())
         }
-        _ => Ok(Command::Vmem { subcommand: "matrix", args }),
+        _ => Ok(in_the_lab("matrix", args)),
     }
 }
 
@@ -105,11 +160,40 @@ mod tests {
     #[test]
     fn arguments_of_bench_and_replay_pass_through_untouched() {
         let args = ["replay", "a.csv", "--help", "--", "-x"];
-        let expected = Command::Vmem {
+        let expected = Command::Run {
+            program: Program::Vmem,
             subcommand: "replay",
             args: args[1..].iter().map(OsString::from).collect(),
         };
         assert_eq!(parse(&args), Ok(expected));
+    }
+
+    #[test]
+    fn the_laboratory_runs_what_only_it_has_and_stacks_that_only_it_may_know() {
+        let program = |line: &str| match parse(&line.split(' ').collect::<Vec<_>>()) {
+            Ok(Command::Run { program, .. }) => program,
+            other => panic!("{line}: {other:?}"),
+        };
+        for line in [
+            "bench",
+            "bench --scale 1k --json -",
+            "replay a.csv --min-device",
+            "bench --help",
+            "replay -- --tier",
+            "bench --tiers",
+        ] {
+            assert_eq!(program(line), Program::Vmem, "{line}");
+        }
+        for line in [
+            "bench --compare",
+            "bench --tier rmm",
+            "replay a.csv --tier=a,torch",
+            "matrix",
+            "micro --samples 5",
+            "soak --minutes 1",
+        ] {
+            assert_eq!(program(line), Program::Lab, "{line}");
+        }
     }
 
     #[test]
@@ -125,7 +209,7 @@ mod tests {
         for bad in [&["matrix", "--bundle"][..], &["matrix", "--bundle", "d", "--tier", "a"]] {
             assert!(parse(bad).unwrap_err().contains("takes a folder"));
         }
-        let forwarded = Command::Vmem { subcommand: "matrix", args: vec!["--tier".into()] };
+        let forwarded = in_the_lab("matrix", vec!["--tier".into()]);
         assert_eq!(parse(&["matrix", "--tier"]), Ok(forwarded));
     }
 

@@ -1,6 +1,6 @@
 //! The repository's commands, run as `cargo xtask …`.
 //!
-//! `bench`, `replay`, `matrix`, `micro` and `soak` build the `vmem` program in release mode and hand it
+//! `bench`, `replay`, `matrix`, `micro` and `soak` build `vmem` or `vmem-lab` in release mode and hand it
 //! every further argument; `driver` runs a command over the software driver; `test` and `ci` run the
 //! checks that a change must pass. This program links no crate of vmem: it builds, lays out and
 //! forwards.
@@ -16,6 +16,9 @@ mod consumers;
 mod driver;
 mod licences;
 mod metadata;
+mod package;
+mod page;
+mod public;
 mod spdx;
 mod steps;
 mod tidy;
@@ -38,12 +41,14 @@ fn main() -> ExitCode {
             eprintln!("{}", command::USAGE);
             ExitCode::SUCCESS
         }
-        Command::Vmem { subcommand, args } => cargo::run_vmem(subcommand, &args),
+        Command::Run { program, subcommand, args } => cargo::run(program, subcommand, &args),
         Command::Bundle(folder) => finish(|steps| {
             steps.run("bundle", || bundle::lay_out(bundle::Profile::Release, &folder))
         }),
         Command::Driver(command) => driver::run(&command),
         Command::Tidy => finish(checks::tidy),
+        Command::Public => finish(checks::public),
+        Command::Package => finish(checks::package),
         Command::Test => finish(checks::test),
         Command::Ci => finish(checks::ci),
     }

@@ -1,5 +1,6 @@
 //! What `cargo metadata` says of the workspace and its dependencies.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -32,6 +33,9 @@ pub(crate) struct Package {
     pub(crate) description: Option<String>,
     /// Its registry categories.
     pub(crate) categories: Vec<String>,
+    /// Its registry keywords.
+    #[serde(default)]
+    pub(crate) keywords: Vec<String>,
     /// Its README, relative to its manifest.
     pub(crate) readme: Option<PathBuf>,
     /// The registries it may go to: `None` is any, empty is none.
@@ -40,6 +44,9 @@ pub(crate) struct Package {
     pub(crate) manifest_path: PathBuf,
     /// What it depends on directly.
     pub(crate) dependencies: Vec<Dependency>,
+    /// Its features, and what each switches on.
+    #[serde(default)]
+    pub(crate) features: BTreeMap<String, Vec<String>>,
     /// Its libraries, programs, tests and benches.
     pub(crate) targets: Vec<Target>,
     /// `[package.metadata]`.
@@ -51,6 +58,9 @@ pub(crate) struct Package {
 pub(crate) struct Dependency {
     /// The package's name.
     pub(crate) name: String,
+    /// The versions that will do; `*` where none is named.
+    #[serde(rename = "req", default)]
+    pub(crate) requirement: String,
     /// `dev` or `build`; `None` for a normal one.
     pub(crate) kind: Option<String>,
 }

@@ -2,13 +2,16 @@
 
 use std::ops::RangeInclusive;
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
+
 use super::{Held, Memory};
 
 /// Live blocks, and the random numbers that choose among them.
 pub(crate) struct Churn {
     sizes: RangeInclusive<u64>,
     live: Vec<Held>,
-    random: u64,
+    random: SplitMix64,
 }
 
 impl Churn {
@@ -21,7 +24,7 @@ impl Churn {
 
     /// Room for so many live blocks.
     pub(crate) fn empty(live: usize, sizes: RangeInclusive<u64>) -> Self {
-        Self { sizes, live: Vec::with_capacity(live), random: 0 }
+        Self { sizes, live: Vec::with_capacity(live), random: SplitMix64::seed_from_u64(0) }
     }
 
     /// Allocates as many blocks as there is room for, and replaces every one about once.
@@ -58,13 +61,7 @@ impl Churn {
         least + self.below(most - least + 1)
     }
 
-    /// A number below `bound`, by Steele, Lea and Flood's `SplitMix64` ("Fast splittable
-    /// pseudorandom number generators", 2014).
     fn below(&mut self, bound: u64) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
+        self.random.next_u64() % bound
     }
 }

@@ -165,7 +165,7 @@ pub(crate) fn arena_pool(device: Arc<dyn Device>) -> Pool<VirtualArena> {
 
 /// A tier as the runtime builds it, without a reserve.
 pub(crate) fn stack(tier: Tier, device: Arc<dyn Device>) -> Stack {
-    let config = RuntimeConfig { memory_reserve: Some(Size::Bytes(0)), ..RuntimeConfig::default() };
+    let config = RuntimeConfig::default().with_memory_reserve(Size::Bytes(0));
     Stack::build(tier, device, &config, &Recovery::default())
         .expect("the device has what the tier needs")
 }

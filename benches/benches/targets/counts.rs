@@ -63,7 +63,7 @@ pub(crate) fn smallest_device(table: &mut Table) {
         let scale = vmem_trace::Scale::new(scale).expect("it is not zero");
         let options = WorkloadOptions { scale, ..workload.defaults() };
         let trace = workload.generate(&options).expect("defaults can be generated");
-        let smallest = min_device(&trace, &|capacity| Ok(tier_a(capacity)));
+        let smallest = min_device(&trace, |capacity| Ok(tier_a(capacity)));
         let bytes = smallest.expect("it runs on some device");
         let what = format!("smallest device over peak live, {workload} at {scale}");
         table.exact(&what, over_live(bytes, &trace), Unit::Ratio, Bound::AtMost(most));
@@ -91,7 +91,7 @@ fn replayed(trace: &Trace) -> ReplayReport {
 }
 
 /// Tier A as the runtime builds it, on a device of its own.
-fn tier_a(capacity: u64) -> ReplayStack {
+fn tier_a(capacity: u64) -> impl ReplayStack {
     let device = device(capacity);
     let resource = stack(Tier::A, device.clone()).resource;
     replay_stack("tier A", device, resource)

@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use vmem_core::{Device, DevicePtr, DriverError, MemoryResource, Stream, StreamId, WeakStream};
+use vmem_core::author::{StreamExt, WeakStream};
+use vmem_core::{Device, DevicePtr, DriverError, MemoryResource, Stream, StreamId};
 
 use super::model::{Model, Rules, Segment, put_after};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vmem_benches::{ALL, Baseline, device};
+use vmem_benches::{ALL, Baseline, device, driver_calls, replay_stack};
 use vmem_core::{BlockLayout, Device, DeviceMemory, MemoryResource, ResourceExt, Stream};
 use vmem_sim::SimDevice;
 use vmem_testkit::conformance::{self, Subject};
@@ -105,4 +105,11 @@ fn a_failed_driver_call_leaves_the_models_usable() {
             countdown
         });
     }
+}
+
+#[test]
+#[should_panic(expected = "the device is not the resource's")]
+fn a_resource_is_measured_on_its_own_device() {
+    let [device, other] = [(); 2].map(|()| SimDevice::new(1 << 30));
+    replay_stack("elsewhere", other, Arc::new(driver_calls(device)));
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use vmem_benches::{Program, device, replay_stack};
-use vmem_core::{BlockLayout, BoxedError, MemoryResource, ResourceExt, Stream};
+use vmem_core::{BlockLayout, MemoryResource, ResourceExt, Stream};
 use vmem_pool::{Footprint, Pool, PoolConfig, PoolHandle, RangeState, Snapshot, VirtualArena};
 use vmem_sim::SimDevice;
-use vmem_trace::{Mark, ReplayStack, Trace, Workload, WorkloadOptions, min_device};
+use vmem_trace::{Mark, Trace, Workload, WorkloadOptions, min_device};
 
 use crate::support::{ratio, trace};
 
@@ -44,13 +44,13 @@ fn pool(device: &Arc<SimDevice>, config: PoolConfig) -> Pool<VirtualArena> {
 }
 
 fn smallest(trace: &Trace, footprint: Footprint) -> f64 {
-    let build = |capacity| -> Result<ReplayStack, BoxedError> {
+    let build = |capacity| {
         let device = device(capacity);
-        let config = PoolConfig { footprint, ..PoolConfig::default() };
+        let config = PoolConfig::default().with_footprint(footprint);
         let pool = Arc::new(pool(&device, config));
         Ok(replay_stack("arena", device, pool))
     };
-    ratio(min_device(trace, &build).unwrap(), trace)
+    ratio(min_device(trace, build).unwrap(), trace)
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_tight_pool_settles_by_the_third_repetition_at_a_fiftieth_above_what_is_live
     for (name, scale) in SINGLE_STREAM.into_iter().chain([("spatial-join", 1_000_000)]) {
         let Some(trace) = repeated(name, scale, 6) else { continue };
         let device = device(64 << 30);
-        let config = PoolConfig { footprint: Footprint::Tight, ..PoolConfig::default() };
+        let config = PoolConfig::default().with_footprint(Footprint::Tight);
         let pool = pool(&device, config);
         let mut program = Program::new(&pool, &device, &trace);
         let mut calls = Vec::new();
@@ -114,7 +114,7 @@ fn two_streams_stay_near_what_is_live() {
         let smallest = smallest(&trace, footprint);
         assert!(smallest <= 1.03, "{footprint:?}: {smallest:.4}");
         let device = device(64 << 30);
-        let pool = pool(&device, PoolConfig { footprint, ..PoolConfig::default() });
+        let pool = pool(&device, PoolConfig::default().with_footprint(footprint));
         let mut program = Program::new(&pool, &device, &trace);
         program.run(&trace, |_| true).unwrap();
         program.free_all();
@@ -162,7 +162,7 @@ fn after_a_hundred_pages_everything_unused_is_handed_out_as_one_request() {
     for footprint in [Footprint::Lazy, Footprint::Tight] {
         let device = device(64 << 30);
         let ceiling = trace.peak_live() + trace.peak_live() / 4;
-        let config = PoolConfig { ceiling: Some(ceiling), footprint, ..PoolConfig::default() };
+        let config = PoolConfig::default().with_ceiling(ceiling).with_footprint(footprint);
         let pool = pool(&device, config);
         let mut program = Program::new(&pool, &device, &trace);
         let mut pages = 0;

@@ -39,7 +39,7 @@ pub(crate) fn peak_reserved(baseline: Baseline, trace: &Trace) -> u64 {
 
 /// The smallest device on which a trace runs, in bytes.
 pub(crate) fn smallest_device(baseline: Baseline, trace: &Trace) -> u64 {
-    min_device(trace, &|capacity| stack(baseline, capacity)).unwrap()
+    min_device(trace, |capacity| stack(baseline, capacity)).unwrap()
 }
 
 /// Requires that a trace's smallest device is the one on which the peer passed, given over peak live
@@ -67,12 +67,15 @@ pub(crate) fn ratio(bytes: u64, trace: &Trace) -> f64 {
 }
 
 /// The baseline on a fresh device, to replay over.
-fn stack(baseline: Baseline, capacity: u64) -> Result<ReplayStack, BoxedError> {
+fn stack(baseline: Baseline, capacity: u64) -> Result<impl ReplayStack, BoxedError> {
     on(baseline, device(capacity))
 }
 
 /// The baseline on a device, to replay over.
-pub(crate) fn on(baseline: Baseline, device: Arc<SimDevice>) -> Result<ReplayStack, BoxedError> {
+pub(crate) fn on(
+    baseline: Baseline,
+    device: Arc<SimDevice>,
+) -> Result<impl ReplayStack, BoxedError> {
     let resource = Arc::from((baseline.build)(device.clone())?);
     Ok(replay_stack(baseline.name, device, resource))
 }

@@ -9,7 +9,7 @@ use vmem_core::Allowance;
 use crate::Budget;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// What one resource holds of a [`Budget`]: an [`Allowance`], for `VirtualArena::charged_to`.
+/// One resource's part of a [`Budget`]: an [`Allowance`], for `VirtualArena::charged_to`.
 ///
 /// A resource cannot give back more than it took. What it never gives back, because the device has
 /// not taken it back, stays used.
@@ -39,7 +39,7 @@ impl Account {
         &self.budget
     }
 
-    /// How much its resource holds, in bytes.
+    /// The bytes that its resource holds.
     pub fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
     }

@@ -9,7 +9,8 @@ use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard};
 
 use rustc_hash::FxBuildHasher;
-use vmem_core::{DevicePtr, RawBlock, ResourceId, fork};
+use vmem_core::author::fork;
+use vmem_core::{DevicePtr, RawBlock, ResourceId};
 
 /// Where a block lies. No two live blocks of one resource lie at one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,13 +28,13 @@ pub(crate) struct Turn {
 
 impl Place {
     pub(crate) fn of(block: &RawBlock) -> Self {
-        Self { owner: block.owner, ptr: block.ptr }
+        Self { owner: block.owner(), ptr: block.ptr() }
     }
 }
 
 impl Turn {
     pub(crate) fn of(block: &RawBlock) -> Self {
-        Self { slot: block.slot, generation: block.generation }
+        Self { slot: block.slot(), generation: block.generation() }
     }
 }
 
@@ -99,7 +100,7 @@ impl<T> BlockMap<T> {
     }
 
     fn shard(&self, block: &RawBlock) -> MutexGuard<'_, Values<T>> {
-        let [_, byte, ..] = FxBuildHasher.hash_one(block.ptr).to_be_bytes();
+        let [_, byte, ..] = FxBuildHasher.hash_one(block.ptr()).to_be_bytes();
         lock(&self.shards[usize::from(byte) % SHARDS])
     }
 }

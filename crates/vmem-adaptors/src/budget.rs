@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Weak};
-use vmem_core::fork;
+use vmem_core::author::fork;
 
 use crate::sync::atomic::{AtomicI64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -66,12 +66,12 @@ impl Budget {
         *current = limit;
     }
 
-    /// How much is used now, in bytes.
+    /// The bytes used now.
     pub fn used(&self) -> u64 {
         self.state().used
     }
 
-    /// How much is left now, in bytes; 0 if more is used than the limit allows.
+    /// The bytes left now; 0 if more is used than the limit allows.
     pub fn available(&self) -> u64 {
         let left = self.0.left.load(Ordering::Relaxed);
         u64::try_from(left).unwrap_or(0)
@@ -164,7 +164,7 @@ pub struct Charge<'a> {
 }
 
 impl Charge<'_> {
-    /// How much it holds, in bytes.
+    /// The bytes that it holds.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -97,7 +97,8 @@ impl Charges {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use vmem_core::{Block, BlockLayout, BlockTable, DevicePtr, Label};
+    use vmem_core::author::BlockTable;
+    use vmem_core::{Block, BlockLayout, DevicePtr, Label};
 
     fn block() -> Block {
         let ptr = DevicePtr::new(4096).expect("not zero");

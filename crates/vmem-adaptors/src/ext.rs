@@ -25,10 +25,10 @@ pub trait AdaptorExt: MemoryResource + Sized {
     }
 
     /// Calls `hook` on exhaustion.
-    fn on_failure<H>(self, hook: H) -> OnFailure<Self, H>
-    where
-        H: Fn(&Failure<'_>) -> Answer,
-    {
+    fn on_failure(
+        self,
+        hook: impl Fn(&Failure<'_>) -> Answer + Send + Sync + 'static,
+    ) -> OnFailure<Self> {
         OnFailure::new(self, hook)
     }
 
@@ -45,7 +45,7 @@ pub trait AdaptorExt: MemoryResource + Sized {
     /// Clears every block when it is freed.
     ///
     /// # Errors
-    /// As [`Scrub::new`].
+    /// Those of [`Scrub::new`].
     fn scrubbed(self) -> Result<Scrub<Self>, DriverError> {
         Scrub::new(self)
     }

@@ -27,7 +27,7 @@
 //! let memory = stack.into_dyn();
 //!
 //! let buffer = memory.buffer(1 << 20, &stream)?;
-//! assert_eq!(stats.stats().bytes.current, 1 << 20);
+//! assert_eq!(stats.stats().map(|figures| figures.bytes.current), Some(1 << 20));
 //! # Ok(())
 //! # }
 //! ```
@@ -49,7 +49,6 @@ mod ext;
 mod limit;
 mod on_failure;
 mod scrub;
-mod shared;
 mod statistics;
 mod sync;
 mod track;
@@ -86,7 +85,7 @@ mod tests {
         shared::<Budget>();
         shared::<Charge<'_>>();
         shared::<Limit<DeviceMemory>>();
-        shared::<OnFailure<DeviceMemory, fn(&Failure<'_>) -> Answer>>();
+        shared::<OnFailure<DeviceMemory>>();
         shared::<Reclaimers>();
         shared::<RecoveryHandle>();
         shared::<Registration>();

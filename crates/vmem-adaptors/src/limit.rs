@@ -3,12 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use vmem_core::author::fork;
 use vmem_core::{
     AllocError, AllocErrorKind, Block, Capabilities, Device, ExhaustionReport, FreeError,
     FreeErrorKind, MemoryResource, Request, Stream,
 };
 
 use crate::{Budget, charges};
+
+const NAME: &str = "Limit";
 
 /// Admits requests while their sizes fit a [`Budget`].
 ///
@@ -67,7 +70,7 @@ impl<U> Limit<U> {
         &self.budget
     }
 
-    /// What it wraps.
+    /// The wrapped resource.
     pub fn upstream(&self) -> &U {
         &self.upstream
     }
@@ -86,7 +89,7 @@ impl<U> Limit<U> {
         report.ceiling = Some(state.limit);
         report.largest_free = state.limit.saturating_sub(state.used);
         report.budget_left = Some(report.largest_free);
-        AllocError::new(AllocErrorKind::Limit, request.layout, "Limit").with_report(report)
+        AllocError::new(AllocErrorKind::Limit, request.layout, NAME).with_report(report)
     }
 }
 
@@ -102,6 +105,8 @@ impl<U: fmt::Display> fmt::Display for Limit<U> {
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<U: MemoryResource> MemoryResource for Limit<U> {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        let refused = |error| AllocError::from_driver(error, request.layout, NAME);
+        fork::refuse(NAME).map_err(refused)?;
         let Some(charge) = self.budget.charge(request.layout.size()) else {
             return Err(self.refuse(request));
         };
@@ -111,6 +116,9 @@ unsafe impl<U: MemoryResource> MemoryResource for Limit<U> {
     }
 
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        if let Err(error) = fork::refuse(NAME) {
+            return Err(FreeError::from_driver(error, block, NAME));
+        }
         let taken = charges::take(block.raw());
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         let freed = unsafe { self.upstream.deallocate(block, stream) };

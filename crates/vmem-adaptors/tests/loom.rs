@@ -6,17 +6,17 @@
 
 use loom::thread;
 
-/// What the gauge's source expects beside it.
-mod figures {
-    pub(crate) use vmem_adaptors::{Tally, Usage};
-}
-
-// The source of the real gauge, which is not public.
+// The source of the real gauge, which is not public, and what it expects beside it.
+#[path = "../src/statistics/figures.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the gauge needs two of the figures")]
+mod figures;
 #[path = "../src/statistics/gauge.rs"]
 mod gauge;
 #[path = "../src/sync.rs"]
 #[expect(unused_imports, reason = "the gauge needs no lock")]
 mod sync;
+#[path = "../src/words.rs"]
+mod words;
 
 mod budget {
     use super::thread;

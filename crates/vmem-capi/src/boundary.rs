@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde_json::{Value, json};
-use vmem_core::fork;
+use vmem_core::author::fork;
 
 use crate::status::{Failure, vmem_status};
 

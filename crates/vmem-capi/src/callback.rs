@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 
-use vmem_core::fork;
+use vmem_core::author::fork;
 
 use crate::boundary::guard;
 use crate::instance::instance;

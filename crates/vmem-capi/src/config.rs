@@ -91,7 +91,7 @@ fn config(
         2 => Footprint::Tight,
         other => return Err(refused("footprint", other, "0, 1 and 2")),
     };
-    Ok(RuntimeConfig { on_failed_setup, pool_footprint, ..config })
+    Ok(config.with_on_failed_setup(on_failed_setup).with_pool_footprint(pool_footprint))
 }
 
 fn refused(field: &str, value: u32, accepted: &str) -> Failure {

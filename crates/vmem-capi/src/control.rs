@@ -87,7 +87,7 @@ unsafe fn say(to: *mut u64, bytes: u64) {
 #[unsafe(no_mangle)]
 pub extern "C" fn vmem_synchronize(device: i32) -> vmem_status {
     guard("vmem_synchronize", || {
-        instance(device)?.runtime.synchronize().map_err(Failure::from_boxed)
+        instance(device)?.runtime.synchronize().map_err(Failure::from_handle)
     })
 }
 

@@ -16,7 +16,7 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, OnceLock};
 
-use vmem_core::fork;
+use vmem_core::author::fork;
 
 use crate::instance::DEVICES;
 use crate::status::{Failure, vmem_status};

@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write};
 use serde::Serialize;
 use vmem_adaptors::{LabelUsage, Tally, Usage};
 use vmem_core::DeviceFacts;
+use vmem_managed::ManagedHandle;
 use vmem_pool::PoolHandle;
 use vmem_runtime::{RuntimeCapacity, RuntimeStats};
 
@@ -163,9 +164,9 @@ pub unsafe extern "C" fn vmem_find_block(
         let at = address.addr() as u64;
         let found = table::holding(at).ok_or_else(|| not_a_block(at))?;
         let found = vmem_block {
-            base: pointer(found.raw.ptr.get()),
-            size: found.raw.layout.size(),
-            alignment: found.raw.layout.alignment(),
+            base: pointer(found.raw.ptr().get()),
+            size: found.raw.layout().size(),
+            alignment: found.raw.layout().alignment(),
             device: i32::try_from(found.ordinal).unwrap_or(-1),
             stream: pointer(found.handle.0),
             ..vmem_block::ZERO
@@ -184,7 +185,7 @@ pub unsafe extern "C" fn vmem_usable_size(ptr: *const c_void, size: *mut u64) ->
     guard("vmem_usable_size", || {
         let size = place(size, "size")?;
         let usable = match table::address(ptr) {
-            Some(address) => table::with(address.get(), |live| live.raw.layout.size())
+            Some(address) => table::with(address.get(), |live| live.raw.layout().size())
                 .ok_or_else(|| not_a_block(address.get()))?,
             None => 0,
         };
@@ -205,7 +206,7 @@ pub unsafe extern "C" fn vmem_get_stats(device: i32, stats: *mut vmem_stats) -> 
         let figures = instance.runtime.stats();
         let stack = instance.stack()?;
         let pool = stack.pool.as_ref().and_then(PoolHandle::counters);
-        let aside = stack.quarantine.as_ref().and_then(|quarantine| quarantine.held());
+        let aside = stack.managed.as_ref().and_then(ManagedHandle::quarantined);
         let quarantined = pool.map(|pool| pool.quarantined).or(aside.map(|held| held.bytes));
         let (bytes, blocks) = (figures.bytes, figures.blocks);
         let letter = figures.tier.map_or_else(String::new, |tier| tier.to_string());
@@ -246,7 +247,7 @@ pub unsafe extern "C" fn vmem_get_tag_usage(
         let tag = tag.ok_or_else(|| Failure::argument("tag is null or empty"))?;
         let instance = instance(device)?;
         // A tag is not interned by asking for it.
-        let all = instance.stack()?.stats.labels();
+        let all = instance.stack()?.stats.labels().unwrap_or_default();
         let found = all.into_iter().find(|one| one.label.as_str() == tag).map(|one| one.usage);
         // SAFETY: the caller's promise.
         unsafe { abi::write(usage, &in_c(found.unwrap_or_default()), "usage") }
@@ -293,7 +294,7 @@ pub unsafe extern "C" fn vmem_snapshot(
             live: Out { blocks, bytes },
             stats: instance.runtime.stats(),
             capacity: instance.runtime.capacity(),
-            tags: stack.stats.labels(),
+            tags: stack.stats.labels().unwrap_or_default(),
             pool: stack.pool.as_ref().and_then(PoolHandle::snapshot),
         };
         let mut out = BufWriter::with_capacity(1 << 16, Writer { call, arg });
@@ -346,7 +347,7 @@ impl Write for Writer {
 }
 
 fn in_c(usage: Usage) -> vmem_usage {
-    let Usage { bytes, blocks } = usage;
+    let Usage { bytes, blocks, .. } = usage;
     vmem_usage {
         bytes: current(bytes),
         peak_bytes: bytes.peak,

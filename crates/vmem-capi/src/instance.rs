@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwapOption, Guard};
 use vmem_adaptors::Registration;
-use vmem_core::{BoxedError, MemoryResource, ResourceId, fork};
+use vmem_core::author::fork;
+use vmem_core::{BoxedError, MemoryResource, ResourceId};
 use vmem_cuda::CudaDevice;
 use vmem_runtime::{Runtime, RuntimeConfig, Stack};
 
@@ -112,7 +113,7 @@ pub(crate) fn close(device: i32) -> Result<(), Failure> {
     let _opening = fork::locked(|| OPENING.lock());
     let instance = slot.load_full().ok_or_else(|| not_open(device))?;
     // What was freed on streams that nobody can name would not go back to the device without.
-    let waited = instance.runtime.synchronize().map_err(Failure::from_boxed);
+    let waited = instance.runtime.synchronize().map_err(Failure::from_handle);
     if let Err(failure) = &waited
         && failure.status == vmem_status::VMEM_ERROR_CAPTURING
     {

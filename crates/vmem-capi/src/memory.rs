@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 use serde_json::json;
+use vmem_core::author::StreamExt;
 use vmem_core::{
     Block, BlockLayout, Event, Label, LayoutError, MemoryEventKind, RawStream, Request, Stream,
 };
@@ -113,7 +114,7 @@ unsafe fn allocate(
     let raw = block.into_raw();
     let (stream, handle) = (named.stream, normal(handle));
     table::enter(Live { raw, instance: instance.clone(), stream, handle, uses: None });
-    Ok(pointer(raw.ptr.get()))
+    Ok(pointer(raw.ptr().get()))
 }
 
 /// Frees a block by its address, in the order of `stream`: what was queued on it before, and all that it
@@ -246,8 +247,8 @@ pub(crate) fn not_a_block(address: u64) -> Failure {
         Some(found) => format!(
             "{address:#x} lies inside the block that starts at {} and has {} B; blocks are known by where \
              they start",
-            found.raw.ptr,
-            found.raw.layout.size(),
+            found.raw.ptr(),
+            found.raw.layout().size(),
         ),
         None => format!(
             "no live block is at {address:#x}: it was freed before, or never came from this library"
@@ -327,7 +328,7 @@ unsafe fn free(live: Live, order: Order) -> Result<(), Failure> {
     let is_ordered = (live.uses.is_none() && order.after.is_none())
         || precede(live.uses.as_deref(), order.after.as_ref(), stream);
     let stream = if is_ordered { stream } else { streams.nameless() };
-    let (ptr, layout, label) = (live.raw.ptr, live.raw.layout, live.raw.label);
+    let (ptr, layout, label) = (live.raw.ptr(), live.raw.layout(), live.raw.label());
     // SAFETY: contract, implementing/owned: these are a live block's parts, and the table, which had them
     // once, has them no more.
     let block = unsafe { Block::from_raw(live.raw) };

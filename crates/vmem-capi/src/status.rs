@@ -3,9 +3,10 @@
 use std::error::Error;
 
 use serde_json::{Map, Value, json};
+use vmem_core::author::fork;
 use vmem_core::{
-    AllocError, AllocErrorKind, BoxedError, DriverCode, DriverError, FreeError, FreeErrorKind,
-    chain, fork,
+    AllocError, AllocErrorKind, DriverCode, DriverError, FreeError, FreeErrorKind, HandleError,
+    chain,
 };
 use vmem_cuda::OpenError;
 use vmem_runtime::{ConfigError, SetupError, SetupErrorKind};
@@ -150,11 +151,11 @@ impl Failure {
 
 impl Failure {
     /// What an error comes to whose type says nothing.
-    pub(crate) fn from_boxed(error: BoxedError) -> Self {
-        let driver = causes(&*error).filter_map(|error| error.downcast_ref::<DriverError>()).last();
+    pub(crate) fn from_handle(error: HandleError) -> Self {
+        let driver = causes(&error).filter_map(|error| error.downcast_ref::<DriverError>()).last();
         let known = driver.map(|error| Self::from(error.clone()));
         let failure = known.unwrap_or_else(|| Self::new(VMEM_ERROR_DRIVER, ""));
-        Self { text: text(&*error), ..failure }
+        Self { text: text(&error), ..failure }
     }
 }
 

@@ -8,7 +8,8 @@ use std::cell::RefCell;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rustc_hash::FxHashMap;
-use vmem_core::{Device, DriverCode, DriverError, RawStream, Stream, StreamId, Vouched, fork};
+use vmem_core::author::{StreamExt, fork};
+use vmem_core::{Device, DriverCode, DriverError, RawStream, Stream, StreamId, Vouched};
 use vmem_cuda::{CudaDevice, StreamIdentity};
 
 use crate::instance::DEVICES;

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustc_hash::{FxBuildHasher, FxHashMap};
-use vmem_core::{DevicePtr, Event, RawBlock, RawStream, Stream, StreamId, fork};
+use vmem_core::author::fork;
+use vmem_core::{DevicePtr, Event, RawBlock, RawStream, Stream, StreamId};
 
 use crate::instance::Instance;
 
@@ -52,7 +53,7 @@ fn lock(number: usize) -> MutexGuard<'static, Shard> {
 
 /// Enters a block that was just issued or whose free failed.
 pub(crate) fn enter(live: Live) {
-    let previous = shard(live.raw.ptr.get()).insert(live.raw.ptr.get(), live);
+    let previous = shard(live.raw.ptr().get()).insert(live.raw.ptr().get(), live);
     debug_assert!(previous.is_none(), "two live blocks at one address");
 }
 
@@ -81,8 +82,8 @@ impl Found {
 
     /// Whether an address lies in the block.
     fn holds(&self, address: u64) -> bool {
-        let start = self.raw.ptr.get();
-        (start..start + self.raw.layout.size()).contains(&address)
+        let start = self.raw.ptr().get();
+        (start..start + self.raw.layout().size()).contains(&address)
     }
 }
 
@@ -103,7 +104,7 @@ pub(crate) fn live_of(instance: &Arc<Instance>) -> (u64, u64) {
     let mut sum = (0, 0);
     for number in 0..SHARDS {
         for live in lock(number).values().filter(|live| Arc::ptr_eq(&live.instance, instance)) {
-            sum = (sum.0 + 1, sum.1 + live.raw.layout.size());
+            sum = (sum.0 + 1, sum.1 + live.raw.layout().size());
         }
     }
     sum

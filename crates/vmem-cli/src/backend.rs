@@ -39,9 +39,15 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// # Errors
     /// Why there is none.
     fn open(&self, ordinal: u32) -> Result<Arc<dyn Device>, OpenError>;
+
+    /// How many calls the device of this number has made of its driver so far, if somebody counts.
+    fn driver_calls(&self, ordinal: u32) -> Option<u64> {
+        let _ = ordinal;
+        None
+    }
 }
 
-/// Why a [`Backend`] has no device to give.
+/// A device that a [`Backend`] could not give.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenError {

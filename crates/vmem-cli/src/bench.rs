@@ -1,38 +1,23 @@
 //! `vmem bench`: generated workloads.
 
-use std::io::Write;
-
 use vmem_trace::{Scale, Trace, Workload, WorkloadOptions};
 
+use crate::Error;
 use crate::args::Bench;
-use crate::measure::{Job, Place, Question, Run};
+use crate::measure::{Job, Place, on_each_tier};
 use crate::scenario::Item;
-use crate::{Error, compare};
 
 /// Each workload on each tier.
 ///
 /// # Errors
 /// Usage, if a workload cannot be generated at this scale.
-pub(crate) fn jobs(
-    args: &Bench,
-    place: &Place,
-    notes: &mut dyn Write,
-) -> Result<Vec<Box<dyn Job>>, Error> {
-    if args.compare {
-        return compare::jobs(args, place, notes);
-    }
+pub fn jobs(args: &Bench, place: &Place) -> Result<Vec<Job>, Error> {
     let mut jobs = Vec::new();
     for item in &args.workload {
         match item {
             Item::Workload(workload) => {
                 let (trace, scale) = generate(*workload, args)?;
-                jobs.extend(Run::on_each_tier(
-                    trace,
-                    scale,
-                    &args.common.tier,
-                    place,
-                    Question::Cost,
-                ));
+                jobs.extend(on_each_tier(trace, scale, &args.common.tier, place));
             }
             Item::Scenario(scenario) => jobs.extend(scenario.jobs(args, place)?),
         }
@@ -44,7 +29,7 @@ pub(crate) fn jobs(
 ///
 /// # Errors
 /// Usage, if it cannot be generated at this scale.
-pub(crate) fn generate(workload: Workload, args: &Bench) -> Result<(Trace, Option<Scale>), Error> {
+pub fn generate(workload: Workload, args: &Bench) -> Result<(Trace, Option<Scale>), Error> {
     let defaults = workload.defaults();
     let options = WorkloadOptions {
         scale: args.scale.unwrap_or(defaults.scale),

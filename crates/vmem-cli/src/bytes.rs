@@ -1,22 +1,19 @@
 //! Amounts of memory as people write and read them.
 
-use vmem_runtime::Size;
+use vmem_core::parse_bytes;
 
 /// The units, in powers of 1024, largest first.
 const UNITS: &[(&str, u32)] = &[("T", 40), ("G", 30), ("M", 20), ("K", 10)];
 
-/// Reads an amount of memory above zero, as [`Size`] does, in bytes only: `24GiB`, `24G`, `512MiB`,
-/// `1073741824`, whatever the case. Units are powers of 1024.
+/// Reads an amount of memory above zero, as [`parse_bytes`] does.
 ///
 /// # Errors
 /// What is accepted.
 pub(crate) fn parse(text: &str) -> Result<u64, String> {
-    match text.parse() {
-        Ok(Size::Bytes(0)) => {
-            Err("zero bytes; accepted: an amount of memory above zero".to_owned())
-        }
-        Ok(Size::Bytes(bytes)) => Ok(bytes),
-        Ok(Size::Percent(_)) | Err(_) => Err(format!(
+    match parse_bytes(text) {
+        Some(0) => Err("zero bytes; accepted: an amount of memory above zero".to_owned()),
+        Some(bytes) => Ok(bytes),
+        None => Err(format!(
             "`{text}` is not an amount of memory below 2^64 bytes; accepted: whole bytes, or with K, \
              M, G, T (or KiB, MiB, GiB, TiB) in powers of 1024; KB, MB, GB, TB, which are powers of \
              1000, and fractions are not"
@@ -25,7 +22,7 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
 }
 
 /// An amount of memory to four digits at most: `2.825 GiB`, `512 B`.
-pub(crate) fn show(bytes: u64) -> String {
+pub fn show(bytes: u64) -> String {
     for (letter, shift) in UNITS {
         let unit = 1_u64 << shift;
         if bytes >= unit {
@@ -44,7 +41,7 @@ pub(crate) fn show(bytes: u64) -> String {
 
 /// One amount over another, as a number for people.
 #[expect(clippy::cast_precision_loss, reason = "shown to a few digits, of which an f64 has plenty")]
-pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
+pub fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 

@@ -5,7 +5,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory, FromArgMatches};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::{Arguments, Command, Common, PlaceArgs};
@@ -13,21 +14,21 @@ use crate::cuda::Cuda;
 use crate::measure::{Job, Place};
 use crate::output::Json;
 use crate::place::{self, Found};
-use crate::{Backend, Error, Report, Stop, bench, compare, matrix, micro, replay, soak, table};
+use crate::{Backend, Error, Report, Stop, bench, replay, table};
 
-/// What the program writes to.
+/// The outputs of the program.
 pub struct Console<'a> {
     /// Tables, and the JSON document of `--json -`.
     pub out: &'a mut dyn Write,
     /// Errors; the table where standard output carries a document.
     pub err: &'a mut dyn Write,
-    /// Whether a bar says how far a run is.
+    /// The choice whether a bar shows the progress of a run.
     pub progress: Progress,
     /// Asks it to end early.
     pub stop: Stop,
 }
 
-/// Whether a progress bar is drawn.
+/// The choice whether a progress bar is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// On the process's standard error, if that is a terminal.
@@ -57,7 +58,7 @@ where
     run_on(args, console, Arc::new(Cuda::default()))
 }
 
-/// The same with the devices of `backend` in the place of CUDA's: `--device` and its name asks for
+/// Runs the program with the devices of `backend` in the place of CUDA's: `--device` and its name asks for
 /// them. One that is [absent](crate::OpenError::Absent) is no failure either.
 ///
 /// ```
@@ -81,20 +82,33 @@ where
 /// let (mut out, mut err) = (Vec::new(), Vec::new());
 /// let (progress, stop) = (Progress::Hidden, Stop::default());
 /// let console = Console { out: &mut out, err: &mut err, progress, stop };
-/// let args = ["vmem", "matrix", "--tier", "a", "--device", "none"];
+/// let args = ["vmem", "bench", "--tier", "a", "--device", "none"];
 /// assert_eq!(run_on(args, console, Arc::new(NoDriver)), 0);
 /// assert!(String::from_utf8(out)?.contains("no driver is installed"));
 /// # Ok::<(), std::string::FromUtf8Error>(())
 /// ```
-pub fn run_on<I>(args: I, mut console: Console<'_>, backend: Arc<dyn Backend>) -> u8
+pub fn run_on<I>(args: I, console: Console<'_>, backend: Arc<dyn Backend>) -> u8
 where
     I: IntoIterator<Item: Into<OsString> + Clone>,
 {
-    let arguments = match Arguments::try_parse_from(args) {
+    program(Arguments::command(), args, console, |arguments: Arguments, console| {
+        execute(&arguments.command, console, &backend)
+    })
+}
+
+/// A program with these options, from its arguments to its exit code.
+pub fn program<A: FromArgMatches>(
+    command: clap::Command,
+    args: impl IntoIterator<Item: Into<OsString> + Clone>,
+    mut console: Console<'_>,
+    execute: impl FnOnce(A, &mut Console<'_>) -> Result<Verdict, Error>,
+) -> u8 {
+    let parsed = command.try_get_matches_from(args).and_then(|found| A::from_arg_matches(&found));
+    let arguments = match parsed {
         Ok(arguments) => arguments,
         Err(answer) => return explain(&answer, console),
     };
-    match execute(arguments.command, &mut console, &backend) {
+    match execute(arguments, &mut console) {
         Ok(verdict) => verdict.code(),
         // Whoever read the output has seen enough, as with `| head`.
         Err(error) if error.is_closed_pipe() => 0,
@@ -108,15 +122,18 @@ where
 
 /// What a command that ran came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
+    /// All is well.
     Passed,
+    /// Something is not.
     Failed,
+    /// It was asked to end early.
     Interrupted,
 }
 
 impl Verdict {
     /// What the program exits with.
-    pub(crate) fn code(self) -> u8 {
+    pub fn code(self) -> u8 {
         match self {
             Self::Passed => 0,
             Self::Failed => 1,
@@ -133,47 +150,61 @@ impl From<bool> for Verdict {
 
 /// Prints help, the version, or what is wrong with the arguments.
 fn explain(answer: &clap::Error, console: Console<'_>) -> u8 {
-    let text = answer.render();
+    let (text, elsewhere) = (answer.render(), elsewhere(answer));
     let (stream, code) = if answer.use_stderr() { (console.err, 2) } else { (console.out, 0) };
-    match write!(stream, "{text}") {
+    match write!(stream, "{text}{elsewhere}") {
         Ok(()) => code,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
         Err(_) => code.max(1),
     }
 }
 
+/// What only the laboratory knows.
+const LABORATORY: &[&str] = &["matrix", "micro", "soak", "--compare", "--traces"];
+
+/// Where to find what is not in this program.
+fn elsewhere(answer: &clap::Error) -> String {
+    let named = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
+    let named = named.into_iter().find_map(|kind| match answer.get(kind) {
+        Some(ContextValue::String(name)) if LABORATORY.contains(&name.as_str()) => Some(name),
+        _ => None,
+    });
+    named.map_or_else(String::new, |name| {
+        format!("\n`{name}` is in `vmem-lab`, which is in vmem's repository and not published.\n")
+    })
+}
+
 /// Checks all that was asked for, then runs it, then prints.
 fn execute(
-    command: Command,
+    command: &Command,
     console: &mut Console<'_>,
     backend: &Arc<dyn Backend>,
 ) -> Result<Verdict, Error> {
     match command {
         Command::Bench(bench) => {
-            let write = if bench.compare { compare::write } else { table::write };
-            let jobs = |place: &Place, notes: &mut dyn Write| bench::jobs(&bench, place, notes);
-            rows(&bench.common, console, backend, write, jobs)
+            let jobs = |place: &Place, _: &mut dyn Write| bench::jobs(bench, place);
+            rows(&bench.common, console, backend, table::write, jobs)
         }
         Command::Replay(replay) => {
-            let jobs = |place: &Place, notes: &mut dyn Write| replay::jobs(&replay, place, notes);
+            let jobs = |place: &Place, notes: &mut dyn Write| replay::jobs(replay, place, notes);
             rows(&replay.common, console, backend, table::write, jobs)
         }
-        Command::Matrix(args) => matrix::run(&args, console, backend),
-        Command::Micro(args) => micro::run(&args, console, backend),
-        Command::Soak(args) => soak::run(&args, console),
     }
 }
 
 /// Writes rows for people, under a header.
-type WriteRows = fn(&str, &[crate::Row], &mut dyn Write) -> io::Result<()>;
+pub type WriteRows = fn(&str, &[crate::Row], &mut dyn Write) -> io::Result<()>;
 
-/// Runs the jobs of `bench` or `replay`.
-fn rows(
+/// Runs jobs of one row each, and prints the rows.
+///
+/// # Errors
+/// Usage, as `jobs` says; an output that cannot be written; a device that fails.
+pub fn rows(
     common: &Common,
     console: &mut Console<'_>,
     backend: &Arc<dyn Backend>,
     write: WriteRows,
-    jobs: impl FnOnce(&Place, &mut dyn Write) -> Result<Vec<Box<dyn Job>>, Error>,
+    jobs: impl FnOnce(&Place, &mut dyn Write) -> Result<Vec<Job>, Error>,
 ) -> Result<Verdict, Error> {
     let (place, facts, header) = match place::find(common, backend)? {
         Found::Place { place, facts, header } => (place, facts, header),
@@ -228,13 +259,13 @@ fn absent(
 
 impl Console<'_> {
     /// Where text for people goes beside a document.
-    pub(crate) fn people(&mut self, json: &Json) -> &mut dyn Write {
+    pub fn people(&mut self, json: &Json) -> &mut dyn Write {
         if json.is_stdout() { self.err } else { self.out }
     }
 }
 
 /// A bar of `steps` steps.
-pub(crate) fn bar(steps: usize, progress: Progress) -> ProgressBar {
+pub fn bar(steps: usize, progress: Progress) -> ProgressBar {
     let target = match progress {
         Progress::Shown => ProgressDrawTarget::stderr(),
         Progress::Hidden => ProgressDrawTarget::hidden(),

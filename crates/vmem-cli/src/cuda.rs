@@ -10,7 +10,7 @@ use crate::{Backend, OpenError};
 
 /// CUDA's devices. One that was opened stays open, so that its context is made once.
 #[derive(Debug, Default)]
-pub(crate) struct Cuda {
+pub struct Cuda {
     open: Mutex<HashMap<u32, Arc<CudaDevice>>>,
 }
 
@@ -27,6 +27,11 @@ impl Backend for Cuda {
         let device = CudaDevice::open(ordinal).map_err(explain)?;
         open.insert(ordinal, device.clone());
         Ok(device)
+    }
+
+    fn driver_calls(&self, ordinal: u32) -> Option<u64> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(open.get(&ordinal)?.driver_calls())
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 /// Why a command stopped, in one line.
 #[derive(Debug)]
-pub(crate) struct Error {
+pub struct Error {
     code: u8,
     message: String,
     /// Nobody reads the output any more.
@@ -13,22 +13,22 @@ pub(crate) struct Error {
 
 impl Error {
     /// What was asked for cannot be done; the message says what can.
-    pub(crate) fn usage(message: impl Into<String>) -> Self {
+    pub fn usage(message: impl Into<String>) -> Self {
         Self { code: 2, message: message.into(), closed_pipe: false }
     }
 
     /// What was asked for did not succeed.
-    pub(crate) fn failed(message: impl Into<String>) -> Self {
+    pub fn failed(message: impl Into<String>) -> Self {
         Self { code: 1, message: message.into(), closed_pipe: false }
     }
 
     /// The program's exit code.
-    pub(crate) fn code(&self) -> u8 {
+    pub fn code(&self) -> u8 {
         self.code
     }
 
     /// Whether it is only that nobody reads the output any more.
-    pub(crate) fn is_closed_pipe(&self) -> bool {
+    pub fn is_closed_pipe(&self) -> bool {
         self.closed_pipe
     }
 }

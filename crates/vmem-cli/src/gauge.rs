@@ -1,105 +1,99 @@
-//! Reading what a stack costs its device.
+//! What a device says of itself beside a run.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use vmem_adaptors::RecoveryHandle;
-use vmem_pool::PoolHandle;
+use vmem_core::{Device, DriverError};
 use vmem_sim::SimDevice;
-use vmem_testkit::Countdown;
-use vmem_trace::Meter;
+
+use crate::{Backend, OpenError};
 
 /// What can be asked of a device beside a run.
 #[derive(Debug, Clone)]
-pub(crate) enum Gauge {
+pub enum Gauge {
+    /// The simulated device answers for free.
     Simulated(Arc<SimDevice>),
-    Hardware {
-        /// Counts the calls; never armed but by checks.
-        counted: Arc<Countdown>,
-        /// What was free when the device was opened, in bytes.
-        free: u64,
-    },
+    /// A card's driver has to be asked.
+    Hardware(Arc<Card>),
+}
+
+/// A device of a backend since it was opened.
+#[derive(Debug)]
+pub struct Card {
+    backend: Arc<dyn Backend>,
+    ordinal: u32,
+    device: Arc<dyn Device>,
+    /// What was free then, in bytes.
+    free: u64,
+    /// The driver calls made until then, and those of this gauge since.
+    not_the_stacks: AtomicU64,
+}
+
+impl Card {
+    /// Opens the device of this number.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn open(backend: &Arc<dyn Backend>, ordinal: u32) -> Result<Arc<Self>, OpenError> {
+        let device = backend.open(ordinal)?;
+        let info = device.memory_info().map_err(|error| OpenError::Failed(error.into()))?;
+        let before = backend.driver_calls(ordinal).unwrap_or(0);
+        let backend = backend.clone();
+        let not_the_stacks = AtomicU64::new(before);
+        Ok(Arc::new(Self { backend, ordinal, device, free: info.free, not_the_stacks }))
+    }
+
+    pub(crate) fn device(&self) -> &Arc<dyn Device> {
+        &self.device
+    }
+
+    /// What was free when it was opened, in bytes.
+    pub(crate) fn free(&self) -> u64 {
+        self.free
+    }
 }
 
 impl Gauge {
+    /// What of the device's memory is free now, in bytes.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn free(&self) -> Result<u64, DriverError> {
+        Ok(match self {
+            Self::Simulated(device) => device.memory_info()?.free,
+            Self::Hardware(card) => {
+                card.not_the_stacks.fetch_add(1, Ordering::Relaxed);
+                card.device.memory_info()?.free
+            }
+        })
+    }
+
     /// Bytes of the device's memory in use; on hardware, by whomever, since it was opened.
-    pub(crate) fn used(&self) -> u64 {
+    pub fn used(&self) -> u64 {
         match self {
             Self::Simulated(device) => device.used(),
-            Self::Hardware { counted, free } => {
-                // A device that does not answer fails the run elsewhere.
-                let now = counted.inner().memory_info().map_or(*free, |info| info.free);
-                free.saturating_sub(now)
+            // A device that does not answer fails the run elsewhere.
+            Self::Hardware(card) => card.free.saturating_sub(self.free().unwrap_or(card.free)),
+        }
+    }
+
+    /// Driver calls so far, if they are counted.
+    pub fn driver_calls(&self) -> Option<u64> {
+        match self {
+            Self::Simulated(device) => Some(device.calls().total()),
+            Self::Hardware(card) => {
+                let calls = card.backend.driver_calls(card.ordinal)?;
+                Some(calls.saturating_sub(card.not_the_stacks.load(Ordering::Relaxed)))
             }
         }
     }
 
-    /// Driver calls so far.
-    pub(crate) fn driver_calls(&self) -> u64 {
-        match self {
-            Self::Simulated(device) => device.calls().total(),
-            Self::Hardware { counted, .. } => counted.calls(),
-        }
-    }
-
     /// The simulated device's clock.
-    pub(crate) fn virtual_time(&self) -> Option<Duration> {
+    pub fn virtual_time(&self) -> Option<Duration> {
         match self {
             Self::Simulated(device) => Some(device.virtual_time()),
-            Self::Hardware { .. } => None,
-        }
-    }
-}
-
-/// Reads what a stack costs its device, for a replay.
-#[derive(Debug)]
-pub(crate) struct StackMeter {
-    pub(crate) gauge: Gauge,
-    /// The pool, on stacks that have one. Hardware does not say who holds what; the pool does.
-    pub(crate) pool: Option<PoolHandle>,
-    /// What recovery did, on stacks that have it.
-    pub(crate) recovered: Option<RecoveryHandle>,
-    /// Whether the memory migrates.
-    pub(crate) migrates: bool,
-}
-
-#[deny(clippy::missing_trait_methods)]
-impl Meter for StackMeter {
-    fn reserved(&self) -> u64 {
-        match (&self.gauge, self.pool.as_ref().and_then(PoolHandle::counters)) {
-            (Gauge::Hardware { .. }, Some(counters)) => counters.reserved,
-            _ => self.gauge.used(),
-        }
-    }
-
-    fn peak_reserved(&self) -> u64 {
-        match (&self.gauge, self.pool.as_ref().and_then(PoolHandle::counters)) {
-            (Gauge::Simulated(device), _) => device.peak_used(),
-            (Gauge::Hardware { .. }, Some(counters)) => counters.peak_reserved,
-            // Only what the replay samples is known.
-            (Gauge::Hardware { .. }, None) => self.gauge.used(),
-        }
-    }
-
-    fn driver_calls(&self) -> Option<u64> {
-        Some(self.gauge.driver_calls())
-    }
-
-    fn virtual_time(&self) -> Option<Duration> {
-        self.gauge.virtual_time()
-    }
-
-    fn retries(&self) -> Option<u64> {
-        self.recovered.as_ref().map(|recovered| {
-            let counts = recovered.counts();
-            counts.hook_calls - counts.gave_up
-        })
-    }
-
-    fn migrated_bytes(&self) -> Option<u64> {
-        match &self.gauge {
-            Gauge::Simulated(device) if self.migrates => Some(device.migrated_bytes()),
-            _ => None,
+            Self::Hardware(_) => None,
         }
     }
 }

@@ -9,13 +9,6 @@
 //! the times. CUDA's driver is loaded when one of its devices is asked for, and not before: the
 //! program starts everywhere.
 //!
-//! `vmem matrix` runs every check on every stack, on a device that does both, and gives a
-//! [`MatrixReport`]; `vmem micro` measures what a device's calls cost, and gives a [`MicroReport`]
-//! with a table that the simulated device can be given ([`vmem_sim::MeasuredCosts`]).
-//!
-//! `vmem soak` runs random programs on random stacks of a simulated device, with random faults, and
-//! shrinks what fails; [`soak_bytes`] is the same for fuzzers.
-//!
 //! A program with a driver of its own hands it in as a [`Backend`], by [`run_on`]: every subcommand
 //! then takes its devices instead of CUDA's.
 //!
@@ -38,24 +31,17 @@ mod args;
 mod backend;
 mod bench;
 mod bytes;
-#[path = "../../vmem-lab/src/compare.rs"]
-mod compare;
 mod console;
 mod cuda;
 mod error;
 mod gauge;
-#[path = "../../vmem-lab/src/matrix/mod.rs"]
-mod matrix;
 mod measure;
-#[path = "../../vmem-lab/src/micro/mod.rs"]
-mod micro;
 mod output;
 mod place;
 mod replay;
 mod row;
 mod scenario;
-#[path = "../../vmem-lab/src/soak/mod.rs"]
-mod soak;
+mod stack;
 mod stop;
 mod table;
 mod target;
@@ -65,19 +51,51 @@ mod traces;
 pub use backend::{Backend, OpenError};
 pub use console::{Console, Progress, run, run_on};
 use error::Error;
-pub use matrix::{Cell, CellResult, MATRIX_SCHEMA, MatrixReport};
-pub use micro::{Beside, MICRO_SCHEMA, MicroClock, MicroNote, MicroReport, MicroRow};
 pub use row::{Report, Row, SCHEMA};
-pub use soak::soak_bytes;
 pub use stop::Stop;
 
-/// The examples on the repository's front page.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct FrontPage;
+/// What `vmem-lab`, the laboratory of vmem's repository, is built of besides. It changes without notice.
+#[doc(hidden)]
+pub mod parts {
+    pub use crate::args::{Bench, Common, PlaceArgs, Replay, whole};
+    pub use crate::console::{Verdict, WriteRows, bar, program, rows};
+    pub use crate::cuda::Cuda;
+    pub use crate::error::Error;
+    pub use crate::gauge::Gauge;
+    pub use crate::measure::{Job, Place, on_each_tier};
+    pub use crate::output::Json;
+    pub use crate::scenario::Item;
+    pub use crate::stack::{BuiltStack, config};
+    pub use crate::target::{Bounds, DeviceRequest, KEPT_FREE, Opened, Purpose, Target};
+    pub use crate::tier::Tier;
 
-/// The examples in the guide to composing stacks.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/stacks.md")]
-#[doc = include_str!("../../../docs/cuda.md")]
-struct Stacks;
+    /// Amounts of memory for people.
+    pub mod bytes {
+        pub use crate::bytes::{ratio, show};
+    }
+
+    /// Generated workloads.
+    pub mod bench {
+        pub use crate::bench::{generate, jobs};
+    }
+
+    /// The device that was asked for.
+    pub mod place {
+        pub use crate::place::{describe, target};
+    }
+
+    /// Recorded traces.
+    pub mod replay {
+        pub use crate::replay::jobs;
+    }
+
+    /// Rows for people.
+    pub mod table {
+        pub use crate::table::write;
+    }
+
+    /// Reading recorded traces.
+    pub mod traces {
+        pub use crate::traces::{read, tables_in};
+    }
+}

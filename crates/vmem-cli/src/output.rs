@@ -11,7 +11,7 @@ use crate::Error;
 
 /// The destination of `--json`.
 #[derive(Debug)]
-pub(crate) enum Json {
+pub enum Json {
     /// Not asked for.
     Nowhere,
     /// Standard output.
@@ -33,7 +33,7 @@ impl Json {
     ///
     /// # Errors
     /// Usage, with the path and what stands in the way.
-    pub(crate) fn open(argument: Option<&Path>) -> Result<Self, Error> {
+    pub fn open(argument: Option<&Path>) -> Result<Self, Error> {
         let Some(named) = argument else {
             return Ok(Self::Nowhere);
         };
@@ -70,7 +70,7 @@ impl Json {
     }
 
     /// Whether standard output belongs to the document.
-    pub(crate) fn is_stdout(&self) -> bool {
+    pub fn is_stdout(&self) -> bool {
         matches!(self, Self::Stdout)
     }
 
@@ -78,11 +78,7 @@ impl Json {
     ///
     /// # Errors
     /// What the file system or `stdout` answered; a file is then as it was.
-    pub(crate) fn write(
-        &self,
-        document: &impl Serialize,
-        stdout: &mut dyn Write,
-    ) -> Result<(), Error> {
+    pub fn write(&self, document: &impl Serialize, stdout: &mut dyn Write) -> Result<(), Error> {
         let mut text = serde_json::to_vec_pretty(document)
             .map_err(|error| Error::failed(format!("it has no JSON form: {error}")))?;
         text.push(b'\n');

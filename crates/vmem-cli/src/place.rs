@@ -8,8 +8,8 @@ use vmem_core::{BoxedError, DeviceFacts, chain};
 use vmem_sim::MeasuredCosts;
 
 use crate::args::{Common, PlaceArgs};
-use crate::measure::Place;
-use crate::target::{Costs, Target, Wish};
+use crate::measure::{Place, Question};
+use crate::target::{Costs, DeviceRequest, Target};
 use crate::{Backend, Error, OpenError, bytes};
 
 /// What came of looking for the device.
@@ -29,7 +29,7 @@ pub(crate) enum Found {
 ///
 /// # Errors
 /// Usage: an unknown device, or a file of costs that cannot be read as such.
-pub(crate) fn target(args: &PlaceArgs, backend: &Arc<dyn Backend>) -> Result<Target, Error> {
+pub fn target(args: &PlaceArgs, backend: &Arc<dyn Backend>) -> Result<Target, Error> {
     let costs = match &args.costs {
         None => Costs::Documented,
         Some(path) if path.as_os_str() == "h100" => {
@@ -46,7 +46,7 @@ pub(crate) fn target(args: &PlaceArgs, backend: &Arc<dyn Backend>) -> Result<Tar
 /// Usage: an unknown device, a capacity that no device has; a device that fails.
 pub(crate) fn find(common: &Common, backend: &Arc<dyn Backend>) -> Result<Found, Error> {
     let target = target(&common.place, backend)?;
-    let opened = match target.open(&Wish::measuring(common.capacity, common.seed)) {
+    let opened = match target.open(&DeviceRequest::measuring(common.capacity, common.seed)) {
         Ok(opened) => opened,
         Err(OpenError::Absent(reason)) => return Ok(Found::Absent(reason)),
         Err(error) if target.is_simulated() => return Err(Error::usage(chain(&error).to_string())),
@@ -68,25 +68,27 @@ pub(crate) fn find(common: &Common, backend: &Arc<dyn Backend>) -> Result<Found,
         format!("{}, stacks hold at most {room}, seed {seed}", describe(&target, &facts))
     };
     let simulated = facts.simulated;
-    Ok(Found::Place { place: Place { target, capacity, seed, simulated }, facts, header })
+    let place = Place { target, capacity, seed, simulated, question: Question::Cost };
+    let place = if common.min_device { place.with_min_device()? } else { place };
+    Ok(Found::Place { place, facts, header })
 }
 
 /// The device in words.
-pub(crate) fn describe(target: &Target, facts: &DeviceFacts) -> String {
+pub fn describe(target: &Target, facts: &DeviceFacts) -> String {
     if target.is_simulated() {
         return target.to_string();
     }
     format!("{target}: {}, {}", facts.name, facts.driver)
 }
 
-/// A table that `vmem micro` wrote.
+/// A table that `vmem-lab micro` wrote.
 fn read_costs(path: &Path) -> Result<MeasuredCosts, Error> {
     let read =
         || -> Result<MeasuredCosts, BoxedError> { Ok(serde_json::from_slice(&fs::read(path)?)?) };
     read().map_err(|error| {
         let shown = path.display();
         Error::usage(format!(
-            "`{shown}` is no table of costs: {error}; accepted: h100, or what `vmem micro --table` writes"
+            "`{shown}` is no table of costs: {error}; accepted: h100, or what `vmem-lab micro --table` writes"
         ))
     })
 }

@@ -5,23 +5,14 @@ use std::io::Write;
 use vmem_trace::{ReadOptions, Strictness};
 
 use crate::args::Replay;
-use crate::measure::{Job, Place, Question, Run};
+use crate::measure::{Job, Place, on_each_tier};
 use crate::{Error, traces};
 
 /// Each trace on each tier.
 ///
 /// # Errors
 /// Usage, if a file cannot be read as a trace.
-pub(crate) fn jobs(
-    args: &Replay,
-    place: &Place,
-    notes: &mut dyn Write,
-) -> Result<Vec<Box<dyn Job>>, Error> {
-    if args.min_device && !place.target.is_simulated() {
-        let message = "--min-device looks for the smallest device, which hardware cannot be";
-        return Err(Error::usage(message));
-    }
-    let question = if args.min_device { Question::CostAndMinDevice } else { Question::Cost };
+pub fn jobs(args: &Replay, place: &Place, notes: &mut dyn Write) -> Result<Vec<Job>, Error> {
     let mut options = ReadOptions::default();
     options.device = args.trace_device;
     if args.strict {
@@ -30,7 +21,7 @@ pub(crate) fn jobs(
     let mut jobs = Vec::new();
     for path in &args.traces {
         let trace = traces::read(path, &options, notes)?;
-        jobs.extend(Run::on_each_tier(trace, None, &args.common.tier, place, question));
+        jobs.extend(on_each_tier(trace, None, &args.common.tier, place));
     }
     Ok(jobs)
 }

@@ -12,12 +12,12 @@ pub const SCHEMA: &str = "vmem-report/1";
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: &'static str,
-    /// Why nothing ran; nothing if something did.
+    /// The reason why nothing ran; `None` if something did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped: Option<String>,
     /// The device; nothing if it is not there.
     pub device: Option<DeviceFacts>,
-    /// Whether it was ended early, so that rows are missing; left out if not.
+    /// True if it was ended early, so that rows are missing; left out if not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
     /// One for each trace on each stack, in the order they ran.
@@ -29,9 +29,9 @@ pub struct Report {
 pub struct Row {
     /// The workload's name, or the trace file's.
     pub workload: String,
-    /// How large the workload is, in its own unit; nothing for a recorded trace.
+    /// The size of the workload, in its own unit; `None` for a recorded trace.
     pub scale: Option<u64>,
-    /// How often the pattern was repeated.
+    /// The number of repetitions of the pattern.
     pub passes: u32,
     /// The name of the stack, as on the command line.
     pub tier: &'static str,
@@ -41,9 +41,9 @@ pub struct Row {
     pub capacity_bytes: u64,
     /// The seed of whatever is random.
     pub seed: u64,
-    /// Whether no hardware was behind it.
+    /// True for a device without hardware.
     pub simulated: bool,
-    /// Whether every request was served.
+    /// True if every request was served.
     pub passed: bool,
     /// The index in the trace of the event that failed.
     pub failed_index: Option<u64>,
@@ -73,10 +73,10 @@ pub struct Row {
     /// Time on the simulated device's clock over that of the same run on a device that holds all of
     /// it; nothing where there was no such run.
     pub slowdown: Option<f64>,
-    /// Whether the scenario is there to show that this stack cannot serve it.
+    /// True if the scenario is there to show that this stack cannot serve it.
     #[serde(skip)]
     pub meant_to_fail: bool,
-    /// Why it did not pass, for people.
+    /// The reason why it did not pass, as text.
     #[serde(skip)]
     pub failure: Option<String>,
 }
@@ -87,7 +87,7 @@ impl Report {
         Self { schema: SCHEMA, skipped: None, device: None, interrupted: false, rows }
     }
 
-    /// Whether every row passed, or failed where it was meant to.
+    /// Returns true if every row passed, or failed where it was meant to.
     pub fn passed(&self) -> bool {
         self.rows.iter().all(|row| row.passed != row.meant_to_fail)
     }
@@ -95,7 +95,7 @@ impl Report {
 
 impl Row {
     /// A row of which nothing is known but what was asked for.
-    pub(crate) fn blank(workload: &str, tier: &'static str, capacity: u64, seed: u64) -> Self {
+    pub fn blank(workload: &str, tier: &'static str, capacity: u64, seed: u64) -> Self {
         Self {
             workload: workload.to_owned(),
             scale: None,
@@ -124,8 +124,8 @@ impl Row {
         }
     }
 
-    /// The same with what a replay came to.
-    pub(crate) fn with_report(self, report: ReplayReport) -> Self {
+    /// Returns it with the results of a replay.
+    pub fn with_report(self, report: ReplayReport) -> Self {
         let failed = report.failure.as_ref();
         Self {
             stack: Some(report.stack),

@@ -50,7 +50,7 @@ impl Stop {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the request was made.
+    /// Returns true if the request was made.
     pub fn is_requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

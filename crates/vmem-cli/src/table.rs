@@ -58,7 +58,7 @@ const SLOWDOWN: &[Column] = &[
 ];
 
 /// Writes the header, the rows as a table, what the stacks are, and why rows failed.
-pub(crate) fn write(header: &str, rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
+pub fn write(header: &str, rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{header}\n")?;
     write_aligned(rows, out)?;
     writeln!(out)?;

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use vmem_core::{BoxedError, Device};
 use vmem_sim::{Bytes, Checker, CostTable, MeasuredCosts, SimConfig, SimDevice};
-use vmem_testkit::Countdown;
 
-use crate::gauge::Gauge;
+use crate::gauge::{Card, Gauge};
 use crate::{Backend, Error, OpenError, bytes};
 
 /// What a card keeps for others: the driver's own needs, and whoever else uses it.
-pub(crate) const KEPT_FREE: u64 = 1 << 30;
+pub const KEPT_FREE: u64 = 1 << 30;
 
 /// The most managed memory that is asked of hardware at a time. Blocks are rounded up to pages of
 /// 64 KiB, so half of the 256 MiB that a run may take is left to that.
@@ -22,16 +21,21 @@ const SIMULATED: u64 = 24 << 30;
 
 /// Where stacks run.
 #[derive(Debug, Clone)]
-pub(crate) enum Target {
+pub enum Target {
     /// A new simulated device for each run.
     Simulated(Costs),
     /// The one device of this number.
-    Hardware { backend: Arc<dyn Backend>, ordinal: u32 },
+    Hardware {
+        /// Whose device.
+        backend: Arc<dyn Backend>,
+        /// Its number.
+        ordinal: u32,
+    },
 }
 
 /// Where the simulated device's costs come from.
 #[derive(Debug, Clone, Default)]
-pub(crate) enum Costs {
+pub enum Costs {
     /// The documented estimates.
     #[default]
     Documented,
@@ -41,26 +45,29 @@ pub(crate) enum Costs {
 
 /// What a run needs of its device.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wish {
+pub struct DeviceRequest {
     /// The memory that a simulated device has; what a stack may hold on hardware.
-    pub(crate) capacity: Option<u64>,
+    pub capacity: Option<u64>,
     /// The most that a stack may hold and the most managed memory; none for what the device has.
-    pub(crate) bounds: Bounds,
+    pub bounds: Bounds,
     /// Chooses among a simulated device's schedules.
-    pub(crate) seed: u64,
-    pub(crate) purpose: Purpose,
+    pub seed: u64,
+    /// What a simulated device keeps and checks.
+    pub purpose: Purpose,
 }
 
 /// The most that a stack may take, in bytes; none for no bound of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Bounds {
-    pub(crate) device: Option<u64>,
-    pub(crate) managed: Option<u64>,
+pub struct Bounds {
+    /// The device's own memory.
+    pub device: Option<u64>,
+    /// Managed memory.
+    pub managed: Option<u64>,
 }
 
 /// What a simulated device is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
+pub enum Purpose {
     /// Neither bytes nor the checker, so that neither is in a measured time.
     Measure,
     /// Both, so that a wrong byte or an unordered access shows.
@@ -69,10 +76,13 @@ pub(crate) enum Purpose {
 
 /// A device to run one stack on.
 #[derive(Debug, Clone)]
-pub(crate) struct Opened {
-    pub(crate) device: Arc<dyn Device>,
-    pub(crate) gauge: Gauge,
-    pub(crate) bounds: Bounds,
+pub struct Opened {
+    /// The device.
+    pub device: Arc<dyn Device>,
+    /// Reads what it says of itself.
+    pub gauge: Gauge,
+    /// What the stack may hold.
+    pub bounds: Bounds,
 }
 
 impl Target {
@@ -81,7 +91,7 @@ impl Target {
     ///
     /// # Errors
     /// Usage, with what is accepted.
-    pub(crate) fn parse(
+    pub fn parse(
         argument: Option<&str>,
         costs: Costs,
         backend: &Arc<dyn Backend>,
@@ -105,7 +115,7 @@ impl Target {
     }
 
     /// What `--device` calls it.
-    pub(crate) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         match self {
             Self::Simulated(_) => "sim".to_owned(),
             Self::Hardware { backend, ordinal: 0 } => backend.name().to_owned(),
@@ -118,7 +128,7 @@ impl Target {
     }
 
     /// What simulated calls cost.
-    pub(crate) fn costs(&self) -> CostTable {
+    pub fn costs(&self) -> CostTable {
         match self {
             Self::Simulated(Costs::Measured(table)) => table.costs,
             _ => CostTable::default(),
@@ -129,53 +139,52 @@ impl Target {
     ///
     /// # Errors
     /// Why there is none.
-    pub(crate) fn open(&self, wish: &Wish) -> Result<Opened, OpenError> {
+    pub fn open(&self, request: &DeviceRequest) -> Result<Opened, OpenError> {
         match self {
-            Self::Simulated(_) => simulate(self.costs(), wish),
-            Self::Hardware { backend, ordinal } => hardware(backend.open(*ordinal)?, wish),
+            Self::Simulated(_) => simulate(self.costs(), request),
+            Self::Hardware { backend, ordinal } => {
+                hardware(Card::open(backend, *ordinal)?, request)
+            }
         }
     }
 }
 
-fn simulate(costs: CostTable, wish: &Wish) -> Result<Opened, OpenError> {
-    let (bytes, checker) = match wish.purpose {
+fn simulate(costs: CostTable, request: &DeviceRequest) -> Result<Opened, OpenError> {
+    let (bytes, checker) = match request.purpose {
         Purpose::Measure => (Bytes::None, Checker::Off),
         Purpose::Verify => (Bytes::Stored, Checker::On),
     };
     let device = SimDevice::with_config(SimConfig {
-        capacity: wish.capacity.unwrap_or(SIMULATED),
-        seed: wish.seed,
+        capacity: request.capacity.unwrap_or(SIMULATED),
+        seed: request.seed,
         bytes,
         checker,
         costs,
         ..SimConfig::default()
     })
     .map_err(|error| OpenError::Failed(error.into()))?;
-    Ok(Opened { device: device.clone(), gauge: Gauge::Simulated(device), bounds: wish.bounds })
+    Ok(Opened { device: device.clone(), gauge: Gauge::Simulated(device), bounds: request.bounds })
 }
 
-fn hardware(device: Arc<dyn Device>, wish: &Wish) -> Result<Opened, OpenError> {
-    let info = device.memory_info().map_err(|error| OpenError::Failed(error.into()))?;
-    let room = info.free.saturating_sub(KEPT_FREE);
+fn hardware(card: Arc<Card>, request: &DeviceRequest) -> Result<Opened, OpenError> {
+    let room = card.free().saturating_sub(KEPT_FREE);
     if room == 0 {
-        let (free, kept) = (bytes::show(info.free), bytes::show(KEPT_FREE));
+        let (free, kept) = (bytes::show(card.free()), bytes::show(KEPT_FREE));
         return Err(OpenError::Absent(format!(
             "the device has {free} free, and {kept} of that stay untouched"
         )));
     }
-    let counted = Countdown::new(device);
     let least = |a: Option<u64>, b: Option<u64>| Some(a.into_iter().chain(b).fold(room, u64::min));
     let bounds = Bounds {
-        device: least(wish.bounds.device, wish.capacity),
-        managed: least(wish.bounds.managed, Some(MANAGED_ON_HARDWARE)),
+        device: least(request.bounds.device, request.capacity),
+        managed: least(request.bounds.managed, Some(MANAGED_ON_HARDWARE)),
     };
-    let gauge = Gauge::Hardware { counted: counted.clone(), free: info.free };
-    Ok(Opened { device: counted, gauge, bounds })
+    Ok(Opened { device: card.device().clone(), gauge: Gauge::Hardware(card), bounds })
 }
 
-impl Wish {
+impl DeviceRequest {
     /// A device to measure on.
-    pub(crate) fn measuring(capacity: Option<u64>, seed: u64) -> Self {
+    pub fn measuring(capacity: Option<u64>, seed: u64) -> Self {
         Self { capacity, bounds: Bounds::default(), seed, purpose: Purpose::Measure }
     }
 }
@@ -185,15 +194,15 @@ impl Opened {
     ///
     /// # Errors
     /// On hardware.
-    pub(crate) fn simulated(&self) -> Result<&Arc<SimDevice>, BoxedError> {
+    pub fn simulated(&self) -> Result<&Arc<SimDevice>, BoxedError> {
         match &self.gauge {
             Gauge::Simulated(device) => Ok(device),
-            Gauge::Hardware { .. } => Err("this runs on the simulated device only".into()),
+            Gauge::Hardware(_) => Err("this runs on the simulated device only".into()),
         }
     }
 
     /// What a stack may hold, in bytes.
-    pub(crate) fn capacity(&self) -> u64 {
+    pub fn capacity(&self) -> u64 {
         self.bounds.device.unwrap_or(self.device.facts().total_memory)
     }
 }

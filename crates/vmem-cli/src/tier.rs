@@ -4,49 +4,29 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use vmem_adaptors::{AdaptorExt, Budget, RecoveryHandle};
-use vmem_benches::Baseline;
 use vmem_core::{BoxedError, Device, DeviceMemory, MemoryResource};
-use vmem_pool::{Chunks, Footprint, Pool, PoolConfig, PoolHandle, VirtualArena};
-use vmem_runtime::{PoolLimit, Recovery, RuntimeConfig, Size, Stack};
-use vmem_trace::ReplayStack;
+use vmem_pool::{Backing, Chunks, Footprint, Pool, PoolConfig, VirtualArena};
 
-use crate::gauge::StackMeter;
-use crate::target::{Opened, Target, Wish};
+use crate::stack::BuiltStack;
+use crate::target::{DeviceRequest, Opened, Target};
 
-/// A stack that can be asked for by name: an entry of the table below.
+/// A stack that can be asked for by name: an entry of the table below, or a peer.
 #[derive(Clone, Copy)]
-pub(crate) struct Tier {
+pub struct Tier {
     /// Its name on the command line and in rows.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     source: Source,
 }
+
+/// Builds a peer on a device.
+type BuildPeer = fn(Arc<dyn Device>) -> Result<Box<dyn MemoryResource>, BoxedError>;
 
 /// Where a stack comes from.
 #[derive(Clone, Copy)]
 enum Source {
     Runtime(vmem_runtime::Tier),
-    Bare(fn(&Opened) -> Result<Built, BoxedError>),
-    Baseline(&'static Baseline),
-}
-
-/// A stack on its device, with what can be known of it.
-#[derive(Debug)]
-pub(crate) struct Built {
-    pub(crate) opened: Opened,
-    pub(crate) resource: Arc<dyn MemoryResource>,
-    /// The stack in words.
-    pub(crate) description: String,
-    /// The pool, on stacks that have one.
-    pub(crate) pool: Option<PoolHandle>,
-    /// What bounds it, on stacks that no pool bounds and that are bounded.
-    pub(crate) budget: Option<Budget>,
-    /// Where caches register that can be dropped when memory is short.
-    pub(crate) recovery: Recovery,
-    /// What recovery did, on stacks that have it.
-    pub(crate) recovered: Option<RecoveryHandle>,
-    /// Whether the memory migrates.
-    pub(crate) migrates: bool,
+    Bare(fn(&Opened) -> Result<BuiltStack, BoxedError>),
+    Peer { about: &'static str, build: BuildPeer },
 }
 
 impl Tier {
@@ -63,27 +43,13 @@ impl Tier {
     ];
 
     /// Our stacks.
-    pub(crate) fn ours() -> impl Iterator<Item = Self> {
+    pub fn ours() -> impl Iterator<Item = Self> {
         Self::OURS.iter().copied()
     }
 
-    /// Our stacks, then the baselines.
-    pub(crate) fn all() -> impl Iterator<Item = Self> {
-        Self::ours().chain(Self::baselines())
-    }
-
-    fn baselines() -> impl Iterator<Item = Self> {
-        let tier = |baseline: &'static Baseline| Self {
-            name: baseline.name,
-            source: Source::Baseline(baseline),
-        };
-        vmem_benches::ALL.iter().map(tier)
-    }
-
-    /// What is compared: tier A, its pool with the tight footprint, and every baseline.
-    pub(crate) fn compared() -> impl Iterator<Item = Self> {
-        let ours = |tier: &Self| ["a", "a-tight"].contains(&tier.name);
-        Self::ours().filter(ours).chain(Self::baselines())
+    /// A stack that ours are compared with, which bounds itself by nothing but the device.
+    pub const fn peer(name: &'static str, about: &'static str, build: BuildPeer) -> Self {
+        Self { name, source: Source::Peer { about, build } }
     }
 
     /// The stacks that a runtime chooses among: those that run unless others are asked for.
@@ -91,31 +57,39 @@ impl Tier {
         Self::ours().take(4)
     }
 
-    /// Whether it needs room on the device for all that is live, so that there is a smallest device.
-    pub(crate) fn needs_room(&self) -> bool {
-        !self.is_managed()
+    /// The one of these that has this name.
+    ///
+    /// # Errors
+    /// The names there are.
+    pub fn find(text: &str, among: impl Iterator<Item = Self>) -> Result<Self, String> {
+        let (wanted, among) = (text.trim(), among.collect::<Vec<_>>());
+        let found = among.iter().find(|tier| tier.name.eq_ignore_ascii_case(wanted)).copied();
+        found.ok_or_else(|| {
+            let names: Vec<_> = among.iter().map(|tier| tier.name).collect();
+            format!("{text:?} is not a tier; accepted: {}", names.join(", "))
+        })
     }
 
-    /// Whether its memory is managed.
-    pub(crate) fn is_managed(&self) -> bool {
+    /// Whether its memory is managed, so that there is no smallest device for it.
+    pub fn is_managed(&self) -> bool {
         self.runtime() == Some(vmem_runtime::Tier::C)
     }
 
     /// Whether it is one of ours, and so bounded by what it is told it may hold.
     pub(crate) fn is_ours(&self) -> bool {
-        !matches!(self.source, Source::Baseline(_))
+        !matches!(self.source, Source::Peer { .. })
     }
 
     /// Which of a runtime's tiers it is.
-    pub(crate) fn runtime(&self) -> Option<vmem_runtime::Tier> {
+    pub fn runtime(&self) -> Option<vmem_runtime::Tier> {
         match self.source {
             Source::Runtime(tier) => Some(tier),
-            Source::Bare(_) | Source::Baseline(_) => None,
+            Source::Bare(_) | Source::Peer { .. } => None,
         }
     }
 
     /// What the device lacks for this stack.
-    pub(crate) fn missing(&self, device: &dyn Device) -> Option<&'static str> {
+    pub fn missing(&self, device: &dyn Device) -> Option<&'static str> {
         let no_range = device.virtual_memory().is_none();
         let concurrent = device.managed().is_some_and(|managed| managed.concurrent_access());
         if ["a-bare", "a-tight"].contains(&self.name) && no_range {
@@ -127,137 +101,78 @@ impl Tier {
         }
     }
 
-    /// The stack on a device that fits the wish.
+    /// The stack on a device that is as requested.
     ///
     /// # Errors
-    /// What opening the device or building the stack came to.
-    pub(crate) fn build_on(&self, target: &Target, wish: &Wish) -> Result<Built, BoxedError> {
-        self.build_over(target.open(wish)?)
+    /// Why the device could not be opened, or the stack not be built.
+    pub(crate) fn build_on(
+        &self,
+        target: &Target,
+        request: &DeviceRequest,
+    ) -> Result<BuiltStack, BoxedError> {
+        self.build_over(&target.open(request)?)
     }
 
     /// The same on a device that is open.
     ///
     /// # Errors
-    /// What building it came to.
-    pub(crate) fn build_over(&self, opened: Opened) -> Result<Built, BoxedError> {
+    /// Why it could not be built.
+    pub fn build_over(&self, opened: &Opened) -> Result<BuiltStack, BoxedError> {
         match self.source {
-            Source::Runtime(tier) => runtime(tier, &opened),
-            Source::Bare(build) => build(&opened),
-            Source::Baseline(baseline) => {
-                let resource: Arc<dyn MemoryResource> =
-                    Arc::from((baseline.build)(opened.device.clone())?);
-                Ok(Built::new(&opened, resource, baseline.about.to_owned()))
+            Source::Runtime(tier) => BuiltStack::of_tier(tier, opened),
+            Source::Bare(build) => build(opened),
+            Source::Peer { about, build } => {
+                let resource = Arc::from(build(opened.device.clone())?);
+                Ok(BuiltStack::new(opened, resource, about.to_owned()))
             }
         }
     }
 }
 
-impl Built {
-    /// A stack of which nothing more is known.
-    fn new(opened: &Opened, resource: Arc<dyn MemoryResource>, description: String) -> Self {
-        Self {
-            opened: opened.clone(),
-            resource,
-            description,
-            pool: None,
-            budget: None,
-            recovery: Recovery::default(),
-            recovered: None,
-            migrates: false,
-        }
-    }
-
-    /// The stack as a replay wants it.
-    pub(crate) fn for_replay(self) -> ReplayStack {
-        let Self { opened, resource, description, pool, recovered, migrates, .. } = self;
-        let meter = StackMeter { gauge: opened.gauge, pool, recovered, migrates };
-        ReplayStack { resource, description, meter: Box::new(meter) }
-    }
-
-    /// The same, refusing what exceeds `most` bytes: for stacks that no pool bounds.
-    fn bounded(self, most: Option<u64>) -> Self {
-        let Some(most) = most else {
-            return self;
-        };
-        let budget = Budget::new(most);
-        Self {
-            description: format!("Limit<{}, {most} B>", self.description),
-            resource: Arc::new(self.resource.limited(budget.clone())),
-            budget: Some(budget),
-            ..self
-        }
-    }
-}
-
-/// A runtime's stack of that tier, without a reserve: the device is the workload's alone.
-fn runtime(tier: vmem_runtime::Tier, opened: &Opened) -> Result<Built, BoxedError> {
-    let config = config(opened);
-    let recovery = Recovery::default();
-    let stack = Stack::build(tier, opened.device.clone(), &config, &recovery)?;
-    let migrates = tier == vmem_runtime::Tier::C;
-    let built = Built {
-        pool: stack.pool.clone(),
-        recovery,
-        recovered: stack.recovery.clone(),
-        migrates,
-        ..Built::new(opened, stack.resource.clone(), stack.description.clone())
-    };
-    Ok(if migrates { built.bounded(opened.bounds.managed) } else { built })
-}
-
-/// What a runtime on this device is configured to be, but for the choice of its tier.
-pub(crate) fn config(opened: &Opened) -> RuntimeConfig {
-    let pool_limit = match opened.bounds.device {
-        Some(most) => PoolLimit::AtMost(Size::Bytes(most)),
-        None => PoolLimit::TotalLessReserve,
-    };
-    RuntimeConfig { pool_limit, memory_reserve: Some(Size::Bytes(0)), ..RuntimeConfig::default() }
-}
-
-fn bare_arena(opened: &Opened) -> Result<Built, BoxedError> {
+fn bare_arena(opened: &Opened) -> Result<BuiltStack, BoxedError> {
     arena(opened, Footprint::Lazy)
 }
 
-fn tight_arena(opened: &Opened) -> Result<Built, BoxedError> {
+fn tight_arena(opened: &Opened) -> Result<BuiltStack, BoxedError> {
     arena(opened, Footprint::Tight)
 }
 
-fn arena(opened: &Opened, footprint: Footprint) -> Result<Built, BoxedError> {
+fn arena(opened: &Opened, footprint: Footprint) -> Result<BuiltStack, BoxedError> {
     let ceiling = opened.bounds.device;
     let arena = VirtualArena::new(opened.device.clone())?;
-    pooled(opened, Pool::new(arena, PoolConfig { ceiling, footprint, ..PoolConfig::default() })?)
+    pooled(
+        opened,
+        Pool::new(arena, PoolConfig::default().with_ceiling(ceiling).with_footprint(footprint))?,
+    )
 }
 
-fn bare_chunks(opened: &Opened) -> Result<Built, BoxedError> {
+fn bare_chunks(opened: &Opened) -> Result<BuiltStack, BoxedError> {
     let ceiling = Some(opened.capacity());
     let device = opened.device.clone();
     let chunks = Chunks::new(DeviceMemory::new(device.clone()));
-    pooled(opened, Pool::new(chunks, PoolConfig { ceiling, ..PoolConfig::default() })?)
+    pooled(opened, Pool::new(chunks, PoolConfig::default().with_ceiling(ceiling))?)
 }
 
-fn pooled<B>(opened: &Opened, pool: Pool<B>) -> Result<Built, BoxedError>
+fn pooled<B>(opened: &Opened, pool: Pool<B>) -> Result<BuiltStack, BoxedError>
 where
-    B: vmem_pool::Backing + fmt::Display + 'static,
+    B: Backing + fmt::Display + 'static,
 {
     let (handle, description) = (pool.handle(), pool.to_string());
-    Ok(Built { pool: Some(handle), ..Built::new(opened, Arc::new(pool), description) })
+    Ok(BuiltStack { pool: Some(handle), ..BuiltStack::new(opened, Arc::new(pool), description) })
 }
 
-fn plain(opened: &Opened) -> Result<Built, BoxedError> {
+fn plain(opened: &Opened) -> Result<BuiltStack, BoxedError> {
     let memory = DeviceMemory::new(opened.device.clone());
     let description = memory.to_string();
-    Ok(Built::new(opened, Arc::new(memory), description).bounded(opened.bounds.device))
+    Ok(BuiltStack::new(opened, Arc::new(memory), description).bounded(opened.bounds.device))
 }
 
 impl FromStr for Tier {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wanted = text.trim();
-        Self::all().find(|tier| tier.name.eq_ignore_ascii_case(wanted)).ok_or_else(|| {
-            let names: Vec<_> = Self::all().map(|tier| tier.name).collect();
-            format!("{text:?} is not a tier; accepted: {}", names.join(", "))
-        })
+        Self::find(text, Self::ours())
+            .map_err(|error| format!("{error}; `vmem-lab` has models of other allocators as well"))
     }
 }
 

@@ -12,11 +12,7 @@ use crate::Error;
 ///
 /// # Errors
 /// Usage, if it cannot be read as a trace.
-pub(crate) fn read(
-    path: &Path,
-    options: &ReadOptions,
-    notes: &mut dyn Write,
-) -> Result<Trace, Error> {
+pub fn read(path: &Path, options: &ReadOptions, notes: &mut dyn Write) -> Result<Trace, Error> {
     let (shown, read) = if path.as_os_str() == "-" {
         ("stdin".to_owned(), options.read("stdin", io::stdin().lock()))
     } else {
@@ -33,7 +29,7 @@ pub(crate) fn read(
 ///
 /// # Errors
 /// A folder that cannot be read.
-pub(crate) fn tables_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub fn tables_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = folder.read_dir()?;
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "csv"));

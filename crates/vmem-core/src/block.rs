@@ -13,26 +13,96 @@ pub struct Block {
     raw: RawBlock,
 }
 
-/// All fields of a [`Block`], for edges that must carry a block through foreign code.
+/// The parts of a [`Block`], for edges that must carry one through foreign code, and for whoever
+/// issues blocks.
 ///
 /// Copying these out is safe; only [`Block::from_raw`] is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct RawBlock {
-    /// Where the block starts.
-    pub ptr: DevicePtr,
+    ptr: DevicePtr,
+    layout: BlockLayout,
+    owner: ResourceId,
+    slot: u32,
+    generation: u32,
+    label: Label,
+}
+
+impl RawBlock {
+    /// The parts of a block of `layout` at `ptr`, issued by `owner` under `slot` and `generation`.
+    #[inline]
+    pub const fn new(
+        ptr: DevicePtr,
+        layout: BlockLayout,
+        owner: ResourceId,
+        slot: u32,
+        generation: u32,
+        label: Label,
+    ) -> Self {
+        Self { ptr, layout, owner, slot, generation, label }
+    }
+
+    /// The block's address.
+    #[inline]
+    pub const fn ptr(&self) -> DevicePtr {
+        self.ptr
+    }
+
     /// The size and alignment asked for.
-    pub layout: BlockLayout,
+    #[inline]
+    pub const fn layout(&self) -> BlockLayout {
+        self.layout
+    }
+
     /// The resource that issued it.
-    pub owner: ResourceId,
+    #[inline]
+    pub const fn owner(&self) -> ResourceId {
+        self.owner
+    }
+
     /// The owner's index for it.
-    pub slot: u32,
-    /// How often the owner had used that slot before. A [`BlockTable`](crate::BlockTable) uses no slot
-    /// more than 2³² times; a pool's count comes round then, so that a block freed twice, against the
-    /// contract, with exactly so many uses of its slot between, is not noticed.
-    pub generation: u32,
-    /// What the memory is for.
-    pub label: Label,
+    #[inline]
+    pub const fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// The number of earlier uses of that slot. A [`BlockTable`](crate::author::BlockTable)
+    /// uses no slot more than 2³² times; a pool's count comes round then, so that a block freed
+    /// twice, against the contract, with exactly so many uses of its slot between, is not noticed.
+    #[inline]
+    pub const fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The label of the memory.
+    #[inline]
+    pub const fn label(&self) -> Label {
+        self.label
+    }
+
+    /// Returns it with another address.
+    #[must_use]
+    pub const fn with_ptr(self, ptr: DevicePtr) -> Self {
+        Self { ptr, ..self }
+    }
+
+    /// Returns it with another layout.
+    #[must_use]
+    pub const fn with_layout(self, layout: BlockLayout) -> Self {
+        Self { layout, ..self }
+    }
+
+    /// Returns it with another slot of its owner's.
+    #[must_use]
+    pub const fn with_slot(self, slot: u32) -> Self {
+        Self { slot, ..self }
+    }
+
+    /// Returns it with another generation of its slot.
+    #[must_use]
+    pub const fn with_generation(self, generation: u32) -> Self {
+        Self { generation, ..self }
+    }
 }
 
 impl Block {
@@ -62,7 +132,7 @@ impl Block {
         self.raw
     }
 
-    /// Where the block starts.
+    /// The block's address.
     #[inline]
     pub const fn ptr(&self) -> DevicePtr {
         self.raw.ptr
@@ -86,7 +156,7 @@ impl Block {
         self.raw.owner
     }
 
-    /// What the memory is for.
+    /// The label of the memory.
     #[inline]
     pub const fn label(&self) -> Label {
         self.raw.label

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::author::fork;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::{Completion, Device, DeviceId, DriverCode, DriverError, RawEvent, fork};
+use crate::{Completion, Device, DeviceId, DriverCode, DriverError, RawEvent};
 
 /// An event that stands for nothing: new, or observed complete.
 ///
@@ -32,7 +33,7 @@ impl IdleEvent {
     /// Creates an event. One driver call.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     pub fn new(device: Arc<dyn Device>) -> Result<Self, DriverError> {
         Ok(Self(Handle { raw: device.create_event()?, device }))
     }
@@ -58,7 +59,7 @@ impl IdleEvent {
 }
 
 impl Event {
-    /// Whether the work before this point has completed. One driver call until it was once
+    /// Returns true if the work before this point has completed. One driver call until it was once
     /// observed, none afterwards.
     ///
     /// # Errors
@@ -79,7 +80,7 @@ impl Event {
     /// Waits on the host until the work before this point has completed.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     pub fn synchronize(&self) -> Result<(), DriverError> {
         if !self.was_observed() {
             let handle = &self.0.handle;
@@ -90,7 +91,7 @@ impl Event {
         Ok(())
     }
 
-    /// Whether completion was already observed; no driver call.
+    /// Returns true if completion was already observed; no driver call.
     pub fn was_observed(&self) -> bool {
         self.0.observed.load(Ordering::Acquire)
     }

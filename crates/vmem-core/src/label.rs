@@ -1,6 +1,6 @@
 //! Names for memory: interned, scoped per thread, carried by every request and block.
 
-use crate::fork;
+use crate::author::fork;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;

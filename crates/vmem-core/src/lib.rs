@@ -14,8 +14,9 @@
 //!   [`DeviceSliceMut`]), and [`PinnedBuffer`] on the host with copies that nothing waits for
 //!   ([`Transfer`]);
 //! * the leaves [`DeviceMemory`], [`PinnedMemory`] and [`AsyncMemory`], which ask the driver for
-//!   every block, and [`Leaf`], which they share with those of other crates;
-//! * [`Label`]s that name memory and [`MemoryObserver`]s that watch it.
+//!   every block;
+//! * [`Label`]s that name memory and [`MemoryObserver`]s that watch it;
+//! * [`author`], what resources and devices of other crates are built with.
 //!
 //! The rules that make this sound are written once, in [`contract`].
 //!
@@ -41,9 +42,10 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod allowance;
+pub mod author;
 mod block;
-mod block_table;
 mod buffer;
+mod bytes;
 mod capabilities;
 mod clock;
 pub mod contract {
@@ -52,7 +54,7 @@ pub mod contract {
 mod device;
 mod error;
 mod event;
-pub mod fork;
+mod handle;
 mod id;
 mod label;
 mod layout;
@@ -68,31 +70,29 @@ mod uses;
 
 pub use allowance::Allowance;
 pub use block::{Block, RawBlock};
-pub use block_table::BlockTable;
 pub use buffer::DeviceBuffer;
+pub use bytes::parse_bytes;
 pub use capabilities::{Capabilities, Features};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use device::{
-    Advice, AsyncPool, Completion, Device, DeviceBase, DeviceFacts, DropFailure, DropFailures,
-    HostAccess, Location, Managed, MemoryInfo, PhysicalHandle, Pinned, RawEvent, RawStream,
-    VirtualMemory,
+    Advice, AsyncPool, Completion, Device, DeviceFacts, Location, Managed, MemoryInfo,
+    PhysicalHandle, Pinned, RawEvent, RawStream, VirtualMemory,
 };
 pub use error::{
-    AllocError, AllocErrorKind, BoxedError, DeviceSample, DriverCode, DriverError,
-    ExhaustionReport, FreeError, FreeErrorKind, LayoutError, Rung, RungReport, chain,
+    AllocError, AllocErrorKind, Attempt, BoxedError, DriverCode, DriverError, ExhaustionReport,
+    FreeError, FreeErrorKind, LayoutError, chain,
 };
-pub use event::{Event, IdleEvent, TimedEvent};
+pub use event::{Event, TimedEvent};
+pub use handle::{Handle, HandleError, Handled};
 pub use id::{DeviceId, ReservationId, ResourceId, StreamId};
 pub use label::{Label, LabelScope, label};
 pub use layout::BlockLayout;
-pub use leaf::{
-    AsyncMemory, DeviceMemory, Leaf, LeafFree, PinnedMemory, QuarantineHandle, Quarantined,
-};
+pub use leaf::{AsyncMemory, DeviceMemory, PinnedMemory, QuarantineHandle, Quarantined};
 pub use observe::{MemoryEvent, MemoryEventKind, MemoryObserver};
 pub use ptr::DevicePtr;
 pub use request::{AccessClass, Request, Retry};
 pub use resource::{MemoryResource, ResourceExt};
-pub use stream::{Stream, StreamKind, StreamObserver, StreamPool, Vouched, WeakStream};
+pub use stream::{Stream, StreamKind, StreamPool, Vouched};
 pub use typed::{
     DeviceBox, DeviceScalar, DeviceSlice, DeviceSliceMut, DeviceVec, PinnedBuffer, Transfer,
     TransferError,
@@ -105,6 +105,7 @@ mod readme {}
 
 #[cfg(test)]
 mod tests {
+    use super::author::{BlockTable, IdleEvent, WeakStream};
     use super::*;
 
     fn shared<T: Send + Sync>() {}

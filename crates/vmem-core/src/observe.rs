@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{BlockLayout, DevicePtr, Label, ResourceId, StreamId};
 
-/// What happened to memory.
+/// The kinds of [`MemoryEvent`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -54,29 +54,29 @@ pub enum MemoryEventKind {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct MemoryEvent {
-    /// What happened.
+    /// The kind of event.
     pub kind: MemoryEventKind,
     /// The resource it happened in.
     pub resource: ResourceId,
     /// The stream it happened on, where there is one.
     pub stream: Option<StreamId>,
-    /// What the memory is for.
+    /// The label of the memory.
     pub label: Label,
 }
 
 impl MemoryEvent {
-    /// What happened in `resource`, without stream or label.
+    /// An event in `resource`, without stream or label.
     pub const fn new(kind: MemoryEventKind, resource: ResourceId) -> Self {
         Self { kind, resource, stream: None, label: Label::NONE }
     }
 
-    /// The same on a stream.
+    /// Returns it with a stream.
     #[must_use]
     pub const fn with_stream(self, stream: StreamId) -> Self {
         Self { stream: Some(stream), ..self }
     }
 
-    /// The same under a label.
+    /// Returns it with a label.
     #[must_use]
     pub const fn with_label(self, label: Label) -> Self {
         Self { label, ..self }

@@ -33,12 +33,12 @@ impl DevicePtr {
         }
     }
 
-    /// How many bytes this address lies above `base`, or `None` if it lies below.
+    /// The distance of this address above `base` in bytes, or `None` if it lies below.
     pub const fn checked_offset_from(self, base: Self) -> Option<u64> {
         self.get().checked_sub(base.get())
     }
 
-    /// Whether the address is a multiple of `alignment`, a power of two.
+    /// Returns true if the address is a multiple of `alignment`, a power of two.
     pub const fn is_aligned_to(self, alignment: u64) -> bool {
         self.get() & (alignment - 1) == 0
     }

@@ -2,7 +2,7 @@
 
 use crate::{BlockLayout, Label, ReservationId, Stream};
 
-/// How a block will be accessed. A hint: resources that cannot use it ignore it.
+/// The expected accesses to a block. A hint: resources that cannot use it ignore it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -18,7 +18,7 @@ pub enum AccessClass {
     WriteOnce,
 }
 
-/// Whether a failed request may be retried by adaptors on the way.
+/// The choice whether adaptors may retry a failed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Retry {
@@ -40,13 +40,13 @@ pub struct Request<'a> {
     pub layout: BlockLayout,
     /// The stream in whose order the block becomes usable.
     pub stream: &'a Stream,
-    /// What the memory is for; the thread's current label unless set.
+    /// The label of the memory; the thread's current label unless set.
     pub label: Label,
     /// The reservation to draw from, if any.
     pub reservation: Option<ReservationId>,
-    /// How the block will be accessed.
+    /// The expected accesses to the block.
     pub access: AccessClass,
-    /// Whether adaptors may retry.
+    /// The choice whether adaptors may retry.
     pub retry: Retry,
 }
 
@@ -64,28 +64,28 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The same under another label.
+    /// Returns it with another label.
     #[must_use]
     #[inline]
     pub fn with_label(self, label: Label) -> Self {
         Self { label, ..self }
     }
 
-    /// The same, drawing from a reservation.
+    /// Returns it with a reservation to draw from.
     #[must_use]
     #[inline]
     pub fn with_reservation(self, reservation: ReservationId) -> Self {
         Self { reservation: Some(reservation), ..self }
     }
 
-    /// The same with an access class.
+    /// Returns it with an access class.
     #[must_use]
     #[inline]
     pub fn with_access(self, access: AccessClass) -> Self {
         Self { access, ..self }
     }
 
-    /// The same, not to be retried.
+    /// Returns it as a request that is not retried.
     #[must_use]
     #[inline]
     pub fn without_retry(self) -> Self {

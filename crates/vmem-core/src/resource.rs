@@ -10,8 +10,8 @@ use crate::{
 /// Something that hands out blocks of device memory in stream order.
 ///
 /// Resources stack: a wrapper holds its upstream by value, as its one type parameter, and is itself
-/// a resource. Erase to `dyn MemoryResource` once, outermost. It prints as one short line that names it
-/// and, in angle brackets, its upstream.
+/// a resource. Erase to `dyn MemoryResource` once, outermost. It prints as one short line that
+/// names it and, in angle brackets, its upstream.
 ///
 /// # Safety
 /// Implementors keep what [`contract`](crate::contract#implementing) promises for a resource.
@@ -34,11 +34,11 @@ pub unsafe trait MemoryResource: Debug + Display + Send + Sync {
     /// The contract's [freeing](crate::contract#freeing) clauses hold.
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError>;
 
-    /// The device on whose streams the blocks can be used. It is the same for the resource's whole life; a
-    /// wrapper returns its upstream's.
+    /// The device on whose streams the blocks can be used. It is the same for the resource's whole
+    /// life; a wrapper returns its upstream's.
     fn device(&self) -> &Arc<dyn Device>;
 
-    /// What the blocks can do.
+    /// The features of its blocks.
     fn capabilities(&self) -> Capabilities;
 }
 
@@ -73,12 +73,12 @@ forward! {
     [R: MemoryResource + ?Sized] Arc<R>;
 }
 
-/// What every resource can do besides, in terms of the required methods.
+/// Methods of every resource, made of the required ones.
 pub trait ResourceExt: MemoryResource {
     /// Hands out a block of `layout` on `stream`, under the thread's current label.
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`].
+    /// Those of [`MemoryResource::allocate`].
     fn allocate_on(&self, layout: BlockLayout, stream: &Stream) -> Result<Block, AllocError> {
         self.allocate(&Request::new(layout, stream))
     }
@@ -87,7 +87,7 @@ pub trait ResourceExt: MemoryResource {
     /// resource.
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`].
+    /// Those of [`MemoryResource::allocate`].
     fn buffer(&self, bytes: u64, stream: &Stream) -> Result<DeviceBuffer<&Self>, AllocError> {
         DeviceBuffer::new(self, bytes, stream)
     }
@@ -116,7 +116,7 @@ pub trait ResourceExt: MemoryResource {
     /// ```
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`].
+    /// Those of [`MemoryResource::allocate`].
     fn owned_buffer(&self, bytes: u64, stream: &Stream) -> Result<DeviceBuffer<Self>, AllocError>
     where
         Self: Clone,

@@ -1,6 +1,7 @@
 //! Work of other streams on a piece of memory.
 
-use crate::{Device, DriverCode, DriverError, Event, IdleEvent, RawStream, Stream, StreamId};
+use crate::author::{IdleEvent, StreamExt};
+use crate::{Device, DriverCode, DriverError, Event, RawStream, Stream, StreamId};
 
 /// The latest use of memory by each stream, which covers the earlier ones, until it is ordered before
 /// whatever ends the memory.

@@ -11,6 +11,7 @@ use std::error::Error;
 use cust::launch;
 use cust::module::Module;
 use cust::stream::{Stream as CustStream, StreamFlags};
+use vmem_core::author::StreamExt;
 use vmem_core::{BlockLayout, Device, DeviceMemory, MemoryResource, ResourceExt};
 use vmem_cuda::{CudaDevice, device_pointer, driver};
 

@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // From the leaf outwards: the arena asks the device, the pool asks the arena, the statistics
     // count what the program asks.
-    let config = PoolConfig { ceiling: Some(512 << 20), ..PoolConfig::default() };
+    let config = PoolConfig::default().with_ceiling(512 << 20);
     let pool = Pool::new(VirtualArena::new(device.clone())?, config)?;
     let handle = pool.handle();
     let memory = pool.with_statistics();
@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Both go back to the pool here, in stream order.
     }
 
-    let stats = stats.stats();
+    let stats = stats.stats().expect("the stack exists");
     println!("peak {} MiB in {} allocations", stats.bytes.peak >> 20, stats.blocks.total);
     if let Some(counters) = handle.counters() {
         println!("the pool holds {} MiB and lent {} B", counters.reserved >> 20, counters.live);

@@ -20,7 +20,7 @@ pub struct Driver {
     pub version: u32,
     /// The file it was loaded from, if the loader says.
     pub path: Option<PathBuf>,
-    /// Whether it is the software driver of this repository, which simulates its devices.
+    /// True for the software driver of vmem's tests, which simulates its devices.
     pub simulated: bool,
 }
 
@@ -38,8 +38,8 @@ impl Driver {
     /// before a device is opened or counted.
     ///
     /// # Errors
-    /// As [`driver`]; and [`OtherDriver`](OpenError::OtherDriver) if the process has loaded another
-    /// file as its driver, whoever did: vmem, a library beside it, or the program's own linking.
+    /// Those of [`driver`], and [`OtherDriver`](OpenError::OtherDriver) if the process has loaded another
+    /// file as its driver: by vmem, by a library beside it, or by the program's own linking.
     ///
     /// # Safety
     /// If there is such a file, it is the library of a CUDA driver.

@@ -7,7 +7,7 @@ use vmem_core::DriverError;
 
 use crate::sys::OLDEST_DRIVER;
 
-/// Why a device cannot be opened, or its driver not be loaded.
+/// A device could not be opened, or its driver could not be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -19,7 +19,7 @@ pub enum OpenError {
         /// What the loader says.
         why: String,
     },
-    /// The driver lacks functions that vmem calls, as those older than [`OLDEST_DRIVER`] do.
+    /// The driver lacks functions that vmem calls. Drivers older than [`OLDEST_DRIVER`] do.
     MissingSymbols {
         /// The driver's library.
         library: PathBuf,

@@ -27,8 +27,8 @@
 //!   this crate starts without it, and [`OpenError`] says then that there is none. [`driver`] says
 //!   which file was loaded, [`Driver::load`] names another.
 //! * Devices are found by [`device_count`] and opened by [`CudaDevice::open`]; nothing touches the
-//!   driver before. A device's primary context is retained once per process, whoever opens it, and
-//!   released with the last handle.
+//!   driver before. A device's primary context is retained once per process, however often the device
+//!   is opened, and released with the last handle.
 //! * Every call makes that context current for its duration, if it is not already, and leaves the
 //!   calling thread's stack of contexts as it found it. [`CudaDevice::enter`] does the same for a
 //!   program's own calls.
@@ -78,3 +78,8 @@ pub use error::OpenError;
 pub use interop::device_pointer;
 pub use result::error_text;
 pub use sys::{CONTROL_SYMBOL, LOOKED_UP_SYMBOLS, OLDEST_DRIVER, REQUIRED_SYMBOLS};
+
+/// The program of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -1,14 +1,13 @@
-//! `vmem bench --compare`: ours beside the baselines, one table a question.
+//! `bench --compare`: ours beside the models of others, one table a question.
 
 use std::io::{self, Write};
+use std::path::Path;
 
+use vmem_cli::Row;
+use vmem_cli::parts::{Bench, Error, Item, Job, Place, Tier, bench, bytes, on_each_tier, traces};
 use vmem_trace::ReadOptions;
 
-use crate::args::Bench;
-use crate::measure::{Job, Place, Question, Run};
-use crate::scenario::Item;
-use crate::tier::Tier;
-use crate::{Error, Row, bench, bytes, traces};
+use crate::peers;
 
 /// What is compared of each workload on each stack.
 struct Aspect {
@@ -35,21 +34,18 @@ const ASPECTS: [Aspect; 4] = [
     },
 ];
 
-/// Every workload asked for and every trace of the folder, on tier A and every baseline.
+/// Every workload asked for and every trace of the folder, on tier A and every model.
 ///
 /// # Errors
 /// Usage, if a workload cannot be generated or a trace cannot be read.
 pub(crate) fn jobs(
     args: &Bench,
+    traces: Option<&Path>,
     place: &Place,
     notes: &mut dyn Write,
-) -> Result<Vec<Box<dyn Job>>, Error> {
-    if !place.target.is_simulated() {
-        let message = "--compare looks for the smallest device, which hardware cannot be";
-        return Err(Error::usage(message));
-    }
-    let tiers: Vec<Tier> = Tier::compared().collect();
-    let question = Question::CostAndMinDevice;
+) -> Result<Vec<Job>, Error> {
+    let tiers: Vec<Tier> = peers::compared().collect();
+    let place = &place.clone().with_min_device()?;
     let mut jobs = Vec::new();
     for item in &args.workload {
         let Item::Workload(workload) = item else {
@@ -57,9 +53,9 @@ pub(crate) fn jobs(
             return Err(Error::usage(message));
         };
         let (trace, scale) = bench::generate(*workload, args)?;
-        jobs.extend(Run::on_each_tier(trace, scale, &tiers, place, question));
+        jobs.extend(on_each_tier(trace, scale, &tiers, place));
     }
-    let paths = match &args.traces {
+    let paths = match traces {
         Some(folder) => traces::tables_in(folder).map_err(|error| {
             let shown = folder.display();
             Error::usage(format!("cannot read the traces in `{shown}`: {error}"))
@@ -68,7 +64,7 @@ pub(crate) fn jobs(
     };
     for path in paths {
         let trace = traces::read(&path, &ReadOptions::default(), notes)?;
-        jobs.extend(Run::on_each_tier(trace, None, &tiers, place, question));
+        jobs.extend(on_each_tier(trace, None, &tiers, place));
     }
     Ok(jobs)
 }
@@ -77,7 +73,7 @@ pub(crate) fn jobs(
 /// are.
 pub(crate) fn write(header: &str, rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{header}")?;
-    let tiers: Vec<Tier> = Tier::compared().collect();
+    let tiers: Vec<Tier> = peers::compared().collect();
     let mut workloads: Vec<(&str, Option<u64>)> = Vec::new();
     for row in rows {
         let workload = (row.workload.as_str(), row.scale);

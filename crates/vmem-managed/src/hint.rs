@@ -1,12 +1,12 @@
 //! What the driver is told about memory, and may ignore.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 
-use vmem_core::{AccessClass, Advice, DriverError, Location};
+use vmem_core::{AccessClass, Advice, DriverError, Handle, Handled, Location};
 
-/// What became of a hint. Nothing depends on it, so it may be ignored.
+/// The driver's answer to a hint. Nothing depends on it, so it may be ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Hint {
     /// The driver took it.
     Taken,
@@ -15,7 +15,7 @@ pub enum Hint {
 }
 
 impl Hint {
-    /// Whether the driver took it.
+    /// Returns true if the driver took it.
     pub fn is_taken(&self) -> bool {
         matches!(self, Self::Taken)
     }
@@ -30,9 +30,10 @@ impl From<Result<(), DriverError>> for Hint {
     }
 }
 
-/// How many hints a resource gave.
+/// The number of hints that a resource gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct HintCounts {
     /// Hints that the driver took.
     pub taken: u64,
@@ -40,16 +41,20 @@ pub struct HintCounts {
     pub refused: u64,
 }
 
-/// Reads how many hints a resource gave, also after the stack's type was erased.
+/// Reads how many hints a resource gave. Does not keep the resource alive.
 #[derive(Debug, Clone)]
 pub struct HintHandle {
-    counters: Weak<HintCounters>,
+    counters: Handle<HintCounters>,
 }
 
 impl HintHandle {
-    /// The counts now; `None` after the resource is gone.
+    pub(crate) fn of(counters: &Handled<HintCounters>) -> Self {
+        Self { counters: counters.handle() }
+    }
+
+    /// The counts now; `None` once the resource is gone.
     pub fn counts(&self) -> Option<HintCounts> {
-        self.counters.upgrade().map(|counters| counters.read())
+        self.counters.get().map(|counters| counters.read())
     }
 }
 
@@ -60,11 +65,6 @@ pub(crate) struct HintCounters {
 }
 
 impl HintCounters {
-    pub(crate) fn handle(self: &Arc<Self>) -> HintHandle {
-        let counters = Arc::downgrade(self);
-        HintHandle { counters }
-    }
-
     pub(crate) fn read(&self) -> HintCounts {
         HintCounts {
             taken: self.taken.load(Ordering::Relaxed),

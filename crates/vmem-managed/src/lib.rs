@@ -41,9 +41,14 @@ mod prefetch;
 mod unsupported;
 
 pub use hint::{Hint, HintCounts, HintHandle};
-pub use memory::ManagedMemory;
+pub use memory::{ManagedHandle, ManagedMemory};
 pub use prefetch::Prefetch;
 pub use unsupported::Unsupported;
+
+/// The program of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 #[cfg(test)]
 mod tests {
@@ -54,6 +59,7 @@ mod tests {
     #[test]
     fn every_public_handle_is_send_and_sync() {
         shared::<HintHandle>();
+        shared::<ManagedHandle>();
         shared::<ManagedMemory>();
         shared::<Prefetch<ManagedMemory>>();
     }

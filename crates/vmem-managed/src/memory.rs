@@ -3,13 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use vmem_core::author::{HostAccess, Leaf, StreamExt, host_view};
 use vmem_core::{
     Advice, AllocError, Block, Capabilities, Device, DriverCode, DriverError, Features, FreeError,
-    HostAccess, Leaf, Location, Managed, MemoryResource, QuarantineHandle, Request, Stream,
+    HandleError, Handled, Location, Managed, MemoryResource, QuarantineHandle, Quarantined,
+    Request, Stream,
 };
 
 use crate::hint::{self, HintCounters};
-use crate::{Hint, HintHandle, Unsupported};
+use crate::{Hint, HintCounts, HintHandle, Unsupported};
 
 const NAME: &str = "ManagedMemory";
 
@@ -46,7 +48,7 @@ const NAME: &str = "ManagedMemory";
 #[derive(Debug)]
 pub struct ManagedMemory {
     leaf: Leaf,
-    hints: Arc<HintCounters>,
+    hints: Handled<HintCounters>,
 }
 
 impl ManagedMemory {
@@ -61,23 +63,22 @@ impl ManagedMemory {
         }
         // SAFETY: contract, devices/handles and devices/pending-work: the leaf's promise.
         let free = |device: &Arc<dyn Device>, base| unsafe { part(&**device)?.free(base) };
-        Ok(Self { leaf: Leaf::new(NAME, device, free), hints: Arc::default() })
+        Ok(Self {
+            leaf: Leaf::new(NAME, device, free),
+            hints: Handled::new(HintCounters::default()),
+        })
     }
 
-    /// Where what was set aside is counted and freed.
-    pub fn quarantine(&self) -> QuarantineHandle {
-        self.leaf.quarantine()
-    }
-
-    /// Reads how many hints were given: advice by access class, and prefetches.
-    pub fn hints(&self) -> HintHandle {
-        self.hints.handle()
+    /// The handle that reads the counts of hints, and counts and frees memory in quarantine.
+    pub fn handle(&self) -> ManagedHandle {
+        ManagedHandle { hints: HintHandle::of(&self.hints), quarantine: self.leaf.handle() }
     }
 
     /// Advises the driver on a block.
     ///
     /// # Errors
-    /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block; the driver's.
+    /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block; the
+    /// [`DriverError`] of the driver call.
     pub fn advise(&self, block: &Block, advice: Advice) -> Result<(), DriverError> {
         let managed = self.managed_of(block, "ManagedMemory::advise")?;
         // SAFETY: contract, devices/ranges: the range is that of a live managed block.
@@ -102,10 +103,11 @@ impl ManagedMemory {
         self.hints.count(queue())
     }
 
-    /// Where a block was last prefetched to, if all of it was prefetched to one place.
+    /// The last place that a block was prefetched to, if all of it was prefetched to one place.
     ///
     /// # Errors
-    /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block; the driver's.
+    /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block; the
+    /// [`DriverError`] of the driver call.
     pub fn last_prefetch(&self, block: &Block) -> Result<Option<Location>, DriverError> {
         let managed = self.managed_of(block, "ManagedMemory::last_prefetch")?;
         // SAFETY: contract, devices/ranges: the range is that of a live managed block.
@@ -130,8 +132,8 @@ impl ManagedMemory {
         stream: &Stream,
     ) -> Result<&'a [u8], DriverError> {
         let (bytes, len) = self.view(block, stream, HostAccess::Read)?;
-        // SAFETY: the device returned the block's host address, and the caller promises that nobody
-        // writes it for the lifetime of the slice.
+        // SAFETY: the host finds a managed block at its address, and the caller promises that
+        // nobody writes it for the lifetime of the slice.
         Ok(unsafe { std::slice::from_raw_parts(bytes, len) })
     }
 
@@ -153,7 +155,7 @@ impl ManagedMemory {
         stream: &Stream,
     ) -> Result<&'a mut [u8], DriverError> {
         let (bytes, len) = self.view(block, stream, HostAccess::Write)?;
-        // SAFETY: the device returned the block's host address, and the caller promises exclusive
+        // SAFETY: the host finds a managed block at its address, and the caller promises exclusive
         // access for the lifetime of the slice.
         Ok(unsafe { std::slice::from_raw_parts_mut(bytes, len) })
     }
@@ -165,24 +167,27 @@ impl ManagedMemory {
         access: HostAccess,
     ) -> Result<(*mut u8, usize), DriverError> {
         const CALL: &str = "ManagedMemory::host_view";
-        let managed = self.managed_of(block, CALL)?;
+        self.check_owner(block, CALL)?;
         self.check_stream(stream, CALL)?;
         // Of another thread's stream that is refused: waiting for the device would break captures.
         stream.synchronize_alone()?;
-        // SAFETY: contract, devices/ranges: the range is that of a live managed block, and the
-        // views' callers promise not to queue work on it while they use the pointer.
-        let bytes = unsafe { managed.host_view(block.ptr(), block.size(), access) }?;
+        let bytes = host_view(&**self.leaf.device(), block.ptr(), block.size(), access)?;
         let len = usize::try_from(block.size()).expect("a mapped range fits the address space");
         Ok((bytes, len))
     }
 
     /// The device's managed part, for a block of this resource.
     fn managed_of(&self, block: &Block, call: &'static str) -> Result<&dyn Managed, DriverError> {
-        if block.owner() != self.leaf.owner() {
-            let error = DriverError::new(call, DriverCode::INVALID_VALUE);
-            return Err(error.with_detail("the block belongs to another resource"));
-        }
+        self.check_owner(block, call)?;
         part(&**self.leaf.device())
+    }
+
+    fn check_owner(&self, block: &Block, call: &'static str) -> Result<(), DriverError> {
+        if block.owner() == self.leaf.owner() {
+            return Ok(());
+        }
+        let error = DriverError::new(call, DriverCode::INVALID_VALUE);
+        Err(error.with_detail("the block belongs to another resource"))
     }
 
     fn check_stream(&self, stream: &Stream, call: &'static str) -> Result<(), DriverError> {
@@ -191,6 +196,35 @@ impl ManagedMemory {
         }
         let error = DriverError::new(call, DriverCode::INVALID_CONTEXT);
         Err(error.with_detail("the stream belongs to another device"))
+    }
+}
+
+/// Reads what a [`ManagedMemory`] gave as hints, and counts and frees what it has set aside. Does not
+/// keep it alive.
+#[derive(Debug, Clone)]
+pub struct ManagedHandle {
+    hints: HintHandle,
+    quarantine: QuarantineHandle,
+}
+
+impl ManagedHandle {
+    /// The number of hints given, advice by access class and prefetches; `None` once the resource is
+    /// gone.
+    pub fn hints(&self) -> Option<HintCounts> {
+        self.hints.counts()
+    }
+
+    /// The memory in quarantine now; `None` once the resource is gone.
+    pub fn quarantined(&self) -> Option<Quarantined> {
+        self.quarantine.quarantined()
+    }
+
+    /// Frees what is set aside, as [`QuarantineHandle::synchronize`] does.
+    ///
+    /// # Errors
+    /// Those of [`QuarantineHandle::synchronize`].
+    pub fn synchronize(&self) -> Result<(), HandleError> {
+        self.quarantine.synchronize()
     }
 }
 

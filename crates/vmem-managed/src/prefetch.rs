@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{
-    AllocError, Block, Capabilities, Device, DriverCode, DriverError, Features, FreeError,
+    AllocError, Block, Capabilities, Device, DriverCode, DriverError, Features, FreeError, Handled,
     Location, MemoryResource, Request, Stream,
 };
 
@@ -37,21 +38,21 @@ use crate::hint::HintCounters;
 #[derive(Debug)]
 pub struct Prefetch<U> {
     upstream: U,
-    hints: Arc<HintCounters>,
+    hints: Handled<HintCounters>,
 }
 
 impl<U> Prefetch<U> {
     /// Prefetches the new blocks of `upstream`.
     pub fn new(upstream: U) -> Self {
-        Self { upstream, hints: Arc::default() }
+        Self { upstream, hints: Handled::new(HintCounters::default()) }
     }
 
-    /// Reads how many prefetches were queued and refused.
-    pub fn hints(&self) -> HintHandle {
-        self.hints.handle()
+    /// A handle that reads how many prefetches were queued and refused.
+    pub fn handle(&self) -> HintHandle {
+        HintHandle::of(&self.hints)
     }
 
-    /// What it wraps.
+    /// The wrapped resource.
     pub fn upstream(&self) -> &U {
         &self.upstream
     }

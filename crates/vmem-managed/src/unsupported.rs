@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What a device lacks for [`ManagedMemory`](crate::ManagedMemory).
+/// The feature that a device lacks for [`ManagedMemory`](crate::ManagedMemory).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unsupported {

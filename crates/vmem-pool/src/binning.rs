@@ -23,22 +23,23 @@ pub struct BinningPool<U: MemoryResource + 'static> {
 }
 
 impl<U: MemoryResource + 'static> BinningPool<U> {
-    /// A pool over `upstream`. The configuration's growth is ignored: every block is taken on its own.
+    /// A pool over `upstream`. The configuration's growth is ignored: every block is taken on its
+    /// own.
     ///
     /// # Errors
-    /// As [`Pool::new`].
+    /// Those of [`Pool::new`].
     pub fn new(upstream: U, config: PoolConfig) -> Result<Self, BuildError> {
-        let config = PoolConfig { growth: Some(Growth::Exact), ..config };
+        let config = config.with_growth(Growth::Exact);
         let pool = Pool::with_fit(Chunks::new(upstream), config, Fit::Bins)?;
         Ok(Self { pool })
     }
 
-    /// Where the blocks come from.
+    /// The resource that the blocks come from.
     pub fn upstream(&self) -> &U {
         self.pool.backing().upstream()
     }
 
-    /// Control of the pool that does not keep it alive. Take it before the stack is erased.
+    /// A handle that reads and controls the pool.
     pub fn handle(&self) -> PoolHandle {
         self.pool.handle()
     }

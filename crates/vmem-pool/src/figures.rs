@@ -4,9 +4,10 @@ use std::fmt;
 
 use vmem_core::{BlockLayout, DevicePtr, Label};
 
-/// What a pool has done since it was built. Sizes in bytes.
+/// A pool's counters since it was built. Sizes are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Counters {
     /// Blocks handed out.
     pub allocations: u64,
@@ -36,10 +37,10 @@ pub struct Counters {
     pub markers: u64,
     /// Requested sizes of live blocks.
     pub live: u64,
-    /// The most `live` has been. Once streams have shards of their own
-    /// ([`Sharding`](crate::Sharding)) it is the most that was seen of them together, which is
+    /// The most `live` has been. Once streams whose threads meet have
+    /// locks of their own it is the most that was seen of them together, which is
     /// whenever a request misses and whenever counters are read: no more than there was, no less than
-    /// in any one shard.
+    /// under any one lock.
     pub peak_live: u64,
     /// Bytes held from the backing.
     pub reserved: u64,
@@ -53,7 +54,7 @@ pub struct Counters {
     pub quarantined: u64,
 }
 
-/// How much more a pool can give. Sizes in bytes.
+/// The memory that a pool can still give. Sizes are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -85,7 +86,7 @@ pub struct Snapshot {
     pub counters: Counters,
     /// Its segments, by address.
     pub segments: Vec<Segment>,
-    /// Where memory is mapped a second time, by address.
+    /// The windows, where memory is mapped a second time, by address.
     pub windows: Vec<WindowInfo>,
 }
 
@@ -94,11 +95,11 @@ pub struct Snapshot {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct WindowInfo {
-    /// Where it starts.
+    /// Its address.
     pub start: DevicePtr,
-    /// How long it is, in bytes.
+    /// Its length, in bytes.
     pub size: u64,
-    /// Where its memory is mapped besides, in the window's order, as start and size.
+    /// The other places where its memory is mapped, in the window's order, as start and size.
     pub homes: Vec<(DevicePtr, u64)>,
 }
 
@@ -107,11 +108,11 @@ pub struct WindowInfo {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Segment {
-    /// Where it starts.
+    /// Its address.
     pub start: DevicePtr,
-    /// How long it is, in bytes.
+    /// Its length, in bytes.
     pub size: u64,
-    /// What lies in it, by address, without gaps.
+    /// The ranges in it, by address, without gaps.
     pub ranges: Vec<RangeInfo>,
 }
 
@@ -120,15 +121,15 @@ pub struct Segment {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct RangeInfo {
-    /// Where it starts.
+    /// Its address.
     pub start: DevicePtr,
-    /// How long it is, in bytes, rounding included.
+    /// Its length in bytes, rounding included.
     pub size: u64,
-    /// What it is.
+    /// Its state.
     pub state: RangeState,
 }
 
-/// What a range is.
+/// The states of a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -1,54 +1,47 @@
 //! Control of a pool from outside its stack.
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 
-use vmem_core::{BoxedError, DevicePtr, DriverError, RawBlock, fork};
+use vmem_core::{DevicePtr, Handle, HandleError, Handled, RawBlock};
 
 use crate::backing::Backing;
-use crate::core::{Control, Core};
+use crate::engine::{Control, Core};
 use crate::{Capacity, Counters, Snapshot};
 
-/// Control of one pool: non-generic, cloneable, taken before the stack is erased. It does not keep
-/// the pool alive, and says so once the pool is gone.
+/// Reads and controls one pool. It does not keep the pool alive. In a [forked](vmem_core::author::fork) child its figures
+/// are `None`, as of a pool that is gone.
 #[derive(Clone)]
 pub struct PoolHandle {
-    pool: Weak<dyn Control>,
+    pool: Handle<dyn Control>,
 }
 
 impl PoolHandle {
-    pub(crate) fn new<B: Backing>(core: &Arc<Core<B>>) -> Self {
-        let control: Arc<dyn Control> = core.clone();
-        Self { pool: Arc::downgrade(&control) }
-    }
-
-    /// The pool, for a call that could not return in a forked child.
-    fn usable(&self, call: &'static str) -> Result<Arc<dyn Control>, ControlError> {
-        fork::refuse(call).map_err(ControlError::driver)?;
-        self.pool.upgrade().ok_or(ControlError::Gone)
+    pub(crate) fn new<B: Backing>(core: &Handled<Core<B>>) -> Self {
+        Self { pool: core.handle().erased(|core| core as Weak<dyn Control>) }
     }
 
     /// The pool's counters; `None` once it is gone. Takes a step for each per-thread default stream that
     /// uses the pool, and one for each free range of a stream that left something in
     /// [quarantine](Counters::quarantined), or failed to answer; those under all of the pool's locks.
     pub fn counters(&self) -> Option<Counters> {
-        self.pool.upgrade().map(|pool| pool.counters())
+        self.pool.get().map(|pool| pool.counters())
     }
 
-    /// How much more the pool can give; `None` once it is gone. Takes `O(n)` steps.
+    /// The memory that the pool can still give; `None` once it is gone. Takes `O(n)` steps.
     pub fn capacity(&self) -> Option<Capacity> {
-        self.pool.upgrade().map(|pool| pool.capacity())
+        self.pool.get().map(|pool| pool.capacity())
     }
 
     /// Everything that lies in the pool; `None` once it is gone. Takes `O(n log n)` steps.
     pub fn snapshot(&self) -> Option<Snapshot> {
-        self.pool.upgrade().map(|pool| pool.snapshot())
+        self.pool.get().map(|pool| pool.snapshot())
     }
 
     /// The parts of the live block that starts at `ptr`, for edges that hold only an address;
     /// `None` if there is none or the pool is gone. Takes as many steps as ranges start in 2 MiB.
     pub fn find(&self, ptr: DevicePtr) -> Option<RawBlock> {
-        self.pool.upgrade()?.find(ptr)
+        self.pool.get()?.find(ptr)
     }
 
     /// Waits on the host for pending work and returns unused memory until at most `keep` bytes are
@@ -56,18 +49,19 @@ impl PoolHandle {
     /// whole chunks otherwise. What is in quarantine stays. Returns the bytes returned.
     ///
     /// # Errors
-    /// [`ControlError::Gone`] once the pool is; [`ControlError::Failed`] if the driver fails, and in a
-    /// [forked](vmem_core::fork) child.
-    pub fn trim_to(&self, keep: u64) -> Result<u64, ControlError> {
-        self.usable("PoolHandle::trim_to")?.trim_to(keep)
+    /// [`HandleError::Gone`] once the pool is; [`HandleError::Failed`] if the driver fails, and in a
+    /// [forked](vmem_core::author::fork) child.
+    pub fn trim_to(&self, keep: u64) -> Result<u64, HandleError> {
+        self.pool.require()?.trim_to(keep)
     }
 
-    /// The same, returning only what is complete already, without a wait.
+    /// Like [`trim_to`](Self::trim_to), returning only memory whose uses are complete already,
+    /// without a wait.
     ///
     /// # Errors
-    /// As [`trim_to`](Self::trim_to).
-    pub fn try_trim(&self, keep: u64) -> Result<u64, ControlError> {
-        self.usable("PoolHandle::try_trim")?.try_trim(keep)
+    /// Those of [`trim_to`](Self::trim_to).
+    pub fn try_trim(&self, keep: u64) -> Result<u64, HandleError> {
+        self.pool.require()?.try_trim(keep)
     }
 
     /// Waits on the host for all work on the device, and frees what is in quarantine: memory whose last
@@ -79,21 +73,21 @@ impl PoolHandle {
     /// The pool never does this by itself, because it breaks every capture in progress on the device,
     /// on whatever stream and thread. A program that wants to avoid it drops its buffers and the last
     /// handle of a thread's default stream, or [retires](vmem_core::Stream::retire) that, before the
-    /// thread ends.
+    /// thread ends. A pool below this one has a quarantine of its own, which its own handle frees.
     ///
     /// # Errors
-    /// [`ControlError::Gone`] once the pool is; [`ControlError::Failed`] if the driver fails or refuses
-    /// because a stream captures, and in a [forked](vmem_core::fork) child.
-    pub fn synchronize(&self) -> Result<u64, ControlError> {
-        self.usable("PoolHandle::synchronize")?.synchronize()
+    /// [`HandleError::Gone`] once the pool is; [`HandleError::Failed`] if the driver fails or refuses
+    /// because a stream captures, and in a [forked](vmem_core::author::fork) child.
+    pub fn synchronize(&self) -> Result<u64, HandleError> {
+        self.pool.require()?.synchronize()
     }
 
     /// Checks that the pool's figures and structures agree; for tests. Takes `O(n log n)` steps.
     ///
     /// # Panics
-    /// If they do not.
+    /// If they do not, and once the pool is gone.
     pub fn check_invariants(&self) {
-        if let Some(pool) = self.pool.upgrade() {
+        if let Some(pool) = self.pool.get() {
             pool.check_invariants();
         }
     }
@@ -107,43 +101,5 @@ impl fmt::Debug for PoolHandle {
             .field("reserved", &counters.reserved)
             .field("blocks", &(counters.allocations - counters.frees))
             .finish_non_exhaustive()
-    }
-}
-
-/// Why a pool could not do what a handle asked.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ControlError {
-    /// The pool has been dropped.
-    Gone,
-    /// The driver or the upstream failed; what had been done by then holds.
-    Failed(BoxedError),
-}
-
-impl ControlError {
-    pub(crate) fn driver(error: DriverError) -> Self {
-        Self::Failed(error.into())
-    }
-
-    pub(crate) fn failed(error: BoxedError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl fmt::Display for ControlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gone => f.write_str("the pool has been dropped"),
-            Self::Failed(_) => f.write_str("the pool could not return memory"),
-        }
-    }
-}
-
-impl std::error::Error for ControlError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Gone => None,
-            Self::Failed(source) => Some(&**source),
-        }
     }
 }

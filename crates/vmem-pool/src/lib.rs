@@ -39,10 +39,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backing;
-mod batch;
 mod binning;
 mod config;
-mod core;
+mod engine;
 mod figures;
 mod handle;
 mod ladder;
@@ -57,16 +56,22 @@ pub mod sabotage;
 mod space;
 mod sync;
 
-pub use backing::{Backing, Chunks, Growth, VirtualArena};
-pub use batch::Batch;
+pub use backing::{Backing, Chunks, VirtualArena};
 pub use binning::BinningPool;
+#[doc(hidden)]
+pub use config::testing;
 pub use config::{
-    BuildError, BuildErrorKind, Footprint, Placement, PoolConfig, Release, Sharding, SmallBlocks,
+    AutoTrim, Batch, BuildError, BuildErrorKind, Footprint, Growth, Placement, PoolConfig,
 };
 pub use figures::{Capacity, Counters, RangeInfo, RangeState, Segment, Snapshot, WindowInfo};
-pub use handle::{ControlError, PoolHandle};
+pub use handle::PoolHandle;
 
 pub use pool::Pool;
+
+/// The program of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 #[cfg(test)]
 mod planted;

@@ -9,8 +9,8 @@ use vmem_core::{MemoryEvent, MemoryObserver};
 
 /// An observer whose panics end here.
 ///
-/// An observer must not panic. If it does all the same, the event has happened: unwinding would take a
-/// block along that its owner never saw, or come out of a drop.
+/// An observer must not panic. If it does all the same, the event has happened: unwinding would
+/// take a block along that its owner never saw, or come out of a drop.
 #[derive(Debug)]
 pub(crate) struct Contained(pub(crate) Arc<dyn MemoryObserver>);
 

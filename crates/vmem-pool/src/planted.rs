@@ -76,8 +76,8 @@ fn run(seed: u64, fault: Option<Fault>, make: &Make) -> Seen {
 type Make = dyn Fn(Arc<SimDevice>) -> Box<dyn MemoryResource>;
 
 fn config() -> PoolConfig {
-    let batch = Batch { frees: 1, bytes: 0 };
-    PoolConfig { ceiling: Some(4 * GRANULE), batch, ..Default::default() }
+    let batch = Batch::new(1, 0);
+    PoolConfig::default().with_ceiling(4 * GRANULE).with_batch(batch)
 }
 
 fn makes() -> [Box<Make>; 2] {
@@ -116,7 +116,7 @@ fn moving(seed: u64, fault: Option<Fault>) -> Seen {
         ..Default::default()
     };
     let device = SimDevice::with_config(config).unwrap();
-    let tight = PoolConfig { footprint: Footprint::Tight, ..Default::default() };
+    let tight = PoolConfig::default().with_footprint(Footprint::Tight);
     let pool = Pool::new(VirtualArena::new(device.clone()).unwrap(), tight).unwrap();
     let streams = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     let layout = |granules| BlockLayout::new(granules * GRANULE).unwrap();

@@ -3,15 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
+use vmem_core::author::fork;
 use vmem_core::{
-    AllocError, Block, Capabilities, Device, FreeError, MemoryResource, Request, Stream, fork,
+    AllocError, Block, Capabilities, Device, FreeError, Handled, MemoryResource, Request, Stream,
 };
 
 use crate::backing::Backing;
-use crate::core::Core;
+use crate::config::SmallBlocks;
+use crate::engine::Core;
 use crate::observer::Contained;
 use crate::space::Fit;
-use crate::{BuildError, PoolConfig, PoolHandle, SmallBlocks};
+use crate::{BuildError, PoolConfig, PoolHandle};
 
 /// A coalescing pool over a [`Backing`].
 ///
@@ -35,7 +37,7 @@ use crate::{BuildError, PoolConfig, PoolHandle, SmallBlocks};
 /// driver call, as [`NeverFits`](vmem_core::AllocErrorKind::NeverFits).
 ///
 /// A hit takes `O(log n)` steps under one lock, and no driver call. Streams that threads use at the
-/// same time get free memory with a lock of their own ([`Sharding`](crate::Sharding)). What a request or
+/// same time get free memory with a lock of their own, up to sixteen. What a request or
 /// a free costs does not depend on how many streams use the pool: before it takes more memory a request
 /// looks at what sixteen other streams freed, before it is refused at all of it.
 ///
@@ -55,7 +57,7 @@ use crate::{BuildError, PoolConfig, PoolHandle, SmallBlocks};
 /// that failed), a pool still hands out addresses that it has at hand, and they are worth nothing: the
 /// first use of one fails. Whoever resets a context drops the pools over it first.
 pub struct Pool<B: Backing> {
-    core: Arc<Core<B>>,
+    core: Handled<Core<B>>,
 }
 
 impl<B: Backing> Pool<B> {
@@ -77,15 +79,15 @@ impl<B: Backing> Pool<B> {
         fit: Fit,
     ) -> Result<Self, BuildError> {
         config.observer = config.observer.map(|observer| Arc::new(Contained(observer)) as _);
-        Ok(Self { core: Core::new(backing, config, fit)? })
+        Ok(Self { core: Core::new(backing, config, fit)?.into() })
     }
 
-    /// What the pool takes its memory from.
+    /// The source of the pool's memory.
     pub fn backing(&self) -> &B {
         &self.core.backing
     }
 
-    /// Control of the pool that does not keep it alive. Take it before the stack is erased.
+    /// A handle that reads and controls the pool.
     pub fn handle(&self) -> PoolHandle {
         PoolHandle::new(&self.core)
     }

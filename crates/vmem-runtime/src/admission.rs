@@ -5,7 +5,7 @@
 use std::fmt;
 use std::num::NonZeroU64;
 
-/// Whether work fits what is left, and how much of it would.
+/// The answer to whether work fits in the memory that is left, and how much of it would.
 ///
 /// ```
 /// use std::num::NonZeroU64;
@@ -20,15 +20,15 @@ use std::num::NonZeroU64;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Admission {
-    /// What the work needs, in bytes.
+    /// The bytes that the work needs.
     pub bytes: u64,
     /// Of how many equal units it consists.
     pub units: NonZeroU64,
-    /// What was left, in bytes.
+    /// The bytes that were left.
     pub left: u64,
-    /// What one unit needs, in bytes, rounded up.
+    /// The bytes that one unit needs, rounded up.
     pub bytes_per_unit: u64,
-    /// How many units fit what was left, at most all of them.
+    /// The number of units that fit, at most all of them.
     pub units_that_fit: u64,
 }
 
@@ -41,7 +41,7 @@ impl Admission {
         Self { bytes, units, left, bytes_per_unit, units_that_fit }
     }
 
-    /// Whether all of it fits.
+    /// Returns true if all of the work fits.
     pub fn is_admitted(&self) -> bool {
         self.bytes <= self.left
     }

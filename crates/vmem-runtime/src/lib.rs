@@ -56,6 +56,11 @@ pub use runtime::{Runtime, RuntimeCapacity, RuntimeStats, SetupError, SetupError
 pub use stack::{Recovery, Stack};
 pub use tier::{DeviceTraits, Tier, choose};
 
+/// The program of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

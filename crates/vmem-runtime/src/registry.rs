@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock, RwLock};
 
-use vmem_core::{Device, DeviceId, DeviceMemory, MemoryResource, fork};
+use vmem_core::author::fork;
+use vmem_core::{Device, DeviceId, DeviceMemory, MemoryResource};
 
 /// The current resource of each device, by the device's identity.
 ///

@@ -13,6 +13,7 @@ const SMALLEST_ARENA: u64 = 64 << 20;
 /// A kind of stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum Tier {
     /// Statistics over a pool.
     A,
@@ -20,17 +21,20 @@ pub enum Tier {
     B,
     /// Statistics over managed memory, without a pool.
     C,
-    /// What is built where the chosen tier cannot be: statistics over a binning pool over device
+    /// The stack for when the chosen tier cannot be built: statistics over a binning pool over device
     /// memory, with recovery if tier B was asked for.
     Fallback,
 }
 
-/// What the choice of a stack depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The properties of a device on which the choice of a stack depends.
+///
+/// The default is a device that has neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct DeviceTraits {
     /// The unit of its virtual memory management in bytes, if it has that.
     pub granularity: Option<u64>,
-    /// Whether it has managed memory that host and device may access at the same time.
+    /// True if host and device may access its managed memory at the same time.
     pub concurrent_managed_access: bool,
 }
 
@@ -42,6 +46,18 @@ impl DeviceTraits {
             concurrent_managed_access: device.managed().is_some_and(|m| m.concurrent_access()),
         }
     }
+
+    /// Returns it with virtual memory in units of `granularity` bytes.
+    #[must_use]
+    pub fn with_granularity(self, granularity: u64) -> Self {
+        Self { granularity: Some(granularity), ..self }
+    }
+
+    /// Returns it with managed memory that host and device may access at the same time.
+    #[must_use]
+    pub fn with_concurrent_managed_access(self) -> Self {
+        Self { concurrent_managed_access: true, ..self }
+    }
 }
 
 /// The tier that a configuration asks for on a device: C over B over A. [`Tier::Fallback`] where
@@ -50,8 +66,8 @@ impl DeviceTraits {
 /// ```
 /// use vmem_runtime::{DeviceTraits, RuntimeConfig, Tier, choose};
 ///
-/// let config = RuntimeConfig { managed_memory: true, ..RuntimeConfig::default() };
-/// let old = DeviceTraits { granularity: Some(2 << 20), concurrent_managed_access: false };
+/// let config = RuntimeConfig::default().with_managed_memory(true);
+/// let old = DeviceTraits::default().with_granularity(2 << 20);
 /// assert_eq!(choose(&config, old), Tier::Fallback);
 /// ```
 pub fn choose(config: &RuntimeConfig, device: DeviceTraits) -> Tier {
@@ -100,7 +116,9 @@ mod tests {
         ];
         for (managed_memory, oom_safety, concurrent_managed_access, tier) in table {
             for granularity in [None, Some(2 << 20)] {
-                let config = RuntimeConfig { managed_memory, oom_safety, ..Default::default() };
+                let config = RuntimeConfig::default()
+                    .with_managed_memory(managed_memory)
+                    .with_oom_safety(oom_safety);
                 let device = DeviceTraits { granularity, concurrent_managed_access };
                 assert_eq!(choose(&config, device), tier, "{config}, {device:?}");
             }

@@ -2,6 +2,7 @@
 
 use std::ffi::c_int;
 
+use vmem_core::parse_bytes;
 use vmem_sim::{Callers, Checker, CostTable, Parts, SimConfig, Strictness};
 
 use crate::script::Rule;
@@ -92,8 +93,8 @@ impl Config {
                     .ok_or_else(|| refuse("a whole number up to 16"))?;
             }
             "CAPACITY" => {
-                let accepted = "bytes, with K, M, G, KiB, MiB or GiB in powers of 1024";
-                self.device.capacity = bytes(value).ok_or_else(|| refuse(accepted))?;
+                let accepted = "bytes, with K, M, G, T, KiB, MiB, GiB or TiB in powers of 1024";
+                self.device.capacity = parse_bytes(value).ok_or_else(|| refuse(accepted))?;
             }
             "VIRTUAL_MEMORY" => parts.set(Parts::VIRTUAL_MEMORY, switch()?),
             "MANAGED" => parts.set(Parts::MANAGED, switch()?),
@@ -152,18 +153,6 @@ impl Config {
             .map_err(|error| format!("{PREFIX}*: {error}"))?;
         Ok(self)
     }
-}
-
-fn bytes(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match &text[digits.len()..] {
-        "" => 0,
-        "K" | "KiB" => 10,
-        "M" | "MiB" => 20,
-        "G" | "GiB" => 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 fn version(text: &str) -> Option<c_int> {

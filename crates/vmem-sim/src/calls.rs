@@ -137,7 +137,7 @@ impl fmt::Display for CallKind {
 
 const KINDS: usize = CallKind::ALL.len();
 
-/// How often each kind of call was made, failed calls included. A difference of two readings says
+/// The number of driver calls of each kind, failed calls included. A difference of two readings says
 /// what happened in between.
 ///
 /// ```

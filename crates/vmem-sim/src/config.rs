@@ -6,7 +6,7 @@ use bitflags::bitflags;
 
 use crate::{CostTable, Strictness};
 
-/// Whether memory has contents.
+/// The choice whether memory has contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Bytes {
@@ -18,7 +18,7 @@ pub enum Bytes {
     None,
 }
 
-/// Whether the happens-before checker runs.
+/// The choice whether the happens-before checker runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Checker {
@@ -30,7 +30,7 @@ pub enum Checker {
     Off,
 }
 
-/// When queued work runs.
+/// The time at which queued work runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Schedule {
@@ -96,21 +96,21 @@ pub struct SimConfig {
     pub granularity: u64,
     /// Chooses among the schedules that the rules allow.
     pub seed: u64,
-    /// Whether memory has contents.
+    /// The choice whether memory has contents.
     pub bytes: Bytes,
-    /// Whether accesses are checked.
+    /// The choice whether accesses are checked.
     pub checker: Checker,
-    /// When queued work runs.
+    /// The time at which queued work runs.
     pub schedule: Schedule,
     /// Which parts the device has.
     pub parts: Parts,
     /// The largest address range it reserves, in bytes; none for no bound but the address space.
     pub max_reservation: Option<u64>,
-    /// What it refuses although a driver does not.
+    /// The calls that it refuses although a driver does not.
     pub strictness: Strictness,
     /// In which mode calls meet captures in progress.
     pub callers: Callers,
-    /// What things cost in virtual time.
+    /// The costs of calls and of work in virtual time.
     pub costs: CostTable,
 }
 

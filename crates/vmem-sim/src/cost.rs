@@ -39,10 +39,10 @@ macro_rules! costs {
             /// Everything costs nothing, so that the virtual clock stands still.
             pub const FREE: Self = Self { $($field: 0,)* };
 
-            /// What the calls of an NVIDIA H100 80GB HBM3 cost on 2026-11-23, driver 580.159.04 (CUDA 13.0);
+            /// The costs measured on an NVIDIA H100 80GB HBM3 on 2026-11-23, driver 580.159.04 (CUDA 13.0);
             /// [`MeasuredCosts::h100`] is the same with its origin.
             ///
-            /// Every value comes from medians of `vmem micro`. Those that a call cost at a time are as
+            /// Every value comes from medians of `vmem-lab micro`. Those that a call cost at a time are as
             /// measured; what a call costs for each handle, granule, MiB or page group besides, `work_ns`
             /// and the two rates are computed from two measurements, and where that leaves nothing for the
             /// call itself, as with setting access, unmapping and pinning, its cost is 0.
@@ -162,7 +162,7 @@ impl fmt::Display for CostTable {
 
 /// A cost table measured on a device, with where and when.
 ///
-/// With the feature `serde` it is read from what `vmem micro` writes. A cost that such a file leaves
+/// With the feature `serde` it is read from what `vmem-lab micro` writes. A cost that such a file leaves
 /// out keeps its estimate.
 ///
 /// ```
@@ -185,7 +185,7 @@ impl fmt::Display for CostTable {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 pub struct MeasuredCosts {
-    /// What the table is called.
+    /// The table's name.
     pub name: String,
     /// The day it was measured, as in `2025-01-31`.
     pub date: String,

@@ -51,27 +51,27 @@ impl Kernel {
         Self { name, reads: Vec::new(), writes: Vec::new(), duration: Duration::ZERO, body: None }
     }
 
-    /// The same, reading `bytes` bytes at `ptr` besides.
+    /// Adds a read of `bytes` bytes at `ptr`.
     #[must_use]
     pub fn reads(mut self, ptr: DevicePtr, bytes: u64) -> Self {
         self.reads.push((ptr.get(), bytes));
         self
     }
 
-    /// The same, writing `bytes` bytes at `ptr` besides.
+    /// Adds a write of `bytes` bytes at `ptr`.
     #[must_use]
     pub fn writes(mut self, ptr: DevicePtr, bytes: u64) -> Self {
         self.writes.push((ptr.get(), bytes));
         self
     }
 
-    /// The same, running for `duration` of virtual time beyond what its ranges cost.
+    /// Makes the kernel run for `duration` of virtual time beyond the cost of its ranges.
     #[must_use]
     pub fn taking(self, duration: Duration) -> Self {
         Self { duration, ..self }
     }
 
-    /// The same, doing `body` to its memory when it runs. The body must not call the device. It is
+    /// Sets a `body`, which is called with the kernel's memory when it runs. The body must not call the device. It is
     /// not called on a device that stores no bytes.
     #[must_use]
     pub fn with_body(self, body: impl Fn(&mut KernelMemory<'_>) + Send + Sync + 'static) -> Self {

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-/// How many of something, and how many bytes they make.
+/// A number of things, and their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Outstanding {
-    /// How many.
+    /// The number of things.
     pub count: u64,
     /// Their bytes together.
     pub bytes: u64,
@@ -44,7 +44,7 @@ pub struct Leaks {
 }
 
 impl Leaks {
-    /// Whether nothing is outstanding.
+    /// Returns true if nothing is outstanding.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }

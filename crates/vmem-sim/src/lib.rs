@@ -33,3 +33,8 @@ pub use kernel::{Kernel, KernelMemory};
 pub use leaks::{Leaks, Outstanding};
 pub use strictness::{Strictness, UnknownStrictness};
 pub use violation::{Violation, ViolationKind};
+
+/// The program of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use bitflags::bitflags;
 
 bitflags! {
-    /// What the device refuses although CUDA does not: each can be switched off, and the device
+    /// Refusals of the device that CUDA would not make. Each can be switched off, and the device
     /// then does what CUDA does (measured on an H200 with driver 580).
     ///
     /// Where a refusal is switched off, what the caller did wrong is still reported as a

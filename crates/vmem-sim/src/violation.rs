@@ -41,7 +41,7 @@ pub struct Violation {
     pub kind: ViolationKind,
     /// The call, or the queued work, in which it showed.
     pub call: Cow<'static, str>,
-    /// What happened, with addresses, streams and history.
+    /// A description with addresses, streams and history.
     pub detail: String,
 }
 

@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::fmt;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{
     AllocError, Block, BlockLayout, DevicePtr, DriverError, FreeError, FreeErrorKind, Label,
-    MemoryResource, Request, Stream,
+    MemoryResource, Request, Stream, chain,
 };
 
 use crate::Finding;
@@ -88,7 +89,7 @@ impl TrackedBlock {
         &self.block
     }
 
-    /// Where it starts.
+    /// The block's address.
     pub fn ptr(&self) -> DevicePtr {
         self.block.ptr()
     }
@@ -103,7 +104,7 @@ impl TrackedBlock {
         self.block.layout()
     }
 
-    /// What the memory is for.
+    /// The label of the request.
     pub fn label(&self) -> Label {
         self.block.label()
     }
@@ -111,7 +112,7 @@ impl TrackedBlock {
     /// Queues filling the whole block with a pattern not used before.
     ///
     /// # Errors
-    /// The driver's; the contents are then undefined.
+    /// The [`DriverError`] of the copy or of a wait; the contents are then undefined.
     pub fn write(&mut self, stream: &Stream) -> Result<(), DriverError> {
         self.write_by(stream, |write| write())
     }
@@ -143,7 +144,7 @@ impl TrackedBlock {
     /// Queues copying the contents to `to`, a block of the same size.
     ///
     /// # Errors
-    /// The driver's; the contents of `to` are then undefined.
+    /// The [`DriverError`] of the copy or of a wait; the contents of `to` are then undefined.
     ///
     /// # Panics
     /// If the sizes differ.
@@ -164,7 +165,7 @@ impl TrackedBlock {
         Ok(())
     }
 
-    /// Whether the contents are known, so that [`verify`](Self::verify) compares something.
+    /// Returns true if the contents are known, so that [`verify`](Self::verify) compares something.
     pub fn is_written(&self) -> bool {
         self.history.contents.is_some()
     }
@@ -230,10 +231,7 @@ struct Failed {
 
 impl FailedFree {
     fn new(error: FreeError, history: History) -> Self {
-        let mut text = error.to_string();
-        if let Some(source) = error.source() {
-            text = format!("{text}: {source}");
-        }
+        let text = chain(&error).to_string();
         Self(Box::new(Failed {
             kind: error.kind(),
             text,
@@ -241,7 +239,7 @@ impl FailedFree {
         }))
     }
 
-    /// What kind of refusal it was.
+    /// The kind of refusal.
     pub fn kind(&self) -> FreeErrorKind {
         self.0.kind
     }

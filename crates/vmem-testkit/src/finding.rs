@@ -1,5 +1,6 @@
 //! What a test found wrong.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 
@@ -46,6 +47,13 @@ impl Error for Finding {
             What::Error(error) => Some(&**error),
         }
     }
+}
+
+/// The message of a panic that was caught.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
 }
 
 macro_rules! unexpected {

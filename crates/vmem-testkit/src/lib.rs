@@ -1,12 +1,13 @@
 //! Holds memory resources to vmem's [contract](vmem_core::contract), clause by clause.
 //!
-//! Whoever writes a [`MemoryResource`](vmem_core::MemoryResource) runs four things on it:
+//! Authors of a [`MemoryResource`](vmem_core::MemoryResource) test it with four things:
 //!
 //! * the [`conformance`] suite, a table of named checks over `&dyn MemoryResource`, for any device;
 //! * [`Program`]s, random sequences of operations that shrink, [run](Program::run) beside a
 //!   deliberately dumb model that knows what must be where;
 //! * a [`Countdown`], a device that answers the n-th driver call with an error, [`sweep`], which
-//!   reruns a scenario for every n, and [`Pairs`], which do so for two failing calls;
+//!   reruns a scenario for every n, and [`Pairs`], which do so for two failing calls; it also lets
+//!   things happen just before or after a call, which otherwise took another thread's luck;
 //! * a [`Probe`], which both runs call to look inside: invariants, live and reserved bytes; and a
 //!   [`DeviceControl`], through which programs capture graphs and lose the device.
 //!
@@ -28,6 +29,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod block;
+#[cfg(unix)]
+mod child;
 pub mod conformance;
 mod countdown;
 mod device_control;
@@ -39,9 +42,11 @@ mod program;
 mod rng;
 
 pub use block::{FailedFree, TrackedBlock};
+#[cfg(unix)]
+pub use child::in_child;
 pub use countdown::{Countdown, FAULT_CODES, Fault, Fired, Pairs, sweep};
 pub use device_control::DeviceControl;
-pub use finding::Finding;
+pub use finding::{Finding, panic_text};
 pub use probe::{Ledger, Probe, SetAside};
 pub use program::{Caller, Divergence, Op, Program, Shape, Summary};
 

@@ -6,7 +6,7 @@ use vmem_core::{AllocError, BlockLayout, DevicePtr, ReservationId, Stream};
 
 use crate::Finding;
 
-/// What a resource's own tests let the kit see of it and do with it: all optional, none by default.
+/// A look inside a resource, which its own tests give the kit. All methods are optional.
 ///
 /// `()` is the probe that knows nothing.
 pub trait Probe: Debug + Sync {
@@ -95,7 +95,7 @@ pub trait SetAside: Debug {
     fn contains(&self, ptr: DevicePtr) -> bool;
 }
 
-/// What must be live at one moment, in requested bytes: what [`Probe::check_figures`] is given.
+/// The bytes that must be live at one moment, as requested; the argument of [`Probe::check_figures`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ledger {
     /// The live blocks, those drawn from memory that was set aside included.

@@ -19,7 +19,7 @@ pub struct TraceBuilder {
     totals: Totals,
 }
 
-/// Why an event cannot be part of a trace.
+/// An event that cannot be part of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TraceError {
@@ -119,12 +119,12 @@ impl TraceBuilder {
         self.live
     }
 
-    /// How many events there are so far.
+    /// The number of events so far.
     pub fn len(&self) -> usize {
         self.events.len()
     }
 
-    /// Whether nothing has happened yet.
+    /// Returns true if there is no event yet.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }

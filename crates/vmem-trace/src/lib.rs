@@ -11,43 +11,30 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use std::time::Duration;
 //!
-//! use vmem_core::{BoxedError, DeviceMemory};
+//! use vmem_core::{BoxedError, DeviceMemory, MemoryResource};
 //! use vmem_sim::SimDevice;
-//! use vmem_trace::{Meter, ReplayOptions, ReplayStack, Workload, WorkloadOptions, replay};
+//! use vmem_trace::{ReplayOptions, ReplayStack, Workload, WorkloadOptions, replay};
 //!
 //! #[derive(Debug)]
-//! struct SimMeter(Arc<SimDevice>);
-//!
-//! impl Meter for SimMeter {
-//!     fn reserved(&self) -> u64 {
-//!         self.0.used()
-//!     }
-//!     fn peak_reserved(&self) -> u64 {
-//!         self.0.peak_used()
-//!     }
-//!     fn driver_calls(&self) -> Option<u64> {
-//!         Some(self.0.calls().total())
-//!     }
-//!     fn virtual_time(&self) -> Option<Duration> {
-//!         Some(self.0.virtual_time())
-//!     }
-//!     fn retries(&self) -> Option<u64> {
-//!         None
-//!     }
-//!     fn migrated_bytes(&self) -> Option<u64> {
-//!         None
-//!     }
+//! struct Plain {
+//!     sim: Arc<SimDevice>,
+//!     memory: Arc<dyn MemoryResource>,
 //! }
 //!
-//! fn build(capacity: u64) -> Result<ReplayStack, BoxedError> {
-//!     let device = SimDevice::new(capacity);
-//!     Ok(ReplayStack {
-//!         resource: Arc::new(DeviceMemory::new(device.clone())),
-//!         description: "DeviceMemory".to_owned(),
-//!         meter: Box::new(SimMeter(device)),
-//!     })
+//! impl ReplayStack for Plain {
+//!     fn resource(&self) -> &Arc<dyn MemoryResource> {
+//!         &self.memory
+//!     }
+//!     fn description(&self) -> String {
+//!         "DeviceMemory".to_owned()
+//!     }
+//!     fn reserved(&self) -> u64 {
+//!         self.sim.used()
+//!     }
+//!     fn peak_reserved(&self) -> u64 {
+//!         self.sim.peak_used()
+//!     }
 //! }
 //!
 //! # fn main() -> Result<(), BoxedError> {
@@ -56,7 +43,10 @@
 //!     ..Workload::OverlayCore.defaults()
 //! };
 //! let trace = Workload::OverlayCore.generate(&options)?;
-//! let report = replay(&trace, &build(1 << 30)?, &ReplayOptions::default())?;
+//! let sim = SimDevice::new(1 << 30);
+//! let memory = Arc::new(DeviceMemory::new(sim.clone()));
+//! let stack = Plain { sim, memory };
+//! let report = replay(&trace, &stack, &ReplayOptions::default())?;
 //! assert!(report.passed());
 //! assert_eq!(report.peak_live, trace.peak_live());
 //! # Ok(())
@@ -81,8 +71,7 @@ pub use read::{
 };
 pub use record::{Record, Recorder};
 pub use replay::{
-    Failure, Meter, ReplayError, ReplayOptions, ReplayReport, ReplayStack, StackFactory,
-    min_device, replay,
+    Failure, ReplayError, ReplayOptions, ReplayReport, ReplayStack, min_device, replay,
 };
 pub use trace::{Event, Mark, Origin, Trace};
 pub use workload::{
@@ -107,7 +96,6 @@ mod tests {
         shared::<TraceBuilder>();
         shared::<Recorder>();
         shared::<Record<vmem_core::DeviceMemory>>();
-        shared::<ReplayStack>();
         shared::<ReplayReport>();
         shared::<ReadError>();
         shared::<ReplayError>();

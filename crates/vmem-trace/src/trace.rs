@@ -111,17 +111,17 @@ pub(crate) struct Totals {
 }
 
 impl Trace {
-    /// What the trace is called.
+    /// The trace's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What happened, in order.
+    /// The events, in order.
     pub fn events(&self) -> &[Event] {
         &self.events
     }
 
-    /// How many blocks were allocated.
+    /// The number of blocks that were allocated.
     pub fn allocations(&self) -> u64 {
         self.totals.allocations
     }
@@ -131,27 +131,27 @@ impl Trace {
         self.totals.peak_live
     }
 
-    /// How many entries a table of live blocks needs: the largest number of blocks live at once.
+    /// The largest number of blocks live at once, which is the size of a table of live blocks.
     pub fn slots(&self) -> u32 {
         self.totals.slots
     }
 
-    /// How many streams appear.
+    /// The number of streams.
     pub fn streams(&self) -> u32 {
         self.totals.streams
     }
 
-    /// How many host threads appear.
+    /// The number of host threads.
     pub fn threads(&self) -> u32 {
         self.totals.threads
     }
 
-    /// How many passes are marked; zero if none is.
+    /// The number of marked passes.
     pub fn passes(&self) -> u32 {
         self.totals.passes
     }
 
-    /// The same trace `passes` times over, each time marked as a pass, with everything still live
+    /// Repeats the trace `passes` times, each time marked as a pass, with everything still live
     /// at the end of a pass freed there, by its allocating stream and thread. Marks of passes
     /// within the trace are dropped. O(events × passes).
     ///

@@ -12,7 +12,7 @@ use crate::{Event, Trace};
 /// time is the event's number in microseconds, the pointer stands for the slot.
 ///
 /// # Errors
-/// Those of `to`.
+/// The error of `to`, if it cannot be written to.
 pub fn write_rmm_log(trace: &Trace, mut to: impl Write) -> io::Result<()> {
     writeln!(to, "{}", RMM_HEADER)?;
     let mut sizes = vec![0; index(trace.slots())];
@@ -41,7 +41,7 @@ pub fn write_rmm_log(trace: &Trace, mut to: impl Write) -> io::Result<()> {
 /// Streams, threads, labels, noted failures and marks have no place in the format.
 ///
 /// # Errors
-/// Those of `to`.
+/// The error of `to`, if it cannot be written to.
 pub fn write_lifetimes(trace: &Trace, mut to: impl Write) -> io::Result<()> {
     writeln!(to, "{}", LIFETIME_HEADER)?;
     let mut id = 0u64;

@@ -1,4 +1,4 @@
-//! The program `vmem` and a script, to carry to a machine with a GPU and without Rust.
+//! The laboratory's program and a script, to carry to a machine with a GPU and without Rust.
 
 mod glibc;
 
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cargo::{cargo, executable, output};
+use crate::command::Program;
 use crate::driver::SoftwareDriver;
 use crate::steps::Steps;
 
-/// The program, and the package that it is of.
-const PROGRAM: &str = "vmem";
-const PACKAGE: &str = "vmem-cli";
+/// What is carried: the program that has every command of the script.
+const PROGRAM: Program = Program::Lab;
 
 /// Runs everything and writes one document.
 const SCRIPT: &str = include_str!("run.sh");
@@ -48,7 +48,7 @@ pub(crate) fn lay_out(profile: Profile, folder: &Path) -> Result<(), String> {
     }
     let built = build(profile)?;
     fs::create_dir_all(folder).map_err(failed)?;
-    let program = folder.join(PROGRAM);
+    let program = folder.join(PROGRAM.name());
     strip(&built, &program)?;
     glibc::check(&program)?;
     let bytes = fs::metadata(&program).map_err(failed)?.len();
@@ -62,12 +62,12 @@ pub(crate) fn lay_out(profile: Profile, folder: &Path) -> Result<(), String> {
 
 /// Builds the program. Returns where it is.
 fn build(profile: Profile) -> Result<PathBuf, String> {
-    let mut build = cargo(["build", "--package", PACKAGE, "--bin", PROGRAM]);
+    let mut build = cargo(["build", "--package", PROGRAM.package(), "--bin", PROGRAM.name()]);
     if profile == Profile::Release {
         build.arg("--release");
     }
     let messages = output(build.args(["--message-format", "json-render-diagnostics"]))?;
-    executable(&String::from_utf8_lossy(&messages), PROGRAM)
+    executable(&String::from_utf8_lossy(&messages), PROGRAM.name())
 }
 
 /// Runs a bundle from an empty folder, with only the software driver on the loader's path, and
@@ -201,7 +201,7 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bundle");
         symlink(sources.join("run.sh"), folder.join("run")).unwrap();
-        symlink(sources.join("pretend.sh"), folder.join(PROGRAM)).unwrap();
+        symlink(sources.join("pretend.sh"), folder.join(PROGRAM.name())).unwrap();
         let run = |args: &[&str]| {
             Command::new(folder.join("run")).args(args).current_dir(&folder).output().unwrap()
         };

@@ -68,7 +68,7 @@ part() {
     echo "==> $name"
     rm -f -- "$scratch/part.json"
     timeout --kill-after=10 "${PART_SECONDS:-300}" \
-        "$here/vmem" "$@" --device "$device" --json "$scratch/part.json" 2> "$scratch/log"
+        "$here/vmem-lab" "$@" --device "$device" --json "$scratch/part.json" 2> "$scratch/log"
     code=$?
     cat "$scratch/log" >&2
     [ "$code" -eq 0 ] || failed=$((failed + 1))

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{CUDA_BINDINGS, CUDA_CRATE};
-use crate::metadata::{Metadata, Package};
+use crate::metadata::{Dependency, Metadata, Package};
 
 /// Which crates of the workspace a crate's library may use. A crate that is not listed may use
 /// all of them.
@@ -18,7 +18,30 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vmem-trace", &["vmem-core"]),
     ("vmem-testkit", &["vmem-core"]),
     ("vmem-runtime", &["vmem-core", "vmem-pool", "vmem-adaptors", "vmem-managed"]),
+    (
+        "vmem-cli",
+        &[
+            "vmem-core",
+            "vmem-sim",
+            "vmem-cuda",
+            "vmem-pool",
+            "vmem-adaptors",
+            "vmem-managed",
+            "vmem-trace",
+            "vmem-runtime",
+        ],
+    ),
     ("xtask", &[]),
+];
+
+/// The registry's categories that suit such crates.
+const CATEGORIES: &[&str] = &[
+    "command-line-utilities",
+    "development-tools::profiling",
+    "development-tools::testing",
+    "hardware-support",
+    "memory-management",
+    "simulation",
 ];
 
 /// Every breach in the manifests of the workspace.
@@ -29,6 +52,7 @@ pub(super) fn breaches(metadata: &Metadata) -> Vec<String> {
         .flat_map(|package| {
             let mut found = incomplete(package);
             found.extend(wrong_arrows(package, &own));
+            found.extend(unpublishable(package, metadata));
             found.extend(bindings(package));
             found
         })
@@ -49,7 +73,15 @@ fn incomplete(package: &Package) -> Vec<String> {
     let manifest = fs::read_to_string(&package.manifest_path).unwrap_or_default();
     require(manifest.contains("[lints]\nworkspace = true"), "`[lints] workspace = true`");
     if package.is_published() {
-        require(!package.categories.is_empty(), "categories");
+        let known = |category: &String| CATEGORIES.contains(&category.as_str());
+        require(
+            matches!(package.categories.len(), 1..=5) && package.categories.iter().all(known),
+            "one to five categories that the registry has",
+        );
+        require(
+            package.keywords.len() <= 5 && package.keywords.iter().all(|word| is_keyword(word)),
+            "keywords as the registry takes them: five at most, short, of letters, digits, _, - and +",
+        );
         let docs_rs = package
             .metadata
             .as_ref()
@@ -61,6 +93,36 @@ fn incomplete(package: &Package) -> Vec<String> {
         require(readme, "a README that exists");
     }
     found
+}
+
+/// Whether the registry takes a keyword.
+fn is_keyword(word: &str) -> bool {
+    let starts = word.starts_with(|first: char| first.is_ascii_alphanumeric());
+    let inside = |c: char| c.is_ascii_alphanumeric() || "_-+".contains(c);
+    starts && word.len() <= 20 && word.chars().all(inside)
+}
+
+/// What cargo would refuse to package: a published crate that needs one which is not, and a crate of ours
+/// that tests need in a version, which would have to be published first.
+fn unpublishable(package: &Package, metadata: &Metadata) -> Vec<String> {
+    if !package.is_published() {
+        return Vec::new();
+    }
+    let name = &package.name;
+    let ours =
+        |dependency: &Dependency| metadata.members().find(|member| member.name == dependency.name);
+    let refused = package.dependencies.iter().filter_map(|dependency| {
+        let other = ours(dependency)?;
+        let dev = dependency.kind.as_deref() == Some("dev");
+        if dev && dependency.requirement != "*" {
+            Some(format!("{name}: tests depend on {} by path alone, without a version", other.name))
+        } else if !dev && !other.is_published() {
+            Some(format!("{name}: depends on {}, which is not published", other.name))
+        } else {
+            None
+        }
+    });
+    refused.collect()
 }
 
 /// Dependencies against the arrows. Tests may use every crate.
@@ -116,7 +178,7 @@ mod tests {
             ["vmem-pool: must not depend on vmem-sim"]
         );
         assert!(wrong_arrows(&package("vmem-pool", &dev), &own).is_empty());
-        assert!(wrong_arrows(&package("vmem-cli", &normal), &own).is_empty());
+        assert!(wrong_arrows(&package("vmem-lab", &normal), &own).is_empty());
     }
 
     #[test]
@@ -127,6 +189,16 @@ mod tests {
             ["vmem-sim: only vmem-cuda may depend on cust_raw"]
         );
         assert!(bindings(&package("vmem-cuda", &dependencies)).is_empty());
+    }
+
+    #[test]
+    fn a_category_and_a_keyword_that_the_registry_refuses_are_breaches() {
+        let mut package = package("a", &serde_json::json!([]));
+        package.categories.push("gpu".to_owned());
+        package.keywords.push("memory pool".to_owned());
+        let found = incomplete(&package).join("\n");
+        assert!(found.contains("categories that the registry has"), "{found}");
+        assert!(found.contains("keywords as the registry takes them"), "{found}");
     }
 
     #[test]

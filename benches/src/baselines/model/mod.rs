@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(super) use segment::Segment;
 use slots::Slots;
+use vmem_core::author::StreamExt;
 use vmem_core::{
     AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, Device, DevicePtr, DriverError,
     Features, FreeError, FreeErrorKind, MemoryResource, RawBlock, Request, ResourceId, Stream,
@@ -100,7 +101,7 @@ unsafe impl<R: Rules> MemoryResource for Model<R> {
             .map_err(|error| AllocError::from_driver(error, layout, self.name))?;
         let ptr = base.align_up(layout.alignment()).expect("the place ends below 2^64");
         let (slot, generation) = state.live.issue((ptr, held));
-        let raw = RawBlock { ptr, layout, owner: self.owner, slot, generation, label };
+        let raw = RawBlock::new(ptr, layout, self.owner, slot, generation, label);
         // SAFETY: contract, implementing/disjoint: the slot was vacant, so these parts are new and
         // no other block has them.
         Ok(unsafe { Block::from_raw(raw) })
@@ -108,22 +109,22 @@ unsafe impl<R: Rules> MemoryResource for Model<R> {
 
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
         let raw = block.raw();
-        if raw.owner != self.owner {
+        if raw.owner() != self.owner {
             return Err(FreeError::new(FreeErrorKind::Foreign, block, self.name));
         }
         if stream.device_id() != self.device.id() {
             return Err(FreeError::new(FreeErrorKind::InvalidStream, block, self.name));
         }
         let State { rules, live } = &mut *self.lock();
-        match live.get(raw.slot, raw.generation) {
-            Some((ptr, held)) if *ptr == raw.ptr => {
+        match live.get(raw.slot(), raw.generation()) {
+            Some((ptr, held)) if *ptr == raw.ptr() => {
                 if let Err(error) = rules.free(held, stream) {
                     return Err(FreeError::from_driver(error, block, self.name));
                 }
             }
             _ => return Err(FreeError::new(FreeErrorKind::Stale, block, self.name)),
         }
-        live.vacate(raw.slot);
+        live.vacate(raw.slot());
         Ok(())
     }
 
@@ -132,7 +133,7 @@ unsafe impl<R: Rules> MemoryResource for Model<R> {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(Features::STREAM_ORDERED | Features::IPC | Features::PEER_ACCESS)
+        Capabilities::new(Features::STREAM_ORDERED)
     }
 }
 

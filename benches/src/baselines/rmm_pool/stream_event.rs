@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{Device, DriverError, Event, RawEvent, Stream};
 
 /// An event that is recorded again and again on one stream.

@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use vmem_core::{Device, DriverError, Event, IdleEvent, Stream, StreamId};
+use vmem_core::author::{IdleEvent, StreamExt};
+use vmem_core::{Device, DriverError, Event, Stream, StreamId};
 
 use super::heap::BlockId;
 

@@ -4,47 +4,44 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::shared::Shared;
+use vmem_core::Handle;
 
-/// What an [`OnFailure`](crate::OnFailure) adaptor did.
+/// Counts of an [`OnFailure`](crate::OnFailure) adaptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct RecoveryCounts {
-    /// How often the hook was called.
+    /// The number of calls of the hook.
     pub hook_calls: u64,
-    /// How many requests succeeded after one or more hook calls.
+    /// The number of requests that succeeded after one or more hook calls.
     pub recovered: u64,
-    /// How many exhausted requests were given up, by the hook or because its calls were used up.
+    /// The number of exhausted requests that were given up, by the hook or because its calls were
+    /// used up.
     pub gave_up: u64,
 }
 
 /// Reads what an [`OnFailure`](crate::OnFailure) adaptor did.
 ///
-/// Take it before the stack's type is erased. The last counts stay readable after the stack is
-/// gone; [`is_live`](Self::is_live) tells.
+/// It does not keep the adaptor alive.
 #[derive(Debug, Clone)]
 pub struct RecoveryHandle {
-    counts: Shared<Counts>,
+    counts: Handle<Counts>,
 }
 
 impl RecoveryHandle {
-    pub(super) fn new(counts: Shared<Counts>) -> Self {
+    pub(super) fn new(counts: Handle<Counts>) -> Self {
         Self { counts }
     }
 
-    /// Whether the adaptor still exists.
-    pub fn is_live(&self) -> bool {
-        self.counts.is_live()
-    }
-
-    /// The counts now.
-    pub fn counts(&self) -> RecoveryCounts {
+    /// The counts now; `None` once the adaptor is gone.
+    pub fn counts(&self) -> Option<RecoveryCounts> {
+        let counts = self.counts.get()?;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        RecoveryCounts {
-            hook_calls: read(&self.counts.hook_calls),
-            recovered: read(&self.counts.recovered),
-            gave_up: read(&self.counts.gave_up),
-        }
+        Some(RecoveryCounts {
+            hook_calls: read(&counts.hook_calls),
+            recovered: read(&counts.recovered),
+            gave_up: read(&counts.gave_up),
+        })
     }
 }
 

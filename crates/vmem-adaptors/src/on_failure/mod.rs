@@ -9,33 +9,33 @@ use std::fmt;
 use std::sync::Arc;
 
 use vmem_core::{
-    AllocError, Block, Capabilities, Clock, Device, ExhaustionReport, FreeError, MemoryResource,
-    Request, Retry, Stream, SystemClock,
+    AllocError, Block, Capabilities, Clock, Device, FreeError, Handled, MemoryResource, Request,
+    Retry, Stream, SystemClock,
 };
 
-use crate::shared::Owned;
 use counts::{Counts, count};
 pub use counts::{RecoveryCounts, RecoveryHandle};
 use cycle::Call;
 pub use policy::RetryPolicy;
 pub use reclaimers::{Reclaimers, Registration};
 
-/// What a hook is told.
+/// The argument of a hook: the failed request, and what was done for it.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Failure<'a> {
-    /// Why the request was refused; always exhaustion.
+    /// The error of the request; always exhaustion.
     pub error: &'a AllocError,
     /// The request's stream: memory freed in its order is usable at once.
     pub stream: &'a Stream,
     /// Which hook call for this request this is, from 1.
     pub attempt: u32,
-    /// How many bytes the calls before it said that they [freed](Answer::Freed) for this request.
+    /// The bytes that earlier calls said they [freed](Answer::Freed) for this request.
     pub freed: u64,
 }
 
-/// What a hook decides.
+/// The decision of a hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Answer {
     /// Ask the upstream again.
     Retry,
@@ -48,14 +48,15 @@ pub enum Answer {
 
 /// Calls a hook when memory is exhausted, and asks the upstream again if the hook says so.
 ///
-/// The hook `H` is an `Fn(&Failure<'_>) -> Answer`, called on the failing thread with no lock of the
+/// The hook is called on the failing thread with no lock of the
 /// adaptor held, so it may allocate and free. It is called for exhaustion only
 /// ([`AllocErrorKind::is_exhaustion`](vmem_core::AllocErrorKind::is_exhaustion)), never for a
 /// request marked [`Retry::Never`], and never for a request made inside a hook on the same thread.
 /// Blocks pass unchanged. A request that succeeds costs nothing more than the upstream's.
 ///
 /// # How often
-/// As its [`RetryPolicy`] says: by default three calls that do not help, for one request or for
+/// Ask again, as often as the [`RetryPolicy`] says: by default three calls that do not help, for
+/// one request or for
 /// those of a thread that follow each other within a second, and as many that do help as it takes,
 /// up to a thousand for a request. How long the hook itself takes does not matter: a slow one is not
 /// called more often.
@@ -77,7 +78,8 @@ pub enum Answer {
 /// let device = SimDevice::new(1 << 30);
 /// let stream = Stream::new(device.clone())?;
 /// let budget = Budget::new(1000);
-/// let memory = OnFailure::new(Limit::new(DeviceMemory::new(device), budget.clone()), |failure| {
+/// let limited = Limit::new(DeviceMemory::new(device), budget.clone());
+/// let memory = OnFailure::new(limited, move |failure| {
 ///     match failure.attempt {
 ///         1 => {
 ///             budget.set_limit(2000);
@@ -88,54 +90,51 @@ pub enum Answer {
 /// });
 ///
 /// let buffer = memory.buffer(1500, &stream)?;
-/// assert_eq!(memory.handle().counts().recovered, 1);
+/// assert_eq!(memory.handle().counts().map(|counts| counts.recovered), Some(1));
 /// assert!(memory.buffer(1500, &stream).is_err());
 /// # Ok(())
 /// # }
 /// ```
-pub struct OnFailure<U, H> {
+pub struct OnFailure<U> {
     upstream: U,
-    hook: H,
+    hook: Hook,
     policy: RetryPolicy,
     clock: Arc<dyn Clock>,
-    counts: Owned<Counts>,
+    counts: Handled<Counts>,
 }
 
-impl<U, H> OnFailure<U, H>
-where
-    H: Fn(&Failure<'_>) -> Answer,
-{
+type Hook = Arc<dyn Fn(&Failure<'_>) -> Answer + Send + Sync>;
+
+impl<U> OnFailure<U> {
     /// Calls `hook` when `upstream` is exhausted.
-    pub fn new(upstream: U, hook: H) -> Self {
+    pub fn new(upstream: U, hook: impl Fn(&Failure<'_>) -> Answer + Send + Sync + 'static) -> Self {
         Self {
             upstream,
-            hook,
+            hook: Arc::new(hook),
             policy: RetryPolicy::default(),
             clock: Arc::new(SystemClock::new()),
-            counts: Owned::new(Counts::default()),
+            counts: Handled::new(Counts::default()),
         }
     }
-}
 
-impl<U, H> OnFailure<U, H> {
-    /// The same, calling the hook as often as `policy` says.
+    /// Returns it with a policy that says how often the hook is called.
     #[must_use]
     pub fn with_policy(self, policy: RetryPolicy) -> Self {
         Self { policy, ..self }
     }
 
-    /// The same, telling time by `clock`.
+    /// Returns it with another clock.
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
 
-    /// Reads the counts, also after the stack's type was erased.
+    /// A handle that reads the counts.
     pub fn handle(&self) -> RecoveryHandle {
-        RecoveryHandle::new(self.counts.share())
+        RecoveryHandle::new(self.counts.handle())
     }
 
-    /// What it wraps.
+    /// The wrapped resource.
     pub fn upstream(&self) -> &U {
         &self.upstream
     }
@@ -146,18 +145,14 @@ impl<U, H> OnFailure<U, H> {
     }
 }
 
-impl<U, H> OnFailure<U, H>
-where
-    U: MemoryResource,
-    H: Fn(&Failure<'_>) -> Answer,
-{
+impl<U: MemoryResource> OnFailure<U> {
     #[cold]
     fn recover(&self, request: &Request<'_>, mut error: AllocError) -> Result<Block, AllocError> {
         let stream = request.stream;
         if request.retry == Retry::Never || cycle::in_hook() {
             return Err(error);
         }
-        let owner = self.counts.state();
+        let owner = self.counts.part();
         let (mut freed, mut idle) = (0_u64, 0);
         for attempt in 1..=self.policy.most {
             if !error.kind().is_exhaustion() {
@@ -200,7 +195,7 @@ where
 
     /// Calls the hook, if it may be called.
     fn call(&self, failure: &Failure<'_>) -> Option<Answer> {
-        let _call = Call::begin(self.counts.state(), &*self.clock, self.policy)?;
+        let _call = Call::begin(self.counts.part(), &*self.clock, self.policy)?;
         count(&self.counts.hook_calls);
         Some((self.hook)(failure))
     }
@@ -209,11 +204,10 @@ where
 /// Whether a refusal reports that memory became free since the one before.
 fn eased(before: &AllocError, after: &AllocError) -> bool {
     let (Some(before), Some(after)) = (before.report(), after.report()) else { return false };
-    let free = |report: &ExhaustionReport| report.device.map(|device| device.free);
-    after.live < before.live || after.reserved < before.reserved || free(after) > free(before)
+    after.live < before.live || after.reserved < before.reserved
 }
 
-impl<U: fmt::Debug, H> fmt::Debug for OnFailure<U, H> {
+impl<U: fmt::Debug> fmt::Debug for OnFailure<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("OnFailure");
         out.field("upstream", &self.upstream).field("counts", &*self.counts);
@@ -221,7 +215,7 @@ impl<U: fmt::Debug, H> fmt::Debug for OnFailure<U, H> {
     }
 }
 
-impl<U: fmt::Display, H> fmt::Display for OnFailure<U, H> {
+impl<U: fmt::Display> fmt::Display for OnFailure<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "OnFailure<{}>", self.upstream)
     }
@@ -231,11 +225,7 @@ impl<U: fmt::Display, H> fmt::Display for OnFailure<U, H> {
 // keeps it; implementing/unwinding: nothing is held while the hook runs but the mark that its
 // unwinding removes.
 #[deny(clippy::missing_trait_methods)]
-unsafe impl<U, H> MemoryResource for OnFailure<U, H>
-where
-    U: MemoryResource,
-    H: Fn(&Failure<'_>) -> Answer + Send + Sync,
-{
+unsafe impl<U: MemoryResource> MemoryResource for OnFailure<U> {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
         match self.upstream.allocate(request) {
             Ok(block) => Ok(block),

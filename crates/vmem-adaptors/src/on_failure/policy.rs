@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-/// How often an [`OnFailure`](crate::OnFailure) adaptor calls its hook.
+/// The number of times that an [`OnFailure`](crate::OnFailure) adaptor calls its hook.
 ///
 /// A call *counts* unless it helped. It helped if the hook answered
 /// [`Freed`](crate::Answer::Freed); or if the refusal after it reports less memory in use, or more
@@ -18,13 +18,34 @@ use std::time::Duration;
 /// up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct RetryPolicy {
-    /// How many calls that count an event or a request has at most. 0 never calls the hook.
+    /// The most calls that do not help, for a request or an event. 0 never calls the hook.
     pub tries: u32,
     /// The longest pause between two calls of one event.
     pub gap: Duration,
-    /// How many calls one request gets in all, whether they help or not.
+    /// The most calls for one request, whether they help or not.
     pub most: u32,
+}
+
+impl RetryPolicy {
+    /// Returns it with another number of [`tries`](Self::tries).
+    #[must_use]
+    pub fn with_tries(self, tries: u32) -> Self {
+        Self { tries, ..self }
+    }
+
+    /// Returns it with another [`gap`](Self::gap).
+    #[must_use]
+    pub fn with_gap(self, gap: Duration) -> Self {
+        Self { gap, ..self }
+    }
+
+    /// Returns it with [`most`](Self::most) calls for one request.
+    #[must_use]
+    pub fn with_most(self, most: u32) -> Self {
+        Self { most, ..self }
+    }
 }
 
 impl Default for RetryPolicy {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use vmem_core::fork;
+use vmem_core::author::fork;
 
 use super::{Answer, Failure};
 
@@ -68,7 +68,8 @@ impl Reclaimers {
         self.register_with(name, move |_| reclaim())
     }
 
-    /// The same, told how many bytes are wanted: what is still missing of the request, or
+    /// Like [`register`](Self::register), for a cache that is told how many bytes are wanted: what
+    /// is still missing of the request, or
     /// [`u64::MAX`] for all that the cache can spare. A cache that frees less, one entry say, is
     /// asked again as long as that is too little.
     #[must_use = "the cache is registered until the registration is dropped"]

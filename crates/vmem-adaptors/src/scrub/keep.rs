@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
+use vmem_core::author::{StreamExt, fork};
 use vmem_core::{
-    Block, DriverCode, DriverError, FreeError, FreeErrorKind, MemoryResource, RawBlock, Stream,
-    fork,
+    Block, DriverCode, DriverError, FreeError, FreeErrorKind, MemoryResource, Quarantined,
+    RawBlock, Stream,
 };
 
 use super::NAME;
@@ -30,6 +31,15 @@ enum State {
     Aside,
 }
 
+/// What the host knows of the work on the device that was queued before a block was set aside.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Device {
+    /// Some of it may be pending.
+    Busy,
+    /// All of it has completed.
+    Idle,
+}
+
 /// A block that was freed on a stream on which it could not be cleared.
 struct Aside {
     block: Block,
@@ -38,7 +48,7 @@ struct Aside {
 
 /// What a handle asks of the adaptor, whose type it does not know.
 pub(super) trait Keeper: Send + Sync {
-    fn set_aside(&self) -> usize;
+    fn quarantined(&self) -> Quarantined;
 
     fn synchronize(&self) -> Result<(), DriverError>;
 }
@@ -81,7 +91,7 @@ impl<U: MemoryResource> Keep<U> {
             }
             error
         };
-        match self.usable(stream, false) {
+        match self.usable(stream, Device::Busy) {
             Ok(Some(on)) => {
                 // SAFETY: the caller's promise: all use of the block is ordered before the tail of
                 // `stream`, which `on` follows.
@@ -97,18 +107,17 @@ impl<U: MemoryResource> Keep<U> {
     }
 
     /// The stream on which a block freed on `stream` can be cleared now: it is or follows that one.
-    /// `waited` says that the host has seen all work on the device complete.
     fn usable<'a>(
         &'a self,
         stream: &'a Stream,
-        waited: bool,
+        device: Device,
     ) -> Result<Option<&'a Stream>, DriverError> {
         if let Some(last) = stream.final_marker() {
             self.own.wait(&last)?;
             return Ok(Some(&self.own));
         }
         if !stream.is_callable_here() {
-            return Ok(waited.then_some(&self.own));
+            return Ok((device == Device::Idle).then_some(&self.own));
         }
         Ok((!stream.is_capturing()?).then_some(stream))
     }
@@ -134,7 +143,7 @@ impl<U: MemoryResource> Keep<U> {
     #[inline]
     pub(super) fn settle(&self) {
         if self.waiting.load(Ordering::Relaxed) != 0
-            && let Err(error) = self.settle_all(self.take_aside(), false)
+            && let Err(error) = self.settle_all(self.take_aside(), Device::Busy)
         {
             tracing::debug!(%error, "blocks that were set aside are not cleared yet");
         }
@@ -147,12 +156,12 @@ impl<U: MemoryResource> Keep<U> {
         std::mem::take(&mut *aside)
     }
 
-    /// `waited` says that the host has seen all work on the device complete since these were set aside.
+    /// Clears what can be cleared of this, and sets the rest aside again.
     #[cold]
-    fn settle_all(&self, aside: Vec<Aside>, waited: bool) -> Result<(), DriverError> {
+    fn settle_all(&self, aside: Vec<Aside>, device: Device) -> Result<(), DriverError> {
         let (mut left, mut result) = (Vec::new(), Ok(()));
         for Aside { block, stream } in aside {
-            let block = match self.usable(&stream, waited) {
+            let block = match self.usable(&stream, device) {
                 Ok(Some(on)) => {
                     let raw = block.raw();
                     self.blocks.take(&raw);
@@ -191,8 +200,10 @@ impl<U: MemoryResource> Keep<U> {
 }
 
 impl<U: MemoryResource> Keeper for Keep<U> {
-    fn set_aside(&self) -> usize {
-        self.lock().len()
+    fn quarantined(&self) -> Quarantined {
+        let aside = self.lock();
+        let bytes = aside.iter().map(|aside| aside.block.size()).sum();
+        Quarantined::new(aside.len(), bytes)
     }
 
     fn synchronize(&self) -> Result<(), DriverError> {
@@ -202,7 +213,7 @@ impl<U: MemoryResource> Keeper for Keep<U> {
             self.push(aside);
             return Err(error);
         }
-        self.settle_all(aside, true)
+        self.settle_all(aside, Device::Idle)
     }
 }
 

@@ -5,9 +5,10 @@ mod keep;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use vmem_core::author::fork;
 use vmem_core::{
-    AllocError, Block, Capabilities, Device, DriverError, FreeError, MemoryResource, Request,
-    Stream,
+    AllocError, Block, Capabilities, Device, DriverError, FreeError, Handle, HandleError, Handled,
+    MemoryResource, Quarantined, Request, Stream,
 };
 
 use keep::{Keep, Keeper};
@@ -59,39 +60,39 @@ const NAME: &str = "Scrub";
 /// # }
 /// ```
 pub struct Scrub<U: MemoryResource> {
-    keep: Arc<Keep<U>>,
+    keep: Handled<Keep<U>>,
 }
 
 impl<U: MemoryResource> Scrub<U> {
     /// Clears the blocks of `upstream`.
     ///
     /// # Errors
-    /// The driver's, in making a stream.
+    /// The [`DriverError`](vmem_core::DriverError) of the driver call, in making a stream.
     pub fn new(upstream: U) -> Result<Self, DriverError> {
         let stream = Stream::new(upstream.device().clone())?;
-        Ok(Self { keep: Arc::new(Keep::new(upstream, stream)) })
+        Ok(Self { keep: Handled::new(Keep::new(upstream, stream)) })
     }
 
-    /// What it wraps.
+    /// The wrapped resource.
     pub fn upstream(&self) -> &U {
         &self.keep.upstream
     }
 }
 
 impl<U: MemoryResource + 'static> Scrub<U> {
-    /// What is set aside, also after the stack's type was erased.
+    /// A handle that counts and clears what is set aside.
     pub fn handle(&self) -> ScrubHandle {
-        let keeper: Arc<dyn Keeper> = self.keep.clone();
-        ScrubHandle { keeper: Arc::downgrade(&keeper) }
+        ScrubHandle { keeper: self.keep.handle().erased(|keep| keep as Weak<dyn Keeper>) }
     }
 }
 
 impl<U: MemoryResource> fmt::Debug for Scrub<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scrub")
-            .field("set_aside", &self.keep.set_aside())
-            .field("upstream", &self.keep.upstream)
-            .finish()
+        let mut out = f.debug_struct("Scrub");
+        if !fork::is_child() {
+            out.field("quarantined", &self.keep.quarantined());
+        }
+        out.field("upstream", &self.keep.upstream).finish()
     }
 }
 
@@ -108,6 +109,8 @@ impl<U: MemoryResource> fmt::Display for Scrub<U> {
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<U: MemoryResource> MemoryResource for Scrub<U> {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        let refused = |error| AllocError::from_driver(error, request.layout, NAME);
+        fork::refuse(NAME).map_err(refused)?;
         self.keep.settle();
         let block = self.keep.upstream.allocate(request)?;
         self.keep.enter(&block.raw());
@@ -115,6 +118,9 @@ unsafe impl<U: MemoryResource> MemoryResource for Scrub<U> {
     }
 
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        if let Err(error) = fork::refuse(NAME) {
+            return Err(FreeError::from_driver(error, block, NAME));
+        }
         self.keep.settle();
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.keep.free(block, stream) }
@@ -129,30 +135,31 @@ unsafe impl<U: MemoryResource> MemoryResource for Scrub<U> {
     }
 }
 
-/// Reads what a [`Scrub`] adaptor has set aside. Does not keep the stack alive.
+/// Counts and clears what a [`Scrub`] adaptor has set aside. Does not keep the stack alive.
 #[derive(Clone)]
 pub struct ScrubHandle {
-    keeper: Weak<dyn Keeper>,
+    keeper: Handle<dyn Keeper>,
 }
 
 impl ScrubHandle {
-    /// How many freed blocks wait to be cleared; 0 after the stack is gone.
-    pub fn set_aside(&self) -> usize {
-        self.keeper.upgrade().map_or(0, |keeper| keeper.set_aside())
+    /// The freed blocks that wait to be cleared; `None` once the stack is gone.
+    pub fn quarantined(&self) -> Option<Quarantined> {
+        self.keeper.get().map(|keeper| keeper.quarantined())
     }
 
     /// Waits for the whole device, then clears and gives back what is set aside. For what was freed
     /// on the default stream of a thread that has ended; call it while nothing captures.
     ///
     /// # Errors
-    /// The driver's: what was not cleared is set aside still.
-    pub fn synchronize(&self) -> Result<(), DriverError> {
-        self.keeper.upgrade().map_or(Ok(()), |keeper| keeper.synchronize())
+    /// [`HandleError::Gone`] once the stack is; [`HandleError::Failed`] if the driver fails: what was
+    /// not cleared is set aside still.
+    pub fn synchronize(&self) -> Result<(), HandleError> {
+        Ok(self.keeper.require()?.synchronize()?)
     }
 }
 
 impl fmt::Debug for ScrubHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScrubHandle").field("set_aside", &self.set_aside()).finish()
+        f.debug_struct("ScrubHandle").field("quarantined", &self.quarantined()).finish()
     }
 }

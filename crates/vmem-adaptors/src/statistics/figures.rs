@@ -6,9 +6,10 @@ use vmem_core::Label;
 
 use crate::words;
 
-/// How much of one quantity is in use, was at most, and ever was.
+/// One quantity: in use now, at its peak, and in total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Tally {
     /// In use now. Negative if blocks allocated past the adaptor were freed through it.
     pub current: i64,
@@ -21,6 +22,7 @@ pub struct Tally {
 /// Use of memory in bytes, as asked for, and in blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Usage {
     /// Bytes.
     pub bytes: Tally,
@@ -28,9 +30,10 @@ pub struct Usage {
     pub blocks: Tally,
 }
 
-/// What a [`Statistics`](crate::Statistics) adaptor counted.
+/// The figures of a [`Statistics`](crate::Statistics) adaptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Stats {
     /// Bytes, as asked for.
     pub bytes: Tally,
@@ -45,10 +48,11 @@ pub struct Stats {
 /// Use of memory under one label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct LabelUsage {
     /// The label.
     pub label: Label,
-    /// What is booked on it.
+    /// The label's figures.
     pub usage: Usage,
 }
 

@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::counters::Counters;
 use super::figures::{Tally, Usage};
@@ -31,10 +31,10 @@ thread_local! {
 /// let memory = Statistics::new(DeviceMemory::new(device));
 /// let stats = memory.handle();
 ///
-/// let outer = stats.scope();
+/// let outer = stats.scope()?;
 /// let kept = memory.buffer(1000, &stream)?;
 /// {
-///     let inner = stats.scope();
+///     let inner = stats.scope()?;
 ///     drop(memory.buffer(500, &stream)?);
 ///     assert_eq!((inner.usage().bytes.current, inner.usage().bytes.peak), (0, 500));
 /// }
@@ -50,12 +50,14 @@ pub struct StatsScope {
 
 #[derive(Debug)]
 struct Open {
-    of: Arc<Counters>,
+    /// Never read; only told from others.
+    of: Weak<Counters>,
     usage: Cell<Usage>,
 }
 
 impl StatsScope {
-    pub(super) fn begin(of: Arc<Counters>) -> Self {
+    pub(super) fn begin(of: &Arc<Counters>) -> Self {
+        let of = Arc::downgrade(of);
         let usage = Cell::default();
         let open = Rc::new(Open { of, usage });
         // At a thread's very end there is no list any more, and nothing left to count.
@@ -66,7 +68,7 @@ impl StatsScope {
         Self { open }
     }
 
-    /// What the thread did since the scope began.
+    /// The thread's figures since the scope began.
     pub fn usage(&self) -> Usage {
         self.open.usage.get()
     }
@@ -116,7 +118,7 @@ fn enter(tally: &mut Tally, by: i64) {
 fn update(counters: &Counters, change: impl Fn(&mut Usage)) {
     let _ = SCOPES.try_with(|scopes| {
         for open in scopes.borrow().iter() {
-            if std::ptr::eq(&*open.of, counters) {
+            if std::ptr::eq(open.of.as_ptr(), counters) {
                 let mut usage = open.usage.get();
                 change(&mut usage);
                 open.usage.set(usage);

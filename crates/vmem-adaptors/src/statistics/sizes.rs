@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// How many blocks of which size were handed out, in classes of powers of two.
+/// The number of blocks handed out, by size, in classes of powers of two.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SizeHistogram {
     counts: [u64; CLASSES],
@@ -16,7 +16,7 @@ pub struct SizeHistogram {
 const CLASSES: usize = 63;
 
 impl SizeHistogram {
-    /// How many blocks had a size of the same class as `size` bytes: at least the power of two
+    /// The number of blocks with a size of the same class as `size` bytes: at least the power of two
     /// below or at it, less than the next.
     pub fn count(&self, size: u64) -> u64 {
         class(size).map_or(0, |class| self.counts[class])
@@ -28,7 +28,7 @@ impl SizeHistogram {
         counts.filter(|&(_, count)| count != 0).map(|(class, count)| (1 << class, count))
     }
 
-    /// How many blocks there were in all.
+    /// The number of blocks of all sizes.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
     }

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
-use vmem_core::fork;
+use vmem_core::author::fork;
 
 thread_local! {
     /// The thread's slot, or `NONE`. Apart from its owner below because a value without a

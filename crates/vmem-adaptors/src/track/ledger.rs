@@ -9,12 +9,12 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard};
 
 use rustc_hash::FxBuildHasher;
-use vmem_core::{RawBlock, StreamId, fork};
+use vmem_core::author::fork;
+use vmem_core::{Handled, RawBlock, StreamId};
 
 use super::report::{LeakReport, OutstandingBlock};
 use super::{Backtraces, TrackHandle};
 use crate::blocks::{Place, Turn};
-use crate::shared::Owned;
 
 struct Tracked {
     block: RawBlock,
@@ -79,9 +79,9 @@ impl Ledger {
     pub(super) fn report(&self) -> LeakReport {
         let list = |entry: &Tracked| OutstandingBlock {
             sequence: entry.sequence,
-            ptr: entry.block.ptr,
-            layout: entry.block.layout,
-            label: entry.block.label,
+            ptr: entry.block.ptr(),
+            layout: entry.block.layout(),
+            label: entry.block.label(),
             stream: entry.stream,
             backtrace: entry.backtrace.as_ref().map(Backtrace::to_string),
         };
@@ -103,13 +103,13 @@ impl fmt::Debug for Ledger {
 
 /// Reports what is still out when the adaptor is dropped.
 pub(super) struct ReportAtDrop {
-    ledger: Owned<Ledger>,
+    ledger: Handled<Ledger>,
     armed: bool,
 }
 
 impl ReportAtDrop {
     pub(super) fn new(ledger: Ledger) -> Self {
-        Self { ledger: Owned::new(ledger), armed: true }
+        Self { ledger: Handled::new(ledger), armed: true }
     }
 
     pub(super) fn ledger(&self) -> &Ledger {
@@ -117,7 +117,7 @@ impl ReportAtDrop {
     }
 
     pub(super) fn handle(&self) -> TrackHandle {
-        TrackHandle { ledger: self.ledger.share() }
+        TrackHandle { ledger: self.ledger.handle() }
     }
 
     /// The blocks outlive the adaptor on purpose.

@@ -7,15 +7,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use vmem_core::{
-    AllocError, Block, Capabilities, Device, FreeError, MemoryResource, Request, Stream,
+    AllocError, Block, Capabilities, Device, FreeError, Handle, MemoryResource, Request, Stream,
 };
 
-use crate::shared::Shared;
 use ledger::{Ledger, ReportAtDrop};
 pub use report::{LeakReport, OutstandingBlock};
 
-/// Whether [`Track`] notes where each block was asked for.
+/// The choice whether [`Track`] captures a backtrace of each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Backtraces {
     /// It does not.
     #[default]
@@ -42,10 +42,10 @@ pub enum Backtraces {
 ///
 /// let _scope = label("edges");
 /// let buffer = memory.buffer(4096, &stream)?;
-/// let report = memory.handle().report();
+/// let report = memory.handle().report().expect("the adaptor exists");
 /// assert!(report.to_string().starts_with("1 block outstanding, 4096 B\n  edges: 1 block,"));
 /// drop(buffer);
-/// assert!(memory.handle().report().is_empty());
+/// assert_eq!(memory.handle().outstanding(), Some(0));
 /// # Ok(())
 /// # }
 /// ```
@@ -61,12 +61,12 @@ impl<U> Track<U> {
         Self { at_drop: ReportAtDrop::new(Ledger::new(backtraces)), upstream }
     }
 
-    /// Reads the list, also after the stack's type was erased.
+    /// A handle that reads the list.
     pub fn handle(&self) -> TrackHandle {
         self.at_drop.handle()
     }
 
-    /// What it wraps.
+    /// The wrapped resource.
     pub fn upstream(&self) -> &U {
         &self.upstream
     }
@@ -125,26 +125,22 @@ unsafe impl<U: MemoryResource> MemoryResource for Track<U> {
 
 /// Reads which blocks of a [`Track`] adaptor are out.
 ///
-/// Take it before the stack's type is erased. After the stack is gone it still lists what was not
-/// freed; [`is_live`](Self::is_live) tells.
+/// It does not keep the adaptor alive; every call answers `None` once that is gone. What is out then,
+/// the adaptor logs itself, when it is dropped.
 #[derive(Debug, Clone)]
 pub struct TrackHandle {
-    ledger: Shared<Ledger>,
+    ledger: Handle<Ledger>,
 }
 
 impl TrackHandle {
-    /// Whether the adaptor still exists.
-    pub fn is_live(&self) -> bool {
-        self.ledger.is_live()
+    /// The number of live blocks; `None` once the adaptor is gone.
+    pub fn outstanding(&self) -> Option<usize> {
+        self.ledger.get().map(|ledger| ledger.len())
     }
 
-    /// How many blocks are out.
-    pub fn outstanding(&self) -> usize {
-        self.ledger.len()
-    }
-
-    /// The blocks that are out. Takes time in their number, and resolves their backtraces.
-    pub fn report(&self) -> LeakReport {
-        self.ledger.report()
+    /// The blocks that are out; `None` once the adaptor is gone. Takes time in their number, and
+    /// resolves their backtraces.
+    pub fn report(&self) -> Option<LeakReport> {
+        self.ledger.get().map(|ledger| ledger.report())
     }
 }

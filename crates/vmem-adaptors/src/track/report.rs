@@ -14,15 +14,15 @@ use crate::words;
 pub struct OutstandingBlock {
     /// Which allocation through the adaptor it was, from 1.
     pub sequence: u64,
-    /// Where it starts.
+    /// Its address.
     pub ptr: DevicePtr,
     /// The size and alignment asked for.
     pub layout: BlockLayout,
-    /// What it is for.
+    /// Its label.
     pub label: Label,
     /// The stream it was allocated on.
     pub stream: StreamId,
-    /// Where it was asked for, if that was captured.
+    /// A backtrace of the request, if it was captured.
     pub backtrace: Option<String>,
 }
 
@@ -38,7 +38,7 @@ pub struct LeakReport {
 }
 
 impl LeakReport {
-    /// Whether nothing is out.
+    /// Returns true if no block is live.
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty()
     }

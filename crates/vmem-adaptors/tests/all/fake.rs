@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use vmem_core::author::BlockTable;
 use vmem_core::{
-    AllocError, AllocErrorKind, Block, BlockLayout, BlockTable, Capabilities, Device, DevicePtr,
-    DriverCode, DriverError, Features, FreeError, MemoryResource, Request, Stream,
+    AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, Device, DevicePtr, DriverCode,
+    DriverError, Features, FreeError, MemoryResource, Request, Stream,
 };
 use vmem_sim::SimDevice;
 

@@ -5,6 +5,8 @@
 
 mod bookkeeping;
 mod fake;
+mod forks;
+mod handles;
 mod limit;
 mod on_failure;
 mod panics;

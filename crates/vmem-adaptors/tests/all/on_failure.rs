@@ -21,9 +21,10 @@ fn retry(_: &Failure<'_>) -> Answer {
 
 #[test]
 fn a_request_is_retried_three_times_and_then_given_up() {
-    let attempts = Mutex::new(Vec::new());
-    let memory = Fake::new().on_failure(|failure| {
-        attempts.lock().unwrap().push(failure.attempt);
+    let attempts = Arc::new(Mutex::new(Vec::new()));
+    let seen = attempts.clone();
+    let memory = Fake::new().on_failure(move |failure| {
+        seen.lock().unwrap().push(failure.attempt);
         Answer::Retry
     });
     memory.upstream().fail_always(Some(OOM));
@@ -31,8 +32,8 @@ fn a_request_is_retried_three_times_and_then_given_up() {
     assert_eq!(error.kind(), OOM);
     assert_eq!(*attempts.lock().unwrap(), [1, 2, 3]);
     assert_eq!(memory.upstream().asked(), 4);
-    let expected = RecoveryCounts { hook_calls: 3, recovered: 0, gave_up: 1 };
-    assert_eq!(memory.handle().counts(), expected);
+    let counts = memory.handle().counts().unwrap();
+    assert_eq!((counts.hook_calls, counts.recovered, counts.gave_up), (3, 0, 1));
 }
 
 /// RMM 56, 57.
@@ -47,21 +48,22 @@ fn a_request_that_succeeds_after_the_hook_is_handed_out_as_asked() {
     assert!(block.ptr().is_aligned_to(1 << 20));
     free(&memory, block, &stream).unwrap();
     assert_eq!(memory.upstream().live(), 0);
-    let counts = memory.handle().counts();
+    let counts = memory.handle().counts().unwrap();
     assert_eq!((counts.hook_calls, counts.recovered, counts.gave_up), (2, 1, 0));
 }
 
 #[test]
 fn the_hook_learns_the_error_and_the_stream() {
     let stream = stream();
-    let memory = Fake::new().limited(Budget::new(10)).on_failure(|failure| {
-        assert_eq!(failure.stream, &stream);
+    let expected = stream.clone();
+    let memory = Fake::new().limited(Budget::new(10)).on_failure(move |failure| {
+        assert_eq!(failure.stream, &expected);
         assert_eq!(failure.error.kind(), AllocErrorKind::Limit);
         assert_eq!(failure.error.report().unwrap().ceiling, Some(10));
         Answer::GiveUp
     });
     memory.allocate_on(layout(11), &stream).unwrap_err();
-    assert_eq!(memory.handle().counts().hook_calls, 1);
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 1);
 }
 
 /// How many hook calls a request gets that fails for good `pause` after another took two.
@@ -70,12 +72,12 @@ fn calls_after(pause: Duration) -> u64 {
     let memory = Fake::new().on_failure(retry).with_clock(Arc::new(clock.clone()));
     memory.upstream().fail_next([OOM, OOM]);
     let _leaked = memory.allocate_on(layout(1), &stream()).unwrap();
-    assert_eq!(memory.handle().counts().hook_calls, 2);
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 2);
 
     clock.advance(pause);
     memory.upstream().fail_always(Some(OOM));
     memory.allocate_on(layout(1), &stream()).unwrap_err();
-    memory.handle().counts().hook_calls - 2
+    memory.handle().counts().unwrap().hook_calls - 2
 }
 
 #[test]
@@ -128,14 +130,14 @@ fn a_hook_that_says_it_frees_and_does_not_help_is_asked_as_often_as_the_policy_s
         let memory = Fake::new().on_failure(move |_| answer).with_policy(policy);
         memory.upstream().fail_always(Some(OOM));
         memory.allocate_on(layout(1), &stream()).unwrap_err();
-        memory.handle().counts().hook_calls
+        memory.handle().counts().unwrap().hook_calls
     };
     let policy = RetryPolicy::default();
     assert_eq!(calls_of(policy, Answer::Freed(1)), 1000);
-    assert_eq!(calls_of(RetryPolicy { most: 7, ..policy }, Answer::Freed(1)), 7);
-    assert_eq!(calls_of(RetryPolicy { most: 2, ..policy }, Answer::Retry), 2);
-    assert_eq!(calls_of(RetryPolicy { tries: 10, ..policy }, Answer::Retry), 10);
-    assert_eq!(calls_of(RetryPolicy { tries: 0, ..policy }, Answer::Freed(1)), 0);
+    assert_eq!(calls_of(policy.with_most(7), Answer::Freed(1)), 7);
+    assert_eq!(calls_of(policy.with_most(2), Answer::Retry), 2);
+    assert_eq!(calls_of(policy.with_tries(10), Answer::Retry), 10);
+    assert_eq!(calls_of(policy.with_tries(0), Answer::Freed(1)), 0);
     assert_eq!(calls_of(policy, Answer::Freed(0)), 3);
 }
 
@@ -145,18 +147,18 @@ fn the_gap_between_events_is_the_policys() {
     let gap = Duration::from_secs(60);
     let memory = Fake::new()
         .on_failure(retry)
-        .with_policy(RetryPolicy { gap, ..RetryPolicy::default() })
+        .with_policy(RetryPolicy::default().with_gap(gap))
         .with_clock(Arc::new(clock.clone()));
     let stream = stream();
     let calls_after_two = |pause| {
         memory.upstream().fail_next([OOM, OOM]);
         let _leaked = memory.allocate_on(layout(1), &stream).unwrap();
         clock.advance(pause);
-        let before = memory.handle().counts().hook_calls;
+        let before = memory.handle().counts().unwrap().hook_calls;
         memory.upstream().fail_always(Some(OOM));
         memory.allocate_on(layout(1), &stream).unwrap_err();
         memory.upstream().fail_always(None);
-        memory.handle().counts().hook_calls - before
+        memory.handle().counts().unwrap().hook_calls - before
     };
     assert_eq!(calls_after_two(gap), 1);
     assert_eq!(calls_after_two(gap + Duration::from_nanos(1)), 3);
@@ -164,9 +166,10 @@ fn the_gap_between_events_is_the_policys() {
 
 #[test]
 fn a_hook_learns_what_the_calls_before_freed_and_only_for_its_own_request() {
-    let seen = Mutex::new(Vec::new());
-    let memory = Fake::new().on_failure(|failure| {
-        seen.lock().unwrap().push((failure.attempt, failure.freed));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let of_hook = seen.clone();
+    let memory = Fake::new().on_failure(move |failure| {
+        of_hook.lock().unwrap().push((failure.attempt, failure.freed));
         Answer::Freed(u64::MAX / 2)
     });
     for _ in 0..2 {
@@ -191,14 +194,15 @@ fn giving_up_starts_a_new_cycle() {
     memory.upstream().fail_always(Some(OOM));
     for request in 1..=5 {
         memory.allocate_on(layout(1), &stream()).unwrap_err();
-        assert_eq!(memory.handle().counts().hook_calls, 3 * request);
+        assert_eq!(memory.handle().counts().unwrap().hook_calls, 3 * request);
     }
 }
 
 #[test]
 fn a_hook_that_gives_up_ends_the_request_and_the_cycle() {
-    let calls = AtomicU32::new(0);
-    let memory = Fake::new().on_failure(|_| match calls.fetch_add(1, Ordering::Relaxed) {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = calls.clone();
+    let memory = Fake::new().on_failure(move |_| match counted.fetch_add(1, Ordering::Relaxed) {
         1 => Answer::GiveUp,
         _ => Answer::Retry,
     });
@@ -222,7 +226,7 @@ fn a_hook_that_takes_two_seconds_each_time_is_called_three_times() {
     memory.upstream().fail_always(Some(OOM));
     for request in 1..=3 {
         memory.allocate_on(layout(1), &stream()).unwrap_err();
-        assert_eq!(memory.handle().counts().hook_calls, 3 * request);
+        assert_eq!(memory.handle().counts().unwrap().hook_calls, 3 * request);
         assert_eq!(clock.now(), Duration::from_secs(6 * request));
     }
 }
@@ -242,7 +246,7 @@ fn whatever_the_clock_says_a_request_gets_three_calls() {
     let memory = Fake::new().on_failure(retry).with_clock(Arc::new(Racing::default()));
     memory.upstream().fail_always(Some(OOM));
     memory.allocate_on(layout(1), &stream()).unwrap_err();
-    assert_eq!(memory.handle().counts().hook_calls, 3);
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 3);
 }
 
 #[test]
@@ -258,7 +262,7 @@ fn a_request_that_succeeds_reads_no_clock() {
 #[test]
 fn two_threads_failing_at_once_each_get_their_full_budget() {
     let (both_fail, stream) = (Barrier::new(2), stream());
-    let memory = Fake::new().on_failure(|_| {
+    let memory = Fake::new().on_failure(move |_| {
         both_fail.wait();
         Answer::Retry
     });
@@ -269,7 +273,7 @@ fn two_threads_failing_at_once_each_get_their_full_budget() {
         }
     });
     // Had one thread got fewer calls, the other would still wait at the barrier.
-    assert_eq!(memory.handle().counts().hook_calls, 6);
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 6);
     assert_eq!(memory.upstream().asked(), 8);
 }
 
@@ -291,7 +295,7 @@ fn allocations_inside_the_hook_succeed_or_fail_at_once() {
     memory.upstream().fail_next([OOM, OOM, OOM]);
     let block = memory.allocate_on(layout(1), &stream).unwrap();
     free(&memory, block, &stream).unwrap();
-    let counts = memory.handle().counts();
+    let counts = memory.handle().counts().unwrap();
     assert_eq!((counts.hook_calls, counts.recovered, counts.gave_up), (2, 1, 0));
     assert_eq!(memory.upstream().live(), 0);
 }
@@ -315,14 +319,14 @@ fn no_lock_is_held_while_the_hook_runs() {
     );
     stack.set(memory.clone()).unwrap();
     memory.allocate_on(layout(101), &stream).unwrap_err();
-    assert_eq!(memory.handle().counts().hook_calls, 3);
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 3);
 }
 
 #[test]
 fn a_hook_that_panics_leaves_the_stack_usable() {
     let stream = stream();
     let panics = AtomicU32::new(1);
-    let memory = Fake::new().with_statistics().on_failure(|_| {
+    let memory = Fake::new().with_statistics().on_failure(move |_| {
         let left = panics.fetch_sub(1, Ordering::Relaxed);
         assert!(left != 1, "the hook's own trouble");
         Answer::Retry
@@ -330,15 +334,15 @@ fn a_hook_that_panics_leaves_the_stack_usable() {
     memory.upstream().upstream().fail_always(Some(OOM));
     let unwound = catch_unwind(AssertUnwindSafe(|| memory.allocate_on(layout(1), &stream)));
     assert!(unwound.is_err());
-    assert_eq!(memory.handle().counts().hook_calls, 1);
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 1);
 
     // The thread is not taken to be inside the hook still, and the call counted.
     memory.allocate_on(layout(1), &stream).unwrap_err();
-    assert_eq!(memory.handle().counts().hook_calls, 3);
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 3);
     memory.upstream().upstream().fail_always(None);
     let block = memory.allocate_on(layout(1), &stream).unwrap();
     free(&memory, block, &stream).unwrap();
-    assert_eq!(memory.upstream().handle().stats().bytes.current, 0);
+    assert_eq!(memory.upstream().handle().stats().unwrap().bytes.current, 0);
 }
 
 /// RMM 58.
@@ -356,7 +360,7 @@ fn only_exhaustion_calls_the_hook() {
         memory.upstream().fail_next([kind]);
         assert_eq!(memory.allocate_on(layout(1), &stream()).unwrap_err().kind(), kind);
     }
-    assert_eq!(memory.handle().counts(), RecoveryCounts::default());
+    assert_eq!(memory.handle().counts().unwrap(), RecoveryCounts::default());
 }
 
 #[test]
@@ -365,7 +369,7 @@ fn a_retry_that_ends_in_a_fault_returns_the_fault() {
     memory.upstream().fail_next([OOM, AllocErrorKind::DeviceFault]);
     let error = memory.allocate_on(layout(1), &stream()).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
-    let counts = memory.handle().counts();
+    let counts = memory.handle().counts().unwrap();
     assert_eq!((counts.hook_calls, counts.gave_up), (1, 0));
 }
 
@@ -376,7 +380,7 @@ fn a_request_marked_not_to_be_retried_never_calls_the_hook() {
     let stream = stream();
     let request = Request::new(layout(1), &stream).without_retry();
     memory.allocate(&request).unwrap_err();
-    assert_eq!(memory.handle().counts().hook_calls, 0);
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 0);
 }
 
 #[test]
@@ -384,19 +388,37 @@ fn stacked_hooks_have_budgets_of_their_own() {
     let memory = Fake::new().on_failure(retry).on_failure(retry);
     memory.upstream().upstream().fail_always(Some(OOM));
     memory.allocate_on(layout(1), &stream()).unwrap_err();
-    assert_eq!(memory.handle().counts().hook_calls, 3);
-    assert_eq!(memory.upstream().handle().counts().hook_calls, 3 * 4);
+    assert_eq!(memory.handle().counts().unwrap().hook_calls, 3);
+    assert_eq!(memory.upstream().handle().counts().unwrap().hook_calls, 3 * 4);
+}
+
+/// A program's own part: no type parameter stands for the closure.
+struct Part {
+    memory: OnFailure<Fake>,
 }
 
 #[test]
-fn the_handle_outlives_the_stack_and_says_so() {
-    let memory = OnFailure::new(Fake::new(), retry);
-    memory.upstream().fail_next([OOM]);
-    let handle = memory.handle();
-    let memory = memory.into_dyn();
-    let _leaked = memory.allocate_on(layout(1), &stream()).unwrap();
-    assert!(handle.is_live());
-    drop(memory);
-    assert!(!handle.is_live());
-    assert_eq!(handle.counts().recovered, 1);
+fn a_stack_whose_hook_is_a_closure_lies_in_a_struct_without_type_parameters() {
+    let called = Arc::new(AtomicU32::new(0));
+    let make = |answer: Answer| {
+        let called = called.clone();
+        let memory = Fake::new().on_failure(move |_| {
+            called.fetch_add(1, Ordering::Relaxed);
+            answer
+        });
+        Part { memory }
+    };
+    // Closures of the same and of another type, in one list.
+    let parts = vec![
+        make(Answer::GiveUp),
+        make(Answer::Retry),
+        Part { memory: OnFailure::new(Fake::new(), retry) },
+    ];
+    for Part { memory } in &parts {
+        memory.upstream().fail_next([OOM]);
+        let _ = memory.allocate_on(layout(1), &stream());
+    }
+    let counts = parts.iter().map(|part| part.memory.handle().counts().unwrap());
+    let outcomes: Vec<_> = counts.map(|counts| (counts.recovered, counts.gave_up)).collect();
+    assert_eq!((outcomes, called.load(Ordering::Relaxed)), (vec![(0, 1), (1, 0), (1, 0)], 2));
 }

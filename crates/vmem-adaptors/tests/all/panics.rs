@@ -124,10 +124,10 @@ impl Everything {
         assert_eq!(self.upstream.fake.live() as u64, blocks);
         for place in 0..2 {
             assert_eq!(self.budgets[place].used(), bytes);
-            let stats = self.stats[place].stats();
+            let stats = self.stats[place].stats().unwrap();
             assert_eq!(stats.blocks.current, blocks.cast_signed());
             assert_eq!(stats.bytes.current, bytes.cast_signed());
-            assert_eq!(self.tracked[place].outstanding() as u64, blocks);
+            assert_eq!(self.tracked[place].outstanding().unwrap() as u64, blocks);
         }
     }
 }
@@ -200,7 +200,7 @@ fn a_hook_that_panics_between_adaptors_leaves_all_of_them_agreeing() {
     all.upstream.fake.fail_next([AllocErrorKind::OutOfMemory]);
     let block = all.alloc(1000).unwrap();
     assert_eq!(calls.load(Ordering::Relaxed), 2);
-    let counts = all.recovery.counts();
+    let counts = all.recovery.counts().unwrap();
     assert_eq!((counts.hook_calls, counts.recovered, counts.gave_up), (2, 1, 0));
     all.free(block);
     all.free(kept);

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use vmem_adaptors::{AdaptorExt, Scrub};
+use vmem_core::author::StreamExt;
 use vmem_core::{
     AsyncMemory, Block, Device, DeviceMemory, DriverCode, Features, FreeErrorKind, MemoryResource,
     PinnedMemory, ResourceExt, Stream,
 };
 use vmem_pool::{Chunks, Pool, PoolConfig, VirtualArena};
-use vmem_sim::{CallKind, SimDevice};
+use vmem_sim::{CallKind, SimConfig, SimDevice};
+use vmem_testkit::Countdown;
 use vmem_testkit::conformance::{self, Subject};
 
 use crate::fake::{free, layout};
@@ -26,7 +28,7 @@ fn pool(device: &Arc<SimDevice>) -> Pool<VirtualArena> {
 }
 
 fn small_pool(device: &Arc<SimDevice>, ceiling: Option<u64>) -> Pool<VirtualArena> {
-    let config = PoolConfig { ceiling, ..PoolConfig::default() };
+    let config = PoolConfig::default().with_ceiling(ceiling);
     Pool::new(VirtualArena::new(device.clone()).unwrap(), config).unwrap()
 }
 
@@ -120,7 +122,7 @@ fn what_is_freed_while_its_stream_captures_is_cleared_after_the_capture_and_not_
     write(&block, &stream);
     device.begin_capture(&stream).unwrap();
     free(&memory, block, &stream).unwrap();
-    assert_eq!(handle.set_aside(), 1);
+    assert_eq!(handle.quarantined().unwrap().blocks, 1);
     assert_eq!(free(&memory, copy(&place), &other).unwrap_err().kind(), FreeErrorKind::Stale);
     // Nobody is handed it meanwhile.
     let elsewhere = memory.allocate_on(layout(4096), &other).unwrap();
@@ -129,7 +131,7 @@ fn what_is_freed_while_its_stream_captures_is_cleared_after_the_capture_and_not_
     let graph = device.end_capture(&stream).unwrap();
     assert_eq!(graph.len(), 0, "nothing of it was recorded");
     is_clear_for(&memory, &place, &stream);
-    assert_eq!(handle.set_aside(), 0);
+    assert_eq!(handle.quarantined().unwrap().blocks, 0);
     drop(memory);
     device.assert_clean();
     assert_eq!(device.base().drop_failures().count(), 0);
@@ -147,9 +149,9 @@ fn what_is_freed_on_another_threads_default_stream_is_cleared_on_that_thread() {
     std::thread::scope(|scope| {
         scope.spawn(|| free(&memory, block, &mine).unwrap()).join().unwrap()
     });
-    assert_eq!(handle.set_aside(), 1);
+    assert_eq!(handle.quarantined().unwrap().blocks, 1);
     is_clear_for(&memory, &place, &mine);
-    assert_eq!(handle.set_aside(), 0);
+    assert_eq!(handle.quarantined().unwrap().blocks, 0);
     drop(memory);
     device.assert_clean();
 }
@@ -171,13 +173,46 @@ fn what_an_ended_thread_freed_on_its_default_stream_waits_until_the_program_asks
     });
     free(&memory, block, &theirs).unwrap();
     free(&memory, memory.allocate_on(layout(1), &stream).unwrap(), &stream).unwrap();
-    assert_eq!((handle.set_aside(), memory.upstream().to_string()), (1, "DeviceMemory".into()));
+    assert_eq!(
+        (handle.quarantined().unwrap().blocks, memory.upstream().to_string()),
+        (1, "DeviceMemory".into())
+    );
     assert_ne!(device.used(), 0);
     handle.synchronize().unwrap();
-    assert_eq!((handle.set_aside(), device.used()), (0, 0));
+    assert_eq!((handle.quarantined().unwrap().blocks, device.used()), (0, 0));
     drop(memory);
-    handle.synchronize().unwrap();
+    assert!(handle.synchronize().is_err_and(|error| error.is_gone()));
     device.assert_clean();
+}
+
+#[test]
+fn what_is_set_aside_while_the_device_is_waited_for_waits_for_the_next_time() {
+    for seed in 0..4 {
+        let device = SimDevice::with_config(SimConfig { seed, ..SimConfig::default() }).unwrap();
+        let watched = Countdown::new(device.clone());
+        let memory = DeviceMemory::new(watched.clone()).scrubbed().unwrap();
+        let (handle, memory) = (memory.handle(), Arc::new(memory));
+        let (inner, erased): (_, Arc<dyn Device>) = (memory.clone(), watched.clone());
+        // As another thread may, when the wait is over and its caller does not know yet.
+        watched.after("Device::synchronize", move || {
+            let used = std::thread::scope(|scope| {
+                let thread = scope.spawn(|| {
+                    let own = Stream::per_thread_default(erased.clone());
+                    let block = inner.allocate_on(layout(4096), &own).unwrap();
+                    write(&block, &own);
+                    (block, own)
+                });
+                thread.join().unwrap()
+            });
+            free(&*inner, used.0, &used.1).unwrap();
+        });
+        handle.synchronize().unwrap();
+        assert_eq!(handle.quarantined().unwrap().blocks, 1);
+        device.assert_clean();
+        handle.synchronize().unwrap();
+        assert_eq!((handle.quarantined().unwrap().blocks, device.used()), (0, 0));
+        device.assert_clean();
+    }
 }
 
 #[test]
@@ -191,7 +226,7 @@ fn what_a_retired_stream_frees_is_cleared_after_its_last_work() {
     write(&block, &retired);
     retired.retire().unwrap();
     free(&memory, block, &retired).unwrap();
-    assert_eq!(memory.handle().set_aside(), 0);
+    assert_eq!(memory.handle().quarantined().unwrap().blocks, 0);
     is_clear_for(&memory, &place, &stream);
     drop(memory);
     device.assert_clean();

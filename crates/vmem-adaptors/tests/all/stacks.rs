@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use vmem_adaptors::{AdaptorExt, Answer, Backtraces, Budget, Failure, Reclaimers, Track};
 use vmem_core::{
-    BlockLayout, Capabilities, Device, DeviceMemory, Features, FreeErrorKind, MemoryResource,
-    ResourceExt,
+    Capabilities, Device, DeviceMemory, Features, FreeErrorKind, MemoryResource, ResourceExt,
 };
 use vmem_sim::SimDevice;
 use vmem_testkit::conformance::{self, Subject};
@@ -57,10 +56,7 @@ fn every_stack_keeps_the_contract() {
 
 #[test]
 fn capabilities_survive_wrapping_exactly() {
-    let odd = Capabilities {
-        features: Features::HOST_ACCESSIBLE | Features::TRIMS | Features::IPC,
-        max_alignment: BlockLayout::MAX_ALIGNMENT * 4,
-    };
+    let odd = Capabilities::new(Features::HOST_ACCESSIBLE | Features::TRIMS);
     let upstream = || {
         let mut fake = Fake::new();
         fake.capabilities = odd;
@@ -152,15 +148,15 @@ fn whatever_holds_blocks_prints_a_line_for_debugging() {
     let caches = Reclaimers::new();
     let _caches: Vec<_> = (0..20).map(|nth| caches.register(nth.to_string(), || 0)).collect();
     let stats = memory.handle();
-    let scope = stats.scope();
+    let scope = stats.scope().unwrap();
     let budget = Budget::new(10);
     prints_little(&memory);
     prints_little(&stats);
     prints_little(&scope);
-    prints_little(&stats.sizes());
-    prints_little(&stats.stats());
+    prints_little(&stats.sizes().unwrap());
+    prints_little(&stats.stats().unwrap());
     prints_little(&memory.upstream().handle());
-    prints_little(&memory.upstream().handle().report());
+    prints_little(&memory.upstream().handle().report().unwrap());
     prints_little(&memory.upstream().upstream().handle());
     prints_little(&caches);
     prints_little(&budget.account());

@@ -36,11 +36,11 @@ fn sums_over_threads_are_exact_also_for_blocks_freed_elsewhere() {
             free(&memory, block, &stream).unwrap();
         }
     });
-    let stats = memory.upstream().handle().stats();
+    let stats = memory.upstream().handle().stats().unwrap();
     let total = (1..=100).map(|size| size * 1000 * THREADS).sum::<u64>() + 100 * (1 + 2 + 3);
     assert_eq!((stats.bytes.current, stats.blocks.current), (0, 0));
     assert_eq!((stats.bytes.total, stats.blocks.total), (total, 100 * THREADS));
-    assert_eq!(memory.handle().outstanding(), 0);
+    assert_eq!(memory.handle().outstanding().unwrap(), 0);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn the_peak_of_large_blocks_is_exact_under_threads() {
     in_turn(|_| {
         let _leaked = memory.allocate_on(layout(8 << 20), &stream).unwrap();
     });
-    assert_eq!(memory.handle().stats().bytes.peak, THREADS * (8 << 20));
+    assert_eq!(memory.handle().stats().unwrap().bytes.peak, THREADS * (8 << 20));
 }
 
 #[test]
@@ -108,11 +108,11 @@ fn the_peak_under_threads_stays_within_its_documented_bound() {
     let held = THREADS * (1 << 20) - (1 + 2 + 3);
     let bound = (THREADS - 1) * (1 << 20);
     // Nothing was freed, so the current level is the peak, and reading notices.
-    assert_eq!(memory.handle().stats().bytes.peak, held);
+    assert_eq!(memory.handle().stats().unwrap().bytes.peak, held);
     for block in receiver.try_iter() {
         free(&memory, block, &stream).unwrap();
     }
-    let stats = memory.handle().stats().bytes;
+    let stats = memory.handle().stats().unwrap().bytes;
     assert_eq!(stats.current, 0);
     assert!(stats.peak >= held - bound && stats.peak <= held + bound, "{stats:?}");
 }
@@ -163,20 +163,20 @@ fn a_slot_reused_before_the_free_returns_stays_tracked_and_counted() {
     let memory = memory.tracked().with_statistics();
     let track = memory.upstream().handle();
     let first = memory.allocate_on(layout(1), &stream).unwrap();
-    let slot = first.raw().slot;
+    let slot = first.raw().slot();
     let second = std::thread::scope(|scope| {
         let freeing = scope.spawn(|| free(&memory, first, &stream));
         let barriers = memory.upstream().upstream();
         barriers.freed.wait();
         let second = memory.allocate_on(layout(256), &stream).unwrap();
-        assert_eq!(second.raw().slot, slot);
+        assert_eq!(second.raw().slot(), slot);
         barriers.reused.wait();
         freeing.join().unwrap().unwrap();
         second
     });
-    assert_eq!(track.outstanding(), 1);
-    assert_eq!(memory.handle().stats().bytes.current, 256);
+    assert_eq!(track.outstanding().unwrap(), 1);
+    assert_eq!(memory.handle().stats().unwrap().bytes.current, 256);
     free(&memory, second, &stream).unwrap();
-    assert_eq!(track.outstanding(), 0);
-    assert_eq!(memory.handle().stats().bytes.current, 0);
+    assert_eq!(track.outstanding().unwrap(), 0);
+    assert_eq!(memory.handle().stats().unwrap().bytes.current, 0);
 }

@@ -5,13 +5,14 @@
 //! touches memory is what makes managed memory slow or not, so it comes in three variants.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 use vmem_core::{BoxedError, DeviceBuffer, DevicePtr, Label, MemoryResource, Stream};
 use vmem_sim::{Kernel, SimDevice};
-use vmem_trace::{Event, Scale, Trace, Workload, WorkloadOptions};
+use vmem_trace::{Event, GenerateError, Scale, Trace, Workload, WorkloadOptions};
 
 use crate::Row;
 use crate::measure::{Job, Place};
@@ -38,7 +39,7 @@ const ROUNDS: [&str; 2] = ["fw.r1.label_gather", "fw.r2.label_gather"];
 
 /// How the face walk touches memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Walk {
+pub enum Walk {
     /// Pointer jumping over edges sorted by row: neighbours lie within a few hundred bytes, so a
     /// round passes over each operand front to back.
     Local,
@@ -59,93 +60,71 @@ impl Walk {
 }
 
 /// One variant, on a device too small for it beside one that holds it.
-#[derive(Debug)]
-pub(crate) struct FaceWalk {
+///
+/// # Errors
+/// If the overlay cannot be generated at this scale.
+pub(super) fn job(
     walk: Walk,
     tier: Tier,
     scale: Scale,
     place: Place,
-    trace: Trace,
-}
-
-impl FaceWalk {
-    /// # Errors
-    /// If the overlay cannot be generated at this scale.
-    pub(crate) fn new(
-        walk: Walk,
-        tier: Tier,
-        scale: Scale,
-        place: Place,
-    ) -> Result<Self, vmem_trace::GenerateError> {
-        let seed = place.seed;
-        let options = WorkloadOptions { scale, passes: 1, seed, ..Workload::Overlay.defaults() };
-        let trace = Workload::Overlay.generate(&options)?;
-        Ok(Self { walk, tier, scale, place, trace })
-    }
-
-    fn small_device(&self) -> u64 {
-        let (live, device) = LIVE_OVER_DEVICE;
-        (self.trace.peak_live() / live * device).next_multiple_of(PAGE_GROUP)
-    }
-
-    fn run_on(&self, capacity: u64) -> Result<Outcome, BoxedError> {
-        let built = self.tier.build_on(&self.place.target, &self.place.wish(capacity))?;
-        let device = built.opened.simulated()?.clone();
-        let stream = Stream::new(device.clone())?;
-        let mut run = Running {
-            walk: self.walk,
-            device: device.clone(),
-            resource: built.resource.clone(),
-            stream,
-            buffers: HashMap::new(),
-            rng: self.place.seed | 1,
-        };
-        for event in self.trace.events() {
-            run.step(event)?;
-        }
-        run.stream.synchronize()?;
-        Ok(Outcome {
-            stack: built.description.clone(),
-            time: device.virtual_time(),
-            migrated: device.migrated_bytes(),
-            reserved: device.peak_used(),
-            calls: device.calls().total(),
+) -> Result<Job, GenerateError> {
+    let seed = place.seed;
+    let options = WorkloadOptions { scale, passes: 1, seed, ..Workload::Overlay.defaults() };
+    let trace = Workload::Overlay.generate(&options)?;
+    let (live, device) = LIVE_OVER_DEVICE;
+    let capacity = (trace.peak_live() / live * device).next_multiple_of(PAGE_GROUP);
+    let blank = Row {
+        scale: Some(scale.get()),
+        allocations: trace.allocations(),
+        peak_live_bytes: trace.peak_live(),
+        ..place.blank(walk.name(), tier, capacity)
+    };
+    Ok(Job::new(blank, move |row| {
+        let roomy = run_on(trace.peak_live() * 2, walk, tier, &place, &trace)?;
+        let tight = run_on(capacity, walk, tier, &place, &trace)?;
+        Ok(Row {
+            stack: Some(tight.stack),
+            passed: true,
+            peak_reserved_bytes: Some(tight.reserved),
+            driver_calls: Some(tight.calls),
+            migrated_bytes: Some(tight.migrated),
+            virtual_ms: Some(tight.time.as_secs_f64() * 1e3),
+            slowdown: Some(tight.time.as_secs_f64() / roomy.time.as_secs_f64()),
+            ..row
         })
-    }
+    }))
 }
 
-impl Job for FaceWalk {
-    fn measure(&self) -> Row {
-        let capacity = self.small_device();
-        let runs = self
-            .run_on(self.trace.peak_live() * 2)
-            .and_then(|roomy| Ok((roomy, self.run_on(capacity)?)));
-        let row = Row {
-            scale: Some(self.scale.get()),
-            allocations: self.trace.allocations(),
-            peak_live_bytes: self.trace.peak_live(),
-            ..self.place.blank(self.walk.name(), self.tier, capacity)
-        };
-        match runs {
-            Ok((roomy, tight)) => Row {
-                stack: Some(tight.stack),
-                passed: true,
-                peak_reserved_bytes: Some(tight.reserved),
-                driver_calls: Some(tight.calls),
-                migrated_bytes: Some(tight.migrated),
-                virtual_ms: Some(tight.time.as_secs_f64() * 1e3),
-                slowdown: Some(tight.time.as_secs_f64() / roomy.time.as_secs_f64()),
-                ..row
-            },
-            Err(error) => Row { failures: 1, failure: Some(error.to_string()), ..row },
-        }
+fn run_on(
+    capacity: u64,
+    walk: Walk,
+    tier: Tier,
+    place: &Place,
+    trace: &Trace,
+) -> Result<Outcome, BoxedError> {
+    let built = tier.build_on(&place.target, &place.request(capacity))?;
+    let device = built.opened.simulated()?.clone();
+    let stream = Stream::new(device.clone())?;
+    let mut run = Running {
+        walk,
+        device: device.clone(),
+        resource: built.resource.clone(),
+        stream,
+        buffers: HashMap::new(),
+        rng: SplitMix64::seed_from_u64(place.seed),
+    };
+    for event in trace.events() {
+        run.step(event)?;
     }
-}
-
-impl fmt::Display for FaceWalk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on {}", self.walk.name(), self.tier)
-    }
+    run.stream.synchronize()?;
+    Ok(Outcome {
+        stack: built.description.clone(),
+        time: device.virtual_time(),
+        migrated: device.migrated_bytes(),
+        reserved: device.peak_used(),
+        calls: device.calls().total(),
+    })
 }
 
 struct Outcome {
@@ -164,7 +143,7 @@ struct Running {
     stream: Stream,
     /// By the trace's slots.
     buffers: HashMap<u32, (Label, DeviceBuffer)>,
-    rng: u64,
+    rng: SplitMix64,
 }
 
 impl Running {
@@ -239,7 +218,7 @@ impl Running {
             let count = if count > 1 { count } else { pieces };
             // An odd stride visits every piece of a power-of-two table once, in a scattered order.
             let table = pieces.next_power_of_two();
-            let stride = self.random() | 1;
+            let stride = self.rng.next_u64() | 1;
             let visited = (0..table.max(count)).map(|i| i.wrapping_mul(stride) % table);
             let wanted = usize::try_from(count).unwrap_or(usize::MAX);
             for piece in visited.filter(|&piece| piece < pieces).take(wanted) {
@@ -263,13 +242,5 @@ impl Running {
         // buffers, which free themselves on the same stream after this work.
         unsafe { self.device.launch(&self.stream, kernel) }?;
         Ok(())
-    }
-
-    /// A step of xorshift64 (Marsaglia, "Xorshift RNGs", 2003).
-    fn random(&mut self) -> u64 {
-        self.rng ^= self.rng << 13;
-        self.rng ^= self.rng >> 7;
-        self.rng ^= self.rng << 17;
-        self.rng
     }
 }

@@ -7,26 +7,26 @@ mod set_up_failure;
 use std::fmt;
 use std::str::FromStr;
 
-use face_walk::{FaceWalk, Walk};
-use reclaim::Reclaim;
-use set_up_failure::SetUpFailure;
+use face_walk::Walk;
 use vmem_trace::Workload;
 
 use crate::Error;
 use crate::args::Bench;
-use crate::measure::{Job, Place};
+use crate::measure::{Job, Place, Question};
 use crate::tier::Tier;
 
 /// What `--workload` accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Item {
+pub enum Item {
+    /// A generated workload.
     Workload(Workload),
+    /// A scenario of its own.
     Scenario(Scenario),
 }
 
 /// A workload that shows what a tier is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scenario {
+pub enum Scenario {
     /// A reclaimable cache fills the device: A fails, B finishes.
     Reclaim,
     /// An overlay whose live peak is 1.5 times the device finishes on C.
@@ -77,9 +77,14 @@ impl Scenario {
     ///
     /// # Errors
     /// Usage, if none of its tiers was asked for, the scale is too large, or the device is hardware.
-    pub(crate) fn jobs(self, args: &Bench, place: &Place) -> Result<Vec<Box<dyn Job>>, Error> {
+    pub(crate) fn jobs(self, args: &Bench, place: &Place) -> Result<Vec<Job>, Error> {
         if !place.target.is_simulated() {
             return Err(Error::usage(format!("{self} runs on the simulated device only")));
+        }
+        if place.question != Question::Cost {
+            return Err(Error::usage(format!(
+                "{self} chooses its device itself; --min-device takes workloads"
+            )));
         }
         let wanted = args.common.tier.iter().filter(|tier| self.tiers().contains(&tier.name));
         let tiers: Vec<Tier> = wanted.copied().collect();
@@ -88,12 +93,10 @@ impl Scenario {
             return Err(Error::usage(format!("{self} runs on these tiers only: {accepted}")));
         }
         let scale = args.scale.unwrap_or_else(|| Workload::Overlay.defaults().scale);
-        let job = |tier: Tier| -> Result<Box<dyn Job>, vmem_trace::GenerateError> {
-            Ok(match self {
-                Self::Reclaim => Box::new(Reclaim::new(tier, scale, place.clone())?),
-                Self::FaceWalk(walk) => Box::new(FaceWalk::new(walk, tier, scale, place.clone())?),
-                Self::SetUpFailure => Box::new(SetUpFailure::new(tier, scale, place.clone())?),
-            })
+        let job = |tier: Tier| match self {
+            Self::Reclaim => reclaim::job(tier, scale, place.clone()),
+            Self::FaceWalk(walk) => face_walk::job(walk, tier, scale, place.clone()),
+            Self::SetUpFailure => set_up_failure::job(tier, scale, place.clone()),
         };
         tiers
             .into_iter()

@@ -1,14 +1,14 @@
 //! A cache that could be dropped fills the device before an overlay starts.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vmem_core::{BoxedError, DeviceBuffer, Stream};
-use vmem_trace::{GenerateError, ReplayOptions, Scale, Trace, Workload, WorkloadOptions, replay};
+use vmem_trace::{GenerateError, ReplayOptions, Scale, Workload, WorkloadOptions, replay};
 
 use crate::Row;
 use crate::measure::{Job, Place};
-use crate::tier::{Built, Tier};
+use crate::stack::BuiltStack;
+use crate::tier::Tier;
 
 /// The device's memory over the overlay's live peak, in quarters.
 const DEVICE_QUARTERS: u64 = 5;
@@ -16,49 +16,37 @@ const DEVICE_QUARTERS: u64 = 5;
 /// The cache's entries are this part of the device.
 const ENTRIES: u64 = 64;
 
-/// The overlay beside the cache. The stack of tier A cannot ask for the cache's memory and fails;
-/// tier B's drops the cache and asks again.
-#[derive(Debug)]
-pub(crate) struct Reclaim {
-    tier: Tier,
-    scale: Scale,
-    place: Place,
-    trace: Trace,
-}
-
 type Cache = Arc<Mutex<Vec<DeviceBuffer>>>;
 
-impl Reclaim {
-    /// # Errors
-    /// If the overlay cannot be generated at this scale.
-    pub(crate) fn new(tier: Tier, scale: Scale, place: Place) -> Result<Self, GenerateError> {
-        let seed = place.seed;
-        let options = WorkloadOptions { scale, seed, ..Workload::Overlay.defaults() };
-        Ok(Self { tier, scale, place, trace: Workload::Overlay.generate(&options)? })
-    }
-
-    fn capacity(&self) -> u64 {
-        (self.trace.peak_live() / 4 * DEVICE_QUARTERS).next_multiple_of(2 << 20)
-    }
-
-    fn run(&self, row: Row) -> Result<Row, BoxedError> {
-        let wish = self.place.wish(self.capacity());
-        let built = self.tier.build_on(&self.place.target, &wish)?;
+/// The overlay beside the cache. The stack of tier A cannot ask for the cache's memory and fails;
+/// tier B's drops the cache and asks again.
+///
+/// # Errors
+/// If the overlay cannot be generated at this scale.
+pub(super) fn job(tier: Tier, scale: Scale, place: Place) -> Result<Job, GenerateError> {
+    let options = WorkloadOptions { scale, seed: place.seed, ..Workload::Overlay.defaults() };
+    let trace = Workload::Overlay.generate(&options)?;
+    let capacity = (trace.peak_live() / 4 * DEVICE_QUARTERS).next_multiple_of(2 << 20);
+    let blank = Row {
+        scale: Some(scale.get()),
+        passes: trace.passes().max(1),
+        meant_to_fail: tier.name == "a",
+        ..place.blank("reclaim", tier, capacity)
+    };
+    Ok(Job::new(blank, move |row| {
+        let built = tier.build_on(&place.target, &place.request(capacity))?;
         let stream = Stream::new(built.opened.device.clone())?;
-        let cache = fill(&built, self.capacity() / ENTRIES, &stream)?;
-        let victims = cache.clone();
+        let cache = fill(&built, capacity / ENTRIES, &stream)?;
         let _registered = built.recovery.reclaimers().register("results", move || {
-            let dropped = std::mem::take(&mut *lock(&victims));
+            let dropped = std::mem::take(&mut *lock(&cache));
             dropped.iter().map(DeviceBuffer::len).sum()
         });
-        let stack = built.for_replay();
-        let report = replay(&self.trace, &stack, &ReplayOptions::default())?;
-        Ok(row.with_report(report))
-    }
+        Ok(row.with_report(replay(&trace, &built, &ReplayOptions::default())?))
+    }))
 }
 
 /// Allocates entries until the device is full.
-fn fill(built: &Built, entry: u64, stream: &Stream) -> Result<Cache, BoxedError> {
+fn fill(built: &BuiltStack, entry: u64, stream: &Stream) -> Result<Cache, BoxedError> {
     let cache = Cache::default();
     for _ in 0..ENTRIES - 1 {
         let buffer = DeviceBuffer::new(built.resource.clone(), entry, stream)?;
@@ -69,28 +57,4 @@ fn fill(built: &Built, entry: u64, stream: &Stream) -> Result<Cache, BoxedError>
 
 fn lock(cache: &Cache) -> MutexGuard<'_, Vec<DeviceBuffer>> {
     cache.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Job for Reclaim {
-    fn measure(&self) -> Row {
-        let row = Row {
-            scale: Some(self.scale.get()),
-            passes: self.trace.passes().max(1),
-            meant_to_fail: self.tier.name == "a",
-            ..self.place.blank("reclaim", self.tier, self.capacity())
-        };
-        self.run(row.clone()).unwrap_or_else(|error| Row {
-            failures: 1,
-            // Not the failure that the scenario is about.
-            meant_to_fail: false,
-            failure: Some(error.to_string()),
-            ..row
-        })
-    }
-}
-
-impl fmt::Display for Reclaim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "reclaim on {}", self.tier)
-    }
 }

@@ -1,89 +1,48 @@
 //! The driver fails while a runtime builds its stack.
 
-use std::fmt;
-use std::sync::Arc;
-
-use vmem_core::{BoxedError, DriverCode};
+use vmem_core::DriverCode;
 use vmem_runtime::{Runtime, RuntimeConfig, Size, Status};
-use vmem_sim::{CallKind, SimDevice};
-use vmem_trace::{
-    GenerateError, ReplayOptions, ReplayStack, Scale, Trace, Workload, WorkloadOptions, replay,
-};
+use vmem_sim::CallKind;
+use vmem_trace::{GenerateError, ReplayOptions, Scale, Workload, WorkloadOptions, replay};
 
 use crate::Row;
-use crate::gauge::StackMeter;
 use crate::measure::{Job, Place};
+use crate::stack::BuiltStack;
 use crate::tier::Tier;
 
 /// An overlay on a runtime whose address range the driver refuses with a fault: it runs on the
 /// fallback, which the row's stack shows.
-#[derive(Debug)]
-pub(crate) struct SetUpFailure {
-    tier: Tier,
-    scale: Scale,
-    place: Place,
-    trace: Trace,
-}
-
-impl SetUpFailure {
-    /// # Errors
-    /// If the overlay cannot be generated at this scale.
-    pub(crate) fn new(tier: Tier, scale: Scale, place: Place) -> Result<Self, GenerateError> {
-        let seed = place.seed;
-        let options = WorkloadOptions { scale, seed, ..Workload::OverlayCore.defaults() };
-        Ok(Self { tier, scale, place, trace: Workload::OverlayCore.generate(&options)? })
-    }
-
-    /// Room for what powers of two waste.
-    fn capacity(&self) -> u64 {
-        (self.trace.peak_live() * 4).next_multiple_of(2 << 20)
-    }
-
-    fn run(&self, row: Row) -> Result<Row, BoxedError> {
-        let opened = self.place.target.open(&self.place.wish(self.capacity()))?;
+///
+/// # Errors
+/// If the overlay cannot be generated at this scale.
+pub(super) fn job(tier: Tier, scale: Scale, place: Place) -> Result<Job, GenerateError> {
+    let options = WorkloadOptions { scale, seed: place.seed, ..Workload::OverlayCore.defaults() };
+    let trace = Workload::OverlayCore.generate(&options)?;
+    // Room for what powers of two waste.
+    let capacity = (trace.peak_live() * 4).next_multiple_of(2 << 20);
+    let blank = Row {
+        scale: Some(scale.get()),
+        passes: trace.passes().max(1),
+        ..place.blank("set-up-failure", tier, capacity)
+    };
+    Ok(Job::new(blank, move |row| {
+        let opened = place.target.open(&place.request(capacity))?;
         let device = opened.simulated()?.clone();
         for nth in 1..=4 {
             // The arena tries smaller ranges; each of its attempts fails.
             device.fail_call(Some(CallKind::Reserve), nth, DriverCode::UNKNOWN);
         }
-        let config = RuntimeConfig {
-            oom_safety: self.tier.name == "b",
-            memory_reserve: Some(Size::Bytes(0)),
-            ..RuntimeConfig::default()
-        };
-        let given: Arc<SimDevice> = device.clone();
-        let runtime = Runtime::new(config, move || Ok(given.clone()));
+        let config = RuntimeConfig::default()
+            .with_oom_safety(tier.name == "b")
+            .with_memory_reserve(Size::Bytes(0));
+        let runtime = Runtime::new(config, move || Ok(device.clone()));
         let resource = runtime.resource()?;
         let Status::Ready { tier: vmem_runtime::Tier::Fallback, description, .. } =
             runtime.status()
         else {
             return Err(format!("it did not fall back: {}", runtime.status()).into());
         };
-        let meter =
-            StackMeter { gauge: opened.gauge, pool: None, recovered: None, migrates: false };
-        let stack = ReplayStack { resource, description, meter: Box::new(meter) };
-        let report = replay(&self.trace, &stack, &ReplayOptions::default())?;
-        Ok(row.with_report(report))
-    }
-}
-
-impl Job for SetUpFailure {
-    fn measure(&self) -> Row {
-        let row = Row {
-            scale: Some(self.scale.get()),
-            passes: self.trace.passes().max(1),
-            ..self.place.blank("set-up-failure", self.tier, self.capacity())
-        };
-        self.run(row.clone()).unwrap_or_else(|error| Row {
-            failures: 1,
-            failure: Some(error.to_string()),
-            ..row
-        })
-    }
-}
-
-impl fmt::Display for SetUpFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "set-up-failure on {}", self.tier)
-    }
+        let stack = BuiltStack::new(&opened, resource, description);
+        Ok(row.with_report(replay(&trace, &stack, &ReplayOptions::default())?))
+    }))
 }

@@ -1,6 +1,6 @@
 //! `vmem bench`.
 
-use crate::support::{document, vmem};
+use crate::support::{document, ran};
 
 #[test]
 fn every_workload_runs_on_every_stack_in_the_order_asked_for() {
@@ -70,7 +70,7 @@ fn a_row_that_runs_out_of_memory_says_where_and_the_others_still_run() {
         assert!(row["ns_per_pair"].is_null());
     }
 
-    let table = vmem(&args);
+    let table = ran(&args);
     assert_eq!(table.code, 1);
     assert_eq!(table.out.lines().filter(|line| line.starts_with("FAILED")).count(), 3);
     assert!(table.out.contains("FAILED: overlay-core on a: event "), "{}", table.out);
@@ -78,7 +78,7 @@ fn a_row_that_runs_out_of_memory_says_where_and_the_others_still_run() {
 
 #[test]
 fn the_table_is_aligned_and_says_that_the_device_is_simulated() {
-    let table = vmem(&["bench", "--workload", "overlay-core", "--scale", "10k"]).out;
+    let table = ran(&["bench", "--workload", "overlay-core", "--scale", "10k"]).out;
     let lines: Vec<_> = table.lines().collect();
     assert_eq!(lines[0], "simulated device, 24.00 GiB, seed 0");
     assert_eq!(lines[1], "");

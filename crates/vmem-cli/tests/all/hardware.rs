@@ -1,8 +1,8 @@
-//! `vmem bench` and `vmem replay` on a device that is not the program's own to shape.
+//! `bench` and `replay` on a device that is not the program's own to shape.
 
 use vmem_sim::{SimConfig, SimDevice};
 
-use crate::support::{Folder, Hardware, document, document_on, vmem_on};
+use crate::support::{Folder, Hardware, document, document_on, ran_on};
 
 const SMALL: &[&str] = &["bench", "--workload", "overlay-core", "--scale", "10k"];
 
@@ -12,7 +12,7 @@ fn card(bytes: u64) -> Hardware {
 
 #[test]
 fn rows_are_those_of_the_simulated_device_but_for_its_clock() {
-    let tiers = ["--tier", "a,b,fallback,a-bare,a-chunks,plain,cupy"];
+    let tiers = ["--tier", "a,b,fallback,a-bare,a-chunks,plain"];
     let (code, on_card) = document_on(card(8 << 30), &[SMALL, &tiers].concat());
     assert_eq!(code, 0, "{on_card:#}");
     assert_eq!(on_card["device"]["total_memory"], 8_u64 << 30);
@@ -34,12 +34,12 @@ fn rows_are_those_of_the_simulated_device_but_for_its_clock() {
 fn a_gibibyte_of_a_card_stays_free() {
     let device = SimDevice::new(3 << 30);
     let args = [SMALL, &["--tier", "a,plain"]].concat();
-    let outcome = vmem_on(Hardware::of(device.clone()), &args);
+    let outcome = ran_on(Hardware::of(device.clone()), &args);
     assert_eq!(outcome.code, 0, "{outcome:?}");
     assert!(outcome.out.contains("card: simulated device"), "{}", outcome.out);
     assert!(outcome.out.contains("stacks hold at most 2.000 GiB"), "{}", outcome.out);
 
-    let large = ["bench", "--workload", "overlay", "--scale", "100k", "--tier", "a,plain,cupy"];
+    let large = ["bench", "--workload", "overlay", "--scale", "100k", "--tier", "a,plain"];
     let (code, document) = document_on(Hardware::of(device.clone()), &large);
     assert_eq!(code, 1);
     for row in document["rows"].as_array().unwrap() {
@@ -47,7 +47,7 @@ fn a_gibibyte_of_a_card_stays_free() {
     }
     assert!(device.peak_used() <= 2 << 30, "{} B", device.peak_used());
 
-    let outcome = vmem_on(card(1 << 30), SMALL);
+    let outcome = ran_on(card(1 << 30), SMALL);
     assert_eq!(outcome.code, 0);
     assert!(outcome.out.starts_with("skipped: the device has 1.000 GiB free"), "{outcome:?}");
 }
@@ -77,15 +77,15 @@ fn what_only_a_simulation_can_do_is_refused() {
     let folder = Folder::new();
     let trace = folder.file("t.csv", "id,lower,upper,size\n0,0,2,64\n");
     for args in [
-        &["bench", "--compare"][..],
-        &["bench", "--workload", "reclaim"],
+        &["bench", "--workload", "reclaim"][..],
+        &["bench", "--min-device"],
         &["replay", &trace, "--min-device"],
         &["bench", "--costs", &trace],
     ] {
-        let outcome = vmem_on(card(4 << 30), args);
+        let outcome = ran_on(card(4 << 30), args);
         assert_eq!((outcome.code, outcome.out.as_str()), (2, ""), "{args:?}: {outcome:?}");
     }
-    let accepted = vmem_on(card(4 << 30), &["bench", "--device", "sim", "--workload", "reclaim"]);
+    let accepted = ran_on(card(4 << 30), &["bench", "--device", "sim", "--workload", "reclaim"]);
     assert_eq!(accepted.code, 0, "{accepted:?}");
 }
 
@@ -93,9 +93,9 @@ fn what_only_a_simulation_can_do_is_refused() {
 fn an_absent_device_is_skipped_unless_it_is_required() {
     let (code, document) = document_on(Hardware::absent("it is in the post"), SMALL);
     assert_eq!((code, &document["skipped"]), (0, &"it is in the post".into()));
-    let outcome = vmem_on(card(4 << 30), &[SMALL, &["--device", "card:3"]].concat());
+    let outcome = ran_on(card(4 << 30), &[SMALL, &["--device", "card:3"]].concat());
     assert_eq!((outcome.code, outcome.out.as_str()), (0, "skipped: there is no card 3\n"));
     let args = [SMALL, &["--device", "card:3", "--require-device"]].concat();
-    let outcome = vmem_on(card(4 << 30), &args);
+    let outcome = ran_on(card(4 << 30), &args);
     assert_eq!((outcome.code, outcome.err.as_str()), (1, "error: there is no card 3\n"));
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Folder, document, vmem};
+use crate::support::{Folder, document, ran};
 
 const SMALL: &[&str] = &["bench", "--workload", "overlay-core", "--scale", "1k"];
 
@@ -74,7 +74,7 @@ fn a_row_says_what_was_asked_and_what_came_of_it() {
 
 #[test]
 fn a_document_on_standard_output_sends_the_table_to_standard_error() {
-    let outcome = vmem(&[SMALL, &["--tier", "plain", "--json", "-"]].concat());
+    let outcome = ran(&[SMALL, &["--tier", "plain", "--json", "-"]].concat());
     assert!(outcome.out.starts_with('{'));
     assert!(outcome.err.contains("simulated device"));
 }
@@ -83,7 +83,7 @@ fn a_document_on_standard_output_sends_the_table_to_standard_error() {
 fn a_file_is_replaced_as_a_whole_and_nothing_else_is_left() {
     let folder = Folder::new();
     let path = folder.file("rows.json", "old");
-    let outcome = vmem(&[SMALL, &["--tier", "plain", "--json", &path]].concat());
+    let outcome = ran(&[SMALL, &["--tier", "plain", "--json", &path]].concat());
     assert_eq!(outcome.code, 0);
     assert!(outcome.out.contains("simulated device"));
     let written: serde_json::Value =
@@ -98,12 +98,12 @@ fn a_link_is_followed_and_a_device_is_written_to_not_replaced() {
     let folder = Folder::new();
     let (link, target) = (folder.path("link"), folder.file("rows.json", "old"));
     std::os::unix::fs::symlink(&target, &link).unwrap();
-    let outcome = vmem(&[SMALL, &["--tier", "plain", "--json", &link]].concat());
+    let outcome = ran(&[SMALL, &["--tier", "plain", "--json", &link]].concat());
     assert_eq!(outcome.code, 0);
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert!(fs::read_to_string(&target).unwrap().contains("schema"));
 
-    let outcome = vmem(&[SMALL, &["--tier", "plain", "--json", "/dev/null"]].concat());
+    let outcome = ran(&[SMALL, &["--tier", "plain", "--json", "/dev/null"]].concat());
     assert_eq!(outcome.code, 0);
     assert!(!fs::metadata("/dev/null").unwrap().is_file());
 }

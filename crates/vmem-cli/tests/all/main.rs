@@ -4,22 +4,16 @@
 
 mod bad_input;
 mod bench;
-#[path = "../../../vmem-lab/tests/all/compare.rs"]
-mod compare;
+mod costs;
+mod ending;
 mod hardware;
 mod interrupted;
 mod json;
-#[path = "../../../vmem-lab/tests/all/matrix.rs"]
-mod matrix;
-#[path = "../../../vmem-lab/tests/all/micro.rs"]
-mod micro;
-#[path = "../../../vmem-lab/tests/all/misuse.rs"]
-mod misuse;
 #[cfg(target_os = "linux")]
 mod no_driver;
 mod process;
 mod replay;
 mod scenarios;
-#[path = "../../../vmem-lab/tests/all/soak.rs"]
-mod soak;
 mod support;
+
+use vmem_cli::{run, run_on};

@@ -1,6 +1,6 @@
 //! `vmem replay`.
 
-use crate::support::{Folder, document, vmem};
+use crate::support::{Folder, document, ran};
 
 /// 3 MiB and 1 MiB live together, then 2 MiB alone.
 const LIFETIMES: &str = "id,lower,upper,size\n0,0,2,3145728\n1,1,2,1048576\n2,2,3,2097152\n";
@@ -42,14 +42,14 @@ fn the_smallest_device_is_looked_for_when_asked() {
     for row in document["rows"].as_array().unwrap() {
         assert_eq!(row["min_device_bytes"], 4 << 20, "{row:#}");
     }
-    assert!(vmem(&args).out.contains("min device"));
+    assert!(ran(&args).out.contains("min device"));
 }
 
 #[test]
 fn a_failed_replay_prints_index_live_bytes_and_exits_with_1() {
     let folder = Folder::new();
     let trace = folder.file("lives.csv", LIFETIMES);
-    let outcome = vmem(&["replay", &trace, "--tier", "plain", "--capacity", "3MiB"]);
+    let outcome = ran(&["replay", &trace, "--tier", "plain", "--capacity", "3MiB"]);
     assert_eq!(outcome.code, 1);
     let reason = outcome.out.lines().find(|line| line.starts_with("FAILED")).unwrap();
     assert!(reason.starts_with("FAILED: lives on plain: event 1 failed: 1048576 B"), "{reason}");
@@ -60,7 +60,7 @@ fn a_failed_replay_prints_index_live_bytes_and_exits_with_1() {
 fn what_a_reader_got_over_is_said_and_strict_refuses_it() {
     let folder = Folder::new();
     let log = folder.file("log.csv", &format!("{RMM_LOG}noise\n1,4,free,0x30,64,0\n1,5,allo"));
-    let outcome = vmem(&["replay", &log, "--tier", "plain"]);
+    let outcome = ran(&["replay", &log, "--tier", "plain"]);
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let notes: Vec<_> = outcome.err.lines().collect();
     assert_eq!(notes.len(), 3, "{}", outcome.err);
@@ -68,7 +68,7 @@ fn what_a_reader_got_over_is_said_and_strict_refuses_it() {
     assert!(notes[1].contains("live from its start: 1; first: line 7"), "{}", notes[1]);
     assert!(notes[2].contains("cut off"), "{}", notes[2]);
 
-    let outcome = vmem(&["replay", &log, "--tier", "plain", "--strict"]);
+    let outcome = ran(&["replay", &log, "--tier", "plain", "--strict"]);
     assert_eq!((outcome.code, outcome.out.as_str()), (2, ""));
     assert!(outcome.err.contains("line 6") && outcome.err.contains("noise"), "{}", outcome.err);
 }
@@ -84,10 +84,10 @@ fn the_device_of_a_snapshot_can_be_chosen() {
     let args = ["replay", &snapshot, "--tier", "plain"];
     let (code, document_of_most) = document(&args);
     assert_eq!((code, &document_of_most["rows"][0]["peak_live_bytes"]), (0, &300.into()));
-    assert!(vmem(&args).err.contains("device 0 (1 entries), device 1 (2 entries)"));
+    assert!(ran(&args).err.contains("device 0 (1 entries), device 1 (2 entries)"));
     let (code, chosen) = document(&[&args[..], &["--trace-device", "0"]].concat());
     assert_eq!((code, &chosen["rows"][0]["peak_live_bytes"]), (0, &512.into()));
-    let outcome = vmem(&[&args[..], &["--trace-device", "2"]].concat());
+    let outcome = ran(&[&args[..], &["--trace-device", "2"]].concat());
     assert_eq!(outcome.code, 2);
     assert!(outcome.err.contains("device 2 has no history"), "{}", outcome.err);
 }

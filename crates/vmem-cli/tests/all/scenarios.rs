@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{document, vmem};
+use crate::support::{document, ran};
 
 fn row<'a>(document: &'a Value, workload: &str, tier: &str) -> &'a Value {
     let rows = document["rows"].as_array().unwrap();
@@ -17,7 +17,7 @@ fn a_cache_that_fills_the_device_stops_tier_a_and_not_tier_b() {
     assert_eq!((&a["passed"], &a["failures"]), (&false.into(), &1.into()));
     assert_eq!((&b["passed"], &b["failures"]), (&true.into(), &0.into()));
     assert!(b["retries"].as_u64().unwrap() > 0, "{b:#}");
-    let table = vmem(&["bench", "--workload", "reclaim", "--scale", "10k"]).out;
+    let table = ran(&["bench", "--workload", "reclaim", "--scale", "10k"]).out;
     assert!(table.contains("failed as it should: reclaim on a"), "{table}");
 }
 
@@ -51,7 +51,7 @@ fn a_failed_set_up_lands_on_the_fallback() {
 
 #[test]
 fn a_scenario_says_which_tiers_it_runs_on() {
-    let outcome = vmem(&["bench", "--workload", "face-walk-local", "--tier", "a,b"]);
+    let outcome = ran(&["bench", "--workload", "face-walk-local", "--tier", "a,b"]);
     assert_eq!(outcome.code, 2);
     assert!(outcome.err.contains("face-walk-local runs on these tiers only: c"), "{}", outcome.err);
 }

@@ -1,13 +1,16 @@
-//! Running the program, and folders to run it in.
+//! Running a program, and folders to run it in. Tests of every program of commands share this file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use vmem_cli::{Backend, Console, OpenError, Progress, Stop, run, run_on};
+use vmem_cli::{Backend, Console, OpenError, Progress, Stop};
 use vmem_core::Device;
 use vmem_sim::{SimConfig, SimDevice};
+
+// The program that the tests beside this file are of.
+use crate::{run, run_on};
 
 /// What a run of the program came to.
 #[derive(Debug)]
@@ -17,20 +20,33 @@ pub(crate) struct Outcome {
     pub(crate) err: String,
 }
 
-/// Runs `vmem` with these arguments.
-pub(crate) fn vmem(args: &[&str]) -> Outcome {
+/// Runs the program with these arguments.
+pub(crate) fn ran(args: &[&str]) -> Outcome {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let (progress, stop) = (Progress::Hidden, Stop::default());
     let console = Console { out: &mut out, err: &mut err, progress, stop };
-    let code = run(["vmem"].iter().chain(args), console);
+    let code = run(["program"].iter().chain(args), console);
     Outcome { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
+}
+
+/// Refused, with a message that has all of these words.
+#[track_caller]
+pub(crate) fn assert_refused(args: &[&str], words: &[&str]) {
+    let Outcome { code, out, err } = ran(args);
+    assert_eq!(code, 2, "{args:?}: {err}");
+    assert_eq!(out, "", "{args:?}");
+    let first = err.lines().next().unwrap_or_default();
+    assert!(first.starts_with("error: "), "{args:?}: {err}");
+    for word in words {
+        assert!(first.contains(word), "{args:?}: `{word}` is not in `{first}`");
+    }
 }
 
 /// The document that the program wrote to standard output, with its exit code.
 pub(crate) fn document(args: &[&str]) -> (u8, serde_json::Value) {
     let mut all = args.to_vec();
     all.extend(["--json", "-"]);
-    let outcome = vmem(&all);
+    let outcome = ran(&all);
     let document =
         serde_json::from_str(&outcome.out).unwrap_or_else(|error| panic!("{error} in {outcome:?}"));
     (outcome.code, document)
@@ -65,6 +81,7 @@ impl Folder {
     }
 
     /// The names of what is in it, in order.
+    #[allow(dead_code, reason = "not every program's tests ask")]
     pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(&self.0)
             .unwrap()
@@ -81,19 +98,19 @@ impl Drop for Folder {
     }
 }
 
-/// Runs `vmem` with the devices of a backend, on its first one unless the arguments name one.
-pub(crate) fn vmem_on(backend: Hardware, args: &[&str]) -> Outcome {
+/// Runs the program with the devices of a backend, on its first one unless the arguments name one.
+pub(crate) fn ran_on(backend: Hardware, args: &[&str]) -> Outcome {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let (progress, stop) = (Progress::Hidden, Stop::default());
     let console = Console { out: &mut out, err: &mut err, progress, stop };
     let device: &[&str] = if args.contains(&"--device") { &[] } else { &["--device", "card"] };
-    let code = run_on(["vmem"].iter().chain(args).chain(device), console, Arc::new(backend));
+    let code = run_on(["program"].iter().chain(args).chain(device), console, Arc::new(backend));
     Outcome { code, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
 
 /// The document that the program wrote with the devices of a backend, with its exit code.
 pub(crate) fn document_on(backend: Hardware, args: &[&str]) -> (u8, serde_json::Value) {
-    let outcome = vmem_on(backend, &[args, &["--json", "-"]].concat());
+    let outcome = ran_on(backend, &[args, &["--json", "-"]].concat());
     let document =
         serde_json::from_str(&outcome.out).unwrap_or_else(|error| panic!("{error} in {outcome:?}"));
     (outcome.code, document)
@@ -129,5 +146,9 @@ impl Backend for Hardware {
             Ok(_) => Err(OpenError::Absent(format!("there is no card {ordinal}"))),
             Err(reason) => Err(OpenError::Absent((*reason).to_owned())),
         }
+    }
+
+    fn driver_calls(&self, _: u32) -> Option<u64> {
+        Some(self.0.as_ref().ok()?.calls().total())
     }
 }

@@ -4,6 +4,7 @@ use bytemuck::Pod;
 
 use super::part::{Part, after};
 use super::{DeviceBuffer, NAME};
+use crate::author::StreamExt;
 use crate::{AllocError, BlockLayout, Device, DriverError, MemoryResource, RawStream, Stream};
 
 /// Copies are staged in pieces of at most so many bytes.
@@ -13,7 +14,8 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// A buffer that holds a copy of `bytes`. Waits for the copy.
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`]; [`Capturing`](crate::AllocErrorKind::Capturing) if the stream
+    /// Those of [`MemoryResource::allocate`]; [`Capturing`](crate::AllocErrorKind::Capturing) if
+    /// the stream
     /// captures; a failed copy is a device fault.
     pub fn from_slice(resource: R, bytes: &[u8], stream: &Stream) -> Result<Self, AllocError> {
         let mut buffer = Self::new(resource, bytes.len() as u64, stream)?;
@@ -59,7 +61,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// A copy of the bytes on the host.
     ///
     /// # Errors
-    /// As [`copy_to_slice`](Self::copy_to_slice).
+    /// Those of [`copy_to_slice`](Self::copy_to_slice).
     ///
     /// # Panics
     /// If the host's address space cannot hold the bytes.

@@ -10,22 +10,23 @@ use std::sync::{Arc, PoisonError};
 
 pub(crate) use part::Part;
 
+use crate::author::{StreamExt, fork};
 use crate::sync::{Mutex, MutexGuard};
 use crate::uses::Uses;
 use crate::{
     AllocError, AllocErrorKind, Block, BlockLayout, DevicePtr, DriverError, MemoryResource,
-    Request, Stream, fork,
+    Request, Stream,
 };
 
 /// Bytes on a device that free themselves, in the order of their home stream.
 ///
 /// A buffer of length zero holds no block. To use a buffer on another stream, call
-/// [`make_ready_on`](Self::make_ready_on) before queuing work there and [`record_use`](Self::record_use) after;
-/// to use it on the home stream again by other means than the methods here, call `make_ready_on` with that.
-/// Dropping a buffer adds no wait on the host for recorded uses: the home stream waits for them on
-/// the device and the block is freed there (a resource that is not stream-ordered then waits
-/// itself). A failed drop is counted in
-/// [`DropFailures`](crate::DropFailures).
+/// [`make_ready_on`](Self::make_ready_on) before queuing work there and
+/// [`record_use`](Self::record_use) after; to use it on the home stream again by other means than
+/// the methods here, call `make_ready_on` with that. Dropping a buffer adds no wait on the host for
+/// recorded uses: the home stream waits for them on the device and the block is freed there (a
+/// resource that is not stream-ordered then waits itself). A failed drop is counted in
+/// [`DropFailures`](crate::author::DropFailures).
 ///
 /// Should the driver queue a copy to another buffer ([`try_clone`](Self::try_clone),
 /// [`copy_from_buffer`](Self::copy_from_buffer)), and then fail to mark its end and to wait for it, the
@@ -33,14 +34,14 @@ use crate::{
 /// marked; dropped before that, the buffer leaks its block.
 ///
 /// # While the home stream captures
-/// [`fill`](Self::fill), and copies between buffers of one home stream, become part of the graph: the
-/// buffers must then live as long as the graph may be launched. What must take effect at
-/// once is refused with
-/// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED), or with
-/// [`Capturing`](AllocErrorKind::Capturing), and changes nothing: copies from and to the host, waits and
-/// recorded uses in either direction, moving bytes to another block. A buffer may be dropped: what its
-/// block must wait for before it is used again is left in the home stream's
-/// [inbox](Stream::has_pending_waits). No method breaks a capture or draws another stream into it.
+/// [`fill`](Self::fill), and copies between buffers of one home stream, become part of the graph:
+/// the buffers must then live as long as the graph may be launched. What must take effect at once
+/// is refused with [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED),
+/// or with [`Capturing`](AllocErrorKind::Capturing), and changes nothing: copies from and to the
+/// host, waits and recorded uses in either direction, moving bytes to another block. A buffer may
+/// be dropped: what its block must wait for before it is used again is left in the home stream's
+/// [inbox](crate::author::StreamExt::has_pending_waits). No method breaks a capture or draws
+/// another stream into it.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -74,15 +75,15 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// A buffer of `bytes` bytes, contents undefined, whose home stream is `stream`.
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`].
+    /// Those of [`MemoryResource::allocate`].
     pub fn new(resource: R, bytes: u64, stream: &Stream) -> Result<Self, AllocError> {
         Self::aligned(resource, bytes, BlockLayout::DEFAULT_ALIGNMENT, stream)
     }
 
-    /// The same at a multiple of `alignment` bytes, wherever the buffer moves.
+    /// Like [`new`](Self::new), at a multiple of `alignment` bytes wherever the buffer moves.
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`]; [`InvalidLayout`](AllocErrorKind::InvalidLayout) if the
+    /// Those of [`MemoryResource::allocate`]; [`InvalidLayout`](AllocErrorKind::InvalidLayout) if the
     /// alignment is not a power of two or above [`BlockLayout::MAX_ALIGNMENT`].
     pub fn aligned(
         resource: R,
@@ -100,7 +101,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
         self.len
     }
 
-    /// Whether the length is zero.
+    /// Returns true if the length is zero.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -110,7 +111,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
         self.block.as_ref().map_or(0, Block::size)
     }
 
-    /// Where the bytes are; `None` if nothing is held.
+    /// The address of the bytes; `None` if no memory is held.
     pub fn ptr(&self) -> Option<DevicePtr> {
         self.block.as_ref().map(Block::ptr)
     }
@@ -138,7 +139,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// [`INVALID_CONTEXT`](crate::DriverCode::INVALID_CONTEXT) for a stream of another device;
     /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if either stream captures;
     /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if the home stream is another thread's default
-    /// stream; the driver's. `stream` must then not use the buffer.
+    /// stream; the [`DriverError`] of the driver call. `stream` must then not use the buffer.
     pub fn make_ready_on(&self, stream: &Stream) -> Result<(), DriverError> {
         self.all().make_ready_on(stream)
     }
@@ -154,7 +155,8 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// is freed or moved: [`INVALID_CONTEXT`](crate::DriverCode::INVALID_CONTEXT) for a stream of another
     /// device; [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if `stream`
     /// captures, because its work runs when the graph is launched;
-    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) for another thread's default stream; the driver's.
+    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) for another thread's default stream;
+    /// the [`DriverError`] of the driver call.
     pub fn record_use(&mut self, stream: &Stream) -> Result<(), DriverError> {
         self.all().record_use(stream)
     }
@@ -162,7 +164,8 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// Queues filling a range with `value`, on the home stream, after recorded uses.
     ///
     /// # Errors
-    /// [`INVALID_VALUE`](crate::DriverCode::INVALID_VALUE) if the range lies outside; the driver's.
+    /// [`INVALID_VALUE`](crate::DriverCode::INVALID_VALUE) if the range lies outside; the
+    /// [`DriverError`] of the driver call.
     pub fn fill(&mut self, range: Range<u64>, value: u8) -> Result<(), DriverError> {
         const CALL: &str = "DeviceBuffer::fill";
         self.part(CALL, range)?.fill(CALL, &[value])
@@ -185,7 +188,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// Makes room for `bytes` bytes in all without changing the length.
     ///
     /// # Errors
-    /// As [`resize`](Self::resize).
+    /// Those of [`resize`](Self::resize).
     pub fn reserve(&mut self, bytes: u64) -> Result<(), AllocError> {
         if bytes > self.capacity() { self.relocate(bytes) } else { Ok(()) }
     }
@@ -193,7 +196,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// Moves to a block of exactly the length, if the capacity is larger.
     ///
     /// # Errors
-    /// As [`resize`](Self::resize).
+    /// Those of [`resize`](Self::resize).
     pub fn shrink_to_fit(&mut self) -> Result<(), AllocError> {
         if self.capacity() > self.len { self.relocate(self.len) } else { Ok(()) }
     }
@@ -201,7 +204,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// Makes `stream` the home stream, ordered after the old one and after recorded uses.
     ///
     /// # Errors
-    /// As [`make_ready_on`](Self::make_ready_on); the home stream is then unchanged.
+    /// Those of [`make_ready_on`](Self::make_ready_on); the home stream is then unchanged.
     pub fn set_stream(&mut self, stream: &Stream) -> Result<(), DriverError> {
         self.make_ready_on(stream)?;
         self.uses().forget();
@@ -213,8 +216,9 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// waits for recorded uses.
     ///
     /// # Errors
-    /// The driver's; the buffer is then dropped.
+    /// The [`DriverError`] of the driver call; the buffer is then dropped.
     pub fn into_block(mut self) -> Result<Option<Block>, DriverError> {
+        fork::refuse("DeviceBuffer::into_block")?;
         self.uses().precede_work(&self.stream)?;
         Ok(self.block.take())
     }
@@ -222,6 +226,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     fn relocate(&mut self, bytes: u64) -> Result<(), AllocError> {
         let layout = BlockLayout::with_alignment(bytes.max(1), self.alignment)?;
         let fault = |error| AllocError::from_driver(error, layout, NAME);
+        fork::refuse(NAME).map_err(fault)?;
         let keep = self.len.min(bytes);
         let moves = keep != 0 && self.block.is_some();
         if moves && self.stream.is_capturing().map_err(fault)? {

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use crate::author::{StreamExt, fork};
 use crate::sync::{Mutex, MutexGuard};
 use crate::uses::{Marked, Uses, queue_marked, wait_or_leave};
-use crate::{Device, DevicePtr, DriverCode, DriverError, Event, RawStream, Stream, fork};
+use crate::{Device, DevicePtr, DriverCode, DriverError, Event, RawStream, Stream};
 
 /// Bytes of a live buffer, borrowed from it: where they are, and what orders work on them.
 ///
@@ -194,7 +195,7 @@ impl<'a> Part<'a> {
     /// Queues a copy to as many bytes at `to` in the host's memory, on the home stream.
     ///
     /// # Safety
-    /// As [`upload`](Self::upload).
+    /// Those of [`upload`](Self::upload).
     pub(crate) unsafe fn download(
         self,
         call: &'static str,

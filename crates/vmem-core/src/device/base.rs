@@ -2,16 +2,18 @@
 
 use std::fmt;
 
+use crate::author::fork;
 use crate::stream::WeakStream;
 use crate::sync::{Mutex, MutexGuard};
-use crate::{Device, DeviceId, DriverError, RawStream, fork};
+use crate::{Device, DeviceId, DriverError, RawStream};
 
 /// Something that failed where no caller could be told: in a `Drop`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DropFailure {
-    /// What was being dropped.
+    /// The kind of thing that was being dropped.
     pub what: &'static str,
-    /// What went wrong.
+    /// The error, as text.
     pub reason: String,
 }
 
@@ -56,13 +58,16 @@ impl DropFailures {
         }
     }
 
-    /// How many drops have failed.
+    /// The number of drops that have failed. Ends a [forked](fork) child.
     pub fn count(&self) -> u64 {
         self.lock().0
     }
 
-    /// The first failure.
+    /// The first failure; `None` in a [forked](fork) child.
     pub fn first(&self) -> Option<DropFailure> {
+        if fork::is_child() {
+            return None;
+        }
         self.lock().1.clone()
     }
 
@@ -89,12 +94,13 @@ impl DeviceBase {
         Self {
             id: DeviceId::new(),
             drop_failures: DropFailures { log, state: Mutex::default() },
-            legacy_default: Mutex::new(WeakStream::dangling()),
+            legacy_default: Mutex::new(WeakStream::new()),
             undestroyed: Mutex::default(),
         }
     }
 
-    /// How many streams were capturing when their last handle went, and still are: the driver's
+    /// The number of streams that were capturing when their last handle was dropped, and still
+    /// are: the driver's
     /// streams are destroyed when another stream is created after the capture's end.
     pub fn undestroyed_streams(&self) -> usize {
         self.undestroyed().len()
@@ -130,7 +136,7 @@ impl DeviceBase {
         self.id
     }
 
-    /// What failed where no caller could be told.
+    /// The failures of drops, which no caller could be told.
     pub fn drop_failures(&self) -> &DropFailures {
         &self.drop_failures
     }

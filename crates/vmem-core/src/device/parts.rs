@@ -17,13 +17,13 @@ pub unsafe trait VirtualMemory: Debug + Send + Sync {
     /// Reserves `bytes` bytes of address space, aligned to at least the granularity.
     ///
     /// # Errors
-    /// The driver's; large ranges can be refused.
+    /// The [`DriverError`] of the driver call; large ranges can be refused.
     fn reserve(&self, bytes: u64) -> Result<DevicePtr, DriverError>;
 
     /// Gives back a reserved range.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// `base` and `bytes` are those of one [`reserve`](Self::reserve); nothing is mapped in it.
@@ -38,7 +38,7 @@ pub unsafe trait VirtualMemory: Debug + Send + Sync {
     /// Gives up a handle; its memory returns to the device once it is mapped nowhere.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// The handle is [valid](crate::contract#devices) and is not used again.
@@ -48,7 +48,7 @@ pub unsafe trait VirtualMemory: Debug + Send + Sync {
     /// [`set_access`](Self::set_access).
     ///
     /// # Errors
-    /// The driver's; nothing is mapped then.
+    /// The [`DriverError`] of the driver call; nothing is mapped then.
     ///
     /// # Safety
     /// The range lies in a reserved one, nothing is mapped there, and the handle is
@@ -64,7 +64,7 @@ pub unsafe trait VirtualMemory: Debug + Send + Sync {
     /// the number of handles.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// The range consists of whole mappings that no work uses.
@@ -73,7 +73,7 @@ pub unsafe trait VirtualMemory: Debug + Send + Sync {
     /// Unmaps a range, at once.
     ///
     /// # Errors
-    /// The driver's; the mappings then still stand.
+    /// The [`DriverError`] of the driver call; the mappings then still stand.
     ///
     /// # Safety
     /// The range consists of whole mappings, and no [work is pending](crate::contract#devices)
@@ -81,9 +81,10 @@ pub unsafe trait VirtualMemory: Debug + Send + Sync {
     unsafe fn unmap(&self, at: DevicePtr, bytes: u64) -> Result<(), DriverError>;
 }
 
-/// Where managed pages live.
+/// A place where managed pages can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub enum Location {
     /// In the device's memory.
     Device,
@@ -110,25 +111,17 @@ pub enum Advice {
     UnsetAccessedBy(Location),
 }
 
-/// How the host is about to touch memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum HostAccess {
-    /// Only reading.
-    Read,
-    /// Writing, and perhaps reading.
-    Write,
-}
-
 /// Managed memory: one address for host and device, pages that the driver moves.
 ///
 /// # Safety
 /// Implementors keep what [`contract`](crate::contract#devices) promises for a device.
 pub unsafe trait Managed: Debug + Send + Sync {
     /// Whether host and device may access managed memory at the same time. Without it there is no
-    /// oversubscription and no prefetch.
+    /// oversubscription and no prefetch, and the host touches none of it while the device works.
     fn concurrent_access(&self) -> bool;
 
-    /// Allocates `bytes` bytes of managed memory, aligned to at least 256.
+    /// Allocates `bytes` bytes of managed memory, aligned to at least 256. The host finds it at the
+    /// same address.
     ///
     /// # Errors
     /// Out of memory, or another code of the driver.
@@ -137,7 +130,7 @@ pub unsafe trait Managed: Debug + Send + Sync {
     /// Frees managed memory.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// `ptr` came from [`allocate`](Self::allocate) and no
@@ -147,7 +140,7 @@ pub unsafe trait Managed: Debug + Send + Sync {
     /// Advises the driver on a range.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// The range is a [valid](crate::contract#devices) managed one.
@@ -156,7 +149,7 @@ pub unsafe trait Managed: Debug + Send + Sync {
     /// Queues moving a range's pages.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// The range is a [valid](crate::contract#devices) managed one, the stream is callable from
@@ -172,7 +165,7 @@ pub unsafe trait Managed: Debug + Send + Sync {
     /// Where a range was last prefetched to, if all of it was prefetched to one place.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// The range is a [valid](crate::contract#devices) managed one.
@@ -181,22 +174,6 @@ pub unsafe trait Managed: Debug + Send + Sync {
         ptr: DevicePtr,
         bytes: u64,
     ) -> Result<Option<Location>, DriverError>;
-
-    /// Announces that the host is about to touch a range, and returns where it finds it. Hardware
-    /// needs no announcement; a simulator checks and charges it.
-    ///
-    /// # Errors
-    /// If the access is not ordered after pending work.
-    ///
-    /// # Safety
-    /// The range is a [valid](crate::contract#devices) managed one; the pointer is used before the
-    /// next work on the range is queued.
-    unsafe fn host_view(
-        &self,
-        ptr: DevicePtr,
-        bytes: u64,
-        access: HostAccess,
-    ) -> Result<*mut u8, DriverError>;
 }
 
 /// Page-locked host memory that the device can access.
@@ -204,7 +181,8 @@ pub unsafe trait Managed: Debug + Send + Sync {
 /// # Safety
 /// Implementors keep what [`contract`](crate::contract#devices) promises for a device.
 pub unsafe trait Pinned: Debug + Send + Sync {
-    /// Allocates `bytes` bytes of pinned memory, aligned to at least 256.
+    /// Allocates `bytes` bytes of pinned memory, aligned to at least 256. The host finds it at the
+    /// same address.
     ///
     /// # Errors
     /// Out of memory, or another code of the driver.
@@ -213,28 +191,12 @@ pub unsafe trait Pinned: Debug + Send + Sync {
     /// Frees pinned memory.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// `ptr` came from [`allocate`](Self::allocate) and no
     /// [work is pending](crate::contract#devices) on it.
     unsafe fn free(&self, ptr: DevicePtr) -> Result<(), DriverError>;
-
-    /// Announces that the host is about to touch a range, and returns where it finds it, as
-    /// [`Managed::host_view`] does.
-    ///
-    /// # Errors
-    /// If the access is not ordered after pending work.
-    ///
-    /// # Safety
-    /// The range is a [valid](crate::contract#devices) pinned one; the pointer is used before the
-    /// next work on the range is queued.
-    unsafe fn host_view(
-        &self,
-        ptr: DevicePtr,
-        bytes: u64,
-        access: HostAccess,
-    ) -> Result<*mut u8, DriverError>;
 }
 
 /// The driver's own stream-ordered allocator (`cuMemAllocAsync`), in a pool of vmem's own.
@@ -254,7 +216,7 @@ pub unsafe trait AsyncPool: Debug + Send + Sync {
     /// Queues a free.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// `ptr` came from [`allocate`](Self::allocate), every access is ordered before the stream's
@@ -264,24 +226,24 @@ pub unsafe trait AsyncPool: Debug + Send + Sync {
     /// Returns memory to the device until at most `keep` bytes are held unused.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     fn trim_to(&self, keep: u64) -> Result<(), DriverError>;
 
     /// Sets how many unused bytes the pool keeps over a synchronisation.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     fn set_release_threshold(&self, bytes: u64) -> Result<(), DriverError>;
 
     /// How many unused bytes the pool keeps over a synchronisation.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     fn release_threshold(&self) -> Result<u64, DriverError>;
 
     /// Bytes the pool holds from the device.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     fn reserved(&self) -> Result<u64, DriverError>;
 }

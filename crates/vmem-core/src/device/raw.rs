@@ -14,7 +14,7 @@ impl RawStream {
     /// CUDA's explicit handle of the calling thread's default stream.
     pub const PER_THREAD: Self = Self(2);
 
-    /// Whether the handle names a default stream rather than a created one.
+    /// Returns true if the handle names a default stream, not a created one.
     pub const fn is_default(self) -> bool {
         self.0 <= Self::PER_THREAD.0
     }
@@ -28,7 +28,7 @@ pub struct RawEvent(pub NonZeroU64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PhysicalHandle(pub u64);
 
-/// Whether queued work has completed.
+/// The state of queued work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Completion {
     /// All of it.
@@ -38,7 +38,7 @@ pub enum Completion {
 }
 
 impl Completion {
-    /// Whether all of it has.
+    /// Returns true if all of it has completed.
     pub const fn is_complete(self) -> bool {
         matches!(self, Self::Complete)
     }

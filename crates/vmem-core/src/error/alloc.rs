@@ -5,7 +5,7 @@ use std::fmt;
 use super::{BoxedError, DriverError, ExhaustionReport, LayoutError};
 use crate::BlockLayout;
 
-/// What kind of failure an [`AllocError`] is: what a caller can do about it.
+/// The kinds of [`AllocError`], by what a caller can do about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -24,15 +24,16 @@ pub enum AllocErrorKind {
     Capturing,
     /// The driver answered something other than success or out of memory.
     DeviceFault,
-    /// What was to serve the request could not be set up; the source says why. The next request
+    /// The stack that was to serve the request could not be set up; the source says why. The next
+    /// request
     /// tries again.
     SetupFailed,
-    /// What was to serve the request has been dropped; nothing helps.
+    /// The resource that was to serve the request has been dropped.
     Gone,
 }
 
 impl AllocErrorKind {
-    /// Whether memory is exhausted, so that reclaiming some and retrying makes sense.
+    /// Returns true if memory is exhausted, so that reclaiming some and retrying makes sense.
     pub const fn is_exhaustion(self) -> bool {
         matches!(self, Self::OutOfMemory | Self::Limit)
     }
@@ -60,7 +61,7 @@ impl AllocError {
         Self(Box::new(Inner { kind, layout, resource, source: None, report: None }))
     }
 
-    /// What a driver's answer means for an allocation: out of memory for that code,
+    /// Turns a driver's error into that of an allocation: out of memory for that code,
     /// [`Capturing`](AllocErrorKind::Capturing) if a capture is in the way
     /// ([`is_capture`](DriverError::is_capture)), [`DeviceFault`](AllocErrorKind::DeviceFault) for any
     /// other.
@@ -75,21 +76,21 @@ impl AllocError {
         Self::new(kind, layout, resource).with_source(error)
     }
 
-    /// The same with what caused it.
+    /// Returns it with its cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxedError>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
-    /// The same with the state of the resource.
+    /// Returns it with the state of the resource.
     #[must_use]
     pub fn with_report(mut self, report: ExhaustionReport) -> Self {
         self.0.report = Some(report);
         self
     }
 
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub fn kind(&self) -> AllocErrorKind {
         self.0.kind
     }

@@ -107,7 +107,7 @@ impl DriverError {
         Self { call, code, detail: None }
     }
 
-    /// The same with what more is known.
+    /// Returns it with a text that says more.
     #[must_use]
     pub fn with_detail(self, detail: impl Into<Box<str>>) -> Self {
         Self { detail: Some(detail.into()), ..self }
@@ -123,17 +123,18 @@ impl DriverError {
         self.code
     }
 
-    /// What more is known; empty if nothing.
+    /// A text that says more, or is empty.
     pub fn detail(&self) -> &str {
         self.detail.as_deref().unwrap_or("")
     }
 
-    /// Whether the device has too little memory, as opposed to any other fault.
+    /// Returns true if the device has too little memory, as opposed to any other fault.
     pub fn is_out_of_memory(&self) -> bool {
         self.code == DriverCode::OUT_OF_MEMORY
     }
 
-    /// Whether the call was refused because a stream captures, and would be served once the capture
+    /// Returns true if the call was refused because a stream captures, and would be served once
+    /// the capture
     /// has ended.
     pub fn is_capture(&self) -> bool {
         matches!(
@@ -142,7 +143,7 @@ impl DriverError {
         )
     }
 
-    /// Whether the error says something of a capture and nothing of the device: what
+    /// Returns true if the error says something of a capture and nothing of the device: what
     /// [`is_capture`](Self::is_capture) does, and that a capture is broken, or that a stream or an event
     /// belongs to one. The device works on.
     pub fn concerns_capture(&self) -> bool {

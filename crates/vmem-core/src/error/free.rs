@@ -5,7 +5,7 @@ use std::fmt;
 use super::{BoxedError, DriverError};
 use crate::Block;
 
-/// What kind of refusal a [`FreeError`] is.
+/// The kinds of [`FreeError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -43,14 +43,14 @@ impl FreeError {
         Self::new(FreeErrorKind::DeviceFault, block, resource).with_source(error)
     }
 
-    /// The same with what caused it.
+    /// Returns it with its cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxedError>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
-    /// What kind of refusal it is.
+    /// The kind of refusal.
     pub fn kind(&self) -> FreeErrorKind {
         self.0.kind
     }
@@ -70,7 +70,7 @@ impl FreeError {
         self.0.block
     }
 
-    /// The same with what caused the failure, if anything is known of that.
+    /// Returns the block, and the cause of the failure if it is known.
     pub fn into_parts(self) -> (Block, Option<BoxedError>) {
         let Inner { block, source, .. } = *self.0;
         (block, source)

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::BlockLayout;
 
-/// Why a size and alignment do not make a [`BlockLayout`].
+/// A size and alignment that do not make a [`BlockLayout`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LayoutError {

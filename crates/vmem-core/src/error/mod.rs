@@ -12,7 +12,7 @@ pub use chain::chain;
 pub use driver::{DriverCode, DriverError};
 pub use free::{FreeError, FreeErrorKind};
 pub use layout::LayoutError;
-pub use report::{DeviceSample, ExhaustionReport, Rung, RungReport};
+pub use report::{Attempt, ExhaustionReport};
 
 /// The source of an error that can come from anywhere.
 pub type BoxedError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,59 +1,24 @@
 //! What a resource knew when it gave up.
 
 use std::fmt;
-use std::time::Duration;
 
-/// One way to satisfy a request, in the order in which a pool tries them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub enum Rung {
-    /// A block freed on the request's own stream.
-    OwnStream,
-    /// A block whose last use on another stream is known to be complete.
-    Completed,
-    /// A block of another stream, after a device-side wait for its last use.
-    Wait,
-    /// Neighbouring blocks of several streams, joined.
-    Merge,
-    /// More memory from the upstream or device.
-    Growth,
-    /// Physical memory moved from holes.
-    Move,
-    /// Unused memory returned first, then growth.
-    Trim,
-    /// A wait on the host for pending frees.
-    HostWait,
-}
-
-/// What one rung came to.
+/// One thing that a resource tried for a request that it then refused. What there is to try, and
+/// its name, is the resource's own: to be read, not to be matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
-pub struct RungReport {
-    /// Which rung.
-    pub rung: Rung,
+pub struct Attempt {
+    /// The measure that was tried, in a word or two.
+    pub what: &'static str,
     /// Bytes it made available to the request, too few to satisfy it.
     pub freed: u64,
 }
 
-impl RungReport {
-    /// `rung` was tried and made `freed` bytes available.
-    pub const fn new(rung: Rung, freed: u64) -> Self {
-        Self { rung, freed }
+impl Attempt {
+    /// `what` was tried and made `freed` bytes available.
+    pub const fn new(what: &'static str, freed: u64) -> Self {
+        Self { what, freed }
     }
-}
-
-/// The device's own figures at some moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct DeviceSample {
-    /// Bytes free on the device.
-    pub free: u64,
-    /// Bytes the device has.
-    pub total: u64,
-    /// How long before the report the device was asked.
-    pub age: Duration,
 }
 
 /// The state of a resource that could not satisfy a request. All sizes in bytes.
@@ -76,12 +41,10 @@ pub struct ExhaustionReport {
     pub ceiling: Option<u64>,
     /// The largest request that would have been satisfied without growing, on the request's stream.
     pub largest_free: u64,
-    /// What is left of a budget, for a resource that holds no memory but counts it against one.
+    /// The bytes left of a budget, for a resource that holds no memory but counts it against one.
     pub budget_left: Option<u64>,
-    /// The rungs that were tried, in order.
-    pub rungs: Vec<RungReport>,
-    /// The device's figures, if they were asked for.
-    pub device: Option<DeviceSample>,
+    /// The measures that were tried, in order.
+    pub attempts: Vec<Attempt>,
 }
 
 impl ExhaustionReport {
@@ -113,12 +76,9 @@ impl fmt::Display for ExhaustionReport {
         if self.quarantined > 0 {
             write!(f, ", {} B in quarantine until the device is synchronised", self.quarantined)?;
         }
-        for (i, rung) in self.rungs.iter().enumerate() {
+        for (i, attempt) in self.attempts.iter().enumerate() {
             let lead = if i == 0 { "; tried " } else { ", " };
-            write!(f, "{lead}{:?} ({} B)", rung.rung, rung.freed)?;
-        }
-        if let Some(device) = &self.device {
-            write!(f, "; device had {} of {} B free", device.free, device.total)?;
+            write!(f, "{lead}{} ({} B)", attempt.what, attempt.freed)?;
         }
         Ok(())
     }

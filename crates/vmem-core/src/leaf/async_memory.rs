@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Leaf, QuarantineHandle};
+use crate::author::StreamExt;
 use crate::{
     AllocError, AllocErrorKind, AsyncPool, Block, Capabilities, Device, DevicePtr, DriverCode,
     DriverError, Event, Features, FreeError, MemoryResource, Request, Stream,
 };
 
-/// The driver's own pool (`cuMemAllocAsync`): allocates and frees in stream order.
+/// A leaf over the driver's own pool (`cuMemAllocAsync`), which allocates and frees in stream order.
 ///
 /// A capturing stream is refused: the driver would make the allocation a part of the graph, which
 /// would own the memory. What is freed while its stream captures, or on another thread's default stream,
@@ -31,15 +32,15 @@ impl AsyncMemory {
         Ok(Self { leaf: Leaf::new("AsyncMemory", device, free) })
     }
 
-    /// Where what was set aside is counted and freed.
-    pub fn quarantine(&self) -> QuarantineHandle {
-        self.leaf.quarantine()
+    /// A handle that counts and frees what was set aside.
+    pub fn handle(&self) -> QuarantineHandle {
+        self.leaf.handle()
     }
 
     /// Returns memory to the device until at most `keep` bytes are held unused.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     pub fn trim_to(&self, keep: u64) -> Result<(), DriverError> {
         part(&**self.leaf.device())?.trim_to(keep)
     }
@@ -95,7 +96,7 @@ unsafe impl MemoryResource for AsyncMemory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(Features::STREAM_ORDERED | Features::TRIMS | Features::PEER_ACCESS)
+        Capabilities::new(Features::STREAM_ORDERED | Features::TRIMS)
     }
 }
 

@@ -13,31 +13,34 @@ use std::sync::Arc;
 
 use quarantine::{Quarantine, Wait};
 
+use crate::author::{BlockTable, StreamExt, fork};
 use crate::sync::Mutex;
 use crate::uses::{Marked, Uses, queue_marked};
 use crate::{
-    AllocError, AllocErrorKind, Block, BlockLayout, BlockTable, Device, DevicePtr, DriverCode,
-    DriverError, Event, FreeError, FreeErrorKind, RawStream, Request, ResourceId, Stream, fork,
+    AllocError, AllocErrorKind, Block, BlockLayout, Device, DevicePtr, DriverCode, DriverError,
+    Event, FreeError, FreeErrorKind, Handled, RawStream, Request, ResourceId, Stream,
 };
 
-/// How a leaf gives memory back to the driver: the device, and the address that the driver gave. No
+/// The function by which a leaf returns memory to the driver. It gets the device, and the address
+/// that the driver gave. No
 /// work is pending on the memory, and it is not used again.
 pub type LeafFree = unsafe fn(&Arc<dyn Device>, DevicePtr) -> Result<(), DriverError>;
 
-/// What every leaf does: ask for enough to align the block, remember the base that it must free, and
+/// The work that all leaves share: ask for enough to align the block, remember the base that it
+/// must free, and
 /// free it when its work is over. For crates that add a leaf.
 ///
 /// What cannot be freed at the time is set aside: freed on a stream that captures, or on another
 /// thread's default stream, whose work this thread can neither mark nor wait for without waiting for
 /// the whole device, which would break every capture on it. It is freed by a later call once its
 /// stream's work can be marked and has completed, and before a request is refused for want of memory;
-/// [`quarantine`](Self::quarantine) counts it and can free it at once.
+/// [`handle`](Self::handle) counts it and can free it at once.
 pub struct Leaf {
     name: &'static str,
     device: Arc<dyn Device>,
     free: LeafFree,
     blocks: BlockTable<Issued>,
-    quarantine: Arc<Quarantine>,
+    quarantine: Handled<Quarantine>,
 }
 
 /// What a leaf remembers of a block.
@@ -52,7 +55,7 @@ struct Issued {
 impl Leaf {
     /// A leaf of `device`, whose errors carry `name`.
     pub fn new(name: &'static str, device: Arc<dyn Device>, free: LeafFree) -> Self {
-        let quarantine = Quarantine::new(device.clone(), free);
+        let quarantine = Handled::from(Quarantine::new(device.clone(), free));
         Self { name, device, free, blocks: BlockTable::new(), quarantine }
     }
 
@@ -66,9 +69,9 @@ impl Leaf {
         self.blocks.owner()
     }
 
-    /// Where what was set aside is counted and freed, also after the leaf's type was erased.
-    pub fn quarantine(&self) -> QuarantineHandle {
-        self.quarantine.handle()
+    /// A handle that counts and frees what was set aside.
+    pub fn handle(&self) -> QuarantineHandle {
+        QuarantineHandle::new(self.quarantine.handle())
     }
 
     /// Issues a block from what `driver` allocates, which is given the size to ask for.
@@ -110,7 +113,7 @@ impl Leaf {
     ///
     /// # Errors
     /// [`INVALID_VALUE`](crate::DriverCode::INVALID_VALUE) for another resource's block; those of
-    /// [`Stream::with_raw_outside_capture`]; `queue`'s.
+    /// [`StreamExt::with_raw_outside_capture`]; `queue`'s.
     pub fn queue_use(
         &self,
         block: &Block,
@@ -118,6 +121,7 @@ impl Leaf {
         call: &'static str,
         queue: impl FnOnce(&dyn Device, RawStream) -> Result<(), DriverError>,
     ) -> Result<(), DriverError> {
+        fork::refuse(call)?;
         let foreign = || {
             let error = DriverError::new(call, DriverCode::INVALID_VALUE);
             error.with_detail("the block belongs to another resource")
@@ -189,8 +193,12 @@ impl Leaf {
 impl fmt::Debug for Leaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Leaf");
-        out.field("device", &self.device.id()).field("blocks", &self.blocks);
-        out.field("quarantine", &self.quarantine.held()).finish()
+        out.field("device", &self.device.id());
+        if fork::is_child() {
+            return out.finish_non_exhaustive();
+        }
+        out.field("blocks", &self.blocks);
+        out.field("quarantine", &self.quarantine.quarantined()).finish()
     }
 }
 
@@ -205,7 +213,7 @@ impl Drop for Leaf {
         if live != 0 {
             failures.record(self.name, &format_args!("{live} live blocks leak"));
         }
-        let held = self.quarantine.held().blocks;
+        let held = self.quarantine.quarantined().blocks;
         if held != 0 {
             let why = format_args!("{held} freed blocks that could not be waited for leak");
             failures.record(self.name, &why);

@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Leaf, QuarantineHandle};
+use crate::author::{HostAccess, host_view};
 use crate::{
     AllocError, Block, Capabilities, Device, DriverCode, DriverError, Features, FreeError,
-    HostAccess, MemoryResource, Pinned, Request, Stream,
+    MemoryResource, Pinned, Request, Stream,
 };
 
 /// Plain device memory: one driver allocation per block (`cuMemAlloc`).
@@ -41,9 +42,9 @@ impl DeviceMemory {
         Self { leaf: Leaf::new("DeviceMemory", device, free) }
     }
 
-    /// Where what was set aside is counted and freed.
-    pub fn quarantine(&self) -> QuarantineHandle {
-        self.leaf.quarantine()
+    /// A handle that counts and frees what was set aside.
+    pub fn handle(&self) -> QuarantineHandle {
+        self.leaf.handle()
     }
 }
 
@@ -72,7 +73,7 @@ unsafe impl MemoryResource for DeviceMemory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(Features::IPC | Features::PEER_ACCESS)
+        Capabilities::new(Features::empty())
     }
 }
 
@@ -97,9 +98,9 @@ impl PinnedMemory {
         Ok(Self { leaf: Leaf::new("PinnedMemory", device, free) })
     }
 
-    /// Where what was set aside is counted and freed.
-    pub fn quarantine(&self) -> QuarantineHandle {
-        self.leaf.quarantine()
+    /// A handle that counts and frees what was set aside.
+    pub fn handle(&self) -> QuarantineHandle {
+        self.leaf.handle()
     }
 
     /// The bytes of a block, for the host.
@@ -117,12 +118,9 @@ impl PinnedMemory {
             return Err(error.with_detail("the block belongs to another resource"));
         }
         let size = block.size();
-        // SAFETY: contract, devices/ranges: the range is that of a live pinned block.
-        let bytes = unsafe {
-            part(&**self.leaf.device())?.host_view(block.ptr(), size, HostAccess::Write)
-        }?;
+        let bytes = host_view(&**self.leaf.device(), block.ptr(), size, HostAccess::Write)?;
         let size = usize::try_from(size).expect("host memory fits the host's address space");
-        // SAFETY: the device returned the block's host address, and the caller promises exclusive
+        // SAFETY: the host finds a pinned block at its address, and the caller promises exclusive
         // access for the lifetime of the slice.
         Ok(unsafe { std::slice::from_raw_parts_mut(bytes, size) })
     }
@@ -153,7 +151,7 @@ unsafe impl MemoryResource for PinnedMemory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(Features::HOST_ACCESSIBLE | Features::PEER_ACCESS)
+        Capabilities::new(Features::HOST_ACCESSIBLE)
     }
 }
 

@@ -4,13 +4,15 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use super::LeafFree;
+use crate::author::{StreamExt, StreamObserver, WeakStream, fork};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::uses::Uses;
 use crate::{
-    Device, DevicePtr, DriverCode, DriverError, Event, Stream, StreamId, StreamObserver,
-    WeakStream, fork,
+    Device, DevicePtr, DriverCode, DriverError, Event, Handle, HandleError, Stream, StreamId,
 };
+
+const CALL: &str = "QuarantineHandle::synchronize";
 
 /// Whether to wait for work, or only to ask whether it is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,9 +21,10 @@ pub(super) enum Wait {
     OnHost,
 }
 
-/// How much a leaf has set aside.
+/// The memory that a resource has in quarantine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Quarantined {
     /// Freed blocks that still hold the driver's memory.
     pub blocks: usize,
@@ -29,26 +32,39 @@ pub struct Quarantined {
     pub bytes: u64,
 }
 
+impl Quarantined {
+    /// So many blocks of so many bytes together.
+    pub fn new(blocks: usize, bytes: u64) -> Self {
+        Self { blocks, bytes }
+    }
+}
+
 /// Counts what a leaf has set aside, and frees it. Does not keep the leaf alive.
 #[derive(Debug, Clone)]
-pub struct QuarantineHandle(Weak<Quarantine>);
+pub struct QuarantineHandle(Handle<Quarantine>);
 
 impl QuarantineHandle {
-    /// What is set aside now; `None` after the leaf is gone.
-    pub fn held(&self) -> Option<Quarantined> {
-        self.0.upgrade().map(|quarantine| quarantine.held())
+    pub(super) fn new(handle: Handle<Quarantine>) -> Self {
+        Self(handle)
+    }
+
+    /// The memory in quarantine now; `None` once the leaf is gone, and in a [forked](fork) child.
+    pub fn quarantined(&self) -> Option<Quarantined> {
+        self.0.get().map(|quarantine| quarantine.quarantined())
     }
 
     /// Frees everything set aside so far. Waits for the whole device if some of it was freed on another
     /// thread's default stream, or on one whose end could not be marked; that would break captures on
-    /// streams that vmem does not know. Does nothing after the leaf is gone.
+    /// streams that vmem does not know.
     ///
     /// # Errors
+    /// [`HandleError::Gone`] once the leaf is. Of the driver's
     /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED), before any wait for the
-    /// device, if a stream that something was freed on captures; the driver's. What was not freed stays.
-    pub fn release(&self) -> Result<(), DriverError> {
-        fork::refuse("QuarantineHandle::release")?;
-        self.0.upgrade().map_or(Ok(()), |quarantine| quarantine.release())
+    /// device, if a stream that something was freed on captures; the [`DriverError`] of the driver
+    /// call. What was not freed stays.
+    pub fn synchronize(&self) -> Result<(), HandleError> {
+        fork::refuse(CALL)?;
+        Ok(self.0.require()?.synchronize()?)
     }
 }
 
@@ -111,11 +127,7 @@ impl Quarantine {
         })
     }
 
-    pub(super) fn handle(&self) -> QuarantineHandle {
-        QuarantineHandle(self.me.clone())
-    }
-
-    pub(super) fn held(&self) -> Quarantined {
+    pub(super) fn quarantined(&self) -> Quarantined {
         let list = self.lock();
         let bytes = list.blocks.iter().map(|block| block.bytes).sum();
         Quarantined { blocks: list.blocks.len(), bytes }
@@ -151,13 +163,13 @@ impl Quarantine {
         self.free_what_is_over().0 > 0
     }
 
-    fn release(&self) -> Result<(), DriverError> {
+    fn synchronize(&self) -> Result<(), DriverError> {
         self.retry(Wait::OnHost);
         let (before, streams) = self.unmarked();
         for stream in streams.iter().filter_map(|(_, weak)| weak.upgrade()) {
             if stream.is_callable_here() && !stream.is_retired() && stream.is_capturing()? {
                 let code = DriverCode::STREAM_CAPTURE_UNSUPPORTED;
-                let error = DriverError::new("QuarantineHandle::release", code);
+                let error = DriverError::new(CALL, code);
                 return Err(error.with_detail("a stream that memory was freed on captures"));
             }
         }
@@ -266,6 +278,6 @@ impl StreamObserver for Quarantine {
 
 impl fmt::Debug for Quarantine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.held(), f)
+        fmt::Debug::fmt(&self.quarantined(), f)
     }
 }

@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, PoisonError};
 
 use super::{Shared, Stream, StreamKind, lock};
-use crate::{DriverError, Event, IdleEvent, StreamId, fork};
+use crate::author::{IdleEvent, fork};
+use crate::{DriverError, Event, StreamId};
 
 /// Someone who keeps state per stream and must know when a stream ends.
 pub trait StreamObserver: Debug + Send + Sync {
@@ -21,14 +22,6 @@ pub trait StreamObserver: Debug + Send + Sync {
 }
 
 impl Stream {
-    /// Asks that `observer` be told when the stream ends. Asking again changes nothing; the list holds
-    /// no more than the observers that live.
-    pub fn observe(&self, observer: Weak<dyn StreamObserver>) {
-        let mut observers = lock(&self.0.observers);
-        observers.retain(|known| known.strong_count() > 0 && !known.ptr_eq(&observer));
-        observers.push(observer);
-    }
-
     /// Ends the stream now, although other handles may live: records a final marker, tells every
     /// observer, and destroys the driver's stream if it is ours. Afterwards the raw handle must not
     /// be used; waits and synchronisations on remaining handles mean the final marker. Does

@@ -2,6 +2,7 @@
 
 mod borrowed;
 mod end;
+mod ext;
 mod inbox;
 mod order;
 mod pool;
@@ -12,16 +13,19 @@ use std::sync::{Arc, Weak};
 
 pub use borrowed::Vouched;
 pub use end::StreamObserver;
+pub use ext::StreamExt;
 use inbox::Inbox;
 pub use pool::StreamPool;
 use thread::ThreadToken;
 
+use crate::author::fork;
 use crate::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
-use crate::{Device, DeviceId, DriverCode, DriverError, Event, RawStream, StreamId, fork};
+use crate::{Device, DeviceId, DriverCode, DriverError, Event, RawStream, StreamId};
 
-/// Who made a stream, and how it orders.
+/// The origin of a stream, and how it orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub enum StreamKind {
     /// Created here; destroyed with its last handle. Does not synchronise with the legacy default
     /// stream.
@@ -53,7 +57,7 @@ impl StreamKind {
 pub struct Stream(Arc<Shared>);
 
 /// A weak handle of a stream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct WeakStream(Weak<Shared>);
 
 struct Shared {
@@ -75,11 +79,12 @@ struct Shared {
 }
 
 impl Stream {
-    /// Creates a stream that does not synchronise with the legacy default stream. One driver call, and
-    /// two for each stream that [waits to be destroyed](crate::DeviceBase::undestroyed_streams).
+    /// Creates a stream that does not synchronise with the legacy default stream. One driver call,
+    /// and two for each stream that [waits to be
+    /// destroyed](crate::author::DeviceBase::undestroyed_streams).
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     pub fn new(device: Arc<dyn Device>) -> Result<Self, DriverError> {
         fork::refuse("Stream::new")?;
         device.base().destroy_left_streams(&*device);
@@ -120,7 +125,7 @@ impl Stream {
     /// # Errors
     /// [`INVALID_HANDLE`](DriverCode::INVALID_HANDLE) for the default streams' handles 0, 1 and 2,
     /// which have constructors of their own; [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for a
-    /// stream of another device; the driver's.
+    /// stream of another device; the [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// The raw stream is valid and outlives this handle and its clones, or is
@@ -170,7 +175,7 @@ impl Stream {
         self.0.id
     }
 
-    /// Who made it, and how it orders.
+    /// The stream's origin, and how it orders.
     #[inline]
     pub fn kind(&self) -> StreamKind {
         self.0.kind
@@ -188,89 +193,23 @@ impl Stream {
         self.0.device_id
     }
 
-    /// The driver's handle, to queue work with. It must not be used after
+    /// The driver's handle of the stream, to queue work with. It must not be used after
     /// [`retire`](Self::retire), nor, for a per-thread default stream, on another thread.
     pub fn raw(&self) -> RawStream {
         self.0.raw
     }
 
-    /// A handle that does not keep the stream alive.
-    pub fn downgrade(&self) -> WeakStream {
-        WeakStream(Arc::downgrade(&self.0))
-    }
-
-    /// Whether this thread may make driver calls that name the stream: false only for another
-    /// thread's default stream, and for a borrowed one unless this thread
-    /// [vouches](Self::vouch) for it.
-    pub fn is_callable_here(&self) -> bool {
-        self.0.is_callable_here()
-    }
-
-    /// Whether it is the default stream of a thread that has ended, so that nothing can ever be
-    /// recorded on it again.
-    pub fn is_orphaned(&self) -> bool {
-        self.0.thread.as_ref().is_some_and(ThreadToken::has_ended)
-    }
-
-    /// Whether it has been retired.
+    /// Returns true if it has been retired.
     pub fn is_retired(&self) -> bool {
         self.final_marker().is_some()
     }
 
-    /// The marker that covers all work of a retired stream.
-    pub fn final_marker(&self) -> Option<Event> {
-        fork::locked(|| self.0.retired.read()).clone()
-    }
-
-    /// Calls `call` with the driver's handle while the stream cannot be retired, behind the waits in
-    /// its [inbox](Self::has_pending_waits): they are queued first, or, if the stream captures and a
-    /// graph would take them, waited for on the host.
-    ///
-    /// What `call` queues on a capturing stream becomes part of the graph.
-    ///
-    /// # Errors
-    /// [`INVALID_HANDLE`](DriverCode::INVALID_HANDLE) if it has been retired,
-    /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) if it is another thread's default stream;
-    /// what `call` returns.
-    pub fn with_raw<T>(
-        &self,
-        name: &'static str,
-        call: impl FnOnce(&dyn Device, RawStream) -> Result<T, DriverError>,
-    ) -> Result<T, DriverError> {
-        let _alive = self.0.enter(name)?;
-        if self.has_pending_waits() {
-            if self.0.captures()? {
-                self.0.inbox.observe()?;
-            } else {
-                self.0.queue_pending_waits()?;
-            }
-        }
-        call(&*self.0.device, self.0.raw)
-    }
-
-    /// The same for calls that must take effect now, and so must not become part of a graph. One
-    /// driver call more: it asks whether the stream captures.
-    ///
-    /// # Errors
-    /// Those of [`with_raw`](Self::with_raw);
-    /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED), with the capture
-    /// intact, if the stream captures.
-    pub fn with_raw_outside_capture<T>(
-        &self,
-        name: &'static str,
-        call: impl FnOnce(&dyn Device, RawStream) -> Result<T, DriverError>,
-    ) -> Result<T, DriverError> {
-        let _alive = self.0.enter(name)?;
-        self.0.refuse_capture(name)?;
-        self.0.queue_pending_waits()?;
-        call(&*self.0.device, self.0.raw)
-    }
-
-    /// Whether the stream is capturing a graph, or is the legacy default stream while a stream that
+    /// Returns true if the stream is capturing a graph, or is the legacy default stream while a
+    /// stream that
     /// synchronises with it captures. One driver call, which leaves captures alone.
     ///
     /// # Errors
-    /// The driver's; [`INVALID_HANDLE`](DriverCode::INVALID_HANDLE) and
+    /// The [`DriverError`] of the driver call; [`INVALID_HANDLE`](DriverCode::INVALID_HANDLE) and
     /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) as [`with_raw`](Self::with_raw).
     pub fn is_capturing(&self) -> Result<bool, DriverError> {
         let _alive = self.0.enter("Stream::is_capturing")?;
@@ -324,7 +263,7 @@ impl Shared {
 
 impl WeakStream {
     /// A handle of no stream.
-    pub const fn dangling() -> Self {
+    pub const fn new() -> Self {
         Self(Weak::new())
     }
 

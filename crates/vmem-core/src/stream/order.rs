@@ -1,7 +1,8 @@
 //! Ordering streams among each other and with the host.
 
-use super::{Shared, Stream, retired_error};
-use crate::{Completion, DeviceId, DriverCode, DriverError, Event, IdleEvent, TimedEvent, fork};
+use super::{Shared, Stream};
+use crate::author::{IdleEvent, StreamExt, fork};
+use crate::{Completion, DeviceId, DriverCode, DriverError, Event, TimedEvent};
 
 impl Stream {
     /// Waits on the host until all work queued so far has completed.
@@ -12,7 +13,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the stream captures;
-    /// the capture is left alone. The driver's.
+    /// the capture is left alone. The [`DriverError`] of the driver call.
     pub fn synchronize(&self) -> Result<(), DriverError> {
         fork::refuse("Stream::synchronize")?;
         if self.is_callable_here() || self.is_retired() {
@@ -22,24 +23,7 @@ impl Stream {
         self.0.device.synchronize()
     }
 
-    /// Waits on the host until all work queued so far has completed, and for nothing else.
-    ///
-    /// # Errors
-    /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the stream captures;
-    /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) if it is another thread's default stream; the
-    /// driver's.
-    pub fn synchronize_alone(&self) -> Result<(), DriverError> {
-        fork::refuse("Stream::synchronize")?;
-        if let Some(marker) = self.final_marker() {
-            return marker.synchronize();
-        }
-        self.with_raw_outside_capture("Stream::synchronize", |device, raw| {
-            // SAFETY: contract, devices/handles and devices/threads: a valid, callable stream.
-            unsafe { device.synchronize_stream(raw) }
-        })
-    }
-
-    /// Whether all work queued so far is known to have completed, with the waits in its
+    /// Returns true if all work queued so far is known to have completed, with the waits in its
     /// [inbox](Self::has_pending_waits), which it queues first. Never known of another thread's default
     /// stream.
     ///
@@ -76,94 +60,11 @@ impl Stream {
         self.wait_all([event])
     }
 
-    /// The same for several events, with one question to the driver instead of one each. Fails at
-    /// the first that fails; the waits before it are queued.
-    ///
-    /// # Errors
-    /// As [`wait`](Self::wait).
-    pub fn wait_all<'a>(
-        &self,
-        events: impl IntoIterator<Item = &'a Event>,
-    ) -> Result<(), DriverError> {
-        const CALL: &str = "Stream::wait";
-        fork::refuse(CALL)?;
-        let mut pending = Vec::new();
-        for event in events {
-            self.0.check_device(CALL, event.device_id())?;
-            if !event.was_observed() {
-                pending.push(event);
-            }
-        }
-        if pending.is_empty() {
-            // Waits asked for before may be owed; the caller's next work may not go through vmem.
-            let is_named = self.is_callable_here() && !self.is_retired();
-            return if is_named { self.queue_pending_waits() } else { Ok(()) };
-        }
-        if !self.is_callable_here() {
-            return pending.into_iter().try_for_each(|event| self.wait_later(event));
-        }
-        self.with_raw_outside_capture(CALL, |device, raw| {
-            pending.into_iter().try_for_each(|event| {
-                // SAFETY: contract, devices/handles and devices/threads: a valid, callable stream
-                // and an owned event of its device.
-                unsafe { device.wait_event(raw, event.raw()) }
-            })
-        })
-    }
-
-    /// Notes that work queued on this stream from now on must wait for `event`, without a driver
-    /// call that names the stream: the wait goes to its [inbox](Self::has_pending_waits). What is
-    /// needed before memory freed on a capturing stream is used again is asked for in this way.
-    ///
-    /// # Errors
-    /// [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for an event of another device;
-    /// [`INVALID_HANDLE`](DriverCode::INVALID_HANDLE) if the stream has been retired.
-    pub fn wait_later(&self, event: &Event) -> Result<(), DriverError> {
-        fork::refuse("Stream::wait")?;
-        const CALL: &str = "Stream::wait_later";
-        self.0.check_device(CALL, event.device_id())?;
-        // Held over the push: what comes too late for the final marker must be refused.
-        let retired = fork::locked(|| self.0.retired.read());
-        if retired.is_some() {
-            return Err(retired_error(CALL));
-        }
-        if !event.was_observed() {
-            self.0.inbox.push(event.clone());
-        }
-        Ok(())
-    }
-
-    /// Records `event` at the stream's tail.
-    ///
-    /// # Errors
-    /// With the event, still idle: [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for an event of
-    /// another device; [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the
-    /// stream captures, because an event of a capture orders nothing outside of it; the driver's and
-    /// those of [`with_raw`](Self::with_raw).
-    pub fn record(&self, event: IdleEvent) -> Result<Event, (IdleEvent, DriverError)> {
-        const CALL: &str = "Stream::record";
-        let queue = || {
-            self.0.check_device(CALL, event.device_id())?;
-            self.with_raw_outside_capture(CALL, |device, raw| {
-                // SAFETY: contract, devices/handles and devices/threads: a valid, callable stream
-                // and an owned event of its device.
-                unsafe { device.record_event(event.raw(), raw) }?;
-                // Another thread may have begun to capture this stream since it was asked. Waiting
-                // for an event of that capture would draw the waiting stream into it.
-                self.0.refuse_capture(CALL)
-            })
-        };
-        match queue() {
-            Ok(()) => Ok(event.into_recorded()),
-            Err(error) => Err((event, error)),
-        }
-    }
-
     /// An event that covers all work queued so far: newly recorded, or the final one of a retired
     /// stream.
     ///
     /// # Errors
-    /// As [`record`](Self::record); the driver's.
+    /// Those of [`record`](Self::record); the [`DriverError`] of the driver call.
     pub fn marker(&self) -> Result<Event, DriverError> {
         fork::refuse("Stream::marker")?;
         if let Some(marker) = self.final_marker() {
@@ -176,38 +77,10 @@ impl Stream {
     /// A point behind all work queued so far that keeps when it was reached.
     ///
     /// # Errors
-    /// As [`record`](Self::record); the driver's.
+    /// Those of [`record`](Self::record); the [`DriverError`] of the driver call.
     pub fn record_timed(&self) -> Result<TimedEvent, DriverError> {
         let event = IdleEvent::timed(self.0.device.clone())?;
         self.record(event).map(TimedEvent::new).map_err(|(_, error)| error)
-    }
-
-    /// Whether the stream's inbox holds waits: asked for by other threads, if it is a thread's default
-    /// stream, or while it was capturing. They are queued, or waited for on the host, by the next call
-    /// that names the stream through vmem. One atomic load.
-    ///
-    /// Memory freed on the stream must not be used again before: see
-    /// [`queue_pending_waits`](Self::queue_pending_waits).
-    #[inline]
-    pub fn has_pending_waits(&self) -> bool {
-        !self.0.inbox.is_empty()
-    }
-
-    /// Queues the waits in the inbox. Where that is impossible, on another thread than the stream's
-    /// own and while it captures, waits for them on the host instead. Resources call this before they
-    /// reuse memory freed on the stream.
-    ///
-    /// # Errors
-    /// The driver's and those of [`with_raw`](Self::with_raw); what was not queued stays.
-    pub fn queue_pending_waits(&self) -> Result<(), DriverError> {
-        fork::refuse("Stream::wait")?;
-        if !self.has_pending_waits() {
-            return Ok(());
-        }
-        if self.is_callable_here() {
-            return self.with_raw("Stream::queue_pending_waits", |_, _| Ok(()));
-        }
-        self.0.inbox.observe()
     }
 }
 
@@ -225,7 +98,11 @@ impl Shared {
     }
 
     /// Refuses what belongs to another device, which the driver may mistake for something of this one.
-    fn check_device(&self, call: &'static str, device: DeviceId) -> Result<(), DriverError> {
+    pub(super) fn check_device(
+        &self,
+        call: &'static str,
+        device: DeviceId,
+    ) -> Result<(), DriverError> {
         if device == self.device_id {
             return Ok(());
         }

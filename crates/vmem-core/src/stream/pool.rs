@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::{Stream, lock};
+use crate::author::fork;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::{Device, DriverError};
@@ -45,8 +46,9 @@ impl StreamPool {
     /// [retired](Stream::retire).
     ///
     /// # Errors
-    /// As [`Stream::new`].
+    /// Those of [`Stream::new`].
     pub fn get(&self) -> Result<Stream, DriverError> {
+        fork::refuse("StreamPool::get")?;
         let turn = self.asked.fetch_add(1, Ordering::Relaxed) % self.streams.len();
         let mut slot = lock(&self.streams[turn]);
         match &*slot {
@@ -55,7 +57,7 @@ impl StreamPool {
         }
     }
 
-    /// How many streams it has at most.
+    /// The largest number of streams that it makes.
     pub fn size(&self) -> usize {
         self.streams.len()
     }

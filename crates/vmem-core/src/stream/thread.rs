@@ -5,7 +5,7 @@ use std::sync::Arc;
 // Never loom's: a model that fails drops its threads' locals when it is over.
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Inbox, Stream, WeakStream};
+use super::{Inbox, Stream, StreamExt, WeakStream};
 use crate::DeviceId;
 use crate::sync::thread_local;
 

@@ -51,7 +51,8 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// `len` elements with undefined values: those that the memory happens to have.
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`]; [`InvalidLayout`](crate::AllocErrorKind::InvalidLayout) if the
+    /// Those of [`MemoryResource::allocate`];
+    /// [`InvalidLayout`](crate::AllocErrorKind::InvalidLayout) if the
     /// elements are too many, or their alignment is above [`BlockLayout::MAX_ALIGNMENT`].
     pub fn uninit(resource: R, len: usize, stream: &Stream) -> Result<Self, AllocError> {
         Self::with_room(resource, len, len, stream)
@@ -73,7 +74,7 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// `len` elements of zero bytes. One fill, which nothing waits for.
     ///
     /// # Errors
-    /// As [`uninit`](Self::uninit); a failed fill is a device fault.
+    /// Those of [`uninit`](Self::uninit); a failed fill is a device fault.
     pub fn zeroed(resource: R, len: usize, stream: &Stream) -> Result<Self, AllocError> {
         Self::filled(resource, T::zeroed(), len, stream)
     }
@@ -81,7 +82,7 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// `len` elements of one value, by [`DeviceSliceMut::fill`].
     ///
     /// # Errors
-    /// As [`uninit`](Self::uninit); a failed fill is a device fault.
+    /// Those of [`uninit`](Self::uninit); a failed fill is a device fault.
     pub fn filled(resource: R, value: T, len: usize, stream: &Stream) -> Result<Self, AllocError> {
         let mut new = Self::uninit(resource, len, stream)?;
         new.fill(value).map_err(|error| new.fault(error))?;
@@ -91,7 +92,7 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// A copy of elements on the host. Waits for the copy.
     ///
     /// # Errors
-    /// As [`uninit`](Self::uninit); [`Capturing`](crate::AllocErrorKind::Capturing) if the stream
+    /// Those of [`uninit`](Self::uninit); [`Capturing`](crate::AllocErrorKind::Capturing) if the stream
     /// captures; a failed copy is a device fault.
     pub fn from_slice(resource: R, elements: &[T], stream: &Stream) -> Result<Self, AllocError> {
         let mut new = Self::uninit(resource, elements.len(), stream)?;
@@ -103,7 +104,7 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// [`DeviceBuffer::try_clone`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceBuffer::try_clone`].
     pub fn try_clone(&self, stream: &Stream) -> Result<Self, AllocError>
     where
         R: Clone,
@@ -112,17 +113,17 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
         Ok(Self { buffer, len: self.len, elements: PhantomData })
     }
 
-    /// How many elements.
+    /// The number of elements.
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no elements.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Where the first element is, as [`DeviceSlice::ptr`].
+    /// The address of the first element, as [`DeviceSlice::ptr`] has it.
     pub fn ptr(&self) -> Option<DevicePtr> {
         self.as_slice().ptr()
     }
@@ -140,7 +141,7 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// Makes `stream` the home stream, as [`DeviceBuffer::set_stream`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceBuffer::set_stream`].
     pub fn set_stream(&mut self, stream: &Stream) -> Result<(), DriverError> {
         self.buffer.set_stream(stream)
     }
@@ -163,7 +164,7 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// A shared view of a part.
     ///
     /// # Errors
-    /// As [`DeviceSlice::slice`].
+    /// Those of [`DeviceSlice::slice`].
     pub fn slice(&self, range: impl RangeBounds<usize>) -> Result<DeviceSlice<'_, T>, DriverError> {
         self.as_slice().slice(range)
     }
@@ -171,7 +172,7 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// An exclusive view of a part.
     ///
     /// # Errors
-    /// As [`DeviceSliceMut::slice_mut`].
+    /// Those of [`DeviceSliceMut::slice_mut`].
     pub fn slice_mut(
         &mut self,
         range: impl RangeBounds<usize>,
@@ -184,7 +185,7 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// The first `middle` elements and the others, exclusively.
     ///
     /// # Errors
-    /// As [`DeviceSliceMut::split_at_mut`].
+    /// Those of [`DeviceSliceMut::split_at_mut`].
     pub fn split_at_mut(
         &mut self,
         middle: usize,
@@ -206,7 +207,8 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// Queues setting one element, as [`DeviceSliceMut::fill`] does. Nothing waits.
     ///
     /// # Errors
-    /// [`INVALID_VALUE`](crate::DriverCode::INVALID_VALUE) if there is none at `index`; the driver's.
+    /// [`INVALID_VALUE`](crate::DriverCode::INVALID_VALUE) if there is none at `index`; the
+    /// [`DriverError`] of the driver call.
     pub fn set_element(&mut self, index: usize, value: T) -> Result<(), DriverError> {
         self.slice_mut(index..=index)?.fill(value)
     }
@@ -214,7 +216,7 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// A copy of the elements on the host, as [`DeviceSlice::to_vec`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceSlice::to_vec`].
     pub fn to_vec(&self) -> Result<Vec<T>, DriverError> {
         self.as_slice().to_vec()
     }
@@ -222,7 +224,7 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// Copies all elements to the host, as [`DeviceSlice::copy_to_slice`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceSlice::copy_to_slice`].
     pub fn copy_to_slice(&self, to: &mut [T]) -> Result<(), DriverError> {
         self.as_slice().copy_to_slice(to)
     }
@@ -230,7 +232,7 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// Queues setting every element, as [`DeviceSliceMut::fill`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceSliceMut::fill`].
     pub fn fill(&mut self, value: T) -> Result<(), DriverError> {
         self.as_mut_slice().fill(value)
     }
@@ -238,7 +240,7 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// Copies all elements from the host, as [`DeviceSliceMut::copy_from_slice`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceSliceMut::copy_from_slice`].
     pub fn copy_from_slice(&mut self, from: &[T]) -> Result<(), DriverError> {
         self.as_mut_slice().copy_from_slice(from)
     }
@@ -246,7 +248,7 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// Queues a copy of all elements, as [`DeviceSliceMut::copy_from`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceSliceMut::copy_from`].
     pub fn copy_from<'s>(
         &mut self,
         from: impl Into<DeviceSlice<'s, T>>,
@@ -257,7 +259,7 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// Lets `stream` use the elements, as [`DeviceBuffer::make_ready_on`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceBuffer::make_ready_on`].
     pub fn make_ready_on(&self, stream: &Stream) -> Result<(), DriverError> {
         self.buffer.make_ready_on(stream)
     }
@@ -265,7 +267,7 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// Notes that work queued on `stream` by now uses the elements, as [`DeviceBuffer::record_use`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceBuffer::record_use`].
     pub fn record_use(&mut self, stream: &Stream) -> Result<(), DriverError> {
         self.buffer.record_use(stream)
     }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use bytemuck::Pod;
 
 use super::range::{alignment_of, bytes_of};
+use crate::author::{HostAccess, StreamExt, host_view};
 use crate::{
     AllocError, BlockLayout, DeviceBuffer, DevicePtr, DriverCode, DriverError, Features,
-    HostAccess, MemoryResource, Stream,
+    MemoryResource, Stream,
 };
 
 /// A fixed number of elements in pinned host memory, which derefs to a slice.
@@ -64,7 +65,7 @@ impl<T: Pod, R: MemoryResource> PinnedBuffer<T, R> {
     /// memory becomes usable and is freed: give it a stream of its own, or keep and reuse the buffer.
     ///
     /// # Errors
-    /// As [`MemoryResource::allocate`]; a device fault from
+    /// Those of [`MemoryResource::allocate`]; a device fault from
     /// [`NOT_SUPPORTED`](DriverCode::NOT_SUPPORTED) if the host cannot touch the resource's memory, or
     /// from the wait; [`Capturing`](crate::AllocErrorKind::Capturing) if the stream captures;
     /// [`InvalidLayout`](crate::AllocErrorKind::InvalidLayout) if the elements are too many.
@@ -78,7 +79,7 @@ impl<T: Pod, R: MemoryResource> PinnedBuffer<T, R> {
     /// A copy of `elements`. Waits as [`zeroed`](Self::zeroed) does.
     ///
     /// # Errors
-    /// As [`zeroed`](Self::zeroed).
+    /// Those of [`zeroed`](Self::zeroed).
     pub fn from_slice(resource: R, elements: &[T], stream: &Stream) -> Result<Self, AllocError> {
         let len = elements.len();
         Self::allocate(resource, len, stream, |at| {
@@ -119,11 +120,7 @@ impl<T: Pod, R: MemoryResource> PinnedBuffer<T, R> {
             return Ok(());
         };
         let device = self.buffer.stream().device();
-        let part =
-            device.pinned().ok_or_else(|| not_supported("the device has no pinned memory"))?;
-        // SAFETY: contract, devices/ranges: the bytes of a live block, which is pinned memory; the
-        // pointer goes out of use when a transfer takes the buffer.
-        let at = unsafe { part.host_view(ptr, self.buffer.len(), HostAccess::Write) }?;
+        let at = host_view(&**device, ptr, self.buffer.len(), HostAccess::Write)?;
         let at = NonNull::new(at.cast::<T>()).filter(|at| at.is_aligned());
         self.at = at.ok_or_else(|| not_supported("the host has the memory at another address"))?;
         Ok(())
@@ -148,7 +145,7 @@ impl<T: Pod, R: MemoryResource> PinnedBuffer<T, R> {
     /// Makes the memory be freed in the order of `stream`, as [`DeviceBuffer::set_stream`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceBuffer::set_stream`].
     pub fn set_stream(&mut self, stream: &Stream) -> Result<(), DriverError> {
         self.buffer.set_stream(stream)
     }

@@ -31,7 +31,7 @@ impl<T: Pod, R: MemoryResource> DeviceScalar<T, R> {
     /// A value, set as [`set_value`](Self::set_value) does.
     ///
     /// # Errors
-    /// As [`DeviceBox::filled`].
+    /// Those of [`DeviceBox::filled`].
     pub fn new(resource: R, value: T, stream: &Stream) -> Result<Self, AllocError> {
         DeviceBox::filled(resource, value, 1, stream).map(Self)
     }
@@ -39,7 +39,7 @@ impl<T: Pod, R: MemoryResource> DeviceScalar<T, R> {
     /// A value of zero bytes.
     ///
     /// # Errors
-    /// As [`DeviceBox::zeroed`].
+    /// Those of [`DeviceBox::zeroed`].
     pub fn zeroed(resource: R, stream: &Stream) -> Result<Self, AllocError> {
         DeviceBox::zeroed(resource, 1, stream).map(Self)
     }
@@ -47,7 +47,7 @@ impl<T: Pod, R: MemoryResource> DeviceScalar<T, R> {
     /// An undefined value.
     ///
     /// # Errors
-    /// As [`DeviceBox::uninit`].
+    /// Those of [`DeviceBox::uninit`].
     pub fn uninit(resource: R, stream: &Stream) -> Result<Self, AllocError> {
         DeviceBox::uninit(resource, 1, stream).map(Self)
     }
@@ -55,7 +55,7 @@ impl<T: Pod, R: MemoryResource> DeviceScalar<T, R> {
     /// The value, copied to the host. Waits for the copy.
     ///
     /// # Errors
-    /// As [`DeviceSlice::copy_to_slice`].
+    /// Those of [`DeviceSlice::copy_to_slice`].
     pub fn value(&self) -> Result<T, DriverError> {
         self.0.element(0)
     }
@@ -64,7 +64,7 @@ impl<T: Pod, R: MemoryResource> DeviceScalar<T, R> {
     /// waits.
     ///
     /// # Errors
-    /// The driver's; the value is then undefined.
+    /// The [`DriverError`] of the driver call; the value is then undefined.
     pub fn set_value(&mut self, value: T) -> Result<(), DriverError> {
         self.0.fill(value)
     }
@@ -79,7 +79,7 @@ impl<T: Pod, R: MemoryResource> DeviceScalar<T, R> {
         self.0.as_mut_slice()
     }
 
-    /// Where the value is, as [`DeviceSlice::ptr`].
+    /// The address of the value, as [`DeviceSlice::ptr`] has it.
     pub fn ptr(&self) -> Option<DevicePtr> {
         self.0.ptr()
     }
@@ -92,7 +92,7 @@ impl<T: Pod, R: MemoryResource> DeviceScalar<T, R> {
     /// Makes `stream` the home stream, as [`DeviceBuffer::set_stream`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceBuffer::set_stream`].
     pub fn set_stream(&mut self, stream: &Stream) -> Result<(), DriverError> {
         self.0.set_stream(stream)
     }

@@ -51,17 +51,17 @@ impl<'a, T: Pod> DeviceSlice<'a, T> {
         Self { part, len, elements: PhantomData }
     }
 
-    /// How many elements.
+    /// The number of elements.
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no elements.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Where the first element is, aligned for `T`; `None` if there are no bytes.
+    /// The address of the first element, aligned for `T`; `None` if there are no bytes.
     ///
     /// For kernels: what they may touch through it, and in which order, is up to whoever launches them.
     /// A kernel on the home stream is ordered with all methods; one on another stream needs
@@ -97,7 +97,7 @@ impl<'a, T: Pod> DeviceSlice<'a, T> {
     ///
     /// # Errors
     /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the home stream
-    /// captures; the driver's.
+    /// captures; the [`DriverError`] of the driver call.
     pub fn to_vec(&self) -> Result<Vec<T>, DriverError> {
         self.part.read("DeviceSlice::to_vec", vec![T::zeroed(); self.len])
     }
@@ -115,10 +115,11 @@ impl<'a, T: Pod> DeviceSlice<'a, T> {
         self.part.read_into(CALL, bytemuck::cast_slice_mut(to))
     }
 
-    /// Lets `stream` use the elements, as [`DeviceBuffer::make_ready_on`](crate::DeviceBuffer::make_ready_on).
+    /// Lets `stream` use the elements, as
+    /// [`DeviceBuffer::make_ready_on`](crate::DeviceBuffer::make_ready_on).
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceBuffer::make_ready_on`](crate::DeviceBuffer::make_ready_on).
     pub fn make_ready_on(&self, stream: &Stream) -> Result<(), DriverError> {
         self.part.make_ready_on(stream)
     }
@@ -127,7 +128,7 @@ impl<'a, T: Pod> DeviceSlice<'a, T> {
     /// [`DeviceBuffer::record_use`](crate::DeviceBuffer::record_use).
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceBuffer::record_use`](crate::DeviceBuffer::record_use).
     pub fn record_use(&self, stream: &Stream) -> Result<(), DriverError> {
         self.part.record_use(stream)
     }
@@ -139,17 +140,17 @@ impl<'a, T: Pod> DeviceSliceMut<'a, T> {
         Self { part, len, elements: PhantomData }
     }
 
-    /// How many elements.
+    /// The number of elements.
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no elements.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Where the first element is, as [`DeviceSlice::ptr`].
+    /// The address of the first element, as [`DeviceSlice::ptr`] has it.
     pub fn ptr(&self) -> Option<DevicePtr> {
         self.part.ptr()
     }
@@ -159,7 +160,7 @@ impl<'a, T: Pod> DeviceSliceMut<'a, T> {
         self.part.home()
     }
 
-    /// The same elements, shared. What only reads is a method of [`DeviceSlice`].
+    /// A shared view of the same elements. Methods that only read are those of [`DeviceSlice`].
     pub const fn as_slice(&self) -> DeviceSlice<'_, T> {
         DeviceSlice::new(self.part, self.len)
     }
@@ -200,7 +201,7 @@ impl<'a, T: Pod> DeviceSliceMut<'a, T> {
     /// fill. Nothing waits, and no host memory is read later.
     ///
     /// # Errors
-    /// The driver's; the elements are then undefined.
+    /// The [`DriverError`] of the driver call; the elements are then undefined.
     pub fn fill(&mut self, value: T) -> Result<(), DriverError> {
         self.part.fill("DeviceSliceMut::fill", bytemuck::bytes_of(&value))
     }
@@ -238,10 +239,11 @@ impl<'a, T: Pod> DeviceSliceMut<'a, T> {
         self.part.copy_from(CALL, from.part)
     }
 
-    /// Lets `stream` use the elements, as [`DeviceBuffer::make_ready_on`](crate::DeviceBuffer::make_ready_on).
+    /// Lets `stream` use the elements, as
+    /// [`DeviceBuffer::make_ready_on`](crate::DeviceBuffer::make_ready_on).
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceBuffer::make_ready_on`](crate::DeviceBuffer::make_ready_on).
     pub fn make_ready_on(&self, stream: &Stream) -> Result<(), DriverError> {
         self.part.make_ready_on(stream)
     }
@@ -250,7 +252,7 @@ impl<'a, T: Pod> DeviceSliceMut<'a, T> {
     /// [`DeviceBuffer::record_use`](crate::DeviceBuffer::record_use).
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceBuffer::record_use`](crate::DeviceBuffer::record_use).
     pub fn record_use(&mut self, stream: &Stream) -> Result<(), DriverError> {
         self.part.record_use(stream)
     }

@@ -32,7 +32,8 @@ impl<T: Pod, R: MemoryResource> Transfer<T, R> {
     /// Waits on the host until the copy is complete, and gives the buffer back.
     ///
     /// # Errors
-    /// The driver's; the buffer is then dropped, and if the copy cannot be waited for there either, its
+    /// The [`DriverError`] of the driver call; the buffer is then dropped, and if the copy cannot
+    /// be waited for there either, its
     /// memory leaks.
     pub fn wait(self) -> Result<PinnedBuffer<T, R>, DriverError> {
         let Self { mut host, end } = self;
@@ -44,10 +45,10 @@ impl<T: Pod, R: MemoryResource> Transfer<T, R> {
         Ok(host)
     }
 
-    /// Whether the copy is complete, so that [`wait`](Self::wait) would not wait.
+    /// Returns true if the copy is complete, so that [`wait`](Self::wait) would not wait.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     pub fn is_complete(&self) -> Result<bool, DriverError> {
         self.end.as_ref().map_or(Ok(true), Event::is_complete)
     }
@@ -59,7 +60,7 @@ impl<T, R: MemoryResource> fmt::Debug for Transfer<T, R> {
     }
 }
 
-/// Why a copy was not queued, with the pinned buffer.
+/// A copy that could not be queued, with the pinned buffer.
 pub struct TransferError<T, R: MemoryResource = Arc<dyn MemoryResource>>(Box<Inner<T, R>>);
 
 struct Inner<T, R: MemoryResource> {
@@ -72,7 +73,7 @@ impl<T, R: MemoryResource> TransferError<T, R> {
         Self(Box::new(Inner { host, error }))
     }
 
-    /// What went wrong.
+    /// The error that prevented the copy.
     pub fn error(&self) -> &DriverError {
         &self.0.error
     }
@@ -110,7 +111,8 @@ impl<T: Pod> DeviceSlice<'_, T> {
     /// With the buffer, and nothing is copied: [`INVALID_VALUE`](crate::DriverCode::INVALID_VALUE) if the
     /// range is reversed, ends outside or has another length;
     /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the home stream
-    /// captures; the driver's. [Without](TransferError::into_parts) the buffer if the driver fails twice
+    /// captures; the [`DriverError`] of the driver call. [Without](TransferError::into_parts) the
+    /// buffer if the driver fails twice
     /// after the copy was queued.
     pub fn copy_to_pinned<R: MemoryResource>(
         &self,
@@ -130,7 +132,7 @@ impl<T: Pod> DeviceSliceMut<'_, T> {
     /// waits: [`Transfer::wait`] gives the buffer back.
     ///
     /// # Errors
-    /// As [`DeviceSlice::copy_to_pinned`].
+    /// Those of [`DeviceSlice::copy_to_pinned`].
     pub fn copy_from_pinned<R: MemoryResource>(
         &mut self,
         host: PinnedBuffer<T, R>,
@@ -148,7 +150,7 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// Queues a copy of all elements to a pinned buffer, as [`DeviceSlice::copy_to_pinned`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceSlice::copy_to_pinned`].
     pub fn copy_to_pinned<H: MemoryResource>(
         &self,
         host: PinnedBuffer<T, H>,
@@ -160,7 +162,7 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// Queues a copy of all elements from a pinned buffer, as [`DeviceSliceMut::copy_from_pinned`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceSliceMut::copy_from_pinned`].
     pub fn copy_from_pinned<H: MemoryResource>(
         &mut self,
         host: PinnedBuffer<T, H>,

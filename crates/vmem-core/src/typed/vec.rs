@@ -39,7 +39,7 @@ impl<T: Pod, R: MemoryResource> DeviceVec<T, R> {
     /// No elements. No driver call, and no memory is asked for.
     ///
     /// # Errors
-    /// As [`with_capacity`](Self::with_capacity).
+    /// Those of [`with_capacity`](Self::with_capacity).
     pub fn new(resource: R, stream: &Stream) -> Result<Self, AllocError> {
         Self::with_capacity(resource, 0, stream)
     }
@@ -47,7 +47,7 @@ impl<T: Pod, R: MemoryResource> DeviceVec<T, R> {
     /// No elements, with room for `capacity`.
     ///
     /// # Errors
-    /// As [`uninit`](Self::uninit).
+    /// Those of [`uninit`](Self::uninit).
     pub fn with_capacity(
         resource: R,
         capacity: usize,
@@ -59,7 +59,7 @@ impl<T: Pod, R: MemoryResource> DeviceVec<T, R> {
     /// `len` elements with undefined values, as [`DeviceBox::uninit`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceBox::uninit`].
     pub fn uninit(resource: R, len: usize, stream: &Stream) -> Result<Self, AllocError> {
         DeviceBox::uninit(resource, len, stream).map(Self)
     }
@@ -67,7 +67,7 @@ impl<T: Pod, R: MemoryResource> DeviceVec<T, R> {
     /// `len` elements of zero bytes, as [`DeviceBox::zeroed`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceBox::zeroed`].
     pub fn zeroed(resource: R, len: usize, stream: &Stream) -> Result<Self, AllocError> {
         DeviceBox::zeroed(resource, len, stream).map(Self)
     }
@@ -75,7 +75,7 @@ impl<T: Pod, R: MemoryResource> DeviceVec<T, R> {
     /// `len` elements of one value, as [`DeviceBox::filled`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceBox::filled`].
     pub fn filled(resource: R, value: T, len: usize, stream: &Stream) -> Result<Self, AllocError> {
         DeviceBox::filled(resource, value, len, stream).map(Self)
     }
@@ -83,7 +83,7 @@ impl<T: Pod, R: MemoryResource> DeviceVec<T, R> {
     /// A copy of elements on the host, as [`DeviceBox::from_slice`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceBox::from_slice`].
     pub fn from_slice(resource: R, elements: &[T], stream: &Stream) -> Result<Self, AllocError> {
         DeviceBox::from_slice(resource, elements, stream).map(Self)
     }
@@ -91,7 +91,7 @@ impl<T: Pod, R: MemoryResource> DeviceVec<T, R> {
     /// A copy on the device, as [`DeviceBox::try_clone`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`DeviceBox::try_clone`].
     pub fn try_clone(&self, stream: &Stream) -> Result<Self, AllocError>
     where
         R: Clone,
@@ -99,7 +99,7 @@ impl<T: Pod, R: MemoryResource> DeviceVec<T, R> {
         self.0.try_clone(stream).map(Self)
     }
 
-    /// How many elements there is room for. Without end if they have no size.
+    /// The number of elements there is room for; `usize::MAX` if they have no size.
     pub fn capacity(&self) -> usize {
         let room = self.0.buffer.capacity().checked_div(size_of::<T>() as u64);
         room.and_then(|room| usize::try_from(room).ok()).unwrap_or(usize::MAX)
@@ -130,7 +130,7 @@ impl<T: Pod, R: MemoryResource> DeviceVec<T, R> {
     /// Makes room for `additional` more elements, and no more room than that.
     ///
     /// # Errors
-    /// As [`reserve`](Self::reserve).
+    /// Those of [`reserve`](Self::reserve).
     pub fn reserve_exact(&mut self, additional: usize) -> Result<(), AllocError> {
         let needed = bytes_of::<T>(self.grown(additional));
         self.0.buffer.reserve(needed)
@@ -139,7 +139,7 @@ impl<T: Pod, R: MemoryResource> DeviceVec<T, R> {
     /// Gives back the room that is not used, by moving the elements.
     ///
     /// # Errors
-    /// As [`reserve`](Self::reserve).
+    /// Those of [`reserve`](Self::reserve).
     pub fn shrink_to_fit(&mut self) -> Result<(), AllocError> {
         self.0.buffer.shrink_to_fit()
     }
@@ -147,7 +147,7 @@ impl<T: Pod, R: MemoryResource> DeviceVec<T, R> {
     /// Changes the number of elements; new ones are `value`.
     ///
     /// # Errors
-    /// As [`reserve`](Self::reserve), and for a failed fill, which is a device fault.
+    /// Those of [`reserve`](Self::reserve), and for a failed fill, which is a device fault.
     pub fn resize(&mut self, len: usize, value: T) -> Result<(), AllocError> {
         let old = self.0.len;
         self.resize_uninit(len)?;
@@ -161,7 +161,7 @@ impl<T: Pod, R: MemoryResource> DeviceVec<T, R> {
     /// Changes the number of elements; new ones are undefined.
     ///
     /// # Errors
-    /// As [`reserve`](Self::reserve).
+    /// Those of [`reserve`](Self::reserve).
     pub fn resize_uninit(&mut self, len: usize) -> Result<(), AllocError> {
         self.reserve(len.saturating_sub(self.0.len))?;
         self.0.buffer.resize(bytes_of::<T>(len))?;
@@ -172,7 +172,7 @@ impl<T: Pod, R: MemoryResource> DeviceVec<T, R> {
     /// Appends a copy of elements on the host. Waits for the copy.
     ///
     /// # Errors
-    /// As [`reserve`](Self::reserve), and for a failed copy, which is a device fault.
+    /// Those of [`reserve`](Self::reserve), and for a failed copy, which is a device fault.
     pub fn extend_from_slice(&mut self, elements: &[T]) -> Result<(), AllocError> {
         let old = self.0.len;
         self.resize_uninit(self.grown(elements.len()))?;
@@ -185,7 +185,7 @@ impl<T: Pod, R: MemoryResource> DeviceVec<T, R> {
     /// [`DeviceSliceMut::copy_from`]: crate::DeviceSliceMut::copy_from
     ///
     /// # Errors
-    /// As [`reserve`](Self::reserve), and for a failed copy, which is a device fault.
+    /// Those of [`reserve`](Self::reserve), and for a failed copy, which is a device fault.
     pub fn extend_from<'s>(
         &mut self,
         elements: impl Into<DeviceSlice<'s, T>>,
@@ -213,7 +213,7 @@ impl<T: Pod, R: MemoryResource> DeviceVec<T, R> {
     /// The elements without spare room.
     ///
     /// # Errors
-    /// As [`shrink_to_fit`](Self::shrink_to_fit); the vector is then dropped. `DeviceVec` and
+    /// Those of [`shrink_to_fit`](Self::shrink_to_fit); the vector is then dropped. `DeviceVec` and
     /// [`DeviceBox`] are converted by `From` where room may stay.
     pub fn into_boxed_slice(mut self) -> Result<DeviceBox<[T], R>, AllocError> {
         self.shrink_to_fit()?;

@@ -2,9 +2,10 @@
 
 use std::sync::Mutex;
 
+use vmem_core::author::{StreamExt, StreamObserver};
 use vmem_core::{
     Device, DeviceMemory, DriverCode, DriverError, Event, MemoryResource, RawStream, ResourceExt,
-    Stream, StreamId, StreamKind, StreamObserver,
+    Stream, StreamId, StreamKind,
 };
 use vmem_sim::SimDevice;
 
@@ -118,7 +119,7 @@ fn a_borrowed_stream_ends_with_a_marker_only_if_somebody_vouches_for_it() -> Res
 fn a_leaf_sets_aside_what_is_freed_on_a_dead_borrowed_stream() {
     let device = sim(0);
     let memory = DeviceMemory::new(device.clone());
-    let quarantine = memory.quarantine();
+    let quarantine = memory.handle();
     let raw = device.create_blocking_stream().unwrap();
     let one = borrowed(&device, raw);
     let block = memory.allocate_on(vmem_core::BlockLayout::new(4096).unwrap(), &one).unwrap();
@@ -128,9 +129,9 @@ fn a_leaf_sets_aside_what_is_freed_on_a_dead_borrowed_stream() {
     unsafe { device.destroy_stream(raw) }.unwrap();
     // SAFETY: contract, freeing: the fill is before the stream's tail; a borrowed stream need not exist.
     unsafe { memory.deallocate(block, &one) }.unwrap();
-    assert_eq!(quarantine.held().unwrap().blocks, 1);
-    quarantine.release().unwrap();
-    assert_eq!(quarantine.held().unwrap().blocks, 0);
+    assert_eq!(quarantine.quarantined().unwrap().blocks, 1);
+    quarantine.synchronize().unwrap();
+    assert_eq!(quarantine.quarantined().unwrap().blocks, 0);
     drop((memory, one));
     device.assert_clean();
 }
@@ -139,14 +140,14 @@ fn a_leaf_sets_aside_what_is_freed_on_a_dead_borrowed_stream() {
 fn what_is_freed_on_a_nameless_stream_waits_for_the_device() {
     let device = sim(0);
     let memory = DeviceMemory::new(device.clone());
-    let quarantine = memory.quarantine();
+    let quarantine = memory.handle();
     let nameless = Stream::nameless(dyn_device(&device));
     let home = stream(&device);
     let block = memory.allocate_on(vmem_core::BlockLayout::new(4096).unwrap(), &home).unwrap();
     // SAFETY: contract, freeing: nothing uses the block.
     unsafe { memory.deallocate(block, &nameless) }.unwrap();
-    assert_eq!(quarantine.held().unwrap().bytes, 4096);
-    quarantine.release().unwrap();
+    assert_eq!(quarantine.quarantined().unwrap().bytes, 4096);
+    quarantine.synchronize().unwrap();
     drop((memory, nameless, home));
     device.assert_clean();
 }

@@ -1,8 +1,7 @@
 use std::sync::{Arc, Mutex};
 
-use vmem_core::{
-    Device, DevicePtr, DriverError, Event, RawStream, Stream, StreamId, StreamObserver,
-};
+use vmem_core::author::{StreamExt, StreamObserver};
+use vmem_core::{Device, DevicePtr, DriverError, Event, RawStream, Stream, StreamId};
 use vmem_sim::{Kernel, SimConfig, SimDevice};
 
 pub(crate) const MIB: u64 = 1 << 20;

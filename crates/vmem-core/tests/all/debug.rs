@@ -3,9 +3,10 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use vmem_core::author::{BlockTable, IdleEvent, StreamExt};
 use vmem_core::{
-    AsyncMemory, BlockLayout, BlockTable, Device, DeviceBuffer, DeviceMemory, DevicePtr,
-    DriverCode, IdleEvent, Label, MemoryResource, PinnedMemory, ResourceExt, Stream,
+    AsyncMemory, BlockLayout, Device, DeviceBuffer, DeviceMemory, DevicePtr, DriverCode, Label,
+    MemoryResource, PinnedMemory, ResourceExt, Stream,
 };
 
 use crate::common::{sim, stream};

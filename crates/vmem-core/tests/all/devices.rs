@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{
-    AllocErrorKind, DeviceBuffer, DeviceMemory, DriverCode, IdleEvent, MemoryResource, ResourceExt,
-    Stream,
+    AllocErrorKind, DeviceBuffer, DeviceMemory, DriverCode, MemoryResource, ResourceExt, Stream,
 };
 use vmem_sim::SimDevice;
 

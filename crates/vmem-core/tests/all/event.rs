@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use vmem_core::{Device, DriverCode, IdleEvent};
+use vmem_core::author::{IdleEvent, StreamExt};
+use vmem_core::{Device, DriverCode};
 use vmem_sim::{CallKind, Kernel};
 
 use crate::common::{code, dyn_device, launch, scratch, sim, stream};

@@ -2,14 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod bare;
 mod borrowed;
 mod buffer;
 mod captures;
+mod captures_meanwhile;
 mod common;
 mod debug;
 mod devices;
 mod event;
-mod hooked;
 mod leaf;
 mod pinned;
 mod protection;

@@ -7,10 +7,10 @@ use vmem_core::{
     PinnedMemory, QuarantineHandle, Quarantined, ResourceExt, Stream,
 };
 use vmem_sim::{CallKind, CaptureMode, Kernel, SimDevice};
+use vmem_testkit::Countdown;
 
 use crate::captures::Scene;
 use crate::common::{launch, sim, stream};
-use crate::hooked::Hooked;
 
 /// A device whose plain memory may be allocated and freed by this thread while others capture, as
 /// `vmem-cuda` sees to on hardware.
@@ -22,13 +22,13 @@ pub(crate) fn device(seed: u64) -> Arc<SimDevice> {
 
 pub(crate) fn plain(device: &Arc<SimDevice>) -> (Arc<dyn MemoryResource>, QuarantineHandle) {
     let memory = DeviceMemory::new(device.clone());
-    let quarantine = memory.quarantine();
+    let quarantine = memory.handle();
     (memory.into_dyn(), quarantine)
 }
 
 pub(crate) fn pinned(device: &Arc<SimDevice>) -> (Arc<dyn MemoryResource>, QuarantineHandle) {
     let memory = PinnedMemory::new(device.clone()).unwrap();
-    let quarantine = memory.quarantine();
+    let quarantine = memory.handle();
     (memory.into_dyn(), quarantine)
 }
 
@@ -36,13 +36,18 @@ pub(crate) fn stream_ordered(
     device: &Arc<SimDevice>,
 ) -> (Arc<dyn MemoryResource>, QuarantineHandle) {
     let memory = AsyncMemory::new(device.clone()).unwrap();
-    let quarantine = memory.quarantine();
+    let quarantine = memory.handle();
     (memory.into_dyn(), quarantine)
 }
 
 pub(crate) type Leaf = fn(&Arc<SimDevice>) -> (Arc<dyn MemoryResource>, QuarantineHandle);
 pub(crate) const LEAVES: [(&str, Leaf); 3] =
     [("plain", plain), ("pinned", pinned), ("stream-ordered", stream_ordered)];
+
+/// How many blocks are set aside, and their bytes.
+fn held(quarantine: &QuarantineHandle) -> Option<(usize, u64)> {
+    quarantine.quarantined().map(|held| (held.blocks, held.bytes))
+}
 
 #[test]
 fn a_block_freed_in_a_capture_is_freed_by_a_later_call() {
@@ -53,19 +58,19 @@ fn a_block_freed_in_a_capture_is_freed_by_a_later_call() {
         let mut scene = Scene::new(&device, &memory);
         device.begin_capture(&scene.home).unwrap();
         drop(scene.buffer.take());
-        let held = Some(Quarantined { blocks: 1, bytes: 8192 });
-        assert_eq!(quarantine.held(), held, "{leaf}");
+        let one = Some((1, 8192));
+        assert_eq!(held(&quarantine), one, "{leaf}");
         // It cannot be freed yet, and asking for it does not disturb the capture.
         drop(DeviceBuffer::new(memory.clone(), 64, &home).unwrap());
-        let refused = quarantine.release().unwrap_err();
-        assert_eq!(refused.code(), DriverCode::STREAM_CAPTURE_UNSUPPORTED);
-        assert_eq!(quarantine.held(), held, "{leaf}");
+        let refused = quarantine.synchronize().unwrap_err();
+        assert_eq!(refused.driver().unwrap().code(), DriverCode::STREAM_CAPTURE_UNSUPPORTED);
+        assert_eq!(held(&quarantine), one, "{leaf}");
         device.end_capture(&scene.home).unwrap();
         // Marked by the first call, seen complete by one of the next.
         for _ in 0..20 {
             drop(DeviceBuffer::new(memory.clone(), 64, &home).unwrap());
         }
-        assert_eq!(quarantine.held(), Some(Quarantined::default()), "{leaf}");
+        assert_eq!(quarantine.quarantined(), Some(Quarantined::default()), "{leaf}");
         device.assert_clean();
         assert_eq!(device.base().drop_failures().count(), 0);
     }
@@ -85,7 +90,7 @@ fn what_is_set_aside_is_waited_for_before_a_request_is_refused() {
     assert_eq!(refused.kind(), AllocErrorKind::OutOfMemory);
     device.end_capture(&home).unwrap();
     drop(DeviceBuffer::new(memory.clone(), 40 << 20, &other).unwrap());
-    assert_eq!(quarantine.held(), Some(Quarantined::default()));
+    assert_eq!(quarantine.quarantined(), Some(Quarantined::default()));
     device.assert_clean();
 }
 
@@ -108,7 +113,7 @@ fn a_free_on_another_threads_stream_does_not_wait_for_the_device() {
                     assert_eq!((device.calls() - before).total(), 0, "{leaf}");
                 });
             });
-            assert_eq!(quarantine.held().unwrap().blocks, 1, "{leaf}");
+            assert_eq!(quarantine.quarantined().unwrap().blocks, 1, "{leaf}");
             // The stream's own thread can mark it.
             drop(own);
             let retired = Stream::per_thread_default(shared.clone());
@@ -116,8 +121,8 @@ fn a_free_on_another_threads_stream_does_not_wait_for_the_device() {
                 drop(DeviceBuffer::new(memory.clone(), 64, &retired).unwrap());
             }
             assert!(device.end_capture(&unrelated).unwrap().is_empty(), "{leaf}");
-            quarantine.release().unwrap();
-            assert_eq!(quarantine.held().unwrap().blocks, 0, "{leaf}");
+            quarantine.synchronize().unwrap();
+            assert_eq!(quarantine.quarantined().unwrap().blocks, 0, "{leaf}");
             device.assert_clean();
             assert_eq!(device.base().drop_failures().count(), 0);
         }
@@ -144,9 +149,9 @@ fn what_a_thread_that_ended_used_is_freed_when_the_program_asks() {
         drop(DeviceBuffer::new(memory.clone(), 64, &stream(&device)).unwrap());
     }
     assert_eq!((device.calls() - before).of(CallKind::Synchronize), 0);
-    assert_eq!(quarantine.held(), Some(Quarantined { blocks: 1, bytes: 4096 }));
-    quarantine.release().unwrap();
-    assert_eq!(quarantine.held(), Some(Quarantined::default()));
+    assert_eq!(held(&quarantine), Some((1, 4096)));
+    quarantine.synchronize().unwrap();
+    assert_eq!(quarantine.quarantined(), Some(Quarantined::default()));
     device.assert_clean();
     assert_eq!(device.leaks().plain.count, 0);
 }
@@ -165,7 +170,8 @@ fn a_leaf_that_goes_frees_what_it_can_and_counts_the_rest() {
     drop((first, second));
     device.end_capture(&home).unwrap();
     drop(memory);
-    assert_eq!(quarantine.held(), None);
+    assert_eq!(quarantine.quarantined(), None);
+    assert!(quarantine.synchronize().is_err_and(|error| error.is_gone()));
     let failure = device.base().drop_failures().first().unwrap();
     let why = "1 freed blocks that could not be waited for leak";
     assert_eq!((failure.what, &*failure.reason), ("DeviceMemory", why));
@@ -178,9 +184,9 @@ fn a_leaf_that_goes_frees_what_it_can_and_counts_the_rest() {
 fn what_is_freed_while_its_stream_is_being_marked_waits_for_the_next_marker() {
     for seed in 0..8 {
         let device = device(seed);
-        let hooked = Hooked::new(device.clone());
+        let hooked = Countdown::new(device.clone());
         let memory = DeviceMemory::new(hooked.clone());
-        let quarantine = memory.quarantine();
+        let quarantine = memory.handle();
         let memory: Arc<dyn MemoryResource> = memory.into_dyn();
         let (home, other) = (Stream::new(hooked.clone()), Stream::new(hooked.clone()));
         let (home, other) = (home.unwrap(), other.unwrap());
@@ -190,7 +196,7 @@ fn what_is_freed_while_its_stream_is_being_marked_waits_for_the_next_marker() {
         drop(first);
         device.end_capture(&home).unwrap();
         let (meanwhile, on) = (device.clone(), home.clone());
-        hooked.after_record(move || {
+        hooked.after("Device::record_event", move || {
             launch(&meanwhile, &on, Kernel::write_pattern(second.ptr().unwrap(), 4096, 1));
             meanwhile.begin_capture(&on).unwrap();
             drop(second);
@@ -199,7 +205,7 @@ fn what_is_freed_while_its_stream_is_being_marked_waits_for_the_next_marker() {
         for _ in 0..20 {
             drop(DeviceBuffer::new(memory.clone(), 64, &other).unwrap());
         }
-        assert_eq!(quarantine.held(), Some(Quarantined::default()));
+        assert_eq!(quarantine.quarantined(), Some(Quarantined::default()));
         device.assert_clean();
     }
 }
@@ -208,9 +214,9 @@ fn what_is_freed_while_its_stream_is_being_marked_waits_for_the_next_marker() {
 fn a_request_is_served_by_what_was_freed_although_more_was_set_aside_meanwhile() {
     for seed in 0..8 {
         let device = device(seed);
-        let hooked = Hooked::new(device.clone());
+        let hooked = Countdown::new(device.clone());
         let memory = DeviceMemory::new(hooked.clone());
-        let quarantine = memory.quarantine();
+        let quarantine = memory.handle();
         let memory: Arc<dyn MemoryResource> = memory.into_dyn();
         let [home, other, third] = [(); 3].map(|()| Stream::new(hooked.clone()).unwrap());
         let mut large = DeviceBuffer::new(memory.clone(), 40 << 20, &home).unwrap();
@@ -220,14 +226,14 @@ fn a_request_is_served_by_what_was_freed_although_more_was_set_aside_meanwhile()
         drop(large);
         device.end_capture(&home).unwrap();
         let (meanwhile, on) = (device.clone(), other.clone());
-        hooked.after_free(move || {
+        hooked.after("Device::free", move || {
             meanwhile.begin_capture(&on).unwrap();
             drop(small);
         });
         drop(DeviceBuffer::new(memory.clone(), 40 << 20, &third).unwrap());
-        assert_eq!(quarantine.held(), Some(Quarantined { blocks: 1, bytes: 64 }));
+        assert_eq!(held(&quarantine), Some((1, 64)));
         device.end_capture(&other).unwrap();
-        quarantine.release().unwrap();
+        quarantine.synchronize().unwrap();
         device.assert_clean();
     }
 }

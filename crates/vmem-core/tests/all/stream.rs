@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{DriverCode, RawStream, Stream, StreamKind, StreamPool};
 use vmem_sim::{CallKind, Kernel};
 

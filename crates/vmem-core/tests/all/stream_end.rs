@@ -3,7 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
-use vmem_core::{DriverCode, Event, Stream, StreamId, StreamObserver, WeakStream};
+use vmem_core::author::{StreamExt, StreamObserver, WeakStream};
+use vmem_core::{DriverCode, Event, Stream, StreamId};
 use vmem_sim::{CallKind, Kernel};
 
 use crate::common::{Told, code, dyn_device, is_alive, launch, scratch, sim, stream};

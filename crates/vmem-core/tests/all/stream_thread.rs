@@ -4,6 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{
     DeviceBuffer, DeviceMemory, DriverCode, RawStream, ResourceExt, Stream, StreamKind,
 };

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 use vmem_core::{
     AsyncMemory, DeviceMemory, DeviceVec, MemoryResource, PinnedBuffer, PinnedMemory, ResourceExt,
     Stream, Transfer,
@@ -11,25 +13,16 @@ use vmem_sim::SimDevice;
 
 use crate::common::{sim, stream};
 
-/// Steele, Lea and Flood's `SplitMix64`.
-struct Rng(u64);
+struct Rng(SplitMix64);
 
 impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).unwrap()
+        usize::try_from(self.0.next_u64() % end as u64).unwrap()
     }
 
     fn value(&mut self) -> u32 {
         // Some of equal bytes, most not.
-        let value = u32::try_from(self.next() & 0xffff_ffff).unwrap();
+        let value = u32::try_from(self.0.next_u64() & 0xffff_ffff).unwrap();
         if self.below(4) == 0 { (value & 0xff) * 0x0101_0101 } else { value }
     }
 
@@ -76,7 +69,7 @@ impl Program {
             AsyncMemory::new(device.clone()).unwrap().into_dyn()
         };
         Self {
-            rng: Rng(seed),
+            rng: Rng(SplitMix64::seed_from_u64(seed)),
             memory,
             pinned: PinnedMemory::new(device.clone()).unwrap().into_dyn(),
             streams: (0..3).map(|_| stream(&device)).collect(),

@@ -4,19 +4,21 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use vmem_core::author::Leaf;
 use vmem_core::{
-    Block, BlockLayout, Device, DeviceBox, DeviceBuffer, DeviceMemory, Leaf, Request, ResourceExt,
-    Stream,
+    Block, BlockLayout, Device, DeviceBox, DeviceBuffer, DeviceMemory, Request, ResourceExt, Stream,
 };
 use vmem_sim::Kernel;
+use vmem_testkit::Countdown;
 
 use crate::common::{launch, sim};
-use crate::hooked::Hooked;
+
+const RECORDING: &str = "Device::record_event";
 
 /// Calls `first`, and `second` on another thread as soon as `first` has recorded a marker. `first` then
 /// goes on when `second` has returned, or is taken to wait for `first`: it is given a moment, and what
 /// holds must hold whether or not that is enough.
-fn while_marking(hooked: &Hooked, first: impl FnOnce(), second: impl FnOnce() + Send) {
+fn while_marking(device: &Countdown, first: impl FnOnce(), second: impl FnOnce() + Send) {
     let (go, started) = channel();
     let (finished, over) = channel();
     thread::scope(|scope| {
@@ -25,12 +27,12 @@ fn while_marking(hooked: &Hooked, first: impl FnOnce(), second: impl FnOnce() + 
             second();
             let _ = finished.send(());
         });
-        hooked.after_record(move || {
+        device.after(RECORDING, move || {
             go.send(()).unwrap();
             let _ = over.recv_timeout(Duration::from_millis(100));
         });
         first();
-        hooked.after_record(|| ());
+        device.after(RECORDING, || ());
     });
 }
 
@@ -38,7 +40,7 @@ fn while_marking(hooked: &Hooked, first: impl FnOnce(), second: impl FnOnce() + 
 fn the_newer_of_two_uses_by_one_stream_is_kept_whichever_thread_notes_first() {
     for seed in 0..4 {
         let device = sim(seed);
-        let hooked = Hooked::new(device.clone());
+        let hooked = Countdown::new(device.clone());
         let memory = DeviceMemory::new(hooked.clone()).into_dyn();
         let [home, other] = [(); 2].map(|()| Stream::new(hooked.clone()).unwrap());
         let elements = DeviceBox::<[u8]>::zeroed(memory, 4096, &home).unwrap();
@@ -59,7 +61,7 @@ fn the_newer_of_two_uses_by_one_stream_is_kept_whichever_thread_notes_first() {
 fn a_buffer_outlives_the_later_of_two_copies_that_two_threads_queue() {
     for seed in 0..4 {
         let device = sim(seed);
-        let hooked = Hooked::new(device.clone());
+        let hooked = Countdown::new(device.clone());
         let memory = DeviceMemory::new(hooked.clone()).into_dyn();
         let [home, other] = [(); 2].map(|()| Stream::new(hooked.clone()).unwrap());
         let from = DeviceBuffer::from_slice(memory.clone(), &[7; 4096], &home).unwrap();
@@ -82,7 +84,7 @@ fn a_buffer_outlives_the_later_of_two_copies_that_two_threads_queue() {
 fn a_leafs_block_outlives_the_later_of_two_uses_that_two_threads_queue() {
     for seed in 0..4 {
         let device = sim(seed);
-        let hooked = Hooked::new(device.clone());
+        let hooked = Countdown::new(device.clone());
         // SAFETY: contract, devices/handles and devices/pending-work: the leaf's promise.
         let leaf = Leaf::new("Test", hooked.clone(), |device, base| unsafe { device.free(base) });
         let [home, other] = [(); 2].map(|()| Stream::new(hooked.clone()).unwrap());

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use vmem_core::{DevicePtr, DriverError, PhysicalHandle, RawEvent, RawStream, fork};
+use vmem_core::author::fork;
+use vmem_core::{DevicePtr, DriverError, PhysicalHandle, RawEvent, RawStream};
 
 use super::Context;
 use crate::result;

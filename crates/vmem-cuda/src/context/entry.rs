@@ -3,7 +3,8 @@
 use std::ffi::c_int;
 use std::marker::PhantomData;
 
-use vmem_core::{DeviceBase, DriverError};
+use vmem_core::DriverError;
+use vmem_core::author::DeviceBase;
 
 use super::Context;
 use crate::result;

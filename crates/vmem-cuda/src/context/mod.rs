@@ -4,9 +4,10 @@ mod deferred;
 mod entry;
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use vmem_core::{DeviceBase, DriverCode, DriverError, DropFailure, fork};
+use vmem_core::author::{DeviceBase, DropFailure, fork};
+use vmem_core::{DriverCode, DriverError};
 
 use crate::callback::{in_host_callback, refuse_in_host_callback};
 use crate::result;
@@ -26,6 +27,8 @@ pub(crate) struct Context {
     /// What was dropped where the driver could not be called, and how much of it there is.
     deferred: Mutex<Vec<Deferred>>,
     deferred_len: AtomicUsize,
+    /// Calls made for the device.
+    pub(crate) calls: AtomicU64,
 }
 
 /// The driver's handle, which every thread may use.
@@ -47,6 +50,7 @@ impl Context {
             shut_down: AtomicBool::new(false),
             deferred: Mutex::default(),
             deferred_len: AtomicUsize::new(0),
+            calls: AtomicU64::new(0),
         })
     }
 
@@ -114,8 +118,9 @@ impl Context {
         refuse_in_host_callback(name)
     }
 
-    /// Remembers that the driver has shut down: calling it once more could crash.
+    /// Counts a call, and remembers that the driver has shut down: calling it once more could crash.
     fn note<T>(&self, result: Result<T, DriverError>) -> Result<T, DriverError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = &result
             && error.code() == DriverCode::DEINITIALIZED
         {

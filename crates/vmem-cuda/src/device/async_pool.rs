@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use vmem_core::{AsyncPool, DevicePtr, DriverError, RawStream, fork};
+use vmem_core::author::fork;
+use vmem_core::{AsyncPool, DevicePtr, DriverError, RawStream};
 
 use crate::context::Context;
 use crate::result::pool;

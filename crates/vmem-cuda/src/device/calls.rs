@@ -1,8 +1,9 @@
 //! The driver calls that every device has.
 
+use vmem_core::author::{DeviceBase, HostAccess};
 use vmem_core::{
-    AsyncPool, Completion, Device, DeviceBase, DeviceFacts, DeviceId, DevicePtr, DriverError,
-    Managed, MemoryInfo, Pinned, RawEvent, RawStream, VirtualMemory,
+    AsyncPool, Completion, Device, DeviceFacts, DeviceId, DevicePtr, DriverError, Managed,
+    MemoryInfo, Pinned, RawEvent, RawStream, VirtualMemory,
 };
 
 use super::CudaDevice;
@@ -207,5 +208,9 @@ unsafe impl Device for CudaDevice {
 
     fn async_pool(&self) -> Option<&dyn AsyncPool> {
         self.async_pool.as_ref().map(|part| part as _)
+    }
+
+    fn check_host_access(&self, _: DevicePtr, _: u64, _: HostAccess) -> Result<(), DriverError> {
+        Ok(())
     }
 }

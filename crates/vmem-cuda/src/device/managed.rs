@@ -3,12 +3,10 @@
 use std::ffi::c_int;
 use std::sync::Arc;
 
-use vmem_core::{
-    Advice, DevicePtr, DriverCode, DriverError, HostAccess, Location, Managed, RawStream,
-};
+use vmem_core::{Advice, DevicePtr, DriverCode, DriverError, Location, Managed, RawStream};
 
 use crate::context::{Context, Deferred};
-use crate::result::{context, managed, memory};
+use crate::result::managed;
 use crate::sys::{self, CUdevice};
 
 /// A device's managed memory.
@@ -23,10 +21,12 @@ impl CudaManaged {
         Self { context, concurrent }
     }
 
-    fn place(&self, location: Location) -> CUdevice {
+    /// The driver's word for a place; `None` for one that later versions of the seam may add.
+    fn place(&self, location: Location) -> Option<CUdevice> {
         match location {
-            Location::Device => self.context.device,
-            Location::Host => managed::HOST,
+            Location::Device => Some(self.context.device),
+            Location::Host => Some(managed::HOST),
+            _ => None,
         }
     }
 
@@ -38,14 +38,14 @@ impl CudaManaged {
             Advice::ReadMostly => (sys::CU_MEM_ADVISE_SET_READ_MOSTLY, device),
             Advice::UnsetReadMostly => (sys::CU_MEM_ADVISE_UNSET_READ_MOSTLY, device),
             Advice::PreferredLocation(location) => {
-                (sys::CU_MEM_ADVISE_SET_PREFERRED_LOCATION, self.place(location))
+                (sys::CU_MEM_ADVISE_SET_PREFERRED_LOCATION, self.place(location)?)
             }
             Advice::UnsetPreferredLocation => (sys::CU_MEM_ADVISE_UNSET_PREFERRED_LOCATION, device),
             Advice::AccessedBy(location) => {
-                (sys::CU_MEM_ADVISE_SET_ACCESSED_BY, self.place(location))
+                (sys::CU_MEM_ADVISE_SET_ACCESSED_BY, self.place(location)?)
             }
             Advice::UnsetAccessedBy(location) => {
-                (sys::CU_MEM_ADVISE_UNSET_ACCESSED_BY, self.place(location))
+                (sys::CU_MEM_ADVISE_UNSET_ACCESSED_BY, self.place(location)?)
             }
             // An advice that later versions of the seam may add.
             _ => return None,
@@ -86,7 +86,9 @@ unsafe impl Managed for CudaManaged {
         to: Location,
         stream: RawStream,
     ) -> Result<(), DriverError> {
-        let to = self.place(to);
+        let Some(to) = self.place(to) else {
+            return Err(DriverError::new("cuMemPrefetchAsync", DriverCode::NOT_SUPPORTED));
+        };
         // SAFETY: contract, devices/handles, devices/ranges and devices/threads: the caller's
         // promise.
         let prefetch = || unsafe { managed::prefetch(ptr, bytes, to, stream) };
@@ -106,19 +108,5 @@ unsafe impl Managed for CudaManaged {
             device if device == self.context.device => Some(Location::Device),
             _ => None,
         })
-    }
-
-    unsafe fn host_view(
-        &self,
-        ptr: DevicePtr,
-        _: u64,
-        _: HostAccess,
-    ) -> Result<*mut u8, DriverError> {
-        if !self.concurrent {
-            // On such a device the host faults on managed memory while any kernel runs, whatever
-            // that kernel touches.
-            self.context.call_relaxed("cuCtxSynchronize", context::synchronize)?;
-        }
-        Ok(memory::host(ptr))
     }
 }

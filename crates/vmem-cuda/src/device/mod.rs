@@ -11,6 +11,7 @@ mod virtual_memory;
 use std::ffi::{c_int, c_void};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use vmem_core::{DeviceFacts, DriverError};
 
@@ -41,7 +42,7 @@ pub struct CudaDevice {
 pub struct Absence {
     /// The part, in words: "virtual memory", say.
     pub part: &'static str,
-    /// What says so: an attribute of the device, or a call that failed when it was tried.
+    /// The evidence: an attribute of the device, or a call that failed when it was tried.
     pub why: String,
 }
 
@@ -57,11 +58,18 @@ impl CudaDevice {
         &self.absences
     }
 
+    /// The number of driver calls made for this device, those that failed and those that opened it
+    /// included. What a call needs around it, such as entering the context, does not count.
+    pub fn driver_calls(&self) -> u64 {
+        self.context.calls.load(Ordering::Relaxed)
+    }
+
     /// Makes the device's primary context current to this thread while the answer lives, for calls of
     /// the program's own: through [`Driver::symbol`](crate::Driver::symbol) or `cust`, say.
     ///
     /// # Errors
-    /// The driver's; [`NOT_INITIALIZED`](vmem_core::DriverCode::NOT_INITIALIZED) in a fork's child,
+    /// The [`DriverError`] of making the context current;
+    /// [`NOT_INITIALIZED`](vmem_core::DriverCode::NOT_INITIALIZED) in a fork's child,
     /// [`DEINITIALIZED`](vmem_core::DriverCode::DEINITIALIZED) after the driver has shut down,
     /// [`NOT_PERMITTED`](vmem_core::DriverCode::NOT_PERMITTED) in a
     /// [`host_callback`](crate::host_callback).

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
-use vmem_core::{DeviceFacts, DriverCode, DriverError, fork};
+use vmem_core::author::fork;
+use vmem_core::{DeviceFacts, DriverCode, DriverError};
 
 use super::{Absence, CudaAsyncPool, CudaDevice, CudaManaged, CudaPinned, CudaVirtualMemory};
 use crate::OpenError;
@@ -15,7 +16,7 @@ use crate::sys::{self, OLDEST_DRIVER};
 /// The devices of this process that are open.
 static OPEN: Mutex<Vec<(u32, Weak<CudaDevice>)>> = Mutex::new(Vec::new());
 
-/// How many devices the driver sees: zero if it sees none, which is no error. Loads the driver if
+/// The number of devices that the driver sees. Zero is no error. Loads the driver if
 /// none is loaded.
 ///
 /// # Errors
@@ -67,13 +68,10 @@ impl CudaDevice {
             return Err(OpenError::NoSuchDevice { ordinal, devices });
         }
         let device = device::get(ordinal)?;
-        let facts = DeviceFacts {
-            name: device::name(device)?,
-            ordinal,
-            total_memory: device::total_memory(device)?,
-            simulated: driver.simulated,
-            driver: driver.to_string(),
-        };
+        let total_memory = device::total_memory(device)?;
+        let mut facts = DeviceFacts::new(device::name(device)?, ordinal, total_memory);
+        facts.simulated = driver.simulated;
+        facts.driver = driver.to_string();
         let has = |attribute| device::attribute(device, attribute).map(|value| value != 0);
         let virtual_memory = has(sys::CU_DEVICE_ATTRIBUTE_VIRTUAL_ADDRESS_MANAGEMENT_SUPPORTED)?;
         let managed = has(sys::CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY)?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vmem_core::{DevicePtr, DriverError, HostAccess, Pinned};
+use vmem_core::{DevicePtr, DriverError, Pinned};
 
 use crate::context::{Context, Deferred};
 use crate::result::memory;
@@ -30,14 +30,5 @@ unsafe impl Pinned for CudaPinned {
     unsafe fn free(&self, ptr: DevicePtr) -> Result<(), DriverError> {
         // SAFETY: contract, devices/handles and devices/pending-work: the caller's promise.
         unsafe { self.context.dispose("cuMemFreeHost", Deferred::Pinned(ptr)) }
-    }
-
-    unsafe fn host_view(
-        &self,
-        ptr: DevicePtr,
-        _: u64,
-        _: HostAccess,
-    ) -> Result<*mut u8, DriverError> {
-        Ok(memory::host(ptr))
     }
 }

@@ -13,7 +13,7 @@ pub(crate) fn info() -> Result<MemoryInfo, DriverError> {
     let (mut free, mut total) = (0, 0);
     // SAFETY: the driver writes to locals.
     check("cuMemGetInfo", unsafe { sys::cuMemGetInfo_v2(&raw mut free, &raw mut total) })?;
-    Ok(MemoryInfo { free: free as u64, total: total as u64 })
+    Ok(MemoryInfo::new(free as u64, total as u64))
 }
 
 /// Allocates device memory.
@@ -149,7 +149,7 @@ pub(crate) unsafe fn fill_u32(
 }
 
 /// Where the host finds memory that it shares with the device.
-pub(crate) fn host(ptr: DevicePtr) -> *mut u8 {
+fn host(ptr: DevicePtr) -> *mut u8 {
     ptr::with_exposed_provenance_mut(size(ptr.get()))
 }
 

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::{Mutex, OnceLock};
-use vmem_core::fork;
+use vmem_core::author::fork;
 
 use super::functions::Functions;
 use crate::OpenError;
@@ -45,7 +45,7 @@ pub(crate) fn load() -> Result<&'static Library, OpenError> {
 /// The same, but a file instead of what the loader finds.
 ///
 /// # Errors
-/// As [`load`]; and if the process has loaded another file, which is then the driver.
+/// Those of [`load`], and if the process has loaded another file, which is then the driver.
 ///
 /// # Safety
 /// If there is such a file, it is the library of a driver.

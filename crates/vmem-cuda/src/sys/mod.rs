@@ -26,8 +26,7 @@ pub use newer::LOOKED_UP_SYMBOLS;
 pub(crate) use newer::{stream_get_ctx_v2, stream_get_id};
 pub(crate) use types::*;
 
-/// What the software driver of this repository exports besides, and no other driver: the function
-/// that controls it.
+/// The function that controls the software driver of vmem's tests. No other driver exports it.
 pub const CONTROL_SYMBOL: &str = "vmemSimDriverControl";
 
 /// The oldest driver that has every [required](REQUIRED_SYMBOLS) symbol: CUDA 11.4, as the driver

@@ -2,7 +2,8 @@
 
 use std::ffi::{c_int, c_void};
 
-use vmem_core::{Device, DriverCode, IdleEvent, Stream};
+use vmem_core::author::IdleEvent;
+use vmem_core::{Device, DriverCode, Stream};
 use vmem_cuda::{CudaDevice, OpenError, device_count, host_callback};
 
 use crate::support::{bench, calls, driver_functions, has_control, skip};

@@ -3,7 +3,8 @@
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
-use vmem_core::{AsyncMemory, Device, DeviceMemory, IdleEvent, Stream};
+use vmem_core::author::{IdleEvent, StreamExt};
+use vmem_core::{AsyncMemory, Device, DeviceMemory, Stream};
 
 use crate::support::{MIB, alloc, bench, driver_functions, free};
 

@@ -162,7 +162,7 @@ fn the_binning_pool_conforms() {
 #[test]
 fn a_full_pool_serves_again_as_soon_as_something_was_freed() {
     let Some(bench) = bench() else { return };
-    let config = PoolConfig { ceiling: Some(32 * MIB), ..PoolConfig::default() };
+    let config = PoolConfig::default().with_ceiling(32 * MIB);
     let pool = arena(bench.device(), config);
     let probe = PoolProbe(pool.handle());
     let check = CHECKS.iter().find(|check| check.name == "exhaustion_passes").unwrap();

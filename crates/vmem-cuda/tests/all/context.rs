@@ -33,6 +33,16 @@ fn a_call_leaves_the_threads_contexts_as_they_were() {
 }
 
 #[test]
+fn calls_are_counted_whether_they_fail_or_not() {
+    let Some(bench) = bench() else { return };
+    let before = bench.device.driver_calls();
+    bench.device.memory_info().unwrap();
+    bench.device.allocate(1 << 50).unwrap_err();
+    assert_eq!(bench.device.driver_calls() - before, 2);
+    bench.finish();
+}
+
+#[test]
 fn a_failed_call_does_so_too() {
     let Some(bench) = bench() else { return };
     std::thread::scope(|scope| {
@@ -78,24 +88,15 @@ fn where_the_context_is_current_already_it_is_not_pushed() {
 fn a_forks_child_is_refused_every_call() {
     let Some(bench) = bench() else { return };
     let stream = bench.stream();
-    // SAFETY: the child makes calls that are refused before they take a lock, and leaves without
-    // unwinding or running destructors.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
+    let answer = vmem_testkit::in_child(|| {
         let refused = |code: Option<DriverCode>| code == Some(DriverCode::NOT_INITIALIZED);
-        let ok = refused(bench.device.memory_info().err().map(|error| error.code()))
+        refused(bench.device.memory_info().err().map(|error| error.code()))
             && refused(bench.device.allocate(256).err().map(|error| error.code()))
             && refused(stream.synchronize().err().map(|error| error.code()))
             && vmem_cuda::CudaDevice::open(0).is_err()
-            && vmem_cuda::device_count().is_err();
-        // SAFETY: ends the child at once.
-        unsafe { libc::_exit(c_int::from(!ok)) };
-    }
-    assert!(child > 0);
-    let mut status = 0;
-    // SAFETY: waits for the child made above, and writes to a local.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    assert_eq!(status, 0, "the child was not refused");
+            && vmem_cuda::device_count().is_err()
+    });
+    assert_eq!(answer, Ok(true));
     bench.device.memory_info().unwrap();
     drop(stream);
     bench.finish();

@@ -5,6 +5,7 @@ use ::cust::context::Context;
 use ::cust::device::Device as CustDevice;
 use ::cust::memory::DeviceBuffer as CustBuffer;
 use ::cust::stream::{Stream as CustStream, StreamFlags};
+use vmem_core::author::StreamExt;
 use vmem_core::{Device, DeviceMemory, DevicePtr, DriverCode, ResourceExt};
 use vmem_cuda::{CudaDevice, device_pointer};
 

@@ -1,10 +1,9 @@
 //! The device's parts do what they say.
 
-use vmem_core::{
-    Advice, AsyncMemory, Device, DevicePtr, HostAccess, Location, PinnedMemory, ResourceExt,
-};
+use vmem_core::author::{HostAccess, StreamExt, host_view};
+use vmem_core::{Advice, AsyncMemory, Device, DevicePtr, Location, PinnedMemory, ResourceExt};
 
-use crate::support::{Bench, MIB, bench, bench_with};
+use crate::support::{Bench, MIB, bench};
 
 /// Fills memory on the device and compares what the host finds there.
 fn host_sees_the_device(bench: &Bench, at: DevicePtr, host: *mut u8) {
@@ -28,7 +27,7 @@ fn pinned_memory_is_at_one_address_for_host_and_device() {
     let ptr = pinned.allocate(4096).unwrap();
     assert!(ptr.is_aligned_to(256));
     // SAFETY: contract, devices/ranges: a live pinned range.
-    let host = unsafe { pinned.host_view(ptr, 4096, HostAccess::Read) }.unwrap();
+    let host = host_view(&*bench.device(), ptr, 4096, HostAccess::Read).unwrap();
     assert_eq!(host.addr() as u64, ptr.get());
     host_sees_the_device(&bench, ptr, host);
     // SAFETY: contract, devices/pending-work: the work on it has completed.
@@ -73,33 +72,11 @@ fn managed_memory_takes_every_advice_and_remembers_its_last_prefetch() {
         assert_eq!(last(), Some(to));
     }
     // SAFETY: contract, devices/ranges: a live managed range.
-    let host = unsafe { managed.host_view(ptr, 4096, HostAccess::Read) }.unwrap();
+    let host = host_view(&*bench.device(), ptr, 4096, HostAccess::Read).unwrap();
     host_sees_the_device(&bench, ptr, host);
     drop(stream);
     // SAFETY: contract, devices/pending-work: the work on it has completed.
     unsafe { managed.free(ptr) }.unwrap();
-    bench.finish();
-}
-
-#[test]
-fn without_concurrent_access_a_host_view_waits_for_the_device() {
-    let Some(bench) = bench_with("CONCURRENT_MANAGED=off") else { return };
-    let managed = bench.device.managed().unwrap();
-    assert!(!managed.concurrent_access());
-    let ptr = managed.allocate(4096).unwrap();
-    let stream = bench.stream();
-    stream
-        .with_raw("fill", |device, raw| {
-            // SAFETY: contract, devices/handles and devices/ranges: a live range and stream.
-            unsafe { device.fill(ptr, 7, 4096, raw) }
-        })
-        .unwrap();
-    // SAFETY: contract, devices/ranges: a live managed range.
-    unsafe { managed.host_view(ptr, 4096, HostAccess::Read) }.unwrap();
-    assert!(stream.is_complete().unwrap());
-    // SAFETY: contract, devices/pending-work: the work on it has completed.
-    unsafe { managed.free(ptr) }.unwrap();
-    drop(stream);
     bench.finish();
 }
 

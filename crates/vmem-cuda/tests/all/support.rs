@@ -190,11 +190,9 @@ pub(crate) fn calls(function: Option<&str>) -> u64 {
 
 /// A configuration that leaves the most of a shared device to others.
 pub(crate) fn config() -> RuntimeConfig {
-    RuntimeConfig {
-        pool_limit: PoolLimit::AtMost(Size::Bytes(256 * MIB)),
-        memory_reserve: Some(Size::Bytes(0)),
-        ..RuntimeConfig::default()
-    }
+    RuntimeConfig::default()
+        .with_pool_limit(PoolLimit::AtMost(Size::Bytes(256 * MIB)))
+        .with_memory_reserve(Size::Bytes(0))
 }
 
 pub(crate) fn layout(size: u64) -> BlockLayout {

@@ -10,7 +10,7 @@ use vmem_core::{
     Request, Stream,
 };
 use vmem_cuda::CudaDevice;
-use vmem_runtime::{Recovery, RuntimeConfig, Stack, Tier};
+use vmem_runtime::{Recovery, Stack, Tier};
 use vmem_testkit::{FailedFree, Fault, Fired, Pairs, TrackedBlock, sweep};
 
 use crate::support::{MIB, config, control, layout, turn, wants_control};
@@ -184,7 +184,7 @@ fn run(kind: Kind, phase: Phase, fault: Fault) -> Fired {
     let _turn = turn(&settings).expect("the software driver is loaded");
     let device = CudaDevice::open(0).unwrap();
     let streams = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
-    let config = RuntimeConfig { oom_safety: kind.oom_safety, ..config() };
+    let config = config().with_oom_safety(kind.oom_safety);
     let build = || Stack::build(kind.tier, device.clone(), &config, &Recovery::default());
     let codes = [Some(fault.code), fault.then.map(|(_, code)| code)].map(|c| c.map(|code| code.0));
     let order = || {
@@ -275,7 +275,7 @@ fn finish(stack: &Stack, kept: Vec<TrackedBlock>, streams: &[Stream; 2], at: &st
     let second = use_stack(stack, streams);
     assert!(second.errors.is_empty(), "{at}: does not work: {:?}", second.errors);
     assert!(second.kept.is_empty(), "{at}: frees nothing");
-    assert_eq!(stack.stats.stats().bytes.current, 0, "{at}");
+    assert_eq!(stack.stats.stats().unwrap().bytes.current, 0, "{at}");
     if let Some(pool) = &stack.pool {
         pool.trim_to(0).unwrap();
         pool.check_invariants();

@@ -20,7 +20,7 @@ impl Probe for StackProbe {
 
 fn conforms(bench: Option<Bench>, tier: Tier, oom_safety: bool) {
     let Some(bench) = bench else { return };
-    let config = vmem_runtime::RuntimeConfig { oom_safety, ..config() };
+    let config = config().with_oom_safety(oom_safety);
     let stack = Stack::build(tier, bench.device(), &config, &Recovery::default()).unwrap();
     {
         let probe = StackProbe(stack.clone());
@@ -34,7 +34,7 @@ fn conforms(bench: Option<Bench>, tier: Tier, oom_safety: bool) {
     if let Some(pool) = &stack.pool {
         pool.check_invariants();
     }
-    assert_eq!(stack.stats.stats().bytes.current, 0);
+    assert_eq!(stack.stats.stats().unwrap().bytes.current, 0);
     drop(stack);
     bench.finish();
 }
@@ -77,7 +77,7 @@ fn a_runtime_opens_the_device_when_it_is_first_used() {
     assert_eq!(stack.tier, Tier::A);
     let stream = bench.stream();
     let buffer = stack.resource.buffer(MIB, &stream).unwrap();
-    assert_eq!(stack.stats.stats().bytes.current, 1 << 20);
+    assert_eq!(stack.stats.stats().unwrap().bytes.current, 1 << 20);
     drop((buffer, stream));
     drop(runtime);
     bench.finish();
@@ -95,8 +95,7 @@ fn a_device_without_managed_memory_has_no_tier_c() {
 #[test]
 fn exhaustion_is_an_error_that_passes() {
     let Some(bench) = bench_with("CAPACITY=64MiB") else { return };
-    let config =
-        vmem_runtime::RuntimeConfig { pool_limit: vmem_runtime::PoolLimit::Unlimited, ..config() };
+    let config = config().with_pool_limit(vmem_runtime::PoolLimit::Unlimited);
     let stack = Stack::build(Tier::A, bench.device(), &config, &Recovery::default()).unwrap();
     let stream = bench.stream();
     let half = stack.resource.buffer(32 * MIB, &stream).unwrap();

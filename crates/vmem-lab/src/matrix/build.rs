@@ -2,40 +2,38 @@
 
 use std::sync::Arc;
 
+use vmem_cli::parts;
 use vmem_core::{BlockLayout, BoxedError, Device, DriverCode, MemoryResource, Request, Stream};
-use vmem_runtime::{Runtime, RuntimeConfig, Size, Status};
+use vmem_runtime::{Runtime, Size, Status};
 use vmem_testkit::{Countdown, TrackedBlock};
 
 use super::cell::Outcome;
-use super::stage::{ROOM, Stage};
-use crate::tier;
+use super::context::{CheckContext, ROOM};
 
 /// A runtime that is configured for a tier builds that tier, and its memory keeps its bytes.
-pub(super) fn as_asked(stage: &Stage) -> Result<Outcome, BoxedError> {
+pub(super) fn as_asked(context: &CheckContext) -> Result<Outcome, BoxedError> {
     use vmem_runtime::Tier;
-    let asked = match stage.tier.runtime() {
+    let asked = match context.tier.runtime() {
         Some(tier @ (Tier::A | Tier::B | Tier::C)) => tier,
-        Some(Tier::Fallback) => {
+        Some(_) => {
             let reason = "nobody asks for the fallback; tier/falls_back_on_a_failing_driver does";
             return Ok(Outcome::Skipped(reason.to_owned()));
         }
         None => {
-            let built = stage.build(ROOM)?;
-            use_it(&built.resource, &stage.opened.device)?;
+            let built = context.build(ROOM)?;
+            use_it(&built.resource, &context.opened.device)?;
             return Ok(Outcome::Passed(Some(built.description)));
         }
     };
-    let config = RuntimeConfig {
-        oom_safety: asked == Tier::B,
-        managed_memory: asked == Tier::C,
-        ..tier::config(&stage.opened)
-    };
-    let device = stage.opened.device.clone();
+    let config = parts::config(&context.opened)
+        .with_oom_safety(asked == Tier::B)
+        .with_managed_memory(asked == Tier::C);
+    let device = context.opened.device.clone();
     let runtime = Runtime::new(config, move || Ok(device.clone()));
     let resource = runtime.resource()?;
     match runtime.status() {
         Status::Ready { tier, description, .. } if tier == asked => {
-            use_it(&resource, &stage.opened.device)?;
+            use_it(&resource, &context.opened.device)?;
             Ok(Outcome::Passed(Some(description)))
         }
         other => Ok(Outcome::Failed(format!("tier {asked} was asked for; {other}"))),
@@ -48,23 +46,21 @@ const CALLS: u64 = 8;
 /// A runtime falls back when a driver call fails while it builds its stack, and the fallback works.
 /// A call that the pool can do without, such as the first of several attempts, may fail unnoticed;
 /// that all of them do may not.
-pub(super) fn falls_back(stage: &Stage) -> Result<Outcome, BoxedError> {
+pub(super) fn falls_back(context: &CheckContext) -> Result<Outcome, BoxedError> {
     use vmem_runtime::Tier;
-    let Some(asked) = stage.tier.runtime() else {
+    let Some(asked) = context.tier.runtime() else {
         return Ok(Outcome::Skipped("only a runtime falls back".to_owned()));
     };
     if asked == Tier::C {
         return Ok(Outcome::Skipped("building tier C makes no driver call to fail".to_owned()));
     }
-    let config = RuntimeConfig {
-        oom_safety: asked == Tier::B,
+    let config = parts::config(&context.opened)
+        .with_oom_safety(asked == Tier::B)
         // So that building it asks for memory.
-        initial_pool_size: Size::Bytes(8 << 20),
-        ..tier::config(&stage.opened)
-    };
+        .with_initial_pool_size(Size::Bytes(8 << 20));
     let mut found = Vec::new();
     for nth in 1..=CALLS {
-        let failing = Countdown::new(stage.opened.device.clone());
+        let failing = Countdown::new(context.opened.device.clone());
         failing.arm(nth, DriverCode::UNKNOWN);
         let device = failing.clone();
         let runtime = Runtime::new(config.clone(), move || Ok(device.clone()));

@@ -1,14 +1,14 @@
 //! One check on one stack on a device of its own, and what it left there.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use vmem_cli::OpenError;
+use vmem_cli::parts::{Opened, Target, Tier};
+use vmem_testkit::panic_text;
+
 use super::checks::Check;
-use super::kept;
-use super::stage::Stage;
-use crate::OpenError;
-use crate::target::{Opened, Target};
-use crate::tier::Tier;
+use super::context::CheckContext;
+use super::leaks;
 
 /// What a check came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) enum Outcome {
 
 /// Runs a check, then looks at what it left on the device.
 pub(super) fn run(check: &Check, tier: Tier, target: &Target, seed: u64) -> Outcome {
-    let opened = match target.open(&Stage::wish(seed)) {
+    let opened = match target.open(&CheckContext::device(seed)) {
         Ok(opened) => opened,
         Err(OpenError::Absent(reason)) => return Outcome::Skipped(reason),
         Err(error) => return Outcome::Failed(vmem_core::chain(&error).to_string()),
@@ -32,17 +32,17 @@ pub(super) fn run(check: &Check, tier: Tier, target: &Target, seed: u64) -> Outc
         return Outcome::Skipped(missing.to_owned());
     }
     let drops = opened.device.base().drop_failures().count();
-    let stage = Stage { opened, tier, seed };
-    let outcome = attempt(check, &stage, drops);
+    let context = CheckContext { opened, tier, seed };
+    let outcome = attempt(check, &context, drops);
     // What a failed check leaves behind is its own business.
-    if matches!(outcome, Outcome::Failed(_)) || stage.opened.simulated().is_ok() {
+    if matches!(outcome, Outcome::Failed(_)) || context.opened.simulated().is_ok() {
         return outcome;
     }
-    let again = || match attempt(check, &stage, drops) {
+    let again = || match attempt(check, &context, drops) {
         Outcome::Failed(how) => Err(how),
         _ => Ok(()),
     };
-    match kept::judge(tier.is_managed(), || stage.opened.gauge.used(), again) {
+    match leaks::judge(tier.is_managed(), || context.opened.gauge.used(), again) {
         Ok(None) => outcome,
         Ok(Some(remark)) => outcome.and(remark),
         Err(complaint) => Outcome::Failed(complaint),
@@ -50,8 +50,8 @@ pub(super) fn run(check: &Check, tier: Tier, target: &Target, seed: u64) -> Outc
 }
 
 /// Runs a check once. A panic is a failure, and so is what it broke on the device.
-fn attempt(check: &Check, stage: &Stage, drops: u64) -> Outcome {
-    let outcome = match catch_unwind(AssertUnwindSafe(|| (check.run)(stage))) {
+fn attempt(check: &Check, context: &CheckContext, drops: u64) -> Outcome {
+    let outcome = match catch_unwind(AssertUnwindSafe(|| (check.run)(context))) {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) => Outcome::Failed(vmem_core::chain(&*error).to_string()),
         Err(panic) => Outcome::Failed(format!("panicked: {}", panic_text(&*panic))),
@@ -59,7 +59,7 @@ fn attempt(check: &Check, stage: &Stage, drops: u64) -> Outcome {
     if matches!(outcome, Outcome::Failed(_)) {
         return outcome;
     }
-    complaint(&stage.opened, drops).map_or(outcome, Outcome::Failed)
+    complaint(&context.opened, drops).map_or(outcome, Outcome::Failed)
 }
 
 /// What is wrong with the device after a check: rules broken, drops failed and, where that is known
@@ -93,21 +93,15 @@ impl Outcome {
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message")
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use vmem_cli::Backend;
     use vmem_core::Device;
     use vmem_sim::SimDevice;
 
     use super::*;
-    use crate::Backend;
 
     /// A card of 2 GiB.
     #[derive(Debug)]
@@ -128,9 +122,9 @@ mod tests {
         let device = SimDevice::new(2 << 30);
         let target = Target::Hardware { backend: Arc::new(Card(device.clone())), ordinal: 0 };
         let left = std::cell::Cell::new(runs);
-        let run = move |stage: &Stage| {
+        let run = move |context: &CheckContext| {
             if left.replace(left.get().saturating_sub(1)) > 0 {
-                stage.opened.device.allocate(mib << 20)?;
+                context.opened.device.allocate(mib << 20)?;
             }
             Ok(Outcome::Passed(Some("found".to_owned())))
         };

@@ -5,19 +5,19 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use vmem_cli::parts::{Error, traces as files};
 use vmem_core::BoxedError;
 use vmem_sim::SimDevice;
 use vmem_testkit::conformance::{self, Subject};
 use vmem_trace::{ReadOptions, Trace, Workload};
 
 use super::cell::Outcome;
-use super::stage::{StackProbe, Stage};
+use super::context::{CheckContext, StackProbe};
 use super::{build, copies, repeat, streams, workload};
-use crate::Error;
 use crate::args::Matrix;
 
 /// Tries something on a stack.
-type Run = Box<dyn Fn(&Stage) -> Result<Outcome, BoxedError>>;
+type Run = Box<dyn Fn(&CheckContext) -> Result<Outcome, BoxedError>>;
 
 /// Something that should hold of every stack.
 pub(super) struct Check {
@@ -66,7 +66,7 @@ fn all(seed: u64) -> Vec<Check> {
     ];
     checks.extend(conformance::CHECKS.iter().map(|promise| {
         let name = format!("conformance/{}", promise.name);
-        Check { name, run: Box::new(move |stage| conforms(promise, stage)) }
+        Check { name, run: Box::new(move |context| conforms(promise, context)) }
     }));
     checks.extend([
         check("copies/host_device_host", copies::host_device_host),
@@ -83,7 +83,8 @@ fn all(seed: u64) -> Vec<Check> {
         ]
         .into_iter()
         .map(|(workload, scale)| {
-            let run = move |stage: &Stage| workload::generated(workload, scale, seed, stage);
+            let run =
+                move |context: &CheckContext| workload::generated(workload, scale, seed, context);
             Check { name: format!("workload/{workload}"), run: Box::new(run) }
         }),
     );
@@ -95,18 +96,18 @@ fn all(seed: u64) -> Vec<Check> {
     checks
 }
 
-fn check(name: &str, run: fn(&Stage) -> Result<Outcome, BoxedError>) -> Check {
+fn check(name: &str, run: fn(&CheckContext) -> Result<Outcome, BoxedError>) -> Check {
     Check { name: name.to_owned(), run: Box::new(run) }
 }
 
 /// A promise of the contract.
-fn conforms(promise: &conformance::Check, stage: &Stage) -> Result<Outcome, BoxedError> {
-    let built = stage.build(2 * BUDGET)?;
-    let probe = StackProbe::of(&built);
+fn conforms(promise: &conformance::Check, context: &CheckContext) -> Result<Outcome, BoxedError> {
+    let built = context.build(2 * BUDGET)?;
+    let probe = StackProbe(&built);
     let subject = Subject {
         other_device: Some(SimDevice::new(1 << 20)),
         budget: BUDGET,
-        seed: stage.seed,
+        seed: context.seed,
         probe: &probe,
         ..Subject::new(&built.resource)
     };
@@ -119,7 +120,7 @@ fn conforms(promise: &conformance::Check, stage: &Stage) -> Result<Outcome, Boxe
 
 fn recorded(trace: Trace) -> Check {
     let (name, trace) = (format!("trace/{}", trace.name()), Arc::new(trace));
-    Check { name, run: Box::new(move |stage| workload::recorded(&trace, stage)) }
+    Check { name, run: Box::new(move |context| workload::recorded(&trace, context)) }
 }
 
 /// The traces in a folder, by name.
@@ -127,12 +128,12 @@ fn traces(folder: &Path, notes: &mut dyn Write) -> Result<Vec<Trace>, Error> {
     let refused = |error: &dyn fmt::Display| {
         Error::usage(format!("cannot read the traces in `{}`: {error}", folder.display()))
     };
-    let paths = crate::traces::tables_in(folder).map_err(|error| refused(&error))?;
+    let paths = files::tables_in(folder).map_err(|error| refused(&error))?;
     if paths.is_empty() {
         return Err(refused(&"it has no file that ends in .csv"));
     }
     let options = ReadOptions::default();
-    paths.iter().map(|path| crate::traces::read(path, &options, notes)).collect()
+    paths.iter().map(|path| files::read(path, &options, notes)).collect()
 }
 
 impl fmt::Debug for Check {

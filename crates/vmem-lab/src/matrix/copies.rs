@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 use vmem_core::{BoxedError, DeviceBuffer, MemoryResource, Stream};
 
 use super::cell::Outcome;
-use super::stage::{ROOM, Stage};
+use super::context::{CheckContext, ROOM};
 
 /// Below, at and above the sizes that allocators and drivers round to.
 const SIZES: [usize; 8] = [1, 255, 256, 4097, 64 << 10, 1 << 20, (2 << 20) + 1, (5 << 20) + 13];
@@ -13,8 +15,8 @@ const SIZES: [usize; 8] = [1, 255, 256, 4097, 64 << 10, 1 << 20, (2 << 20) + 1, 
 type Buffer = DeviceBuffer<Arc<dyn MemoryResource>>;
 
 /// Bytes written from the host come back, whole and in part.
-pub(super) fn host_device_host(stage: &Stage) -> Result<Outcome, BoxedError> {
-    each_size(stage, |resource, bytes, stream| {
+pub(super) fn host_device_host(context: &CheckContext) -> Result<Outcome, BoxedError> {
+    each_size(context, |resource, bytes, stream| {
         let mut expected = bytes.to_vec();
         let mut buffer = Buffer::from_slice(resource.clone(), bytes, stream)?;
         compare(&buffer, &expected, "as written")?;
@@ -30,9 +32,9 @@ pub(super) fn host_device_host(stage: &Stage) -> Result<Outcome, BoxedError> {
 
 /// A copy on the device, made on another stream, has the same bytes, and keeps them when the source
 /// is overwritten and freed.
-pub(super) fn device_device(stage: &Stage) -> Result<Outcome, BoxedError> {
-    let other = Stream::new(stage.opened.device.clone())?;
-    each_size(stage, |resource, bytes, stream| {
+pub(super) fn device_device(context: &CheckContext) -> Result<Outcome, BoxedError> {
+    let other = Stream::new(context.opened.device.clone())?;
+    each_size(context, |resource, bytes, stream| {
         let mut source = Buffer::from_slice(resource.clone(), bytes, stream)?;
         let copy = source.try_clone(&other)?;
         source.fill(0..source.len(), 0xEE)?;
@@ -44,8 +46,8 @@ pub(super) fn device_device(stage: &Stage) -> Result<Outcome, BoxedError> {
 }
 
 /// A fill reaches every byte of its range and none besides.
-pub(super) fn fills(stage: &Stage) -> Result<Outcome, BoxedError> {
-    each_size(stage, |resource, bytes, stream| {
+pub(super) fn fills(context: &CheckContext) -> Result<Outcome, BoxedError> {
+    each_size(context, |resource, bytes, stream| {
         let mut buffer = Buffer::from_slice(resource.clone(), bytes, stream)?;
         let mut expected = bytes.to_vec();
         let (start, end) = (bytes.len() / 4, bytes.len() - bytes.len() / 5);
@@ -59,22 +61,15 @@ pub(super) fn fills(stage: &Stage) -> Result<Outcome, BoxedError> {
 
 /// Runs `body` with bytes of each size.
 fn each_size(
-    stage: &Stage,
+    context: &CheckContext,
     body: impl Fn(&Arc<dyn MemoryResource>, &[u8], &Stream) -> Result<(), BoxedError>,
 ) -> Result<Outcome, BoxedError> {
-    let built = stage.build(ROOM)?;
-    let stream = Stream::new(stage.opened.device.clone())?;
-    let mut state = stage.seed | 1;
+    let built = context.build(ROOM)?;
+    let stream = Stream::new(context.opened.device.clone())?;
+    let mut rng = SplitMix64::seed_from_u64(context.seed);
     for size in SIZES {
-        let bytes: Vec<u8> = (0..size)
-            .map(|_| {
-                // A step of xorshift64 (Marsaglia, "Xorshift RNGs", 2003).
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                state.to_le_bytes()[3]
-            })
-            .collect();
+        let mut bytes = vec![0; size];
+        rng.fill_bytes(&mut bytes);
         body(&built.resource, &bytes, &stream)
             .map_err(|error| format!("{size} B: {}", vmem_core::chain(&*error)))?;
     }

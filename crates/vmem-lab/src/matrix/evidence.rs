@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vmem_cli::parts::bytes;
 use vmem_core::{BoxedError, Device, DeviceMemory, DriverError, Request, Stream};
 use vmem_testkit::TrackedBlock;
 
@@ -77,6 +78,6 @@ impl Evidence {
 
     /// What was compared, for people.
     pub(super) fn summary(&self) -> String {
-        format!("{} blocks, {} verified", self.blocks, crate::bytes::show(self.verified))
+        format!("{} blocks, {} verified", self.blocks, bytes::show(self.verified))
     }
 }

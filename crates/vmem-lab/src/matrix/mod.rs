@@ -1,30 +1,28 @@
-//! `vmem matrix`: every check on every stack.
+//! `vmem-lab matrix`: every check on every stack.
 
 mod build;
 mod cell;
 mod checks;
+mod context;
 mod copies;
 mod evidence;
-mod kept;
+mod leaks;
 mod repeat;
 mod report;
-mod stage;
 mod streams;
 mod table;
 mod workload;
 
 use std::sync::Arc;
 
-pub use report::{Cell, CellResult, MATRIX_SCHEMA, MatrixReport};
+use vmem_cli::parts::{Error, Json, Target, Tier, Verdict, bar, place};
+use vmem_cli::{Backend, Console, OpenError};
+
+pub use report::{CellResult, MATRIX_SCHEMA, MatrixCell, MatrixReport};
 
 use crate::args::Matrix;
-use crate::console::{Verdict, bar};
-use crate::output::Json;
-use crate::target::Target;
-use crate::tier::Tier;
-use crate::{Backend, Console, Error, OpenError, place};
 use checks::Check;
-use stage::Stage;
+use context::CheckContext;
 
 /// Runs what was asked for and prints it.
 ///
@@ -38,7 +36,7 @@ pub(crate) fn run(
     let target = place::target(&args.place, backend)?;
     let json = Json::open(args.place.json.as_deref())?;
     let checks = checks::chosen(args, console.err)?;
-    let device = match target.open(&Stage::wish(args.seed)) {
+    let device = match target.open(&CheckContext::device(args.seed)) {
         Ok(opened) => Ok(opened.device.facts().clone()),
         Err(OpenError::Absent(reason)) => Err(reason),
         Err(error) => return Err(Error::failed(vmem_core::chain(&error).to_string())),
@@ -80,7 +78,13 @@ pub(crate) fn run(
 }
 
 /// One cell; skipped if the device is absent.
-fn one(check: &Check, tier: Tier, target: &Target, seed: u64, absent: Option<&String>) -> Cell {
+fn one(
+    check: &Check,
+    tier: Tier,
+    target: &Target,
+    seed: u64,
+    absent: Option<&String>,
+) -> MatrixCell {
     let outcome = match absent {
         Some(reason) => cell::Outcome::Skipped(reason.clone()),
         None => cell::run(check, tier, target, seed),
@@ -90,5 +94,5 @@ fn one(check: &Check, tier: Tier, target: &Target, seed: u64, absent: Option<&St
         cell::Outcome::Failed(how) => (CellResult::Fail, Some(how)),
         cell::Outcome::Skipped(why) => (CellResult::Skip, Some(why)),
     };
-    Cell { check: check.name.clone(), tier: tier.name, device: target.name(), result, reason }
+    MatrixCell { check: check.name.clone(), tier: tier.name, device: target.name(), result, reason }
 }

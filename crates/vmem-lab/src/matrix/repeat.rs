@@ -1,13 +1,13 @@
 //! A stack that is built, used and dropped again and again.
 
+use vmem_cli::parts::bytes;
 use vmem_core::{BoxedError, Stream};
 use vmem_trace::Workload;
 
 use super::cell::Outcome;
+use super::context::{CheckContext, ROOM};
 use super::evidence::Evidence;
-use super::stage::{ROOM, Stage};
 use super::workload;
-use crate::bytes;
 
 /// How often.
 const REPETITIONS: usize = 16;
@@ -22,16 +22,16 @@ const GROWTH: u64 = 24 << 20;
 /// Of a stack that was built, used and dropped many times nothing stays behind: what the device has
 /// less free does not grow with the repetitions. A check that ran once cannot tell a leak from what a
 /// driver keeps.
-pub(super) fn keeps_nothing(stage: &Stage) -> Result<Outcome, BoxedError> {
-    let trace = workload::trace(Workload::OverlayCore, 500, stage.seed)?;
+pub(super) fn keeps_nothing(context: &CheckContext) -> Result<Outcome, BoxedError> {
+    let trace = workload::trace(Workload::OverlayCore, 500, context.seed)?;
     let once = || -> Result<u64, BoxedError> {
-        let built = stage.build(ROOM)?;
-        let streams = [Stream::new(stage.opened.device.clone())?];
-        let mut evidence = Evidence::new(&stage.opened.device)?;
+        let built = context.build(ROOM)?;
+        let streams = [Stream::new(context.opened.device.clone())?];
+        let mut evidence = Evidence::new(&context.opened.device)?;
         workload::verified(&trace, &*built.resource, &streams, &mut evidence)?;
         drop((built, streams, evidence));
-        stage.opened.device.synchronize()?;
-        Ok(stage.opened.gauge.used())
+        context.opened.device.synchronize()?;
+        Ok(context.opened.gauge.used())
     };
     let missing = (0..REPETITIONS).map(|_| once()).collect::<Result<Vec<_>, _>>()?;
     let first = missing[..ENDS].iter().copied().fold(0, u64::max);

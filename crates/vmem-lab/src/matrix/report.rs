@@ -27,12 +27,12 @@ pub struct MatrixReport {
     /// How many were skipped.
     pub skipped: usize,
     /// The cells, in the order they ran.
-    pub cells: Vec<Cell>,
+    pub cells: Vec<MatrixCell>,
 }
 
 /// One check on one stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Cell {
+pub struct MatrixCell {
     /// What was checked.
     pub check: String,
     /// The name of the stack, as on the command line.
@@ -59,7 +59,7 @@ pub enum CellResult {
 
 impl MatrixReport {
     /// These cells.
-    pub fn new(device: Option<DeviceFacts>, seed: u64, cells: Vec<Cell>) -> Self {
+    pub fn new(device: Option<DeviceFacts>, seed: u64, cells: Vec<MatrixCell>) -> Self {
         let count = |result| cells.iter().filter(|cell| cell.result == result).count();
         Self {
             schema: MATRIX_SCHEMA,

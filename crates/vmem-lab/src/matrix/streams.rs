@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread;
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 use vmem_core::{BlockLayout, BoxedError, Device, DeviceMemory, DevicePtr, Request, Stream};
 use vmem_testkit::TrackedBlock;
 use vmem_trace::Workload;
 
 use super::cell::Outcome;
+use super::context::{CheckContext, ROOM};
 use super::evidence::Evidence;
-use super::stage::{ROOM, Stage};
 use super::workload;
 
 /// How many blocks are handed from one stream to the other.
@@ -24,18 +26,18 @@ const LAGGING: u64 = 16;
 
 /// One stream fills a block and frees it with the work pending, the other takes the memory and
 /// fills it at once; every byte that either wrote is compared.
-pub(super) fn reuse(stage: &Stage) -> Result<Outcome, BoxedError> {
-    let built = stage.build(ROOM)?;
-    let (device, resource) = (&stage.opened.device, &*built.resource);
+pub(super) fn reuse(context: &CheckContext) -> Result<Outcome, BoxedError> {
+    let built = context.build(ROOM)?;
+    let (device, resource) = (&context.opened.device, &*built.resource);
     let streams = [Stream::new(device.clone())?, Stream::new(device.clone())?];
     let mut evidence = Evidence::new(device)?;
     let mut lags = [Lag::new(device, &streams[0])?, Lag::new(device, &streams[1])?];
     let mut freed: HashMap<DevicePtr, usize> = HashMap::new();
     let mut live: Vec<(TrackedBlock, usize)> = Vec::new();
-    let (mut rng, mut reused) = (stage.seed, 0);
+    let (mut rng, mut reused) = (SplitMix64::seed_from_u64(context.seed), 0);
     for round in 0..HANDED_OVER {
-        let giver = usize::from(random(&mut rng).is_multiple_of(2));
-        let size = 1 + random(&mut rng) % (1 << (9 + random(&mut rng) % 13));
+        let giver = usize::from(rng.next_u64().is_multiple_of(2));
+        let size = 1 + rng.next_u64() % (1 << (9 + rng.next_u64() % 13));
         if round.is_multiple_of(HANDED_OVER / LAGGING) {
             lags[giver].fall_behind(&streams[giver])?;
         }
@@ -52,10 +54,10 @@ pub(super) fn reuse(stage: &Stage) -> Result<Outcome, BoxedError> {
             }
         }
         if live.len() > LIVE {
-            let at = usize::try_from(random(&mut rng))? % live.len();
+            let at = usize::try_from(rng.next_u64())? % live.len();
             let (block, side) = live.swap_remove(at);
             // A third is freed on the stream that did not allocate it.
-            let side = if random(&mut rng).is_multiple_of(3) { 1 - side } else { side };
+            let side = if rng.next_u64().is_multiple_of(3) { 1 - side } else { side };
             freed.insert(block.ptr(), side);
             workload::free(block, resource, &streams[side], &mut evidence)?;
         }
@@ -79,12 +81,12 @@ const GRANULES: u64 = 32;
 
 /// With every second granule in use, a pool under its ceiling serves blocks larger than any hole, by
 /// moving physical memory; neither those nor the blocks beside the holes lose a byte.
-pub(super) fn moves(stage: &Stage) -> Result<Outcome, BoxedError> {
-    let device = &stage.opened.device;
+pub(super) fn moves(context: &CheckContext) -> Result<Outcome, BoxedError> {
+    let device = &context.opened.device;
     let Some(granule) = device.virtual_memory().map(|memory| memory.granularity()) else {
         return Ok(Outcome::Skipped("the device has no virtual memory".to_owned()));
     };
-    let built = stage.build(GRANULES * granule)?;
+    let built = context.build(GRANULES * granule)?;
     if !built.description.contains("VirtualArena") {
         return Ok(Outcome::Skipped("this stack moves no memory".to_owned()));
     }
@@ -120,10 +122,10 @@ pub(super) fn moves(stage: &Stage) -> Result<Outcome, BoxedError> {
 }
 
 /// Two threads on streams of their own run an overlay each, at once, on one stack.
-pub(super) fn two_threads(stage: &Stage) -> Result<Outcome, BoxedError> {
-    let trace = workload::trace(Workload::OverlayCore, 500, stage.seed)?;
-    let built = stage.build(ROOM)?;
-    let device = &stage.opened.device;
+pub(super) fn two_threads(context: &CheckContext) -> Result<Outcome, BoxedError> {
+    let trace = workload::trace(Workload::OverlayCore, 500, context.seed)?;
+    let built = context.build(ROOM)?;
+    let device = &context.opened.device;
     let run = || -> Result<String, BoxedError> {
         let streams = [Stream::new(device.clone())?];
         let mut evidence = Evidence::new(device)?;
@@ -164,12 +166,4 @@ impl Lag {
     fn end(self, stream: &Stream) -> Result<(), BoxedError> {
         Ok(self.scratch.free(&self.memory, stream)?)
     }
-}
-
-/// A step of splitmix64 (Steele et al., "Fast splittable pseudorandom number generators", 2014).
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
 }

@@ -2,13 +2,13 @@
 
 use std::io::{self, Write};
 
-use super::{Cell, CellResult, MatrixReport};
+use super::{CellResult, MatrixCell, MatrixReport};
 
 /// Writes the header, the table, the totals, and why cells failed or were skipped.
 pub(super) fn write(header: &str, report: &MatrixReport, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{header}\n")?;
     let (mut checks, mut tiers): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
-    for Cell { check, tier, .. } in &report.cells {
+    for MatrixCell { check, tier, .. } in &report.cells {
         if !checks.contains(&check.as_str()) {
             checks.push(check);
         }
@@ -45,7 +45,7 @@ pub(super) fn write(header: &str, report: &MatrixReport, out: &mut dyn Write) ->
 
 /// Each reason once, with where it held.
 fn write_skips(report: &MatrixReport, out: &mut dyn Write) -> io::Result<()> {
-    let skipped = |cell: &&Cell| cell.result == CellResult::Skip;
+    let skipped = |cell: &&MatrixCell| cell.result == CellResult::Skip;
     let mut reasons: Vec<&str> = Vec::new();
     for cell in report.cells.iter().filter(skipped) {
         let reason = cell.reason.as_deref().unwrap_or_default();
@@ -55,7 +55,7 @@ fn write_skips(report: &MatrixReport, out: &mut dyn Write) -> io::Result<()> {
     }
     for reason in reasons {
         let cells = report.cells.iter().filter(skipped);
-        let cells: Vec<&Cell> =
+        let cells: Vec<&MatrixCell> =
             cells.filter(|cell| cell.reason.as_deref() == Some(reason)).collect();
         match *cells {
             [cell] => writeln!(out, "skipped: {} on {}: {reason}", cell.check, cell.tier)?,

@@ -1,28 +1,27 @@
 //! Traces replayed with every block written, and every byte verified after it was freed.
 
+use vmem_cli::parts::{Bounds, KEPT_FREE, Opened, bytes};
 use vmem_core::{BlockLayout, BoxedError, MemoryResource, Request, Stream};
 use vmem_testkit::TrackedBlock;
 use vmem_trace::{Event, ReplayOptions, Scale, Trace, Workload, WorkloadOptions, replay};
 
 use super::cell::Outcome;
+use super::context::{CheckContext, ROOM};
 use super::evidence::Evidence;
-use super::stage::{ROOM, Stage};
-use crate::bytes;
-use crate::target::{Bounds, KEPT_FREE, Opened};
 
 /// A generated workload, with bytes.
 pub(super) fn generated(
     workload: Workload,
     scale: u64,
     seed: u64,
-    stage: &Stage,
+    context: &CheckContext,
 ) -> Result<Outcome, BoxedError> {
     let trace = trace(workload, scale, seed)?;
-    let built = stage.build(ROOM)?;
+    let built = context.build(ROOM)?;
     let streams = (0..trace.streams())
-        .map(|_| Stream::new(stage.opened.device.clone()))
+        .map(|_| Stream::new(context.opened.device.clone()))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut evidence = Evidence::new(&stage.opened.device)?;
+    let mut evidence = Evidence::new(&context.opened.device)?;
     verified(&trace, &*built.resource, &streams, &mut evidence)?;
     Ok(Outcome::Passed(Some(evidence.summary())))
 }
@@ -85,19 +84,18 @@ pub(super) fn free(
 }
 
 /// A recorded trace, without bytes, if there is room for it.
-pub(super) fn recorded(trace: &Trace, stage: &Stage) -> Result<Outcome, BoxedError> {
-    let info = stage.opened.device.memory_info()?;
-    let free = info.free.saturating_sub(KEPT_FREE);
+pub(super) fn recorded(trace: &Trace, context: &CheckContext) -> Result<Outcome, BoxedError> {
+    let free = context.opened.gauge.free()?.saturating_sub(KEPT_FREE);
     let wanted = trace.peak_live().saturating_mul(2);
-    if stage.tier.is_managed() || wanted > free {
+    if context.tier.is_managed() || wanted > free {
         let (live, free) = (bytes::show(trace.peak_live()), bytes::show(free));
-        let room = if stage.tier.is_managed() { "256 MiB of managed memory" } else { &free };
+        let room = if context.tier.is_managed() { "256 MiB of managed memory" } else { &free };
         let reason = format!("{live} are live at its peak, for which {room} is too little");
         return Ok(Outcome::Skipped(reason));
     }
-    let bounds = Bounds { device: Some(free), ..stage.opened.bounds };
-    let built = stage.tier.build_over(Opened { bounds, ..stage.opened.clone() })?;
-    let report = replay(trace, &built.for_replay(), &ReplayOptions::default())?;
+    let bounds = Bounds { device: Some(free), ..context.opened.bounds };
+    let built = context.tier.build_over(&Opened { bounds, ..context.opened.clone() })?;
+    let report = replay(trace, &built, &ReplayOptions::default())?;
     Ok(match report.failure {
         Some(failure) => Outcome::Failed(failure.to_string()),
         None => Outcome::Passed(Some(format!(

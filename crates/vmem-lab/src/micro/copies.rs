@@ -2,7 +2,8 @@
 
 #![expect(unsafe_code, reason = "the driver's calls themselves are measured")]
 
-use vmem_core::{DriverError, HostAccess};
+use vmem_core::DriverError;
+use vmem_core::author::{HostAccess, host_view};
 
 use super::beside::Scratch;
 use super::lab::{Lab, Setting};
@@ -67,8 +68,7 @@ fn pinned(lab: &mut Lab, bytes: u64, scratch: &Scratch) -> Result<(), DriverErro
         return Ok(());
     };
     let ptr = pinned.allocate(bytes)?;
-    // SAFETY: contract, devices/ranges: all of a live pinned allocation.
-    let host = unsafe { pinned.host_view(ptr, bytes, HostAccess::Write) }?;
+    let host = host_view(&*device, ptr, bytes, HostAccess::Write)?;
     let operations = ["copy from pinned memory", "copy to pinned memory"];
     lab.measure(operations, Setting::of(bytes), |lab| both_ways(lab, bytes, scratch, host));
     // SAFETY: contract, devices/pending-work: everything queued on it has completed, or the device

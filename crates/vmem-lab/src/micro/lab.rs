@@ -4,12 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use vmem_core::{BoxedError, Device, DriverError};
+use vmem_cli::parts::{KEPT_FREE, Opened, bytes};
+use vmem_core::{Device, DriverError};
 
 use super::report::{Beside, MicroNote, MicroRow};
-use crate::bytes;
-use crate::gauge::Gauge;
-use crate::target::Opened;
 
 /// How long one operation is measured, unless that comes to too few times.
 const LONGEST: Duration = Duration::from_millis(400);
@@ -154,11 +152,7 @@ impl Lab {
     }
 
     /// What may be taken of the device now.
-    fn room(&self) -> Result<u64, BoxedError> {
-        let info = match &self.opened.gauge {
-            Gauge::Simulated(device) => device.memory_info()?,
-            Gauge::Hardware { counted, .. } => counted.inner().memory_info()?,
-        };
-        Ok(info.free.saturating_sub(crate::target::KEPT_FREE).min(self.opened.capacity()))
+    fn room(&self) -> Result<u64, DriverError> {
+        Ok(self.opened.gauge.free()?.saturating_sub(KEPT_FREE).min(self.opened.capacity()))
     }
 }

@@ -2,7 +2,8 @@
 
 #![expect(unsafe_code, reason = "the driver's calls themselves are measured")]
 
-use vmem_core::{Advice, DriverError, HostAccess, Location};
+use vmem_core::author::{HostAccess, host_view};
+use vmem_core::{Advice, DriverError, Location};
 
 use super::beside::{Company, Scratch};
 use super::lab::{Lab, Setting};
@@ -139,10 +140,7 @@ fn faults(lab: &mut Lab) {
             scratch.wait()
         };
         let read = || -> Result<(), DriverError> {
-            // SAFETY: contract, devices/ranges: all of a live managed allocation, and nothing is
-            // pending.
-            let start = unsafe { managed.host_view(ptr, MOVED, HostAccess::Read) }?;
-            touch(start);
+            touch(host_view(&*device, ptr, MOVED, HostAccess::Read)?);
             Ok(())
         };
         fill()?;

@@ -1,9 +1,8 @@
-//! `vmem micro`: what the device's calls cost.
+//! `vmem-lab micro`: what the device's calls cost.
 
 mod beside;
 mod copies;
 mod costs;
-mod date;
 mod lab;
 mod mappings;
 mod memory;
@@ -13,14 +12,14 @@ mod streams;
 mod table;
 
 use std::sync::Arc;
+use std::time::SystemTime;
+
+use vmem_cli::parts::{Bounds, DeviceRequest, Error, Json, Purpose, Verdict, bar, place};
+use vmem_cli::{Backend, Console, OpenError};
 
 pub use report::{Beside, MICRO_SCHEMA, MicroClock, MicroNote, MicroReport, MicroRow};
 
 use crate::args::Micro;
-use crate::console::{Verdict, bar};
-use crate::output::Json;
-use crate::target::{Bounds, Purpose, Wish};
-use crate::{Backend, Console, Error, OpenError, place};
 use lab::Lab;
 
 /// The most of the device that is used at a time, in bytes.
@@ -51,8 +50,8 @@ pub(crate) fn run(
     let json = Json::open(args.place.json.as_deref())?;
     let table = Json::open(args.table.as_deref())?;
     let bounds = Bounds { device: Some(MOST), managed: None };
-    let wish = Wish { capacity: None, bounds, seed: 0, purpose: Purpose::Verify };
-    let opened = match target.open(&wish) {
+    let request = DeviceRequest { capacity: None, bounds, seed: 0, purpose: Purpose::Verify };
+    let opened = match target.open(&request) {
         Ok(opened) => opened,
         Err(OpenError::Absent(reason)) if !args.place.require_device => {
             json.write(&MicroReport::skipped(reason.clone()), console.out)?;
@@ -77,7 +76,7 @@ pub(crate) fn run(
     bar.finish_and_clear();
     let name = args.name.clone().unwrap_or_else(|| facts.name.clone());
     // A table of costs that are not all measured would pass for one.
-    let costs = (done == PARTS.len()).then(|| costs::table(&lab.rows, &facts, name, date::today()));
+    let costs = (done == PARTS.len()).then(|| costs::table(&lab.rows, &facts, name, today()));
     let header = place::describe(&target, &facts);
     let clock = match lab.opened.gauge.virtual_time() {
         Some(_) => MicroClock::Virtual,
@@ -109,6 +108,13 @@ pub(crate) fn run(
         true => Verdict::Interrupted,
         false => report.failures.is_empty().into(),
     })
+}
+
+/// Today, as in `2025-01-31`, in coordinated universal time.
+fn today() -> String {
+    let mut now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    now.truncate("2025-01-31".len());
+    now
 }
 
 impl MicroReport {

@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
+use vmem_cli::parts::bytes;
+
 use super::report::{MicroClock, MicroNote, MicroReport};
-use crate::bytes;
 
 /// Writes the header, the rows, what is missing, and the costs.
 pub(super) fn write(header: &str, report: &MicroReport, out: &mut dyn Write) -> io::Result<()> {

@@ -1,14 +1,14 @@
-//! What a crowd of threads may have between them, so that it can be said which request must be
+//! What several threads may have between them, so that it can be said which request must be
 //! served whatever the order of the threads.
 
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::hoard;
+use super::cache;
 use super::shape::StackShape;
 
-/// The bytes that the threads of a crowd hold and are asking for.
+/// The bytes that the threads hold and are asking for.
 ///
 /// A thread takes what it is about to ask for and gives it back once it was freed. So nobody ever
 /// asks for more than there is for all, and no request may be refused because of another's.
@@ -32,7 +32,7 @@ impl Allowance {
     const LEAST_LIMIT: u64 = StackShape::LIMIT / 100 * LEAST_PERCENT;
 
     /// What the cache takes at most: each of four threads may take the last buffer.
-    const CACHE: u64 = hoard::MOST + 4 * LARGEST;
+    const CACHE: u64 = cache::MOST + 4 * LARGEST;
 
     /// The most that can ever be asked for so that even if no freed byte were used again, and each
     /// request were rounded up to twice its size, the device had enough.
@@ -60,10 +60,10 @@ impl Allowance {
     }
 }
 
-/// The largest request of a crowd's thread, in bytes.
+/// The largest request of a thread, in bytes.
 pub(super) const LARGEST: u64 = 256 << 10;
 
-/// The lowest limit that a crowd's thread sets, in percent of [`StackShape::LIMIT`].
+/// The lowest limit that a thread sets, in percent of [`StackShape::LIMIT`].
 pub(super) const LEAST_PERCENT: u64 = 75;
 
 #[cfg(test)]

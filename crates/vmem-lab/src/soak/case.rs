@@ -11,10 +11,10 @@ use vmem_sim::{CaptureMode, SimDevice};
 use vmem_testkit::conformance::Subject;
 use vmem_testkit::{Countdown, DeviceControl, FAULT_CODES, Fault, Op, Program, Shape};
 
-use super::hoard::Manners;
+use super::cache::HookBehavior;
 use super::runner;
 use super::shape::StackShape;
-use super::stack::{Graft, Stack};
+use super::stack::{RandomStack, Wrap};
 use super::tally::Tally;
 
 /// How large programs are.
@@ -58,15 +58,15 @@ impl Case {
     ///
     /// # Errors
     /// What was wrong, in words.
-    pub(super) fn run(&self, graft: &Graft) -> Result<Tally, String> {
+    pub(super) fn run(&self, wrap: &Wrap) -> Result<Tally, String> {
         let sim = SimDevice::with_config(self.stack.device()).map_err(|e| e.to_string())?;
         let device = Countdown::new(sim.clone());
-        let stack = Stack::build(&self.stack, device.clone(), Manners::Allocates, graft)
+        let stack = RandomStack::build(&self.stack, device.clone(), HookBehavior::Allocates, wrap)
             .map_err(|error| format!("the stack could not be built: {error}"))?;
         let control = Control(sim.clone());
         let subject = Subject {
             budget: self.stack.budget(),
-            probe: &stack.inside,
+            probe: &stack,
             device_control: &control,
             other_device: Some(SimDevice::new(1 << 20)),
             ..Subject::new(&stack.resource)
@@ -80,8 +80,8 @@ impl Case {
         };
         device.disarm();
         let ran = ran.map_err(|divergence| divergence.to_string())?;
-        stack.inside.give_up_cache();
-        let counters = stack.inside.counters();
+        stack.give_up_cache();
+        let counters = stack.counters();
         drop(stack);
         let failed = device.failed();
         let lost = self.program.ops.last() == Some(&Op::Lose);

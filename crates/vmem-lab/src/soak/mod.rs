@@ -1,9 +1,8 @@
-//! `vmem soak`: random programs on random stacks, with random faults, for as long as one likes.
+//! `vmem-lab soak`: random programs on random stacks, with random faults, for as long as one likes.
 
 mod allowance;
+mod cache;
 mod case;
-mod crowd;
-mod hoard;
 #[cfg(test)]
 mod planted;
 mod room;
@@ -11,6 +10,7 @@ mod shape;
 mod stack;
 mod step;
 mod tally;
+mod threaded;
 
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -18,17 +18,17 @@ use std::time::{Duration, Instant};
 
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use vmem_cli::Console;
+use vmem_cli::parts::{Error, Verdict, bar};
 
 use crate::args::Soak;
-use crate::console::{Verdict, bar};
-use crate::{Console, Error};
 use case::Case;
-use crowd::Crowd;
-use stack::Graft;
+use stack::Wrap;
 use tally::Tally;
+use threaded::ThreadedCase;
 
 /// Every so many seeds, several threads run instead of a program.
-const CROWD_EVERY: u64 = 16;
+const THREADED_EVERY: u64 = 16;
 
 /// Runs what was asked for and prints what it came to.
 ///
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Soak, console: &mut Console<'_>) -> Result<Verdict, Err
 }
 
 /// The same with something over each pool.
-fn run_over(args: &Soak, console: &mut Console<'_>, graft: &Graft) -> Result<Verdict, Error> {
+fn run_over(args: &Soak, console: &mut Console<'_>, wrap: &Wrap) -> Result<Verdict, Error> {
     let (start, mut told) = (Instant::now(), Instant::now());
     let time = Duration::from_secs(60 * args.minutes);
     let steps = args.programs.unwrap_or(time.as_secs());
@@ -60,12 +60,12 @@ fn run_over(args: &Soak, console: &mut Console<'_>, graft: &Graft) -> Result<Ver
         if done {
             break;
         }
-        match one(seed, graft) {
+        match one(seed, wrap) {
             Ok(tally) => sum += tally,
             Err(failure) => {
                 bar.finish_and_clear();
                 writeln!(console.out, "{failure}")?;
-                writeln!(console.out, "to run it again: vmem soak --seed {seed} --programs 1")?;
+                writeln!(console.out, "to run it again: vmem-lab soak --seed {seed} --programs 1")?;
                 writeln!(console.out, "before that: {sum}, seeds {} to {seed}", args.seed)?;
                 return Ok(Verdict::Failed);
             }
@@ -89,12 +89,12 @@ fn run_over(args: &Soak, console: &mut Console<'_>, graft: &Graft) -> Result<Ver
 ///
 /// # Errors
 /// What failed, shrunk as far as that is possible, in words.
-fn one(seed: u64, graft: &Graft) -> Result<Tally, String> {
-    if seed % CROWD_EVERY == CROWD_EVERY - 1 {
+fn one(seed: u64, wrap: &Wrap) -> Result<Tally, String> {
+    if seed % THREADED_EVERY == THREADED_EVERY - 1 {
         // Threads do not run the same way twice, so that there is nothing to shrink by.
-        return shrunk(Crowd::strategy(), runner(seed, 0), |crowd| crowd.run(graft));
+        return shrunk(ThreadedCase::strategy(), runner(seed, 0), |case| case.run(wrap));
     }
-    shrunk(Case::strategy(), runner(seed, 4096), |case| case.run(graft))
+    shrunk(Case::strategy(), runner(seed, 4096), |case| case.run(wrap))
 }
 
 /// Runs the stack and the program that these bytes stand for: for fuzzers.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use vmem_pool::{Batch, Footprint, Growth, Placement, Release, Sharding, SmallBlocks};
+use vmem_pool::testing::{Sharding, SmallBlocks};
+use vmem_pool::{AutoTrim, Batch, Footprint, Growth, Placement};
 use vmem_sim::{Schedule, SimConfig};
 
 const KIB: u64 = 1 << 10;
@@ -22,7 +23,7 @@ pub(super) struct StackShape {
     pub(super) footprint: Footprint,
     pub(super) batch: Batch,
     pub(super) host_wait: Option<Duration>,
-    pub(super) release: Option<Release>,
+    pub(super) release: Option<AutoTrim>,
     pub(super) placement: Placement,
     pub(super) sharding: Sharding,
     pub(super) small_blocks: SmallBlocks,
@@ -184,7 +185,7 @@ fn batch() -> impl Strategy<Value = Batch> {
     prop_oneof![
         Just(Batch::default()),
         Just(Batch::STRICT),
-        (1..=16_u32, 0..=MIB).prop_map(|(frees, bytes)| Batch { frees, bytes }),
+        (1..=16_u32, 0..=MIB).prop_map(|(frees, bytes)| Batch::new(frees, bytes)),
     ]
 }
 
@@ -195,9 +196,9 @@ fn host_wait() -> impl Strategy<Value = Option<Duration>> {
     prop_oneof![6 => Just(None), 1 => none, 1 => long]
 }
 
-fn release() -> impl Strategy<Value = Option<Release>> {
+fn release() -> impl Strategy<Value = Option<AutoTrim>> {
     let any = (0..=4 * MIB, select(vec![0, 1, 5]))
-        .prop_map(|(threshold, s)| Release { threshold, age: Duration::from_secs(s) });
+        .prop_map(|(threshold, s)| AutoTrim::new(threshold, Duration::from_secs(s)));
     prop_oneof![2 => Just(None), 1 => any.prop_map(Some)]
 }
 

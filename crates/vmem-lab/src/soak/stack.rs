@@ -10,26 +10,22 @@ use vmem_core::{
     MemoryResource, PinnedMemory, ReservationId, ResourceExt, Stream,
 };
 use vmem_managed::ManagedMemory;
+use vmem_pool::testing::Knobs;
 use vmem_pool::{
     Backing, BinningPool, Chunks, Counters, Pool, PoolConfig, PoolHandle, VirtualArena,
 };
 use vmem_runtime::{Reservation, Reservations, ReservationsHandle};
 use vmem_testkit::{Finding, Ledger, Probe, SetAside};
 
-use super::hoard::{Hoard, Manners};
+use super::cache::{CacheUnderTest, HookBehavior};
 use super::room::{has_room, most_when_idle};
 use super::shape::{Layer, Source, StackShape, Upstream};
 
-/// A stack, and everything that can be known of it.
+/// A stack with the handles of its parts. Not the program's `BuiltStack`: there may be several of a kind, in any order,
+/// and what each must say depends on where it is.
 #[derive(Debug)]
-pub(super) struct Stack {
+pub(super) struct RandomStack {
     pub(super) resource: Arc<dyn MemoryResource>,
-    pub(super) inside: Inside,
-}
-
-/// The handles of a stack's parts.
-#[derive(Debug)]
-pub(super) struct Inside {
     shape: StackShape,
     clock: ManualClock,
     pool: PoolHandle,
@@ -39,7 +35,7 @@ pub(super) struct Inside {
     counted: Vec<(Place, StatsHandle)>,
     tracked: Vec<(Place, TrackHandle)>,
     reservations: Option<ReservationsHandle>,
-    hoard: Option<Arc<Hoard>>,
+    cache: Option<Arc<CacheUnderTest>>,
     _registration: Option<Registration>,
 }
 
@@ -61,8 +57,7 @@ enum Below {
 
 /// Puts something between the pool and what is around it: [`nothing`], unless the soak itself is
 /// being tested.
-pub(super) type Graft =
-    dyn Fn(Arc<dyn MemoryResource>, &Arc<dyn Device>) -> Arc<dyn MemoryResource>;
+pub(super) type Wrap = dyn Fn(Arc<dyn MemoryResource>, &Arc<dyn Device>) -> Arc<dyn MemoryResource>;
 
 /// The pool as it is.
 pub(super) fn nothing(
@@ -72,19 +67,19 @@ pub(super) fn nothing(
     pool
 }
 
-impl Stack {
+impl RandomStack {
     /// # Errors
     /// What refused to be built.
     pub(super) fn build(
         shape: &StackShape,
         device: Arc<dyn Device>,
-        manners: Manners,
-        graft: &Graft,
+        behavior: HookBehavior,
+        wrap: &Wrap,
     ) -> Result<Self, BoxedError> {
         let clock = ManualClock::new();
         let (pool, handle, below_it) = pool(shape, &device, &clock)?;
-        let mut resource = graft(pool, &device);
-        let mut inside = Inside {
+        let mut stack = Self {
+            resource: wrap(pool, &device),
             shape: shape.clone(),
             clock: clock.clone(),
             pool: handle,
@@ -93,7 +88,7 @@ impl Stack {
             counted: Vec::new(),
             tracked: Vec::new(),
             reservations: None,
-            hoard: None,
+            cache: None,
             _registration: None,
         };
         for (i, layer) in shape.layers.iter().enumerate() {
@@ -101,40 +96,41 @@ impl Stack {
                 reserved: below(&shape.layers, i, Layer::Reservations),
                 cached: below(&shape.layers, i, Layer::OnFailure),
             };
-            resource = match layer {
+            let resource = stack.resource;
+            stack.resource = match layer {
                 Layer::Limit => {
                     let budget = Budget::new(u64::MAX);
-                    inside.budgets.push(budget.clone());
+                    stack.budgets.push(budget.clone());
                     resource.limited(budget).into_dyn()
                 }
                 Layer::Statistics => {
                     let counted = resource.with_statistics();
-                    inside.counted.push((place, counted.handle()));
+                    stack.counted.push((place, counted.handle()));
                     counted.into_dyn()
                 }
                 Layer::Track => {
                     let tracked = resource.tracked();
-                    inside.tracked.push((place, tracked.handle()));
+                    stack.tracked.push((place, tracked.handle()));
                     tracked.into_dyn()
                 }
                 Layer::OnFailure => {
-                    let hoard = Hoard::new(device.clone());
-                    let (hook, registration) = hoard.hook(manners);
+                    let cache = CacheUnderTest::new(device.clone());
+                    let (hook, registration) = cache.hook(behavior);
                     let clock = Arc::new(clock.clone());
                     let recovering = OnFailure::new(resource, hook).with_clock(clock).into_dyn();
-                    hoard.open(recovering.clone());
-                    inside.hoard = Some(hoard);
-                    inside._registration = Some(registration);
+                    cache.open(recovering.clone());
+                    stack.cache = Some(cache);
+                    stack._registration = Some(registration);
                     recovering
                 }
                 Layer::Reservations => {
                     let reserving = Reservations::new(resource);
-                    inside.reservations = Some(reserving.handle());
+                    stack.reservations = Some(reserving.handle());
                     reserving.into_dyn()
                 }
             };
         }
-        Ok(Self { resource, inside })
+        Ok(stack)
     }
 }
 
@@ -158,19 +154,17 @@ fn pool(
         let handle = pool.handle();
         (pool.into_dyn(), handle, below)
     }
-    let config = PoolConfig {
-        ceiling: shape.ceiling,
-        growth: shape.growth,
-        footprint: shape.footprint,
-        batch: shape.batch,
-        host_wait: shape.host_wait,
-        release: shape.release,
-        placement: shape.placement,
-        sharding: shape.sharding,
-        small_blocks: shape.small_blocks,
-        clock: Arc::new(clock.clone()),
-        ..Default::default()
-    };
+    let config = PoolConfig::default()
+        .with_ceiling(shape.ceiling)
+        .with_growth(shape.growth)
+        .with_footprint(shape.footprint)
+        .with_batch(shape.batch)
+        .with_host_wait(shape.host_wait)
+        .with_auto_trim(shape.release)
+        .with_placement(shape.placement)
+        .with_sharding(shape.sharding)
+        .with_small_blocks(shape.small_blocks)
+        .with_clock(Arc::new(clock.clone()));
     let arena = || VirtualArena::new(device.clone());
     Ok(match shape.source {
         Source::Arena => erased(Pool::new(arena()?, config)?, None),
@@ -188,7 +182,7 @@ fn pool(
                 Upstream::Pinned => PinnedMemory::new(device.clone())?.into_dyn(),
                 Upstream::Managed => ManagedMemory::new(device.clone())?.into_dyn(),
                 Upstream::Arena => {
-                    let config = PoolConfig { clock: config.clock.clone(), ..Default::default() };
+                    let config = PoolConfig::default().with_clock(config.clock.clone());
                     let pool = Pool::new(arena()?, config)?;
                     below = Some(pool.handle());
                     pool.into_dyn()
@@ -199,7 +193,7 @@ fn pool(
     })
 }
 
-impl Inside {
+impl RandomStack {
     /// What the pool did; all zero once it is gone.
     pub(super) fn counters(&self) -> Counters {
         self.pool.counters().unwrap_or_default()
@@ -214,8 +208,8 @@ impl Inside {
 
     /// Empties the cache, if there is one.
     pub(super) fn give_up_cache(&self) {
-        if let Some(hoard) = &self.hoard {
-            hoard.give_up();
+        if let Some(cache) = &self.cache {
+            cache.give_up();
         }
     }
 
@@ -230,14 +224,14 @@ impl Inside {
         let mut lost = [ledger.leaked_blocks, ledger.leaked_bytes];
         if let (Some(reservations), Below::Yes) = (&self.reservations, place.reserved) {
             // Held although dropped, because of what was freed where it cannot be followed.
-            let (aside, aside_bytes) = reservations.set_aside();
-            lost = [lost[0] + aside as u64, lost[1] + aside_bytes];
+            let aside = reservations.quarantined().unwrap_or_default();
+            lost = [lost[0] + aside.blocks as u64, lost[1] + aside.bytes];
         }
-        if let (Some(hoard), Below::Yes) = (&self.hoard, place.cached) {
-            blocks += hoard.len();
-            bytes += hoard.bytes();
+        if let (Some(cache), Below::Yes) = (&self.cache, place.cached) {
+            blocks += cache.len();
+            bytes += cache.bytes();
             // A lost buffer has at least one byte.
-            lost = lost.map(|most| most + hoard.lost());
+            lost = lost.map(|most| most + cache.lost());
         }
         ([blocks, bytes], lost)
     }
@@ -251,7 +245,7 @@ fn agrees(who: &dyn Display, figure: u64, expected: u64, lost: u64) -> Result<()
     Err(Finding::new(format!("{who} says {figure} instead of {expected}")))
 }
 
-impl Probe for Inside {
+impl Probe for RandomStack {
     fn check_invariants(&self) {
         self.pool.check_invariants();
     }
@@ -267,14 +261,14 @@ impl Probe for Inside {
         agrees(&"the pool's live blocks", pool.allocations - pool.frees, blocks, lost_blocks)?;
         for (place, handle) in &self.counted {
             let ([blocks, bytes], [lost_blocks, lost_bytes]) = self.expected(ledger, *place);
-            let stats = handle.stats();
+            let stats = handle.stats().unwrap_or_default();
             let current = |tally: i64| u64::try_from(tally).unwrap_or(u64::MAX);
             agrees(&"statistics of bytes", current(stats.bytes.current), bytes, lost_bytes)?;
             agrees(&"statistics of blocks", current(stats.blocks.current), blocks, lost_blocks)?;
         }
         for (place, handle) in &self.tracked {
             let ([blocks, _], [lost, _]) = self.expected(ledger, *place);
-            agrees(&"the list of blocks", handle.outstanding() as u64, blocks, lost)?;
+            agrees(&"the list of blocks", handle.outstanding().unwrap_or(0) as u64, blocks, lost)?;
         }
         Ok(())
     }
@@ -292,7 +286,7 @@ impl Probe for Inside {
     }
 
     fn cached_bytes(&self) -> u64 {
-        self.hoard.as_ref().map_or(0, |hoard| hoard.bytes() + hoard.lost())
+        self.cache.as_ref().map_or(0, |cache| cache.bytes() + cache.lost())
     }
 
     fn trim(&self) {
@@ -313,8 +307,8 @@ impl Probe for Inside {
     }
 
     fn fill_cache(&self, bytes: u64, stream: &Stream) {
-        if let Some(hoard) = &self.hoard {
-            hoard.take(bytes, stream);
+        if let Some(cache) = &self.cache {
+            cache.take(bytes, stream);
         }
     }
 
@@ -332,15 +326,15 @@ impl Probe for Inside {
         stream: &Stream,
     ) -> Option<Result<Box<dyn SetAside>, AllocError>> {
         let reserved = self.reservations.as_ref()?.reserve(bytes, stream);
-        Some(reserved.map(|reservation| Box::new(Aside(reservation)) as Box<dyn SetAside>))
+        Some(reserved.map(|reservation| Box::new(Reserved(reservation)) as Box<dyn SetAside>))
     }
 }
 
 /// A runtime's reservation, as the test kit knows one.
 #[derive(Debug)]
-struct Aside(Reservation);
+struct Reserved(Reservation);
 
-impl SetAside for Aside {
+impl SetAside for Reserved {
     fn id(&self) -> ReservationId {
         self.0.id()
     }

@@ -1,4 +1,4 @@
-//! What a thread of a crowd does, and how that is drawn.
+//! What each of several threads does, and how that is drawn.
 
 use proptest::prelude::*;
 

@@ -9,7 +9,7 @@ pub(super) struct Tally {
     /// Programs, each on a stack of its own.
     pub(super) programs: u64,
     /// Runs of several threads on one stack.
-    pub(super) crowds: u64,
+    pub(super) threaded: u64,
     /// Operations, the threads' included.
     pub(super) operations: u64,
     /// Driver calls failed on purpose.
@@ -31,7 +31,7 @@ pub(super) struct Tally {
 impl AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
         self.programs += other.programs;
-        self.crowds += other.crowds;
+        self.threaded += other.threaded;
         self.operations += other.operations;
         self.faults += other.faults;
         self.pairs += other.pairs;
@@ -45,12 +45,12 @@ impl AddAssign for Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { programs, crowds, operations, faults, pairs, losses, .. } = self;
+        let Self { programs, threaded, operations, faults, pairs, losses, .. } = self;
         let Self { refusals, verified, moves, waits, .. } = self;
         write!(
             f,
-            "{programs} programs and {crowds} crowds of threads, {operations} operations, {faults} \
-             faults injected, two each in {pairs} programs, {losses} devices lost, {refusals} \
+            "{programs} programs and {threaded} runs of several threads, {operations} operations, \
+             {faults} faults injected, two each in {pairs} programs, {losses} devices lost, {refusals} \
              requests refused, {verified} B verified, {moves} moves, {waits} waits"
         )
     }

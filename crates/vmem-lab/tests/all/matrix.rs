@@ -1,9 +1,9 @@
-//! `vmem matrix`.
+//! `vmem-lab matrix`.
 
 use vmem_core::DriverCode;
 use vmem_sim::{Bytes, CallKind, Parts, SimConfig, SimDevice};
 
-use crate::support::{Folder, Hardware, document, document_on, vmem, vmem_on};
+use crate::support::{Folder, Hardware, document, document_on, ran, ran_on};
 
 /// What a card has that the matrix can run on.
 const CARD: u64 = 2 << 30;
@@ -80,7 +80,7 @@ fn a_device_that_loses_bytes_fails_every_check_that_compares_them() {
         assert_eq!(result, "fail", "{check}");
         assert!(reason.contains("byte"), "{check}: {reason}");
     }
-    let outcome = vmem_on(forgetful(), &["matrix", "--tier", "a", "--check", "copies/fills"]);
+    let outcome = ran_on(forgetful(), &["matrix", "--tier", "a", "--check", "copies/fills"]);
     assert!(outcome.out.contains("FAILED: copies/fills on a: 1 B: "), "{}", outcome.out);
 }
 
@@ -104,7 +104,7 @@ fn a_lost_device_fails_every_cell() {
     let device = SimDevice::new(CARD);
     let backend = Hardware::of(device.clone());
     device.lose();
-    let outcome = vmem_on(backend, &["matrix", "--tier", "a", "--check", "copies/"]);
+    let outcome = ran_on(backend, &["matrix", "--tier", "a", "--check", "copies/"]);
     assert_eq!(outcome.code, 1, "{outcome:?}");
     assert!(outcome.err.contains("719"), "{outcome:?}");
 }
@@ -157,7 +157,7 @@ fn without_a_device_every_cell_is_skipped_for_that_reason() {
     assert!(cells.iter().all(|cell| (cell.2, cell.3) == ("skip", "no card is plugged in")));
 
     let backend = Hardware::absent("no card is plugged in");
-    let outcome = vmem_on(backend, &["matrix", "--require-device"]);
+    let outcome = ran_on(backend, &["matrix", "--require-device"]);
     assert_eq!((outcome.code, outcome.out.as_str()), (1, ""));
     assert!(outcome.err.contains("no card is plugged in"));
 }
@@ -184,7 +184,7 @@ fn recorded_traces_are_cells_where_there_is_room() {
 #[test]
 fn cells_are_announced_before_they_run() {
     let args = ["matrix", "--tier", "plain", "--check", "copies/", "--announce"];
-    let outcome = vmem(&args);
+    let outcome = ran(&args);
     let expected = "copies/host_device_host on plain\ncopies/device_device on plain\n\
                     copies/fills on plain\n";
     assert_eq!(outcome.err, expected);

@@ -1,15 +1,15 @@
 //! A short soak, and what the program says of one.
 
-use vmem_cli::soak_bytes;
+use vmem_lab::soak_bytes;
 
-use crate::support::vmem;
+use crate::support::ran;
 
 #[test]
 fn a_short_soak_finds_nothing_wrong() {
-    let outcome = vmem(&["soak", "--programs", "256"]);
+    let outcome = ran(&["soak", "--programs", "256"]);
     assert_eq!(outcome.code, 0, "{}", outcome.out);
     let last = outcome.out.lines().last().unwrap();
-    assert!(last.starts_with("passed: 240 programs and 16 crowds of threads, "), "{last}");
+    assert!(last.starts_with("passed: 240 programs and 16 runs of several threads, "), "{last}");
     // What a soak is there for took place.
     for none in [
         " 0 operations",
@@ -39,7 +39,7 @@ fn any_bytes_are_a_program() {
 
 #[test]
 fn minutes_and_programs_exclude_each_other() {
-    let outcome = vmem(&["soak", "--programs", "1", "--minutes", "1"]);
+    let outcome = ran(&["soak", "--programs", "1", "--minutes", "1"]);
     assert_eq!(outcome.code, 2);
     assert!(outcome.err.contains("--minutes"), "{}", outcome.err);
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use vmem_core::{
-    AccessClass, Advice, Block, DriverCode, Location, MemoryResource, Request, ResourceExt, Stream,
+    AccessClass, Advice, Block, DriverCode, Location, MemoryResource, Quarantined, Request,
+    ResourceExt, Stream,
 };
 use vmem_managed::{Hint, HintCounts, ManagedMemory, Prefetch};
 use vmem_sim::{CallKind, CaptureMode, Kernel, SimConfig, SimDevice};
@@ -61,8 +62,8 @@ fn an_access_class_is_one_piece_of_advice_and_none_is_no_call() {
         assert_eq!(device.calls().of(CallKind::Advise) - before, calls, "{access:?}");
         free(&memory, block, &stream);
     }
-    let counts = HintCounts { taken: 3, refused: 0 };
-    assert_eq!(memory.hints().counts(), Some(counts));
+    let counts = memory.handle().hints().unwrap();
+    assert_eq!((counts.taken, counts.refused), (3, 0));
 }
 
 #[test]
@@ -70,7 +71,7 @@ fn refused_advice_does_not_fail_the_allocation() {
     let (device, stream, memory) = set_up(64 * MIB);
     device.fail_call(Some(CallKind::Advise), 1, DriverCode::NOT_SUPPORTED);
     let block = allocate(&memory, &stream, AccessClass::RandomReuse);
-    assert_eq!(memory.hints().counts().unwrap().refused, 1);
+    assert_eq!(memory.handle().hints().unwrap().refused, 1);
     free(&memory, block, &stream);
 }
 
@@ -117,8 +118,8 @@ fn a_refused_prefetch_is_counted_and_harmless() {
     for stream in [&retired, &elsewhere] {
         assert!(!memory.prefetch(&block, Location::Device, stream).is_taken());
     }
-    let counts = HintCounts { taken: 0, refused: 3 };
-    assert_eq!(memory.hints().counts(), Some(counts));
+    let counts = memory.handle().hints().unwrap();
+    assert_eq!((counts.taken, counts.refused), (0, 3));
     launch(&device, &stream, Kernel::write_pattern(block.ptr(), SIZE, 1));
     free(&memory, block, &stream);
     device.assert_clean();
@@ -142,13 +143,19 @@ fn another_resources_block_is_refused() {
 }
 
 #[test]
-fn the_hint_handle_says_when_the_resource_is_gone() {
+fn handles_answer_while_their_resource_exists_and_say_gone_from_its_drop_on() {
     let (_device, _stream, memory) = set_up(64 * MIB);
-    let hints = memory.hints();
-    let erased: Arc<dyn MemoryResource> = memory.into_dyn();
-    assert_eq!(hints.counts(), Some(HintCounts::default()));
+    let managed = memory.handle();
+    let prefetch = Prefetch::new(memory);
+    let prefetched = prefetch.handle();
+    let erased: Arc<dyn MemoryResource> = prefetch.into_dyn();
+    assert_eq!(managed.hints(), Some(HintCounts::default()));
+    assert_eq!(prefetched.counts(), Some(HintCounts::default()));
+    assert_eq!(managed.quarantined(), Some(Quarantined::default()));
+    managed.synchronize().unwrap();
     drop(erased);
-    assert_eq!(hints.counts(), None);
+    assert_eq!((managed.hints(), prefetched.counts(), managed.quarantined()), (None, None, None));
+    assert!(managed.clone().synchronize().is_err_and(|error| error.is_gone()));
 }
 
 /// Queues something that takes a while, then a prefetch behind it.
@@ -193,11 +200,11 @@ fn a_prefetch_that_cannot_be_marked_is_waited_for_and_else_the_block_is_set_asid
     device.fail_call(Some(CallKind::SynchronizeStream), 1, DriverCode::UNKNOWN);
     prefetch_late(&device, &memory, &block, &other);
     free(&memory, block, &home);
-    let quarantine = memory.quarantine();
-    assert_eq!(quarantine.held().unwrap().blocks, 1);
+    let quarantine = memory.handle();
+    assert_eq!(quarantine.quarantined().unwrap().blocks, 1);
     assert_eq!(device.calls().of(CallKind::ManagedFree), 0);
-    quarantine.release().unwrap();
-    assert_eq!(quarantine.held().unwrap().blocks, 0);
+    quarantine.synchronize().unwrap();
+    assert_eq!(quarantine.quarantined().unwrap().blocks, 0);
     assert!(is_done(&device, &other));
     device.assert_clean();
 }
@@ -215,10 +222,10 @@ fn a_capture_takes_no_prefetch() {
     free(&memory, other, &stream);
     assert!(device.end_capture(&stream).unwrap().is_empty());
     assert_eq!(device.calls().of(CallKind::Prefetch), 1);
-    let quarantine = memory.upstream().quarantine();
-    assert_eq!(quarantine.held().unwrap().bytes, 2 * SIZE);
-    quarantine.release().unwrap();
-    assert_eq!(quarantine.held().unwrap().bytes, 0);
+    let quarantine = memory.upstream().handle();
+    assert_eq!(quarantine.quarantined().unwrap().bytes, 2 * SIZE);
+    quarantine.synchronize().unwrap();
+    assert_eq!(quarantine.quarantined().unwrap().bytes, 0);
     device.assert_clean();
 }
 
@@ -228,7 +235,7 @@ fn thousands_of_blocks_are_a_line_of_debug_text() {
     let memory = Prefetch::new(memory);
     let blocks: Vec<Block> =
         (0..2000).map(|_| memory.allocate_on(layout(1), &stream).unwrap()).collect();
-    for text in [format!("{memory:?}"), format!("{:?}", memory.hints())] {
+    for text in [format!("{memory:?}"), format!("{:?}", memory.handle())] {
         assert!(text.len() < 400, "{text}");
     }
     blocks.into_iter().for_each(|block| free(&memory, block, &stream));

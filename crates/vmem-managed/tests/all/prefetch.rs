@@ -27,7 +27,7 @@ fn new_managed_blocks_are_prefetched_to_the_device() {
     let memory = Prefetch::new(managed);
     let block = memory.allocate_on(layout(2 * MIB), &stream).unwrap();
     assert_eq!(memory.upstream().last_prefetch(&block).unwrap(), Some(Location::Device));
-    assert_eq!(memory.hints().counts().unwrap().taken, 1);
+    assert_eq!(memory.handle().counts().unwrap().taken, 1);
     free(&memory, block, &stream);
 
     let managed = memory.into_inner();
@@ -43,7 +43,7 @@ fn memory_that_does_not_migrate_is_left_alone() {
     let memory = Prefetch::new(DeviceMemory::new(device.clone()));
     let block = memory.allocate_on(layout(MIB), &stream).unwrap();
     assert_eq!(device.calls().of(CallKind::Prefetch), 0);
-    assert_eq!(memory.hints().counts(), Some(HintCounts::default()));
+    assert_eq!(memory.handle().counts(), Some(HintCounts::default()));
     free(&memory, block, &stream);
 }
 
@@ -53,7 +53,7 @@ fn a_refused_prefetch_does_not_fail_the_allocation() {
     let memory = Prefetch::new(managed);
     device.fail_call(Some(CallKind::Prefetch), 1, DriverCode::INVALID_VALUE);
     let block = memory.allocate_on(layout(MIB), &stream).unwrap();
-    assert_eq!(memory.hints().counts().unwrap().refused, 1);
+    assert_eq!(memory.handle().counts().unwrap().refused, 1);
     free(&memory, block, &stream);
     device.assert_clean();
 }

@@ -4,17 +4,18 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use vmem_core::author::fork;
 use vmem_core::{
     AllocErrorKind, Block, BlockLayout, BoxedError, Capabilities, Device, Features, Label,
-    MemoryResource, Stream, fork,
+    MemoryResource, Stream,
 };
 
 use super::{Growth, GrowthFailure, Pending, Sealed};
 use crate::WindowInfo;
-use crate::core::{Core, State};
+use crate::engine::{Core, State};
 use crate::ladder::Climb;
 use crate::lanes::CLEAN;
-use crate::space::{GRAIN, Slot, State as Range, Tag};
+use crate::space::{GRAIN, RangeState, Slot, Tag};
 use crate::sync::{Mutex, MutexGuard};
 
 /// A backing that takes chunks of memory from an upstream resource.
@@ -38,7 +39,7 @@ impl<U: MemoryResource + 'static> Chunks<U> {
 }
 
 impl<U> Chunks<U> {
-    /// Where the chunks come from.
+    /// The resource that the chunks come from.
     pub fn upstream(&self) -> &U {
         &self.upstream
     }
@@ -125,9 +126,9 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
             lane if ordered => state.shared.lanes.open_tag(lane),
             lane => Tag { lane, epoch: 0 },
         };
-        let slot = state.space.add_segment(start, size, Range::Claimed);
-        let home = state.home(climb.lane);
-        let slot = state.space.move_to(slot, home);
+        let slot = state.space.add_segment(start, size, RangeState::Claimed);
+        let shard = state.shard_of(climb.lane);
+        let slot = state.space.move_to(slot, shard);
         state.fit(slot, climb.need, rest);
         state.set_reserved(reserved + size);
         Ok(slot)
@@ -154,7 +155,7 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
                     continue;
                 }
                 if let Err(error) = free_chunk(core, start, service) {
-                    core.lock().space.release(slot, Range::Free(CLEAN));
+                    core.lock().space.set_state(slot, RangeState::Free(CLEAN));
                     return (returned, Some(error));
                 }
                 let mut state = core.lock();
@@ -194,7 +195,7 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
     }
 
     fn take_back(_core: &Core<Self>, state: &mut State<'_>, slot: Slot, tag: Tag) {
-        state.space.release(slot, Range::Free(tag));
+        state.space.set_state(slot, RangeState::Free(tag));
     }
 }
 

@@ -2,20 +2,18 @@
 
 mod arena;
 mod chunks;
-mod growth;
 
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
 pub use arena::VirtualArena;
 pub use chunks::Chunks;
-pub use growth::Growth;
 use vmem_core::{BoxedError, Capabilities, Device, DriverError, Stream};
 
-use crate::WindowInfo;
-use crate::core::{Core, State};
+use crate::engine::{Core, State};
 use crate::ladder::Climb;
 use crate::space::{Slot, Tag};
+use crate::{Growth, WindowInfo};
 
 /// Why memory could not be taken from a backing.
 #[derive(Debug)]
@@ -53,7 +51,8 @@ pub(crate) enum Pending {
     Stays,
 }
 
-/// What is behind a [`Pool`](crate::Pool): [`Chunks`] of another resource, or a [`VirtualArena`].
+/// The source of a [`Pool`](crate::Pool)'s memory: [`Chunks`] of another resource, or a
+/// [`VirtualArena`].
 ///
 /// Sealed: a pool and its backing share the pool's inside.
 #[expect(private_bounds, reason = "the seal")]
@@ -128,7 +127,7 @@ pub(crate) trait Sealed {
     where
         Self: Sized;
 
-    /// Where memory is mapped a second time, by address.
+    /// The windows, where memory is mapped a second time, by address.
     fn windows_info(&self) -> Vec<WindowInfo>;
 
     /// Whether a block at this address uses memory that is at home elsewhere.

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use vmem_core::{DriverError, MemoryEventKind, Rung, Stream};
+use vmem_core::{DriverError, MemoryEventKind, Stream};
 
-use super::{Climb, Step, Wait};
+use super::{Climb, Rung, Step, Wait};
 use crate::Counters;
 use crate::backing::{Backing, GrowthFailure, Pending};
-use crate::core::{Core, State};
+use crate::engine::{Core, State};
 use crate::lanes::{Access, CLEAN, Reuse};
-use crate::space::{Slot, State as Range, Tag};
+use crate::space::{RangeState, Slot, Tag};
 
 impl<B: Backing> Core<B> {
     /// Takes memory from the backing, unless somebody else's growth or free has made room while
@@ -45,8 +45,8 @@ impl<B: Backing> Core<B> {
         climb.unless_refused(made)
     }
 
-    /// Tells the observer, and the log, what the backing did for a request. Nobody else changes these
-    /// figures while the growth lock is held. No lock is held now: either may call the pool.
+    /// Tells the observer, and the log, what the backing did for a request. Nobody else changes
+    /// these figures while the growth lock is held. No lock is held now: either may call the pool.
     fn tell_changes(&self, climb: &mut Climb<'_>, before: &Counters, after: &Counters) {
         let tell = |bytes, kind: fn(u64) -> MemoryEventKind| {
             if bytes > 0 {
@@ -128,8 +128,7 @@ impl<B: Backing> Core<B> {
     /// held meanwhile. True also if more was found complete since the request looked: by others, who left
     /// it no marker to wait for.
     fn wait_on_host(&self, climb: &mut Climb<'_>) -> Result<bool, DriverError> {
-        let stays = self.lock().shared.lanes.reuse() == Reuse::Observed
-            || self.backing.pending() == Pending::Stays;
+        let stays = self.reuse == Reuse::Observed || self.backing.pending() == Pending::Stays;
         let set_aside = self.lock().shared.lanes.any_poisoned();
         if !stays && !set_aside && !climb.has_passed_by() && !climb.short_of_addresses {
             return Ok(self.lock().has_completed_since(climb));
@@ -181,7 +180,7 @@ impl State<'_> {
     /// The sizes and last uses of what nobody holds.
     fn unheld(&self) -> impl Iterator<Item = (u64, Tag)> {
         self.space.iter().filter_map(|(_, range)| match range.state() {
-            Range::Free(tag) | Range::Dormant(tag) => Some((range.size, tag)),
+            RangeState::Free(tag) | RangeState::Dormant(tag) => Some((range.size, tag)),
             _ => None,
         })
     }

@@ -3,14 +3,17 @@
 
 mod grow;
 mod refuse;
+mod rung;
 mod steal;
 #[cfg(test)]
 mod tests;
 
-use vmem_core::{AllocError, AllocErrorKind, Request, Rung, RungReport};
+pub(crate) use rung::Rung;
+use vmem_core::author::StreamExt;
+use vmem_core::{AllocError, AllocErrorKind, Attempt, Request};
 
 use crate::backing::{Backing, GrowthFailure};
-use crate::core::{Core, Obstacle};
+use crate::engine::{Core, Obstacle};
 use crate::lanes::{Access, Lanes, Reuse};
 use crate::space::{Need, Slot, Tag};
 
@@ -31,7 +34,7 @@ pub(crate) struct Climb<'a> {
     /// There were more lanes than it looked at.
     more: bool,
     /// What was tried so far.
-    rungs: Vec<RungReport>,
+    attempts: Vec<Attempt>,
     /// Bytes moved for it.
     moved: u64,
     /// Addresses were short that pending work keeps.
@@ -53,7 +56,7 @@ impl<'a> Climb<'a> {
             avoid: Vec::new(),
             everywhere: false,
             more: false,
-            rungs: Vec::new(),
+            attempts: Vec::new(),
             moved: 0,
             short_of_addresses: false,
             seen: 0,
@@ -93,9 +96,9 @@ impl<'a> Climb<'a> {
         self.avoid.len()
     }
 
-    /// Notes whether a look was at all lanes that there are.
-    fn note_look(&mut self, complete: bool) {
-        self.more |= !complete;
+    /// Notes that a look was not at all lanes that there are.
+    fn note_partial_look(&mut self) {
+        self.more = true;
     }
 
     fn looks_everywhere(&self) -> bool {
@@ -145,7 +148,7 @@ impl<'a> Climb<'a> {
 
     /// Notes a rung that did not hold, and the bytes it made available.
     pub(crate) fn tried(&mut self, rung: Rung, freed: u64) {
-        self.rungs.push(RungReport::new(rung, freed));
+        self.attempts.push(Attempt::new(rung.text(), freed));
     }
 
     /// Notes that the request could be placed if work through unused addresses were complete.

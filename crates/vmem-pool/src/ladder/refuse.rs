@@ -4,7 +4,7 @@ use vmem_core::{AllocError, AllocErrorKind, ExhaustionReport};
 
 use super::Climb;
 use crate::backing::Backing;
-use crate::core::Core;
+use crate::engine::Core;
 
 impl<B: Backing> Core<B> {
     /// The error of a request, with the state of the pool and what was tried.
@@ -13,7 +13,7 @@ impl<B: Backing> Core<B> {
         let mut report = ExhaustionReport::new(layout.size());
         report.rounded = climb.need.size;
         report.ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
-        report.rungs.clone_from(&climb.rungs);
+        report.attempts.clone_from(&climb.attempts);
         self.note_orphans();
         let state = self.lock();
         report.quarantined = state.quarantined();
@@ -26,7 +26,7 @@ impl<B: Backing> Core<B> {
     }
 }
 
-impl crate::core::State<'_> {
+impl crate::engine::State<'_> {
     /// Changes whenever memory was freed or returned, put back by whoever had claimed it, or marked by
     /// the only thread that could.
     pub(super) fn progress(&self) -> u64 {

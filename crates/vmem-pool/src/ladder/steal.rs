@@ -1,10 +1,10 @@
 //! Memory that other streams freed.
 
-use vmem_core::{DriverError, Event, Rung};
+use vmem_core::{DriverError, Event};
 
-use super::{Climb, Step};
+use super::{Climb, Rung, Step};
 use crate::backing::Backing;
-use crate::core::{Claim, Core, Obstacle, State};
+use crate::engine::{Claim, Core, Obstacle, State, Waited};
 use crate::lanes::{Access, CLEAN, Lane, Reuse};
 use crate::space::Slot;
 
@@ -19,7 +19,7 @@ impl<B: Backing> Core<B> {
     /// Takes the best fit among ranges whose last use is known to be complete, asking the driver
     /// once per lane if none is.
     pub(super) fn steal_completed(&self, climb: &mut Climb<'_>) -> Step {
-        if self.lock().shared.lanes.reuse() == Reuse::Observed {
+        if self.reuse == Reuse::Observed {
             // Nothing of the own lane was at hand either: let its frees be marked.
             self.close_open(climb.lane)?;
         }
@@ -37,7 +37,7 @@ impl<B: Backing> Core<B> {
         let slot = found.map(|slot| {
             state.shared.counters.completed += 1;
             let claim = state.claim_one(slot);
-            state.finish(claim, climb.lane, climb.need, false)
+            state.finish(claim, climb.lane, climb.need, Waited::No)
         });
         if slot.is_none() {
             let largest = state.largest_complete(climb.lane);
@@ -132,7 +132,9 @@ impl State<'_> {
         let more = climb.passed_by() + 2;
         let limit = if climb.looks_everywhere() { usize::MAX } else { LANES + more };
         let (mut lanes, cut_short) = self.space.lanes_that_fit(climb.need, limit);
-        climb.note_look(!cut_short);
+        if cut_short {
+            climb.note_partial_look();
+        }
         lanes.retain(|&lane| lane != climb.lane && lane != CLEAN.lane && climb.may_wait_for(lane));
         lanes
     }

@@ -7,9 +7,9 @@ use vmem_core::{BlockLayout, PinnedMemory, Request, Stream};
 use vmem_sim::{Kernel, SimConfig, SimDevice};
 
 use super::{Climb, Wait};
-use crate::core::{Control, Core};
+use crate::engine::{Control, Core};
 use crate::lanes::CLEAN;
-use crate::space::{Fit, Need, State as Range, visits};
+use crate::space::{Fit, Need, RangeState, visits};
 use crate::{Chunks, PoolConfig, VirtualArena};
 
 const SIZE: u64 = 1 << 20;
@@ -24,7 +24,7 @@ fn a_request_looks_again_after_others_found_its_memory_complete() {
         let config = SimConfig { capacity: 64 << 20, seed, ..Default::default() };
         let device = SimDevice::with_config(config).unwrap();
         let pinned = PinnedMemory::new(device.clone()).unwrap();
-        let config = PoolConfig { ceiling: Some(SIZE), ..Default::default() };
+        let config = PoolConfig::default().with_ceiling(SIZE);
         let chunks = Chunks::new(pinned);
         let core: Arc<Core<Chunks<PinnedMemory>>> = Core::new(chunks, config, Fit::Best).unwrap();
         let [used, wanting] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
@@ -54,7 +54,7 @@ fn a_request_looks_again_after_others_found_its_memory_complete() {
                 core.share(&mut climb).unwrap().expect("the memory is complete")
             }
         };
-        core.lock().space.release(slot, Range::Free(CLEAN));
+        core.lock().space.set_state(slot, RangeState::Free(CLEAN));
         core.shut_down();
         drop((core, used, wanting));
         device.assert_clean();

@@ -1,6 +1,7 @@
 //! Closing a lane's open epoch: begun and finished under the pool's lock, recorded without it.
 
-use vmem_core::{DriverError, Event, IdleEvent, Stream};
+use vmem_core::author::{IdleEvent, StreamExt};
+use vmem_core::{DriverError, Event, Stream};
 
 use super::Lanes;
 

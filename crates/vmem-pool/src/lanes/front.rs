@@ -9,6 +9,13 @@ use crate::{Batch, sabotage};
 /// For how many frees a lane keeps closing its batches after another lane looked at it.
 const CONTENDED_FREES: u32 = 1024;
 
+/// How a thread found a shard's lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    Free,
+    Taken,
+}
+
 /// The side of a lane that faces its threads.
 ///
 /// Whoever uses it holds the lock of some shard, and whoever ends the lane or moves it to another
@@ -28,7 +35,7 @@ pub(crate) struct Front {
     /// Only the stream's own thread can close the lane, or a call that vouches for the stream.
     bound: bool,
     /// The shard in which the lane looks for free memory.
-    home: AtomicUsize,
+    shard: AtomicUsize,
     /// The epoch of frees from now on.
     open: AtomicU64,
     /// The epoch of the latest free.
@@ -70,7 +77,7 @@ impl Front {
             batch,
             observed,
             bound,
-            home: AtomicUsize::new(0),
+            shard: AtomicUsize::new(0),
             open: AtomicU64::new(open),
             last_freed: AtomicU64::new(0),
             frees: AtomicU32::new(0),
@@ -91,12 +98,12 @@ impl Front {
 
     /// The shard in which the lane looks for free memory first.
     #[inline]
-    pub(crate) fn home(&self) -> usize {
-        self.home.load(Ordering::Relaxed)
+    pub(crate) fn shard(&self) -> usize {
+        self.shard.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_home(&self, shard: usize) {
-        self.home.store(shard, Ordering::Relaxed);
+    pub(super) fn set_shard(&self, shard: usize) {
+        self.shard.store(shard, Ordering::Relaxed);
     }
 
     #[inline]
@@ -120,13 +127,13 @@ impl Front {
         let epoch = self.use_open_epoch();
         let epoch = if sabotage::close_early() { epoch.saturating_sub(1) } else { epoch };
         let tag = Tag { lane: self.lane, epoch };
-        let accompanied = self.company.load(Ordering::Relaxed);
-        let close = (accompanied || self.observed) && self.count_free(bytes, accompanied);
-        (tag, close)
+        let heard = self.observed || self.company.load(Ordering::Relaxed);
+        (tag, heard && self.count_free(bytes))
     }
 
     /// Counts a free that others may be interested in. Returns whether to close the batch.
-    fn count_free(&self, bytes: u64, accompanied: bool) -> bool {
+    fn count_free(&self, bytes: u64) -> bool {
+        let accompanied = self.company.load(Ordering::Relaxed);
         let frees = self.frees.load(Ordering::Relaxed).saturating_add(1);
         self.frees.store(frees, Ordering::Relaxed);
         let bytes = self.bytes.load(Ordering::Relaxed).saturating_add(bytes);
@@ -185,15 +192,18 @@ impl Front {
         self.patience.store(patience.saturating_mul(2).min(u32::MAX / 2), Ordering::Relaxed);
     }
 
-    /// Notes whether a shard's lock was found taken. Returns whether the lane should look for a shard
+    /// Notes how a shard's lock was found. Returns whether the lane should look for a shard
     /// of its own.
     #[inline]
-    pub(crate) fn note_lock(&self, taken: bool) -> bool {
+    pub(crate) fn note_lock(&self, found: Found) -> bool {
         let friction = self.friction.load(Ordering::Relaxed);
-        if !taken && friction == 0 {
+        if found == Found::Free && friction == 0 {
             return false;
         }
-        let friction = if taken { friction + COLLISION } else { friction - 1 };
+        let friction = match found {
+            Found::Taken => friction + COLLISION,
+            Found::Free => friction - 1,
+        };
         let too_much = friction >= self.patience.load(Ordering::Relaxed);
         self.friction.store(if too_much { 0 } else { friction }, Ordering::Relaxed);
         too_much

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use vmem_core::{Event, Stream, StreamId, WeakStream};
+use vmem_core::author::{StreamExt, WeakStream};
+use vmem_core::{Event, Stream, StreamId};
 
 use super::Front;
 use super::queue::owner_of;
@@ -72,7 +73,7 @@ impl Lane {
     pub(super) fn clean(front: Front) -> Self {
         Self {
             stream: None,
-            handle: WeakStream::dangling(),
+            handle: WeakStream::new(),
             bound: false,
             owner: None,
             orphaned: false,

@@ -1,10 +1,20 @@
 //! How lanes begin and end, and what is done about those that ended without a marker.
 
-use vmem_core::{Event, Stream, WeakStream};
+use vmem_core::author::WeakStream;
+use vmem_core::{Event, Stream};
 
 use super::lane::is_bound;
 use super::queue::{is_threads_own, owner_of};
 use super::{Front, Lane, Lanes, Ordering, Reuse};
+
+/// When to look which of the lanes that have ended can be forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sweep {
+    /// Once twice as many have ended as could not be forgotten the last time.
+    WhenDue,
+    /// Now.
+    Now,
+}
 
 impl Lanes {
     /// Makes a lane for a stream that is not known.
@@ -71,8 +81,8 @@ impl Lanes {
         self.opened += 1;
         let Some(state) = self.get_mut(lane).filter(|state| !state.has_ended()) else { return };
         state.end(marker.cloned(), order);
-        let (home, owner) = (state.front().home(), state.owner());
-        self.in_shard[home] -= 1;
+        let (shard, owner) = (state.front().shard(), state.owner());
+        self.in_shard[shard] -= 1;
         self.bound.remove(&lane);
         self.unowned.remove(&lane);
         self.ended.push(lane);
@@ -191,18 +201,24 @@ impl Lanes {
         }
     }
 
-    /// Whether some lane's markers could not be queried.
-    pub(crate) fn any_poisoned(&self) -> bool {
-        self.uncovered.iter().any(|&lane| self.get(lane).is_some_and(Lane::is_poisoned))
+    /// Lanes whose markers could not be queried.
+    pub(crate) fn poisoned(&self) -> Vec<u32> {
+        let is_poisoned = |lane: &u32| self.get(*lane).is_some_and(Lane::is_poisoned);
+        self.uncovered.iter().copied().filter(is_poisoned).collect()
     }
 
-    /// Lanes that have ended, if it is time to look which of them can be forgotten. Each must be
+    /// Whether there are any.
+    pub(crate) fn any_poisoned(&self) -> bool {
+        !self.poisoned().is_empty()
+    }
+
+    /// Lanes that have ended, to look which of them can be forgotten; none before it is due. Each must be
     /// [forgotten](Self::forget) or [kept](Self::keep_ended).
     ///
     /// Looking takes as many steps as there are, so it is put off until twice as many have ended as
     /// could not be forgotten the last time.
-    pub(crate) fn take_ended(&mut self, at_once: bool) -> Vec<u32> {
-        if !at_once && self.ended.len() <= self.sweep_above {
+    pub(crate) fn take_ended(&mut self, sweep: Sweep) -> Vec<u32> {
+        if sweep == Sweep::WhenDue && self.ended.len() <= self.sweep_above {
             return Vec::new();
         }
         self.sweep_above = 0;

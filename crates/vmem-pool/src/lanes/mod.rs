@@ -22,10 +22,12 @@ mod queue;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-pub(crate) use front::Front;
+pub(crate) use front::{Found, Front};
 pub(crate) use lane::{Access, Lane};
+pub(crate) use life::Sweep;
 use queue::Queues;
-use vmem_core::{Event, IdleEvent, StreamId};
+use vmem_core::author::IdleEvent;
+use vmem_core::{Event, StreamId};
 
 use crate::Batch;
 use crate::space::{SHARDS, Tag, visits};
@@ -196,10 +198,10 @@ impl Lanes {
     }
 
     /// Gives an open lane another shard.
-    pub(crate) fn set_home(&mut self, lane: u32, shard: usize) {
+    pub(crate) fn set_shard(&mut self, lane: u32, shard: usize) {
         let Some(state) = self.get(lane).filter(|state| !state.has_ended()) else { return };
-        let before = state.front().home();
-        state.front().set_home(shard);
+        let before = state.front().shard();
+        state.front().set_shard(shard);
         self.in_shard[before] -= 1;
         self.in_shard[shard] += 1;
     }

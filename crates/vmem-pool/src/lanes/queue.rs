@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{Stream, StreamKind};
 
 use crate::sync::thread::{self, ThreadId};

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::ops::DerefMut;
 
 use super::index::FreeIndex;
-use super::shard::place_of;
-use super::{GRAIN, Shard, Slot, Space, State};
+use super::shard::index_of;
+use super::{GRAIN, RangeState, Shard, Slot, Space};
 
 impl<S: DerefMut<Target = Shard>> Space<S> {
     /// Panics if anything is inconsistent. Takes `O(n log n)` steps.
@@ -28,7 +28,7 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
             let twin = [shard[edge].prev, shard[edge].next];
             let twin = twin.into_iter().flatten().find(|slot| slot.shard() != edge.shard());
             let twin = self[twin.expect("an edge has a twin")];
-            assert_eq!(twin.state(), State::Edge, "which is one");
+            assert_eq!(twin.state(), RangeState::Edge, "which is one");
             assert!([twin.prev, twin.next].contains(&Some(edge)), "and knows it");
         }
     }
@@ -36,19 +36,19 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
 
 impl Shard {
     fn check(&self) {
-        let mut indexed: HashSet<Slot> = self.holes().chain(self.dormant()).collect();
-        for (place, index) in self.free.iter().enumerate() {
+        let mut indexed: HashSet<Slot> = self.unmapped().chain(self.dormant()).collect();
+        for (number, index) in self.free.iter().enumerate() {
             for slot in index.slots() {
                 let tag = self[slot].tag().expect("an indexed range is free");
-                let own = place_of(tag.lane, self[slot].zone());
-                assert_eq!(own, place, "a range is in the index of its lane and zone");
+                let own = index_of(tag.lane, self[slot].zone());
+                assert_eq!(own, number, "a range is in the index of its lane and zone");
                 assert!(indexed.insert(slot), "a range is indexed once");
             }
         }
         let listed: HashSet<Slot> = self.all_free().collect();
         let free: HashSet<Slot> = self.free.iter().flat_map(FreeIndex::slots).collect();
         assert_eq!(listed, free, "every free range is found by its size");
-        let unused = self.holes.len() + self.dormant.len();
+        let unused = self.unmapped.len() + self.dormant.len();
         let entries = self.free.iter().map(FreeIndex::len).sum::<usize>() + unused;
         assert_eq!(indexed.len(), entries, "no index holds a range twice");
         let mut in_use = 0;
@@ -66,7 +66,7 @@ impl Shard {
 
     fn edges(&self) -> impl Iterator<Item = Slot> {
         let slots = (0..self.ranges.len()).map(|index| Slot::at(self.number, index));
-        slots.filter(|&slot| self[slot].state() == State::Edge)
+        slots.filter(|&slot| self[slot].state() == RangeState::Edge)
     }
 
     fn vacant_slots(&self) -> usize {

@@ -5,7 +5,7 @@
 
 use std::ops::DerefMut;
 
-use super::{Range, Shard, Slot, Space, State};
+use super::{Range, RangeState, Shard, Slot, Space};
 
 impl<S: DerefMut<Target = Shard>> Space<S> {
     /// The range below, in whatever shard.
@@ -26,7 +26,7 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
             return slot;
         }
         let range = self[slot];
-        debug_assert!(range.state() == State::Claimed);
+        debug_assert!(range.state() == RangeState::Claimed);
         let (prev, next) = (self.prev(slot), self.next(slot));
         let moved = self.shard_mut(shard).new_range(range.between(None, None));
         self.drop_edge(range.prev);
@@ -59,7 +59,7 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
     }
 
     fn add_edge(&mut self, shard: usize, at: u64) -> Slot {
-        self.shard_mut(shard).fill_slot(Range::new(at, 0, State::Edge))
+        self.shard_mut(shard).fill_slot(Range::new(at, 0, RangeState::Edge))
     }
 
     fn set_links(&mut self, slot: Slot, prev: Option<Slot>, next: Option<Slot>) {
@@ -75,6 +75,6 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
     }
 
     fn is_edge(&self, slot: Slot) -> bool {
-        self[slot].state() == State::Edge
+        self[slot].state() == RangeState::Edge
     }
 }

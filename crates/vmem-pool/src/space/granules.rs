@@ -2,7 +2,7 @@
 
 use std::ops::DerefMut;
 
-use super::{Need, Shard, Slot, Space, State, Tag};
+use super::{Need, RangeState, Shard, Slot, Space, Tag};
 
 impl<S: DerefMut<Target = Shard>> Space<S> {
     /// The longest stretches of neighbouring free ranges whose tag is `usable`, as start and end, in
@@ -36,23 +36,23 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
 
     /// Where in the smallest unmapped range from `from` on that holds them `size` bytes could begin;
     /// the lowest of equals. Takes `O(h)` steps for `h` unmapped ranges.
-    pub(crate) fn smallest_hole(&self, from: u64, size: u64, alignment: u64) -> Option<u64> {
+    pub(crate) fn smallest_unmapped(&self, from: u64, size: u64, alignment: u64) -> Option<u64> {
         let need = Need { size, alignment };
-        let holes = self.holes().map(|slot| self[slot]).filter(|hole| hole.start >= from);
-        let fitting =
-            holes.filter_map(|hole| Some((hole.size, need.place(hole.start, hole.size)?)));
+        let unmapped = self.unmapped().map(|slot| self[slot]).filter(|range| range.start >= from);
+        let fitting = unmapped
+            .filter_map(|range| Some((range.size, need.start_in(range.start, range.size)?)));
         fitting.min().map(|(_, at)| at)
     }
 
     /// The lowest unmapped ranges below `limit`, `size` bytes in all, as start and size. Takes
     /// `O(h log h)` steps for `h` unmapped ranges.
-    pub(crate) fn lowest_holes(&self, limit: u64, size: u64) -> Vec<(u64, u64)> {
-        let holes = self.holes().map(|slot| self[slot].extent());
-        let mut holes: Vec<_> = holes.filter(|&(start, _)| start < limit).collect();
-        holes.sort_unstable();
+    pub(crate) fn lowest_unmapped(&self, limit: u64, size: u64) -> Vec<(u64, u64)> {
+        let unmapped = self.unmapped().map(|slot| self[slot].extent());
+        let mut unmapped: Vec<_> = unmapped.filter(|&(start, _)| start < limit).collect();
+        unmapped.sort_unstable();
         let mut missing = size;
         let mut chosen = Vec::new();
-        for (start, size) in holes {
+        for (start, size) in unmapped {
             let taken = size.min(missing);
             if taken > 0 {
                 chosen.push((start, taken));
@@ -84,7 +84,7 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
 
     /// Claims `start..end`, none of which is live or claimed, and returns the parts, lowest first,
     /// with the state each had.
-    pub(crate) fn claim_between(&mut self, start: u64, end: u64) -> Vec<(Slot, State)> {
+    pub(crate) fn claim_between(&mut self, start: u64, end: u64) -> Vec<(Slot, RangeState)> {
         let slots: Vec<Slot> = self.within(start, end).collect();
         let mut parts = Vec::with_capacity(slots.len());
         for slot in slots {

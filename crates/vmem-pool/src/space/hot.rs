@@ -8,8 +8,8 @@ use vmem_core::{BlockLayout, Label, RawBlock};
 use crate::sabotage;
 
 use super::range::Zone;
-use super::shard::place_of;
-use super::{Need, Range, Shard, Slot, State, Tag};
+use super::shard::index_of;
+use super::{Need, Range, RangeState, Shard, Slot, Tag};
 
 impl Shard {
     /// Claims the best fit of `lane`, cut to what is needed, and returns its slot. What is left of it
@@ -29,13 +29,13 @@ impl Shard {
         need: Need,
         rest: Option<Tag>,
     ) -> Option<Slot> {
-        let place = place_of(lane, zone);
-        self.free.get_mut(place)?.prepare(&self.ranges, need.size);
+        let index = index_of(lane, zone);
+        self.free.get_mut(index)?.prepare(&self.ranges, need.size);
         let slot = self.best_in(lane, zone, need)?;
         let range = self[slot];
         if range.size == need.size {
-            self.free[place].remove(&mut self.ranges, slot);
-            self.at(slot).set_state(State::Claimed);
+            self.free[index].remove(&mut self.ranges, slot);
+            self.at(slot).set_state(RangeState::Claimed);
             return Some(slot);
         }
         let tag = range.tag()?;
@@ -44,7 +44,7 @@ impl Shard {
             return Some(self.take_apart(slot, need, rest.unwrap_or(tag)));
         }
         // The block is the lower end, in a slot of its own; the range above it goes on as it was.
-        let block = Range::new(range.start, need.size, State::Claimed).in_zone(zone);
+        let block = Range::new(range.start, need.size, RangeState::Claimed).in_zone(zone);
         let block = self.new_range(block.between(range.prev, Some(slot)));
         if let Some(prev) = range.prev {
             self.at(prev).next = Some(block);
@@ -54,9 +54,9 @@ impl Shard {
         above.start = at;
         above.size = range.size - need.size;
         above.prev = Some(block);
-        above.set_state(State::Free(rest.unwrap_or(tag)));
-        let listing = self.free[place].update(&mut self.ranges, slot, range.extent());
-        self.owners.note(place, listing, &mut self.free);
+        above.set_state(RangeState::Free(rest.unwrap_or(tag)));
+        let listing = self.free[index].update(&mut self.ranges, slot, range.extent());
+        self.owners.note(index, listing, &mut self.free);
         Some(block)
     }
 
@@ -64,15 +64,15 @@ impl Shard {
     fn take_apart(&mut self, slot: Slot, need: Need, rest: Tag) -> Slot {
         self.claim(slot);
         let range = self[slot];
-        let at = need.place(range.start, range.size).unwrap_or(range.start);
-        self.cut(slot, at, need.size, State::Free(rest));
+        let at = need.start_in(range.start, range.size).unwrap_or(range.start);
+        self.cut(slot, at, need.size, RangeState::Free(rest));
         slot
     }
 
     /// Makes a claimed range a block and returns its generation.
     #[inline]
     pub(crate) fn begin_block(&mut self, slot: Slot, layout: BlockLayout, label: Label) -> u32 {
-        debug_assert!(self[slot].state() == State::Claimed);
+        debug_assert!(self[slot].state() == RangeState::Claimed);
         let tally = &mut self.tally;
         tally.begun += 1;
         tally.live += layout.size();
@@ -87,14 +87,14 @@ impl Shard {
     /// is not a block of this shard.
     #[inline]
     pub(crate) fn end_block(&mut self, raw: &RawBlock) -> Option<Slot> {
-        let slot = Slot::from_raw(raw.slot)?;
+        let slot = Slot::from_raw(raw.slot())?;
         let range = self.ranges.get_mut(slot.index())?;
-        let here = range.is_live() && range.start == raw.ptr.get();
-        if !here || !range.end_block(raw.generation, raw.layout) {
+        let here = range.is_live() && range.start == raw.ptr().get();
+        if !here || !range.end_block(raw.generation(), raw.layout()) {
             return None;
         }
         self.tally.ended += 1;
-        self.tally.live -= raw.layout.size();
+        self.tally.live -= raw.layout().size();
         if self[slot].zone() == Zone::Small {
             self.tally.small -= self[slot].size;
         }
@@ -105,7 +105,7 @@ impl Shard {
     #[inline]
     pub(crate) fn free(&mut self, slot: Slot, tag: Tag) {
         if sabotage::coalesce_lanes() {
-            self.release(slot, State::Free(tag));
+            self.set_state(slot, RangeState::Free(tag));
             return;
         }
         let Range { prev, next, .. } = self[slot];
@@ -114,7 +114,7 @@ impl Shard {
         let joins = |neighbour: &Slot| self[*neighbour].free_of(tag.lane, zone).is_some();
         let free = match (prev.filter(joins), next.filter(joins)) {
             (None, None) => {
-                self.at(slot).set_state(State::Free(tag));
+                self.at(slot).set_state(RangeState::Free(tag));
                 self.enter(slot);
                 slot
             }
@@ -133,7 +133,7 @@ impl Shard {
             (Some(prev), Some(next)) => {
                 let before = self[prev].extent();
                 let above = self[next].free_of(tag.lane, zone).unwrap_or(0);
-                self.free[place_of(tag.lane, zone)].remove(&mut self.ranges, next);
+                self.free[index_of(tag.lane, zone)].remove(&mut self.ranges, next);
                 self.absorb_next(prev);
                 self.absorb_next(prev);
                 self.regrow(prev, Tag { epoch: tag.epoch.max(above), ..tag }, before);
@@ -149,9 +149,9 @@ impl Shard {
     #[inline]
     fn regrow(&mut self, slot: Slot, tag: Tag, before: (u64, u64)) {
         self.at(slot).raise_epoch(tag.epoch);
-        let place = place_of(tag.lane, self[slot].zone());
-        let listing = self.free[place].update(&mut self.ranges, slot, before);
-        self.owners.note(place, listing, &mut self.free);
+        let index = index_of(tag.lane, self[slot].zone());
+        let listing = self.free[index].update(&mut self.ranges, slot, before);
+        self.owners.note(index, listing, &mut self.free);
     }
 
     /// Merges the left neighbour, which is in no index, into `slot`.

@@ -28,10 +28,12 @@ pub(crate) mod visits;
 
 use std::ops::DerefMut;
 
+use vmem_core::DevicePtr;
+
 pub(crate) use granules::whole_granules;
 use index::class_of;
 use range::Zone;
-pub(crate) use range::{Range, SHARDS, Slot, State, Tag};
+pub(crate) use range::{Range, RangeState, SHARDS, Slot, Tag};
 pub(crate) use runs::Stretch;
 use shard::ZONES;
 pub(crate) use shard::{Shard, Tally};
@@ -72,7 +74,7 @@ pub(crate) struct Need {
 impl Need {
     /// Where in `start .. start + size` the request would begin, if it fits.
     #[inline]
-    pub(crate) fn place(self, start: u64, size: u64) -> Option<u64> {
+    pub(crate) fn start_in(self, start: u64, size: u64) -> Option<u64> {
         let at = start.checked_next_multiple_of(self.alignment)?;
         (at.checked_add(self.size)? <= start + size).then_some(at)
     }
@@ -115,7 +117,7 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
     }
 
     /// Adds a segment as one range in `state`, in the first shard.
-    pub(crate) fn add_segment(&mut self, start: u64, size: u64, state: State) -> Slot {
+    pub(crate) fn add_segment(&mut self, start: u64, size: u64, state: RangeState) -> Slot {
         self.shards_mut().for_each(|shard| shard.directory.add_segment(start, size));
         let slot = self.first.new_range(Range::new(start, size, state));
         self.first.enter(slot);
@@ -184,8 +186,8 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
     }
 
     /// All unmapped ranges.
-    fn holes(&self) -> impl Iterator<Item = Slot> {
-        self.shards().flat_map(|shard| shard.holes.slots())
+    fn unmapped(&self) -> impl Iterator<Item = Slot> {
+        self.shards().flat_map(|shard| shard.unmapped.slots())
     }
 
     /// All ranges mapped to memory that is in use elsewhere.
@@ -204,7 +206,7 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
     }
 
     /// As [`Shard::cut`].
-    pub(crate) fn cut(&mut self, slot: Slot, at: u64, size: u64, state: State) {
+    pub(crate) fn cut(&mut self, slot: Slot, at: u64, size: u64, state: RangeState) {
         self.shard_mut(slot.shard()).cut(slot, at, size, state);
     }
 
@@ -213,9 +215,9 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
         self.shard_mut(slot.shard()).split(slot, at)
     }
 
-    /// As [`Shard::release`].
-    pub(crate) fn release(&mut self, slot: Slot, state: State) -> Slot {
-        self.shard_mut(slot.shard()).release(slot, state)
+    /// As [`Shard::set_state`].
+    pub(crate) fn set_state(&mut self, slot: Slot, state: RangeState) -> Slot {
+        self.shard_mut(slot.shard()).set_state(slot, state)
     }
 
     /// Joins claimed neighbours into one, in this shard, and returns its slot.
@@ -226,7 +228,7 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
         while self[first].end() < end
             && let Some(next) = self.next(first)
         {
-            debug_assert!(self[next].state() == State::Claimed);
+            debug_assert!(self[next].state() == RangeState::Claimed);
             self.move_to(next, shard);
             self.shard_mut(shard).absorb_next(first);
         }
@@ -281,6 +283,15 @@ impl<S: DerefMut<Target = Shard>> std::ops::Index<Slot> for Space<S> {
     fn index(&self, slot: Slot) -> &Range {
         &self.shard(slot.shard())[slot]
     }
+}
+
+/// An address as the driver and programs have it.
+///
+/// # Panics
+/// At zero, where no memory starts.
+#[inline]
+pub(crate) fn pointer(address: u64) -> DevicePtr {
+    DevicePtr::new(address).expect("no memory starts at zero")
 }
 
 #[cfg(test)]

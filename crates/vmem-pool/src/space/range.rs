@@ -67,15 +67,15 @@ pub(crate) struct Tag {
     pub(crate) epoch: u64,
 }
 
-/// What a range is.
+/// The states of a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum RangeState {
     /// In a block.
     Live,
     /// Free, and in its lane's index.
     Free(Tag),
     /// Not mapped to memory.
-    Hole,
+    Unmapped,
     /// Mapped to memory that is in use at another address. What used it here is as the tag says.
     Dormant(Tag),
     /// Being worked on by one thread.
@@ -86,10 +86,10 @@ pub(crate) enum State {
     Vacant,
 }
 
-impl State {
+impl RangeState {
     #[inline]
     pub(super) const fn is_indexed(self) -> bool {
-        matches!(self, Self::Free(_) | Self::Hole | Self::Dormant(_))
+        matches!(self, Self::Free(_) | Self::Unmapped | Self::Dormant(_))
     }
 
     /// The tag of a free range.
@@ -108,7 +108,7 @@ impl State {
             (Self::Free(a), Self::Free(b)) if a.lane == b.lane || sabotage::coalesce_lanes() => {
                 Some(Self::Free(Tag { lane: a.lane, epoch: a.epoch.max(b.epoch) }))
             }
-            (Self::Hole, Self::Hole) => Some(Self::Hole),
+            (Self::Unmapped, Self::Unmapped) => Some(Self::Unmapped),
             (Self::Dormant(a), Self::Dormant(b)) if a.lane == b.lane => {
                 Some(Self::Dormant(Tag { lane: a.lane, epoch: a.epoch.max(b.epoch) }))
             }
@@ -148,12 +148,12 @@ pub(super) enum Zone {
     Small,
 }
 
-/// A [`State`] without its tag.
+/// A [`RangeState`] without its tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Live,
     Free,
-    Hole,
+    Unmapped,
     Dormant,
     Claimed,
     Edge,
@@ -162,7 +162,7 @@ enum Kind {
 
 impl Range {
     #[inline]
-    pub(super) fn new(start: u64, size: u64, state: State) -> Self {
+    pub(super) fn new(start: u64, size: u64, state: RangeState) -> Self {
         let mut range = Self {
             start,
             size,
@@ -209,7 +209,7 @@ impl Range {
 
     /// The state of it and its upper neighbour joined, if they may be.
     #[inline]
-    pub(super) fn joined(&self, next: &Self) -> Option<State> {
+    pub(super) fn joined(&self, next: &Self) -> Option<RangeState> {
         if self.zone == next.zone { self.state().joined(next.state()) } else { None }
     }
 
@@ -224,35 +224,35 @@ impl Range {
     }
 
     #[inline]
-    pub(crate) const fn state(&self) -> State {
+    pub(crate) const fn state(&self) -> RangeState {
         let tag = Tag { lane: self.lane, epoch: self.word };
         match self.kind {
-            Kind::Live => State::Live,
-            Kind::Free => State::Free(tag),
-            Kind::Hole => State::Hole,
-            Kind::Dormant => State::Dormant(tag),
-            Kind::Claimed => State::Claimed,
-            Kind::Edge => State::Edge,
-            Kind::Vacant => State::Vacant,
+            Kind::Live => RangeState::Live,
+            Kind::Free => RangeState::Free(tag),
+            Kind::Unmapped => RangeState::Unmapped,
+            Kind::Dormant => RangeState::Dormant(tag),
+            Kind::Claimed => RangeState::Claimed,
+            Kind::Edge => RangeState::Edge,
+            Kind::Vacant => RangeState::Vacant,
         }
     }
 
     #[inline]
-    pub(super) fn set_state(&mut self, state: State) {
+    pub(super) fn set_state(&mut self, state: RangeState) {
         self.kind = match state {
-            State::Live => Kind::Live,
-            State::Free(_) => Kind::Free,
-            State::Hole => Kind::Hole,
-            State::Dormant(_) => Kind::Dormant,
-            State::Claimed => Kind::Claimed,
-            State::Edge => Kind::Edge,
-            State::Vacant => Kind::Vacant,
+            RangeState::Live => Kind::Live,
+            RangeState::Free(_) => Kind::Free,
+            RangeState::Unmapped => Kind::Unmapped,
+            RangeState::Dormant(_) => Kind::Dormant,
+            RangeState::Claimed => Kind::Claimed,
+            RangeState::Edge => Kind::Edge,
+            RangeState::Vacant => Kind::Vacant,
         };
-        if let State::Free(tag) | State::Dormant(tag) = state {
+        if let RangeState::Free(tag) | RangeState::Dormant(tag) = state {
             self.lane = tag.lane;
             self.word = tag.epoch;
         }
-        if let State::Hole | State::Dormant(_) = state {
+        if let RangeState::Unmapped | RangeState::Dormant(_) = state {
             self.zone = Zone::Large;
         }
     }
@@ -282,13 +282,13 @@ impl Range {
 
     /// Where an indexed range is in its size class.
     #[inline]
-    pub(super) const fn place(&self) -> u32 {
+    pub(super) const fn position(&self) -> u32 {
         self.detail
     }
 
     #[inline]
-    pub(super) const fn set_place(&mut self, place: u32) {
-        self.detail = place;
+    pub(super) const fn set_position(&mut self, position: u32) {
+        self.detail = position;
     }
 
     /// Puts the range into a slot that was another one before, which has been that many blocks.

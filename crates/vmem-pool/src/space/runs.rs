@@ -2,7 +2,7 @@
 
 use std::ops::DerefMut;
 
-use super::{Fit, Need, Shard, Slot, Space, State, Tag, visits};
+use super::{Fit, Need, Range, RangeState, Shard, Slot, Space, Tag, visits};
 
 /// Addresses that a request could have if what lies there were joined: whole free ranges, and
 /// whole granules of unmapped ones.
@@ -42,7 +42,7 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
         let mut high = Some(first);
         while let Some(slot) = high.filter(|&slot| joins(slot)) {
             let end = self[slot].end();
-            while need.place(self[low].start, end - self[low].start).is_some() {
+            while need.start_in(self[low].start, end - self[low].start).is_some() {
                 let window = Stretch { start: self[low].start, end, fresh: 0 };
                 if best.is_none_or(|b| window.end - window.start < b.end - b.start) {
                     best = Some(window);
@@ -68,92 +68,107 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
         usable: impl Fn(Tag) -> bool,
     ) -> Option<Stretch> {
         let joins = |slot: Slot| self[slot].tag().is_some_and(&usable);
-        self.holes()
-            .filter(|&hole| self[hole].start < limit)
-            .flat_map(|hole| {
-                [
-                    self.upwards(hole, need, granule, joins),
-                    self.downwards(hole, need, granule, joins),
-                ]
+        self.unmapped()
+            .filter(|&unmapped| self[unmapped].start < limit)
+            .flat_map(|unmapped| {
+                [Direction::Up, Direction::Down]
+                    .map(|direction| self.stretch(unmapped, direction, need, granule, joins))
             })
             .flatten()
             .min_by_key(|stretch| (stretch.fresh, stretch.start))
     }
 
-    /// From the lowest free neighbour below `hole` upwards as far as it takes.
-    fn upwards(
+    /// From the farthest free neighbour behind an unmapped range in this direction as far as it takes.
+    fn stretch(
         &self,
-        hole: Slot,
+        unmapped: Slot,
+        direction: Direction,
         need: Need,
         granule: u64,
         joins: impl Fn(Slot) -> bool,
     ) -> Option<Stretch> {
-        let mut low = hole;
-        while let Some(prev) = self.prev(low).filter(|&prev| joins(prev)) {
-            low = prev;
+        let step = |slot: Slot, way: Direction| match way {
+            Direction::Up => self.next(slot),
+            Direction::Down => self.prev(slot),
+        };
+        let mut first = unmapped;
+        while let Some(behind) = step(first, direction.opposite()).filter(|&behind| joins(behind)) {
+            first = behind;
         }
-        let start = self[low].start;
-        let end = start.checked_next_multiple_of(need.alignment)?.checked_add(need.size)?;
-        let mut fresh = 0;
-        let mut slot = hole;
-        loop {
-            let range = self[slot];
-            if range.state() != State::Hole {
-                if range.end() >= end {
-                    return Some(Stretch { start, end: range.end(), fresh });
-                }
-            } else if range.end() >= end {
-                let part = end.saturating_sub(range.start).next_multiple_of(granule);
-                let end = range.start + part;
-                return Some(Stretch { start, end, fresh: fresh + part });
-            } else {
-                fresh += range.size;
+        let (from, _) = direction.ends(&self[first]);
+        let to = match direction {
+            Direction::Up => {
+                from.checked_next_multiple_of(need.alignment)?.checked_add(need.size)?
             }
-            slot =
-                self.next(slot).filter(|&next| self[next].state() == State::Hole || joins(next))?;
-        }
-    }
-
-    /// From the highest free neighbour above `hole` downwards as far as it takes.
-    fn downwards(
-        &self,
-        hole: Slot,
-        need: Need,
-        granule: u64,
-        joins: impl Fn(Slot) -> bool,
-    ) -> Option<Stretch> {
-        let mut high = hole;
-        while let Some(next) = self.next(high).filter(|&next| joins(next)) {
-            high = next;
-        }
-        let end = self[high].end();
-        let start = end.checked_sub(need.size)? & !(need.alignment - 1);
-        let mut fresh = 0;
-        let mut slot = hole;
+            Direction::Down => from.checked_sub(need.size)? & !(need.alignment - 1),
+        };
+        let is_unmapped = |slot: Slot| self[slot].state() == RangeState::Unmapped;
+        let (mut slot, mut fresh) = (unmapped, 0);
         loop {
-            let range = self[slot];
-            if range.state() != State::Hole {
-                if range.start <= start {
-                    return Some(Stretch { start: range.start, end, fresh });
+            let (near, far) = direction.ends(&self[slot]);
+            let reaches = match direction {
+                Direction::Up => far >= to,
+                Direction::Down => far <= to,
+            };
+            match (reaches, is_unmapped(slot)) {
+                (true, false) => return Some(direction.stretch(from, far, fresh)),
+                (true, true) => {
+                    let part = direction.distance(near, to).next_multiple_of(granule);
+                    let end = match direction {
+                        Direction::Up => near + part,
+                        Direction::Down => near - part,
+                    };
+                    return Some(direction.stretch(from, end, fresh + part));
                 }
-            } else if range.start <= start {
-                let part = range.end().saturating_sub(start).next_multiple_of(granule);
-                let start = range.end() - part;
-                return Some(Stretch { start, end, fresh: fresh + part });
-            } else {
-                fresh += range.size;
+                (false, true) => fresh += self[slot].size,
+                (false, false) => {}
             }
-            slot =
-                self.prev(slot).filter(|&prev| self[prev].state() == State::Hole || joins(prev))?;
+            slot = step(slot, direction).filter(|&next| is_unmapped(next) || joins(next))?;
         }
     }
 
     /// Free ranges that have no neighbours: segments without anything live. As slot, start and size.
     pub(crate) fn whole_segments(&self) -> impl Iterator<Item = (Slot, u64, u64)> {
-        let alone = |r: &super::Range| r.prev.is_none() && r.next.is_none() && r.tag().is_some();
+        let alone = |r: &Range| r.prev.is_none() && r.next.is_none() && r.tag().is_some();
         self.iter()
             .inspect(|_| visits::note())
             .filter(move |(_, r)| alone(r))
             .map(|(slot, r)| (slot, r.start, r.size))
+    }
+}
+
+/// Which way a stretch goes from where it begins.
+#[derive(Debug, Clone, Copy)]
+enum Direction {
+    Up,
+    Down,
+}
+
+impl Direction {
+    fn opposite(self) -> Self {
+        match self {
+            Self::Up => Self::Down,
+            Self::Down => Self::Up,
+        }
+    }
+
+    /// Where a range begins and ends on the way.
+    fn ends(self, range: &Range) -> (u64, u64) {
+        match self {
+            Self::Up => (range.start, range.end()),
+            Self::Down => (range.end(), range.start),
+        }
+    }
+
+    /// How far it is to `to`, which may lie behind.
+    fn distance(self, from: u64, to: u64) -> u64 {
+        match self {
+            Self::Up => to.saturating_sub(from),
+            Self::Down => from.saturating_sub(to),
+        }
+    }
+
+    fn stretch(self, from: u64, to: u64, fresh: u64) -> Stretch {
+        Stretch { start: from.min(to), end: from.max(to), fresh }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::directory::Directory;
 use super::index::{FreeIndex, Owners, class_of};
-use super::range::{Range, Slot, State, Zone};
+use super::range::{Range, RangeState, Slot, Zone};
 use super::{Fit, GRAIN, Need};
 
 /// Some of the ranges of all segments, with an index over the free ones.
@@ -17,12 +17,12 @@ pub(crate) struct Shard {
     pub(super) ranges: Vec<Range>,
     /// The first of the slots whose ranges were merged away; each names the next one.
     pub(super) vacant: Option<Slot>,
-    /// Free ranges by lane and zone, as [`place_of`] numbers them.
+    /// Free ranges by lane and zone, as [`index_of`] numbers them.
     pub(super) free: Vec<FreeIndex>,
     /// Which of those have ranges of a size.
     pub(super) owners: Owners,
     /// Unmapped ranges.
-    pub(super) holes: FreeIndex,
+    pub(super) unmapped: FreeIndex,
     /// Ranges mapped to memory that is in use elsewhere.
     pub(super) dormant: FreeIndex,
     pub(super) directory: Directory,
@@ -34,14 +34,14 @@ pub(super) const ZONES: [Zone; 2] = [Zone::Large, Zone::Small];
 
 /// Where the index of a lane's free ranges in a zone is.
 #[inline]
-pub(super) const fn place_of(lane: u32, zone: Zone) -> usize {
+pub(super) const fn index_of(lane: u32, zone: Zone) -> usize {
     2 * lane as usize + zone as usize
 }
 
-/// Whose index is at this place.
-fn whose(place: usize) -> (u32, Zone) {
-    let lane = u32::try_from(place / 2).expect("fewer than 2^31 streams");
-    (lane, ZONES[place % 2])
+/// Whose list of free ranges has this index.
+fn whose(index: usize) -> (u32, Zone) {
+    let lane = u32::try_from(index / 2).expect("fewer than 2^31 streams");
+    (lane, ZONES[index % 2])
 }
 
 /// The blocks of a shard. Sizes are those asked for, in bytes.
@@ -68,7 +68,7 @@ impl Shard {
             vacant: None,
             free: Vec::new(),
             owners: Owners::default(),
-            holes: FreeIndex::default(),
+            unmapped: FreeIndex::default(),
             dormant: FreeIndex::default(),
             directory: Directory::default(),
             tally: Tally::default(),
@@ -90,11 +90,11 @@ impl Shard {
     /// The same in one zone.
     #[inline]
     pub(super) fn best_in(&self, lane: u32, zone: Zone, need: Need) -> Option<Slot> {
-        let best = self.free.get(place_of(lane, zone))?.best(&self.ranges, need.size)?;
+        let best = self.free.get(index_of(lane, zone))?.best(&self.ranges, need.size)?;
         if self.fit == Fit::Bins && self[best].size != need.size {
             return None;
         }
-        if need.alignment == GRAIN || need.place(self[best].start, self[best].size).is_some() {
+        if need.alignment == GRAIN || need.start_in(self[best].start, self[best].size).is_some() {
             return Some(best);
         }
         self.fits(lane, zone, need).next()
@@ -102,17 +102,17 @@ impl Shard {
 
     /// All free ranges of `lane` in a zone that fit, smallest and lowest first.
     pub(super) fn fits(&self, lane: u32, zone: Zone, need: Need) -> impl Iterator<Item = Slot> {
-        let index = self.free.get(place_of(lane, zone)).into_iter();
+        let index = self.free.get(index_of(lane, zone)).into_iter();
         let large = index.flat_map(move |index| index.at_least(&self.ranges, need.size));
         let allowed = large.take_while(move |&slot| match self.fit {
             Fit::Best | Fit::Slabs => true,
             Fit::Bins => self[slot].size == need.size,
         });
-        allowed.filter(move |&slot| need.place(self[slot].start, self[slot].size).is_some())
+        allowed.filter(move |&slot| need.start_in(self[slot].start, self[slot].size).is_some())
     }
 
     fn indexes_of(&self, lane: u32) -> impl Iterator<Item = &FreeIndex> {
-        ZONES.into_iter().filter_map(move |zone| self.free.get(place_of(lane, zone)))
+        ZONES.into_iter().filter_map(move |zone| self.free.get(index_of(lane, zone)))
     }
 
     /// All free ranges of `lane`.
@@ -150,10 +150,10 @@ impl Shard {
     ) {
         let mut at = 0;
         while lanes.len() < limit
-            && let Some(place) = self.owners.next_in(class, at, &mut self.free)
+            && let Some(index) = self.owners.next_in(class, at, &mut self.free)
         {
             at += 1;
-            let (lane, zone) = whose(place);
+            let (lane, zone) = whose(index);
             let best = self.best_in(lane, zone, need);
             if best.is_some_and(|slot| class_of(self[slot].size) == class) {
                 lanes.push(lane);
@@ -162,8 +162,8 @@ impl Shard {
     }
 
     /// All unmapped ranges.
-    pub(super) fn holes(&self) -> impl Iterator<Item = Slot> {
-        self.holes.slots()
+    pub(super) fn unmapped(&self) -> impl Iterator<Item = Slot> {
+        self.unmapped.slots()
     }
 
     /// All ranges mapped to memory that is in use elsewhere.
@@ -182,31 +182,31 @@ impl Shard {
     pub(crate) fn claim(&mut self, slot: Slot) {
         debug_assert!(self[slot].state().is_indexed(), "nobody else has it");
         self.leave(slot);
-        self.at(slot).set_state(State::Claimed);
+        self.at(slot).set_state(RangeState::Claimed);
     }
 
     /// Cuts `at .. at + size` out of a claimed range, which stays claimed; what is left on either
     /// side gets `state` and coalesces.
-    pub(crate) fn cut(&mut self, slot: Slot, at: u64, size: u64, state: State) {
+    pub(crate) fn cut(&mut self, slot: Slot, at: u64, size: u64, state: RangeState) {
         let range = self[slot];
-        debug_assert!(range.state() == State::Claimed);
+        debug_assert!(range.state() == RangeState::Claimed);
         debug_assert!(at >= range.start && at + size <= range.end());
         if at + size < range.end() {
             let rest = self.split(slot, at + size);
-            self.release(rest, state);
+            self.set_state(rest, state);
         }
         if at > range.start {
             // The claimed part must keep its slot: the new range is the one in front.
             let front = self.split_front(slot, at);
-            self.release(front, state);
+            self.set_state(front, state);
         }
     }
 
     /// Splits a claimed range at `at`; both parts are claimed, the returned one is the upper.
     pub(crate) fn split(&mut self, slot: Slot, at: u64) -> Slot {
         let range = self[slot];
-        debug_assert!(range.state() == State::Claimed && at > range.start && at < range.end());
-        let upper = Range::new(at, range.end() - at, State::Claimed).in_zone(range.zone());
+        debug_assert!(range.state() == RangeState::Claimed && at > range.start && at < range.end());
+        let upper = Range::new(at, range.end() - at, RangeState::Claimed).in_zone(range.zone());
         let upper = self.new_range(upper.between(Some(slot), range.next));
         if let Some(next) = range.next {
             self.at(next).prev = Some(upper);
@@ -219,7 +219,7 @@ impl Shard {
 
     fn split_front(&mut self, slot: Slot, at: u64) -> Slot {
         let range = self[slot];
-        let front = Range::new(range.start, at - range.start, State::Claimed);
+        let front = Range::new(range.start, at - range.start, RangeState::Claimed);
         let front = front.in_zone(range.zone());
         let front = self.new_range(front.between(range.prev, Some(slot)));
         if let Some(prev) = range.prev {
@@ -235,7 +235,7 @@ impl Shard {
     /// Gives a claimed or live range a new state. A free one coalesces with free neighbours of its
     /// lane (the latest tag holds for the whole), a dormant one likewise, an unmapped one with
     /// unmapped neighbours. Returns the slot of the range it is part of now.
-    pub(crate) fn release(&mut self, slot: Slot, state: State) -> Slot {
+    pub(crate) fn set_state(&mut self, slot: Slot, state: RangeState) -> Slot {
         debug_assert!(!self[slot].state().is_indexed());
         self.at(slot).set_state(state);
         let mut slot = self.coalesce(slot);
@@ -271,7 +271,8 @@ impl Shard {
     /// The range behind a slot of this shard, if the slot is in use.
     #[inline]
     pub(super) fn get(&self, slot: Slot) -> Option<&Range> {
-        let in_use = |range: &&Range| !matches!(range.state(), State::Vacant | State::Edge);
+        let in_use =
+            |range: &&Range| !matches!(range.state(), RangeState::Vacant | RangeState::Edge);
         self.ranges.get(slot.index()).filter(in_use)
     }
 
@@ -350,7 +351,7 @@ impl Shard {
     pub(super) fn retire_slot(&mut self, slot: Slot) {
         let next = self.vacant.replace(slot);
         let range = self.at(slot);
-        range.set_state(State::Vacant);
+        range.set_state(RangeState::Vacant);
         range.next = next;
     }
 
@@ -358,17 +359,17 @@ impl Shard {
     #[inline]
     pub(super) fn enter(&mut self, slot: Slot) {
         match self[slot].state() {
-            State::Free(tag) => {
-                let place = place_of(tag.lane, self[slot].zone());
-                if self.free.len() <= place {
-                    self.free.resize_with(place + 1, FreeIndex::default);
+            RangeState::Free(tag) => {
+                let index = index_of(tag.lane, self[slot].zone());
+                if self.free.len() <= index {
+                    self.free.resize_with(index + 1, FreeIndex::default);
                 }
-                let listing = self.free[place].insert(&mut self.ranges, slot);
-                self.owners.note(place, listing, &mut self.free);
+                let listing = self.free[index].insert(&mut self.ranges, slot);
+                self.owners.note(index, listing, &mut self.free);
             }
-            State::Hole => _ = self.holes.insert(&mut self.ranges, slot),
-            State::Dormant(_) => _ = self.dormant.insert(&mut self.ranges, slot),
-            State::Live | State::Claimed | State::Edge | State::Vacant => {}
+            RangeState::Unmapped => _ = self.unmapped.insert(&mut self.ranges, slot),
+            RangeState::Dormant(_) => _ = self.dormant.insert(&mut self.ranges, slot),
+            RangeState::Live | RangeState::Claimed | RangeState::Edge | RangeState::Vacant => {}
         }
     }
 
@@ -376,13 +377,13 @@ impl Shard {
     #[inline]
     pub(super) fn leave(&mut self, slot: Slot) {
         match self[slot].state() {
-            State::Free(tag) => {
-                let place = place_of(tag.lane, self[slot].zone());
-                self.free[place].remove(&mut self.ranges, slot);
+            RangeState::Free(tag) => {
+                let index = index_of(tag.lane, self[slot].zone());
+                self.free[index].remove(&mut self.ranges, slot);
             }
-            State::Hole => self.holes.remove(&mut self.ranges, slot),
-            State::Dormant(_) => self.dormant.remove(&mut self.ranges, slot),
-            State::Live | State::Claimed | State::Edge | State::Vacant => {}
+            RangeState::Unmapped => self.unmapped.remove(&mut self.ranges, slot),
+            RangeState::Dormant(_) => self.dormant.remove(&mut self.ranges, slot),
+            RangeState::Live | RangeState::Claimed | RangeState::Edge | RangeState::Vacant => {}
         }
     }
 }

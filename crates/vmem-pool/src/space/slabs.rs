@@ -7,7 +7,7 @@
 //! free in slabs.
 
 use super::range::Zone;
-use super::{Fit, GRAIN, Need, Range, Shard, Slot, State, Tag};
+use super::{Fit, GRAIN, Need, Range, RangeState, Shard, Slot, Tag};
 
 /// Blocks of up to so many bytes lie in slabs.
 const SMALL: u64 = 4 << 10;
@@ -48,8 +48,8 @@ impl Shard {
     fn open_slab(&mut self, slot: Slot, need: Need, rest: Tag) {
         self.at(slot).set_zone(Zone::Small);
         let Range { start, size, .. } = self[slot];
-        let at = need.place(start, size).expect("a slab has room for an aligned small block");
-        self.cut(slot, at, need.size, State::Free(rest));
+        let at = need.start_in(start, size).expect("a slab has room for an aligned small block");
+        self.cut(slot, at, need.size, RangeState::Free(rest));
     }
 
     /// Cuts a claimed range, which is large enough, to what a request needs; the rest is free with the
@@ -58,11 +58,11 @@ impl Shard {
         let Range { start, size, .. } = self[slot];
         let slab = self.slab_size();
         if self.is_small(need) && size >= slab {
-            self.cut(slot, start, slab, State::Free(rest));
+            self.cut(slot, start, slab, RangeState::Free(rest));
             self.open_slab(slot, need, rest);
         } else {
-            let at = need.place(start, size).expect("a claimed range fits its request");
-            self.cut(slot, at, need.size, State::Free(rest));
+            let at = need.start_in(start, size).expect("a claimed range fits its request");
+            self.cut(slot, at, need.size, RangeState::Free(rest));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Fit, GRAIN, Need, Shard, Slot, State, Tag};
+use super::{Fit, GRAIN, Need, RangeState, Shard, Slot, Tag};
 
 type Space = super::Space<Box<Shard>>;
 
@@ -19,7 +19,7 @@ fn need(grains: u64) -> Need {
     Need { size: grains * GRAIN, alignment: GRAIN }
 }
 
-fn space_with(segment_grains: u64, state: State) -> Space {
+fn space_with(segment_grains: u64, state: RangeState) -> Space {
     let shard = |number| Box::new(Shard::new(number, Fit::Slabs));
     let mut space = Space::new(shard(0), (1..SHARDS).map(shard).collect());
     space.add_segment(BASE, segment_grains * GRAIN, state);
@@ -30,9 +30,9 @@ fn take(space: &mut Space, lane: u32, need: Need) -> Option<Slot> {
     let slot = space.best_fit(lane, need)?;
     let range = space[slot];
     space.claim(slot);
-    let at = need.place(range.start, range.size).unwrap();
-    space.cut(slot, at, need.size, State::Free(tag(lane)));
-    space.release(slot, State::Live);
+    let at = need.start_in(range.start, range.size).unwrap();
+    space.cut(slot, at, need.size, RangeState::Free(tag(lane)));
+    space.set_state(slot, RangeState::Live);
     Some(slot)
 }
 
@@ -59,7 +59,7 @@ proptest! {
     fn any_program_keeps_the_ranges_consistent_and_takes_the_best_fit(
         ops in prop::collection::vec(op(), 1..120)
     ) {
-        let mut space = space_with(1000, State::Free(tag(0)));
+        let mut space = space_with(1000, RangeState::Free(tag(0)));
         let mut live: Vec<(Slot, u64, u64)> = Vec::new();
         for op in ops {
             match op {
@@ -82,14 +82,14 @@ proptest! {
                 Op::Free { which, lane } if !live.is_empty() => {
                     let (slot, start, size) = live.swap_remove(which % live.len());
                     prop_assert_eq!((space[slot].start, space[slot].size), (start, size));
-                    space.release(slot, State::Free(tag(lane)));
+                    space.set_state(slot, RangeState::Free(tag(lane)));
                 }
                 Op::Free { .. } => {}
                 Op::Relabel { lane, to } => {
                     let slots: Vec<Slot> = space.free_of(lane).filter(|_| lane != to).collect();
                     for slot in slots {
                         space.claim(slot);
-                        space.release(slot, State::Free(tag(to)));
+                        space.set_state(slot, RangeState::Free(tag(to)));
                     }
                 }
                 Op::Move { which, to } => {
@@ -99,14 +99,14 @@ proptest! {
                         space.claim(slot);
                         let moved = space.move_to(slot, to);
                         prop_assert_eq!((moved.shard(), space[moved].extent()), (to, extent));
-                        space.release(moved, state);
+                        space.set_state(moved, state);
                     }
                 }
             }
             space.check();
         }
         for (slot, ..) in live {
-            space.release(slot, State::Free(tag(0)));
+            space.set_state(slot, RangeState::Free(tag(0)));
         }
         space.check();
         let free: Vec<Slot> = (0..3).flat_map(|lane| space.free_of(lane)).collect();
@@ -116,7 +116,7 @@ proptest! {
         let whole = space.join_claimed(parts[0], parts[parts.len() - 1], 1);
         space.check();
         prop_assert_eq!(space.iter().count(), 1);
-        space.release(whole, State::Free(tag(0)));
+        space.set_state(whole, RangeState::Free(tag(0)));
         space.check();
         let all: u64 = space.free_stretches(|_| true).iter().map(|(start, end)| end - start).sum();
         prop_assert_eq!(all, 1000 * GRAIN);
@@ -167,13 +167,13 @@ proptest! {
         space.check();
         let fresh: u64 = claim
             .iter()
-            .filter(|(_, state)| *state == State::Hole)
+            .filter(|(_, state)| *state == RangeState::Unmapped)
             .map(|&(slot, _)| space[slot].size)
             .sum();
         prop_assert_eq!(fresh, stretch.fresh);
         prop_assert!(fresh <= (wanted * GRAIN).next_multiple_of(GRANULE));
         for (slot, state) in claim {
-            space.release(slot, state);
+            space.set_state(slot, state);
         }
         space.check();
         let after = sorted(&space).iter().map(|r| (r.extent(), r.state())).collect::<Vec<_>>();
@@ -185,7 +185,7 @@ proptest! {
 fn brute_force(space: &Space, lane: u32, need: Need) -> Option<u64> {
     let fits = |range: &super::Range| {
         range.tag().is_some_and(|tag| tag.lane == lane)
-            && need.place(range.start, range.size).is_some()
+            && need.start_in(range.start, range.size).is_some()
     };
     let ranges = space.iter().map(|(_, range)| range).filter(|range| fits(range));
     ranges.map(|range| (range.size, range.start)).min().map(|(_, start)| start)
@@ -200,24 +200,24 @@ fn sorted(space: &Space) -> Vec<super::Range> {
 /// A segment cut into free ranges of these sizes (in grains) and lanes.
 fn split(sizes: &[(u64, u32)]) -> Space {
     let total = sizes.iter().map(|(grains, _)| grains).sum();
-    let mut space = space_with(total, State::Claimed);
-    fill(&mut space, sizes, GRAIN, |lane| State::Free(tag(lane)));
+    let mut space = space_with(total, RangeState::Claimed);
+    fill(&mut space, sizes, GRAIN, |lane| RangeState::Free(tag(lane)));
     space
 }
 
 /// A segment of granules: lane 0 free, 1 unmapped, 2 and 3 live.
 fn granules(parts: &[(u64, u32)]) -> Space {
     let total: u64 = parts.iter().map(|(granules, _)| granules * 16).sum();
-    let mut space = space_with(total, State::Claimed);
+    let mut space = space_with(total, RangeState::Claimed);
     fill(&mut space, parts, GRANULE, |kind| match kind {
-        0 => State::Free(tag(0)),
-        1 => State::Hole,
-        _ => State::Live,
+        0 => RangeState::Free(tag(0)),
+        1 => RangeState::Unmapped,
+        _ => RangeState::Live,
     });
     space
 }
 
-fn fill(space: &mut Space, parts: &[(u64, u32)], unit: u64, state: impl Fn(u32) -> State) {
+fn fill(space: &mut Space, parts: &[(u64, u32)], unit: u64, state: impl Fn(u32) -> RangeState) {
     let mut rest = space.iter().next().map(|(slot, _)| slot);
     for (i, &(units, kind)) in parts.iter().enumerate() {
         let slot = rest.unwrap();
@@ -225,7 +225,7 @@ fn fill(space: &mut Space, parts: &[(u64, u32)], unit: u64, state: impl Fn(u32) 
             let at = space[slot].start + units * unit;
             space.split(slot, at)
         });
-        space.release(slot, state(kind));
+        space.set_state(slot, state(kind));
     }
 }
 
@@ -251,20 +251,20 @@ fn a_tail_is_extended_rather_than_left_behind() {
     assert_eq!(bounds, (BASE + GRANULE, BASE + 3 * GRANULE, GRANULE));
     let parts = space.claim_between(stretch.start, stretch.end);
     let whole = space.join_claimed(parts[0].0, parts[1].0, 1);
-    space.release(whole, State::Free(tag(0)));
+    space.set_state(whole, RangeState::Free(tag(0)));
     space.check();
 }
 
 #[test]
 fn an_address_finds_only_the_live_range_that_starts_there() {
-    let mut space = space_with(100_000, State::Free(tag(0)));
+    let mut space = space_with(100_000, RangeState::Free(tag(0)));
     let slots: Vec<Slot> = (0..300).map(|_| take(&mut space, 0, need(100)).unwrap()).collect();
     for &slot in &slots {
         let start = space[slot].start;
         assert_eq!(space.find(start), Some(slot));
         assert_eq!(space.find(start + GRAIN), None);
     }
-    space.release(slots[7], State::Free(tag(0)));
+    space.set_state(slots[7], RangeState::Free(tag(0)));
     assert_eq!(space.find(BASE + 700 * GRAIN), None);
     assert_eq!(space.find(BASE - GRAIN), None);
     assert_eq!(space.find(BASE + 100_000 * GRAIN), None);
@@ -283,14 +283,14 @@ fn end(shard: &mut Shard, (slot, _): (Slot, u64)) {
     let (layout, label, generation) = range.block().unwrap();
     let ptr = vmem_core::DevicePtr::new(range.start).unwrap();
     let owner = vmem_core::ResourceId::new();
-    let raw = vmem_core::RawBlock { ptr, layout, owner, slot: slot.raw(), generation, label };
+    let raw = vmem_core::RawBlock::new(ptr, layout, owner, slot.raw(), generation, label);
     assert_eq!(shard.end_block(&raw), Some(slot));
     shard.free(slot, tag(0));
 }
 
 #[test]
 fn small_blocks_lie_together_and_leave_the_rest_in_one_piece() {
-    let mut space = space_with(16 << 10, State::Free(tag(0)));
+    let mut space = space_with(16 << 10, RangeState::Free(tag(0)));
     let shard = space.shard_mut(0);
     let blocks: Vec<_> = (1..=32).map(|i| (live(shard, 64 << 10), live(shard, i * 128))).collect();
     let (large, small): (Vec<_>, Vec<_>) = blocks.into_iter().unzip();
@@ -310,7 +310,7 @@ fn small_blocks_lie_together_and_leave_the_rest_in_one_piece() {
 
 #[test]
 fn what_is_free_in_a_slab_is_found_by_whoever_has_nothing_else() {
-    let mut space = space_with(256, State::Free(tag(0)));
+    let mut space = space_with(256, RangeState::Free(tag(0)));
     let shard = space.shard_mut(0);
     let small = live(shard, 256);
     assert_eq!(shard.take_best(0, need(64), None), None, "a hit leaves slabs alone");
@@ -323,7 +323,7 @@ fn what_is_free_in_a_slab_is_found_by_whoever_has_nothing_else() {
 
 #[test]
 fn slabs_of_many_small_blocks_are_few() {
-    let mut space = space_with(64 << 10, State::Free(tag(0)));
+    let mut space = space_with(64 << 10, RangeState::Free(tag(0)));
     let shard = space.shard_mut(0);
     let blocks: Vec<_> = (0..1000).map(|_| live(shard, 4096)).collect();
     let mut starts: Vec<u64> = blocks.iter().map(|&(_, start)| start).collect();
@@ -339,12 +339,12 @@ fn slabs_of_many_small_blocks_are_few() {
 /// another shard was found by looking through all of it.
 #[test]
 fn a_range_that_moved_to_another_shard_is_still_found_near_its_address() {
-    let mut space = space_with(40, State::Free(tag(0)));
+    let mut space = space_with(40, RangeState::Free(tag(0)));
     let slots = [(); 3].map(|()| take(&mut space, 0, need(10)).unwrap());
-    space.release(slots[1], State::Free(tag(1)));
+    space.set_state(slots[1], RangeState::Free(tag(1)));
     space.claim(slots[1]);
     let moved = space.move_to(slots[1], 1);
-    space.release(moved, State::Free(tag(1)));
+    space.set_state(moved, RangeState::Free(tag(1)));
     let start = space[moved].start;
     assert_eq!(space.shard(1).near(start), Some(moved));
     assert_eq!(space.shard(2).near(start), None, "nothing is looked through for a hint");
@@ -354,13 +354,13 @@ fn a_range_that_moved_to_another_shard_is_still_found_near_its_address() {
 
 #[test]
 fn a_look_at_lanes_says_that_it_was_cut_short_although_one_lane_counts_often() {
-    let mut space = space_with(8, State::Free(tag(2)));
+    let mut space = space_with(8, RangeState::Free(tag(2)));
     for number in 0..SHARDS {
         let start = BASE + ((number as u64 + 1) << 24);
-        let slot = space.add_segment(start, 2 * GRAIN, State::Free(tag(1)));
+        let slot = space.add_segment(start, 2 * GRAIN, RangeState::Free(tag(1)));
         space.claim(slot);
         let slot = space.move_to(slot, number);
-        space.release(slot, State::Free(tag(1)));
+        space.set_state(slot, RangeState::Free(tag(1)));
     }
     assert_eq!(space.lanes_that_fit(need(2), SHARDS), (vec![1], true));
     assert_eq!(space.lanes_that_fit(need(2), usize::MAX), (vec![1, 2], false));

@@ -18,7 +18,7 @@ const G: u64 = SMALL;
 #[test]
 fn in_strict_mode_only_a_stream_among_others_marks_its_frees() {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { batch: Batch::STRICT, ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_batch(Batch::STRICT));
     let alone = Stream::new(device.clone()).unwrap();
     let marks = || {
         let before = device.calls().of(CallKind::RecordEvent);
@@ -72,7 +72,7 @@ fn a_thread_marks_its_default_stream_for_a_thief_when_it_next_allocates() {
 #[test]
 fn the_rest_of_complete_memory_needs_no_marker_for_a_third_stream() {
     let device = device();
-    let config = PoolConfig { batch: Batch::STRICT, ceiling: Some(4 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_batch(Batch::STRICT).with_ceiling(4 * MIB);
     let pool = arena(device.clone(), config);
     let [a, b, c] = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
     free(&pool, alloc(&pool, 4 * MIB, &b), &b);
@@ -95,7 +95,7 @@ fn the_rest_of_complete_memory_needs_no_marker_for_a_third_stream() {
 #[test]
 fn the_rest_of_pending_memory_is_waited_for_by_a_third_stream_too() {
     let device = device();
-    let config = PoolConfig { ceiling: Some(4 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(4 * MIB);
     let pool = arena(device.clone(), config);
     let [a, b, c] = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
     let whole = alloc(&pool, 4 * MIB, &a);
@@ -115,7 +115,7 @@ fn the_rest_of_pending_memory_is_waited_for_by_a_third_stream_too() {
 #[test]
 fn of_equal_blocks_a_thief_takes_the_one_marked_first() {
     let device = device();
-    let config = PoolConfig { batch: Batch::STRICT, ceiling: Some(12 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_batch(Batch::STRICT).with_ceiling(12 * MIB);
     let pool = arena(device.clone(), config);
     let [a, b, c] = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
     let (x, gap, y) =
@@ -160,7 +160,7 @@ fn what_trimming_left_of_a_window_shows_what_it_showed_there() {
 #[test]
 fn new_memory_of_a_window_that_could_not_be_undone_serves_at_home() {
     let device = sim(16, 64);
-    let pool = arena(device.clone(), PoolConfig { ceiling: Some(9 * G), ..tight() });
+    let pool = arena(device.clone(), tight().with_ceiling(9 * G));
     let stream = Stream::new(device.clone()).unwrap();
     let kept = riddle(&pool, G, 8, &stream);
     // The new granule at home is made accessible, the window is not, and stays mapped.

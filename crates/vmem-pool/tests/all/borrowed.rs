@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{Device, MemoryResource, RawStream, ResourceExt, Stream};
 use vmem_pool::PoolConfig;
 use vmem_sim::{CallKind, SimDevice};
@@ -19,7 +20,7 @@ struct Scene {
 /// A pool of 8 MiB, a stream of others and one of vmem's.
 fn scene() -> Scene {
     let device = device();
-    let config = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(8 * MIB);
     let pool = arena(device.clone(), config);
     let raw = device.create_blocking_stream().unwrap();
     // SAFETY: the stream was just made.

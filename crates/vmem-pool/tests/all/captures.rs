@@ -8,7 +8,7 @@ use vmem_core::{
     AllocErrorKind, Device, DeviceBuffer, DeviceMemory, DriverCode, MemoryResource, ResourceExt,
     Stream,
 };
-use vmem_pool::{Batch, Chunks, Placement, Pool, PoolConfig, PoolHandle, Release, VirtualArena};
+use vmem_pool::{AutoTrim, Batch, Chunks, Placement, Pool, PoolConfig, PoolHandle, VirtualArena};
 use vmem_sim::{CallKind, CaptureMode, Graph, SimDevice};
 
 use crate::support::{MIB, alloc, arena, device, finish, free, keep_busy, layout, orphan, touch};
@@ -19,11 +19,16 @@ fn configs() -> Vec<PoolConfig> {
     for batch in [Batch::default(), Batch::STRICT] {
         for placement in [Placement::ByCompletion, Placement::Reproducible] {
             let ceiling = Some(16 * MIB);
-            configs.push(PoolConfig { batch, placement, ceiling, ..Default::default() });
+            configs.push(
+                PoolConfig::default()
+                    .with_batch(batch)
+                    .with_placement(placement)
+                    .with_ceiling(ceiling),
+            );
         }
     }
-    let release = Some(Release { threshold: 0, age: std::time::Duration::ZERO });
-    configs.push(PoolConfig { release, ..configs[0].clone() });
+    let release = Some(AutoTrim::new(0, std::time::Duration::ZERO));
+    configs.push(configs[0].clone().with_auto_trim(release));
     configs
 }
 
@@ -218,7 +223,7 @@ fn a_pool_may_end_beside_a_capture() {
 #[test]
 fn a_stream_that_ends_while_it_captures_leaves_its_memory_in_quarantine() {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_ceiling(8 * MIB));
     let handle = pool.handle();
     let [capturing, other] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     let block = alloc(&pool, 6 * MIB, &capturing);
@@ -265,7 +270,7 @@ fn a_capture_whose_graph_is_gone_hinders_nobody_afterwards() {
 #[test]
 fn a_capture_that_the_program_broke_hinders_nobody_afterwards() {
     let device = device();
-    let config = PoolConfig { ceiling: Some(16 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(16 * MIB);
     let pool = arena(device.clone(), config);
     let handle = pool.handle();
     want_what_a_capture_left(&device, &pool.into_dyn(), &handle, |home| {
@@ -281,7 +286,7 @@ fn a_capture_that_the_program_broke_hinders_nobody_afterwards() {
 #[test]
 fn memory_of_an_ended_thread_is_left_alone_while_anybody_captures() {
     let device = device();
-    let config = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(8 * MIB);
     let pool = Arc::new(arena(device.clone(), config));
     let orphan = orphan(&device, &pool, 6 * MIB);
     let [capturing, other] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use vmem_core::{AsyncMemory, MemoryResource, PinnedMemory};
-use vmem_pool::{Batch, Chunks, Pool, PoolConfig, PoolHandle, Sharding, SmallBlocks};
+use vmem_pool::testing::{Knobs, Sharding, SmallBlocks};
+use vmem_pool::{Batch, Chunks, Pool, PoolConfig, PoolHandle};
 use vmem_sim::{SimConfig, SimDevice};
 use vmem_testkit::conformance::{self, Subject};
 use vmem_testkit::{Program, Shape};
@@ -21,20 +22,20 @@ fn make_arena(device: Arc<SimDevice>) -> Made {
 }
 
 fn make_strict_arena(device: Arc<SimDevice>) -> Made {
-    let pool = arena(device, PoolConfig { batch: Batch::STRICT, ..Default::default() });
+    let pool = arena(device, PoolConfig::default().with_batch(Batch::STRICT));
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
 
 fn make_chunks(device: Arc<SimDevice>) -> Made {
-    let config = PoolConfig { batch: Batch { frees: 2, bytes: MIB }, ..Default::default() };
+    let config = PoolConfig::default().with_batch(Batch::new(2, MIB));
     let pool = chunks(device, config);
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
 
 fn make_capped_arena(device: Arc<SimDevice>) -> Made {
-    let pool = arena(device, PoolConfig { ceiling: Some(160 * MIB), ..Default::default() });
+    let pool = arena(device, PoolConfig::default().with_ceiling(160 * MIB));
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
@@ -47,7 +48,7 @@ fn make_tight_arena(device: Arc<SimDevice>) -> Made {
 
 fn make_slab_arena(device: Arc<SimDevice>) -> Made {
     let small_blocks = SmallBlocks::InSlabs;
-    let pool = arena(device, PoolConfig { small_blocks, ..Default::default() });
+    let pool = arena(device, PoolConfig::default().with_small_blocks(small_blocks));
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
@@ -55,7 +56,8 @@ fn make_slab_arena(device: Arc<SimDevice>) -> Made {
 /// Slabs in shards, in so little room that memory moves.
 fn make_crowded_slab_arena(device: Arc<SimDevice>) -> Made {
     let (small_blocks, sharding) = (SmallBlocks::InSlabs, Sharding::PerStream);
-    let config = PoolConfig { small_blocks, sharding, ceiling: Some(8 * MIB), ..tight() };
+    let config =
+        tight().with_small_blocks(small_blocks).with_sharding(sharding).with_ceiling(8 * MIB);
     let pool = arena(device, config);
     let handle = pool.handle();
     (Box::new(pool), handle)
@@ -63,26 +65,26 @@ fn make_crowded_slab_arena(device: Arc<SimDevice>) -> Made {
 
 /// Every stream has a shard of its own, so that most memory is at the edge of one.
 fn make_sharded_arena(device: Arc<SimDevice>) -> Made {
-    let pool = arena(device, PoolConfig { sharding: Sharding::PerStream, ..Default::default() });
+    let pool = arena(device, PoolConfig::default().with_sharding(Sharding::PerStream));
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
 
 fn make_sharded_tight_arena(device: Arc<SimDevice>) -> Made {
-    let pool = arena(device, PoolConfig { sharding: Sharding::PerStream, ..tight() });
+    let pool = arena(device, tight().with_sharding(Sharding::PerStream));
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
 
 fn make_sharded_chunks(device: Arc<SimDevice>) -> Made {
-    let pool = chunks(device, PoolConfig { sharding: Sharding::PerStream, ..Default::default() });
+    let pool = chunks(device, PoolConfig::default().with_sharding(Sharding::PerStream));
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
 
 /// So little room that memory moves all the time.
 fn make_crowded_arena(device: Arc<SimDevice>) -> Made {
-    let pool = arena(device, PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
+    let pool = arena(device, PoolConfig::default().with_ceiling(8 * MIB));
     let handle = pool.handle();
     (Box::new(pool), handle)
 }

@@ -8,9 +8,9 @@ use vmem_core::{
     AllocErrorKind, AsyncMemory, BlockLayout, Device, DeviceMemory, DriverCode, MemoryResource,
     PinnedMemory, Request, ResourceExt, Stream,
 };
+use vmem_pool::testing::{Knobs, Sharding, SmallBlocks};
 use vmem_pool::{
-    Backing, BuildError, Chunks, Footprint, Pool, PoolConfig, PoolHandle, Sharding, SmallBlocks,
-    VirtualArena,
+    Backing, BuildError, Chunks, Footprint, Pool, PoolConfig, PoolHandle, VirtualArena,
 };
 use vmem_sim::{Kernel, SimConfig, SimDevice};
 use vmem_testkit::{Countdown, FAULT_CODES, FailedFree, Fault, Pairs, TrackedBlock, sweep};
@@ -157,7 +157,7 @@ fn arena_pool(device: Arc<dyn Device>, config: PoolConfig) -> Made {
 }
 
 fn capped(device: Arc<dyn Device>) -> Made {
-    arena_pool(device, PoolConfig { ceiling: Some(40 * UNIT), ..Default::default() })
+    arena_pool(device, PoolConfig::default().with_ceiling(40 * UNIT))
 }
 
 fn lazy(device: Arc<dyn Device>) -> Made {
@@ -165,16 +165,14 @@ fn lazy(device: Arc<dyn Device>) -> Made {
 }
 
 fn tight(device: Arc<dyn Device>) -> Made {
-    arena_pool(device, PoolConfig { footprint: Footprint::Tight, ..Default::default() })
+    arena_pool(device, PoolConfig::default().with_footprint(Footprint::Tight))
 }
 
 fn sharded(device: Arc<dyn Device>) -> Made {
-    let config = PoolConfig {
-        sharding: Sharding::PerStream,
-        footprint: Footprint::Tight,
-        small_blocks: SmallBlocks::InSlabs,
-        ..Default::default()
-    };
+    let config = PoolConfig::default()
+        .with_sharding(Sharding::PerStream)
+        .with_footprint(Footprint::Tight)
+        .with_small_blocks(SmallBlocks::InSlabs);
     arena_pool(device, config)
 }
 
@@ -247,7 +245,7 @@ fn begins(make: &Build, fault: Fault) -> Arc<Countdown> {
     let sim = SimDevice::with_config(config).unwrap();
     let countdown = Countdown::new(sim.clone());
     fault.arm(&countdown);
-    let made = make(countdown.clone(), PoolConfig { initial: 8 * UNIT, ..Default::default() });
+    let made = make(countdown.clone(), PoolConfig::default().with_initial(8 * UNIT));
     if made.is_err() {
         let leaks = sim.leaks();
         let counts =

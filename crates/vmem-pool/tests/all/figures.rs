@@ -1,7 +1,7 @@
 //! What a pool says of itself.
 
-use vmem_core::{Block, DriverCode, Features, MemoryResource, ResourceExt, Stream};
-use vmem_pool::{ControlError, Growth, Pool, PoolConfig, RangeState, VirtualArena};
+use vmem_core::{Block, DriverCode, Features, HandleError, MemoryResource, ResourceExt, Stream};
+use vmem_pool::{Growth, Pool, PoolConfig, RangeState, VirtualArena};
 use vmem_sim::CallKind;
 
 use crate::support::{
@@ -29,7 +29,7 @@ fn counters_follow_every_block() {
 #[test]
 fn capacity_is_what_a_request_then_gets() {
     let device = device();
-    let config = PoolConfig { ceiling: Some(32 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(32 * MIB);
     let pool = arena(device.clone(), config);
     let handle = pool.handle();
     let stream = Stream::new(device.clone()).unwrap();
@@ -85,7 +85,7 @@ fn an_address_finds_its_block() {
         let raw = handle.find(block.ptr()).unwrap();
         assert_eq!(raw, block.raw());
         assert_eq!(handle.find(block.ptr().checked_add(256).unwrap()), None);
-        let ptr = block.into_raw().ptr;
+        let ptr = block.into_raw().ptr();
         // SAFETY: the block was taken apart just now, so this is the only one of these parts.
         let block = unsafe { Block::from_raw(raw) };
         free(pool, block, &stream);
@@ -101,8 +101,38 @@ fn a_handle_says_when_its_pool_is_gone() {
     finish(&device, pool);
     assert!(handle.counters().is_none() && handle.capacity().is_none());
     assert!(handle.snapshot().is_none());
-    assert!(matches!(handle.trim_to(0), Err(ControlError::Gone)));
-    assert!(matches!(handle.try_trim(0), Err(ControlError::Gone)));
+    assert!(matches!(handle.trim_to(0), Err(HandleError::Gone)));
+    assert!(matches!(handle.try_trim(0), Err(HandleError::Gone)));
+    assert!(matches!(handle.synchronize(), Err(HandleError::Gone)));
+}
+
+#[test]
+fn a_pool_that_is_dropped_while_others_ask_is_gone_for_all_of_them_from_then_on() {
+    for _ in 0..50 {
+        let device = device();
+        let stream = Stream::new(device.clone()).unwrap();
+        let pool = arena(device.clone(), PoolConfig::default());
+        let handle = pool.handle();
+        free(&pool, alloc(&pool, 8 * MIB, &stream), &stream);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                let handle = handle.clone();
+                // Each asks until it is told, and is told the same ever after.
+                scope.spawn(move || {
+                    while handle.counters().is_some() {
+                        let _ = handle.try_trim(0);
+                    }
+                    assert!(handle.snapshot().is_none() && handle.capacity().is_none());
+                    assert!(matches!(handle.trim_to(0), Err(HandleError::Gone)));
+                });
+            }
+            drop(pool);
+            assert!(handle.counters().is_none(), "whatever calls are in progress");
+        });
+        drop(stream);
+        device.assert_clean();
+        assert!(device.leaks().is_empty());
+    }
 }
 
 #[test]
@@ -127,7 +157,7 @@ fn a_pool_dropped_with_live_blocks_leaks_them_and_says_so() {
 #[test]
 fn stacks_print_their_nest() {
     let device = device();
-    let pool = arena(device, PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
+    let pool = arena(device, PoolConfig::default().with_ceiling(8 * MIB));
     assert_eq!(pool.to_string(), "Pool<VirtualArena>(ceiling 8388608 B)");
 }
 
@@ -136,7 +166,7 @@ fn pools_their_parts_and_their_errors_say_what_they_are() {
     use std::error::Error;
 
     let device = device();
-    let small = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
+    let small = PoolConfig::default().with_ceiling(8 * MIB);
     let (on_arena, on_chunks) =
         (arena(device.clone(), small.clone()), chunks(device.clone(), small.clone()));
     let bins = bins(device.clone(), PoolConfig::default());
@@ -144,7 +174,6 @@ fn pools_their_parts_and_their_errors_say_what_they_are() {
     for pool in [&on_arena as &dyn MemoryResource, &on_chunks, &bins] {
         assert!(can(pool, Features::STREAM_ORDERED) && can(pool, Features::TRIMS));
     }
-    assert!(can(&on_arena, Features::PEER_ACCESS));
     assert_eq!(on_chunks.to_string(), "Pool<Chunks<DeviceMemory>>(ceiling 8388608 B)");
     assert_eq!(bins.to_string(), "BinningPool<DeviceMemory>");
     assert!(format!("{on_chunks:?}").contains("DeviceMemory> { chunks: 0, .. }"));
@@ -158,21 +187,21 @@ fn pools_their_parts_and_their_errors_say_what_they_are() {
     free(&on_arena, alloc(&on_arena, 2 * MIB, &stream), &stream);
     device.fail_call(Some(CallKind::Unmap), 1, DriverCode::UNKNOWN);
     let error = handle.trim_to(0).unwrap_err();
-    assert_eq!(error.to_string(), "the pool could not return memory");
+    assert_eq!(error.to_string(), "the resource could not do what was asked");
     assert!(error.source().unwrap().to_string().contains("cuMemUnmap"));
     device.clear_failures();
     drop((on_arena, on_chunks, bins, stream));
     let error = handle.trim_to(0).unwrap_err();
-    assert_eq!(error.to_string(), "the pool has been dropped");
+    assert_eq!(error.to_string(), "the resource has been dropped");
     assert!(error.source().is_none());
 
     device.fail_call(Some(CallKind::Create), 1, DriverCode::OUT_OF_MEMORY);
-    let initial = PoolConfig { initial: 2 * MIB, ..Default::default() };
+    let initial = PoolConfig::default().with_initial(2 * MIB);
     let error = Pool::new(VirtualArena::new(device.clone()).unwrap(), initial).unwrap_err();
     assert_eq!(error.to_string(), "the memory for the pool was refused");
     assert!(error.source().is_some());
     device.clear_failures();
-    let low = PoolConfig { ceiling: Some(1), ..Default::default() };
+    let low = PoolConfig::default().with_ceiling(1);
     let error = Pool::new(VirtualArena::new(device.clone()).unwrap(), low).unwrap_err();
     assert!(error.to_string().contains("must be at least 2097152 B") && error.source().is_none());
     device.assert_clean();
@@ -182,7 +211,7 @@ fn pools_their_parts_and_their_errors_say_what_they_are() {
 #[test]
 fn a_chunk_that_several_streams_freed_counts_as_returnable() {
     let device = device();
-    let config = PoolConfig { ceiling: Some(8 * MIB), initial: 8 * MIB, ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(8 * MIB).with_initial(8 * MIB);
     let pool = chunks(device.clone(), config);
     let streams = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     let blocks =

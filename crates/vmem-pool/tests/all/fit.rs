@@ -39,7 +39,7 @@ const WALL: u64 = 8 * KIB;
 /// Makes so many holes of about 64 KiB and fills them, a few grow meanwhile.
 fn take_all_of(count: u64) {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { initial: 64 * MIB, ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_initial(64 * MIB));
     let stream = Stream::new(device.clone()).unwrap();
     let size = |i: u64| 64 * KIB + (i * 7 % 15) * 256;
     // After every hole two blocks that stay: freeing the first makes the hole larger.
@@ -85,7 +85,7 @@ fn take_all_of(count: u64) {
 
 #[test]
 fn no_two_blocks_ever_have_the_same_parts() {
-    on_both(&PoolConfig { initial: 8 * MIB, ..Default::default() }, |device, pool, _| {
+    on_both(&PoolConfig::default().with_initial(8 * MIB), |device, pool, _| {
         let stream = Stream::new(device.clone()).unwrap();
         let mut seen = HashSet::new();
         let mut live: Vec<Block> = Vec::new();
@@ -97,7 +97,7 @@ fn no_two_blocks_ever_have_the_same_parts() {
             } else {
                 let block = alloc(pool, 256 * (1 + i % 5), &stream);
                 let raw = block.raw();
-                assert!(seen.insert((raw.slot, raw.generation)), "{raw:?} was a block before");
+                assert!(seen.insert((raw.slot(), raw.generation())), "{raw:?} was a block before");
                 live.push(block);
             }
         }
@@ -113,25 +113,25 @@ fn a_block_with_one_part_changed_is_refused_and_nothing_else_is_damaged() {
         let raw = block.into_raw();
         let other = other.into_raw();
         let forged = [
-            RawBlock { ptr: raw.ptr.checked_add(256).unwrap(), ..raw },
-            RawBlock { ptr: other.ptr, ..raw },
-            RawBlock { layout: layout(8191), ..raw },
-            RawBlock { layout: layout(16384), ..raw },
-            RawBlock { slot: other.slot, ..raw },
-            RawBlock { slot: raw.slot + 1000, ..raw },
-            RawBlock { generation: raw.generation.wrapping_add(1), ..raw },
-            RawBlock { generation: raw.generation.wrapping_sub(1), ..raw },
+            raw.with_ptr(raw.ptr().checked_add(256).unwrap()),
+            raw.with_ptr(other.ptr()),
+            raw.with_layout(layout(8191)),
+            raw.with_layout(layout(16384)),
+            raw.with_slot(other.slot()),
+            raw.with_slot(raw.slot() + 1000),
+            raw.with_generation(raw.generation().wrapping_add(1)),
+            raw.with_generation(raw.generation().wrapping_sub(1)),
         ];
         for parts in forged {
             assert_eq!(give(pool, parts, &stream), Err(FreeErrorKind::Stale), "{parts:?}");
             handle.check_invariants();
-            assert_eq!(handle.find(raw.ptr), Some(raw));
+            assert_eq!(handle.find(raw.ptr()), Some(raw));
         }
         give(pool, raw, &stream).unwrap();
         assert_eq!(give(pool, raw, &stream), Err(FreeErrorKind::Stale), "freed already");
         // The same memory again, at the same address.
         let again = alloc(pool, 8192, &stream);
-        assert_eq!(again.ptr(), raw.ptr);
+        assert_eq!(again.ptr(), raw.ptr());
         assert_eq!(give(pool, raw, &stream), Err(FreeErrorKind::Stale), "it is another block");
         free(pool, again, &stream);
         give(pool, other, &stream).unwrap();
@@ -141,7 +141,7 @@ fn a_block_with_one_part_changed_is_refused_and_nothing_else_is_damaged() {
 #[test]
 fn an_alignment_is_honoured_by_the_smallest_range_that_can() {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { initial: 8 * MIB, ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_initial(8 * MIB));
     let stream = Stream::new(device.clone()).unwrap();
     // Two holes of 12 units: only the second, higher one holds 8 at a multiple of 8. The rest is there
     // to keep them apart, and too large for a slab.
@@ -166,7 +166,7 @@ fn an_alignment_is_honoured_by_the_smallest_range_that_can() {
 
 #[test]
 fn a_block_lies_aligned_inside_a_range_that_begins_elsewhere() {
-    on_both(&PoolConfig { initial: 8 * MIB, ..Default::default() }, |device, pool, handle| {
+    on_both(&PoolConfig::default().with_initial(8 * MIB), |device, pool, handle| {
         let stream = Stream::new(device.clone()).unwrap();
         let first = alloc(pool, 256, &stream);
         for alignment in [512, 4 * KIB, 64 * KIB, MIB] {
@@ -183,7 +183,7 @@ fn a_block_lies_aligned_inside_a_range_that_begins_elsewhere() {
 #[test]
 fn blocks_are_found_among_many_chunks() {
     let device = device();
-    let config = PoolConfig { growth: Some(Growth::Exact), ..Default::default() };
+    let config = PoolConfig::default().with_growth(Growth::Exact);
     let pool = chunks(device.clone(), config);
     let stream = Stream::new(device.clone()).unwrap();
     let wholes: Vec<Block> = (0..12).map(|_| alloc(&pool, MIB, &stream)).collect();

@@ -17,7 +17,7 @@ fn nothing_is_held_before_the_first_request() {
 
 #[test]
 fn the_initial_size_is_held_from_the_start_for_any_stream() {
-    on_both(&PoolConfig { initial: 10 * MIB, ..Default::default() }, |device, pool, handle| {
+    on_both(&PoolConfig::default().with_initial(10 * MIB), |device, pool, handle| {
         assert_eq!(device.used(), 10 * MIB);
         for _ in 0..2 {
             let stream = Stream::new(device.clone()).unwrap();
@@ -37,13 +37,12 @@ fn a_ceiling_is_exact() {
     // The sum of what is asked for reaches the ceiling to the last 256 bytes; one more is refused.
     let device = device();
     let ceiling = 3 * MIB + 256;
-    let pool =
-        chunks(device.clone(), PoolConfig { ceiling: Some(ceiling + 255), ..Default::default() });
+    let pool = chunks(device.clone(), PoolConfig::default().with_ceiling(ceiling + 255));
     assert_eq!(pool.handle().capacity().unwrap().ceiling, Some(ceiling));
     exhaust(&pool, &device, &[MIB, MIB, MIB, 256]);
     finish(&device, pool);
     let device = crate::support::device();
-    let pool = arena(device.clone(), PoolConfig { ceiling: Some(7 * MIB), ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_ceiling(7 * MIB));
     assert_eq!(pool.handle().capacity().unwrap().ceiling, Some(6 * MIB));
     exhaust(&pool, &device, &[MIB, 2 * MIB + 256, 3 * MIB - 256]);
     finish(&device, pool);
@@ -63,7 +62,7 @@ fn exhaust(pool: &dyn MemoryResource, device: &Arc<SimDevice>, sizes: &[u64]) {
 fn a_pool_of_8192_bytes_serves_what_fits() {
     // RMM 23.
     let device = device();
-    let pool = chunks(device.clone(), PoolConfig { ceiling: Some(8192), ..Default::default() });
+    let pool = chunks(device.clone(), PoolConfig::default().with_ceiling(8192));
     let stream = Stream::new(device.clone()).unwrap();
     let first = alloc(&pool, 1000, &stream);
     let second = alloc(&pool, 4000, &stream);
@@ -81,7 +80,7 @@ fn a_pool_of_8192_bytes_serves_what_fits() {
 fn contradicting_configurations_are_refused() {
     let device = device();
     let build = |ceiling, initial| {
-        let config = PoolConfig { ceiling: Some(ceiling), initial, ..Default::default() };
+        let config = PoolConfig::default().with_ceiling(ceiling).with_initial(initial);
         let arena = VirtualArena::new(device.clone()).unwrap();
         Pool::new(arena, config).map(drop).map_err(|error| error.kind())
     };
@@ -99,7 +98,7 @@ fn contradicting_configurations_are_refused() {
 #[test]
 fn an_initial_size_beyond_the_device_is_refused_and_leaves_nothing() {
     let device = device();
-    let config = PoolConfig { initial: 1 << 40, ..Default::default() };
+    let config = PoolConfig::default().with_initial(1 << 40);
     let refused = Pool::new(VirtualArena::new(device.clone()).unwrap(), config.clone());
     assert_eq!(refused.unwrap_err().kind(), BuildErrorKind::Refused);
     let upstream = vmem_core::DeviceMemory::new(device.clone());
@@ -132,7 +131,7 @@ fn a_large_address_range_is_halved_until_the_driver_agrees() {
 fn growth_follows_its_policy() {
     let grown = |growth, sizes: &[u64]| {
         let device = device();
-        let pool = chunks(device.clone(), PoolConfig { growth, ..Default::default() });
+        let pool = chunks(device.clone(), PoolConfig::default().with_growth(growth));
         let stream = Stream::new(device.clone()).unwrap();
         let blocks: Vec<_> = sizes.iter().map(|&size| alloc(&pool, size, &stream)).collect();
         let held = device.used();
@@ -288,7 +287,7 @@ fn an_arena_grows_by_policy_and_takes_what_is_needed_where_that_is_refused() {
     ];
     for (growth, ceiling, held) in cases {
         let device = device();
-        let config = PoolConfig { growth: Some(growth), ceiling, ..Default::default() };
+        let config = PoolConfig::default().with_growth(growth).with_ceiling(ceiling);
         let pool = arena(device.clone(), config);
         let stream = Stream::new(device.clone()).unwrap();
         let mut blocks = Vec::new();

@@ -15,7 +15,7 @@ const G: u64 = SMALL;
 fn an_arena_takes_what_its_policy_says() {
     let reserved_after = |growth, sizes: &[u64]| {
         let device = sim(64, 512);
-        let config = PoolConfig { growth: Some(growth), ..Default::default() };
+        let config = PoolConfig::default().with_growth(growth);
         let pool = arena(device.clone(), config);
         let stream = Stream::new(device.clone()).unwrap();
         let blocks: Vec<_> = sizes.iter().map(|&size| alloc(&pool, size, &stream)).collect();
@@ -37,7 +37,7 @@ fn an_arena_takes_what_its_policy_says() {
 fn where_the_policys_amount_is_refused_an_arena_takes_what_is_needed() {
     for (ceiling, growth) in [(None, Growth::Double), (None, Growth::AtLeast(24 * G))] {
         let device = sim(16, 128);
-        let config = PoolConfig { ceiling, growth: Some(growth), ..Default::default() };
+        let config = PoolConfig::default().with_ceiling(ceiling).with_growth(growth);
         let pool = arena(device.clone(), config);
         let stream = Stream::new(device.clone()).unwrap();
         let first = alloc(&pool, 10 * G, &stream);
@@ -52,7 +52,7 @@ fn where_the_policys_amount_is_refused_an_arena_takes_what_is_needed() {
 
 #[test]
 fn a_growth_of_exactly_what_is_needed_is_tried_once() {
-    let config = PoolConfig { growth: Some(Growth::Exact), ..Default::default() };
+    let config = PoolConfig::default().with_growth(Growth::Exact);
     let device = SimDevice::new(20 * MIB);
     let stream = Stream::new(device.clone()).unwrap();
     let pool = chunks(device.clone(), config.clone());

@@ -36,7 +36,7 @@ fn a_hook_below_a_pool_that_uses_the_pool_is_refused_instead_of_waiting_for_itse
         Answer::GiveUp
     };
     let upstream = OnFailure::new(DeviceMemory::new(device.clone()), hook);
-    let config = PoolConfig { initial: 4 * MIB, growth: Some(Growth::Exact), ..Default::default() };
+    let config = PoolConfig::default().with_initial(4 * MIB).with_growth(Growth::Exact);
     let pool = Pool::new(Chunks::new(upstream), config).unwrap();
     let handle = pool.handle();
     let pool: Arc<dyn MemoryResource> = Arc::new(pool);

@@ -1,6 +1,6 @@
 //! Each rung, and what it costs.
 
-use vmem_core::{AllocErrorKind, BlockLayout, MemoryResource, ResourceExt, Rung, Stream, label};
+use vmem_core::{AllocErrorKind, BlockLayout, MemoryResource, ResourceExt, Stream, label};
 use vmem_pool::{Batch, PoolConfig};
 use vmem_sim::{CallKind, SimDevice};
 
@@ -49,7 +49,7 @@ fn memory_completed_elsewhere_is_reused_without_a_wait() {
 #[test]
 fn a_thief_waits_for_the_batch_and_not_for_what_came_after() {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { batch: Batch::STRICT, ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_batch(Batch::STRICT));
     let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     free(&pool, alloc(&pool, 256, &b), &b);
     let (early, late) = (alloc(&pool, 4 * MIB, &a), alloc(&pool, 16 * MIB, &a));
@@ -69,7 +69,7 @@ fn a_thief_waits_for_the_batch_and_not_for_what_came_after() {
 #[test]
 fn neighbours_of_several_streams_are_joined_behind_waits() {
     on_both(
-        &PoolConfig { initial: 8 * MIB, ceiling: Some(8 * MIB), ..Default::default() },
+        &PoolConfig::default().with_initial(8 * MIB).with_ceiling(8 * MIB),
         |device, pool, handle| {
             let [a, b, c] = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
             let (x, y) = (alloc(pool, 4 * MIB, &a), alloc(pool, 4 * MIB, &b));
@@ -89,8 +89,8 @@ fn neighbours_of_several_streams_are_joined_behind_waits() {
 #[test]
 fn a_contended_stream_marks_its_frees_in_batches_and_stops_when_left_alone() {
     let device = device();
-    let batch = Batch { frees: 10, bytes: u64::MAX };
-    let pool = arena(device.clone(), PoolConfig { batch, ..Default::default() });
+    let batch = Batch::new(10, u64::MAX);
+    let pool = arena(device.clone(), PoolConfig::default().with_batch(batch));
     let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     free(&pool, alloc(&pool, 2 * MIB, &a), &a);
     // `b` takes something of `a`'s, which makes `a` contended.
@@ -113,7 +113,7 @@ fn a_contended_stream_marks_its_frees_in_batches_and_stops_when_left_alone() {
 
 #[test]
 fn a_refusal_says_what_was_tried_and_what_there_is() {
-    on_both(&PoolConfig { ceiling: Some(16 * MIB), ..Default::default() }, |device, pool, _| {
+    on_both(&PoolConfig::default().with_ceiling(16 * MIB), |device, pool, _| {
         let stream = Stream::new(device.clone()).unwrap();
         let kept = alloc(pool, 10 * MIB, &stream);
         let error = pool.allocate_on(layout(8 * MIB), &stream).unwrap_err();
@@ -121,18 +121,19 @@ fn a_refusal_says_what_was_tried_and_what_there_is() {
         let report = error.report().unwrap();
         assert_eq!((report.requested, report.live), (8 * MIB, 10 * MIB));
         assert_eq!((report.reserved, report.ceiling), (10 * MIB, Some(16 * MIB)));
-        let rungs: Vec<Rung> = report.rungs.iter().map(|rung| rung.rung).collect();
-        let order = [Rung::Completed, Rung::Wait, Rung::Merge, Rung::Growth];
-        assert_eq!(rungs[..4], order);
+        let tried: Vec<&str> = report.attempts.iter().map(|attempt| attempt.what).collect();
+        let order = ["completed blocks", "a wait on the device", "joining blocks", "growth"];
+        assert_eq!(tried[..4], order);
         // An arena moves what it has, chunks go back whole.
-        assert!(matches!(rungs[4..], [Rung::Move | Rung::Trim]), "{rungs:?}");
+        assert!(matches!(tried[4..], ["moving memory" | "trimming"]), "{tried:?}");
+        assert!(error.to_string().contains("; tried completed blocks (0 B), a wait"), "{error}");
         free(pool, kept, &stream);
     });
 }
 
 #[test]
 fn a_request_above_the_ceiling_never_fits_and_makes_no_driver_call() {
-    on_both(&PoolConfig { ceiling: Some(16 * MIB), ..Default::default() }, |device, pool, _| {
+    on_both(&PoolConfig::default().with_ceiling(16 * MIB), |device, pool, _| {
         let stream = Stream::new(device.clone()).unwrap();
         never_fits(device, pool, 16 * MIB, &stream);
     });
@@ -249,7 +250,7 @@ fn labels_and_sinks_see_every_event_outside_the_lock() {
     let device = device();
     let events = Arc::new(Events::default());
     let observer: Arc<dyn MemoryObserver> = events.clone();
-    let pool = arena(device.clone(), PoolConfig { observer: Some(observer), ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_observer(observer));
     let stream = Stream::new(device.clone()).unwrap();
     let block = {
         let _scope = label("overlay");

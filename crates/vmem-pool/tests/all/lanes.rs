@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::thread;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{AllocErrorKind, Device, ResourceExt, Stream};
 use vmem_pool::{Batch, Chunks, Growth, Pool, PoolConfig};
 use vmem_sim::{CallKind, SimConfig, SimDevice};
@@ -20,7 +21,7 @@ fn what_is_freed_while_the_device_is_waited_for_is_pending_afterwards() {
     // Ended threads leave memory that only a synchronisation of the device makes usable. What a
     // living stream freed later than that is not covered by it.
     let device = device();
-    let config = PoolConfig { ceiling: Some(12 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(12 * MIB);
     let pool = Arc::new(arena(device.clone(), config));
     let a = Stream::new(device.clone()).unwrap();
     let later = alloc(&*pool, 4 * MIB, &a);
@@ -44,7 +45,7 @@ fn what_is_freed_while_the_device_is_waited_for_is_pending_afterwards() {
 #[test]
 fn memory_freed_before_the_device_was_waited_for_needs_no_further_wait() {
     let device = device();
-    let config = PoolConfig { ceiling: Some(12 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(12 * MIB);
     let pool = Arc::new(arena(device.clone(), config));
     let a = Stream::new(device.clone()).unwrap();
     let early = alloc(&*pool, 4 * MIB, &a);
@@ -71,7 +72,7 @@ fn memory_freed_before_the_device_was_waited_for_needs_no_further_wait() {
 fn the_rest_of_joined_memory_is_pending_if_its_owners_work_is() {
     // `b` is done with the lower half, `a` is not with the upper; what is left is of the upper.
     let device = device();
-    let config = PoolConfig { batch: Batch::STRICT, ceiling: Some(8 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_batch(Batch::STRICT).with_ceiling(8 * MIB);
     let pool = arena(device.clone(), config);
     let [a, b, c] = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
     let whole = alloc(&pool, 8 * MIB, &b);
@@ -120,7 +121,7 @@ fn a_capturing_streams_memory_is_not_joined_with_others_while_more_can_be_taken(
 fn a_request_for_another_threads_default_stream_waits_on_the_host_rather_than_fail() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
-    let config = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(8 * MIB);
     let pool = Arc::new(arena(device.clone(), config));
     let other = Stream::new(device.clone()).unwrap();
     let block = alloc(&*pool, 8 * MIB, &other);
@@ -179,7 +180,7 @@ fn what_a_stream_left_is_complete_once_its_end_was_waited_for() {
 #[test]
 fn every_marker_wait_and_completion_is_counted() {
     let device = device();
-    let config = PoolConfig { batch: Batch::STRICT, ceiling: Some(8 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_batch(Batch::STRICT).with_ceiling(8 * MIB);
     let pool = arena(device.clone(), config);
     let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     free(&pool, alloc(&pool, 8 * MIB, &b), &b);
@@ -205,7 +206,7 @@ fn every_marker_wait_and_completion_is_counted() {
 fn the_rest_of_stream_ordered_memory_is_its_streams_and_others_wait_for_that() {
     let device = device();
     let upstream = vmem_core::AsyncMemory::new(device.clone()).unwrap();
-    let config = PoolConfig { growth: Some(Growth::AtLeast(8 * MIB)), ..Default::default() };
+    let config = PoolConfig::default().with_growth(Growth::AtLeast(8 * MIB));
     let pool = Pool::new(Chunks::new(upstream), config).unwrap();
     let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     let first = alloc(&pool, 2 * MIB, &a);
@@ -268,7 +269,7 @@ fn end_a_stream_and_want_its_addresses(seed: u64) {
 #[test]
 fn a_capturing_streams_memory_is_joined_with_nothing_and_holds_nobody_up() {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_ceiling(8 * MIB));
     let [a, b, c] = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
     let (x, y) = (alloc(&pool, 3 * MIB, &a), alloc(&pool, 5 * MIB, &b));
     keep_busy(&device, &x, &a);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use vmem_core::{
     AllocErrorKind, Block, BlockLayout, MemoryEvent, MemoryEventKind, MemoryObserver, ResourceExt,
-    Rung, Stream,
+    Stream,
 };
 use vmem_pool::{PoolConfig, RangeState, VirtualArena};
 use vmem_sim::{CallKind, SimConfig, SimDevice};
@@ -17,7 +17,7 @@ use crate::support::{
 const G: u64 = 2 * MIB;
 
 fn capped(granules: u64) -> PoolConfig {
-    PoolConfig { ceiling: Some(granules * G), ..Default::default() }
+    PoolConfig::default().with_ceiling(granules * G)
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_request_gets_the_whole_free_granules_of_several_places() {
 #[test]
 fn what_is_missing_is_taken_new_and_no_more() {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { ceiling: Some(9 * G), ..tight() });
+    let pool = arena(device.clone(), tight().with_ceiling(9 * G));
     let stream = Stream::new(device.clone()).unwrap();
     let kept = riddle(&pool, G, 8, &stream);
     let large = alloc(&pool, 5 * G - 1000, &stream);
@@ -299,13 +299,14 @@ impl MemoryObserver for Moves {
 fn a_move_is_told_and_a_refusal_says_how_much_could_have_moved() {
     let device = device();
     let moves = Moves::default();
-    let observer: Option<Arc<dyn MemoryObserver>> = Some(Arc::new(moves.clone()));
-    let pool = arena(device.clone(), PoolConfig { observer, ..capped(8) });
+    let observer: Arc<dyn MemoryObserver> = Arc::new(moves.clone());
+    let pool = arena(device.clone(), capped(8).with_observer(observer));
     let stream = Stream::new(device.clone()).unwrap();
     let kept = riddle(&pool, G, 8, &stream);
     let error = pool.allocate_on(layout(5 * G), &stream).unwrap_err();
-    let rungs = &error.report().unwrap().rungs;
-    assert!(rungs.iter().any(|rung| rung.rung == Rung::Move && rung.freed == 4 * G), "{rungs:?}");
+    let attempts = &error.report().unwrap().attempts;
+    let moved = attempts.iter().any(|tried| tried.what == "moving memory" && tried.freed == 4 * G);
+    assert!(moved, "{attempts:?}");
     let large = alloc(&pool, 4 * G, &stream);
     assert_eq!(*moves.0.lock().unwrap(), [4 * G]);
     free(&pool, large, &stream);

@@ -9,7 +9,7 @@ use vmem_core::{
     AllocError, AllocErrorKind, Block, Capabilities, Clock, Device, DeviceMemory, FreeError,
     MemoryEvent, MemoryEventKind, MemoryObserver, MemoryResource, Request, ResourceExt, Stream,
 };
-use vmem_pool::{Chunks, Growth, Pool, PoolConfig, PoolHandle, Release};
+use vmem_pool::{AutoTrim, Chunks, Growth, Pool, PoolConfig, PoolHandle};
 use vmem_sim::SimDevice;
 
 use crate::support::{
@@ -49,11 +49,7 @@ impl Hostile {
 #[test]
 fn a_sink_that_panics_takes_no_block_and_loses_none() {
     let hostile = Arc::new(Hostile::default());
-    let config = PoolConfig {
-        ceiling: Some(16 * MIB),
-        observer: Some(hostile.clone()),
-        ..Default::default()
-    };
+    let config = PoolConfig::default().with_ceiling(16 * MIB).with_observer(hostile.clone());
     on_both(&config, |device, pool, handle| {
         hostile.0.lock().unwrap().clear();
         let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
@@ -89,7 +85,7 @@ fn a_sink_that_panics_takes_no_block_and_loses_none() {
 fn a_sink_that_panics_when_memory_moves_loses_none() {
     let device = sim(16, 256);
     let hostile = Arc::new(Hostile::default());
-    let pool = arena(device.clone(), PoolConfig { observer: Some(hostile.clone()), ..tight() });
+    let pool = arena(device.clone(), tight().with_observer(hostile.clone()));
     let stream = Stream::new(device.clone()).unwrap();
     let kept = riddle(&pool, SMALL, 16, &stream);
     let moved = alloc(&pool, 8 * SMALL, &stream);
@@ -118,13 +114,11 @@ impl Clock for Broken {
 #[test]
 fn a_clock_that_panics_under_a_refusal_leaves_the_pool_usable() {
     let clock = Arc::new(Broken::default());
-    let config = PoolConfig {
-        ceiling: Some(16 * MIB),
-        growth: Some(Growth::Exact),
-        host_wait: Some(Duration::ZERO),
-        clock: clock.clone(),
-        ..Default::default()
-    };
+    let config = PoolConfig::default()
+        .with_ceiling(16 * MIB)
+        .with_growth(Growth::Exact)
+        .with_host_wait(Duration::ZERO)
+        .with_clock(clock.clone());
     let device = device();
     let (pool, [a, b]) =
         (chunks(device.clone(), config), [(); 2].map(|()| Stream::new(device.clone()).unwrap()));
@@ -149,8 +143,8 @@ fn a_clock_that_panics_under_a_refusal_leaves_the_pool_usable() {
 #[test]
 fn a_clock_that_panics_under_a_free_leaves_the_block_live_and_to_be_found() {
     let clock = Arc::new(Broken::default());
-    let release = Release { threshold: 0, age: Duration::from_secs(1) };
-    let config = PoolConfig { release: Some(release), clock: clock.clone(), ..Default::default() };
+    let release = AutoTrim::new(0, Duration::from_secs(1));
+    let config = PoolConfig::default().with_auto_trim(release).with_clock(clock.clone());
     on_both(&config, |device, pool, handle| {
         let stream = Stream::new(device.clone()).unwrap();
         free(pool, alloc(pool, 8 * MIB, &stream), &stream);
@@ -265,7 +259,7 @@ fn a_chunk_whose_return_panics_is_not_used_again_and_all_others_are() {
     handle.check_invariants();
     assert_eq!(handle.counters().unwrap().reserved, reserved, "it may or may not be gone");
     let other = alloc(&pool, 8 * MIB, &stream);
-    assert!(handle.find(lost_at).is_none_or(|block| block.ptr == other.ptr()));
+    assert!(handle.find(lost_at).is_none_or(|block| block.ptr() == other.ptr()));
     free(&pool, other, &stream);
     free(&pool, kept, &stream);
     handle.trim_to(0).unwrap();
@@ -281,7 +275,7 @@ fn a_chunk_whose_return_panics_is_not_used_again_and_all_others_are() {
 #[test]
 fn a_pool_over_a_broken_part_serves_other_threads_meanwhile() {
     let hostile = Arc::new(Hostile::default());
-    let config = PoolConfig { observer: Some(hostile), ..Default::default() };
+    let config = PoolConfig::default().with_observer(hostile);
     let device = device();
     let pool = chunks(device.clone(), config);
     std::thread::scope(|scope| {

@@ -11,7 +11,7 @@ use crate::support::{MIB, alloc, arena, finish, free, touch};
 fn offsets(placement: Placement, footprint: Footprint, seed: u64) -> Vec<u64> {
     let config = SimConfig { capacity: 256 * MIB, seed, ..Default::default() };
     let device = SimDevice::with_config(config).unwrap();
-    let config = PoolConfig { placement, footprint, ..Default::default() };
+    let config = PoolConfig::default().with_placement(placement).with_footprint(footprint);
     let pool = arena(device.clone(), config);
     let start = pool.handle().snapshot().unwrap().segments[0].start.get();
     let streams = [(); 3].map(|()| Stream::new(device.clone()).unwrap());

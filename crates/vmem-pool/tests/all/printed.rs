@@ -3,8 +3,10 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use vmem_core::{Block, DeviceMemory, MemoryEvent, MemoryObserver, MemoryResource, Stream};
-use vmem_pool::{BinningPool, Chunks, ControlError, Pool, PoolConfig, PoolHandle, VirtualArena};
+use vmem_core::{
+    Block, DeviceMemory, HandleError, MemoryEvent, MemoryObserver, MemoryResource, Stream,
+};
+use vmem_pool::{BinningPool, Chunks, Pool, PoolConfig, PoolHandle, VirtualArena};
 
 use crate::support::{MIB, alloc, free, tight};
 
@@ -54,7 +56,7 @@ fn a_pool_with_a_hundred_thousand_blocks_prints_a_line() {
     let device = crate::support::device();
     let stream = Stream::new(device.clone()).unwrap();
     let observer: Arc<dyn MemoryObserver> = Arc::new(Watcher(vec![0; 100_000]));
-    let config = PoolConfig { observer: Some(observer), ..Default::default() };
+    let config = PoolConfig::default().with_observer(observer);
     is_short(&config);
     let arena = Pool::new(VirtualArena::new(device.clone()).unwrap(), config.clone()).unwrap();
     filled(
@@ -73,7 +75,7 @@ fn a_pool_with_a_hundred_thousand_blocks_prints_a_line() {
     let handle = bins.handle();
     drop(bins);
     assert_eq!(format!("{handle:?}"), "PoolHandle(gone)");
-    is_short(&ControlError::Gone);
+    is_short(&HandleError::Gone);
 }
 
 #[test]

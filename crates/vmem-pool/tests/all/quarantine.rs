@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::thread;
 
-use vmem_core::{AllocErrorKind, Device, DriverCode, ResourceExt, Stream};
-use vmem_pool::{Batch, ControlError, Growth, PoolConfig, RangeState};
-use vmem_sim::{CallKind, SimDevice};
+use vmem_core::author::StreamExt;
+use vmem_core::{AllocErrorKind, Device, DriverCode, HandleError, ResourceExt, Stream};
+use vmem_pool::{Batch, Growth, PoolConfig, RangeState};
+use vmem_sim::{CallKind, SimDevice, Violation};
+use vmem_testkit::Countdown;
 
 use crate::support::{
     ArenaPool, MIB, alloc, arena, chunks, device, finish, free, keep_busy, layout, orphan, touch,
@@ -13,7 +15,7 @@ use crate::support::{
 
 fn of(megabytes: u64) -> (Arc<SimDevice>, Arc<ArenaPool>, Stream) {
     let device = device();
-    let config = PoolConfig { ceiling: Some(megabytes * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(megabytes * MIB);
     let pool = Arc::new(arena(device.clone(), config));
     let stream = Stream::new(device.clone()).unwrap();
     (device, pool, stream)
@@ -135,7 +137,7 @@ fn a_threads_next_default_stream_covers_what_was_freed_on_the_one_before() {
 fn a_threads_next_default_stream_waits_for_what_was_asked_of_the_one_before() {
     for seed in 0..8 {
         let device = crate::support::device_with_seed(seed);
-        let config = PoolConfig { ceiling: Some(8 * MIB), ..Default::default() };
+        let config = PoolConfig::default().with_ceiling(8 * MIB);
         let pool = Arc::new(arena(device.clone(), config));
         let erased: Arc<dyn Device> = device.clone();
         let thief = Stream::new(device.clone()).unwrap();
@@ -166,7 +168,7 @@ fn a_threads_next_default_stream_waits_for_what_was_asked_of_the_one_before() {
 #[test]
 fn memory_whose_marker_could_not_be_queried_is_shared_only_after_the_host_waited_for_it() {
     let device = device();
-    let config = PoolConfig { batch: Batch::STRICT, ceiling: Some(10 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_batch(Batch::STRICT).with_ceiling(10 * MIB);
     let pool = arena(device.clone(), config);
     let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     free(&pool, alloc(&pool, 2 * MIB, &b), &b);
@@ -250,21 +252,20 @@ fn a_device_that_cannot_be_waited_for_leaves_quarantine_as_it_is() {
     let handle = pool.handle();
     let orphan = orphan(&device, &pool, 8 * MIB);
     device.fail_call(Some(CallKind::Synchronize), 1, DriverCode::UNKNOWN);
-    assert!(matches!(handle.synchronize(), Err(ControlError::Failed(_))));
+    assert!(matches!(handle.synchronize(), Err(HandleError::Failed(_))));
     device.clear_failures();
     assert_eq!(handle.counters().unwrap().quarantined, 8 * MIB);
     assert_eq!(handle.synchronize().unwrap(), 8 * MIB);
     free(&*pool, alloc(&*pool, 8 * MIB, &stream), &stream);
     drop((orphan, stream));
     end(&device, pool);
-    assert!(matches!(handle.synchronize(), Err(ControlError::Gone)));
+    assert!(matches!(handle.synchronize(), Err(HandleError::Gone)));
 }
 
 #[test]
 fn a_chunk_in_quarantine_is_not_counted_as_what_a_trim_returns() {
     let device = device();
-    let config =
-        PoolConfig { ceiling: Some(8 * MIB), growth: Some(Growth::Exact), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(8 * MIB).with_growth(Growth::Exact);
     let pool = Arc::new(chunks(device.clone(), config));
     let handle = pool.handle();
     let orphan = orphan(&device, &pool, 6 * MIB);
@@ -273,4 +274,36 @@ fn a_chunk_in_quarantine_is_not_counted_as_what_a_trim_returns() {
     assert_eq!(handle.capacity().unwrap().largest_after_trim, Some(8 * MIB));
     drop(orphan);
     finish(&device, Arc::into_inner(pool).unwrap());
+}
+
+#[test]
+fn a_capture_that_begins_and_ends_while_a_stream_is_marked_costs_no_memory() {
+    let device = device();
+    let watched = Countdown::new(device.clone());
+    let config = PoolConfig::default().with_ceiling(8 * MIB);
+    let pool = arena(watched.clone(), config);
+    let [home, other] = [(); 2].map(|()| Stream::new(watched.clone()).unwrap());
+    let block = alloc(&pool, 8 * MIB, &home);
+    touch(&device, &block, &home);
+    free(&pool, block, &home);
+    // As another thread may, between the questions before and after the marker is recorded.
+    let (sim, raw) = (device.clone(), home.raw());
+    watched.before("Device::record_event", move || {
+        // SAFETY: contract, devices: a valid stream.
+        unsafe { sim.begin_capture_raw(raw) }.unwrap();
+    });
+    let sim = device.clone();
+    watched.after("Device::record_event", move || {
+        // SAFETY: contract, devices: a valid stream.
+        drop(unsafe { sim.end_capture_raw(raw) }.unwrap());
+    });
+    let block = alloc(&pool, 8 * MIB, &other);
+    // The driver is asked about the event, refuses, and nothing breaks.
+    let asked = device.take_violations();
+    let of_the_capture = |v: &Violation| v.to_string().contains("a capture that is over");
+    assert!(!asked.is_empty() && asked.iter().all(of_the_capture), "{asked:?}");
+    touch(&device, &block, &other);
+    free(&pool, block, &other);
+    drop((home, other));
+    finish(&device, pool);
 }

@@ -14,7 +14,7 @@ use crate::support::{MIB, alloc, arena, bins, chunks, device, finish, free, keep
 #[test]
 fn the_rest_of_a_range_that_was_waited_for_can_be_returned() {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_ceiling(8 * MIB));
     let [a, b, c] = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
     let block = alloc(&pool, 8 * MIB, &a);
     keep_busy(&device, &block, &a);
@@ -31,7 +31,7 @@ fn the_rest_of_a_range_that_was_waited_for_can_be_returned() {
 #[test]
 fn a_pool_dropped_with_the_rest_of_a_waited_range_leaks_nothing() {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_ceiling(8 * MIB));
     let [a, b, c] = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
     let block = alloc(&pool, 8 * MIB, &a);
     keep_busy(&device, &block, &a);
@@ -46,8 +46,7 @@ fn a_pool_dropped_with_the_rest_of_a_waited_range_leaks_nothing() {
 #[test]
 fn several_free_chunks_go_when_one_is_not_enough() {
     let device = device();
-    let config =
-        PoolConfig { ceiling: Some(8 * MIB), growth: Some(Growth::Exact), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(8 * MIB).with_growth(Growth::Exact);
     let pool = chunks(device.clone(), config);
     let s = Stream::new(device.clone()).unwrap();
     let blocks = [3, 3, 2].map(|m| alloc(&pool, m * MIB, &s));
@@ -62,7 +61,7 @@ fn several_free_chunks_go_when_one_is_not_enough() {
 #[test]
 fn a_free_bin_of_another_size_makes_room() {
     let device = device();
-    let pool = bins(device.clone(), PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
+    let pool = bins(device.clone(), PoolConfig::default().with_ceiling(8 * MIB));
     let s = Stream::new(device.clone()).unwrap();
     let b = alloc(&pool, 8 * MIB, &s);
     free(&pool, b, &s);
@@ -74,8 +73,7 @@ fn a_free_bin_of_another_size_makes_room() {
 #[test]
 fn the_initial_chunk_of_a_stream_ordered_upstream_is_returned() {
     let device = device();
-    let config =
-        PoolConfig { initial: MIB, growth: Some(Growth::AtLeast(4 * MIB)), ..Default::default() };
+    let config = PoolConfig::default().with_initial(MIB).with_growth(Growth::AtLeast(4 * MIB));
     let pool = Pool::new(Chunks::new(AsyncMemory::new(device.clone()).unwrap()), config).unwrap();
     assert_eq!(pool.handle().trim_to(0).unwrap(), 4 * MIB);
 }
@@ -136,12 +134,7 @@ fn a_pending_best_fit_does_not_hide_complete_host_memory() {
     let device = device();
     let pool = pinned(
         &device,
-        PoolConfig {
-            ceiling: Some(8192),
-            initial: 8192,
-            batch: Batch::STRICT,
-            ..Default::default()
-        },
+        PoolConfig::default().with_ceiling(8192).with_initial(8192).with_batch(Batch::STRICT),
     );
     let [s, t] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     // [big 3072][k 1024][small 2048][k2 2048]
@@ -163,7 +156,7 @@ fn a_pending_best_fit_does_not_hide_complete_host_memory() {
 #[test]
 fn on_host_memory_a_request_waits_for_what_was_freed() {
     let device = device();
-    let pool = pinned(&device, PoolConfig { ceiling: Some(4096), ..Default::default() });
+    let pool = pinned(&device, PoolConfig::default().with_ceiling(4096));
     let s = Stream::new(device.clone()).unwrap();
     let b = alloc(&pool, 4096, &s);
     keep_busy(&device, &b, &s);
@@ -176,17 +169,14 @@ fn on_host_memory_a_request_waits_for_what_was_freed() {
 #[test]
 fn growing_by_at_least_everything_takes_what_there_is() {
     let device = device();
-    let pool = arena(
-        device.clone(),
-        PoolConfig { growth: Some(Growth::AtLeast(u64::MAX)), ..Default::default() },
-    );
+    let pool = arena(device.clone(), PoolConfig::default().with_growth(Growth::AtLeast(u64::MAX)));
     let s = Stream::new(device.clone()).unwrap();
     let b = alloc(&pool, MIB, &s);
     free(&pool, b, &s);
 }
 
-/// An observer that returns memory whenever the pool grows. Called under a lock of the pool, it would
-/// wait for itself.
+/// An observer that returns memory whenever the pool grows. Called under a lock of the pool, it
+/// would wait for itself.
 #[derive(Debug, Default)]
 struct Trimmer(std::sync::Mutex<Option<PoolHandle>>);
 
@@ -206,7 +196,7 @@ fn a_sink_may_call_the_pool() {
     let device = device();
     let observer = Arc::new(Trimmer::default());
     let erased: Arc<dyn MemoryObserver> = observer.clone();
-    let pool = arena(device.clone(), PoolConfig { observer: Some(erased), ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_observer(erased));
     *observer.0.lock().unwrap() = Some(pool.handle());
     let stream = Stream::new(device.clone()).unwrap();
     free(&pool, alloc(&pool, MIB, &stream), &stream);
@@ -215,7 +205,7 @@ fn a_sink_may_call_the_pool() {
 #[test]
 fn events_of_markers_are_recorded_again() {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { ceiling: Some(8 * MIB), ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_ceiling(8 * MIB));
     let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     for i in 0..200 {
         let s = if i % 2 == 0 { &a } else { &b };
@@ -266,7 +256,7 @@ fn frees_on_a_retired_stream_coalesce() {
 fn the_rest_of_a_stream_ordered_host_chunk_is_used() {
     let device = device();
     let inner = pinned(&device, PoolConfig::default());
-    let config = PoolConfig { growth: Some(Growth::AtLeast(MIB)), ..Default::default() };
+    let config = PoolConfig::default().with_growth(Growth::AtLeast(MIB));
     let pool = Pool::new(Chunks::new(inner), config).unwrap();
     let s = Stream::new(device.clone()).unwrap();
     let blocks: Vec<_> = (0..8)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vmem_core::{Block, DriverCode, Stream};
+use vmem_core::{Block, DriverCode, ResourceExt, Stream};
 use vmem_pool::{Growth, Placement, PoolConfig};
 use vmem_sim::CallKind;
 
@@ -33,7 +33,7 @@ fn without_addresses_for_windows_a_tight_pool_grows() {
 /// up for it.
 #[test]
 fn nothing_is_waited_for_where_no_window_can_be_given_up() {
-    for config in [tight(), PoolConfig { ceiling: Some(8 * G), ..Default::default() }] {
+    for config in [tight(), PoolConfig::default().with_ceiling(8 * G)] {
         let device = sim(16, 16);
         let pool = arena(device.clone(), config);
         let (stream, other) =
@@ -43,7 +43,7 @@ fn nothing_is_waited_for_where_no_window_can_be_given_up() {
         keep_busy(&device, &busy, &other);
         free(&pool, busy, &other);
         let before = device.virtual_time();
-        if let Ok(large) = vmem_core::ResourceExt::allocate_on(&pool, layout(4 * G), &stream) {
+        if let Ok(large) = pool.allocate_on(layout(4 * G), &stream) {
             free(&pool, large, &stream);
         }
         let waited = device.virtual_time() - before;
@@ -72,12 +72,10 @@ fn capacity_promises_no_moves_without_addresses() {
 fn a_reproducible_pool_of_chunks_is_reproducible_under_a_ceiling() {
     let run = |seed| {
         let device = device_with_seed(seed);
-        let config = PoolConfig {
-            placement: Placement::Reproducible,
-            ceiling: Some(40 * MIB),
-            growth: Some(Growth::Exact),
-            ..Default::default()
-        };
+        let config = PoolConfig::default()
+            .with_placement(Placement::Reproducible)
+            .with_ceiling(40 * MIB)
+            .with_growth(Growth::Exact);
         let pool = chunks(device.clone(), config);
         let streams = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
         let mut live: Vec<(Block, usize)> = Vec::new();
@@ -114,7 +112,7 @@ fn what_is_left_of_a_window_counts_as_aliased() {
     let kept = riddle(&pool, G, 16, &stream);
     device.fail_call(Some(CallKind::SetAccess), 1, DriverCode::UNKNOWN);
     device.fail_call(Some(CallKind::Unmap), 1, DriverCode::UNKNOWN);
-    assert!(vmem_core::ResourceExt::allocate_on(&pool, layout(4 * G), &stream).is_err());
+    assert!(pool.allocate_on(layout(4 * G), &stream).is_err());
     device.clear_failures();
     let windows = pool.handle().snapshot().unwrap().windows;
     let shown: u64 = windows.iter().map(|window| window.size).sum();
@@ -130,11 +128,11 @@ fn what_is_left_of_a_window_counts_as_aliased() {
 #[test]
 fn memory_of_a_growth_that_could_not_be_undone_is_not_lost() {
     let device = sim(16, 64);
-    let pool = arena(device.clone(), PoolConfig { ceiling: Some(4 * G), ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_ceiling(4 * G));
     let stream = Stream::new(device.clone()).unwrap();
     device.fail_call(Some(CallKind::SetAccess), 1, DriverCode::UNKNOWN);
     device.fail_call(Some(CallKind::Unmap), 1, DriverCode::UNKNOWN);
-    assert!(vmem_core::ResourceExt::allocate_on(&pool, layout(4 * G), &stream).is_err());
+    assert!(pool.allocate_on(layout(4 * G), &stream).is_err());
     device.clear_failures();
     let block = alloc(&pool, 4 * G, &stream);
     free(&pool, block, &stream);
@@ -148,20 +146,44 @@ fn memory_of_a_growth_that_could_not_be_undone_is_not_lost() {
 #[test]
 fn memory_of_a_window_that_could_not_be_undone_is_not_lost() {
     let device = sim(16, 64);
-    let pool = arena(device.clone(), PoolConfig { ceiling: Some(9 * G), ..tight() });
+    let pool = arena(device.clone(), tight().with_ceiling(9 * G));
     let stream = Stream::new(device.clone()).unwrap();
     let kept = riddle(&pool, G, 8, &stream);
     // At home access is set once; then the window's fails. Five granules of it are unmapped, the
     // new one at home is not.
     device.fail_call(Some(CallKind::SetAccess), 2, DriverCode::UNKNOWN);
     device.fail_call(Some(CallKind::Unmap), 6, DriverCode::UNKNOWN);
-    assert!(vmem_core::ResourceExt::allocate_on(&pool, layout(5 * G), &stream).is_err());
+    assert!(pool.allocate_on(layout(5 * G), &stream).is_err());
     device.clear_failures();
     let block = alloc(&pool, 5 * G, &stream);
     free(&pool, block, &stream);
     free_all(&pool, kept, &stream);
     pool.handle().trim_to(0).unwrap();
     assert_eq!((device.used(), pool.handle().counters().unwrap().reserved), (0, 0));
+    drop(stream);
+    finish(&device, pool);
+}
+
+/// Of two holes that were filled for one request the second could not be, and then the first could not
+/// be emptied again: its memory was held for ever, and neither used nor returned.
+#[test]
+fn memory_in_the_first_of_two_holes_that_could_not_be_undone_is_not_lost() {
+    let device = sim(16, 64);
+    let pool = arena(device.clone(), PoolConfig::default().with_ceiling(3 * G));
+    let stream = Stream::new(device.clone()).unwrap();
+    let mut blocks: Vec<Block> = (0..3).map(|_| alloc(&pool, G, &stream)).collect();
+    let between = blocks.remove(1);
+    free_all(&pool, blocks, &stream);
+    assert_eq!(pool.handle().trim_to(0).unwrap(), 2 * G);
+    free(&pool, between, &stream);
+    device.fail_call(Some(CallKind::Map), 2, DriverCode::UNKNOWN);
+    device.fail_call_next(Some(CallKind::Unmap), 1, DriverCode::UNKNOWN);
+    assert!(pool.allocate_on(layout(3 * G), &stream).is_err());
+    device.clear_failures();
+    pool.handle().trim_to(0).unwrap();
+    assert_eq!((device.used(), pool.handle().counters().unwrap().reserved), (0, 0));
+    let block = alloc(&pool, 3 * G, &stream);
+    free(&pool, block, &stream);
     drop(stream);
     finish(&device, pool);
 }

@@ -15,8 +15,7 @@ use crate::support::{MIB, alloc, chunks, device, finish, free, keep_busy, layout
 fn what_a_thread_freed_on_its_default_stream_serves_its_other_streams() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
-    let config =
-        PoolConfig { ceiling: Some(2 * MIB), growth: Some(Growth::Exact), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(2 * MIB).with_growth(Growth::Exact);
     let pool = chunks(device.clone(), config);
     let mine = Stream::per_thread_default(erased.clone());
     let other = Stream::new(erased).unwrap();
@@ -37,8 +36,7 @@ fn what_a_thread_freed_on_its_default_stream_serves_its_other_streams() {
 fn what_another_thread_freed_on_a_threads_default_stream_serves_its_other_streams() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
-    let config =
-        PoolConfig { ceiling: Some(2 * MIB), growth: Some(Growth::Exact), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(2 * MIB).with_growth(Growth::Exact);
     let pool = chunks(device.clone(), config);
     let mine = Stream::per_thread_default(erased.clone());
     let other = Stream::new(erased).unwrap();
@@ -59,11 +57,8 @@ fn what_another_thread_freed_on_a_threads_default_stream_serves_its_other_stream
 #[test]
 fn a_refusal_for_want_of_alignment_says_nothing_of_requests_that_need_none() {
     let device = device();
-    let config = PoolConfig {
-        ceiling: Some(128 << 10),
-        growth: Some(Growth::AtLeast(128 << 10)),
-        ..Default::default()
-    };
+    let config =
+        PoolConfig::default().with_ceiling(128 << 10).with_growth(Growth::AtLeast(128 << 10));
     let pool = chunks(device.clone(), config);
     let (here, there) =
         (Stream::new(device.clone()).unwrap(), Stream::new(device.clone()).unwrap());

@@ -11,7 +11,7 @@ use crate::support::{MIB, alloc, arena, device, free, keep_busy, layout};
 #[test]
 fn a_capturing_stream_does_not_hide_what_another_freed() {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { ceiling: Some(20 * MIB), ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_ceiling(20 * MIB));
     let [a, b, c] = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
     let x = alloc(&pool, 8 * MIB, &a);
     let gap = alloc(&pool, 2 * MIB, &c);
@@ -52,10 +52,7 @@ fn a_threads_default_stream_is_new_after_it_was_retired() {
 fn a_request_for_another_threads_default_stream_gets_nothing_that_needs_a_wait() {
     let device = device();
     let erased: Arc<dyn Device> = device.clone();
-    let pool = Arc::new(arena(
-        device.clone(),
-        PoolConfig { ceiling: Some(8 * MIB), ..Default::default() },
-    ));
+    let pool = Arc::new(arena(device.clone(), PoolConfig::default().with_ceiling(8 * MIB)));
     let s = Stream::new(device.clone()).unwrap();
     let x = alloc(&*pool, 8 * MIB, &s);
     keep_busy(&device, &x, &s);
@@ -122,8 +119,7 @@ fn a_wait_asked_while_a_request_climbs_is_queued_before_the_block_is_used() {
     let erased: Arc<dyn Device> = device.clone();
     let hook = Hook::default();
     let up = Hooked { up: vmem_core::DeviceMemory::new(device.clone()), hook: hook.clone() };
-    let config =
-        PoolConfig { ceiling: Some(5 * MIB), growth: Some(Growth::Exact), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(5 * MIB).with_growth(Growth::Exact);
     let pool = Arc::new(Pool::new(Chunks::new(up), config).unwrap());
     let home = Stream::per_thread_default(erased.clone());
     let block = alloc(&*pool, 4 * MIB, &home);
@@ -157,7 +153,7 @@ fn a_wait_asked_while_a_request_climbs_is_queued_before_the_block_is_used() {
 #[test]
 fn a_retired_stream_is_refused_memory_at_hand_too() {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig { initial: 2 * MIB, ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_initial(2 * MIB));
     let s = Stream::new(device.clone()).unwrap();
     s.retire().unwrap();
     assert!(pool.allocate_on(layout(MIB), &s).is_err());

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vmem_core::{Block, ManualClock, Stream};
-use vmem_pool::{PoolConfig, Release};
+use vmem_pool::{AutoTrim, PoolConfig};
 
 use crate::support::{MIB, alloc, arena, device, finish, free};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn config(threshold: u64, age: Duration, clock: &ManualClock) -> PoolConfig {
-    let release = Some(Release { threshold, age });
-    PoolConfig { release, clock: Arc::new(clock.clone()), ..Default::default() }
+    let release = Some(AutoTrim::new(threshold, age));
+    PoolConfig::default().with_auto_trim(release).with_clock(Arc::new(clock.clone()))
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use vmem_core::{Block, DriverCode, ResourceExt, Stream};
-use vmem_pool::{Growth, PoolConfig, RangeState, Release, SmallBlocks};
+use vmem_pool::testing::{Knobs, SmallBlocks};
+use vmem_pool::{AutoTrim, Growth, PoolConfig, RangeState};
 use vmem_sim::CallKind;
 
 use crate::support::{
@@ -43,7 +44,7 @@ fn a_trim_that_fails_half_way_keeps_the_rest_usable() {
 #[test]
 fn memory_the_driver_does_not_take_back_is_used_again_before_more_is_taken() {
     let device = sim(16, 64);
-    let pool = arena(device.clone(), PoolConfig { ceiling: Some(4 * G), ..Default::default() });
+    let pool = arena(device.clone(), PoolConfig::default().with_ceiling(4 * G));
     let stream = Stream::new(device.clone()).unwrap();
     free(&pool, alloc(&pool, 4 * G, &stream), &stream);
     device.fail_call(Some(CallKind::Release), 1, DriverCode::UNKNOWN);
@@ -65,8 +66,8 @@ fn memory_the_driver_does_not_take_back_is_used_again_before_more_is_taken() {
 #[test]
 fn a_free_within_the_bounds_of_what_is_kept_makes_no_driver_call() {
     let device = device();
-    let release = Some(Release { threshold: 0, age: Duration::ZERO });
-    let pool = arena(device.clone(), PoolConfig { release, ..Default::default() });
+    let release = Some(AutoTrim::new(0, Duration::ZERO));
+    let pool = arena(device.clone(), PoolConfig::default().with_auto_trim(release));
     let stream = Stream::new(device.clone()).unwrap();
     let live = alloc(&pool, 16 * MIB, &stream);
     let block = alloc(&pool, 2 * MIB, &stream);
@@ -108,8 +109,7 @@ fn a_chunk_that_went_back_is_not_listed_and_its_addresses_serve_again() {
 #[test]
 fn capacity_on_chunks_counts_those_that_would_go_back() {
     let device = device();
-    let config =
-        PoolConfig { ceiling: Some(16 * MIB), growth: Some(Growth::Exact), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(16 * MIB).with_growth(Growth::Exact);
     let pool = chunks(device.clone(), config);
     assert_eq!(pool.handle().capacity().unwrap().largest_now, 0);
     let stream = Stream::new(device.clone()).unwrap();
@@ -176,7 +176,7 @@ fn of_a_window_that_could_not_be_undone_the_part_that_was_serves_again() {
 fn small_blocks_in_slabs_keep_few_granules() {
     let device = device();
     let stream = Stream::new(device.clone()).unwrap();
-    let config = PoolConfig { small_blocks: SmallBlocks::InSlabs, ..Default::default() };
+    let config = PoolConfig::default().with_small_blocks(SmallBlocks::InSlabs);
     let pool = arena(device.clone(), config);
     let mut live: Vec<(Block, bool)> = Vec::new();
     for i in 0..4_000_usize {

@@ -17,7 +17,7 @@ fn rmm_19_25_a_maximum_below_the_initial_size_is_refused_and_an_equal_one_accept
     let device = device();
     let build = |initial, ceiling| {
         let upstream = DeviceMemory::new(device.clone());
-        let config = PoolConfig { initial, ceiling: Some(ceiling), ..Default::default() };
+        let config = PoolConfig::default().with_initial(initial).with_ceiling(ceiling);
         Pool::new(Chunks::new(upstream), config).map(drop)
     };
     let error = build(1024, 512).unwrap_err();
@@ -30,10 +30,10 @@ fn rmm_19_25_a_maximum_below_the_initial_size_is_refused_and_an_equal_one_accept
 fn rmm_20_21_most_of_the_memory_can_be_held_from_the_start_and_handed_out_in_quarters() {
     let device = device();
     let free_bytes = device.memory_info().unwrap().free;
-    let config = PoolConfig { initial: free_bytes / 10 * 9, ..Default::default() };
+    let config = PoolConfig::default().with_initial(free_bytes / 10 * 9);
     finish(&device, arena(device.clone(), config));
 
-    let config = PoolConfig { initial: free_bytes / 2, ..Default::default() };
+    let config = PoolConfig::default().with_initial(free_bytes / 2);
     let pool = arena(device.clone(), config);
     let stream = Stream::new(device.clone()).unwrap();
     let quarters = [(); 2].map(|()| alloc(&pool, free_bytes / 4, &stream));
@@ -49,7 +49,7 @@ fn rmm_22_growth_stops_at_an_upstream_limit_and_not_before() {
     let device = device();
     let stream = Stream::new(device.clone()).unwrap();
     let limited = Limit::new(DeviceMemory::new(device.clone()), Budget::new(6000));
-    let config = PoolConfig { initial: 0, ..Default::default() };
+    let config = PoolConfig::default().with_initial(0);
     let pool = Pool::new(Chunks::new(limited), config).unwrap();
     let blocks = [1000, 4000, 500].map(|size| alloc(&pool, size, &stream));
     let error = pool.allocate_on(layout(2000), &stream).unwrap_err();
@@ -64,7 +64,7 @@ fn rmm_22_growth_stops_at_an_upstream_limit_and_not_before() {
 #[test]
 fn rmm_26_sizes_off_the_grain_are_rounded_down_and_said() {
     let device = device();
-    let pool = chunks(device, PoolConfig { ceiling: Some(1031), ..Default::default() });
+    let pool = chunks(device, PoolConfig::default().with_ceiling(1031));
     assert_eq!(pool.handle().capacity().unwrap().ceiling, Some(1024));
 }
 
@@ -104,7 +104,7 @@ fn rmm_29_76_what_one_handle_allocated_another_frees() {
 #[test]
 fn rmm_31_a_pool_holds_at_least_its_initial_size_and_names_its_upstream() {
     let device = device();
-    let pool = chunks(device, PoolConfig { initial: 3 * MIB, ..Default::default() });
+    let pool = chunks(device, PoolConfig::default().with_initial(3 * MIB));
     assert!(pool.handle().counters().unwrap().reserved >= 3 * MIB);
     assert_eq!(pool.backing().upstream().to_string(), "DeviceMemory");
 }
@@ -114,7 +114,7 @@ fn rmm_32_a_pinned_pool_of_1024_bytes_is_exhausted_exactly() {
     let device = device();
     let stream = Stream::new(device.clone()).unwrap();
     let upstream = PinnedMemory::new(device.clone()).unwrap();
-    let config = PoolConfig { ceiling: Some(1024), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(1024);
     let pool = Pool::new(Chunks::new(upstream), config).unwrap();
     let block = alloc(&pool, 1024, &stream);
     let error = pool.allocate_on(layout(1), &stream).unwrap_err();
@@ -140,7 +140,7 @@ fn rmm_46_a_bin_serves_its_size_and_an_empty_buffer_asks_for_nothing() {
 fn rmm_54_a_pool_leaves_the_headroom_that_its_ceiling_asks_for() {
     let device = device();
     let total = device.facts().total_memory;
-    let config = PoolConfig { ceiling: Some(total - 64 * MIB), ..Default::default() };
+    let config = PoolConfig::default().with_ceiling(total - 64 * MIB);
     let pool = Pool::new(VirtualArena::new(device.clone()).unwrap(), config).unwrap();
     let stream = Stream::new(device.clone()).unwrap();
     let most = alloc(&pool, total - 64 * MIB, &stream);

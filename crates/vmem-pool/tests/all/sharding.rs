@@ -1,12 +1,13 @@
 //! Streams with shards of their own are one pool all the same.
 
 use vmem_core::{Block, Stream};
-use vmem_pool::{PoolConfig, Sharding};
+use vmem_pool::PoolConfig;
+use vmem_pool::testing::{Knobs, Sharding};
 
 use crate::support::{MIB, alloc, arena, chunks, device, free};
 
 fn per_stream() -> PoolConfig {
-    PoolConfig { sharding: Sharding::PerStream, ..Default::default() }
+    PoolConfig::default().with_sharding(Sharding::PerStream)
 }
 
 #[test]
@@ -33,7 +34,7 @@ fn what_one_shard_has_serves_a_stream_of_another_before_the_pool_grows() {
 fn neighbours_in_several_shards_join_for_a_request_that_fits_in_none() {
     let device = device();
     let streams = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
-    let config = PoolConfig { ceiling: Some(48 * MIB), initial: 48 * MIB, ..per_stream() };
+    let config = per_stream().with_ceiling(48 * MIB).with_initial(48 * MIB);
     let pool = chunks(device.clone(), config);
     let mut blocks: Vec<(Block, &Stream)> = Vec::new();
     for i in 0..48 {

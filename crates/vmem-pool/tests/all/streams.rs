@@ -10,7 +10,7 @@ use crate::support::{MIB, alloc, arena, device, finish, free, layout, on_both, t
 
 #[test]
 fn a_dropped_streams_memory_is_reused_behind_its_last_work() {
-    on_both(&PoolConfig { ceiling: Some(8 * MIB), ..Default::default() }, |device, pool, _| {
+    on_both(&PoolConfig::default().with_ceiling(8 * MIB), |device, pool, _| {
         let first = Stream::new(device.clone()).unwrap();
         let block = alloc(pool, 8 * MIB, &first);
         touch(device, &block, &first);

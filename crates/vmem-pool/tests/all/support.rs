@@ -66,7 +66,7 @@ pub(crate) fn sim(granules: u64, addresses: u64) -> Arc<SimDevice> {
 
 /// The configuration that moves memory before it takes more.
 pub(crate) fn tight() -> PoolConfig {
-    PoolConfig { footprint: Footprint::Tight, ..Default::default() }
+    PoolConfig::default().with_footprint(Footprint::Tight)
 }
 
 /// Fills so many granules with blocks of one each and frees every second one, from the first.

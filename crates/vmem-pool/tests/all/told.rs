@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use vmem_core::{MemoryEvent, MemoryEventKind, MemoryObserver, ResourceExt, Rung, Stream};
+use vmem_core::{MemoryEvent, MemoryEventKind, MemoryObserver, ResourceExt, Stream};
 use vmem_pool::{Growth, PoolConfig};
 
 use crate::support::{
@@ -26,7 +26,7 @@ fn growth_moves_and_trims_are_told_and_counted_to_the_byte() {
     let events = Arc::new(Events::default());
     let observer: Arc<dyn MemoryObserver> = events.clone();
     let device = sim(64, 512);
-    let pool = arena(device.clone(), PoolConfig { observer: Some(observer), ..tight() });
+    let pool = arena(device.clone(), tight().with_observer(observer));
     let stream = Stream::new(device.clone()).unwrap();
     let kept = riddle(&pool, G, 8, &stream);
     // Three of the four free granules and more.
@@ -68,12 +68,10 @@ fn chunks_returned_for_a_request_are_told_and_reported() {
     let events = Arc::new(Events::default());
     let observer: Arc<dyn MemoryObserver> = events.clone();
     let device = device();
-    let config = PoolConfig {
-        ceiling: Some(12 * MIB),
-        growth: Some(Growth::Exact),
-        observer: Some(observer),
-        ..Default::default()
-    };
+    let config = PoolConfig::default()
+        .with_ceiling(12 * MIB)
+        .with_growth(Growth::Exact)
+        .with_observer(observer);
     let pool = chunks(device.clone(), config);
     let stream = Stream::new(device.clone()).unwrap();
     let [a, b, kept] = [4 * MIB, 2 * MIB, 4 * MIB].map(|size| alloc(&pool, size, &stream));
@@ -83,8 +81,8 @@ fn chunks_returned_for_a_request_are_told_and_reported() {
     // Marks what was freed and waits for it, and returns nothing.
     pool.handle().trim_to(u64::MAX).unwrap();
     let error = pool.allocate_on(layout(9 * MIB), &stream).unwrap_err();
-    let rungs = &error.report().unwrap().rungs;
-    let trim = rungs.iter().find(|rung| rung.rung == Rung::Trim).unwrap();
+    let attempts = &error.report().unwrap().attempts;
+    let trim = attempts.iter().find(|tried| tried.what == "trimming").unwrap();
     assert_eq!(trim.freed, 4 * MIB);
     let large = alloc(&pool, 8 * MIB, &stream);
     let told: Vec<MemoryEventKind> =

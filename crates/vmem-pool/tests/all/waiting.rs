@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmem_core::{Clock, ManualClock, MemoryResource, PinnedMemory, ResourceExt, Rung, Stream};
+use vmem_core::{Clock, ManualClock, MemoryResource, PinnedMemory, ResourceExt, Stream};
 use vmem_pool::{Chunks, Growth, Pool, PoolConfig};
 use vmem_sim::{CallKind, SimConfig, SimDevice};
 
@@ -31,13 +31,11 @@ fn a_host_wait_ends_when_the_work_does() {
     let device = device();
     let clock = Ticking::default();
     let time = clock.0.clone();
-    let config = PoolConfig {
-        ceiling: Some(12 * MIB),
-        growth: Some(Growth::Exact),
-        host_wait: Some(Duration::from_secs(3600)),
-        clock: Arc::new(clock),
-        ..Default::default()
-    };
+    let config = PoolConfig::default()
+        .with_ceiling(12 * MIB)
+        .with_growth(Growth::Exact)
+        .with_host_wait(Duration::from_secs(3600))
+        .with_clock(Arc::new(clock));
     let pool = chunks(device.clone(), config);
     let stream = Stream::new(device.clone()).unwrap();
     let [a, b, kept] = [(); 3].map(|()| alloc(&pool, 4 * MIB, &stream));
@@ -46,9 +44,9 @@ fn a_host_wait_ends_when_the_work_does() {
     free(&pool, b, &stream);
     // What the wait makes usable is told even if it is not enough.
     let error = pool.allocate_on(layout(9 * MIB), &stream).unwrap_err();
-    let rungs = &error.report().unwrap().rungs;
-    let waited = rungs.iter().find(|rung| rung.rung == Rung::HostWait);
-    assert!(waited.is_none_or(|rung| rung.freed <= 8 * MIB), "{rungs:?}");
+    let attempts = &error.report().unwrap().attempts;
+    let waited = attempts.iter().find(|tried| tried.what == "a wait on the host");
+    assert!(waited.is_none_or(|tried| tried.freed <= 8 * MIB), "{attempts:?}");
     free(&pool, alloc(&pool, 8 * MIB, &stream), &stream);
     assert!(time.now() < Duration::from_secs(3000));
     free(&pool, kept, &stream);
@@ -71,13 +69,11 @@ impl Clock for Leaping {
 fn a_host_wait_ends_when_its_time_is_over() {
     let ended = |seed| {
         let device = device_with_seed(seed);
-        let config = PoolConfig {
-            ceiling: Some(8 * MIB),
-            growth: Some(Growth::Exact),
-            host_wait: Some(Duration::from_secs(3600)),
-            clock: Arc::new(Leaping::default()),
-            ..Default::default()
-        };
+        let config = PoolConfig::default()
+            .with_ceiling(8 * MIB)
+            .with_growth(Growth::Exact)
+            .with_host_wait(Duration::from_secs(3600))
+            .with_clock(Arc::new(Leaping::default()));
         let pool = chunks(device.clone(), config);
         let stream = Stream::new(device.clone()).unwrap();
         let block = alloc(&pool, 4 * MIB, &stream);
@@ -97,14 +93,12 @@ fn a_host_wait_ends_when_its_time_is_over() {
 #[test]
 fn nobody_waits_for_what_no_marker_covers() {
     let device = device();
-    let config = PoolConfig {
-        ceiling: Some(8 * MIB),
-        growth: Some(Growth::Exact),
-        host_wait: Some(Duration::from_secs(3600)),
+    let config = PoolConfig::default()
+        .with_ceiling(8 * MIB)
+        .with_growth(Growth::Exact)
+        .with_host_wait(Duration::from_secs(3600))
         // It stands still: a wait for its end would have none.
-        clock: Arc::new(ManualClock::new()),
-        ..Default::default()
-    };
+        .with_clock(Arc::new(ManualClock::new()));
     let pool = Arc::new(chunks(device.clone(), config));
     let stream = Stream::new(device.clone()).unwrap();
     let kept = alloc(&*pool, 2 * MIB, &stream);
@@ -162,12 +156,10 @@ fn without_a_limit_a_request_on_chunks_waits_for_pending_frees_before_it_is_refu
 #[test]
 fn a_limit_of_nothing_is_no_wait() {
     let device = device();
-    let config = PoolConfig {
-        ceiling: Some(8 * MIB),
-        growth: Some(Growth::Exact),
-        host_wait: Some(Duration::ZERO),
-        ..Default::default()
-    };
+    let config = PoolConfig::default()
+        .with_ceiling(8 * MIB)
+        .with_growth(Growth::Exact)
+        .with_host_wait(Duration::ZERO);
     let pool = chunks(device.clone(), config);
     let stream = Stream::new(device.clone()).unwrap();
     let block = alloc(&pool, 4 * MIB, &stream);

@@ -9,7 +9,7 @@ use crate::support::{Rig, Setting, explore};
 /// the first does not cover the second, and a block costs one wait at most.
 fn a_batch_covers_what_was_freed_before_it(batch: Batch) -> impl Fn(Setting) + Copy {
     move |setting| {
-        let rig = Rig::with(setting, 2, PoolConfig { batch, ..Default::default() });
+        let rig = Rig::with(setting, 2, PoolConfig::default().with_batch(batch));
         let (owner, thief) = (rig.stream(), rig.stream());
         let blocks = [rig.take(1, &owner), rig.take(1, &owner)];
         let other = rig.clone();

@@ -48,7 +48,7 @@ fn a_thief_that_skips_its_wait_is_caught() {
 fn a_batch_closed_before_what_it_covers_is_caught() {
     let _planted = Planted::new(Fault::CloseEarly);
     explore("a batch closed early", 3, |setting| {
-        let rig = Rig::with(setting, 2, PoolConfig { batch: Batch::STRICT, ..Default::default() });
+        let rig = Rig::with(setting, 2, PoolConfig::default().with_batch(Batch::STRICT));
         let (owner, thief) = (rig.stream(), rig.stream());
         let blocks = [rig.take(1, &owner), rig.take(1, &owner)];
         let other = rig.clone();

@@ -84,7 +84,7 @@ fn two_threads_that_grow_at_once_get_what_fits() {
 fn what_a_growth_leaves_over_serves_who_waited_for_its_turn() {
     explore("a growth by policy", 2, |setting| {
         let growth = Some(Growth::AtLeast(2 * GRANULE));
-        let rig = Rig::with(setting, 2, PoolConfig { growth, ..Default::default() });
+        let rig = Rig::with(setting, 2, PoolConfig::default().with_growth(growth));
         let (here, there) = (rig.stream(), rig.stream());
         let other = rig.clone();
         let growing = thread::spawn(move || (other.take(1, &there), there));

@@ -34,7 +34,7 @@ fn the_last_drop_beside_a_thief_that_closes_the_lane_strands_nothing() {
 /// Frees on a stream while another thread retires it.
 fn retires_beside_a_free(name: &'static str, batch: Batch) {
     explore(name, 3, move |setting| {
-        let rig = Rig::with(setting, 1, PoolConfig { batch, ..Default::default() });
+        let rig = Rig::with(setting, 1, PoolConfig::default().with_batch(batch));
         let (owner, thief) = (rig.stream(), rig.stream());
         let block = rig.take(1, &owner);
         let handle = owner.clone();

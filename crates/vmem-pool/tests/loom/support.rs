@@ -9,7 +9,8 @@ use vmem_core::{
     AllocErrorKind, Block, BlockLayout, Device, DeviceMemory, ManualClock, MemoryResource,
     ResourceExt, Stream,
 };
-use vmem_pool::{Chunks, Pool, PoolConfig, PoolHandle, Sharding, VirtualArena};
+use vmem_pool::testing::{Knobs, Sharding};
+use vmem_pool::{Chunks, Pool, PoolConfig, PoolHandle, VirtualArena};
 use vmem_sim::{Kernel, Schedule, SimConfig, SimDevice};
 
 /// The device's granule, as small as one can be: devices are made by the thousand.
@@ -107,7 +108,7 @@ impl Rig {
         // Real time would make two runs of one order differ.
         let clock = Arc::new(ManualClock::new());
         let (ceiling, sharding) = (Some(granules * GRANULE), setting.sharding);
-        let config = PoolConfig { ceiling, clock, sharding, ..config };
+        let config = config.with_ceiling(ceiling).with_clock(clock).with_sharding(sharding);
         if setting.arena {
             let arena = VirtualArena::new(device.clone()).unwrap();
             Self::of(device, Pool::new(arena, config).unwrap())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use loom::thread;
-use vmem_pool::{PoolConfig, Release};
+use vmem_pool::{AutoTrim, PoolConfig};
 
 use crate::support::{GRANULE, Rig, explore};
 
@@ -62,9 +62,9 @@ fn two_trims_return_what_there_is_once() {
 
 #[test]
 fn memory_that_goes_as_soon_as_it_is_free_is_taken_again_by_others() {
-    let at_once = Release { threshold: 0, age: Duration::ZERO };
+    let at_once = AutoTrim::new(0, Duration::ZERO);
     explore("release beside a request", 2, move |setting| {
-        let config = PoolConfig { release: Some(at_once), ..Default::default() };
+        let config = PoolConfig::default().with_auto_trim(at_once);
         let rig = Rig::with(setting, 2, config);
         let (here, there) = (rig.stream(), rig.stream());
         let other = rig.clone();

@@ -74,7 +74,7 @@ impl RuntimeConfig {
     /// The configuration that the process's environment gives under `prefix`.
     ///
     /// # Errors
-    /// As [`from_vars`](Self::from_vars).
+    /// Those of [`from_vars`](Self::from_vars).
     pub fn from_env(prefix: impl Into<Cow<'static, str>>) -> Result<Self, ConfigError> {
         let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
         let vars = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value)));

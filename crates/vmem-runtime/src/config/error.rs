@@ -11,7 +11,7 @@ pub struct ConfigError {
     pub(super) accepted: String,
 }
 
-/// What kind of mistake a [`ConfigError`] is.
+/// The kinds of [`ConfigError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigErrorKind {
@@ -26,7 +26,7 @@ pub enum ConfigErrorKind {
 }
 
 impl ConfigError {
-    /// What kind of mistake it is.
+    /// The kind of mistake.
     pub fn kind(&self) -> ConfigErrorKind {
         self.kind
     }

@@ -11,7 +11,8 @@ const UNIT: u64 = 256;
 /// The smallest default reserve of a device that is twice as large, in bytes.
 const LEAST_RESERVE: u64 = 1 << 30;
 
-/// What a [`RuntimeConfig`] comes to on one device; of a [`Stack`](crate::Stack), what it comes to
+/// The sizes of a [`RuntimeConfig`] on one device, in bytes; of a [`Stack`](crate::Stack), what it
+/// comes to
 /// there. Sizes in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -19,19 +20,19 @@ const LEAST_RESERVE: u64 = 1 << 30;
 pub struct Limits {
     /// The device's memory.
     pub total: u64,
-    /// What is left to others, unless the pool's limit is set.
+    /// The memory left to others, unless the pool's limit is set.
     pub reserve: u64,
     /// The most that the pool may hold, a multiple of 256, or of a granule of virtual memory; `None`
     /// for no limit.
     pub ceiling: Option<u64>,
-    /// What the pool holds from the start, a multiple of 256.
+    /// The pool's initial size, a multiple of 256.
     pub initial: u64,
-    /// What tier C's blocks may come to before admission refuses.
+    /// The sum of tier C's blocks at which admission refuses more.
     pub managed_budget: u64,
 }
 
 impl RuntimeConfig {
-    /// What the configuration comes to on a device of `total` bytes.
+    /// The sizes of the configuration on a device of `total` bytes.
     ///
     /// # Errors
     /// A limit under 256 bytes, a reserve that leaves less than that of the device while the limit

@@ -13,7 +13,7 @@ pub use limits::Limits;
 pub use size::{Size, SizeError};
 
 use environment::Setting;
-use vmem_pool::{Footprint, Release};
+use vmem_pool::{AutoTrim, Footprint};
 
 /// Configuration of a [`Runtime`](crate::Runtime), from code or from the
 /// [environment](Self::from_vars). It prints as the variables that would give it.
@@ -21,18 +21,17 @@ use vmem_pool::{Footprint, Release};
 /// ```
 /// use vmem_runtime::{PoolLimit, RuntimeConfig, Size};
 ///
-/// let config = RuntimeConfig {
-///     oom_safety: true,
-///     pool_limit: PoolLimit::AtMost(Size::Percent(80)),
-///     ..RuntimeConfig::default()
-/// };
+/// let config = RuntimeConfig::default()
+///     .with_oom_safety(true)
+///     .with_pool_limit(PoolLimit::AtMost(Size::Percent(80)));
 /// assert!(config.to_string().contains("VMEM_POOL_LIMIT=80%"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+#[non_exhaustive]
 pub struct RuntimeConfig {
-    /// What the names of the variables begin with. Errors name settings by it.
+    /// The prefix of the variables. Errors name settings by it.
     pub prefix: Cow<'static, str>,
     /// Recover from exhaustion: reclaim and retry ([tier B](crate::Tier::B)).
     pub oom_safety: bool,
@@ -40,16 +39,19 @@ pub struct RuntimeConfig {
     pub managed_memory: bool,
     /// The most that the pool may hold.
     pub pool_limit: PoolLimit,
-    /// What the pool holds from the start, rounded down to 256 bytes; at most its limit.
+    /// The pool's initial size, rounded down to 256 bytes; at most its limit.
     pub initial_pool_size: Size,
-    /// What [`PoolLimit::TotalLessReserve`] leaves to others, at most the whole device; `None` for
+    /// The memory that [`PoolLimit::TotalLessReserve`] leaves to others, at most the whole device;
+    /// `None` for
     /// the larger of 1 GiB and a tenth of the device, but at most half of it.
     pub memory_reserve: Option<Size>,
-    /// Whether the pool moves memory before it takes more, or after. Not in the environment.
+    /// The choice whether the pool moves memory before it takes more, or after. Not in the environment;
+    /// provisional, as [`Footprint`] is.
     pub pool_footprint: Footprint,
-    /// What the pool returns of itself, and when; `None` for only when asked. Not in the environment.
-    pub pool_release: Option<Release>,
-    /// What to do if the chosen stack cannot be built. Not in the environment.
+    /// The memory that the pool returns by itself, and when; `None` for only when asked. Not in the
+    /// environment.
+    pub pool_auto_trim: Option<AutoTrim>,
+    /// The measure to take if the chosen stack cannot be built. Not in the environment.
     pub on_failed_setup: FailurePolicy,
     /// Tier C's budget in hundredths of the device's memory: what
     /// [admission](crate::Runtime::admit) measures new work against. Not in the environment.
@@ -59,8 +61,9 @@ pub struct RuntimeConfig {
 /// The most that a pool may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum PoolLimit {
-    /// What the device has, less the reserve.
+    /// The device's memory less the reserve.
     #[default]
     TotalLessReserve,
     /// This much, rounded down to 256 bytes; at least that.
@@ -69,9 +72,10 @@ pub enum PoolLimit {
     Unlimited,
 }
 
-/// What a runtime does if the chosen stack cannot be built.
+/// The measures that a runtime can take if the chosen stack cannot be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum FailurePolicy {
     /// Builds the [fallback](crate::Tier::Fallback) instead, and warns once.
     #[default]
@@ -83,6 +87,66 @@ pub enum FailurePolicy {
 impl RuntimeConfig {
     /// The prefix unless another is given.
     pub const DEFAULT_PREFIX: &'static str = "VMEM";
+
+    /// Returns it with variables of another [`prefix`](Self::prefix).
+    #[must_use]
+    pub fn with_prefix(self, prefix: impl Into<Cow<'static, str>>) -> Self {
+        Self { prefix: prefix.into(), ..self }
+    }
+
+    /// Returns it with [recovery](Self::oom_safety) from exhaustion, or without.
+    #[must_use]
+    pub fn with_oom_safety(self, oom_safety: bool) -> Self {
+        Self { oom_safety, ..self }
+    }
+
+    /// Returns it with [managed memory](Self::managed_memory) or without.
+    #[must_use]
+    pub fn with_managed_memory(self, managed_memory: bool) -> Self {
+        Self { managed_memory, ..self }
+    }
+
+    /// Returns it with another [limit](Self::pool_limit) of the pool.
+    #[must_use]
+    pub fn with_pool_limit(self, pool_limit: PoolLimit) -> Self {
+        Self { pool_limit, ..self }
+    }
+
+    /// Returns it with another [initial size](Self::initial_pool_size) of the pool.
+    #[must_use]
+    pub fn with_initial_pool_size(self, initial_pool_size: Size) -> Self {
+        Self { initial_pool_size, ..self }
+    }
+
+    /// Returns it with another [reserve](Self::memory_reserve); `None` for the default.
+    #[must_use]
+    pub fn with_memory_reserve(self, memory_reserve: impl Into<Option<Size>>) -> Self {
+        Self { memory_reserve: memory_reserve.into(), ..self }
+    }
+
+    /// Returns it with another [footprint](Self::pool_footprint) of the pool.
+    #[must_use]
+    pub fn with_pool_footprint(self, pool_footprint: Footprint) -> Self {
+        Self { pool_footprint, ..self }
+    }
+
+    /// Returns it with a pool that [trims itself](Self::pool_auto_trim); `None` for only when asked.
+    #[must_use]
+    pub fn with_pool_auto_trim(self, pool_auto_trim: impl Into<Option<AutoTrim>>) -> Self {
+        Self { pool_auto_trim: pool_auto_trim.into(), ..self }
+    }
+
+    /// Returns it with another [policy for failed set-ups](Self::on_failed_setup).
+    #[must_use]
+    pub fn with_on_failed_setup(self, on_failed_setup: FailurePolicy) -> Self {
+        Self { on_failed_setup, ..self }
+    }
+
+    /// Returns it with another [budget of tier C](Self::managed_percent), in hundredths of the device.
+    #[must_use]
+    pub fn with_managed_percent(self, managed_percent: u32) -> Self {
+        Self { managed_percent, ..self }
+    }
 }
 
 impl Default for RuntimeConfig {
@@ -95,7 +159,7 @@ impl Default for RuntimeConfig {
             initial_pool_size: Size::Bytes(0),
             memory_reserve: None,
             pool_footprint: Footprint::default(),
-            pool_release: None,
+            pool_auto_trim: None,
             on_failed_setup: FailurePolicy::default(),
             managed_percent: 200,
         }
@@ -121,13 +185,9 @@ impl fmt::Display for RuntimeConfig {
             FailurePolicy::FallBack => "falls back",
             FailurePolicy::Closed => "is an error",
         };
-        let footprint = match self.pool_footprint {
-            Footprint::Lazy => "lazy",
-            Footprint::Tight => "tight",
-        };
         write!(f, " (failed set-up {policy}; managed budget {}%", self.managed_percent)?;
-        write!(f, "; {footprint} footprint")?;
-        if let Some(Release { threshold, age }) = self.pool_release {
+        write!(f, "; {} footprint", self.pool_footprint)?;
+        if let Some(AutoTrim { threshold, age, .. }) = self.pool_auto_trim {
             write!(f, "; keeps {threshold} B, and what was needed within {age:?}")?;
         }
         f.write_str(")")

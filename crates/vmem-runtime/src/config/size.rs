@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use vmem_core::parse_bytes;
+
 /// What a size may be written as.
 pub(crate) const ACCEPTED: &str = "a whole number of bytes, with K, M, G, T, KiB, MiB, GiB or TiB \
                                    in powers of 1024, or a whole percentage of the device's memory, 0% to \
@@ -22,6 +24,7 @@ pub(crate) const ACCEPTED: &str = "a whole number of bytes, with K, M, G, T, KiB
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub enum Size {
     /// So many bytes.
     Bytes(u64),
@@ -61,22 +64,16 @@ impl FromStr for Size {
     type Err = SizeError;
 
     fn from_str(text: &str) -> Result<Self, SizeError> {
-        let text = text.trim();
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at(digits);
-        let number: u64 = number.parse().map_err(|_| SizeError)?;
-        let shift = match unit.trim_start().to_ascii_lowercase().as_str() {
-            "" => 0,
-            "k" | "kib" => 10,
-            "m" | "mib" => 20,
-            "g" | "gib" => 30,
-            "t" | "tib" => 40,
-            "%" if number <= 100 => {
-                return Ok(Self::Percent(u8::try_from(number).map_err(|_| SizeError)?));
+        let size = match text.trim().strip_suffix('%') {
+            None => parse_bytes(text).map(Self::Bytes),
+            // A number alone: `parse` takes a sign as well.
+            Some(number) if !number.starts_with('+') => {
+                let percent = number.trim_end().parse().ok().filter(|&percent| percent <= 100);
+                percent.map(Self::Percent)
             }
-            _ => return Err(SizeError),
+            Some(_) => None,
         };
-        number.checked_mul(1 << shift).map(Self::Bytes).ok_or(SizeError)
+        size.ok_or(SizeError)
     }
 }
 

@@ -5,13 +5,14 @@ use std::fmt::Debug;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use vmem_core::author::{BlockTable, StreamExt, fork};
 use vmem_core::{
-    AllocError, Block, BlockLayout, BlockTable, DriverError, Label, MemoryResource, Request,
-    ReservationId, Stream, fork,
+    AllocError, Block, BlockLayout, DriverError, Label, MemoryResource, Request, ReservationId,
+    Stream,
 };
 
 use super::NAME;
-use super::holes::Holes;
+use super::free_ranges::FreeRanges;
 use super::order::{is_out_of_reach, order_after};
 
 /// What an adaptor shares with its reservations.
@@ -22,7 +23,7 @@ pub(super) struct Shared<U: MemoryResource> {
     pub(super) drawn: BlockTable<Draw>,
     /// The reservations that can be named.
     open: Mutex<HashMap<ReservationId, Arc<Hold>>>,
-    /// Blocks of ended reservations that the upstream did not take back, with their home streams.
+    /// Blocks of ended reservations that the upstream did not take back, with their streams.
     kept: Mutex<Vec<(Block, Stream)>>,
     /// Drawn blocks that were freed on a stream that could not be followed then.
     aside: Mutex<Vec<(Draw, Stream)>>,
@@ -38,11 +39,11 @@ pub(super) struct Draw {
     pub(super) size: u64,
 }
 
-/// One reservation's memory. Whatever is free of it was last used before its home stream's tail.
+/// One reservation's memory. Whatever is free of it was last used before its stream's tail.
 #[derive(Debug)]
 pub(super) struct Hold {
     pub(super) id: ReservationId,
-    pub(super) home: Stream,
+    pub(super) stream: Stream,
     /// Where the upstream's block starts.
     pub(super) start: u64,
     pub(super) size: u64,
@@ -51,7 +52,7 @@ pub(super) struct Hold {
 
 #[derive(Debug)]
 pub(super) struct HoldState {
-    pub(super) holes: Holes,
+    pub(super) free: FreeRanges,
     /// The upstream's block, until it is given back.
     block: Option<Block>,
     is_open: bool,
@@ -65,18 +66,18 @@ impl Hold {
     /// Takes a range, unless the reservation has ended.
     pub(super) fn take(&self, size: u64, alignment: u64) -> Option<u64> {
         let mut state = self.lock();
-        if state.is_open { state.holes.take(size, alignment) } else { None }
+        if state.is_open { state.free.take(size, alignment) } else { None }
     }
 
     /// Gives a drawn range back.
     pub(super) fn give_back(&self, start: u64, size: u64) {
-        self.lock().holes.give_back(start, size);
+        self.lock().free.give_back(start, size);
     }
 
     /// The upstream's block, once nothing is drawn and nothing can be any more.
     fn take_spent(&self) -> Option<Block> {
         let mut state = self.lock();
-        let is_spent = !state.is_open && state.holes.is_whole();
+        let is_spent = !state.is_open && state.free.is_whole();
         if is_spent { state.block.take() } else { None }
     }
 }
@@ -142,9 +143,9 @@ impl<U: MemoryResource> Shared<U> {
     /// captures or is another thread's default stream.
     ///
     /// # Errors
-    /// The driver's, with the draw.
+    /// The [`DriverError`](vmem_core::DriverError) of the driver call, with the draw.
     pub(super) fn take_back(&self, draw: Draw, stream: &Stream) -> Result<(), (Draw, DriverError)> {
-        match order_after(&draw.hold.home, stream) {
+        match order_after(&draw.hold.stream, stream) {
             Ok(()) => {
                 self.return_to_hold(&draw);
                 Ok(())
@@ -169,7 +170,7 @@ impl<U: MemoryResource> Shared<U> {
             self.aside(|aside| aside.extract_if(.., |(_, stream)| within_reach(stream)).collect());
         let mut any = false;
         for (draw, stream) in aside {
-            if order_after(&draw.hold.home, &stream).is_ok() {
+            if order_after(&draw.hold.stream, &stream).is_ok() {
                 self.return_to_hold(&draw);
                 any = true;
             } else {
@@ -179,7 +180,7 @@ impl<U: MemoryResource> Shared<U> {
         any
     }
 
-    /// Gives a range back that its home stream comes after, and the reservation's memory if it is spent.
+    /// Gives a range back that its stream comes after, and the reservation's memory if it is spent.
     fn return_to_hold(&self, draw: &Draw) {
         draw.hold.give_back(draw.start, draw.size);
         self.settle(&draw.hold);
@@ -188,19 +189,19 @@ impl<U: MemoryResource> Shared<U> {
     /// Gives a reservation's memory back if it is spent.
     pub(super) fn settle(&self, hold: &Hold) {
         if let Some(block) = hold.take_spent() {
-            self.give_back(block, &hold.home);
+            self.give_back(block, &hold.stream);
         }
     }
 
     /// Gives a spent block back, or keeps it if the upstream fails, to be asked again.
-    fn give_back(&self, block: Block, home: &Stream) {
+    fn give_back(&self, block: Block, stream: &Stream) {
         // SAFETY: contract, freeing: all that was drawn was freed, each time ordered before the
-        // home stream's tail; nothing more is drawn from a reservation that has ended; the hold
+        // stream's tail; nothing more is drawn from a reservation that has ended; the hold
         // kept the stream.
-        let freed = unsafe { self.upstream.deallocate(block, home) };
+        let freed = unsafe { self.upstream.deallocate(block, stream) };
         if let Err(error) = freed {
             tracing::warn!(%error, "a reservation's memory was not taken back; it is offered again");
-            self.kept().push((error.into_block(), home.clone()));
+            self.kept().push((error.into_block(), stream.clone()));
         }
     }
 
@@ -210,7 +211,7 @@ impl<U: MemoryResource> Shared<U> {
         let mut any = self.take_back_aside();
         let kept = std::mem::take(&mut *self.kept());
         any |= !kept.is_empty();
-        kept.into_iter().for_each(|(block, home)| self.give_back(block, &home));
+        kept.into_iter().for_each(|(block, stream)| self.give_back(block, &stream));
         any
     }
 
@@ -255,10 +256,11 @@ impl<U: MemoryResource> Keeper for Shared<U> {
         let request = Request::new(layout, stream).with_label(label);
         let block = self.allocate_upstream(&request)?;
         let (start, size) = (block.ptr().get(), layout.size());
-        let state = HoldState { holes: Holes::new(start, size), block: Some(block), is_open: true };
+        let state =
+            HoldState { free: FreeRanges::new(start, size), block: Some(block), is_open: true };
         let hold = Arc::new(Hold {
             id: ReservationId::new(),
-            home: stream.clone(),
+            stream: stream.clone(),
             start,
             size,
             state: Mutex::new(state),

@@ -1,20 +1,21 @@
 //! Memory set aside early, so that later requests are not refused.
 
+mod free_ranges;
 mod hold;
-mod holes;
 mod order;
 mod resource;
 
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use vmem_core::author::fork;
 use vmem_core::{
-    AllocError, AllocErrorKind, BlockLayout, DevicePtr, DriverError, Label, MemoryResource,
-    ReservationId, Stream, fork,
+    AllocError, AllocErrorKind, BlockLayout, DevicePtr, HandleError, Label, MemoryResource,
+    Quarantined, ReservationId, Stream,
 };
 
+use free_ranges::UNIT;
 use hold::{Hold, Keeper, Shared};
-use holes::UNIT;
 
 const NAME: &str = "Reservations";
 
@@ -76,14 +77,14 @@ impl<U: MemoryResource> Reservations<U> {
         Self { shared: Arc::new(Shared::new(upstream)) }
     }
 
-    /// What it wraps.
+    /// The wrapped resource.
     pub fn upstream(&self) -> &U {
         &self.shared.upstream
     }
 }
 
 impl<U: MemoryResource + 'static> Reservations<U> {
-    /// Where memory is reserved, also after the stack's type was erased.
+    /// A handle that reserves memory.
     pub fn handle(&self) -> ReservationsHandle {
         let keeper: Arc<dyn Keeper> = self.shared.clone();
         ReservationsHandle { keeper: Arc::downgrade(&keeper) }
@@ -93,11 +94,11 @@ impl<U: MemoryResource + 'static> Reservations<U> {
 impl<U: MemoryResource> fmt::Debug for Reservations<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Shared { upstream, drawn, .. } = &*self.shared;
-        f.debug_struct("Reservations")
-            .field("open", &self.shared.open_count())
-            .field("drawn", &drawn.len())
-            .field("upstream", upstream)
-            .finish()
+        let mut out = f.debug_struct("Reservations");
+        if !fork::is_child() {
+            out.field("open", &self.shared.open_count()).field("drawn", &drawn.len());
+        }
+        out.field("upstream", upstream).finish()
     }
 }
 
@@ -107,7 +108,8 @@ impl<U: MemoryResource> fmt::Display for Reservations<U> {
     }
 }
 
-/// Where memory of one stack is reserved. Does not keep the stack alive.
+/// Reserves memory of one stack. It does not keep the stack alive; a [`Reservation`] does, so that the
+/// stack is gone once the last of them is dropped too.
 #[derive(Clone)]
 pub struct ReservationsHandle {
     keeper: Weak<dyn Keeper>,
@@ -125,7 +127,7 @@ impl ReservationsHandle {
     /// current label.
     ///
     /// # Errors
-    /// As an allocation of that size; [`Gone`](AllocErrorKind::Gone) after the stack was dropped.
+    /// Those of an allocation of that size; [`Gone`](AllocErrorKind::Gone) once the stack is.
     pub fn reserve(&self, bytes: u64, stream: &Stream) -> Result<Reservation, AllocError> {
         let layout = BlockLayout::new(BlockLayout::new(bytes)?.rounded_to(UNIT))?;
         fork::refuse(NAME).map_err(|error| AllocError::from_driver(error, layout, NAME))?;
@@ -135,25 +137,30 @@ impl ReservationsHandle {
         Ok(Reservation { hold, keeper })
     }
 
-    /// The reservations of which something is set aside, and their sizes in bytes together: each is held
-    /// until that is taken back, also after it has been dropped.
-    pub fn set_aside(&self) -> (usize, u64) {
-        let holds = self.keeper.upgrade().map(|keeper| keeper.with_ranges_aside());
-        let holds = holds.unwrap_or_default();
-        (holds.len(), holds.iter().map(|(_, size)| size).sum())
+    /// The reservations of which something is set aside, as blocks: each is held until that is taken
+    /// back, also after it has been dropped. `None` once the stack is gone, and in a
+    /// [forked](vmem_core::author::fork) child.
+    pub fn quarantined(&self) -> Option<Quarantined> {
+        if fork::is_child() {
+            return None;
+        }
+        let holds = self.keeper.upgrade()?.with_ranges_aside();
+        let bytes = holds.iter().map(|(_, size)| size).sum();
+        Some(Quarantined::new(holds.len(), bytes))
     }
 
     /// Takes back what was freed on streams that could not be followed: those of other threads, also of
     /// threads that have ended, and capturing ones. If there is anything, it waits on the host for the
     /// whole device, which breaks captures in progress. What another thread is taking back by itself at the
-    /// time is not waited for: if that fails, it stays for the next call. Does nothing after the stack was
-    /// dropped.
+    /// time is not waited for: if that fails, it stays for the next call.
     ///
     /// # Errors
-    /// The driver's; what was set aside stays so.
-    pub fn synchronize(&self) -> Result<(), DriverError> {
+    /// [`HandleError::Gone`] once the stack is; [`HandleError::Failed`] if the driver fails, and in a
+    /// [forked](vmem_core::author::fork) child: what was set aside stays so.
+    pub fn synchronize(&self) -> Result<(), HandleError> {
         fork::refuse("ReservationsHandle::synchronize")?;
-        self.keeper.upgrade().map_or(Ok(()), |keeper| keeper.synchronize())
+        let keeper = self.keeper.upgrade().ok_or(HandleError::Gone)?;
+        Ok(keeper.synchronize()?)
     }
 }
 
@@ -173,37 +180,38 @@ impl Reservation {
 
     /// The stream in whose order it was taken.
     pub fn stream(&self) -> &Stream {
-        &self.hold.home
+        &self.hold.stream
     }
 
-    /// How much was reserved, in bytes.
+    /// The bytes that were reserved.
     pub fn size(&self) -> u64 {
         self.hold.size
     }
 
-    /// Whether an address lies in the reserved memory: of a block, whether it was drawn from here.
+    /// Returns true if an address lies in the reserved memory, as those of the blocks drawn from it do.
     pub fn contains(&self, ptr: DevicePtr) -> bool {
         ptr.get().checked_sub(self.hold.start).is_some_and(|offset| offset < self.hold.size)
     }
 
-    /// How much of it is not drawn, in bytes.
+    /// The bytes that are not drawn.
     pub fn left(&self) -> u64 {
-        self.hold.lock().holes.free()
+        self.hold.lock().free.bytes()
     }
 
     /// The largest request, at the default alignment, that can be drawn now, in bytes.
     pub fn largest(&self) -> u64 {
-        self.hold.lock().holes.largest()
+        self.hold.lock().free.largest()
     }
 }
 
 impl fmt::Debug for Reservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reservation")
-            .field("id", &self.id())
-            .field("size", &self.size())
-            .field("left", &self.left())
-            .finish_non_exhaustive()
+        let mut out = f.debug_struct("Reservation");
+        out.field("id", &self.id()).field("size", &self.size());
+        if !fork::is_child() {
+            out.field("left", &self.left());
+        }
+        out.finish_non_exhaustive()
     }
 }
 

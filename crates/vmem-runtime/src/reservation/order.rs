@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use vmem_core::author::StreamExt;
 use vmem_core::{DriverCode, DriverError, Stream};
 
 /// Makes what `later` does from now on follow what `earlier` has queued by now: no call for one
@@ -11,7 +12,7 @@ use vmem_core::{DriverCode, DriverError, Stream};
 /// # Errors
 /// [`NOT_PERMITTED`](vmem_core::DriverCode::NOT_PERMITTED) if `earlier` is another thread's default
 /// stream, [`STREAM_CAPTURE_UNSUPPORTED`](vmem_core::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if it
-/// captures; the driver's.
+/// captures; the [`DriverError`] of the driver call.
 pub(super) fn order_after(later: &Stream, earlier: &Stream) -> Result<(), DriverError> {
     if later == earlier {
         return Ok(());

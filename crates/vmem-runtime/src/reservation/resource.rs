@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
+use vmem_core::author::{StreamExt, fork};
 use vmem_core::{
     AllocError, Block, Capabilities, Device, DevicePtr, FreeError, FreeErrorKind, MemoryResource,
-    Request, Stream, fork,
+    Request, Stream,
 };
 
+use super::free_ranges::UNIT;
 use super::hold::{Draw, Hold, Shared};
-use super::holes::UNIT;
 use super::order::{is_out_of_reach, order_after};
 use super::{NAME, Reservations};
 
-// SAFETY: contract, implementing/disjoint: a range is out of the holes while it is drawn, and its
+// SAFETY: contract, implementing/disjoint: a range is out of the free ranges while it is drawn, and its
 // hold's block is live at the upstream meanwhile; implementing/as-asked and implementing/stable:
 // the range is cut so from a block that stays; implementing/owned: the table compares owner, slot,
 // generation and address, and all else goes to the upstream; implementing/leaking-not-dangling: a
@@ -62,7 +63,7 @@ impl<U: MemoryResource> Shared<U> {
             return Ok(None);
         }
         let fault = |error| AllocError::from_driver(error, layout, NAME);
-        let crosses = *stream != hold.home;
+        let crosses = *stream != hold.stream;
         if crosses && stream.is_callable_here() && stream.is_capturing().map_err(fault)? {
             // The capture would record the wait for the reservation's stream.
             return Ok(None);
@@ -75,7 +76,7 @@ impl<U: MemoryResource> Shared<U> {
         };
         // What was freed on this stream while it captured, or by another thread, may have left waits that
         // the program, which queues its work itself, would pass by.
-        let ready = order_after(stream, &hold.home).and_then(|()| stream.queue_pending_waits());
+        let ready = order_after(stream, &hold.stream).and_then(|()| stream.queue_pending_waits());
         if let Err(error) = ready {
             hold.give_back(start, size);
             self.settle(&hold);

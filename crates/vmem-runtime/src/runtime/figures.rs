@@ -1,12 +1,13 @@
 //! Figures of one shape, whatever the tier.
 
-use vmem_adaptors::{RecoveryCounts, Tally};
-use vmem_managed::{HintCounts, HintHandle};
-use vmem_pool::{ControlError, PoolHandle};
+use vmem_adaptors::{RecoveryCounts, RecoveryHandle, Tally};
+use vmem_core::HandleError;
+use vmem_managed::{HintCounts, ManagedHandle};
+use vmem_pool::PoolHandle;
 
 use crate::{Stack, Tier};
 
-/// What a runtime's memory is used for. Sizes in bytes. What a tier cannot know is `None`.
+/// The use of a runtime's memory. Sizes are in bytes; what a tier cannot know is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -25,7 +26,7 @@ pub struct RuntimeStats {
     pub peak_reserved: Option<u64>,
     /// Bytes returned to the device so far.
     pub trimmed: Option<u64>,
-    /// What recovery did, on the tiers that have it.
+    /// Counts of recovery, on the tiers that have it.
     pub recovery: Option<RecoveryCounts>,
     /// Advice to the driver by access class, on tier C.
     pub hints: Option<HintCounts>,
@@ -33,7 +34,7 @@ pub struct RuntimeStats {
 
 impl RuntimeStats {
     pub(super) fn of(stack: &Stack) -> Self {
-        let stats = stack.stats.stats();
+        let stats = stack.stats.stats().unwrap_or_default();
         let pool = stack.pool.as_ref().and_then(PoolHandle::counters);
         Self {
             tier: Some(stack.tier),
@@ -43,13 +44,13 @@ impl RuntimeStats {
             reserved: pool.map(|pool| pool.reserved),
             peak_reserved: pool.map(|pool| pool.peak_reserved),
             trimmed: pool.map(|pool| pool.bytes_trimmed),
-            recovery: stack.recovery.as_ref().map(|recovery| recovery.counts()),
-            hints: stack.hints.as_ref().and_then(HintHandle::counts),
+            recovery: stack.recovery.as_ref().and_then(RecoveryHandle::counts),
+            hints: stack.managed.as_ref().and_then(ManagedHandle::hints),
         }
     }
 }
 
-/// How much more a runtime can give. Sizes in bytes. What a tier cannot know is `None`.
+/// The memory that a runtime can still give. Sizes are in bytes; what a tier cannot know is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -107,7 +108,7 @@ pub(super) fn budget_left(stack: &Stack) -> u64 {
 /// What `trim` returned, also if it failed half way.
 pub(super) fn returned(
     stack: &Stack,
-    trim: impl FnOnce(&PoolHandle) -> Result<u64, ControlError>,
+    trim: impl FnOnce(&PoolHandle) -> Result<u64, HandleError>,
 ) -> u64 {
     let Some(pool) = &stack.pool else { return 0 };
     let trimmed = || pool.counters().map_or(0, |counters| counters.bytes_trimmed);
@@ -120,7 +121,8 @@ pub(super) fn returned(
 
 /// What programs hold, as asked for.
 fn live(stack: &Stack) -> u64 {
-    u64::try_from(stack.stats.stats().bytes.current).unwrap_or(0)
+    let stats = stack.stats.stats().unwrap_or_default();
+    u64::try_from(stats.bytes.current).unwrap_or(0)
 }
 
 fn driver_free(stack: &Stack) -> Option<u64> {

@@ -8,8 +8,10 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use vmem_adaptors::Reclaimers;
+use vmem_core::author::fork;
 use vmem_core::{
-    AllocError, AllocErrorKind, BlockLayout, BoxedError, Device, MemoryResource, Stream, fork,
+    AllocError, AllocErrorKind, BlockLayout, BoxedError, Device, HandleError, MemoryResource,
+    Stream,
 };
 
 pub use figures::{RuntimeCapacity, RuntimeStats};
@@ -34,7 +36,7 @@ const NAME: &str = "Runtime";
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let config =
-///     RuntimeConfig { memory_reserve: Some(Size::Bytes(0)), ..RuntimeConfig::default() };
+///     RuntimeConfig::default().with_memory_reserve(Size::Bytes(0));
 /// let runtime = Runtime::new(config, || Ok(SimDevice::new(1 << 30)));
 /// assert_eq!(runtime.stats().tier, None);
 ///
@@ -68,7 +70,7 @@ impl Runtime {
     ) -> Self {
         Self {
             config,
-            provider: Box::new(provider),
+            provider: Arc::new(provider),
             recovery: Recovery::default(),
             built: OnceLock::new(),
             building: Mutex::default(),
@@ -76,21 +78,22 @@ impl Runtime {
         }
     }
 
-    /// The same, with caches and a hook registered before, and time told by `recovery`'s clock.
+    /// Returns it with caches and a hook that are registered already, and `recovery`'s clock.
     #[must_use]
     pub fn with_recovery(self, recovery: Recovery) -> Self {
         Self { recovery, ..self }
     }
 
-    /// What it was configured to be.
+    /// The configuration.
     pub fn config(&self) -> &RuntimeConfig {
         &self.config
     }
 
-    /// What it is.
+    /// The state of the stack.
     pub fn status(&self) -> Status {
         match self.built.get() {
             Some(built) => built.status(),
+            None if fork::is_child() => Status::NotBuilt,
             None => match &*lock(&self.failed) {
                 Some(cause) => Status::Failed { cause: cause.clone() },
                 None => Status::NotBuilt,
@@ -131,7 +134,7 @@ impl Runtime {
     /// The stack's outermost resource, built if it is not yet.
     ///
     /// # Errors
-    /// As [`ensure_ready`](Self::ensure_ready).
+    /// Those of [`ensure_ready`](Self::ensure_ready).
     pub fn resource(&self) -> Result<Arc<dyn MemoryResource>, SetupError> {
         Ok(self.ensure_ready()?.resource.clone())
     }
@@ -139,12 +142,12 @@ impl Runtime {
     /// The device, opened if it is not yet.
     ///
     /// # Errors
-    /// As [`ensure_ready`](Self::ensure_ready).
+    /// Those of [`ensure_ready`](Self::ensure_ready).
     pub fn device(&self) -> Result<Arc<dyn Device>, SetupError> {
         Ok(self.ensure_ready()?.device.clone())
     }
 
-    /// What is in use. Empty before the stack is built; never builds it.
+    /// The memory in use. Empty before the stack is built; never builds it.
     pub fn stats(&self) -> RuntimeStats {
         self.built.get().map_or_else(RuntimeStats::default, |built| RuntimeStats::of(&built.stack))
     }
@@ -152,36 +155,43 @@ impl Runtime {
     /// Makes what is in use now the peak. [`RuntimeStats::peak_reserved`] stays.
     pub fn reset_peaks(&self) {
         if let Some(built) = self.built.get() {
-            built.stack.stats.reset_peaks();
+            let _ = built.stack.stats.reset_peaks();
         }
     }
 
-    /// How much more the stack can give. Empty before it is built; never builds it. Takes time in
-    /// the number of blocks, and a driver call where the driver decides.
+    /// The memory that the stack can still give. Empty before it is built, and in a [forked](fork)
+    /// child;
+    /// never builds it. Takes time in the number of blocks, and a driver call where the driver decides.
     pub fn capacity(&self) -> RuntimeCapacity {
-        let built = self.built.get();
+        let built = self.readable();
         built.map_or_else(RuntimeCapacity::default, |built| RuntimeCapacity::of(&built.stack))
     }
 
-    /// How many bytes the stack can still take from the device: its ceiling less what it holds;
-    /// without a ceiling or a pool, what the driver has free. `None` before it is built, or if the
-    /// driver does not say.
+    /// The bytes that the stack can still take from the device: its ceiling less what it holds;
+    /// without a ceiling or a pool, what the driver has free. `None` before it is built, in a forked
+    /// child, or if the driver does not say.
     pub fn growth_left(&self) -> Option<u64> {
-        figures::growth_left(&self.built.get()?.stack)
+        figures::growth_left(&self.readable()?.stack)
     }
 
-    /// How many bytes new work can count on: for a pool, what its ceiling and the device allow it
+    /// The bytes that new work can count on: for a pool, what its ceiling and the device allow it
     /// to hold, less what is live; for tier C its budget less what is live. `None` before the stack
-    /// is built. Makes a driver call on tiers with a pool.
+    /// is built, and in a forked child. Makes a driver call on tiers with a pool.
     pub fn budget_left(&self) -> Option<u64> {
-        Some(figures::budget_left(&self.built.get()?.stack))
+        Some(figures::budget_left(&self.readable()?.stack))
     }
 
-    /// Whether work on `units` equal units that needs `bytes` bytes in all should start, and how
+    /// What is built, for figures.
+    fn readable(&self) -> Option<&Built> {
+        if fork::is_child() { None } else { self.built.get() }
+    }
+
+    /// Answers whether work on `units` equal units that needs `bytes` bytes in all should start,
+    /// and how
     /// many units would fit if not. Builds the stack if it is not yet.
     ///
     /// # Errors
-    /// As [`ensure_ready`](Self::ensure_ready).
+    /// Those of [`ensure_ready`](Self::ensure_ready).
     pub fn admit(&self, bytes: u64, units: NonZeroU64) -> Result<Admission, SetupError> {
         let left = figures::budget_left(self.ensure_ready()?);
         Ok(Admission::of(bytes, units, left))
@@ -191,7 +201,7 @@ impl Runtime {
     /// [`Reservations`](crate::Reservations) promises. Builds the stack if it is not yet.
     ///
     /// # Errors
-    /// As an allocation of that size; [`SetupFailed`](AllocErrorKind::SetupFailed), with the
+    /// Those of an allocation of that size; [`SetupFailed`](AllocErrorKind::SetupFailed), with the
     /// [`SetupError`] as its source, if the stack cannot be built.
     pub fn reserve(&self, bytes: u64, stream: &Stream) -> Result<Reservation, AllocError> {
         let layout = BlockLayout::new(bytes)?;
@@ -217,12 +227,12 @@ impl Runtime {
     /// [`Stack::synchronize`]. Does nothing before the stack is built.
     ///
     /// # Errors
-    /// As there.
-    pub fn synchronize(&self) -> Result<(), BoxedError> {
+    /// Those of [`Stack::synchronize`].
+    pub fn synchronize(&self) -> Result<(), HandleError> {
         self.built.get().map_or(Ok(()), |built| built.stack.synchronize())
     }
 
-    /// What is done before exhaustion is reported, on the tiers that recover: register caches and
+    /// The recovery before exhaustion is reported, on the tiers that recover: register caches and
     /// set the hook here, before or after the stack is built.
     pub fn recovery(&self) -> &Recovery {
         &self.recovery

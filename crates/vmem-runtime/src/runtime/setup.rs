@@ -8,9 +8,9 @@ use vmem_core::{BoxedError, Device, chain};
 use crate::{DeviceTraits, FailurePolicy, Limits, Recovery, RuntimeConfig, Stack, Tier, choose};
 
 /// Gives the device.
-pub(super) type Provider = Box<dyn Fn() -> Result<Arc<dyn Device>, BoxedError> + Send + Sync>;
+pub(super) type Provider = Arc<dyn Fn() -> Result<Arc<dyn Device>, BoxedError> + Send + Sync>;
 
-/// What a runtime is.
+/// The states of a runtime's stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Status {
@@ -48,14 +48,14 @@ impl fmt::Display for Status {
     }
 }
 
-/// Why a runtime has no stack.
+/// A stack that could not be built.
 #[derive(Debug)]
 pub struct SetupError {
     kind: SetupErrorKind,
     source: BoxedError,
 }
 
-/// What kind of failure a [`SetupError`] is.
+/// The kinds of [`SetupError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SetupErrorKind {
@@ -73,7 +73,7 @@ impl SetupError {
         Self { kind, source: source.into() }
     }
 
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub fn kind(&self) -> SetupErrorKind {
         self.kind
     }

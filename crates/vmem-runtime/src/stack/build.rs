@@ -1,13 +1,10 @@
 //! Putting stacks together.
 
-use std::fmt;
 use std::sync::Arc;
 
 use vmem_adaptors::{AdaptorExt, RecoveryHandle};
-use vmem_core::{
-    BoxedError, Device, DeviceMemory, DriverError, MemoryResource, QuarantineHandle, ResourceExt,
-};
-use vmem_managed::{HintHandle, ManagedMemory};
+use vmem_core::{BoxedError, Device, DeviceMemory, DriverError, MemoryResource, ResourceExt};
+use vmem_managed::{ManagedHandle, ManagedMemory};
 use vmem_pool::{BinningPool, BuildError, Chunks, Pool, PoolConfig, PoolHandle, VirtualArena};
 
 use super::{Recovery, Stack};
@@ -49,8 +46,7 @@ struct Plan<'a> {
 struct Parts {
     pool: Option<PoolHandle>,
     recovery: Option<RecoveryHandle>,
-    hints: Option<HintHandle>,
-    quarantine: Option<QuarantineHandle>,
+    managed: Option<ManagedHandle>,
 }
 
 impl Plan<'_> {
@@ -99,22 +95,20 @@ impl Plan<'_> {
 
     fn managed(self) -> Result<Stack, BoxedError> {
         let memory = ManagedMemory::new(self.device.clone())?;
-        let (hints, quarantine) = (Some(memory.hints()), Some(memory.quarantine()));
-        let parts = Parts { hints, quarantine, ..Parts::default() };
+        let parts = Parts { managed: Some(memory.handle()), ..Parts::default() };
         Ok(self.finish(memory, parts))
     }
 
     fn pool_config(&self) -> PoolConfig {
         let Limits { ceiling, initial, .. } = self.limits;
-        let RuntimeConfig { pool_footprint: footprint, pool_release: release, .. } = *self.config;
-        PoolConfig { ceiling, initial, footprint, release, ..PoolConfig::default() }
+        PoolConfig::default()
+            .with_ceiling(ceiling)
+            .with_initial(initial)
+            .with_footprint(self.config.pool_footprint)
+            .with_auto_trim(self.config.pool_auto_trim)
     }
 
-    fn pooled(
-        self,
-        pool: impl MemoryResource + fmt::Display + 'static,
-        handle: PoolHandle,
-    ) -> Stack {
+    fn pooled(self, pool: impl MemoryResource + 'static, handle: PoolHandle) -> Stack {
         let parts = Parts { pool: Some(handle.clone()), ..Parts::default() };
         match self.recovery {
             None => self.finish(pool, parts),
@@ -129,7 +123,7 @@ impl Plan<'_> {
         }
     }
 
-    fn finish(self, upstream: impl MemoryResource + fmt::Display + 'static, parts: Parts) -> Stack {
+    fn finish(self, upstream: impl MemoryResource + 'static, parts: Parts) -> Stack {
         let reserving = Reservations::new(upstream);
         let reservations = reserving.handle();
         let stack = reserving.with_statistics();
@@ -137,8 +131,7 @@ impl Plan<'_> {
             stats: stack.handle(),
             pool: parts.pool,
             recovery: parts.recovery,
-            hints: parts.hints,
-            quarantine: parts.quarantine,
+            managed: parts.managed,
             reservations,
             tier: self.tier,
             limits: self.limits,

@@ -7,8 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use vmem_adaptors::{RecoveryHandle, StatsHandle};
-use vmem_core::{AllocError, BoxedError, Device, MemoryResource, QuarantineHandle, Stream};
-use vmem_managed::HintHandle;
+use vmem_core::{AllocError, BoxedError, Device, HandleError, MemoryResource, Stream};
+use vmem_managed::ManagedHandle;
 use vmem_pool::PoolHandle;
 
 pub use recovery::Recovery;
@@ -21,21 +21,19 @@ use crate::{Limits, Reservation, ReservationsHandle, RuntimeConfig, Tier};
 pub struct Stack {
     /// The outermost resource.
     pub resource: Arc<dyn MemoryResource>,
-    /// What is in use.
+    /// The handle of the statistics.
     pub stats: StatsHandle,
     /// The pool, on tiers that have one.
     pub pool: Option<PoolHandle>,
-    /// What recovery did, on tiers that have it.
+    /// The handle of recovery, on tiers that have it.
     pub recovery: Option<RecoveryHandle>,
-    /// What the driver was advised, on tier C.
-    pub hints: Option<HintHandle>,
-    /// What was freed and cannot be given back yet, on tier C; the pool counts its own.
-    pub quarantine: Option<QuarantineHandle>,
-    /// Where memory is set aside.
+    /// The handle of managed memory, on tier C.
+    pub managed: Option<ManagedHandle>,
+    /// The handle of the reservations.
     pub reservations: ReservationsHandle,
     /// Which tier it is.
     pub tier: Tier,
-    /// What the configuration came to on the device.
+    /// The sizes of the configuration on the device.
     pub limits: Limits,
     /// The device.
     pub device: Arc<dyn Device>,
@@ -58,10 +56,10 @@ impl Stack {
     /// let device = SimDevice::new(1 << 30);
     /// let stream = Stream::new(device.clone())?;
     /// let config =
-    ///     RuntimeConfig { memory_reserve: Some(Size::Percent(10)), ..RuntimeConfig::default() };
+    ///     RuntimeConfig::default().with_memory_reserve(Size::Percent(10));
     /// let stack = Stack::build(Tier::B, device, &config, &Recovery::default())?;
     /// let buffer = stack.resource.buffer(1 << 20, &stream)?;
-    /// assert_eq!(stack.stats.stats().bytes.current, 1 << 20);
+    /// assert_eq!(stack.stats.stats().map(|figures| figures.bytes.current), Some(1 << 20));
     /// # Ok(())
     /// # }
     /// ```
@@ -82,7 +80,7 @@ impl Stack {
     /// Sets `bytes` bytes aside for later requests in `stream`'s order.
     ///
     /// # Errors
-    /// As an allocation of that size.
+    /// Those of an allocation of that size.
     pub fn reserve(&self, bytes: u64, stream: &Stream) -> Result<Reservation, AllocError> {
         self.reservations.reserve(bytes, stream)
     }
@@ -92,14 +90,15 @@ impl Stack {
     /// breaks every capture in progress on the device.
     ///
     /// # Errors
-    /// The driver's, among them that a stream captures; what was not freed stays counted.
-    pub fn synchronize(&self) -> Result<(), BoxedError> {
+    /// [`HandleError::Failed`] if the driver fails, or refuses because a stream captures; what was not
+    /// freed stays counted.
+    pub fn synchronize(&self) -> Result<(), HandleError> {
         self.reservations.synchronize()?;
         if let Some(pool) = &self.pool {
             pool.synchronize()?;
         }
-        if let Some(quarantine) = &self.quarantine {
-            quarantine.release()?;
+        if let Some(managed) = &self.managed {
+            managed.synchronize()?;
         }
         Ok(())
     }

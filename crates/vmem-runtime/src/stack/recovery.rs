@@ -6,12 +6,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use vmem_adaptors::{Answer, Failure, Reclaimers, RetryPolicy};
-use vmem_core::{Clock, SystemClock, fork};
+use vmem_core::author::fork;
+use vmem_core::{Clock, SystemClock};
 use vmem_pool::PoolHandle;
 
 type Hook = Arc<dyn Fn(&Failure<'_>) -> Answer + Send + Sync>;
 
-/// What a stack with recovery does before it reports exhaustion. Clones are the same.
+/// The measures that a stack takes before it reports exhaustion. Clones are the same.
 ///
 /// A failed request is asked again after each of these steps that freed anything:
 ///
@@ -42,13 +43,13 @@ impl Recovery {
         Self { reclaimers: Reclaimers::new(), hook: Arc::default(), policy, clock }
     }
 
-    /// The same, asking as often as `policy` says, in the stacks that are built with it.
+    /// Returns it with a policy that says how often the stacks built with it ask.
     #[must_use]
     pub fn with_policy(self, policy: RetryPolicy) -> Self {
         Self { policy, ..self }
     }
 
-    /// How often it asks.
+    /// The policy that says how often it asks.
     pub fn policy(&self) -> RetryPolicy {
         self.policy
     }
@@ -127,11 +128,11 @@ impl Default for Recovery {
 
 impl fmt::Debug for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hook = if self.lock().is_some() { "set" } else { "none" };
-        f.debug_struct("Recovery")
-            .field("reclaimers", &self.reclaimers)
-            .field("hook", &hook)
-            .field("policy", &self.policy)
-            .finish_non_exhaustive()
+        let mut out = f.debug_struct("Recovery");
+        if !fork::is_child() {
+            let hook = if self.lock().is_some() { "set" } else { "none" };
+            out.field("reclaimers", &self.reclaimers).field("hook", &hook);
+        }
+        out.field("policy", &self.policy).finish_non_exhaustive()
     }
 }

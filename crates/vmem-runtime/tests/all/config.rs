@@ -22,7 +22,10 @@ fn limits(
     memory_reserve: Option<Size>,
     total: u64,
 ) -> Result<Limits, ConfigError> {
-    RuntimeConfig { pool_limit, memory_reserve, ..Default::default() }.limits(total)
+    RuntimeConfig::default()
+        .with_pool_limit(pool_limit)
+        .with_memory_reserve(memory_reserve)
+        .limits(total)
 }
 
 #[test]
@@ -210,14 +213,12 @@ fn an_initial_size_above_the_maximum_is_an_error_and_at_it_is_not() {
 
 #[test]
 fn a_configuration_prints_as_variables_that_give_it() {
-    let config = RuntimeConfig {
-        prefix: "VIBESPATIAL_GPU".into(),
-        oom_safety: true,
-        pool_limit: PoolLimit::AtMost(Size::Percent(80)),
-        initial_pool_size: Size::Bytes(512 << 20),
-        memory_reserve: Some(Size::Bytes(2 * GIB)),
-        ..Default::default()
-    };
+    let config = RuntimeConfig::default()
+        .with_prefix("VIBESPATIAL_GPU")
+        .with_oom_safety(true)
+        .with_pool_limit(PoolLimit::AtMost(Size::Percent(80)))
+        .with_initial_pool_size(Size::Bytes(512 << 20))
+        .with_memory_reserve(Size::Bytes(2 * GIB));
     let text = config.to_string();
     let vars = text.split_whitespace().filter_map(|word| word.split_once('='));
     assert_eq!(RuntimeConfig::from_vars("VIBESPATIAL_GPU", vars).unwrap(), config, "{text}");
@@ -228,7 +229,7 @@ fn a_configuration_prints_as_variables_that_give_it() {
 #[cfg(feature = "serde")]
 #[test]
 fn a_configuration_survives_serialisation() {
-    let config = RuntimeConfig { oom_safety: true, ..Default::default() };
+    let config = RuntimeConfig::default().with_oom_safety(true);
     let text = serde_json::to_string(&config).unwrap();
     assert_eq!(serde_json::from_str::<RuntimeConfig>(&text).unwrap(), config);
     assert!(serde_json::from_str::<RuntimeConfig>(r#"{"oom_safty": true}"#).is_err());

@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 
 use vmem_core::{AllocErrorKind, DriverCode, Label, ResourceExt, Stream, label};
-use vmem_runtime::{PoolLimit, RuntimeCapacity, RuntimeConfig, RuntimeStats, Size, Tier};
+use vmem_runtime::{PoolLimit, RuntimeCapacity, RuntimeStats, Size, Tier};
 use vmem_sim::CallKind;
 
 use crate::support::{CAPACITY, KINDS, MIB, alloc, config, device, free, layout, runtime};
@@ -49,7 +49,7 @@ fn every_tier_counts_alike_and_does_not_know_what_it_cannot() {
         assert_eq!(stats.recovery.is_some(), kind.oom_safety);
         assert_eq!(stats.hints.is_some(), kind.tier == Tier::C);
         let handle = &runtime.ensure_ready().unwrap().stats;
-        assert_eq!(handle.label(Label::intern("figures/freed")).bytes.peak, MIB);
+        assert_eq!(handle.label(Label::intern("figures/freed")).unwrap().bytes.peak, MIB);
 
         runtime.reset_peaks();
         assert_eq!(runtime.stats().bytes.peak, 3 * MIB);
@@ -119,7 +119,7 @@ fn growth_left_is_the_ceiling_less_what_is_reserved_or_what_the_driver_has_free(
 #[test]
 fn without_a_ceiling_growth_left_is_what_the_driver_has_free() {
     let device = device();
-    let config = RuntimeConfig { pool_limit: PoolLimit::Unlimited, ..config() };
+    let config = config().with_pool_limit(PoolLimit::Unlimited);
     let runtime = runtime(config, &device);
     let stream = Stream::new(device.clone()).unwrap();
     let memory = runtime.resource().unwrap();
@@ -137,7 +137,7 @@ fn without_a_ceiling_growth_left_is_what_the_driver_has_free() {
 #[test]
 fn work_that_does_not_fit_is_refused_with_how_much_of_it_would() {
     let limit = PoolLimit::AtMost(Size::Bytes(1000 << 10));
-    let runtime = runtime(RuntimeConfig { pool_limit: limit, ..config() }, &device());
+    let runtime = runtime(config().with_pool_limit(limit), &device());
     let stream = Stream::new(runtime.device().unwrap()).unwrap();
     let memory = runtime.resource().unwrap();
     let block = alloc(&memory, 400 << 10, &stream);
@@ -154,7 +154,7 @@ fn work_that_does_not_fit_is_refused_with_how_much_of_it_would() {
 #[test]
 fn tier_cs_budget_is_a_multiple_of_the_device() {
     let device = device();
-    let config = RuntimeConfig { managed_memory: true, managed_percent: 150, ..config() };
+    let config = config().with_managed_memory(true).with_managed_percent(150);
     let runtime = runtime(config, &device);
     let stream = Stream::new(device.clone()).unwrap();
     let memory = runtime.resource().unwrap();

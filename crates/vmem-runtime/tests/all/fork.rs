@@ -1,41 +1,20 @@
 //! In a forked child nothing of the parent's stacks works, and nothing hangs.
 
-use std::ffi::c_int;
+use std::cell::Cell;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{error, thread};
 
 use vmem_core::{
     BlockLayout, Device, DeviceBuffer, DeviceMemory, DriverCode, DriverError, MemoryResource,
-    Request, ResourceExt, Stream,
+    Request, ResourceExt, Stream, StreamPool,
 };
-use vmem_runtime::{Registry, Reservations, Runtime, RuntimeConfig, Size};
+use vmem_runtime::{Registry, Reservations, Runtime, RuntimeCapacity, RuntimeConfig, Size};
 use vmem_sim::SimDevice;
+use vmem_testkit::in_child;
 
 const MIB: u64 = 1 << 20;
-
-/// What `body` returns in a forked child, or the signal that ended it. An alarm ends a child that
-/// hangs.
-fn in_child(body: impl FnOnce() -> bool) -> Result<bool, c_int> {
-    // SAFETY: the child uses the memory it has, whose locks it is refused or ended at, and leaves
-    // without running destructors.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        // SAFETY: no handler is set, so that the signal ends the child.
-        unsafe { libc::alarm(20) };
-        let good = body();
-        // SAFETY: ends the child at once.
-        unsafe { libc::_exit(c_int::from(!good)) };
-    }
-    assert!(child > 0);
-    let mut status = 0;
-    // SAFETY: waits for the child made above, and writes to a local.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    if libc::WIFSIGNALED(status) {
-        return Err(libc::WTERMSIG(status));
-    }
-    Ok(libc::WEXITSTATUS(status) == 0)
-}
 
 /// Whether an error says that the process is a forked child.
 fn says_so(error: &(dyn error::Error + 'static)) -> bool {
@@ -52,11 +31,11 @@ fn refused<T, E: error::Error + 'static>(answer: Result<T, E>) -> bool {
 /// The four tiers, as the runtime builds them.
 fn runtimes(device: &Arc<SimDevice>) -> Vec<Runtime> {
     let all = [(false, false), (true, false), (false, true)];
-    let config = |(oom_safety, managed_memory)| RuntimeConfig {
-        oom_safety,
-        managed_memory,
-        memory_reserve: Some(Size::Bytes(0)),
-        ..RuntimeConfig::default()
+    let config = |(oom_safety, managed_memory)| {
+        RuntimeConfig::default()
+            .with_oom_safety(oom_safety)
+            .with_managed_memory(managed_memory)
+            .with_memory_reserve(Size::Bytes(0))
     };
     let runtime = |choice| {
         let device = device.clone();
@@ -75,6 +54,7 @@ fn a_forked_child_gets_an_error_and_never_a_block() {
         drop(DeviceBuffer::new(memory.clone(), 300, &stream).unwrap());
         let mut buffer = DeviceBuffer::new(memory.clone(), 300, &stream).unwrap();
         let event = stream.marker().unwrap();
+        let streams = StreamPool::new(device.clone(), NonZeroUsize::MIN);
         let layout = BlockLayout::new(300).unwrap();
         let answer = in_child(|| {
             refused(memory.allocate_on(layout, &stream))
@@ -83,12 +63,21 @@ fn a_forked_child_gets_an_error_and_never_a_block() {
                 && refused(buffer.to_vec())
                 && refused(buffer.try_clone(&stream))
                 && refused(buffer.resize(5000))
+                && refused(buffer.set_stream(&stream))
                 && refused(stream.synchronize())
                 && refused(stream.marker())
                 && refused(stream.wait(&event))
                 && refused(event.synchronize())
                 && refused(stream.retire())
+                && refused(streams.get())
                 && refused(runtime.resource())
+                && refused(runtime.admit(1, NonZeroU64::MIN))
+                && runtime.growth_left().is_none()
+                && runtime.budget_left().is_none()
+                && runtime.capacity() == RuntimeCapacity::default()
+                && runtime.trim() == 0
+                && runtime.stats().reserved.is_none()
+                && !format!("{runtime} {runtime:?} {memory:?} {buffer:?} {event:?}").is_empty()
                 && refused(Stream::new(device.clone()))
         });
         assert_eq!(answer, Ok(true), "{runtime}");
@@ -100,11 +89,29 @@ fn a_forked_child_gets_an_error_and_never_a_block() {
 }
 
 #[test]
+fn a_forked_child_gets_an_error_although_there_is_nothing_to_do() {
+    let device = SimDevice::new(64 * MIB);
+    let stream = Stream::new(device.clone()).unwrap();
+    let memory = DeviceMemory::new(device.clone()).into_dyn();
+    let buffer = |bytes| DeviceBuffer::new(memory.clone(), bytes, &stream).unwrap();
+    let (mut empty, full) = (buffer(0), buffer(300));
+    let kept = Cell::new(Some(full));
+    let answer = in_child(|| {
+        refused(kept.take().unwrap().into_block())
+            && refused(empty.resize(1))
+            && refused(empty.into_block())
+    });
+    assert_eq!(answer, Ok(true));
+    drop((kept, memory, stream));
+    device.assert_clean();
+}
+
+#[test]
 fn a_forked_child_gets_an_error_from_reservations_and_quarantines() {
     let device = SimDevice::new(64 * MIB);
     let stream = Stream::new(device.clone()).unwrap();
     let leaf = DeviceMemory::new(device.clone());
-    let quarantine = leaf.quarantine();
+    let quarantine = leaf.handle();
     let memory = Reservations::new(leaf);
     let reservation = memory.handle().reserve(MIB, &stream).unwrap();
     let layout = BlockLayout::new(4096).unwrap();
@@ -116,7 +123,8 @@ fn a_forked_child_gets_an_error_from_reservations_and_quarantines() {
             && refused(unsafe { memory.deallocate(block.take().unwrap(), &stream) })
             && refused(memory.handle().reserve(MIB, &stream))
             && refused(memory.handle().synchronize())
-            && refused(quarantine.release())
+            && refused(quarantine.synchronize())
+            && quarantine.quarantined().is_none()
     });
     assert_eq!(answer, Ok(true));
     // SAFETY: contract, freeing: no work was queued on the block.

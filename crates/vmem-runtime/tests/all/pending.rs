@@ -47,7 +47,7 @@ fn tier_a_without_virtual_memory_gives_what_was_freed_before() {
 #[test]
 fn tier_a_under_a_limit_that_suits_chunks_gives_what_was_freed_before() {
     let pool_limit = PoolLimit::AtMost(Size::Bytes(48 * MIB));
-    every_schedule(Parts::empty(), &RuntimeConfig { pool_limit, ..config() }, 46 * MIB);
+    every_schedule(Parts::empty(), &config().with_pool_limit(pool_limit), 46 * MIB);
 }
 
 #[test]

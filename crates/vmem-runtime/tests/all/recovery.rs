@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use vmem_adaptors::{Answer, RetryPolicy};
 use vmem_core::{AllocErrorKind, DeviceBuffer, ManualClock, MemoryResource, ResourceExt, Stream};
-use vmem_runtime::{PoolLimit, Recovery, Runtime, RuntimeConfig, Tier};
+use vmem_runtime::{PoolLimit, Recovery, Runtime, Tier};
 use vmem_sim::SimDevice;
 
 use crate::support::{CAPACITY, KINDS, MIB, alloc, config, device, finish, free, layout};
@@ -15,7 +15,7 @@ use crate::support::{CAPACITY, KINDS, MIB, alloc, config, device, finish, free, 
 /// A runtime of tier B whose time is told by hand.
 fn safe() -> (Runtime, Arc<SimDevice>, Stream, ManualClock) {
     let (device, clock) = (device(), ManualClock::new());
-    let config = RuntimeConfig { oom_safety: true, ..config() };
+    let config = config().with_oom_safety(true);
     let provided = device.clone();
     let runtime = Runtime::new(config, move || Ok(provided.clone()))
         .with_recovery(Recovery::new(Arc::new(clock.clone())));
@@ -116,7 +116,7 @@ fn frees_that_are_pending_on_another_stream_come_before_the_caches() {
 fn a_request_that_can_never_fit_fails_without_any_recovery() {
     for pool_limit in [PoolLimit::TotalLessReserve, PoolLimit::Unlimited] {
         let device = device();
-        let config = RuntimeConfig { oom_safety: true, pool_limit, ..config() };
+        let config = config().with_oom_safety(true).with_pool_limit(pool_limit);
         let runtime = crate::support::runtime(config, &device);
         let _registration = runtime.reclaimers().register("untouched", || panic!("hopeless"));
         runtime.recovery().set_hook(|_| panic!("hopeless"));
@@ -209,10 +209,10 @@ fn a_cache_that_evicts_one_entry_at_a_time_keeps_up() {
 #[test]
 fn how_often_a_hook_is_asked_is_configured() {
     let device = device();
-    let policy = RetryPolicy { tries: 5, ..RetryPolicy::default() };
+    let policy = RetryPolicy::default().with_tries(5);
     let recovery = Recovery::default().with_policy(policy);
-    let runtime = crate::support::runtime(RuntimeConfig { oom_safety: true, ..config() }, &device)
-        .with_recovery(recovery);
+    let runtime =
+        crate::support::runtime(config().with_oom_safety(true), &device).with_recovery(recovery);
     let stream = Stream::new(device).unwrap();
     let memory = runtime.resource().unwrap();
     let _full = DeviceBuffer::new(memory.clone(), CAPACITY, &stream).unwrap();
@@ -224,7 +224,7 @@ fn how_often_a_hook_is_asked_is_configured() {
 #[test]
 fn memory_that_a_hook_frees_outside_the_pool_is_found() {
     let device = device();
-    let config = RuntimeConfig { oom_safety: true, pool_limit: PoolLimit::Unlimited, ..config() };
+    let config = config().with_oom_safety(true).with_pool_limit(PoolLimit::Unlimited);
     let runtime = crate::support::runtime(config, &device);
     let stream = Stream::new(device.clone()).unwrap();
     let elsewhere: Arc<dyn MemoryResource> = Arc::new(vmem_core::DeviceMemory::new(device.clone()));

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{
     AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, Device, DeviceBuffer,
-    DeviceMemory, DriverCode, FreeError, FreeErrorKind, MemoryResource, Request, ReservationId,
-    ResourceExt, Stream,
+    DeviceMemory, DriverCode, FreeError, FreeErrorKind, MemoryResource, Quarantined, Request,
+    ReservationId, ResourceExt, Stream,
 };
-use vmem_runtime::{PoolLimit, Reservations, Runtime, RuntimeConfig, Size, Tier};
+use vmem_runtime::{PoolLimit, Reservations, Runtime, Size, Tier};
 use vmem_sim::{CallKind, Kernel, SimConfig, SimDevice};
 use vmem_testkit::conformance::{self, Subject};
 use vmem_testkit::{Countdown, FAULT_CODES, Pairs, TrackedBlock, sweep};
@@ -97,7 +98,7 @@ fn drawing_is_never_refused_while_the_rest_of_the_device_is_full() {
 fn a_reservation_is_refused_early_or_never() {
     let device = device();
     let limit = PoolLimit::AtMost(Size::Bytes(100 * MIB));
-    let runtime = runtime(RuntimeConfig { pool_limit: limit, ..config() }, &device);
+    let runtime = runtime(config().with_pool_limit(limit), &device);
     let stream = Stream::new(device.clone()).unwrap();
     let error = runtime.reserve(101 * MIB, &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::NeverFits);
@@ -266,8 +267,11 @@ fn a_reservation_outlives_its_runtime() {
     let handle = runtime.ensure_ready().unwrap().reservations.clone();
     let reservation = runtime.reserve(MIB, &stream).unwrap();
     drop(runtime);
+    assert_eq!(handle.quarantined(), Some(Quarantined::default()), "it keeps the stack");
     drop(reservation);
     assert_eq!(handle.reserve(MIB, &stream).unwrap_err().kind(), AllocErrorKind::Gone);
+    assert_eq!(handle.quarantined(), None);
+    assert!(handle.synchronize().is_err_and(|error| error.is_gone()));
     drop(stream);
     finish(&device);
 }
@@ -425,10 +429,10 @@ fn what_is_freed_from_a_reservation_on_another_threads_default_stream_is_held_un
     free(&memory, block, &theirs);
     drop(reservation);
     assert_eq!(device.calls().of(CallKind::Synchronize), 0, "captures elsewhere are left alone");
-    assert_eq!(handle.set_aside(), (1, 4096));
+    assert_eq!(handle.quarantined(), Some(Quarantined::new(1, 4096)));
     assert_ne!(device.used(), 0);
     handle.synchronize().unwrap();
-    assert_eq!((handle.set_aside(), device.used()), ((0, 0), 0));
+    assert_eq!((handle.quarantined(), device.used()), (Some(Quarantined::default()), 0));
     drop((memory, theirs, stream));
     finish(&device);
 }

@@ -81,7 +81,7 @@ fn a_scripted_failure_lands_on_the_fallback_with_one_warning_that_names_the_caus
     for oom_safety in [false, true] {
         let device = device();
         fail_address_ranges(&device);
-        let runtime = runtime(RuntimeConfig { oom_safety, ..config() }, &device);
+        let runtime = runtime(config().with_oom_safety(oom_safety), &device);
         let warnings = Warnings::during(|| {
             for _ in 0..3 {
                 runtime.ensure_ready().unwrap();
@@ -109,7 +109,7 @@ fn a_scripted_failure_lands_on_the_fallback_with_one_warning_that_names_the_caus
 #[test]
 fn a_refused_initial_size_leaves_nothing_of_the_pool_behind() {
     let device = device();
-    let config = RuntimeConfig { initial_pool_size: Size::Bytes(32 * MIB), ..config() };
+    let config = config().with_initial_pool_size(Size::Bytes(32 * MIB));
     let runtime = runtime(config, &device);
     device.fail_call(Some(CallKind::Map), 1, DriverCode::UNKNOWN);
     let warnings = Warnings::during(|| {
@@ -123,7 +123,7 @@ fn a_refused_initial_size_leaves_nothing_of_the_pool_behind() {
 
 #[test]
 fn every_failing_call_of_a_set_up_leads_to_a_clean_fallback() {
-    let config = RuntimeConfig { initial_pool_size: Size::Bytes(8 * MIB), ..config() };
+    let config = config().with_initial_pool_size(Size::Bytes(8 * MIB));
     let ready = device();
     let calls = {
         let runtime = runtime(config.clone(), &ready);
@@ -148,7 +148,7 @@ fn every_failing_call_of_a_set_up_leads_to_a_clean_fallback() {
 #[test]
 fn a_closed_policy_returns_the_error_and_the_next_try_starts_clean() {
     let device = device();
-    let config = RuntimeConfig { on_failed_setup: FailurePolicy::Closed, ..config() };
+    let config = config().with_on_failed_setup(FailurePolicy::Closed);
     let runtime = runtime(config, &device);
     fail_address_ranges(&device);
     let warnings = Warnings::during(|| {
@@ -171,7 +171,7 @@ fn a_closed_policy_returns_the_error_and_the_next_try_starts_clean() {
 fn a_missing_device_is_an_error_under_every_policy_and_the_next_try_starts_clean() {
     for on_failed_setup in [FailurePolicy::FallBack, FailurePolicy::Closed] {
         let tries = AtomicU64::new(0);
-        let config = RuntimeConfig { on_failed_setup, ..config() };
+        let config = config().with_on_failed_setup(on_failed_setup);
         let runtime = Runtime::new(config, move || match tries.fetch_add(1, Ordering::Relaxed) {
             0 => Err(BoxedError::from("no such card")),
             _ => Ok(device()),
@@ -199,9 +199,9 @@ fn a_provider_that_panics_leaves_a_runtime_that_can_be_tried_again() {
 fn a_configuration_that_the_device_cannot_satisfy_is_an_error_not_a_fallback() {
     let device = device();
     let cases = [
-        RuntimeConfig { memory_reserve: Some(Size::Percent(100)), ..Default::default() },
-        RuntimeConfig { pool_limit: PoolLimit::AtMost(Size::Bytes(255)), ..config() },
-        RuntimeConfig { initial_pool_size: Size::Bytes(CAPACITY + 256), ..config() },
+        RuntimeConfig::default().with_memory_reserve(Size::Percent(100)),
+        config().with_pool_limit(PoolLimit::AtMost(Size::Bytes(255))),
+        config().with_initial_pool_size(Size::Bytes(CAPACITY + 256)),
     ];
     for config in cases {
         let error = runtime(config, &device).ensure_ready().map(|_| ()).unwrap_err();
@@ -229,7 +229,7 @@ fn a_lost_device_is_an_error_where_even_the_fallback_could_not_be_used() {
 fn managed_memory_without_concurrent_access_falls_back_and_says_so() {
     for parts in [Parts::CONCURRENT_MANAGED, Parts::MANAGED | Parts::CONCURRENT_MANAGED] {
         let device = device_without(parts);
-        let runtime = runtime(RuntimeConfig { managed_memory: true, ..config() }, &device);
+        let runtime = runtime(config().with_managed_memory(true), &device);
         let warnings = Warnings::during(|| {
             runtime.ensure_ready().unwrap();
         });
@@ -258,7 +258,7 @@ fn a_host_with_too_few_addresses_gets_chunks_without_a_warning() {
 fn a_low_limit_is_exact_to_256_bytes_because_it_is_held_on_chunks() {
     let device = device();
     let limit = PoolLimit::AtMost(Size::Bytes(10_000));
-    let runtime = runtime(RuntimeConfig { pool_limit: limit, ..config() }, &device);
+    let runtime = runtime(config().with_pool_limit(limit), &device);
     let stream = Stream::new(device).unwrap();
     let memory = runtime.resource().unwrap();
     assert_eq!(runtime.capacity().ceiling, Some(9984));
@@ -273,7 +273,7 @@ fn an_initial_size_at_the_maximum_is_held_from_the_start() {
     let device = device();
     let limit = PoolLimit::AtMost(Size::Bytes(65 * MIB));
     let initial_pool_size = Size::Bytes(65 * MIB);
-    let config = RuntimeConfig { pool_limit: limit, initial_pool_size, ..config() };
+    let config = config().with_pool_limit(limit).with_initial_pool_size(initial_pool_size);
     let runtime = runtime(config, &device);
     assert_eq!(runtime.ensure_ready().unwrap().tier, Tier::A);
     // Whole granules of 2 MiB.
@@ -305,7 +305,7 @@ fn a_pool_may_start_with_most_of_the_device_and_serve_it_in_parts() {
 fn a_runtime_prints_its_effective_configuration() {
     let device = device();
     let limit = PoolLimit::AtMost(Size::Percent(50));
-    let runtime = runtime(RuntimeConfig { pool_limit: limit, ..config() }, &device);
+    let runtime = runtime(config().with_pool_limit(limit), &device);
     assert!(runtime.to_string().ends_with("\nnot built yet"), "{runtime}");
     runtime.ensure_ready().unwrap();
     let text = runtime.to_string();

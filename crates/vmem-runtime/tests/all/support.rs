@@ -25,7 +25,7 @@ pub(crate) fn device_without(parts: Parts) -> Arc<SimDevice> {
 
 /// The defaults, but for the reserve, which is larger than the tests' devices.
 pub(crate) fn config() -> RuntimeConfig {
-    RuntimeConfig { memory_reserve: Some(Size::Bytes(0)), ..Default::default() }
+    RuntimeConfig::default().with_memory_reserve(Size::Bytes(0))
 }
 
 pub(crate) fn runtime(config: RuntimeConfig, device: &Arc<SimDevice>) -> Runtime {
@@ -55,7 +55,7 @@ pub(crate) const KINDS: [Kind; 6] = [
 impl Kind {
     pub(crate) fn config(self) -> RuntimeConfig {
         let managed_memory = self.tier == Tier::C;
-        RuntimeConfig { oom_safety: self.oom_safety, managed_memory, ..config() }
+        config().with_oom_safety(self.oom_safety).with_managed_memory(managed_memory)
     }
 
     pub(crate) fn stack(self, device: &Arc<SimDevice>) -> Stack {

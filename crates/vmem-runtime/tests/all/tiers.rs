@@ -40,7 +40,7 @@ fn conforms(kind: Kind) {
     if let Some(pool) = &stack.pool {
         pool.check_invariants();
     }
-    assert_eq!(stack.stats.stats().bytes.current, 0);
+    assert_eq!(stack.stats.stats().unwrap().bytes.current, 0);
     drop((probe, stack));
     finish(&device);
 }

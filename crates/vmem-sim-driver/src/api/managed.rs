@@ -98,7 +98,7 @@ exports! {
         slot.put(match last {
             Some(Location::Device) => c_int::try_from(found.ordinal).unwrap_or(c_int::MAX),
             Some(Location::Host) => CPU,
-            None => -2,
+            _ => -2,
         });
         Ok(())
     }

@@ -42,7 +42,7 @@ pub enum CaptureMode {
     Relaxed,
 }
 
-/// Whether a stream captures.
+/// The state of a stream's capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CaptureStatus {
     /// It does not.
@@ -61,12 +61,12 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// How many pieces of work it holds.
+    /// The number of pieces of work in it.
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Whether it holds none.
+    /// Returns true if there is no work in it.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }

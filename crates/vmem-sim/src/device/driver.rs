@@ -1,8 +1,9 @@
 //! The driver calls that every device has.
 
+use vmem_core::author::{DeviceBase, HostAccess};
 use vmem_core::{
-    AsyncPool, Completion, Device, DeviceBase, DeviceFacts, DevicePtr, DriverCode, DriverError,
-    Managed, MemoryInfo, Pinned, RawEvent, RawStream, VirtualMemory,
+    AsyncPool, Completion, Device, DeviceFacts, DevicePtr, DriverCode, DriverError, Managed,
+    MemoryInfo, Pinned, RawEvent, RawStream, VirtualMemory,
 };
 
 use super::SimDevice;
@@ -26,7 +27,7 @@ unsafe impl Device for SimDevice {
     fn memory_info(&self) -> Result<MemoryInfo, DriverError> {
         self.core.call(CallKind::MemoryInfo, |state| {
             let total = state.memory.capacity;
-            Ok(MemoryInfo { free: total - state.memory.used, total })
+            Ok(MemoryInfo::new(total - state.memory.used, total))
         })
     }
 
@@ -247,6 +248,18 @@ unsafe impl Device for SimDevice {
 
     fn async_pool(&self) -> Option<&dyn AsyncPool> {
         self.async_pool.as_ref().map(|part| part as _)
+    }
+
+    fn check_host_access(
+        &self,
+        ptr: DevicePtr,
+        bytes: u64,
+        access: HostAccess,
+    ) -> Result<(), DriverError> {
+        let mut state = self.core.lock();
+        state
+            .check_host_access(ptr.get(), bytes, access)
+            .map_err(|refusal| state.refuse_host_access(refusal))
     }
 }
 

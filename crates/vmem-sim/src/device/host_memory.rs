@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use vmem_core::{DevicePtr, DriverCode, DriverError, HostAccess, Pinned};
+use vmem_core::author::HostAccess;
+use vmem_core::{DevicePtr, DriverCode, DriverError, Pinned};
 
 use super::Core;
 use super::driver::pointer;
@@ -45,18 +46,6 @@ unsafe impl Pinned for SimPinned {
             state.refuse_unsafe_allocation()?;
             state.remove_host_memory(ptr.get(), RegionKind::Pinned)
         })
-    }
-
-    unsafe fn host_view(
-        &self,
-        ptr: DevicePtr,
-        bytes: u64,
-        access: HostAccess,
-    ) -> Result<*mut u8, DriverError> {
-        let mut state = self.core.lock();
-        state
-            .view(ptr.get(), bytes, access, RegionKind::Pinned)
-            .map_err(|refusal| state.refuse_view(refusal))
     }
 }
 
@@ -119,34 +108,39 @@ impl State {
         })
     }
 
-    /// Checks that the host may touch a range now, and where it finds it.
-    pub(super) fn view(
+    /// Checks that the host may touch a range now, and charges what that takes. The host finds the
+    /// bytes at their device address.
+    pub(super) fn check_host_access(
         &mut self,
         at: u64,
         bytes: u64,
         access: HostAccess,
-        kind: RegionKind,
-    ) -> Result<*mut u8, Refusal> {
+    ) -> Result<(), Refusal> {
         if self.script.is_lost() {
             let detail = "the device was lost; this answer is for ever";
             return Err(Refusal::cannot(DriverCode::LAUNCH_FAILED, detail));
         }
-        self.calling = HOST_VIEW;
+        self.calling = HOST_ACCESS;
         let pieces = self.memory.resolve(at, bytes)?;
         let Some(&piece) = pieces.first() else {
-            return Ok(std::ptr::NonNull::dangling().as_ptr());
+            return Ok(());
         };
-        self.memory.allocation(piece.region, kind)?;
+        let kind = self.memory.space.get(piece.region).map(|region| region.kind);
+        if !matches!(kind, Some(RegionKind::Pinned | RegionKind::Managed)) {
+            let detail = format!("the host does not see the {bytes} B at {at:#x}");
+            let code = DriverCode::INVALID_VALUE;
+            return Err(Refusal::misuse(ViolationKind::BadAddress, code, detail));
+        }
         let access = match access {
             HostAccess::Read => Access::Read,
             HostAccess::Write => Access::Write,
         };
         self.refuse_unseen(&piece, access)?;
-        if kind == RegionKind::Managed {
+        if kind == Some(RegionKind::Managed) {
             self.fault_on_host(&piece, access)?;
         }
         match &self.memory.physicals.get(piece.physical).store {
-            Store::Host(buffer) => Ok(buffer.at(piece.offset)),
+            Store::Host(_) => Ok(()),
             _ => Err(Refusal::cannot(
                 DriverCode::NOT_SUPPORTED,
                 "the device stores no bytes, so the host has none to view",
@@ -154,8 +148,8 @@ impl State {
         }
     }
 
-    pub(super) fn refuse_view(&mut self, refusal: Refusal) -> DriverError {
-        self.refuse(HOST_VIEW, refusal)
+    pub(super) fn refuse_host_access(&mut self, refusal: Refusal) -> DriverError {
+        self.refuse(HOST_ACCESS, refusal)
     }
 
     /// Refuses if work that conflicts with a host access is not known complete: seen by the host,
@@ -196,4 +190,4 @@ impl State {
     }
 }
 
-const HOST_VIEW: &str = "host view";
+const HOST_ACCESS: &str = "host access";

@@ -8,7 +8,7 @@ use super::SimDevice;
 use crate::{CallCounts, CallKind, Leaks, Violation};
 
 impl SimDevice {
-    /// How often each kind of call was made.
+    /// The number of driver calls made so far, by kind.
     pub fn calls(&self) -> CallCounts {
         self.core.lock().calls
     }
@@ -71,7 +71,7 @@ impl SimDevice {
         self.core.lock().drain();
     }
 
-    /// What has been taken from the device and not given back.
+    /// Everything that was taken from the device and not given back.
     pub fn leaks(&self) -> Leaks {
         self.core.lock().leaks()
     }
@@ -106,13 +106,13 @@ impl SimDevice {
         self.core.lock().script.clear();
     }
 
-    /// Whether a handle of a stream, an event or physical memory is one that this device made, be it
+    /// Returns true if a handle of a stream, an event or physical memory was made by this device, be it
     /// live or destroyed.
     pub fn made_handle(&self, handle: u64) -> bool {
         !self.core.lock().events.is_foreign(handle)
     }
 
-    /// Whether an address is one that this device hands out for device memory, be it in use or not.
+    /// Returns true if this device hands out the address for device memory, be it in use or not.
     pub fn has_address(&self, address: u64) -> bool {
         self.core.lock().memory.addresses.contains(&address)
     }

@@ -1,5 +1,6 @@
 //! Kernels and graphs: work that the driver seam does not name.
 
+use vmem_core::author::StreamExt;
 use vmem_core::{DriverCode, DriverError, RawStream, Stream};
 
 use super::SimDevice;
@@ -12,9 +13,9 @@ impl SimDevice {
     /// Queues a kernel.
     ///
     /// # Errors
-    /// Those of [`Stream::with_raw`]; [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for a stream
-    /// of another device; [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for a range outside live
-    /// memory.
+    /// Those of [`StreamExt::with_raw`]; [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for a
+    /// stream of another device; [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for a range outside
+    /// live memory.
     ///
     /// # Safety
     /// The kernel's [ranges](vmem_core::contract#devices) stay valid until it completed; where they
@@ -30,10 +31,11 @@ impl SimDevice {
     /// Queues a kernel on a driver's handle.
     ///
     /// # Errors
-    /// The driver's; a range outside live memory.
+    /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for a range outside live memory, and the errors that
+    /// [`fail_call`](Self::fail_call) asked for.
     ///
     /// # Safety
-    /// As [`launch`](Self::launch); the stream is [valid](vmem_core::contract#devices) and callable
+    /// The conditions of [`launch`](Self::launch); the stream is [valid](vmem_core::contract#devices) and callable
     /// from this thread.
     pub unsafe fn launch_raw(&self, stream: RawStream, kernel: Kernel) -> Result<(), DriverError> {
         self.core.call(CallKind::Launch, |state| {
@@ -56,7 +58,7 @@ impl SimDevice {
     /// (`cuStreamCreate` without the non-blocking flag).
     ///
     /// # Errors
-    /// The driver's.
+    /// The errors that [`fail_call`](Self::fail_call) asked for.
     pub fn create_blocking_stream(&self) -> Result<RawStream, DriverError> {
         self.core.call(CallKind::CreateStream, |state| Ok(state.lanes.create(Barrier::Blocking)))
     }
@@ -146,7 +148,7 @@ impl SimDevice {
     /// modelled.
     ///
     /// # Safety
-    /// As [`launch`](Self::launch), for everything captured.
+    /// The conditions of [`launch`](Self::launch), for everything captured.
     pub unsafe fn launch_graph(&self, stream: &Stream, graph: &Graph) -> Result<(), DriverError> {
         self.on(stream, "SimDevice::launch_graph", |raw| {
             self.core.call(CallKind::LaunchGraph, |state| {
@@ -160,7 +162,7 @@ impl SimDevice {
         })
     }
 
-    /// Whether a stream captures, and whether its capture can still be ended well
+    /// The state of a stream's capture, and whether it can still be ended well
     /// (`cuStreamIsCapturing`).
     ///
     /// # Errors
@@ -175,13 +177,12 @@ impl SimDevice {
         })
     }
 
-    /// What a call that names a stream does to captures, whatever it is to do: one that names the
-    /// legacy default stream breaks those that a blocking stream takes part in, and
-    /// `cuStreamGetId`, unlike `cuStreamGetCtx`, that of the stream itself. No driver call is
-    /// counted.
+    /// Has the effect on captures of any call that names a stream: naming the legacy default stream
+    /// breaks the captures that a blocking stream takes part in, and `cuStreamGetId`, unlike
+    /// `cuStreamGetCtx`, breaks the stream's own. No driver call is counted.
     ///
     /// # Errors
-    /// If it broke one.
+    /// If it broke a capture.
     ///
     /// # Safety
     /// The stream is [valid](vmem_core::contract#devices) and callable from this thread.
@@ -192,11 +193,11 @@ impl SimDevice {
         })
     }
 
-    /// What an unsafe call on another device does to this one's captures: they are the process's.
-    /// No driver call is counted.
+    /// Has the effect on this device's captures of an unsafe call on another device: captures are the
+    /// process's. No driver call is counted.
     ///
     /// # Errors
-    /// If the calling thread is forbidden it; the captures that forbid it are broken.
+    /// If a capture forbids such calls to the calling thread. It is then broken.
     pub fn unsafe_call_elsewhere(&self) -> Result<(), DriverError> {
         self.quietly("SimDevice::unsafe_call_elsewhere", State::refuse_unsafe)
     }

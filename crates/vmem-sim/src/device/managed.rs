@@ -4,9 +4,7 @@
 
 use std::sync::Arc;
 
-use vmem_core::{
-    Advice, DevicePtr, DriverCode, DriverError, HostAccess, Location, Managed, RawStream,
-};
+use vmem_core::{Advice, DevicePtr, DriverCode, DriverError, Location, Managed, RawStream};
 
 use super::Core;
 use super::driver::pointer;
@@ -73,6 +71,10 @@ unsafe impl Managed for SimManaged {
                 let detail = "prefetching needs concurrent managed access";
                 return Err(Refusal::cannot(INVALID_DEVICE, detail));
             }
+            if !matches!(to, Location::Device | Location::Host) {
+                let detail = format!("prefetching to {to:?} is not modelled");
+                return Err(Refusal::cannot(DriverCode::NOT_SUPPORTED, detail));
+            }
             let piece = state.managed_range(ptr.get(), bytes)?;
             let range = (piece.offset, piece.len);
             let costs = state.config.costs;
@@ -94,18 +96,6 @@ unsafe impl Managed for SimManaged {
                 .as_ref()
                 .and_then(|residency| residency.last_prefetch(piece.offset, piece.len)))
         })
-    }
-
-    unsafe fn host_view(
-        &self,
-        ptr: DevicePtr,
-        bytes: u64,
-        access: HostAccess,
-    ) -> Result<*mut u8, DriverError> {
-        let mut state = self.core.lock();
-        state
-            .view(ptr.get(), bytes, access, RegionKind::Managed)
-            .map_err(|refusal| state.refuse_view(refusal))
     }
 }
 

@@ -12,7 +12,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use vmem_core::{DeviceBase, DeviceFacts, DriverError, DropFailure, fork};
+use vmem_core::author::{DeviceBase, DropFailure, fork};
+use vmem_core::{DeviceFacts, DriverError};
 
 use crate::state::State;
 use crate::sync::{Mutex, MutexGuard};
@@ -91,13 +92,9 @@ impl SimDevice {
         let serial = NEXT.fetch_add(1, Ordering::Relaxed);
         let parts = config.parts;
         let granularity = config.granularity;
-        let facts = DeviceFacts {
-            name: "simulated device".into(),
-            ordinal: 0,
-            total_memory: config.capacity,
-            simulated: true,
-            driver: concat!("vmem-sim ", env!("CARGO_PKG_VERSION")).into(),
-        };
+        let mut facts = DeviceFacts::new("simulated device", 0, config.capacity);
+        facts.simulated = true;
+        facts.driver = concat!("vmem-sim ", env!("CARGO_PKG_VERSION")).into();
         let core = Arc::new(Core { state: Mutex::new(State::new(config, serial)) });
         let has = |part| parts.contains(part);
         let concurrent = has(Parts::CONCURRENT_MANAGED);

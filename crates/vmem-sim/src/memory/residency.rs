@@ -148,7 +148,8 @@ impl Memory {
                     let moved = self.bring_to_device(id, index, Access::Read, costs);
                     time += moved.unwrap_or(0);
                 }
-                Location::Host => {
+                // The host: other places are refused.
+                _ => {
                     let keep = self.group(id, index).read_mostly;
                     time += self.bring_to_host(id, index, keep, costs);
                     self.group(id, index).on_host = true;

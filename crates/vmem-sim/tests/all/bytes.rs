@@ -1,4 +1,5 @@
-use vmem_core::{Device, HostAccess};
+use vmem_core::author::HostAccess;
+use vmem_core::{Device, DriverCode};
 use vmem_sim::{Bytes, Kernel, SimConfig, ViolationKind};
 
 use crate::common::{Driver, GRANULE, at};
@@ -85,13 +86,13 @@ fn pinned_memory_is_at_its_host_address() {
     let driver = Driver::with_seed(1);
     let stream = driver.stream();
     let ptr = driver.pinned().allocate(64).unwrap();
-    let view = driver.view_pinned(ptr, 64, HostAccess::Write).unwrap();
+    let view = driver.view(ptr, 64, HostAccess::Write).unwrap();
     assert_eq!(view.addr() as u64, ptr.get());
     // SAFETY: the view is of 64 bytes, and no work is queued on them.
     unsafe { view.write_bytes(5, 64) };
     driver.kernel(stream, Kernel::add_one(ptr, 64)).unwrap();
     driver.sync_stream(stream).unwrap();
-    let view = driver.view_pinned(at(ptr, 63), 1, HostAccess::Read).unwrap();
+    let view = driver.view(at(ptr, 63), 1, HostAccess::Read).unwrap();
     // SAFETY: the view is of one byte, and the work on it has completed.
     assert_eq!(unsafe { view.read() }, 6);
     driver.free_pinned(ptr).unwrap();
@@ -125,6 +126,15 @@ fn a_kernel_touches_only_what_it_declared() {
 }
 
 #[test]
+fn the_host_sees_no_plain_device_memory() {
+    let driver = Driver::with_seed(0);
+    let ptr = driver.alloc(256);
+    let refused = driver.view(ptr, 256, HostAccess::Read).unwrap_err();
+    assert_eq!(refused.code(), DriverCode::INVALID_VALUE);
+    driver.only_violation(ViolationKind::BadAddress);
+}
+
+#[test]
 fn without_bytes_nothing_is_kept_and_everything_else_holds() {
     let driver =
         Driver::new(SimConfig { capacity: 1 << 40, bytes: Bytes::None, ..SimConfig::default() });
@@ -133,7 +143,7 @@ fn without_bytes_nothing_is_kept_and_everything_else_holds() {
     assert!(driver.0.allocate(1 << 39).is_ok());
     assert!(driver.0.allocate(1).unwrap_err().is_out_of_memory());
     let pinned = driver.pinned().allocate(1 << 40).unwrap();
-    let refused = driver.view_pinned(pinned, 1, HostAccess::Read).unwrap_err();
+    let refused = driver.view(pinned, 1, HostAccess::Read).unwrap_err();
     assert!(refused.detail().contains("stores no bytes"), "{refused}");
     driver.free_pinned(pinned).unwrap();
     driver.assert_clean();

@@ -4,8 +4,9 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use vmem_core::author::{HostAccess, host_view};
 use vmem_core::{
-    Advice, AsyncPool, Completion, Device, DevicePtr, DriverError, HostAccess, Location, Managed,
+    Advice, AsyncPool, Completion, Device, DevicePtr, DriverError, Location, Managed,
     PhysicalHandle, Pinned, RawEvent, RawStream, Stream, VirtualMemory,
 };
 use vmem_sim::{Kernel, SimConfig, SimDevice, Strictness, Violation, ViolationKind};
@@ -93,11 +94,18 @@ impl Driver {
         advise => managed.advise(ptr: DevicePtr, bytes: u64, advice: Advice) -> ();
         prefetch => managed.prefetch(ptr: DevicePtr, bytes: u64, to: Location, s: RawStream) -> ();
         last_prefetch => managed.last_prefetch(ptr: DevicePtr, bytes: u64) -> Option<Location>;
-        view_managed => managed.host_view(ptr: DevicePtr, bytes: u64, how: HostAccess) -> *mut u8;
         free_pinned => pinned.free(ptr: DevicePtr) -> ();
-        view_pinned => pinned.host_view(ptr: DevicePtr, bytes: u64, how: HostAccess) -> *mut u8;
         pool_allocate => pool.allocate(bytes: u64, stream: RawStream) -> DevicePtr;
         pool_free => pool.free(ptr: DevicePtr, stream: RawStream) -> ();
+    }
+
+    pub(crate) fn view(
+        &self,
+        ptr: DevicePtr,
+        bytes: u64,
+        how: HostAccess,
+    ) -> Result<*mut u8, DriverError> {
+        host_view(&*self.0, ptr, bytes, how)
     }
 
     pub(crate) fn alloc(&self, bytes: u64) -> DevicePtr {

@@ -1,6 +1,7 @@
 //! Managed memory: where its pages are and what moving them costs.
 
-use vmem_core::{Advice, Device, HostAccess, Location};
+use vmem_core::author::HostAccess;
+use vmem_core::{Advice, Device, Location};
 use vmem_sim::{Kernel, Parts, SimConfig, ViolationKind};
 
 use crate::common::{Driver, MIB, at, strict};
@@ -26,14 +27,14 @@ fn host_and_device_see_one_memory_at_one_address() {
     let driver = device(64 * MIB);
     let stream = driver.stream();
     let ptr = driver.managed().allocate(5 * MIB).unwrap();
-    let view = driver.view_managed(ptr, 4, HostAccess::Write).unwrap();
+    let view = driver.view(ptr, 4, HostAccess::Write).unwrap();
     // SAFETY: the view is of four bytes, and no work is queued on them.
     unsafe { view.write_bytes(3, 4) };
     driver.kernel(stream, Kernel::add_one(ptr, 4)).unwrap();
-    assert!(driver.view_managed(ptr, 4, HostAccess::Read).is_err());
+    assert!(driver.view(ptr, 4, HostAccess::Read).is_err());
     driver.only_violation(ViolationKind::HostAccess);
     driver.sync_stream(stream).unwrap();
-    let view = driver.view_managed(ptr, 4, HostAccess::Read).unwrap();
+    let view = driver.view(ptr, 4, HostAccess::Read).unwrap();
     // SAFETY: the view is of four bytes, and the work on them has completed.
     assert_eq!(unsafe { view.read() }, 4);
     driver.assert_clean();
@@ -46,7 +47,7 @@ fn pages_count_against_the_device_only_while_they_are_there() {
     assert_eq!(driver.used(), 0);
     time_to_touch(&driver, ptr, 3 * MIB);
     assert_eq!(driver.used(), 2 * GROUP);
-    driver.view_managed(ptr, 1, HostAccess::Write).unwrap();
+    driver.view(ptr, 1, HostAccess::Write).unwrap();
     assert_eq!((driver.used(), driver.migrated_bytes()), (GROUP, GROUP));
     driver.sync().unwrap();
     driver.free_managed(ptr).unwrap();
@@ -99,7 +100,7 @@ fn a_prefetch_moves_pages_ahead_of_the_fault() {
     let driver = device(64 * MIB);
     let stream = driver.stream();
     let ptr = driver.managed().allocate(8 * MIB).unwrap();
-    driver.view_managed(ptr, 8 * MIB, HostAccess::Write).unwrap();
+    driver.view(ptr, 8 * MIB, HostAccess::Write).unwrap();
     driver.prefetch(ptr, 8 * MIB, Location::Device, stream).unwrap();
     driver.sync().unwrap();
     assert_eq!((driver.used(), driver.migrated_bytes()), (8 * MIB, 8 * MIB));
@@ -118,15 +119,15 @@ fn advice_changes_what_moves() {
     let ptr = driver.managed().allocate(2 * GROUP).unwrap();
     driver.advise(ptr, GROUP, Advice::PreferredLocation(Location::Host)).unwrap();
     driver.advise(at(ptr, GROUP), GROUP, Advice::ReadMostly).unwrap();
-    driver.view_managed(ptr, 2 * GROUP, HostAccess::Write).unwrap();
+    driver.view(ptr, 2 * GROUP, HostAccess::Write).unwrap();
     let stream = driver.stream();
     driver.kernel(stream, Kernel::new("read").reads(ptr, 2 * GROUP)).unwrap();
     driver.sync().unwrap();
     // The first group stayed on the host, the second is in both places.
     assert_eq!((driver.used(), driver.migrated_bytes()), (GROUP, GROUP));
-    driver.view_managed(at(ptr, GROUP), 1, HostAccess::Read).unwrap();
+    driver.view(at(ptr, GROUP), 1, HostAccess::Read).unwrap();
     assert_eq!((driver.used(), driver.migrated_bytes()), (GROUP, GROUP));
-    driver.view_managed(at(ptr, GROUP), 1, HostAccess::Write).unwrap();
+    driver.view(at(ptr, GROUP), 1, HostAccess::Write).unwrap();
     assert_eq!(driver.used(), 0);
 }
 
@@ -151,9 +152,9 @@ fn without_concurrent_access_any_work_at_all_keeps_the_host_away() {
         let (stream, other) = (driver.stream(), driver.alloc(256));
         let ptr = driver.managed().allocate(MIB).unwrap();
         driver.fill(other, 1, 256, stream).unwrap();
-        let refused = driver.view_managed(ptr, 1, HostAccess::Read).is_err();
+        let refused = driver.view(ptr, 1, HostAccess::Read).is_err();
         driver.sync().unwrap();
-        assert!(driver.view_managed(ptr, 1, HostAccess::Read).is_ok());
+        assert!(driver.view(ptr, 1, HostAccess::Read).is_ok());
         refused
     });
     assert!(refused.count() > 8);

@@ -194,14 +194,14 @@ fn the_host_may_look_only_at_what_it_saw_complete() {
     let stream = driver.stream();
     let ptr = driver.pinned().allocate(4096).unwrap();
     driver.kernel(stream, Kernel::new("reader").reads(ptr, 100)).unwrap();
-    let (read, write) = (vmem_core::HostAccess::Read, vmem_core::HostAccess::Write);
-    assert!(driver.view_pinned(ptr, 4096, read).is_ok());
-    assert!(driver.view_pinned(at(ptr, 100), 100, write).is_ok());
-    assert!(!driver.view_pinned(ptr, 0, write).unwrap().is_null());
-    assert!(driver.view_pinned(ptr, 1, write).is_err());
+    let (read, write) = (vmem_core::author::HostAccess::Read, vmem_core::author::HostAccess::Write);
+    assert!(driver.view(ptr, 4096, read).is_ok());
+    assert!(driver.view(at(ptr, 100), 100, write).is_ok());
+    assert!(!driver.view(ptr, 0, write).unwrap().is_null());
+    assert!(driver.view(ptr, 1, write).is_err());
     driver.only_violation(ViolationKind::HostAccess);
     driver.sync_stream(stream).unwrap();
-    assert!(driver.view_pinned(ptr, 1, write).is_ok());
+    assert!(driver.view(ptr, 1, write).is_ok());
     driver.assert_clean();
 }
 
@@ -233,14 +233,14 @@ fn copies_to_and_from_pinned_memory_touch_it() {
     let driver = Driver::with_seed(0);
     let (stream, ptr) = (driver.stream(), driver.alloc(64));
     let pinned = driver.pinned().allocate(64).unwrap();
-    let (read, write) = (vmem_core::HostAccess::Read, vmem_core::HostAccess::Write);
-    let host = driver.view_pinned(pinned, 64, write).unwrap();
+    let (read, write) = (vmem_core::author::HostAccess::Read, vmem_core::author::HostAccess::Write);
+    let host = driver.view(pinned, 64, write).unwrap();
     driver.upload(ptr, host, 64, stream).unwrap();
-    assert!(driver.view_pinned(pinned, 64, read).is_ok());
-    assert!(driver.view_pinned(pinned, 64, write).is_err());
+    assert!(driver.view(pinned, 64, read).is_ok());
+    assert!(driver.view(pinned, 64, write).is_err());
     driver.only_violation(ViolationKind::HostAccess);
     driver.download(host, ptr, 64, stream).unwrap();
-    assert!(driver.view_pinned(pinned, 64, read).is_err());
+    assert!(driver.view(pinned, 64, read).is_err());
     driver.only_violation(ViolationKind::HostAccess);
     assert!(driver.download(host, ptr, 65, stream).is_err());
     driver.only_violation(ViolationKind::BadAddress);

@@ -1,5 +1,7 @@
 //! Random programs: the checker and the schedules must agree on what is ordered.
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 use vmem_core::{DevicePtr, RawEvent, RawStream};
 use vmem_sim::{Kernel, Schedule, SimConfig, ViolationKind};
 
@@ -15,14 +17,11 @@ enum Step {
     Synchronize { stream: usize },
 }
 
-/// A linear congruential generator (Knuth's MMIX constants) is random enough to mix steps.
-struct Dice(u64);
+struct Dice(SplitMix64);
 
 impl Dice {
     fn roll(&mut self, sides: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % sides
+        usize::try_from(self.0.next_u64() % sides as u64).unwrap()
     }
 }
 
@@ -32,7 +31,7 @@ const EVENTS: usize = 3;
 const BYTES: u64 = 64;
 
 fn program(seed: u64, steps: usize) -> Vec<Step> {
-    let mut dice = Dice(seed);
+    let mut dice = Dice(SplitMix64::seed_from_u64(seed));
     let mut step = || {
         let stream = dice.roll(STREAMS);
         let (buffer, event) = (dice.roll(BUFFERS), dice.roll(EVENTS));

@@ -1,6 +1,7 @@
 //! Failures on command, and the counters.
 
-use vmem_core::{Device, DriverCode, HostAccess};
+use vmem_core::author::{HostAccess, StreamExt};
+use vmem_core::{Device, DriverCode};
 use vmem_sim::{CallKind, Kernel};
 
 use crate::common::{Driver, GRANULE, MIB};
@@ -86,7 +87,7 @@ fn a_lost_device_answers_nothing_else_ever_again() {
     driver.lose();
     driver.clear_failures();
     let answers = [
-        driver.view_pinned(pinned, 1, HostAccess::Read).map(drop),
+        driver.view(pinned, 1, HostAccess::Read).map(drop),
         driver.free(ptr),
         driver.sync_stream(stream),
         driver.query(event).map(drop),

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use vmem_core::{Device, DriverCode, DriverError, HostAccess};
+use vmem_core::author::HostAccess;
+use vmem_core::{Device, DriverCode, DriverError};
 use vmem_sim::{CaptureStatus, Kernel, SimConfig, Strictness, ViolationKind};
 
 use crate::common::{Driver, GRANULE, at};
@@ -91,7 +92,7 @@ fn the_host_touches_memory_under_pending_work_after_it() {
     both(Strictness::HOST_ACCESS, Some(ViolationKind::HostAccess), |driver| {
         let ptr = driver.pinned().allocate(256)?;
         busy(driver, ptr);
-        driver.view_pinned(ptr, 256, HostAccess::Read).map(drop)
+        driver.view(ptr, 256, HostAccess::Read).map(drop)
     });
 }
 

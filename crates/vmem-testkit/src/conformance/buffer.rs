@@ -1,5 +1,6 @@
 //! `DeviceBuffer` over the resource.
 
+use vmem_core::author::StreamExt;
 use vmem_core::{DeviceBuffer, ResourceExt, Stream};
 
 use super::{Stop, Subject};

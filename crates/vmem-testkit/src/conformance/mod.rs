@@ -21,24 +21,23 @@ mod request;
 mod subject;
 mod thread;
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use leak::check_leak;
 pub use subject::Subject;
 
-use crate::Finding;
+use crate::{Finding, panic_text};
 
 /// One promise of the contract, as something that can be run.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Check {
-    /// What is promised, as a sentence in snake case.
+    /// The promise that it checks, as a sentence in snake case.
     pub name: &'static str,
     run: fn(&Subject<'_>) -> Result<(), Stop>,
 }
 
-/// What a check came to.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The promise was kept.
@@ -115,7 +114,7 @@ pub const CHECKS: &[Check] = checks! {
     layout:
         small_blocks_are_distinct
         every_size_and_alignment_is_honoured
-        capabilities_cover_the_largest_alignment
+        capabilities_stay_the_same
         live_blocks_do_not_overlap
         a_random_mix_keeps_every_byte
         blocks_stay_put_under_churn;
@@ -163,7 +162,7 @@ const ABOUT_LOST_FREES: usize = 2;
 /// lost, checks that run out of memory are skipped: they would name the consequence.
 ///
 /// # Panics
-/// As [`Check::run`].
+/// Those of [`Check::run`].
 pub fn run(subject: &Subject<'_>) -> Vec<(&'static str, Outcome)> {
     let mut loses = None;
     let mut outcomes = Vec::new();
@@ -197,10 +196,4 @@ pub fn check(subject: &Subject<'_>) {
         })
         .collect();
     assert!(failures.is_empty(), "the contract is broken:\n{}", failures.join("\n"));
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message")
 }

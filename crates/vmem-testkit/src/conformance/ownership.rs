@@ -68,14 +68,14 @@ pub(super) fn forged_blocks_are_given_back(subject: &Subject<'_>) -> Result<(), 
     let stream = subject.stream()?;
     let mut own = subject.written(8192, &stream)?;
     let real = own.block().raw();
-    let inside = real.ptr.checked_add(4096);
+    let inside = real.ptr().checked_add(4096);
     let inside = inside.expect("the block has twice as many bytes");
     let forgeries = [
-        ("slot", RawBlock { slot: u32::MAX, ..real }),
-        ("slot", RawBlock { slot: real.slot.wrapping_add(1), ..real }),
-        ("generation", RawBlock { generation: real.generation.wrapping_add(1), ..real }),
-        ("generation", RawBlock { generation: real.generation.wrapping_sub(1), ..real }),
-        ("address", RawBlock { ptr: inside, ..real }),
+        ("slot", real.with_slot(u32::MAX)),
+        ("slot", real.with_slot(real.slot().wrapping_add(1))),
+        ("generation", real.with_generation(real.generation().wrapping_add(1))),
+        ("generation", real.with_generation(real.generation().wrapping_sub(1))),
+        ("address", real.with_ptr(inside)),
     ];
     for (what, forged) in forgeries {
         is_refused(subject, forged, FreeErrorKind::Stale, what, &stream)?;

@@ -20,11 +20,11 @@ pub struct Subject<'a> {
     /// The requested bytes that the suite may hold at once, and that the resource must be able to
     /// serve in blocks of at most half of it: at least [`Subject::SMALLEST_BUDGET`].
     pub budget: u64,
-    /// What random choices are derived from.
+    /// The seed of all random choices.
     pub seed: u64,
     /// A look inside the resource.
     pub probe: &'a dyn Probe,
-    /// What programs can do to the device.
+    /// Control over the device, for programs.
     pub device_control: &'a dyn DeviceControl,
 }
 

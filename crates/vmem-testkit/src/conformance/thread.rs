@@ -4,11 +4,13 @@ use std::sync::mpsc;
 use std::thread;
 
 use vmem_core::Stream;
+use vmem_core::author::StreamExt;
 
 use super::layout::random_mix;
 use super::order::{free_under_writes, take_over};
-use super::{Stop, Subject, panic_text};
+use super::{Stop, Subject};
 use crate::finding::ensure;
+use crate::panic_text;
 use crate::{Finding, TrackedBlock};
 
 /// RMM 12: four threads with a stream each mix allocations and frees, and free memory that the

@@ -17,7 +17,7 @@ pub const FAULT_CODES: [DriverCode; 3] =
 pub struct Fault {
     /// The how many-th call, from one.
     pub n: u64,
-    /// What it answers.
+    /// The code that the call answers.
     pub code: DriverCode,
     /// The second one: the how many-th call after the first that failed, from one, and its answer.
     pub then: Option<(u64, DriverCode)>,
@@ -38,8 +38,8 @@ impl Fault {
     }
 }
 
-/// What came of a run in which calls were to fail. A [`Countdown`] converts into it; so can whatever
-/// else makes calls fail.
+/// The calls that failed in a run, and those made after the first failure. A [`Countdown`] converts into
+/// it; so can anything else that makes calls fail.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Fired {
     /// The calls that failed, in order.

@@ -1,9 +1,9 @@
 //! The device and its parts, each call through the gate.
 
+use vmem_core::author::{DeviceBase, HostAccess};
 use vmem_core::{
-    Advice, AsyncPool, Completion, Device, DeviceBase, DeviceFacts, DeviceId, DevicePtr,
-    DriverError, HostAccess, Location, Managed, MemoryInfo, PhysicalHandle, Pinned, RawEvent,
-    RawStream, VirtualMemory,
+    Advice, AsyncPool, Completion, Device, DeviceFacts, DeviceId, DevicePtr, DriverError, Location,
+    Managed, MemoryInfo, PhysicalHandle, Pinned, RawEvent, RawStream, VirtualMemory,
 };
 
 use super::{Countdown, Gate};
@@ -17,16 +17,22 @@ macro_rules! gated {
     ) => {
         $(
             fn $name(&self, $($arg: $type),*) -> Result<$value, DriverError> {
-                self.$gate().pass(concat!($part, "::", stringify!($name)))?;
-                self.$gate().$target().$name($($arg),*)
+                const CALL: &str = concat!($part, "::", stringify!($name));
+                self.$gate().pass(CALL)?;
+                let value = self.$gate().$target().$name($($arg),*)?;
+                self.$gate().passed(CALL);
+                Ok(value)
             }
         )*
         $(
             unsafe fn $uname(&self, $($uarg: $utype),*) -> Result<$uvalue, DriverError> {
-                self.$gate().pass(concat!($part, "::", stringify!($uname)))?;
+                const CALL: &str = concat!($part, "::", stringify!($uname));
+                self.$gate().pass(CALL)?;
                 // SAFETY: contract, devices: the caller keeps its clauses; every handle and range
                 // it has is one of the inner device.
-                unsafe { self.$gate().$target().$uname($($uarg),*) }
+                let value = unsafe { self.$gate().$target().$uname($($uarg),*) }?;
+                self.$gate().passed(CALL);
+                Ok(value)
             }
         )*
     };
@@ -90,6 +96,7 @@ unsafe impl Device for Countdown {
             fn synchronize() -> ();
             fn create_event() -> RawEvent;
             fn create_timed_event() -> RawEvent;
+            fn check_host_access(ptr: DevicePtr, bytes: u64, access: HostAccess) -> ();
         }
         unsafe {
             fn free(ptr: DevicePtr) -> ();
@@ -170,7 +177,6 @@ unsafe impl Managed for Gate {
             fn advise(ptr: DevicePtr, bytes: u64, advice: Advice) -> ();
             fn prefetch(ptr: DevicePtr, bytes: u64, to: Location, stream: RawStream) -> ();
             fn last_prefetch(ptr: DevicePtr, bytes: u64) -> Option<Location>;
-            fn host_view(ptr: DevicePtr, bytes: u64, access: HostAccess) -> *mut u8;
         }
     }
 }
@@ -185,7 +191,6 @@ unsafe impl Pinned for Gate {
         }
         unsafe {
             fn free(ptr: DevicePtr) -> ();
-            fn host_view(ptr: DevicePtr, bytes: u64, access: HostAccess) -> *mut u8;
         }
     }
 }

@@ -1,7 +1,8 @@
-//! A device that fails chosen driver calls.
+//! A device that fails chosen driver calls, and lets things happen beside them.
 
 mod fault;
 mod forward;
+mod hooks;
 mod pairs;
 mod sweep;
 
@@ -12,7 +13,10 @@ pub use sweep::sweep;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use vmem_core::{Device, DriverCode, DriverError, fork};
+use vmem_core::author::fork;
+use vmem_core::{Device, DriverCode, DriverError};
+
+use hooks::{Hooks, When};
 
 /// A device in front of another that answers one driver call, counted from when it was armed, with
 /// an error, without passing it on; and another one after it, if [told so](Self::arm_next).
@@ -51,6 +55,7 @@ pub struct Countdown(Gate);
 struct Gate {
     inner: Arc<dyn Device>,
     state: Mutex<State>,
+    hooks: Hooks,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +73,8 @@ struct State {
 impl Countdown {
     /// A countdown in front of `device`, not armed.
     pub fn new(device: Arc<dyn Device>) -> Arc<Self> {
-        Arc::new(Self(Gate { inner: device, state: Mutex::default() }))
+        let (state, hooks) = (Mutex::default(), Hooks::default());
+        Arc::new(Self(Gate { inner: device, state, hooks }))
     }
 
     /// The device behind it.
@@ -92,7 +98,7 @@ impl Countdown {
     /// Makes another call fail: the `n`-th after the one armed last, 1 for the very next.
     ///
     /// # Panics
-    /// As [`arm`](Self::arm).
+    /// Those of [`arm`](Self::arm).
     ///
     /// ```
     /// use vmem_core::{Device, DriverCode};
@@ -133,7 +139,34 @@ impl Countdown {
         self.0.lock().since.clone()
     }
 
-    /// How many driver calls were made, the failed ones included.
+    /// Calls `hook` once, just before the next driver call of this name is made or failed, as in
+    /// `"Device::record_event"`. This does at the worst moment what another thread might do. It replaces
+    /// an earlier hook before the same call. The hook may make calls itself.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use vmem_core::Device;
+    /// use vmem_sim::SimDevice;
+    /// use vmem_testkit::Countdown;
+    ///
+    /// let device = SimDevice::new(1 << 30);
+    /// let countdown = Countdown::new(device.clone());
+    /// let other = Arc::clone(&device);
+    /// countdown.before("Device::memory_info", move || _ = other.allocate(1 << 20).unwrap());
+    /// let free = [(); 2].map(|()| countdown.memory_info().unwrap().free);
+    /// assert_eq!(free, [(1 << 30) - (1 << 20); 2]);
+    /// ```
+    pub fn before(&self, call: &'static str, hook: impl FnOnce() + Send + 'static) {
+        self.0.hooks.set(When::Before, call, Box::new(hook));
+    }
+
+    /// Calls `hook` once, just after the next driver call of this name that succeeds. It replaces an
+    /// earlier hook after the same call.
+    pub fn after(&self, call: &'static str, hook: impl FnOnce() + Send + 'static) {
+        self.0.hooks.set(When::After, call, Box::new(hook));
+    }
+
+    /// The number of driver calls made, failed ones included.
     pub fn calls(&self) -> u64 {
         self.0.lock().calls
     }
@@ -150,6 +183,7 @@ impl State {
 impl Gate {
     /// Counts a call, and fails it if it is a chosen one.
     fn pass(&self, call: &'static str) -> Result<(), DriverError> {
+        self.hooks.run(When::Before, call);
         let mut state = self.lock();
         state.calls += 1;
         if state.watching && !state.failed.is_empty() {
@@ -168,6 +202,11 @@ impl Gate {
             }
             None => Ok(()),
         }
+    }
+
+    /// Runs what is to happen after a call that succeeded.
+    fn passed(&self, call: &'static str) {
+        self.hooks.run(When::After, call);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

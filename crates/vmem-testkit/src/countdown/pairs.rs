@@ -35,7 +35,7 @@ use crate::rng::Rng;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pairs {
-    /// What the two calls answer, each pair of answers with all chosen pairs of calls.
+    /// The codes that the two calls answer; each pair of codes is tried with all chosen pairs of calls.
     pub codes: Vec<[DriverCode; 2]>,
     /// A scenario in which more calls than this can fail does not end.
     pub cap: u64,

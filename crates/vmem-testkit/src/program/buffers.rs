@@ -1,5 +1,6 @@
 //! Steps with buffers that free themselves.
 
+use vmem_core::author::StreamExt;
 use vmem_core::{DeviceBuffer, MemoryResource, Stream, StreamKind};
 
 use super::run::Run;

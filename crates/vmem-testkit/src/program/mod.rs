@@ -249,7 +249,7 @@ pub enum Caller {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
-    /// How many streams are in play, at least one: the first is an owned one, the second another,
+    /// The number of streams, at least 1: the first is an owned one, the second another,
     /// the third the legacy default, the fourth the runner's own default stream, all further owned.
     pub streams: usize,
     /// The steps.

@@ -1,11 +1,11 @@
-//! What a run of a program came to.
+//! The result of running a program.
 
 use std::fmt;
 
 use super::Op;
 use crate::Finding;
 
-/// What a program did.
+/// Figures of a program's run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Summary {
     /// Steps made.
@@ -20,12 +20,12 @@ pub struct Summary {
     pub verified_bytes: u64,
 }
 
-/// Where a resource first departed from the model, or failed.
+/// The first difference between a resource and the model, or a failure.
 #[derive(Debug)]
 pub struct Divergence {
     /// The step's index in the program, and the step; `None` if it showed at the end.
     pub step: Option<(usize, Op)>,
-    /// What was wrong.
+    /// The difference or failure.
     pub finding: Finding,
 }
 

@@ -47,7 +47,7 @@ impl Program {
     /// The first divergence.
     ///
     /// # Panics
-    /// As [`run`](Self::run).
+    /// Those of [`run`](Self::run).
     pub fn run_with_fault(
         &self,
         subject: &Subject<'_>,

@@ -13,7 +13,7 @@ pub struct Shape {
     pub max_ops: usize,
     /// The largest block asked for, in bytes; at least 1.
     pub max_size: u64,
-    /// How many [streams](Program::streams) a program uses; at least 1.
+    /// The number of [streams](Program::streams) of a program; at least 1.
     pub streams: usize,
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vmem_core::author::StreamExt;
 use vmem_core::{
     BlockLayout, DeviceMemory, DriverCode, FreeErrorKind, MemoryResource, Request, Stream,
 };

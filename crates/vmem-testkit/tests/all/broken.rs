@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
+use vmem_core::author::{BlockTable, StreamExt, WeakStream};
 use vmem_core::{
-    AccessClass, AllocError, AllocErrorKind, Block, BlockLayout, BlockTable, Capabilities, Device,
-    DeviceMemory, Event, FreeError, FreeErrorKind, Label, MemoryResource, RawBlock, Request,
-    Stream, StreamId, WeakStream,
+    AccessClass, AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, Device,
+    DeviceMemory, Event, Features, FreeError, FreeErrorKind, Label, MemoryResource, RawBlock,
+    Request, Stream, StreamId,
 };
 use vmem_sim::SimDevice;
 use vmem_testkit::Probe;
@@ -21,8 +22,6 @@ pub(crate) enum Bug {
     Overlaps,
     /// Blocks start 128 bytes late.
     Misaligns,
-    /// It claims to honour alignments up to 4096 only.
-    UnderstatesAlignment,
     /// It changes its mind about its capabilities at every call.
     ChangesCapabilities,
     /// It names a device that its blocks are not on.
@@ -217,7 +216,7 @@ impl Broken {
         let label = if self.has(Bug::DropsLabels) { Label::NONE } else { label };
         let mut state = self.state.lock().unwrap();
         if self.has(Bug::Overlaps) {
-            ptr = state.live.first().map_or(ptr, |first| first.ptr);
+            ptr = state.live.first().map_or(ptr, |first| first.ptr());
         }
         let block = self.table.issue(ptr, layout, label, Mutex::new(Some(piece)));
         state.live.push(block.raw());
@@ -227,9 +226,9 @@ impl Broken {
     /// What the bugs make of a block that the table would refuse.
     fn misjudge(&self, block: Block) -> Option<Block> {
         let raw = block.raw();
-        let mine = raw.owner == self.table.owner();
+        let mine = raw.owner() == self.table.owner();
         let state = self.state.lock().unwrap();
-        let real = state.live.iter().find(|live| live.slot == raw.slot);
+        let real = state.live.iter().find(|live| live.slot() == raw.slot());
         match self.bug {
             Bug::AcceptsForeign if !mine => None,
             Bug::AcceptsStale if mine && real != Some(&raw) => None,
@@ -306,8 +305,8 @@ unsafe impl MemoryResource for Broken {
         })?;
         let piece = piece.into_inner().unwrap().unwrap();
         let mut state = self.state.lock().unwrap();
-        state.used -= raw.layout.size().min(state.used);
-        state.live.retain(|live| live.slot != raw.slot);
+        state.used -= raw.layout().size().min(state.used);
+        state.live.retain(|live| live.slot() != raw.slot());
         if captured {
             // What no event can tell is for the upstream to set aside.
             drop(state);
@@ -329,11 +328,8 @@ unsafe impl MemoryResource for Broken {
 
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = self.upstream.capabilities();
-        if self.has(Bug::UnderstatesAlignment) {
-            capabilities.max_alignment = 4096;
-        }
         if self.has(Bug::ChangesCapabilities) && self.flips.fetch_xor(true, Ordering::Relaxed) {
-            capabilities = capabilities.without(capabilities.features);
+            capabilities = capabilities.with(Features::TRIMS);
         }
         capabilities
     }

@@ -26,10 +26,9 @@ const CAUGHT: &[(Bug, &[&str])] = &[
         ],
     ),
     (Bug::Misaligns, &["every_size_and_alignment_is_honoured"]),
-    (Bug::UnderstatesAlignment, &["capabilities_cover_the_largest_alignment"]),
     (
         Bug::ChangesCapabilities,
-        &["capabilities_cover_the_largest_alignment", "a_forwarded_resource_is_the_same_resource"],
+        &["capabilities_stay_the_same", "a_forwarded_resource_is_the_same_resource"],
     ),
     (Bug::NamesAnotherDevice, &["the_named_device_is_that_of_the_blocks"]),
     (

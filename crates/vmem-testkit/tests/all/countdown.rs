@@ -3,9 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use vmem_core::author::HostAccess;
 use vmem_core::{
-    Advice, AllocErrorKind, AsyncMemory, Device, DeviceMemory, DriverCode, DriverError, HostAccess,
-    Location, MemoryResource, PhysicalHandle, PinnedMemory, RawStream, ResourceExt, Stream,
+    Advice, AllocErrorKind, AsyncMemory, Device, DeviceMemory, DriverCode, DriverError, Location,
+    MemoryResource, PhysicalHandle, PinnedMemory, RawStream, ResourceExt, Stream,
 };
 use vmem_sim::{Parts, SimConfig, SimDevice};
 use vmem_testkit::{Countdown, FAULT_CODES, Fault, Pairs, sweep};
@@ -44,6 +45,7 @@ const HANDLE: PhysicalHandle = PhysicalHandle(77);
 const CALLS: &[Call] = calls! {
     "Device" device device; {
         memory_info() allocate(1) create_stream() synchronize() create_event()
+        check_host_access(ptr(), 1, HostAccess::Read)
     } unsafe {
         free(ptr()) destroy_stream(STREAM) owns_stream(STREAM) query_stream(STREAM)
         synchronize_stream(STREAM) is_capturing(STREAM) destroy_event(event())
@@ -63,12 +65,11 @@ const CALLS: &[Call] = calls! {
     } unsafe {
         free(ptr()) advise(ptr(), 1, Advice::ReadMostly)
         prefetch(ptr(), 1, Location::Host, STREAM) last_prefetch(ptr(), 1)
-        host_view(ptr(), 1, HostAccess::Read)
     }
     "Pinned" device device.pinned().unwrap(); {
         allocate(1)
     } unsafe {
-        free(ptr()) host_view(ptr(), 1, HostAccess::Read)
+        free(ptr())
     }
     "AsyncPool" device device.async_pool().unwrap(); {
         trim_to(0) set_release_threshold(0) release_threshold() reserved()

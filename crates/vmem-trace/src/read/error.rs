@@ -60,7 +60,7 @@ impl ReadError {
         &self.text
     }
 
-    /// What is wrong, and what is accepted.
+    /// The fault, and what is accepted instead, in words.
     pub fn reason(&self) -> &str {
         &self.reason
     }

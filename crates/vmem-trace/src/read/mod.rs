@@ -27,7 +27,7 @@ use source::Source;
 
 use crate::Trace;
 
-/// How to read.
+/// Options for reading a trace.
 ///
 /// ```
 /// use vmem_trace::{Irregularity, ReadOptions, Strictness};
@@ -47,7 +47,7 @@ use crate::Trace;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReadOptions {
-    /// What becomes of irregularities.
+    /// The treatment of irregularities.
     pub strictness: Strictness,
     /// The device whose history is taken from a snapshot of several; `None` for the one with most
     /// entries.
@@ -56,23 +56,23 @@ pub struct ReadOptions {
     pub max_bytes: u64,
 }
 
-/// What becomes of [irregularities](Irregularity).
+/// The treatment of [irregularities](Irregularity).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Strictness {
-    /// They are got over and counted: the rest of a file is worth having.
+    /// They are skipped or repaired, and counted: the rest of a file is worth having.
     #[default]
     Tolerant,
     /// The first refuses the file.
     Strict,
 }
 
-/// What was read.
+/// A trace, and notes on the file that it was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reading {
     /// The trace.
     pub trace: Trace,
-    /// What the reader got over, each kind once, in the order in which they were first met.
+    /// The irregularities of the file, each kind once, in the order in which they were first met.
     pub notes: Vec<Note>,
 }
 
@@ -121,7 +121,7 @@ impl ReadOptions {
     /// * of a recording, the texts of all labels that it defines, used or not.
     ///
     /// # Errors
-    /// As of [`read_path`](Self::read_path).
+    /// Those of [`read_path`](Self::read_path).
     pub fn read(&self, name: &str, from: impl Read) -> Result<Reading, ReadError> {
         let io = |error: io::Error| ReadError::from_io(name, error);
         let mut judge = Judge::new(self.strictness == Strictness::Strict);
@@ -164,7 +164,7 @@ impl ReadOptions {
 /// Reads a trace from a file as [`ReadOptions::read_path`] does by default.
 ///
 /// # Errors
-/// As there.
+/// Those of [`ReadOptions::read_path`].
 pub fn read_path(path: impl AsRef<Path>) -> Result<Reading, ReadError> {
     ReadOptions::default().read_path(path)
 }
@@ -179,7 +179,7 @@ pub fn read_path(path: impl AsRef<Path>) -> Result<Reading, ReadError> {
 /// ```
 ///
 /// # Errors
-/// As there.
+/// Those of [`ReadOptions::read`].
 pub fn read(name: &str, bytes: &[u8]) -> Result<Reading, ReadError> {
     ReadOptions::default().read(name, bytes)
 }

@@ -1,10 +1,10 @@
-//! What a reader got over, counted by reason.
+//! The irregularities that a reader skipped or repaired, counted by kind.
 
 use std::fmt;
 
 use super::ReadError;
 
-/// Something in a file that is not as it should be, which a reader gets over unless it is told to
+/// Something in a file that is not as it should be. A reader skips or repairs it, unless it is told to
 /// [refuse](super::Strictness::Strict).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -36,19 +36,19 @@ pub enum Irregularity {
     OtherDevice,
 }
 
-/// How often one [`Irregularity`] was met in a file.
+/// An [`Irregularity`] of a file, and how often it occurs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Note {
-    /// What it is.
+    /// The kind of irregularity.
     pub what: Irregularity,
-    /// How often, at least once.
+    /// The number of occurrences; at least 1.
     pub count: u64,
     /// The first of them: where it is and what is wrong, in words.
     pub first: String,
 }
 
-/// Decides what becomes of irregularities.
+/// Notes irregularities, or refuses them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Judge {
     pub(super) refuses: bool,

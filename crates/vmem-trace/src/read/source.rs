@@ -45,7 +45,7 @@ impl<'a> Source<'a> {
     /// Looks at the beginning of `from`.
     ///
     /// # Errors
-    /// Those of `from`.
+    /// The error of `from`, if it cannot be read.
     pub(super) fn open(from: impl Read + 'a, most: u64) -> io::Result<Self> {
         let below = Rc::new(Below::default());
         let mut tap = Tap { from, below: below.clone() };

@@ -12,11 +12,11 @@ use vmem_core::{
     MemoryObserver, MemoryResource, Request, ResourceId, Stream,
 };
 
-/// Tells an observer of every allocation, free and failure that passes through, in terms of what was
-/// asked for. Blocks pass unchanged.
+/// Tells an observer of every allocation, free and failure that passes through, in terms of what
+/// was asked for. Blocks pass unchanged.
 ///
-/// With a [`Recorder`] as the observer the program's allocations can be [read](crate::read_path) back
-/// as a trace and replayed through another stack.
+/// With a [`Recorder`] as the observer the program's allocations can be [read](crate::read_path)
+/// back as a trace and replayed through another stack.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use vmem_core::{Label, MemoryEvent, MemoryEventKind, MemoryObserver, fork};
+use vmem_core::author::fork;
+use vmem_core::{Label, MemoryEvent, MemoryEventKind, MemoryObserver};
 
 use super::format::{Entry, Kind, LONGEST_LABEL, MAGIC};
 
@@ -40,7 +41,7 @@ struct State {
 }
 
 impl Recorder {
-    /// How many events are written at a time, so that fewer are lost when the process dies: 128.
+    /// Events are written after this many, so that fewer are lost when the process dies: 128.
     pub const MOST_UNWRITTEN: usize = 128;
 
     /// How many bytes are buffered at most: room for that many events and a few labels.
@@ -57,7 +58,7 @@ impl Recorder {
     /// Records to a writer, which needs no buffer of its own.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// The error of the writer, if it cannot be written to.
     pub fn new(mut to: impl Write + Send + 'static) -> io::Result<Self> {
         to.write_all(MAGIC)?;
         Ok(Self {
@@ -76,8 +77,10 @@ impl Recorder {
     /// Writes what is buffered. Returns how many events have been recorded. Recording can go on.
     ///
     /// # Errors
-    /// The first error of the writer, once; what happened after it is lost.
+    /// The first error of the writer, once; what happened after it is lost. In a [forked](fork) child
+    /// always.
     pub fn flush(&self) -> io::Result<u64> {
+        fork::refuse("Recorder::flush").map_err(io::Error::other)?;
         let mut state = self.lock();
         state.flush();
         match state.error.take() {
@@ -96,7 +99,11 @@ impl Recorder {
 }
 
 impl MemoryObserver for Recorder {
+    /// In a [forked](fork) child, whose writes would mix with its parent's, it does nothing.
     fn event(&self, event: &MemoryEvent) {
+        if fork::is_child() {
+            return;
+        }
         let (kind, address, layout) = match event.kind {
             MemoryEventKind::Allocate { ptr, layout } => (Kind::Allocate, ptr.get(), layout),
             MemoryEventKind::Free { ptr, layout } => (Kind::Free, ptr.get(), layout),

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::run::{Observer, Run, Unobserved};
-use super::{Failure, Meter, ReplayError, ReplayStack};
+use super::{Failure, ReplayError, ReplayStack};
 use crate::Mark;
 
-/// Books what happens, and samples the meter.
+/// Books what happens, and samples what the stack holds.
 pub(super) struct Account<'a> {
-    meter: &'a dyn Meter,
+    stack: &'a dyn ReplayStack,
     live: u64,
     passes: u32,
     pub(super) allocations: u64,
@@ -19,14 +19,14 @@ pub(super) struct Account<'a> {
 }
 
 impl<'a> Account<'a> {
-    pub(super) fn new(stack: &'a ReplayStack) -> Self {
+    pub(super) fn new(stack: &'a dyn ReplayStack) -> Self {
         Self {
-            meter: &*stack.meter,
+            stack,
             live: 0,
             passes: 0,
             allocations: 0,
             peak_live: 0,
-            peak_reserved: stack.meter.peak_reserved(),
+            peak_reserved: stack.peak_reserved(),
             calls_before_steady: None,
         }
     }
@@ -37,7 +37,7 @@ impl Observer for Account<'_> {
         self.allocations += 1;
         self.live += size;
         self.peak_live = self.peak_live.max(self.live);
-        self.peak_reserved = self.peak_reserved.max(self.meter.reserved());
+        self.peak_reserved = self.peak_reserved.max(self.stack.reserved());
     }
 
     fn freed(&mut self, size: u64) {

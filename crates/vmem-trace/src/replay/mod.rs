@@ -12,11 +12,11 @@ use account::Account;
 pub use min_device::min_device;
 pub use report::{Failure, ReplayError, ReplayReport};
 use run::Run;
-pub use stack::{Meter, ReplayStack, StackFactory};
+pub use stack::ReplayStack;
 
 use crate::Trace;
 
-/// How to replay. `Default` replays once, without timing.
+/// Options for a replay. `Default` replays once, without timing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReplayOptions {
     /// After the replay that is reported, repeat the trace on the same stack for at least this
@@ -48,7 +48,7 @@ pub struct ReplayOptions {
 /// that fails is not an error here: [`ReplayReport::failure`] tells of it.
 pub fn replay(
     trace: &Trace,
-    stack: &ReplayStack,
+    stack: &dyn ReplayStack,
     options: &ReplayOptions,
 ) -> Result<ReplayReport, ReplayError> {
     let mut run = Run::new(trace, stack)?;
@@ -58,17 +58,17 @@ pub fn replay(
     let driver_calls = run.driver_calls();
     let mut report = ReplayReport {
         trace: trace.name().to_owned(),
-        stack: stack.description.clone(),
+        stack: stack.description(),
         allocations: account.allocations,
         peak_live: account.peak_live,
-        peak_reserved: account.peak_reserved.max(stack.meter.peak_reserved()),
+        peak_reserved: account.peak_reserved.max(stack.peak_reserved()),
         driver_calls,
         driver_calls_steady: driver_calls
             .zip(account.calls_before_steady)
             .map(|(end, start)| end.saturating_sub(start)),
-        virtual_time: stack.meter.virtual_time().map(|t| t.saturating_sub(own.virtual_time)),
-        retries: stack.meter.retries(),
-        migrated_bytes: stack.meter.migrated_bytes(),
+        virtual_time: stack.virtual_time().map(|t| t.saturating_sub(own.virtual_time)),
+        retries: stack.retries(),
+        migrated_bytes: stack.migrated_bytes(),
         ns_per_pair: None,
         failure: None,
     };

@@ -1,11 +1,11 @@
-//! What a replay came to.
+//! The result of a replay.
 
 use std::fmt;
 use std::time::Duration;
 
 use vmem_core::{AllocError, AllocErrorKind, BoxedError, chain};
 
-/// What a replay cost. All sizes in bytes; `None` where something cannot be known.
+/// The result of a replay. All sizes are in bytes; `None` stands for what cannot be known.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -18,15 +18,15 @@ pub struct ReplayReport {
     pub allocations: u64,
     /// The largest sum of the sizes of live blocks that was reached.
     pub peak_live: u64,
-    /// The most held from the device: after any allocation, or within one where the meter tells.
+    /// The most that was held from the device after any allocation, or during one if the meter sees that.
     pub peak_reserved: u64,
     /// Driver calls, from building the stack to freeing the last block.
     pub driver_calls: Option<u64>,
-    /// Those from the second pass on; `None` also if the trace marks no second pass.
+    /// Driver calls from the second pass on; `None` also if the trace marks no second pass.
     pub driver_calls_steady: Option<u64>,
     /// Simulated time, from building the stack to freeing the last block.
     pub virtual_time: Option<Duration>,
-    /// How often a failed request was tried again.
+    /// The number of times that a failed request was tried again.
     pub retries: Option<u64>,
     /// Bytes that moved between host and device because memory was short.
     pub migrated_bytes: Option<u64>,
@@ -37,7 +37,7 @@ pub struct ReplayReport {
 }
 
 impl ReplayReport {
-    /// Whether every request was satisfied.
+    /// Returns true if every request was satisfied.
     pub fn passed(&self) -> bool {
         self.failure.is_none()
     }
@@ -48,7 +48,7 @@ impl ReplayReport {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Failure {
-    /// Which event of the trace it is, counted from 0.
+    /// The event's place in the trace, counted from 0.
     pub index: usize,
     /// The size asked for, in bytes.
     pub size: u64,
@@ -56,7 +56,7 @@ pub struct Failure {
     pub live_bytes: u64,
     /// The largest request that would have been satisfied then, in bytes, if the resource said.
     pub largest_free: Option<u64>,
-    /// What kind of failure it was.
+    /// The kind of failure.
     pub kind: AllocErrorKind,
     /// The resource's report and what caused it.
     pub message: String,

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use vmem_core::{AllocError, Block, BlockLayout, Label, Request, Stream};
+use vmem_core::{AllocError, Block, BlockLayout, Label, MemoryResource, Request, Stream};
 
-use super::{Failure, Meter, ReplayError, ReplayStack};
+use super::{Failure, ReplayError, ReplayStack};
 use crate::trace::index;
 use crate::{Event, Mark, Trace};
 
@@ -30,7 +30,8 @@ impl Observer for Unobserved {
 /// A trace and a stack, ready to be replayed any number of times.
 pub(super) struct Run<'a> {
     trace: &'a Trace,
-    stack: &'a ReplayStack,
+    stack: &'a dyn ReplayStack,
+    resource: &'a dyn MemoryResource,
     streams: Vec<Stream>,
     /// The block in each slot, and the stream it was allocated on.
     table: Vec<Option<(Block, u32)>>,
@@ -50,10 +51,10 @@ pub(super) struct Costs {
 
 impl Costs {
     /// Runs `work` and adds what it cost.
-    fn add<T>(&mut self, meter: &dyn Meter, work: impl FnOnce() -> T) -> T {
+    fn add<T>(&mut self, stack: &dyn ReplayStack, work: impl FnOnce() -> T) -> T {
         let read = || {
-            let calls = meter.driver_calls().unwrap_or(0);
-            (calls, meter.virtual_time().unwrap_or_default())
+            let calls = stack.driver_calls().unwrap_or(0);
+            (calls, stack.virtual_time().unwrap_or_default())
         };
         let start = Instant::now();
         let (calls, time) = read();
@@ -67,16 +68,17 @@ impl Costs {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(trace: &'a Trace, stack: &'a ReplayStack) -> Result<Self, ReplayError> {
+    pub(super) fn new(trace: &'a Trace, stack: &'a dyn ReplayStack) -> Result<Self, ReplayError> {
         let mut own_costs = Costs::default();
-        let streams = own_costs.add(&*stack.meter, || {
+        let streams = own_costs.add(stack, || {
             (0..trace.streams())
-                .map(|_| Stream::new(stack.resource.device().clone()))
+                .map(|_| Stream::new(stack.resource().device().clone()))
                 .collect::<Result<Vec<_>, _>>()
         });
         Ok(Self {
             trace,
             stack,
+            resource: &**stack.resource(),
             streams: streams.map_err(|error| ReplayError::new("creating the streams", error))?,
             table: (0..trace.slots()).map(|_| None).collect(),
             ordered: None,
@@ -91,7 +93,7 @@ impl<'a> Run<'a> {
 
     /// Driver calls made so far for the stack.
     pub(super) fn driver_calls(&self) -> Option<u64> {
-        let calls = self.stack.meter.driver_calls()?;
+        let calls = self.stack.driver_calls()?;
         Some(calls.saturating_sub(self.own_costs.driver_calls))
     }
 
@@ -149,14 +151,14 @@ impl<'a> Run<'a> {
         let layout = BlockLayout::new(size)?;
         let mut request = Request::new(layout, &self.streams[index(stream)]);
         request.label = label;
-        self.stack.resource.allocate(&request)
+        self.resource.allocate(&request)
     }
 
     fn free(&self, block: Block, stream: u32) -> Result<u64, ReplayError> {
         let size = block.size();
         // SAFETY: contract, freeing: no work touches the blocks of a replay, and streams other
         // than the allocating one were ordered behind it.
-        unsafe { self.stack.resource.deallocate(block, &self.streams[index(stream)]) }
+        unsafe { self.resource.deallocate(block, &self.streams[index(stream)]) }
             .map_err(|error| ReplayError::new("freeing a block", error))?;
         Ok(size)
     }
@@ -168,7 +170,7 @@ impl<'a> Run<'a> {
         }
         let (first, second) = (&self.streams[index(from)], &self.streams[index(to)]);
         self.own_costs
-            .add(&*self.stack.meter, || second.wait(&first.marker()?))
+            .add(self.stack, || second.wait(&first.marker()?))
             .map_err(|error| ReplayError::new("ordering two streams", error))?;
         self.ordered = Some((from, to));
         Ok(())

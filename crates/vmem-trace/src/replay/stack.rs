@@ -1,49 +1,19 @@
-//! What a trace is replayed over.
+//! A stack to replay a trace over.
 
-use std::fmt::{self, Debug};
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmem_core::{BoxedError, MemoryResource};
+use vmem_core::MemoryResource;
 
-/// Builds stacks to replay over, each on a device of its own.
-///
-/// Closures from a capacity to a stack are factories.
-pub trait StackFactory {
-    /// A fresh stack on a fresh device with `capacity` bytes of memory.
-    ///
-    /// # Errors
-    /// Whatever building it came to.
-    fn build(&self, capacity: u64) -> Result<ReplayStack, BoxedError>;
-}
-
-impl<F: Fn(u64) -> Result<ReplayStack, BoxedError>> StackFactory for F {
-    fn build(&self, capacity: u64) -> Result<ReplayStack, BoxedError> {
-        self(capacity)
-    }
-}
-
-/// A stack to replay over, and how to read what it costs.
-pub struct ReplayStack {
+/// A stack to replay over, and what can be read of its costs: `None` where that is not known.
+pub trait ReplayStack: Debug {
     /// The outermost resource. The trace's streams are made on its device.
-    pub resource: Arc<dyn MemoryResource>,
+    fn resource(&self) -> &Arc<dyn MemoryResource>;
+
     /// The stack in words.
-    pub description: String,
-    /// Reads what the stack costs its device.
-    pub meter: Box<dyn Meter>,
-}
+    fn description(&self) -> String;
 
-impl Debug for ReplayStack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplayStack")
-            .field("description", &self.description)
-            .field("resource", &self.resource)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Reads what a stack costs. `None` where that cannot be known.
-pub trait Meter: Debug + Send + Sync {
     /// Bytes held from the device now. Read after every allocation, so it should be cheap.
     fn reserved(&self) -> u64;
 
@@ -51,14 +21,22 @@ pub trait Meter: Debug + Send + Sync {
     fn peak_reserved(&self) -> u64;
 
     /// Driver calls so far, of any kind.
-    fn driver_calls(&self) -> Option<u64>;
+    fn driver_calls(&self) -> Option<u64> {
+        None
+    }
 
     /// The device's clock, where it is simulated.
-    fn virtual_time(&self) -> Option<Duration>;
+    fn virtual_time(&self) -> Option<Duration> {
+        None
+    }
 
-    /// How often a failed request was tried again.
-    fn retries(&self) -> Option<u64>;
+    /// The number of times that a failed request was tried again.
+    fn retries(&self) -> Option<u64> {
+        None
+    }
 
     /// Bytes that moved between host and device because memory was short.
-    fn migrated_bytes(&self) -> Option<u64>;
+    fn migrated_bytes(&self) -> Option<u64> {
+        None
+    }
 }

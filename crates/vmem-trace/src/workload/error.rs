@@ -6,7 +6,7 @@ use super::Workload;
 use super::expression::FormulaError;
 use crate::TraceError;
 
-/// Why a workload could not be generated.
+/// A workload could not be generated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GenerateError {
     workload: Workload,
@@ -19,7 +19,7 @@ impl GenerateError {
         self.workload
     }
 
-    /// What was wrong, and what is accepted.
+    /// The fault, and what is accepted instead, in words.
     pub fn reason(&self) -> &str {
         &self.reason
     }

@@ -54,14 +54,14 @@ pub enum Workload {
     Random,
 }
 
-/// How to generate a [`Workload`]. Start from [`Workload::defaults`].
+/// Options for generating a [`Workload`]. Start from [`Workload::defaults`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkloadOptions {
     /// The size of the input.
     pub scale: Scale,
-    /// How often the pattern is repeated; at least 1.
+    /// The number of repetitions of the pattern; at least 1.
     pub passes: u32,
-    /// Decides what is random; used by `overlay-2s` and `random`.
+    /// The seed of everything random; used by `overlay-2s` and `random`.
     pub seed: u64,
     /// Candidate pairs in a page of `overlay-paged`; the last page may have fewer.
     pub page_pairs: NonZeroU64,
@@ -92,7 +92,7 @@ impl Workload {
         }
     }
 
-    /// What is generated unless asked otherwise: 3 passes, 1 million inputs for dissolve and
+    /// The options' default values: 3 passes, 1 million inputs for dissolve and
     /// spatial join and 100,000 for the others, pages of 2,000 pairs (100 pages at 100,000).
     pub const fn defaults(self) -> WorkloadOptions {
         let scale = match self {

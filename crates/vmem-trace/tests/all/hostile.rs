@@ -1,5 +1,7 @@
 //! Files that nobody's program wrote.
 
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 use vmem_core::{
     BlockLayout, DevicePtr, Label, MemoryEvent, MemoryEventKind, MemoryObserver, ResourceId,
 };
@@ -9,16 +11,11 @@ use crate::heap;
 use crate::recordings::{Shared, event, recorded};
 use crate::support::{data, strictly, tolerantly};
 
-/// A small seeded generator (SplitMix64).
-struct Rng(u64);
+struct Rng(SplitMix64);
 
 impl Rng {
     fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % bound.max(1) as u64).unwrap()
+        usize::try_from(self.0.next_u64() % bound.max(1) as u64).unwrap()
     }
 
     /// The bytes with one to four things done to them.
@@ -73,7 +70,7 @@ fn no_mutation_of_a_file_makes_a_reader_panic_or_read_what_cannot_be() {
     strict.strictness = Strictness::Strict;
     let mut read_anyway = 0;
     for (number, file) in files.iter().enumerate() {
-        let mut rng = Rng(number as u64);
+        let mut rng = Rng(SplitMix64::seed_from_u64(number as u64));
         for _ in 0..600 {
             let bytes = rng.mutated(file);
             let tolerant = read("mutated", &bytes);

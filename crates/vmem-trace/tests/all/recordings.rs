@@ -9,6 +9,7 @@ use vmem_core::{
 };
 use vmem_sim::{Checker, SimDevice};
 use vmem_testkit::conformance::{self, Subject};
+use vmem_testkit::in_child;
 use vmem_trace::{
     Event, Irregularity, Origin, Record, Recorder, ReplayOptions, Workload, read_path, replay,
 };
@@ -327,4 +328,18 @@ fn a_recording_survives_the_death_of_its_process() {
     let lost = EVENTS - reading.trace.events().len();
     assert!(lost < Recorder::MOST_UNWRITTEN, "{lost} events lost");
     assert_eq!(reading.trace.peak_live(), 1000 * reading.trace.allocations());
+}
+
+#[test]
+fn a_forked_child_is_refused_what_is_recorded_and_writes_nothing() {
+    let written = Shared::default();
+    let recorder = Arc::new(Recorder::new(written.clone()).unwrap());
+    let device = device(1 << 20, Checker::On);
+    let memory = Record::new(DeviceMemory::new(device.clone()), recorder.clone());
+    let stream = Stream::new(device.clone()).unwrap();
+    let layout = BlockLayout::new(100).unwrap();
+    let answer =
+        in_child(|| memory.allocate_on(layout, &stream).is_err() && recorder.flush().is_err());
+    assert_eq!(answer, Ok(true));
+    assert_eq!(recorder.flush().unwrap(), 0);
 }

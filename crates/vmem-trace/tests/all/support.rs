@@ -6,36 +6,40 @@ use std::time::Duration;
 use vmem_core::{BoxedError, DeviceMemory, MemoryResource};
 use vmem_sim::{Bytes, Checker, SimConfig, SimDevice};
 use vmem_trace::{
-    Irregularity, Meter, ReadError, ReadOptions, Reading, ReplayStack, Strictness, Trace, Workload,
+    Irregularity, ReadError, ReadOptions, Reading, ReplayStack, Strictness, Trace, Workload,
     WorkloadOptions, read,
 };
 
+/// A stack on the simulated device, which says what it costs.
 #[derive(Debug)]
-pub(crate) struct SimMeter(pub(crate) Arc<SimDevice>);
+pub(crate) struct SimStack {
+    sim: Arc<SimDevice>,
+    resource: Arc<dyn MemoryResource>,
+}
 
-impl Meter for SimMeter {
+impl ReplayStack for SimStack {
+    fn resource(&self) -> &Arc<dyn MemoryResource> {
+        &self.resource
+    }
+
+    fn description(&self) -> String {
+        "DeviceMemory".to_owned()
+    }
+
     fn reserved(&self) -> u64 {
-        self.0.used()
+        self.sim.used()
     }
 
     fn peak_reserved(&self) -> u64 {
-        self.0.peak_used()
+        self.sim.peak_used()
     }
 
     fn driver_calls(&self) -> Option<u64> {
-        Some(self.0.calls().total())
+        Some(self.sim.calls().total())
     }
 
     fn virtual_time(&self) -> Option<Duration> {
-        Some(self.0.virtual_time())
-    }
-
-    fn retries(&self) -> Option<u64> {
-        None
-    }
-
-    fn migrated_bytes(&self) -> Option<u64> {
-        None
+        Some(self.sim.virtual_time())
     }
 }
 
@@ -52,19 +56,16 @@ pub(crate) fn device(capacity: u64, checker: Checker) -> Arc<SimDevice> {
 pub(crate) fn stack_of(
     device: &Arc<SimDevice>,
     wrap: impl FnOnce(DeviceMemory) -> Arc<dyn MemoryResource>,
-) -> ReplayStack {
-    ReplayStack {
-        resource: wrap(DeviceMemory::new(device.clone())),
-        description: "DeviceMemory".to_owned(),
-        meter: Box::new(SimMeter(device.clone())),
-    }
+) -> SimStack {
+    let resource = wrap(DeviceMemory::new(device.clone()));
+    SimStack { sim: device.clone(), resource }
 }
 
-pub(crate) fn plain(device: &Arc<SimDevice>) -> ReplayStack {
+pub(crate) fn plain(device: &Arc<SimDevice>) -> SimStack {
     stack_of(device, |memory| Arc::new(memory))
 }
 
-pub(crate) fn plain_factory(capacity: u64) -> Result<ReplayStack, BoxedError> {
+pub(crate) fn plain_factory(capacity: u64) -> Result<SimStack, BoxedError> {
     Ok(plain(&device(capacity, Checker::Off)))
 }
 

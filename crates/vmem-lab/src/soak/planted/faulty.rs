@@ -59,15 +59,16 @@ impl Faulty {
 
     /// What the holder of a block is told of it.
     fn lie(&self, truth: RawBlock, asked: BlockLayout) -> RawBlock {
-        let mut told = RawBlock { layout: asked, ..truth };
+        let mut told = truth.with_layout(asked);
         let mut live = self.live();
         if self.bug == Bug::Overlaps {
             let fits = |other: &&RawBlock| {
-                other.layout.size() >= asked.size() && other.ptr.is_aligned_to(asked.alignment())
+                other.layout().size() >= asked.size()
+                    && other.ptr().is_aligned_to(asked.alignment())
             };
             // The lowest of all, because a table has no order that could be reproduced.
-            let other = live.values().filter(fits).map(|other| other.ptr).min();
-            told.ptr = other.unwrap_or(truth.ptr);
+            let other = live.values().filter(fits).map(|other| other.ptr()).min();
+            told = told.with_ptr(other.unwrap_or(truth.ptr()));
         }
         live.insert(key(&truth), truth);
         told
@@ -75,7 +76,7 @@ impl Faulty {
 }
 
 fn key(block: &RawBlock) -> Key {
-    (block.slot, block.generation)
+    (block.slot(), block.generation())
 }
 
 /// Whether this is a third call.

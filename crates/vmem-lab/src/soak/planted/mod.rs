@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use faulty::{Bug, Faulty};
 
+use vmem_cli::{Console, Progress, Stop};
 use vmem_core::{Device, MemoryResource};
 use vmem_testkit::{Caller, Op, Program};
 
@@ -14,7 +15,6 @@ use super::case::Case;
 use super::run_over;
 use super::shape::{Source, StackShape};
 use crate::args::Soak;
-use crate::{Console, Progress, Stop};
 
 /// What a soak came to.
 #[derive(Debug)]
@@ -36,19 +36,19 @@ fn soak(bug: Bug, seed: u64, programs: u64) -> Outcome {
     Outcome { code, out: String::from_utf8(out).expect("the output is text") }
 }
 
-/// The seeds of a short soak of programs alone: the next is a crowd's.
+/// The seeds of a short soak of programs alone: the next is one of several threads.
 const PROGRAMS: u64 = 15;
-const CROWD: u64 = 15;
+const THREADED: u64 = 15;
 
-/// A crowd's, on a stack without a ceiling and without a hook, which might recover from a refusal.
-const ROOMY_CROWD: u64 = 127;
+/// One of several threads, on a stack without a ceiling and without a hook, which might recover from a refusal.
+const ROOMY_THREADED: u64 = 127;
 
 impl Outcome {
     /// What was run, what was wrong with it, and the seed that stands for it.
     fn failure(&self) -> (&str, &str, u64) {
         let (case, rest) = self.out.split_once("\nfailed: ").expect("the case, then the failure");
         let (reason, rest) = rest
-            .split_once("\nto run it again: vmem soak --seed ")
+            .split_once("\nto run it again: vmem-lab soak --seed ")
             .expect("the failure, then how to run it again");
         let (seed, _) = rest.split_once(" --programs 1\n").expect("one program at that seed");
         (case, reason, seed.parse().expect("a seed is a number"))
@@ -86,7 +86,7 @@ fn is_found(bug: Bug, what: &str, most_steps: usize) {
 fn without_a_bug_the_same_soak_passes() {
     let outcome = soak(Bug::None, 0, PROGRAMS + 1);
     assert_eq!(outcome.code, 0, "{}", outcome.out);
-    assert!(outcome.out.starts_with("passed: 15 programs and 1 crowds"), "{}", outcome.out);
+    assert!(outcome.out.starts_with("passed: 15 programs and 1 runs"), "{}", outcome.out);
 }
 
 #[test]
@@ -120,22 +120,22 @@ fn memory_that_is_never_returned_is_found() {
 }
 
 #[test]
-fn a_crowd_finds_what_its_threads_leave_behind() {
+fn several_threads_find_what_its_threads_leave_behind() {
     for (bug, what) in [(Bug::LosesFrees, "the pool's live"), (Bug::KeepsThePool, "outstanding: ")]
     {
-        let found = soak(bug, CROWD, 1);
+        let found = soak(bug, THREADED, 1);
         assert_eq!(found.code, 1, "{bug:?}: {}", found.out);
         let (case, reason, seed) = found.failure();
-        assert!(case.starts_with("Crowd"), "{case}");
+        assert!(case.starts_with("ThreadedCase"), "{case}");
         assert!(reason.contains(what), "{bug:?}: {reason}");
-        assert_eq!(seed, CROWD);
+        assert_eq!(seed, THREADED);
     }
 }
 
-/// Without a ceiling, nothing that a crowd's threads ask for may be refused.
+/// Without a ceiling, nothing that the threads ask for may be refused.
 #[test]
-fn a_crowd_finds_a_refusal_of_what_fits_for_all() {
-    let found = soak(Bug::Refuses, ROOMY_CROWD, 1);
+fn several_threads_find_a_refusal_of_what_fits_for_all() {
+    let found = soak(Bug::Refuses, ROOMY_THREADED, 1);
     assert_eq!(found.code, 1, "{}", found.out);
     let (case, reason, _) = found.failure();
     assert!(case.contains("ceiling: None"), "{case}");

@@ -4,9 +4,9 @@ use vmem_core::BoxedError;
 
 use super::VirtualArena;
 use super::purge::unmap_showing;
-use crate::core::Core;
+use crate::engine::Core;
 use crate::lanes::CLEAN;
-use crate::space::{Slot, State as Range, whole_granules};
+use crate::space::{RangeState, Slot, whole_granules};
 
 /// Returns whole granules without a live or pending byte, the highest first, while more than `keep`
 /// bytes are held.
@@ -27,10 +27,10 @@ pub(super) fn give_back(core: &Core<VirtualArena>, keep: u64) -> (u64, Option<Bo
         let mut state = core.lock();
         if done < size {
             let rest = if done > 0 { state.space.split(slot, start + done) } else { slot };
-            state.space.release(rest, Range::Free(CLEAN));
+            state.space.set_state(rest, RangeState::Free(CLEAN));
         }
         if done > 0 {
-            state.space.release(slot, Range::Hole);
+            state.space.set_state(slot, RangeState::Unmapped);
         }
         state.set_reserved(mapping.held());
         error = stopped.map(BoxedError::from);
@@ -54,7 +54,7 @@ fn claim_granules(core: &Core<VirtualArena>, keep: u64) -> Option<(Slot, u64, u6
     let highest = runs.filter(|(_, start, end)| start < end).max_by_key(|&(_, _, end)| end);
     if let Some((slot, start, end)) = highest {
         state.space.claim(slot);
-        state.space.cut(slot, start, end - start, Range::Free(CLEAN));
+        state.space.cut(slot, start, end - start, RangeState::Free(CLEAN));
     }
     drop(state);
     drop(forgotten);

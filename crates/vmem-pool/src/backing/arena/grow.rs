@@ -2,9 +2,9 @@
 
 use super::VirtualArena;
 use crate::backing::{GrowthFailure, Sealed};
-use crate::core::{Core, Obstacle, State};
+use crate::engine::{Core, Obstacle, State};
 use crate::ladder::Climb;
-use crate::space::{GRAIN, Need, Slot, State as Range};
+use crate::space::{GRAIN, Need, RangeState, Slot};
 
 /// Maps as much as the growth policy has it, or what is needed if that is refused.
 pub(super) fn grow(
@@ -53,7 +53,7 @@ fn try_grow(
         return Err(GrowthFailure::Ceiling);
     }
     let claim = state.claim_between(stretch.start, stretch.end);
-    let unmapped = claim.parts_in(Range::Hole).map(|slot| state.space[slot].extent());
+    let unmapped = claim.parts_in(RangeState::Unmapped).map(|slot| state.space[slot].extent());
     let unmapped: Vec<(u64, u64)> = unmapped.collect();
     drop(state);
     let outcome = core

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use vmem_core::author::fork;
 use vmem_core::{
-    Allowance, Device, DevicePtr, DriverCode, DriverError, PhysicalHandle, VirtualMemory, fork,
+    Allowance, Device, DevicePtr, DriverCode, DriverError, PhysicalHandle, VirtualMemory,
 };
 
 use crate::sabotage;
+use crate::space::pointer;
 use crate::sync::{Mutex, MutexGuard};
 
 /// A range of addresses and physical memory, one handle a granule. Every handle has a granule of its
@@ -281,8 +283,4 @@ impl Drop for Mapping {
             self.device.base().drop_failures().record("an address range", &error);
         }
     }
-}
-
-fn pointer(address: u64) -> DevicePtr {
-    DevicePtr::new(address).expect("an address range does not start at zero")
 }

@@ -17,12 +17,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use mapping::Mapping;
-use vmem_core::{Allowance, BoxedError, Capabilities, Device, Features, Rung, Stream, fork};
+use vmem_core::author::fork;
+use vmem_core::{Allowance, BoxedError, Capabilities, Device, Features, Stream};
 use windows::Windows;
 
 use super::{Growth, GrowthFailure, Pending, Sealed};
-use crate::core::{Core, Obstacle, State};
-use crate::ladder::Climb;
+use crate::engine::{Core, Obstacle, State};
+use crate::ladder::{Climb, Rung};
 use crate::sabotage;
 use crate::space::{Slot, Tag};
 use crate::sync::{Mutex, MutexGuard};
@@ -78,7 +79,8 @@ impl VirtualArena {
         }
     }
 
-    /// The same, charging `allowance` for the physical memory that it holds, in use or not, and giving
+    /// Returns it as an arena that charges `allowance` for the physical memory that it holds, in
+    /// use or not, and giving
     /// back what the device has taken back. A pool that is refused by it is out of memory, as if the
     /// device were. Several pools with parts of one budget hold no more than that together.
     #[must_use]
@@ -87,7 +89,7 @@ impl VirtualArena {
         self
     }
 
-    /// How long the address range is, in bytes.
+    /// The length of the address range, in bytes.
     pub fn address_space(&self) -> u64 {
         self.mapping.size()
     }
@@ -104,7 +106,7 @@ impl VirtualArena {
     /// Where a new window for the request could begin.
     fn room_for_window(&self, state: &State<'_>, climb: &Climb<'_>) -> Option<u64> {
         let size = climb.need.size.next_multiple_of(self.granule());
-        state.space.smallest_hole(self.windows_from, size, climb.need.alignment)
+        state.space.smallest_unmapped(self.windows_from, size, climb.need.alignment)
     }
 
     /// Gives up memory that a failure left held and unusable, if there is any.
@@ -129,7 +131,7 @@ impl Sealed for VirtualArena {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(Features::PEER_ACCESS)
+        Capabilities::new(Features::empty())
     }
 
     fn granule(&self) -> u64 {

@@ -4,10 +4,10 @@ use vmem_core::DriverError;
 
 use super::VirtualArena;
 use super::windows::Window;
-use crate::core::Core;
+use crate::engine::Core;
 use crate::lanes::CLEAN;
 use crate::sabotage;
-use crate::space::{Slot, State as Range};
+use crate::space::{RangeState, Slot};
 
 /// How many times the memory held may be mapped in windows.
 const ALIASES: u64 = 4;
@@ -49,7 +49,7 @@ fn unmap_window(core: &Core<VirtualArena>, start: u64) -> Result<(), DriverError
     let mut windows = core.backing.windows();
     let Some(window) = windows.at(start).cloned() else { return Ok(()) };
     let idle = |slot: Slot| match state.space[slot].state() {
-        Range::Dormant(tag) => state.shared.lanes.is_complete(tag) || sabotage::unmap_early(),
+        RangeState::Dormant(tag) => state.shared.lanes.is_complete(tag) || sabotage::unmap_early(),
         _ => false,
     };
     if !state.space.within(start, start + window.size).all(idle) {
@@ -89,19 +89,24 @@ pub(super) fn unmap_showing(
 fn hide(
     core: &Core<VirtualArena>,
     window: &Window,
-    parts: Vec<(Slot, Range)>,
+    parts: Vec<(Slot, RangeState)>,
 ) -> Result<(), DriverError> {
     let arena = &core.backing;
     let (done, stopped) = arena.mapping.hide(window.start, window.size);
     let mut state = core.lock();
     for (slot, _) in parts {
-        state.space.release(slot, Range::Dormant(CLEAN));
+        let (start, size) = state.space[slot].extent();
+        let unmapped = (window.start + done).saturating_sub(start).min(size);
+        let now = if unmapped > 0 {
+            state.space.cut(slot, start, unmapped, RangeState::Dormant(CLEAN));
+            RangeState::Unmapped
+        } else {
+            RangeState::Dormant(CLEAN)
+        };
+        state.space.set_state(slot, now);
     }
     let mut windows = arena.windows();
     windows.remove(window.start);
-    for (slot, _) in state.space.claim_between(window.start, window.start + done) {
-        state.space.release(slot, Range::Hole);
-    }
     if done < window.size {
         windows.add_broken(window.start, &window.homes, done, window.size - done);
     }

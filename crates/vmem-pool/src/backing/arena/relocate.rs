@@ -4,11 +4,11 @@
 use super::VirtualArena;
 use super::windows::Window;
 use crate::backing::{GrowthFailure, Sealed};
-use crate::core::{Claim, Core, Obstacle, State};
+use crate::engine::{Claim, Core, Obstacle, State};
 use crate::ladder::Climb;
 use crate::lanes::{Access, Lanes};
 use crate::sabotage;
-use crate::space::{Slot, State as Range, Tag};
+use crate::space::{RangeState, Slot, Tag};
 
 /// Gives the request a window that is mapped already and whose memory is free at home, for this
 /// stream at once. Makes no driver call. `None` if there is no such window.
@@ -113,7 +113,7 @@ fn plan(core: &Core<VirtualArena>, climb: &Climb<'_>) -> Result<Plan, GrowthFail
     if !arena.has_room(core, &state, missing) {
         return Err(GrowthFailure::Ceiling);
     }
-    let unmapped = state.space.lowest_holes(arena.windows_from, missing);
+    let unmapped = state.space.lowest_unmapped(arena.windows_from, missing);
     if unmapped.iter().map(|(_, size)| size).sum::<u64>() < missing {
         return Err(super::out_of_addresses());
     }
@@ -178,7 +178,7 @@ pub(super) fn take_back(core: &Core<VirtualArena>, state: &mut State<'_>, slot: 
             state.wake(start, end, tag);
         }
     }
-    state.space.release(slot, Range::Dormant(tag));
+    state.space.set_state(slot, RangeState::Dormant(tag));
 }
 
 impl State<'_> {

@@ -4,9 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use vmem_core::DevicePtr;
-
 use crate::WindowInfo;
+use crate::space::pointer;
 
 /// A window that is larger than a request by at most this part of it may serve it.
 const SLACK: u64 = 16;
@@ -172,7 +171,6 @@ impl Windows {
 
 impl Window {
     fn info(&self) -> WindowInfo {
-        let pointer = |address| DevicePtr::new(address).expect("a window does not start at zero");
         let home = |&(start, end): &(u64, u64)| (pointer(start), end - start);
         let homes = self.homes.iter().map(home).collect();
         WindowInfo { start: pointer(self.start), size: self.size, homes }

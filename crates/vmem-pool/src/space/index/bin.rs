@@ -38,7 +38,7 @@ impl Bin {
         let range = &mut ranges[slot.index()];
         match self {
             Self::Few(entries) => {
-                range.set_place(place(entries.len()));
+                range.set_position(position(entries.len()));
                 entries.push(Entry { size: range.size, slot });
             }
             Self::Many(ordered) => {
@@ -51,11 +51,11 @@ impl Bin {
     pub(super) fn remove(&mut self, ranges: &mut [Range], slot: Slot, (start, size): (u64, u64)) {
         match self {
             Self::Few(entries) => {
-                let at = ranges[slot.index()].place();
+                let at = ranges[slot.index()].position();
                 debug_assert_eq!(entries[at as usize].slot, slot);
                 entries.swap_remove(at as usize);
                 if let Some(moved) = entries.get(at as usize) {
-                    ranges[moved.slot.index()].set_place(at);
+                    ranges[moved.slot.index()].set_position(at);
                 }
             }
             Self::Many(ordered) => {
@@ -73,7 +73,7 @@ impl Bin {
     pub(super) fn update(&mut self, ranges: &[Range], slot: Slot, (start, size): (u64, u64)) {
         let range = &ranges[slot.index()];
         match self {
-            Self::Few(entries) => entries[range.place() as usize].size = range.size,
+            Self::Few(entries) => entries[range.position() as usize].size = range.size,
             Self::Many(ordered) => {
                 ordered.remove(&(size, start, slot));
                 ordered.insert((range.size, range.start, slot));
@@ -160,6 +160,6 @@ impl Bin {
 
 /// An index in an unordered class.
 #[inline]
-fn place(index: usize) -> u32 {
+fn position(index: usize) -> u32 {
     u32::try_from(index).expect("a class of few ranges")
 }

@@ -19,7 +19,7 @@ const WORDS: usize = CLASSES.div_ceil(64);
 /// that is not empty. Inside a class ranges are unordered while few or not searched, so that
 /// entering, leaving and growing take constant time and searching takes a short scan; a class of
 /// many that is searched is ordered, and takes `O(log n)` steps for everything. Each range knows its
-/// place in its class.
+/// position in its class.
 #[derive(Debug, Default)]
 pub(super) struct FreeIndex {
     occupied: Classes,

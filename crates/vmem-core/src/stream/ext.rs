@@ -1,0 +1,256 @@
+//! What a stream offers to authors of resources.
+
+use std::sync::Weak;
+
+use super::thread::ThreadToken;
+use super::{Stream, StreamObserver, WeakStream, lock, retired_error};
+use crate::author::{IdleEvent, fork};
+use crate::{Device, DriverError, Event, RawStream};
+
+/// Methods of a [`Stream`] for authors of resources. Sealed: only streams implement it.
+pub trait StreamExt: sealed::Sealed {
+    /// A handle that does not keep the stream alive.
+    fn downgrade(&self) -> WeakStream;
+
+    /// Asks that `observer` be told when the stream ends. Asking again changes nothing; the list
+    /// holds no more than the observers that live.
+    fn observe(&self, observer: Weak<dyn StreamObserver>);
+
+    /// The event that covers all work of a retired stream.
+    fn final_marker(&self) -> Option<Event>;
+
+    /// Whether this thread may make driver calls that name the stream: false only for another
+    /// thread's default stream, and for a borrowed one unless this thread
+    /// [vouches](Stream::vouch) for it.
+    fn is_callable_here(&self) -> bool;
+
+    /// Whether it is the default stream of a thread that has ended, so that nothing can ever be
+    /// recorded on it again.
+    fn is_orphaned(&self) -> bool;
+
+    /// Calls `call` with the driver's handle while the stream cannot be retired, behind the waits
+    /// in its [inbox](Self::has_pending_waits): they are queued first, or, if the stream captures
+    /// and a graph would take them, waited for on the host.
+    ///
+    /// What `call` queues on a capturing stream becomes part of the graph.
+    ///
+    /// # Errors
+    /// [`INVALID_HANDLE`](crate::DriverCode::INVALID_HANDLE) if it has been retired,
+    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if it is another thread's default
+    /// stream; what `call` returns.
+    fn with_raw<T>(
+        &self,
+        name: &'static str,
+        call: impl FnOnce(&dyn Device, RawStream) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError>;
+
+    /// The same for calls that must take effect now, and so must not become part of a graph. One
+    /// driver call more: it asks whether the stream captures.
+    ///
+    /// # Errors
+    /// Those of [`with_raw`](Self::with_raw);
+    /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED), with the
+    /// capture intact, if the stream captures.
+    fn with_raw_outside_capture<T>(
+        &self,
+        name: &'static str,
+        call: impl FnOnce(&dyn Device, RawStream) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError>;
+
+    /// Records `event` at the stream's tail.
+    ///
+    /// # Errors
+    /// With the event, still idle: [`INVALID_CONTEXT`](crate::DriverCode::INVALID_CONTEXT) for an
+    /// event of another device;
+    /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the stream
+    /// captures, because an event of a capture orders nothing outside of it; the driver's and those
+    /// of [`with_raw`](Self::with_raw).
+    fn record(&self, event: IdleEvent) -> Result<Event, (IdleEvent, DriverError)>;
+
+    /// Waits on the host until all work queued so far has completed, and for nothing else: never
+    /// for the whole device, which would break captures.
+    ///
+    /// # Errors
+    /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the stream
+    /// captures; [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if it is another thread's
+    /// default stream; the [`DriverError`] of the driver call.
+    fn synchronize_alone(&self) -> Result<(), DriverError>;
+
+    /// [Waits](Stream::wait) for several events, with one question to the driver instead of one
+    /// each. Fails at the first that fails; the waits before it are queued.
+    ///
+    /// # Errors
+    /// Those of [`Stream::wait`].
+    fn wait_all<'a>(&self, events: impl IntoIterator<Item = &'a Event>) -> Result<(), DriverError>;
+
+    /// Notes that work queued on this stream from now on must wait for `event`, without a driver
+    /// call that names the stream: the wait goes to its [inbox](Self::has_pending_waits). What is
+    /// needed before memory freed on a capturing stream is used again is asked for in this way.
+    ///
+    /// # Errors
+    /// [`INVALID_CONTEXT`](crate::DriverCode::INVALID_CONTEXT) for an event of another device;
+    /// [`INVALID_HANDLE`](crate::DriverCode::INVALID_HANDLE) if the stream has been retired.
+    fn wait_later(&self, event: &Event) -> Result<(), DriverError>;
+
+    /// Whether the stream's inbox holds waits: asked for by other threads, if it is a thread's
+    /// default stream, or while it was capturing. They are queued, or waited for on the host, by
+    /// the next call that names the stream through vmem. One atomic load.
+    ///
+    /// Memory freed on the stream must not be used again before: see
+    /// [`queue_pending_waits`](Self::queue_pending_waits).
+    fn has_pending_waits(&self) -> bool;
+
+    /// Queues the waits in the inbox. Where that is impossible, on another thread than the stream's
+    /// own and while it captures, waits for them on the host instead. Resources call this before
+    /// they reuse memory freed on the stream.
+    ///
+    /// # Errors
+    /// The [`DriverError`] of the driver call, and those of [`with_raw`](Self::with_raw); what was
+    /// not queued stays.
+    fn queue_pending_waits(&self) -> Result<(), DriverError>;
+}
+
+impl StreamExt for Stream {
+    fn downgrade(&self) -> WeakStream {
+        WeakStream(std::sync::Arc::downgrade(&self.0))
+    }
+
+    fn observe(&self, observer: Weak<dyn StreamObserver>) {
+        let mut observers = lock(&self.0.observers);
+        observers.retain(|known| known.strong_count() > 0 && !known.ptr_eq(&observer));
+        observers.push(observer);
+    }
+
+    fn final_marker(&self) -> Option<Event> {
+        fork::locked(|| self.0.retired.read()).clone()
+    }
+
+    fn is_callable_here(&self) -> bool {
+        self.0.is_callable_here()
+    }
+
+    fn is_orphaned(&self) -> bool {
+        self.0.thread.as_ref().is_some_and(ThreadToken::has_ended)
+    }
+
+    fn with_raw<T>(
+        &self,
+        name: &'static str,
+        call: impl FnOnce(&dyn Device, RawStream) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        let _alive = self.0.enter(name)?;
+        if self.has_pending_waits() {
+            if self.0.captures()? {
+                self.0.inbox.observe()?;
+            } else {
+                self.0.queue_pending_waits()?;
+            }
+        }
+        call(&*self.0.device, self.0.raw)
+    }
+
+    fn with_raw_outside_capture<T>(
+        &self,
+        name: &'static str,
+        call: impl FnOnce(&dyn Device, RawStream) -> Result<T, DriverError>,
+    ) -> Result<T, DriverError> {
+        let _alive = self.0.enter(name)?;
+        self.0.refuse_capture(name)?;
+        self.0.queue_pending_waits()?;
+        call(&*self.0.device, self.0.raw)
+    }
+
+    fn record(&self, event: IdleEvent) -> Result<Event, (IdleEvent, DriverError)> {
+        const CALL: &str = "Stream::record";
+        let queue = || {
+            self.0.check_device(CALL, event.device_id())?;
+            self.with_raw_outside_capture(CALL, |device, raw| {
+                // SAFETY: contract, devices/handles and devices/threads: a valid, callable stream
+                // and an owned event of its device.
+                unsafe { device.record_event(event.raw(), raw) }?;
+                // Another thread may have begun to capture this stream since it was asked. Waiting
+                // for an event of that capture would draw the waiting stream into it.
+                self.0.refuse_capture(CALL)
+            })
+        };
+        match queue() {
+            Ok(()) => Ok(event.into_recorded()),
+            Err(error) => Err((event, error)),
+        }
+    }
+
+    fn synchronize_alone(&self) -> Result<(), DriverError> {
+        fork::refuse("Stream::synchronize")?;
+        if let Some(marker) = self.final_marker() {
+            return marker.synchronize();
+        }
+        self.with_raw_outside_capture("Stream::synchronize", |device, raw| {
+            // SAFETY: contract, devices/handles and devices/threads: a valid, callable stream.
+            unsafe { device.synchronize_stream(raw) }
+        })
+    }
+
+    fn wait_all<'a>(&self, events: impl IntoIterator<Item = &'a Event>) -> Result<(), DriverError> {
+        const CALL: &str = "Stream::wait";
+        fork::refuse(CALL)?;
+        let mut pending = Vec::new();
+        for event in events {
+            self.0.check_device(CALL, event.device_id())?;
+            if !event.was_observed() {
+                pending.push(event);
+            }
+        }
+        if pending.is_empty() {
+            // Waits asked for before may be owed; the caller's next work may not go through vmem.
+            let is_named = self.is_callable_here() && !self.is_retired();
+            return if is_named { self.queue_pending_waits() } else { Ok(()) };
+        }
+        if !self.is_callable_here() {
+            return pending.into_iter().try_for_each(|event| self.wait_later(event));
+        }
+        self.with_raw_outside_capture(CALL, |device, raw| {
+            pending.into_iter().try_for_each(|event| {
+                // SAFETY: contract, devices/handles and devices/threads: a valid, callable stream
+                // and an owned event of its device.
+                unsafe { device.wait_event(raw, event.raw()) }
+            })
+        })
+    }
+
+    fn wait_later(&self, event: &Event) -> Result<(), DriverError> {
+        fork::refuse("Stream::wait")?;
+        const CALL: &str = "Stream::wait_later";
+        self.0.check_device(CALL, event.device_id())?;
+        // Held over the push: what comes too late for the final marker must be refused.
+        let retired = fork::locked(|| self.0.retired.read());
+        if retired.is_some() {
+            return Err(retired_error(CALL));
+        }
+        if !event.was_observed() {
+            self.0.inbox.push(event.clone());
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn has_pending_waits(&self) -> bool {
+        !self.0.inbox.is_empty()
+    }
+
+    fn queue_pending_waits(&self) -> Result<(), DriverError> {
+        fork::refuse("Stream::wait")?;
+        if !self.has_pending_waits() {
+            return Ok(());
+        }
+        if self.is_callable_here() {
+            return self.with_raw("Stream::queue_pending_waits", |_, _| Ok(()));
+        }
+        self.0.inbox.observe()
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl Sealed for super::Stream {}
+}

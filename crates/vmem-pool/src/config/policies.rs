@@ -1,0 +1,134 @@
+//! The choices that a configuration consists of.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The point at which a stream whose memory other streams want records an event behind its frees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Batch {
+    /// After this many frees.
+    pub frees: u32,
+    /// After frees of this many bytes in all.
+    pub bytes: u64,
+}
+
+impl Default for Batch {
+    /// 64 frees or 32 MiB.
+    fn default() -> Self {
+        Self::new(64, 32 << 20)
+    }
+}
+
+impl Batch {
+    /// Records an event for every free once a second stream uses the pool, as RMM's pool always does:
+    /// no false wait, at the price of a driver call per free.
+    pub const STRICT: Self = Self::new(1, 0);
+
+    /// After `frees` frees, or frees of `bytes` bytes in all.
+    pub const fn new(frees: u32, bytes: u64) -> Self {
+        Self { frees, bytes }
+    }
+}
+
+/// The first measure of a pool for a request that finds no contiguous room.
+///
+/// Provisional: the pool is to find the balance by itself. Then this goes, or keeps one value for who
+/// needs another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum Footprint {
+    /// Take more memory; move what is held only where no more is to be had. The fewest driver calls.
+    #[default]
+    Lazy,
+    /// Move what is held; take more memory only for what is missing. The least memory.
+    Tight,
+}
+
+impl fmt::Display for Footprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Lazy => "lazy",
+            Self::Tight => "tight",
+        })
+    }
+}
+
+/// The conditions under which a pool returns memory without being asked: before the frees that
+/// follow, as far as no work
+/// is pending on it. Takes driver calls on the freeing thread.
+///
+/// ```
+/// use std::time::Duration;
+/// use vmem_pool::{AutoTrim, PoolConfig};
+///
+/// // As CUDA's own pool: whatever is free above the threshold, as soon as it is free.
+/// let config = PoolConfig::default().with_auto_trim(AutoTrim::new(1 << 30, Duration::ZERO));
+/// assert!(config.auto_trim.is_some());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct AutoTrim {
+    /// Bytes that are kept whether or not they are needed.
+    pub threshold: u64,
+    /// For how long memory must not have been needed: what was live at most during that time, and an
+    /// eighth more, is kept.
+    pub age: Duration,
+}
+
+impl AutoTrim {
+    /// Returns what has not been needed for `age`, but keeps `threshold` bytes.
+    pub const fn new(threshold: u64, age: Duration) -> Self {
+        Self { threshold, age }
+    }
+}
+
+/// The rule by which a pool places blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum Placement {
+    /// Also how far the device has come: memory that other streams are done with is preferred.
+    #[default]
+    ByCompletion,
+    /// Only the order of the calls made to the pool: a program that makes the same calls gets the
+    /// same offsets from the start of its segments, on several streams too. A stream waits on the
+    /// device for memory that another freed even where that has completed. Holds as long as nothing
+    /// depends on how far the device has come: with [`host_wait`](super::PoolConfig::host_wait) or
+    /// [`auto_trim`](super::PoolConfig::auto_trim), after [`try_trim`](crate::PoolHandle::try_trim), and on
+    /// host-accessible memory, offsets may differ. Returning memory to make room waits on the host.
+    Reproducible,
+}
+
+/// Where a pool places blocks of up to 4 KiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SmallBlocks {
+    /// As all others: in the smallest free range that fits. The least memory while everything is in use; but
+    /// small blocks that outlive the large ones around them keep memory from being returned or moved.
+    #[default]
+    InHoles,
+    /// In *slabs*, 64 KiB to 2 MiB of free memory set apart for them. For programs with many small
+    /// blocks that live long beside large ones: what they keep when the large ones are freed is a
+    /// tenth, for a few parts in a thousand more memory while everything is in use.
+    InSlabs,
+}
+
+/// When a stream gets a *shard* of the pool: free memory with a lock of its own.
+///
+/// Streams that share a shard wait for each other's hits and frees; memory in different shards joins
+/// only when somebody misses. There are at most sixteen, which more streams share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sharding {
+    /// When threads on several streams meet at the lock too often. A pool that one thread uses at a
+    /// time keeps all its memory together. With [`Placement::Reproducible`] this is
+    /// [`Never`](Self::Never).
+    #[default]
+    OnContention,
+    /// From its first request on.
+    PerStream,
+    /// Never.
+    Never,
+}

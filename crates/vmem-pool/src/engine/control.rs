@@ -1,0 +1,176 @@
+//! What handles can do with a pool.
+
+use vmem_core::{BoxedError, DevicePtr, HandleError, MemoryEventKind, RawBlock};
+
+use super::{Core, State};
+use crate::backing::Backing;
+use crate::space::{self, Slot, pointer};
+use crate::{Capacity, Counters, RangeInfo, RangeState, Segment, Snapshot};
+
+/// A pool without its type.
+pub(crate) trait Control: Send + Sync {
+    fn counters(&self) -> Counters;
+    fn capacity(&self) -> Capacity;
+    fn snapshot(&self) -> Snapshot;
+    fn find(&self, ptr: DevicePtr) -> Option<RawBlock>;
+    fn trim_to(&self, keep: u64) -> Result<u64, HandleError>;
+    fn try_trim(&self, keep: u64) -> Result<u64, HandleError>;
+    fn synchronize(&self) -> Result<u64, HandleError>;
+    fn check_invariants(&self);
+}
+
+impl<B: Backing> Control for Core<B> {
+    fn counters(&self) -> Counters {
+        self.note_orphans();
+        self.lock().counters()
+    }
+
+    fn capacity(&self) -> Capacity {
+        self.note_orphans();
+        let (returnable, movable) = (B::returnable(self), B::movable(self));
+        let state = self.lock();
+        let ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
+        let growth_left =
+            ceiling.map(|ceiling| ceiling.saturating_sub(state.shared.counters.reserved));
+        let stretches = state.space.free_stretches(|tag| !state.is_out_of_reach(tag));
+        let contiguous = stretches.iter().map(|(start, end)| end - start).max().unwrap_or(0);
+        let largest_now = contiguous.max(movable);
+        Capacity {
+            live: state.live(),
+            reserved: state.shared.counters.reserved,
+            quarantined: state.quarantined(),
+            ceiling,
+            growth_left,
+            largest_now,
+            largest_after_trim: growth_left.map(|left| largest_now.max(left + returnable)),
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.note_orphans();
+        let state = self.lock();
+        let mut snapshot = state.snapshot();
+        snapshot.windows = self.backing.windows_info();
+        snapshot
+    }
+
+    fn find(&self, ptr: DevicePtr) -> Option<RawBlock> {
+        let state = self.lock();
+        state.find(ptr, self.id)
+    }
+
+    fn trim_to(&self, keep: u64) -> Result<u64, HandleError> {
+        self.wait_for_markers().map_err(HandleError::from)?;
+        self.give_back(keep)
+    }
+
+    fn try_trim(&self, keep: u64) -> Result<u64, HandleError> {
+        self.close_all().and_then(|()| self.refresh()).map_err(HandleError::from)?;
+        self.give_back(keep)
+    }
+
+    fn synchronize(&self) -> Result<u64, HandleError> {
+        self.note_orphans();
+        let before = self.lock().quarantined();
+        self.synchronize_device().map_err(HandleError::from)?;
+        Ok(before.saturating_sub(self.lock().quarantined()))
+    }
+
+    fn check_invariants(&self) {
+        let state = self.lock();
+        state.space.check();
+        let live = state.space.iter().filter(|(_, range)| range.is_live());
+        let described = live.filter_map(|(_, range)| {
+            let (layout, ..) = range.block()?;
+            assert!(layout.size() <= range.size, "a block has the size asked for");
+            assert!(range.start.is_multiple_of(layout.alignment()), "and the alignment");
+            Some(layout.size())
+        });
+        let (count, bytes) = described.fold((0, 0), |(n, sum), size| (n + 1, sum + size));
+        let counters = state.counters();
+        assert_eq!(counters.live, bytes, "live is the sum of the requested sizes");
+        assert_eq!(counters.allocations - counters.frees, count, "live blocks are counted");
+        assert!(counters.reserved <= self.ceiling, "the ceiling holds");
+    }
+}
+
+impl<B: Backing> Core<B> {
+    fn give_back(&self, keep: u64) -> Result<u64, HandleError> {
+        let mut growing = self.lock_growth().map_err(HandleError::from)?;
+        let (returned, error) = B::give_back(self, keep, &mut growing);
+        drop(growing);
+        if returned > 0 {
+            self.tell(MemoryEventKind::Trim { bytes: returned });
+            tracing::debug!(returned, "the pool shrank");
+        }
+        error.map_or(Ok(returned), |error| Err(HandleError::from(error)))
+    }
+
+    /// The pool is being dropped.
+    pub(crate) fn shut_down(&self) {
+        let live = self.lock().live();
+        let failures = self.backing.device().base().drop_failures();
+        if live > 0 {
+            failures
+                .record(self.name(), &format_args!("blocks of {live} B in all are live and leak"));
+        }
+        // What cannot be waited for stays where it is: waiting for the whole device would break whatever
+        // captures. After a device fault nothing can be returned: it leaks.
+        let waited = self.wait_for_markers().map_err(BoxedError::from);
+        let (error, service) = match self.lock_growth() {
+            Ok(mut growing) => (B::give_back(self, 0, &mut growing).1, growing.take()),
+            Err(error) => (Some(error), None),
+        };
+        let held = self.lock().shared.counters.reserved;
+        match waited.err().or(error) {
+            Some(error) => failures.record(self.name(), &error),
+            None if live == 0 && held > 0 => {
+                let reason = "no event covers the work on it, and nobody synchronised the device";
+                failures.record(self.name(), &format_args!("{held} B leak: {reason}"));
+            }
+            None => {}
+        }
+        drop(service);
+        let idle = self.lock().shared.lanes.take_idle();
+        drop(idle);
+    }
+}
+
+impl State<'_> {
+    fn snapshot(&self) -> Snapshot {
+        let firsts = self.space.iter().filter(|(_, range)| range.prev.is_none());
+        let mut segments: Vec<Segment> = firsts.map(|(first, _)| self.segment(first)).collect();
+        segments.sort_by_key(|segment| segment.start);
+        Snapshot { counters: self.counters(), segments, windows: Vec::new() }
+    }
+
+    fn segment(&self, first: Slot) -> Segment {
+        let mut ranges = Vec::new();
+        let mut next = Some(first);
+        while let Some(slot) = next {
+            let range = self.space[slot];
+            let start = pointer(range.start);
+            ranges.push(RangeInfo { start, size: range.size, state: self.range_state(slot) });
+            next = self.space.next(slot);
+        }
+        let size = ranges.iter().map(|range| range.size).sum();
+        Segment { start: pointer(self.space[first].start), size, ranges }
+    }
+
+    fn range_state(&self, slot: Slot) -> RangeState {
+        match self.space[slot].state() {
+            space::RangeState::Live => match self.space[slot].block() {
+                Some((layout, label, _)) => RangeState::Live { layout, label },
+                None => RangeState::Busy,
+            },
+            space::RangeState::Free(tag) if self.shared.lanes.is_complete(tag) => RangeState::Free,
+            space::RangeState::Free(tag) if self.is_out_of_reach(tag) => RangeState::Quarantined,
+            space::RangeState::Free(_) => RangeState::Pending,
+            space::RangeState::Unmapped => RangeState::Unmapped,
+            space::RangeState::Dormant(_) => RangeState::Dormant,
+            space::RangeState::Claimed | space::RangeState::Edge | space::RangeState::Vacant => {
+                RangeState::Busy
+            }
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Recording and querying markers, without the lock.
+
+use std::collections::BTreeSet;
+
+use vmem_core::author::{IdleEvent, StreamExt, StreamObserver};
+use vmem_core::{DriverError, Event, Stream};
+
+use super::{Core, State, known};
+use crate::backing::Backing;
+use crate::config::Sharding;
+use crate::lanes::Front;
+
+impl<B: Backing> Core<B> {
+    /// Locks the state and finds the stream's lane, making it if the stream is new.
+    #[inline]
+    pub(crate) fn enter(&self, stream: &Stream) -> (State<'_>, u32) {
+        let state = self.lock();
+        // A lane that has ended may be another stream's by now.
+        let known = |front: &Front| Some(front.lane()).filter(|_| !front.has_ended());
+        if let Some(lane) = known::with(self.id, stream.id(), known).flatten() {
+            return (state, lane);
+        }
+        let (state, lane) = match state.shared.lanes.find(stream.id()) {
+            Some(lane) => (state, lane),
+            None => self.join(state, stream),
+        };
+        let mut state = state;
+        state.shared.lanes.note_owner(lane, stream);
+        if let Some(lane) = state.shared.lanes.get(lane) {
+            known::remember(self.id, stream.id(), lane.front());
+        }
+        (state, lane)
+    }
+
+    /// Remembers the stream's lane for this thread, if there is one.
+    #[cold]
+    pub(super) fn recall(&self, stream: &Stream) {
+        let mut shared = self.lock_shared();
+        if let Some(lane) = shared.lanes.find(stream.id()) {
+            shared.lanes.note_owner(lane, stream);
+            if let Some(lane) = shared.lanes.get(lane) {
+                known::remember(self.id, stream.id(), lane.front());
+            }
+        }
+    }
+
+    #[cold]
+    fn join<'a>(&'a self, mut state: State<'a>, stream: &Stream) -> (State<'a>, u32) {
+        let lane = state.shared.lanes.add(stream);
+        // Whatever ends the stream from here on finds the lane; what ended it before is seen below.
+        state.shared.claims += 1;
+        drop(state);
+        let me: std::sync::Weak<dyn StreamObserver> = self.me.clone();
+        stream.observe(me);
+        let marker = stream.final_marker();
+        let mut state = self.lock();
+        state.shared.claims -= 1;
+        if let Some(marker) = marker {
+            state.shared.lanes.end(lane, Some(&marker));
+        }
+        if self.sharding() == Sharding::PerStream {
+            state.part(&self.shards, stream.id());
+        }
+        (state, lane)
+    }
+
+    /// Keeps lanes from being forgotten, and their numbers from being given to other streams, while
+    /// lane numbers are used across a release of the lock.
+    pub(crate) fn pin(&self) -> Pin<'_, B> {
+        self.pin_locked(&mut self.lock())
+    }
+
+    pub(crate) fn pin_locked(&self, state: &mut State<'_>) -> Pin<'_, B> {
+        state.shared.claims += 1;
+        Pin(self)
+    }
+
+    /// Closes the open epoch of the stream's lane, for its owner.
+    #[cold]
+    pub(super) fn close_batch(&self, stream: &Stream) -> Result<(), DriverError> {
+        let mut state = self.lock();
+        let Some(lane) = state.shared.lanes.find(stream.id()) else { return Ok(()) };
+        let _pin = self.pin_locked(&mut state);
+        drop(state);
+        self.close(lane)
+    }
+
+    /// Closes a lane's open epoch and records its marker. Does nothing if this thread cannot, or while
+    /// the stream captures: the next marker covers the epoch then.
+    pub(crate) fn close(&self, lane: u32) -> Result<(), DriverError> {
+        let begun = self.lock().shared.lanes.begin_close(lane);
+        let Ok(closing) = begun else { return Ok(()) };
+        let recorded = closing.record();
+        let mut state = self.lock();
+        let (result, leftover) = state.shared.lanes.finish_close(recorded);
+        // A stream that was retired meanwhile has left a final marker; one that captures cannot
+        // be marked now. Neither is a fault.
+        let ended = state.shared.lanes.get(lane).is_none_or(crate::lanes::Lane::has_ended);
+        state.shared.counters.markers += u64::from(result.is_ok());
+        drop(state);
+        drop(leftover);
+        match result {
+            Err(_) if ended => Ok(()),
+            Err(error) if error.concerns_capture() => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Gives a marker back unless it has completed; if so, notes that. Poisons the lane if the driver
+    /// answers anything but yes or not yet.
+    pub(crate) fn query(
+        &self,
+        lane: u32,
+        epoch: u64,
+        marker: Event,
+    ) -> Result<Option<Event>, DriverError> {
+        match marker.is_complete() {
+            Ok(true) => {
+                // The lane's handle must be the only one for the event to be recycled.
+                drop(marker);
+                self.note_complete(lane, epoch);
+                Ok(None)
+            }
+            Ok(false) => Ok(Some(marker)),
+            // The driver may not be asked while a stream captures that it would disturb.
+            Err(error) if error.concerns_capture() => Ok(Some(marker)),
+            Err(error) => {
+                self.poison(lane);
+                tracing::warn!(%error, "a marker could not be queried; its lane is set aside");
+                Err(error)
+            }
+        }
+    }
+
+    fn poison(&self, lane: u32) {
+        self.lock().shared.lanes.poison(lane);
+    }
+
+    /// Notes that everything the lane freed up to `epoch` has completed.
+    pub(crate) fn note_complete(&self, lane: u32, epoch: u64) {
+        let done = self.lock().shared.lanes.complete(lane, epoch);
+        self.recycle(done);
+    }
+
+    /// Keeps the driver's events of markers of no more use.
+    pub(crate) fn recycle(&self, markers: Vec<Event>) {
+        // Covered by a later marker, they have completed: the query only notes it.
+        let idle = markers.into_iter().filter_map(|m| m.is_complete().ok().and(m.recycle().ok()));
+        let idle: Vec<IdleEvent> = idle.collect();
+        if !idle.is_empty() {
+            let surplus = self.lock().shared.lanes.keep_idle(idle);
+            drop(surplus);
+        }
+    }
+
+    /// Queries every lane's markers, oldest first, until one is pending. Lanes whose query fails
+    /// are set aside; the first such error is returned at the end.
+    pub(crate) fn refresh(&self) -> Result<(), DriverError> {
+        let _pin = self.pin();
+        let mut result = Ok(());
+        let marked = self.lock().shared.lanes.marked();
+        for lane in marked {
+            while let Some((epoch, marker)) = self.oldest_marker(lane) {
+                match self.query(lane, epoch, marker) {
+                    Ok(None) => {}
+                    Ok(Some(_)) => break,
+                    Err(error) => {
+                        result = result.and(Err(error));
+                        break;
+                    }
+                }
+            }
+        }
+        result
+    }
+
+    fn oldest_marker(&self, lane: u32) -> Option<(u64, Event)> {
+        let state = self.lock();
+        let (epoch, marker) = state.shared.lanes.get(lane)?.markers().next()?;
+        Some((epoch, marker.clone()))
+    }
+
+    /// Finds out what has completed: by asking, or, where placement must not depend on the answer, by
+    /// waiting until all has.
+    pub(crate) fn observe(&self) -> Result<(), DriverError> {
+        if self.may_ask() {
+            self.close_all()?;
+            self.refresh()
+        } else {
+            self.wait_for_markers()
+        }
+    }
+
+    /// Marks all that was freed and can be marked, and waits on the host until the markers have
+    /// completed. Lanes whose marker fails are set aside; the first such error is returned at the end.
+    /// What the driver refuses because a stream captures stays pending.
+    pub(crate) fn wait_for_markers(&self) -> Result<(), DriverError> {
+        let mut result = self.close_all();
+        let _pin = self.pin();
+        let newest = self.newest_markers();
+        for (lane, epoch, marker) in newest {
+            match marker.synchronize() {
+                Ok(()) => {
+                    drop(marker);
+                    self.note_complete(lane, epoch);
+                    self.lock().shared.lanes.trust(lane);
+                }
+                Err(error) if error.concerns_capture() => {}
+                Err(error) => {
+                    self.poison(lane);
+                    result = result.and(Err(error));
+                }
+            }
+        }
+        result
+    }
+
+    /// The latest marker of each lane that has one.
+    pub(super) fn newest_markers(&self) -> Vec<(u32, u64, Event)> {
+        let state = self.lock();
+        let newest = |lane: u32| {
+            let (epoch, marker) = state.shared.lanes.get(lane)?.markers().last()?;
+            Some((lane, epoch, marker.clone()))
+        };
+        state.shared.lanes.marked().into_iter().filter_map(newest).collect()
+    }
+
+    /// Closes every lane that has unmarked free memory, or whose marker could not be queried, and can be
+    /// closed by this thread. Goes on past failures; the first is returned.
+    pub(crate) fn close_all(&self) -> Result<(), DriverError> {
+        let _pin = self.pin();
+        let mut open = self.lock().unmarked();
+        open.extend(self.lock().shared.lanes.poisoned());
+        let mut result = Ok(());
+        for lane in open {
+            result = result.and(self.close(lane));
+        }
+        result
+    }
+
+    /// Marks what the calling thread freed on its own default streams, which no thief can mark.
+    /// Without that, what one thread frees on its default stream and wants on another of its streams
+    /// could not be shared.
+    pub(crate) fn close_bound_here(&self, but: u32) -> Result<(), DriverError> {
+        let _pin = self.pin();
+        let unowned = self.lock().shared.lanes.unowned();
+        for (lane, stream) in unowned {
+            // Another thread freed on it before this one used it here. Should this be the last handle,
+            // the stream ends here, without the lock.
+            if let Some(stream) = stream.upgrade().filter(Stream::is_callable_here) {
+                self.lock().shared.lanes.note_owner(lane, &stream);
+            }
+        }
+        let bound = self.lock().shared.lanes.unmarked_here();
+        bound.into_iter().filter(|&lane| lane != but).try_for_each(|lane| self.close(lane))
+    }
+
+    /// Waits for the whole device, after which everything freed before has completed. For a program
+    /// that asks: whatever captures is broken by it.
+    pub(crate) fn synchronize_device(&self) -> Result<(), DriverError> {
+        let pin = self.pin();
+        let epochs = self.lock().shared.lanes.before_device_sync();
+        self.backing.device().synchronize()?;
+        for (lane, epoch) in epochs {
+            let done = self.lock().shared.lanes.after_device_sync(lane, epoch);
+            self.recycle(done);
+        }
+        drop(pin);
+        let forgotten = self.lock().settle();
+        drop(forgotten);
+        Ok(())
+    }
+
+    /// Notes which threads have ended and left frees on their default streams that nobody can mark.
+    pub(crate) fn note_orphans(&self) {
+        let mut state = self.lock();
+        let possible = state.shared.lanes.possible_orphans();
+        if possible.is_empty() {
+            return;
+        }
+        let _pin = self.pin_locked(&mut state);
+        drop(state);
+        for (lane, stream) in possible {
+            // Should this be the last handle, it ends here, without the lock.
+            if stream.upgrade().is_some_and(|stream| stream.is_orphaned()) {
+                self.lock().shared.lanes.orphan(lane);
+            }
+        }
+    }
+}
+
+impl State<'_> {
+    /// Lanes that have free memory, or addresses that memory was used at, which no marker covers.
+    fn unmarked(&self) -> BTreeSet<u32> {
+        let free = self.space.all_free().filter_map(|slot| self.space[slot].tag());
+        let dormant = self.space.dormant().filter_map(|slot| self.dormant_tag(slot));
+        let lanes: BTreeSet<u32> = free.chain(dormant).map(|tag| tag.lane).collect();
+        let unmarked = |&lane: &u32| {
+            self.shared.lanes.get(lane).is_some_and(crate::lanes::Lane::has_unmarked_frees)
+        };
+        lanes.into_iter().filter(unmarked).collect()
+    }
+}
+
+/// Dropped without the lock.
+pub(crate) struct Pin<'a, B: Backing>(&'a Core<B>);
+
+impl<B: Backing> Drop for Pin<'_, B> {
+    fn drop(&mut self) {
+        self.0.lock().shared.claims -= 1;
+    }
+}

@@ -1,0 +1,352 @@
+//! What a pool, its handles and the streams it has seen share.
+
+mod auto_trim;
+mod claim;
+mod control;
+mod growing;
+mod hit;
+mod known;
+#[cfg(test)]
+mod many_streams;
+mod markers;
+mod retire;
+mod shards;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+pub(crate) use claim::{Claim, Obstacle, Waited};
+pub(crate) use control::Control;
+use growing::Growing;
+use shards::Shards;
+use state::Shared;
+pub(crate) use state::State;
+use vmem_core::author::{StreamExt, fork};
+use vmem_core::{
+    AllocError, AllocErrorKind, Block, BlockLayout, BoxedError, Capabilities, DeviceId, Features,
+    FreeError, FreeErrorKind, MemoryEvent, MemoryEventKind, RawBlock, Request, ResourceId, Stream,
+};
+
+use crate::backing::{Backing, GrowthFailure};
+use crate::config::Sharding;
+use crate::ladder::Climb;
+use crate::lanes::{CLEAN, Lane, Reuse};
+use crate::sabotage;
+use crate::space::{Fit, GRAIN, Need, RangeState, Slot, Tag};
+use crate::sync::{Mutex, MutexGuard};
+use crate::{BuildError, BuildErrorKind, Placement, PoolConfig};
+
+/// A pool's inside. Driver calls are made without the state's lock; whoever makes them has claimed
+/// the ranges they concern.
+pub(crate) struct Core<B> {
+    pub(crate) id: ResourceId,
+    pub(crate) backing: B,
+    pub(crate) config: PoolConfig,
+    pub(crate) ceiling: u64,
+    device: DeviceId,
+    fit: Fit,
+    pub(crate) reuse: Reuse,
+    shards: Shards,
+    /// Taken before the locks of the shards.
+    shared: Mutex<Shared>,
+    /// Held while memory is taken from or returned to the backing, over the driver calls. Taken
+    /// before the state's lock.
+    growing: Mutex<Option<Stream>>,
+    me: Weak<Self>,
+}
+
+impl<B: Backing> Core<B> {
+    pub(crate) fn new(backing: B, config: PoolConfig, fit: Fit) -> Result<Arc<Self>, BuildError> {
+        let granule = backing.granule();
+        let ceiling = config.ceiling.map_or(u64::MAX, |bytes| bytes - bytes % granule);
+        if let (0, Some(asked)) = (ceiling, config.ceiling) {
+            let kind = BuildErrorKind::CeilingTooLow { ceiling: asked, granule };
+            return Err(BuildError::new(kind));
+        }
+        if config.initial > ceiling {
+            let kind = BuildErrorKind::InitialAboveCeiling { initial: config.initial, ceiling };
+            return Err(BuildError::new(kind));
+        }
+        let observed = backing.capabilities().has(Features::HOST_ACCESSIBLE);
+        let reuse = if observed { Reuse::Observed } else { Reuse::StreamOrdered };
+        let device = backing.device().id();
+        let shared = Mutex::new(Shared::new(reuse, config.batch));
+        let core = Arc::new_cyclic(|me| Self {
+            id: ResourceId::new(),
+            backing,
+            config,
+            ceiling,
+            device,
+            fit,
+            reuse,
+            shards: Shards::new(fit),
+            shared,
+            growing: Mutex::new(None),
+            me: me.clone(),
+        });
+        for (start, size) in core.backing.address_ranges() {
+            core.lock().space.add_segment(start, size, RangeState::Unmapped);
+        }
+        if core.config.initial > 0
+            && let Err(error) = core.take_initial()
+        {
+            core.shut_down();
+            return Err(error);
+        }
+        Ok(core)
+    }
+
+    fn take_initial(&self) -> Result<(), BuildError> {
+        let stream = Stream::new(self.backing.device().clone()).map_err(BuildError::refused)?;
+        let layout = BlockLayout::new(self.config.initial).map_err(BuildError::refused)?;
+        let need = self.need(layout);
+        let request = Request::new(layout, &stream);
+        let mut climb = Climb::new(&request, CLEAN.lane, need);
+        let slot = self.grow(&mut climb).map_err(|failure| match failure {
+            GrowthFailure::Refused(source) | GrowthFailure::Fault(source) => {
+                BuildError::refused(source)
+            }
+            GrowthFailure::Ceiling => BuildError::new(BuildErrorKind::InitialAboveCeiling {
+                initial: self.config.initial,
+                ceiling: self.ceiling,
+            }),
+        })?;
+        // A stream-ordered upstream's memory is usable in that stream's order only. After a failure it
+        // can still be given back if a second wait does not fail too.
+        let ready = stream.synchronize();
+        if ready.is_ok() || stream.synchronize().is_ok() {
+            self.lock().space.set_state(slot, RangeState::Free(CLEAN));
+        }
+        ready.map_err(BuildError::refused)
+    }
+
+    /// Locks everything.
+    pub(crate) fn lock(&self) -> State<'_> {
+        let shared = self.lock_shared();
+        State { space: self.shards.lock_all(), shared }
+    }
+
+    /// Locks what is not in a shard.
+    fn lock_shared(&self) -> MutexGuard<'_, Shared> {
+        // A panic under the lock is a bug in the pool's own arithmetic; the tests look for them.
+        fork::locked(|| self.shared.lock())
+    }
+
+    /// Locks growth.
+    ///
+    /// # Errors
+    /// Those of [`Growing::new`].
+    pub(crate) fn lock_growth(&self) -> Result<Growing<'_>, BoxedError> {
+        Growing::new(self.id, || fork::locked(|| self.growing.lock()))
+    }
+
+    /// What errors call the pool.
+    #[inline]
+    pub(crate) fn name(&self) -> &'static str {
+        match self.fit {
+            Fit::Best | Fit::Slabs => "Pool",
+            Fit::Bins => "BinningPool",
+        }
+    }
+
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        self.backing.capabilities().with(Features::STREAM_ORDERED | Features::TRIMS)
+    }
+
+    #[inline]
+    fn need(&self, layout: BlockLayout) -> Need {
+        let grains = layout.rounded_to(GRAIN);
+        let size = match self.fit {
+            Fit::Best | Fit::Slabs => grains,
+            Fit::Bins => grains.next_power_of_two(),
+        };
+        Need { size, alignment: layout.alignment().max(GRAIN) }
+    }
+
+    #[inline]
+    pub(crate) fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        fork::refuse(self.name())
+            .map_err(|error| AllocError::from_driver(error, request.layout, self.name()))?;
+        let result = self.find_block(request).map_err(|error| match error.kind() {
+            // The driver was not asked: the stream was retired on the way.
+            AllocErrorKind::DeviceFault if request.stream.is_retired() => {
+                let kind = AllocErrorKind::InvalidStream;
+                AllocError::new(kind, request.layout, self.name()).with_source(error)
+            }
+            _ => error,
+        });
+        if let Some(observer) = &self.config.observer {
+            let layout = request.layout;
+            let kind = match &result {
+                Ok(block) => MemoryEventKind::Allocate { ptr: block.ptr(), layout },
+                Err(_) => MemoryEventKind::Failure { layout },
+            };
+            let event = MemoryEvent::new(kind, self.id).with_stream(request.stream.id());
+            observer.event(&event.with_label(request.label));
+        }
+        result
+    }
+
+    #[inline]
+    fn find_block(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        let (layout, stream) = (request.layout, request.stream);
+        let fail = |kind| AllocError::new(kind, layout, self.name());
+        if stream.device_id() != self.device {
+            return Err(fail(AllocErrorKind::InvalidStream));
+        }
+        let need = self.need(layout);
+        match self.take_at_hand(request, need) {
+            Some(block) => Ok(block),
+            None => self.find_elsewhere(request, need),
+        }
+    }
+
+    fn find_elsewhere(&self, request: &Request<'_>, need: Need) -> Result<Block, AllocError> {
+        let (layout, stream) = (request.layout, request.stream);
+        let fail = |kind| AllocError::new(kind, layout, self.name());
+        let fault = |error| AllocError::from_driver(error, layout, self.name());
+        if sabotage::look_unlocked() {
+            stream.queue_pending_waits().map_err(fault)?;
+        }
+        let (mut state, mut lane) = self.enter(stream);
+        if state.shared.lanes.get(lane).is_some_and(|lane| lane.front().is_wanted()) {
+            // Nobody else can mark this thread's lane for the thief that asked.
+            let pin = self.pin_locked(&mut state);
+            drop(state);
+            self.close(lane).map_err(fault)?;
+            drop(pin);
+            (state, lane) = self.enter(stream);
+        }
+        // Blocks freed on this stream by other threads rely on these waits, which were asked for
+        // before the frees: seen under the lock, which is held from here on, none is missed.
+        while stream.has_pending_waits() && !sabotage::look_unlocked() {
+            drop(state);
+            stream.queue_pending_waits().map_err(fault)?;
+            (state, lane) = self.enter(stream);
+        }
+        if state.shared.lanes.get(lane).is_none_or(Lane::has_ended) {
+            drop(state);
+            return Err(fail(AllocErrorKind::InvalidStream));
+        }
+        if let Some(slot) = state.hit(lane, need) {
+            return Ok(state.issue(slot, request, self.id));
+        }
+        let _pin = self.pin_locked(&mut state);
+        drop(state);
+        let slot = self.climb(request, lane, need).inspect_err(|_| {
+            self.lock().shared.counters.failures += 1;
+        })?;
+        if let Err(error) = stream.queue_pending_waits() {
+            let mut state = self.lock();
+            let tag = state.shared.lanes.open_tag(lane);
+            self.release(&mut state, slot, tag);
+            return Err(fault(error));
+        }
+        Ok(self.lock().issue(slot, request, self.id))
+    }
+
+    #[inline]
+    pub(crate) fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        if let Err(error) = fork::refuse(self.name()) {
+            return Err(FreeError::from_driver(error, block, self.name()));
+        }
+        if stream.device_id() != self.device {
+            return Err(FreeError::new(FreeErrorKind::InvalidStream, block, self.name()));
+        }
+        if block.owner() != self.id {
+            return Err(FreeError::new(FreeErrorKind::Foreign, block, self.name()));
+        }
+        if let Some(policy) = self.config.auto_trim {
+            // Before this free, whose pending work would keep its neighbours. It is marked below.
+            self.trim_unneeded(policy);
+        }
+        let raw = block.raw();
+        let close = match self.free_at_hand(&raw, stream) {
+            Some(close) => close,
+            None => match self.free_elsewhere(&raw, stream) {
+                Some(close) => close,
+                None => return Err(FreeError::new(FreeErrorKind::Stale, block, self.name())),
+            },
+        };
+        if close && let Err(error) = self.close_batch(stream) {
+            // The next marker covers these frees too; nothing is lost but a chance to share them.
+            tracing::debug!(%error, "a batch of frees could not be marked");
+        }
+        if let Some(observer) = &self.config.observer {
+            let kind = MemoryEventKind::Free { ptr: raw.ptr(), layout: raw.layout() };
+            observer.event(
+                &MemoryEvent::new(kind, self.id).with_stream(stream.id()).with_label(raw.label()),
+            );
+        }
+        Ok(())
+    }
+
+    /// Ends the block and frees its memory. Returns whether the lane's batch is to be closed, or
+    /// `None` if there is no such block.
+    fn free_elsewhere(&self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
+        let (mut state, lane) = self.enter(stream);
+        let slot = state.end_block(raw)?;
+        let size = state.space[slot].size;
+        let (tag, close) = state.shared.lanes.tag_free(lane, size);
+        self.release(&mut state, slot, tag);
+        Some(
+            close
+                || self
+                    .config
+                    .auto_trim
+                    .is_some_and(|policy| state.holds_more_than(policy.threshold)),
+        )
+    }
+
+    /// Whether the pool may ask the device how far it has come.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.config.placement == Placement::ByCompletion
+    }
+
+    /// What decides whether streams get shards of their own.
+    fn sharding(&self) -> Sharding {
+        match (self.config.sharding, self.config.placement) {
+            // Which calls meet at a lock is a matter of timing.
+            (Sharding::OnContention, Placement::Reproducible) => Sharding::Never,
+            (sharding, _) => sharding,
+        }
+    }
+
+    /// Makes a claimed or live range free.
+    fn release(&self, state: &mut State<'_>, slot: Slot, tag: Tag) {
+        if self.backing.lends(state.space[slot].start) {
+            B::take_back(self, state, slot, tag);
+        } else {
+            state.space.set_state(slot, RangeState::Free(tag));
+        }
+    }
+
+    /// Tells the observer, if there is one. Not to be called under the lock.
+    pub(crate) fn tell(&self, kind: MemoryEventKind) {
+        if let Some(observer) = &self.config.observer {
+            observer.event(&MemoryEvent::new(kind, self.id));
+        }
+    }
+}
+
+impl<B: Backing> fmt::Debug for Core<B> {
+    /// A few figures: what holds a pool may be printed however much is in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if fork::is_child() {
+            return f.write_str("Pool(of the process that forked)");
+        }
+        let state = self.lock();
+        let (live, reserved) = (state.live(), state.shared.counters.reserved);
+        let blocks = state.allocations() - state.frees();
+        drop(state);
+        f.debug_struct("Pool")
+            .field("live", &live)
+            .field("reserved", &reserved)
+            .field("blocks", &blocks)
+            .field("backing", &self.backing)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,119 @@
+//! What needs two threads at exact points, played on one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use vmem_core::{Block, BlockLayout, DeviceMemory, Request, Stream};
+use vmem_sim::{Kernel, SimDevice};
+
+use super::{Control, Core};
+use crate::space::{Fit, visits};
+use crate::{Chunks, Growth, Placement, PoolConfig, VirtualArena};
+
+const SIZE: u64 = 8 << 20;
+
+fn alloc(core: &Core<VirtualArena>, stream: &Stream) -> Block {
+    core.allocate(&Request::new(BlockLayout::new(SIZE).unwrap(), stream)).unwrap()
+}
+
+fn launch(device: &SimDevice, block: &Block, stream: &Stream, duration: Duration) {
+    let kernel = Kernel::write_pattern(block.ptr(), block.size(), 1).taking(duration);
+    // SAFETY: contract, devices/handles and devices/ranges: a live block and a live stream of the
+    // device.
+    unsafe { device.launch(stream, kernel) }.unwrap();
+}
+
+/// One thread collects markers to wait for; meanwhile a stream ends, its lane's memory is used up,
+/// and a new stream comes. Had the new one got the ended one's number, the old marker, which covers
+/// everything, would have declared the new stream's work complete.
+#[test]
+fn a_lane_is_not_given_to_another_stream_while_somebody_knows_its_number() {
+    let device = SimDevice::new(64 << 20);
+    let arena = VirtualArena::new(device.clone()).unwrap();
+    let config = PoolConfig::default().with_ceiling(SIZE);
+    let core: Arc<Core<VirtualArena>> = Core::new(arena, config, Fit::Best).unwrap();
+    let [ended, thief] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+    core.deallocate(alloc(&core, &ended), &ended).unwrap();
+    drop(ended);
+
+    let pin = core.pin();
+    let markers = core.newest_markers();
+    assert_eq!(markers.len(), 1);
+
+    let block = alloc(&core, &thief);
+    let short = Stream::new(device.clone()).unwrap();
+    drop(core.enter(&short));
+    drop(short);
+    let newcomer = Stream::new(device.clone()).unwrap();
+    core.deallocate(block, &thief).unwrap();
+    let block = alloc(&core, &newcomer);
+    launch(&device, &block, &newcomer, Duration::from_secs(1000));
+    core.deallocate(block, &newcomer).unwrap();
+
+    for (lane, epoch, marker) in markers {
+        marker.synchronize().unwrap();
+        core.note_complete(lane, epoch);
+    }
+    drop(pin);
+    let block = alloc(&core, &thief);
+    launch(&device, &block, &thief, Duration::ZERO);
+    thief.synchronize().unwrap();
+    core.deallocate(block, &thief).unwrap();
+    device.assert_clean();
+}
+
+/// Whether a thread finds a lock taken is a matter of luck; what comes of it is not.
+#[test]
+fn a_stream_that_meets_others_at_its_lock_gets_a_shard_of_its_own_and_only_then() {
+    let shard = |core: &Core<VirtualArena>, stream: &Stream| {
+        let state = core.lock();
+        state.shard_of(state.shared.lanes.find(stream.id()).unwrap())
+    };
+    let meet = |core: &Core<VirtualArena>, stream: &Stream, times: u32| {
+        (0..times).for_each(|_| core.met(stream));
+        shard(core, stream)
+    };
+    for (placement, parted) in [(Placement::ByCompletion, 1), (Placement::Reproducible, 0)] {
+        let device = SimDevice::new(64 << 20);
+        let arena = VirtualArena::new(device.clone()).unwrap();
+        let config = PoolConfig::default().with_placement(placement);
+        let core: Arc<Core<VirtualArena>> = Core::new(arena, config, Fit::Best).unwrap();
+        let [first, second] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+        core.deallocate(alloc(&core, &first), &first).unwrap();
+        assert_eq!(meet(&core, &first, 16), 0, "alone it has nobody to part from");
+        let block = alloc(&core, &second);
+        assert_eq!(meet(&core, &first, 31), 0, "having looked in vain it waits twice as long");
+        assert_eq!(meet(&core, &first, 1), parted);
+        assert_eq!(meet(&core, &second, 1000), 0, "the other one has the first shard to itself");
+        core.deallocate(block, &second).unwrap();
+        core.lock().space.check();
+        // What the first stream freed before has come along: this is a hit.
+        let growths = core.lock().shared.counters.growths;
+        core.deallocate(alloc(&core, &first), &first).unwrap();
+        assert_eq!(core.lock().shared.counters.growths, growths);
+        core.shut_down();
+        drop(core);
+        device.assert_clean();
+    }
+}
+
+#[test]
+fn returning_many_chunks_takes_a_few_steps_for_each() {
+    const MANY: u64 = 500;
+    let device = SimDevice::new(64 << 20);
+    let chunks = Chunks::new(DeviceMemory::new(device.clone()));
+    let config = PoolConfig::default().with_growth(Growth::Exact);
+    let core = Core::new(chunks, config, Fit::Best).unwrap();
+    let stream = Stream::new(device.clone()).unwrap();
+    let layout = BlockLayout::new(256).unwrap();
+    let take = |_| core.allocate(&Request::new(layout, &stream)).unwrap();
+    let blocks: Vec<Block> = (0..MANY).map(take).collect();
+    blocks.into_iter().for_each(|block| core.deallocate(block, &stream).unwrap());
+    visits::take();
+    assert_eq!(core.trim_to(0).unwrap(), 256 * MANY);
+    let visited = visits::take();
+    assert!(visited <= 20 * MANY, "{visited} for {MANY} chunks");
+    core.shut_down();
+    drop((core, stream));
+    device.assert_clean();
+}
