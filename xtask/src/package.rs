@@ -20,6 +20,7 @@ const EXPECTED: &[&str] = &[
     "build.rs",
     "data",
     "examples",
+    "include",
     "proptest-regressions",
     "src",
     "tests",
