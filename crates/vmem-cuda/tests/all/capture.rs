@@ -5,6 +5,7 @@ use std::ptr;
 
 use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{AsyncMemory, Device, DeviceMemory, Stream};
+use vmem_cuda::StreamIdentity;
 
 use crate::support::{MIB, alloc, bench, driver_functions, free};
 
@@ -122,5 +123,21 @@ fn a_capturing_stream_gets_what_is_at_hand_and_its_capture_survives() {
     });
     free(&pool, kept.unwrap(), &stream);
     drop((pool, current, stream));
+    bench.finish();
+}
+
+#[test]
+fn asking_which_stream_a_capturing_one_is_leaves_its_capture_alone() {
+    let Some(bench) = bench() else { return };
+    let stream = bench.stream();
+    // SAFETY: the stream is alive.
+    let identify = || unsafe { bench.device.identify(stream.raw()) }.unwrap();
+    let before = identify();
+    // The test's own calls are past vmem.
+    let current = bench.device.enter().unwrap();
+    while_capturing(&*bench.device, &stream, || assert_eq!(identify(), StreamIdentity::Capturing));
+    assert_eq!(identify(), before);
+    drop(current);
+    drop(stream);
     bench.finish();
 }

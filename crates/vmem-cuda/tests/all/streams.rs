@@ -1,7 +1,7 @@
 //! Streams of ours, of others, and the default ones.
 
 use vmem_core::{Device, DeviceMemory, DriverCode, RawStream, ResourceExt, Stream};
-use vmem_cuda::CudaDevice;
+use vmem_cuda::{CudaDevice, StreamIdentity};
 
 use crate::support::{bench, control, turn};
 
@@ -63,5 +63,20 @@ fn every_kind_of_stream_carries_work() {
         assert!(stream.is_complete().unwrap());
     }
     drop((memory, device));
+    bench.finish();
+}
+
+#[test]
+fn a_streams_number_stays_and_is_not_its_handles_next_owners() {
+    let Some(bench) = bench() else { return };
+    // SAFETY: the stream that is passed is alive.
+    let identify = |stream: &Stream| unsafe { bench.device.identify(stream.raw()) }.unwrap();
+    let first = bench.stream();
+    let StreamIdentity::Number(number) = identify(&first) else { return };
+    assert_eq!(identify(&first), StreamIdentity::Number(number));
+    drop(first);
+    for stream in [bench.stream(), bench.stream()] {
+        assert_ne!(identify(&stream), StreamIdentity::Number(number));
+    }
     bench.finish();
 }
