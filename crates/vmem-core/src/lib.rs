@@ -83,7 +83,7 @@ pub use error::{
     FreeError, FreeErrorKind, LayoutError, chain,
 };
 pub use event::{Event, TimedEvent};
-pub use handle::{Handle, HandleError, Handled};
+pub use handle::HandleError;
 pub use id::{DeviceId, ReservationId, ResourceId, StreamId};
 pub use label::{Label, LabelScope, label};
 pub use layout::BlockLayout;

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use vmem_core::{AccessClass, Advice, DriverError, Handle, Handled, Location};
+use vmem_core::author::{Handle, Handled};
+use vmem_core::{AccessClass, Advice, DriverError, Location};
 
 /// The driver's answer to a hint. Nothing depends on it, so it may be ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]

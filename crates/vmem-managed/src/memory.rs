@@ -3,11 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use vmem_core::author::{HostAccess, Leaf, StreamExt, host_view};
+use vmem_core::author::{Handled, HostAccess, Leaf, StreamExt, host_view};
 use vmem_core::{
     Advice, AllocError, Block, Capabilities, Device, DriverCode, DriverError, Features, FreeError,
-    HandleError, Handled, Location, Managed, MemoryResource, QuarantineHandle, Quarantined,
-    Request, Stream,
+    HandleError, Location, Managed, MemoryResource, QuarantineHandle, Quarantined, Request, Stream,
 };
 
 use crate::hint::{self, HintCounters};

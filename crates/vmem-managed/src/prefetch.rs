@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use vmem_core::author::StreamExt;
+use vmem_core::author::{Handled, StreamExt};
 use vmem_core::{
-    AllocError, Block, Capabilities, Device, DriverCode, DriverError, Features, FreeError, Handled,
+    AllocError, Block, Capabilities, Device, DriverCode, DriverError, Features, FreeError,
     Location, MemoryResource, Request, Stream,
 };
 

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Weak;
 
-use vmem_core::{DevicePtr, Handle, HandleError, Handled, RawBlock};
+use vmem_core::author::{Handle, Handled};
+use vmem_core::{DevicePtr, HandleError, RawBlock};
 
 use crate::backing::Backing;
 use crate::engine::{Control, Core};

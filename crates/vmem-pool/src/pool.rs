@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use vmem_core::author::fork;
+use vmem_core::author::{Handled, fork};
 use vmem_core::{
-    AllocError, Block, Capabilities, Device, FreeError, Handled, MemoryResource, Request, Stream,
+    AllocError, Block, Capabilities, Device, FreeError, MemoryResource, Request, Stream,
 };
 
 use crate::backing::Backing;

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use vmem_core::Handle;
+use vmem_core::author::Handle;
 
 /// Counts of an [`OnFailure`](crate::OnFailure) adaptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

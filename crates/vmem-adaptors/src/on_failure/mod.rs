@@ -8,9 +8,10 @@ mod reclaimers;
 use std::fmt;
 use std::sync::Arc;
 
+use vmem_core::author::Handled;
 use vmem_core::{
-    AllocError, Block, Capabilities, Clock, Device, FreeError, Handled, MemoryResource, Request,
-    Retry, Stream, SystemClock,
+    AllocError, Block, Capabilities, Clock, Device, FreeError, MemoryResource, Request, Retry,
+    Stream, SystemClock,
 };
 
 use counts::{Counts, count};

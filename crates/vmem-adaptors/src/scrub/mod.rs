@@ -5,10 +5,10 @@ mod keep;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use vmem_core::author::fork;
+use vmem_core::author::{Handle, Handled, fork};
 use vmem_core::{
-    AllocError, Block, Capabilities, Device, DriverError, FreeError, Handle, HandleError, Handled,
-    MemoryResource, Quarantined, Request, Stream,
+    AllocError, Block, Capabilities, Device, DriverError, FreeError, HandleError, MemoryResource,
+    Quarantined, Request, Stream,
 };
 
 use keep::{Keep, Keeper};

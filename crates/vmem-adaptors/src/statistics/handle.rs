@@ -1,6 +1,7 @@
 //! Reading statistics from outside the stack.
 
-use vmem_core::{Handle, HandleError, Label};
+use vmem_core::author::Handle;
+use vmem_core::{HandleError, Label};
 
 use super::counters::Counters;
 use super::figures::{LabelUsage, Stats, Usage};

@@ -12,8 +12,9 @@ mod table;
 use std::fmt;
 use std::sync::Arc;
 
+use vmem_core::author::Handled;
 use vmem_core::{
-    AllocError, Block, Capabilities, Device, FreeError, Handled, MemoryResource, Request, Stream,
+    AllocError, Block, Capabilities, Device, FreeError, MemoryResource, Request, Stream,
 };
 
 use counters::Counters;

@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard};
 
 use rustc_hash::FxBuildHasher;
-use vmem_core::author::fork;
-use vmem_core::{Handled, RawBlock, StreamId};
+use vmem_core::author::{Handled, fork};
+use vmem_core::{RawBlock, StreamId};
 
 use super::report::{LeakReport, OutstandingBlock};
 use super::{Backtraces, TrackHandle};

@@ -6,8 +6,9 @@ mod report;
 use std::fmt;
 use std::sync::Arc;
 
+use vmem_core::author::Handle;
 use vmem_core::{
-    AllocError, Block, Capabilities, Device, FreeError, Handle, MemoryResource, Request, Stream,
+    AllocError, Block, Capabilities, Device, FreeError, MemoryResource, Request, Stream,
 };
 
 use ledger::{Ledger, ReportAtDrop};

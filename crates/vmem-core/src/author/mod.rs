@@ -4,7 +4,8 @@
 //! Whoever writes a resource that issues blocks of its own keeps them in a [`BlockTable`], or, if
 //! each comes from the driver, in a [`Leaf`]. Whoever writes one that reuses memory follows the
 //! streams that it was freed on by [`StreamExt`] and is told of their ends as a [`StreamObserver`].
-//! A wrapper whose upstream issues the blocks needs neither. Whoever writes a
+//! A wrapper whose upstream issues the blocks needs neither. What a resource lets programs reach after its type
+//! was erased it owns as [`Handled`], and gives them a [`Handle`] of. Whoever writes a
 //! [`Device`](crate::Device) embeds a [`DeviceBase`]. Whatever shows memory to the host asks
 //! [`host_view`] where.
 //!
@@ -13,8 +14,10 @@
 
 mod block_table;
 pub mod fork;
+mod handle;
 
 pub use block_table::BlockTable;
+pub use handle::{Handle, Handled};
 
 pub use crate::device::{DeviceBase, DropFailure, DropFailures, HostAccess, host_view};
 pub use crate::event::IdleEvent;

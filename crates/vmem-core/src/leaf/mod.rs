@@ -13,12 +13,12 @@ use std::sync::Arc;
 
 use quarantine::{Quarantine, Wait};
 
-use crate::author::{BlockTable, StreamExt, fork};
+use crate::author::{BlockTable, Handled, StreamExt, fork};
 use crate::sync::Mutex;
 use crate::uses::{Marked, Uses, queue_marked};
 use crate::{
     AllocError, AllocErrorKind, Block, BlockLayout, Device, DevicePtr, DriverCode, DriverError,
-    Event, FreeError, FreeErrorKind, Handled, RawStream, Request, ResourceId, Stream,
+    Event, FreeError, FreeErrorKind, RawStream, Request, ResourceId, Stream,
 };
 
 /// The function by which a leaf returns memory to the driver. It gets the device, and the address

@@ -4,13 +4,11 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use super::LeafFree;
-use crate::author::{StreamExt, StreamObserver, WeakStream, fork};
+use crate::author::{Handle, StreamExt, StreamObserver, WeakStream, fork};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::uses::Uses;
-use crate::{
-    Device, DevicePtr, DriverCode, DriverError, Event, Handle, HandleError, Stream, StreamId,
-};
+use crate::{Device, DevicePtr, DriverCode, DriverError, Event, HandleError, Stream, StreamId};
 
 const CALL: &str = "QuarantineHandle::synchronize";
 
