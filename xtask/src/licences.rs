@@ -19,8 +19,8 @@ const ACCEPTED: &[&str] = &[
     "Zlib",
 ];
 
-/// Programs and libraries that only tests run and nothing of ours contains, with the licence that each may
-/// have besides.
+/// Programs and libraries that only tests run and nothing of ours contains, with the licence that
+/// each may have besides.
 const TOOLS: &[(&str, &str)] = &[("cbindgen", "MPL-2.0")];
 
 /// Checks every package of the resolved graph, on every platform and of every kind of dependency.

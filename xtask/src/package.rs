@@ -139,9 +139,9 @@ impl Packages {
     }
 }
 
-/// Removes the traces of an earlier run. Cargo takes a package of a registry for unchangeable, also one of
-/// the registry that it makes of the packages in hand, and would go on with the sources that it unpacked,
-/// and with what it built of them, though they have changed since.
+/// Removes the traces of an earlier run. Cargo takes a package of a registry for unchangeable, also
+/// one of the registry that it makes of the packages in hand, and would go on with the sources that
+/// it unpacked, and with what it built of them, though they have changed since.
 fn forget(name: &str, version: &str, home: &Path, target: &Path) -> Result<(), String> {
     let sources = home.join("registry").join("src");
     // A registry in a folder has no host, with which the names of others begin.

@@ -58,8 +58,8 @@ where
     run_on(args, console, Arc::new(Cuda::default()))
 }
 
-/// Runs the program with the devices of `backend` in the place of CUDA's: `--device` and its name asks for
-/// them. One that is [absent](crate::OpenError::Absent) is no failure either.
+/// Runs the program with the devices of `backend` in the place of CUDA's: `--device` and its name
+/// asks for them. One that is [absent](crate::OpenError::Absent) is no failure either.
 ///
 /// ```
 /// use std::sync::Arc;

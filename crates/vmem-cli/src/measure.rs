@@ -136,7 +136,8 @@ fn measure(trace: &Trace, tier: Tier, place: &Place, row: Row) -> Result<Row, Bo
 }
 
 fn cost(trace: &Trace, tier: Tier, place: &Place) -> Result<ReplayReport, BoxedError> {
-    // What the models of peers hold beyond what is live is up to them, and nothing bounds them on hardware.
+    // What the models of peers hold beyond what is live is up to them, and nothing bounds them on
+    // hardware.
     let most = trace.peak_live().saturating_mul(2);
     if !place.target.is_simulated() && !tier.is_ours() && most > place.capacity {
         let (live, room) = (bytes::show(trace.peak_live()), bytes::show(place.capacity));

@@ -1,8 +1,8 @@
 //! Amounts of memory as people write them.
 
-/// Reads an amount of memory in bytes: a whole number, alone or with K, M, G, T, `KiB`, `MiB`, `GiB` or `TiB`, which
-/// are powers of 1024 here, whatever the case. `None` for anything else, so for `KB` and its like, which are
-/// powers of 1000 elsewhere, for fractions, and for 2⁶⁴ bytes or more.
+/// Reads an amount of memory in bytes: a whole number, alone or with K, M, G, T, `KiB`, `MiB`, `GiB`
+/// or `TiB`, which are powers of 1024 here, whatever the case. `None` for anything else, so for `KB`
+/// and its like, which are powers of 1000 elsewhere, for fractions, and for 2⁶⁴ bytes or more.
 ///
 /// ```
 /// use vmem_core::parse_bytes;

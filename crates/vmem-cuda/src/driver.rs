@@ -38,8 +38,8 @@ impl Driver {
     /// before a device is opened or counted.
     ///
     /// # Errors
-    /// Those of [`driver`], and [`OtherDriver`](OpenError::OtherDriver) if the process has loaded another
-    /// file as its driver: by vmem, by a library beside it, or by the program's own linking.
+    /// Those of [`driver`], and [`OtherDriver`](OpenError::OtherDriver) if the process has loaded
+    /// another file as its driver: by vmem, by a library beside it, or by the program's own linking.
     ///
     /// # Safety
     /// If there is such a file, it is the library of a CUDA driver.

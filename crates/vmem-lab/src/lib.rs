@@ -1,13 +1,13 @@
 //! The program `vmem-lab`: everything that `vmem` does, and what only the makers of vmem need.
 //!
-//! * `matrix` runs every check on every stack, on a device that keeps bytes and checks accesses, and gives a
-//!   [`MatrixReport`].
-//! * `micro` measures what a device's calls cost, and gives a [`MicroReport`] with a table that the simulated
-//!   device can be given ([`vmem_sim::MeasuredCosts`]).
-//! * `soak` runs random programs on random stacks of a simulated device, with random faults, and shrinks what
-//!   fails; [`soak_bytes`] is the same for fuzzers.
-//! * `bench` and `replay` know the models of other allocators besides, and `bench --compare` sets them beside
-//!   ours.
+//! * `matrix` runs every check on every stack, on a device that keeps bytes and checks accesses, and
+//!   gives a [`MatrixReport`].
+//! * `micro` measures what a device's calls cost, and gives a [`MicroReport`] with a table that the
+//!   simulated device can be given ([`vmem_sim::MeasuredCosts`]).
+//! * `soak` runs random programs on random stacks of a simulated device, with random faults, and
+//!   shrinks what fails; [`soak_bytes`] is the same for fuzzers.
+//! * `bench` and `replay` know the models of other allocators besides, and `bench --compare` sets
+//!   them beside ours.
 //!
 //! Devices, output and exit codes are those of [`vmem_cli`].
 

@@ -10,8 +10,8 @@ use crate::backing::Backing;
 use crate::engine::{Control, Core};
 use crate::{Capacity, Counters, Snapshot};
 
-/// Reads and controls one pool. It does not keep the pool alive. In a [forked](vmem_core::author::fork) child its figures
-/// are `None`, as of a pool that is gone.
+/// Reads and controls one pool. It does not keep the pool alive. In a
+/// [forked](vmem_core::author::fork) child its figures are `None`, as of a pool that is gone.
 #[derive(Clone)]
 pub struct PoolHandle {
     pool: Handle<dyn Control>,

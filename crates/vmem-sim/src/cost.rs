@@ -39,13 +39,14 @@ macro_rules! costs {
             /// Everything costs nothing, so that the virtual clock stands still.
             pub const FREE: Self = Self { $($field: 0,)* };
 
-            /// The costs measured on an NVIDIA H100 80GB HBM3 on 2026-11-23, driver 580.159.04 (CUDA 13.0);
-            /// [`MeasuredCosts::h100`] is the same with its origin.
+            /// The costs measured on an NVIDIA H100 80GB HBM3 on 2026-11-23, driver 580.159.04 (CUDA
+            /// 13.0); [`MeasuredCosts::h100`] is the same with its origin.
             ///
-            /// Every value comes from medians of `vmem-lab micro`. Those that a call cost at a time are as
-            /// measured; what a call costs for each handle, granule, MiB or page group besides, `work_ns`
-            /// and the two rates are computed from two measurements, and where that leaves nothing for the
-            /// call itself, as with setting access, unmapping and pinning, its cost is 0.
+            /// Every value comes from medians of `vmem-lab micro`. Those that a call cost at a time
+            /// are as measured; what a call costs for each handle, granule, MiB or page group
+            /// besides, `work_ns` and the two rates are computed from two measurements, and where
+            /// that leaves nothing for the call itself, as with setting access, unmapping and
+            /// pinning, its cost is 0.
             pub const H100: Self = Self { $($field: $h100,)* };
 
             /// Every value with the name of its field, which ends with its unit.

@@ -71,8 +71,8 @@ impl Kernel {
         Self { duration, ..self }
     }
 
-    /// Sets a `body`, which is called with the kernel's memory when it runs. The body must not call the device. It is
-    /// not called on a device that stores no bytes.
+    /// Sets a `body`, which is called with the kernel's memory when it runs. The body must not call
+    /// the device. It is not called on a device that stores no bytes.
     #[must_use]
     pub fn with_body(self, body: impl Fn(&mut KernelMemory<'_>) + Send + Sync + 'static) -> Self {
         Self { body: Some(Arc::new(body)), ..self }

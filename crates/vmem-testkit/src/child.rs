@@ -3,7 +3,8 @@
 use std::ffi::c_int;
 
 /// Runs `body` in a forked child of this process, and returns its answer, or the signal that ended
-/// the child: 6 where [`fork`](vmem_core::author::fork) ended it, 14 if it had not returned after 20 seconds.
+/// the child: 6 where [`fork`](vmem_core::author::fork) ended it, 14 if it had not returned after 20
+/// seconds.
 ///
 /// The child has the calling thread only, and ends without running destructors or printing what it
 /// has buffered. `body` must not panic: what it asserts it returns.

@@ -4,7 +4,8 @@ use std::fmt::Debug;
 
 use vmem_core::{DriverError, Stream};
 
-/// Operations on the device under a subject, beyond the driver interface. All are optional; none is there by default.
+/// Operations on the device under a subject, beyond the driver interface. All are optional; none is
+/// there by default.
 ///
 /// `()` is the control of a device that is left alone.
 pub trait DeviceControl: Debug + Sync {

@@ -102,8 +102,8 @@ fn is_keyword(word: &str) -> bool {
     starts && word.len() <= 20 && word.chars().all(inside)
 }
 
-/// What cargo would refuse to package: a published crate that needs one which is not, and a crate of ours
-/// that tests need in a version, which would have to be published first.
+/// What cargo would refuse to package: a published crate that needs one which is not, and a crate of
+/// ours that tests need in a version, which would have to be published first.
 fn unpublishable(package: &Package, metadata: &Metadata) -> Vec<String> {
     if !package.is_published() {
         return Vec::new();

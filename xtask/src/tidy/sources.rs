@@ -12,8 +12,9 @@ const MAX_LINES: usize = 450;
 /// What is not left behind in finished code.
 const UNFINISHED: &[&str] = &["todo!", "unimplemented!", "TODO", "FIXME", "XXX"];
 
-/// The crates whose locks a forked child may meet: they take them by `vmem_core::author::fork::locked`, which ends
-/// the child rather than wait for a thread that it does not have.
+/// The crates whose locks a forked child may meet: they take them by
+/// `vmem_core::author::fork::locked`, which ends the child rather than wait for a thread that it does
+/// not have.
 const LOCKING: &[&str] = &[
     "vmem-adaptors",
     "vmem-capi",

@@ -49,18 +49,17 @@ pub enum Answer {
 
 /// Calls a hook when memory is exhausted, and asks the upstream again if the hook says so.
 ///
-/// The hook is called on the failing thread with no lock of the
-/// adaptor held, so it may allocate and free. It is called for exhaustion only
-/// ([`AllocErrorKind::is_exhaustion`](vmem_core::AllocErrorKind::is_exhaustion)), never for a
-/// request marked [`Retry::Never`], and never for a request made inside a hook on the same thread.
-/// Blocks pass unchanged. A request that succeeds costs nothing more than the upstream's.
+/// The hook is called on the failing thread with no lock of the adaptor held, so it may allocate and
+/// free. It is called for exhaustion only
+/// ([`AllocErrorKind::is_exhaustion`](vmem_core::AllocErrorKind::is_exhaustion)), never for a request
+/// marked [`Retry::Never`], and never for a request made inside a hook on the same thread. Blocks
+/// pass unchanged. A request that succeeds costs nothing more than the upstream's.
 ///
 /// # How often
 /// Ask again, as often as the [`RetryPolicy`] says: by default three calls that do not help, for
-/// one request or for
-/// those of a thread that follow each other within a second, and as many that do help as it takes,
-/// up to a thousand for a request. How long the hook itself takes does not matter: a slow one is not
-/// called more often.
+/// one request or for those of a thread that follow each other within a second, and as many that do
+/// help as it takes, up to a thousand for a request. How long the hook itself takes does not matter:
+/// a slow one is not called more often.
 ///
 /// # Hooks that use a pool
 /// Put this above the pool that the hook allocates from or trims. A pool holds a lock while it calls what

@@ -69,9 +69,8 @@ impl Reclaimers {
     }
 
     /// Like [`register`](Self::register), for a cache that is told how many bytes are wanted: what
-    /// is still missing of the request, or
-    /// [`u64::MAX`] for all that the cache can spare. A cache that frees less, one entry say, is
-    /// asked again as long as that is too little.
+    /// is still missing of the request, or [`u64::MAX`] for all that the cache can spare. A cache
+    /// that frees less, one entry say, is asked again as long as that is too little.
     #[must_use = "the cache is registered until the registration is dropped"]
     pub fn register_with(
         &self,

@@ -30,7 +30,8 @@ fn a_trace_is_read_from_standard_input() {
     assert_eq!(document["rows"][0]["peak_live_bytes"], 1000);
 }
 
-/// What is odd about the first trace is said before the second is read, so that the signal comes meanwhile.
+/// What is odd about the first trace is said before the second is read, so that the signal comes
+/// meanwhile.
 #[cfg(unix)]
 #[test]
 fn an_interrupt_signal_ends_a_run_with_its_document() {

@@ -4,8 +4,8 @@
 //! Whoever writes a resource that issues blocks of its own keeps them in a [`BlockTable`], or, if
 //! each comes from the driver, in a [`Leaf`]. Whoever writes one that reuses memory follows the
 //! streams that it was freed on by [`StreamExt`] and is told of their ends as a [`StreamObserver`].
-//! A wrapper whose upstream issues the blocks needs neither. What a resource lets programs reach after its type
-//! was erased it owns as [`Handled`], and gives them a [`Handle`] of. Whoever writes a
+//! A wrapper whose upstream issues the blocks needs neither. What a resource lets programs reach
+//! after its type was erased it owns as [`Handled`], and gives them a [`Handle`] of. Whoever writes a
 //! [`Device`](crate::Device) embeds a [`DeviceBase`]. Whatever shows memory to the host asks
 //! [`host_view`] where.
 //!

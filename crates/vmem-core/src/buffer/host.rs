@@ -15,8 +15,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     ///
     /// # Errors
     /// Those of [`MemoryResource::allocate`]; [`Capturing`](crate::AllocErrorKind::Capturing) if
-    /// the stream
-    /// captures; a failed copy is a device fault.
+    /// the stream captures; a failed copy is a device fault.
     pub fn from_slice(resource: R, bytes: &[u8], stream: &Stream) -> Result<Self, AllocError> {
         let mut buffer = Self::new(resource, bytes.len() as u64, stream)?;
         if let Err(error) = buffer.copy_from_slice(0, bytes) {

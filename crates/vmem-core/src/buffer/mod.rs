@@ -138,8 +138,8 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// # Errors
     /// [`INVALID_CONTEXT`](crate::DriverCode::INVALID_CONTEXT) for a stream of another device;
     /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if either stream captures;
-    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if the home stream is another thread's default
-    /// stream; the [`DriverError`] of the driver call. `stream` must then not use the buffer.
+    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if the home stream is another thread's
+    /// default stream; the [`DriverError`] of the driver call. `stream` must then not use the buffer.
     pub fn make_ready_on(&self, stream: &Stream) -> Result<(), DriverError> {
         self.all().make_ready_on(stream)
     }

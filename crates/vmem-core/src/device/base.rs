@@ -100,8 +100,8 @@ impl DeviceBase {
     }
 
     /// The number of streams that were capturing when their last handle was dropped, and still
-    /// are: the driver's
-    /// streams are destroyed when another stream is created after the capture's end.
+    /// are: the driver's streams are destroyed when another stream is created after the capture's
+    /// end.
     pub fn undestroyed_streams(&self) -> usize {
         self.undestroyed().len()
     }

@@ -13,9 +13,8 @@ pub enum HostAccess {
 }
 
 /// Returns the host address of `bytes` bytes of pinned or managed memory of `device` that it is
-/// about to
-/// touch: at their device address. Resources call this whenever they show memory to the host, so
-/// that a simulated device can [check](Device::check_host_access) the access.
+/// about to touch: at their device address. Resources call this whenever they show memory to the
+/// host, so that a simulated device can [check](Device::check_host_access) the access.
 ///
 /// The pointer may be used until the next work on the range is queued, once all work on it has
 /// completed.

@@ -25,8 +25,7 @@ pub enum AllocErrorKind {
     /// The driver answered something other than success or out of memory.
     DeviceFault,
     /// The stack that was to serve the request could not be set up; the source says why. The next
-    /// request
-    /// tries again.
+    /// request tries again.
     SetupFailed,
     /// The resource that was to serve the request has been dropped.
     Gone,

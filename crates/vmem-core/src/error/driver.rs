@@ -134,8 +134,7 @@ impl DriverError {
     }
 
     /// Returns true if the call was refused because a stream captures, and would be served once
-    /// the capture
-    /// has ended.
+    /// the capture has ended.
     pub fn is_capture(&self) -> bool {
         matches!(
             self.code,

@@ -22,13 +22,11 @@ use crate::{
 };
 
 /// The function by which a leaf returns memory to the driver. It gets the device, and the address
-/// that the driver gave. No
-/// work is pending on the memory, and it is not used again.
+/// that the driver gave. No work is pending on the memory, and it is not used again.
 pub type LeafFree = unsafe fn(&Arc<dyn Device>, DevicePtr) -> Result<(), DriverError>;
 
 /// The work that all leaves share: ask for enough to align the block, remember the base that it
-/// must free, and
-/// free it when its work is over. For crates that add a leaf.
+/// must free, and free it when its work is over. For crates that add a leaf.
 ///
 /// What cannot be freed at the time is set aside: freed on a stream that captures, or on another
 /// thread's default stream, whose work this thread can neither mark nor wait for without waiting for

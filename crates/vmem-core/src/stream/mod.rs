@@ -205,8 +205,7 @@ impl Stream {
     }
 
     /// Returns true if the stream is capturing a graph, or is the legacy default stream while a
-    /// stream that
-    /// synchronises with it captures. One driver call, which leaves captures alone.
+    /// stream that synchronises with it captures. One driver call, which leaves captures alone.
     ///
     /// # Errors
     /// The [`DriverError`] of the driver call; [`INVALID_HANDLE`](DriverCode::INVALID_HANDLE) and

@@ -60,8 +60,8 @@ thread_local! {
     };
 }
 
-/// The thread's stream for `device`, built if no handle of it lives. While the thread ends there is nothing
-/// to find it by: it is built as that of a thread that has ended.
+/// The thread's stream for `device`, built if no handle of it lives. While the thread ends there is
+/// nothing to find it by: it is built as that of a thread that has ended.
 pub(super) fn cached(
     device: DeviceId,
     build: impl FnOnce(ThreadToken, Arc<Inbox>) -> Stream,

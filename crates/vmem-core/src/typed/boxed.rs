@@ -52,8 +52,8 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     ///
     /// # Errors
     /// Those of [`MemoryResource::allocate`];
-    /// [`InvalidLayout`](crate::AllocErrorKind::InvalidLayout) if the
-    /// elements are too many, or their alignment is above [`BlockLayout::MAX_ALIGNMENT`].
+    /// [`InvalidLayout`](crate::AllocErrorKind::InvalidLayout) if the elements are too many, or their
+    /// alignment is above [`BlockLayout::MAX_ALIGNMENT`].
     pub fn uninit(resource: R, len: usize, stream: &Stream) -> Result<Self, AllocError> {
         Self::with_room(resource, len, len, stream)
     }

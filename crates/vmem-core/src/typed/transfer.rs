@@ -33,8 +33,7 @@ impl<T: Pod, R: MemoryResource> Transfer<T, R> {
     ///
     /// # Errors
     /// The [`DriverError`] of the driver call; the buffer is then dropped, and if the copy cannot
-    /// be waited for there either, its
-    /// memory leaks.
+    /// be waited for there either, its memory leaks.
     pub fn wait(self) -> Result<PinnedBuffer<T, R>, DriverError> {
         let Self { mut host, end } = self;
         if let Some(end) = end {
@@ -112,8 +111,7 @@ impl<T: Pod> DeviceSlice<'_, T> {
     /// range is reversed, ends outside or has another length;
     /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the home stream
     /// captures; the [`DriverError`] of the driver call. [Without](TransferError::into_parts) the
-    /// buffer if the driver fails twice
-    /// after the copy was queued.
+    /// buffer if the driver fails twice after the copy was queued.
     pub fn copy_to_pinned<R: MemoryResource>(
         &self,
         host: PinnedBuffer<T, R>,

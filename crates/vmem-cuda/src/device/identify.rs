@@ -18,8 +18,8 @@ pub enum StreamIdentity {
 }
 
 impl CudaDevice {
-    /// Which stream a handle names: the handle of a destroyed stream is given to the next that is created.
-    /// Two driver calls, which break no capture.
+    /// Which stream a handle names: the handle of a destroyed stream is given to the next that is
+    /// created. Two driver calls, which break no capture.
     ///
     /// # Errors
     /// The driver's.

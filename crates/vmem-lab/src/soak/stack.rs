@@ -21,8 +21,8 @@ use super::cache::{CacheUnderTest, HookBehavior};
 use super::room::{has_room, most_when_idle};
 use super::shape::{Layer, Source, StackShape, Upstream};
 
-/// A stack with the handles of its parts. Not the program's `BuiltStack`: there may be several of a kind, in any order,
-/// and what each must say depends on where it is.
+/// A stack with the handles of its parts. Not the program's `BuiltStack`: there may be several of a
+/// kind, in any order, and what each must say depends on where it is.
 #[derive(Debug)]
 pub(super) struct RandomStack {
     pub(super) resource: Arc<dyn MemoryResource>,

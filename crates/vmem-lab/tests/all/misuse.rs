@@ -1,5 +1,5 @@
-//! Every kind of resource ends with live blocks. Other misuse is in the conformance suite, which each crate runs on
-//! its own.
+//! Every kind of resource ends with live blocks. Other misuse is in the conformance suite, which each
+//! crate runs on its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -3,8 +3,7 @@
 use std::fmt;
 
 /// The amount of memory that a pool takes when it must grow. Whatever the policy, a pool takes
-/// what is needed
-/// if the ceiling or the device leave no room for more.
+/// what is needed if the ceiling or the device leave no room for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

@@ -36,8 +36,7 @@ pub struct PoolConfig {
     /// virtual memory, doubling on chunks.
     pub growth: Option<Growth>,
     /// The choice whether memory moves to where it is needed before more is taken, or after. Of no
-    /// effect on
-    /// chunks, whose memory cannot move.
+    /// effect on chunks, whose memory cannot move.
     pub footprint: Footprint,
     /// The point at which a stream whose memory other streams want records an event behind its frees.
     pub batch: Batch,

@@ -57,8 +57,7 @@ impl fmt::Display for Footprint {
 }
 
 /// The conditions under which a pool returns memory without being asked: before the frees that
-/// follow, as far as no work
-/// is pending on it. Takes driver calls on the freeing thread.
+/// follow, as far as no work is pending on it. Takes driver calls on the freeing thread.
 ///
 /// ```
 /// use std::time::Duration;
@@ -98,16 +97,18 @@ pub enum Placement {
     /// same offsets from the start of its segments, on several streams too. A stream waits on the
     /// device for memory that another freed even where that has completed. Holds as long as nothing
     /// depends on how far the device has come: with [`host_wait`](super::PoolConfig::host_wait) or
-    /// [`auto_trim`](super::PoolConfig::auto_trim), after [`try_trim`](crate::PoolHandle::try_trim), and on
-    /// host-accessible memory, offsets may differ. Returning memory to make room waits on the host.
+    /// [`auto_trim`](super::PoolConfig::auto_trim), after [`try_trim`](crate::PoolHandle::try_trim),
+    /// and on host-accessible memory, offsets may differ. Returning memory to make room waits on the
+    /// host.
     Reproducible,
 }
 
 /// Where a pool places blocks of up to 4 KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SmallBlocks {
-    /// As all others: in the smallest free range that fits. The least memory while everything is in use; but
-    /// small blocks that outlive the large ones around them keep memory from being returned or moved.
+    /// As all others: in the smallest free range that fits. The least memory while everything is in
+    /// use; but small blocks that outlive the large ones around them keep memory from being returned
+    /// or moved.
     #[default]
     InHoles,
     /// In *slabs*, 64 KiB to 2 MiB of free memory set apart for them. For programs with many small

@@ -172,8 +172,8 @@ impl Front {
         epoch
     }
 
-    /// Another lane looked at what this one freed. If only some calls can close the open epoch, the next of
-    /// them is to do so when it next calls the pool.
+    /// Another lane looked at what this one freed. If only some calls can close the open epoch, the
+    /// next of them is to do so when it next calls the pool.
     pub(super) fn contend(&self) {
         self.contended.store(CONTENDED_FREES, Ordering::Relaxed);
         if self.bound {

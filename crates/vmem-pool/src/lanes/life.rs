@@ -212,8 +212,8 @@ impl Lanes {
         !self.poisoned().is_empty()
     }
 
-    /// Lanes that have ended, to look which of them can be forgotten; none before it is due. Each must be
-    /// [forgotten](Self::forget) or [kept](Self::keep_ended).
+    /// Lanes that have ended, to look which of them can be forgotten; none before it is due. Each
+    /// must be [forgotten](Self::forget) or [kept](Self::keep_ended).
     ///
     /// Looking takes as many steps as there are, so it is put off until twice as many have ended as
     /// could not be forgotten the last time.

@@ -12,8 +12,7 @@ const UNIT: u64 = 256;
 const LEAST_RESERVE: u64 = 1 << 30;
 
 /// The sizes of a [`RuntimeConfig`] on one device, in bytes; of a [`Stack`](crate::Stack), what it
-/// comes to
-/// there. Sizes in bytes.
+/// comes to there. Sizes in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -42,8 +42,7 @@ pub struct RuntimeConfig {
     /// The pool's initial size, rounded down to 256 bytes; at most its limit.
     pub initial_pool_size: Size,
     /// The memory that [`PoolLimit::TotalLessReserve`] leaves to others, at most the whole device;
-    /// `None` for
-    /// the larger of 1 GiB and a tenth of the device, but at most half of it.
+    /// `None` for the larger of 1 GiB and a tenth of the device, but at most half of it.
     pub memory_reserve: Option<Size>,
     /// The choice whether the pool moves memory before it takes more, or after. Not in the environment;
     /// provisional, as [`Footprint`] is.

@@ -36,8 +36,8 @@ const NAME: &str = "Reservations";
 /// by a wait on the host. A free on a stream that captures, or on another thread's default stream, sets
 /// the range aside until the stream can be followed: it is taken back when a request does not fit
 /// otherwise and the requesting thread can follow the stream, or at once by
-/// [`ReservationsHandle::synchronize`]. A request cannot draw from a reservation whose stream captures or is another thread's default
-/// stream: it is an ordinary request.
+/// [`ReservationsHandle::synchronize`]. A request cannot draw from a reservation whose stream
+/// captures or is another thread's default stream: it is an ordinary request.
 ///
 /// Dropping a reservation gives its memory back, at once if nothing drawn from it is live, else
 /// with the last free. What the upstream fails to take back then is offered to it again before a
@@ -151,8 +151,8 @@ impl ReservationsHandle {
 
     /// Takes back what was freed on streams that could not be followed: those of other threads, also of
     /// threads that have ended, and capturing ones. If there is anything, it waits on the host for the
-    /// whole device, which breaks captures in progress. What another thread is taking back by itself at the
-    /// time is not waited for: if that fails, it stays for the next call.
+    /// whole device, which breaks captures in progress. What another thread is taking back by itself
+    /// at the time is not waited for: if that fails, it stays for the next call.
     ///
     /// # Errors
     /// [`HandleError::Gone`] once the stack is; [`HandleError::Failed`] if the driver fails, and in a

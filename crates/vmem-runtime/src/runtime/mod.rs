@@ -160,8 +160,8 @@ impl Runtime {
     }
 
     /// The memory that the stack can still give. Empty before it is built, and in a [forked](fork)
-    /// child;
-    /// never builds it. Takes time in the number of blocks, and a driver call where the driver decides.
+    /// child; never builds it. Takes time in the number of blocks, and a driver call where the driver
+    /// decides.
     pub fn capacity(&self) -> RuntimeCapacity {
         let built = self.readable();
         built.map_or_else(RuntimeCapacity::default, |built| RuntimeCapacity::of(&built.stack))
@@ -187,8 +187,7 @@ impl Runtime {
     }
 
     /// Answers whether work on `units` equal units that needs `bytes` bytes in all should start,
-    /// and how
-    /// many units would fit if not. Builds the stack if it is not yet.
+    /// and how many units would fit if not. Builds the stack if it is not yet.
     ///
     /// # Errors
     /// Those of [`ensure_ready`](Self::ensure_ready).

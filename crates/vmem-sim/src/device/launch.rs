@@ -35,8 +35,8 @@ impl SimDevice {
     /// [`fail_call`](Self::fail_call) asked for.
     ///
     /// # Safety
-    /// The conditions of [`launch`](Self::launch); the stream is [valid](vmem_core::contract#devices) and callable
-    /// from this thread.
+    /// The conditions of [`launch`](Self::launch); the stream is [valid](vmem_core::contract#devices)
+    /// and callable from this thread.
     pub unsafe fn launch_raw(&self, stream: RawStream, kernel: Kernel) -> Result<(), DriverError> {
         self.core.call(CallKind::Launch, |state| {
             let touched = |ranges: &[(u64, u64)]| ranges.iter().map(|&(_, n)| n).sum::<u64>();

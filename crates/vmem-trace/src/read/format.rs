@@ -29,8 +29,8 @@ pub enum Format {
     /// Blocks that the history does not see allocated, because it began late or its ring buffer was
     /// full, are live from the start. One thread.
     PyTorchSnapshot,
-    /// A memory snapshot of PyTorch as `torch.cuda.memory._dump_snapshot` writes it: a pickle of protocol 2 to 5, of
-    /// plain values. Nothing in it is executed.
+    /// A memory snapshot of PyTorch as `torch.cuda.memory._dump_snapshot` writes it: a pickle of
+    /// protocol 2 to 5, of plain values. Nothing in it is executed.
     PyTorchPickle,
     /// A recording of a [`Recorder`](crate::Recorder).
     Recording,

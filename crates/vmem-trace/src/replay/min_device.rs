@@ -15,9 +15,9 @@ const CONFIRMED: u64 = 8;
 /// The smallest capacity, in bytes, of a device on which `trace` runs without a failing request: a
 /// multiple of 2 MiB that passes, whose predecessor fails, and whose eight successors pass.
 ///
-/// Bisects: `build` makes a fresh stack on a fresh device for every capacity tried, in bytes; one that cannot be
-/// built counts as failing. Where one of the successors fails, because with more memory the stack places blocks
-/// otherwise, the search goes on above it. O(log(peak live)) replays.
+/// Bisects: `build` makes a fresh stack on a fresh device for every capacity tried, in bytes; one
+/// that cannot be built counts as failing. Where one of the successors fails, because with more
+/// memory the stack places blocks otherwise, the search goes on above it. O(log(peak live)) replays.
 ///
 /// # Errors
 /// [`ReplayError`] as of [`replay`](super::replay()), or with the last failure if the trace still

@@ -18,7 +18,8 @@ pub struct ReplayReport {
     pub allocations: u64,
     /// The largest sum of the sizes of live blocks that was reached.
     pub peak_live: u64,
-    /// The most that was held from the device after any allocation, or during one if the meter sees that.
+    /// The most that was held from the device after any allocation, or during one if the meter sees
+    /// that.
     pub peak_reserved: u64,
     /// Driver calls, from building the stack to freeing the last block.
     pub driver_calls: Option<u64>,

@@ -40,7 +40,8 @@ fn soak(bug: Bug, seed: u64, programs: u64) -> Outcome {
 const PROGRAMS: u64 = 15;
 const THREADED: u64 = 15;
 
-/// One of several threads, on a stack without a ceiling and without a hook, which might recover from a refusal.
+/// One of several threads, on a stack without a ceiling and without a hook, which might recover from
+/// a refusal.
 const ROOMY_THREADED: u64 = 127;
 
 impl Outcome {

@@ -80,9 +80,9 @@ impl VirtualArena {
     }
 
     /// Returns it as an arena that charges `allowance` for the physical memory that it holds, in
-    /// use or not, and giving
-    /// back what the device has taken back. A pool that is refused by it is out of memory, as if the
-    /// device were. Several pools with parts of one budget hold no more than that together.
+    /// use or not, and giving back what the device has taken back. A pool that is refused by it is
+    /// out of memory, as if the device were. Several pools with parts of one budget hold no more than
+    /// that together.
     #[must_use]
     pub fn charged_to(mut self, allowance: impl Allowance + 'static) -> Self {
         self.mapping.charge_to(Arc::new(allowance));
