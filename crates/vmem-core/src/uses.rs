@@ -18,10 +18,11 @@ pub(crate) struct Uses {
 pub(crate) const MOST: usize = 16;
 
 impl Uses {
-    /// Notes that work of `stream` up to `marker` uses the memory, instead of what was noted of it before.
+    /// Notes that work of `stream` up to `marker` uses the memory, instead of what was noted of it
+    /// before.
     ///
-    /// Where several threads may note uses of the memory, the lock around this is taken before the marker
-    /// is recorded: otherwise an older marker could replace another thread's newer one.
+    /// Where several threads may note uses of the memory, the lock around this is taken before the
+    /// marker is recorded: otherwise an older marker could replace another thread's newer one.
     pub(crate) fn note(&mut self, stream: StreamId, marker: Event) {
         self.list.retain(|(id, event)| *id != stream && !event.was_observed());
         self.list.push((stream, marker));

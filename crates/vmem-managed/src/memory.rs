@@ -118,8 +118,8 @@ impl ManagedMemory {
     /// # Errors
     /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block;
     /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) if `stream` is another thread's default stream, and
-    /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if it captures: neither can
-    /// be waited for alone; the driver's, among them those of the wait.
+    /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if it captures: neither
+    /// can be waited for alone; the driver's, among them those of the wait.
     ///
     /// # Safety
     /// All work that writes the block is ordered before the stream's tail at this call (the
@@ -141,8 +141,8 @@ impl ManagedMemory {
     /// # Errors
     /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block;
     /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) if `stream` is another thread's default stream, and
-    /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if it captures: neither can
-    /// be waited for alone; the driver's, among them those of the wait.
+    /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if it captures: neither
+    /// can be waited for alone; the driver's, among them those of the wait.
     ///
     /// # Safety
     /// All work on the block is ordered before the stream's tail at this call (the contract's

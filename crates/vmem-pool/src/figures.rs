@@ -62,7 +62,8 @@ pub struct Capacity {
     pub live: u64,
     /// Bytes held from the backing.
     pub reserved: u64,
-    /// Free bytes in quarantine, which [`PoolHandle::synchronize`](crate::PoolHandle::synchronize) frees.
+    /// Free bytes in quarantine, which [`PoolHandle::synchronize`](crate::PoolHandle::synchronize)
+    /// frees.
     pub quarantined: u64,
     /// The most the pool may hold, as it effectively is; `None` for no limit.
     pub ceiling: Option<u64>,

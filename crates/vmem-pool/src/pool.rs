@@ -46,16 +46,17 @@ use crate::{BuildError, PoolConfig, PoolHandle};
 /// A pool never calls the driver in a way that breaks a capture of a graph, on streams that it knows or
 /// not: it records nothing on a stream that captures, asks for nothing that was recorded on one, and
 /// never synchronises the device by itself. So a stream that captures gets what is at hand, and
-/// [`Capturing`](vmem_core::AllocErrorKind::Capturing) otherwise; what was freed on it serves others once
-/// the capture has ended. Memory that only a synchronisation of the device could free stays in
-/// *quarantine*, counted ([`Counters::quarantined`](crate::Counters::quarantined)), until the program asks
-/// for it ([`PoolHandle::synchronize`]); when the pool is dropped before, it leaks, and that is reported.
+/// [`Capturing`](vmem_core::AllocErrorKind::Capturing) otherwise; what was freed on it serves others
+/// once the capture has ended. Memory that only a synchronisation of the device could free stays in
+/// *quarantine*, counted ([`Counters::quarantined`](crate::Counters::quarantined)), until the program
+/// asks for it ([`PoolHandle::synchronize`]); when the pool is dropped before, it leaks, and that is
+/// reported.
 ///
 /// # Lost devices
 ///
-/// A hit asks the driver nothing. After the context was lost or reset (`cuDevicePrimaryCtxReset`, a kernel
-/// that failed), a pool still hands out addresses that it has at hand, and they are worth nothing: the
-/// first use of one fails. Whoever resets a context drops the pools over it first.
+/// A hit asks the driver nothing. After the context was lost or reset (`cuDevicePrimaryCtxReset`, a
+/// kernel that failed), a pool still hands out addresses that it has at hand, and they are worth
+/// nothing: the first use of one fails. Whoever resets a context drops the pools over it first.
 pub struct Pool<B: Backing> {
     core: Handled<Core<B>>,
 }

@@ -8,11 +8,11 @@ macro_rules! costs {
         ///
         /// **The default values are estimates**, in the order of magnitude that public measurements of
         /// PCIe-attached data-centre GPUs report; those of [`CostTable::H100`] were measured on one GPU.
-        /// Both are there to compare designs with one another, and whatever is computed from them must be
-        /// labelled simulated. What the model says:
+        /// Both are there to compare designs with one another, and whatever is computed from them
+        /// must be labelled simulated. What the model says:
         ///
-        /// * Every call advances the device's host clock by its own cost. All threads share that clock, so
-        ///   calls that serialise inside a driver (map, set access, unmap) serialise here.
+        /// * Every call advances the device's host clock by its own cost. All threads share that
+        ///   clock, so calls that serialise inside a driver (map, set access, unmap) serialise here.
         /// * Queued work advances its stream's timeline: it starts when it was queued, what it waits for
         ///   has ended, and the work before it on the stream has ended.
         /// * A host wait moves the host clock to the end of what it waited for, and so does a query that

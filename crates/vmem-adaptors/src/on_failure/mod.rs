@@ -62,10 +62,10 @@ pub enum Answer {
 /// a slow one is not called more often.
 ///
 /// # Hooks that use a pool
-/// Put this above the pool that the hook allocates from or trims. A pool holds a lock while it calls what
-/// is below it, so a hook there can have what is free in the pool, but the pool can neither take nor
-/// return memory for it: that is refused. A hook there that waits for another thread which uses the pool
-/// may wait for ever.
+/// Put this above the pool that the hook allocates from or trims. A pool holds a lock while it calls
+/// what is below it, so a hook there can have what is free in the pool, but the pool can neither take
+/// nor return memory for it: that is refused. A hook there that waits for another thread which uses
+/// the pool may wait for ever.
 ///
 /// A hook that panics unwinds through `allocate` and leaves everything usable; the call counts.
 ///

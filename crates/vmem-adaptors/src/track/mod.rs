@@ -29,7 +29,8 @@ pub enum Backtraces {
 ///
 /// When it is dropped while blocks are out, it says so through `tracing`: one warning, and each
 /// block at debug level. Freeing a block that it does not know passes through; one that was freed
-/// past it is listed until another lies in its place. Blocks pass unchanged. An allocation and a free cost one short lock and a hash table operation each.
+/// past it is listed until another lies in its place. Blocks pass unchanged. An allocation and a free
+/// cost one short lock and a hash table operation each.
 ///
 /// ```
 /// use vmem_adaptors::{Backtraces, Track};

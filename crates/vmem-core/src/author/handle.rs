@@ -66,8 +66,8 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Handled<T> {
     }
 }
 
-/// Access to a part of a resource, as long as the resource exists. Resources wrap
-/// it in a handle of their own.
+/// Access to a part of a resource, as long as the resource exists. Resources wrap it in a handle of
+/// their own.
 pub struct Handle<T: ?Sized> {
     part: Weak<T>,
     alive: Weak<()>,

@@ -34,7 +34,8 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// other buffer does before it is written, moved or freed.
     ///
     /// # Errors
-    /// [`INVALID_VALUE`](crate::DriverCode::INVALID_VALUE) if a range is reversed or lies outside; [`INVALID_CONTEXT`](crate::DriverCode::INVALID_CONTEXT) for a buffer of another device;
+    /// [`INVALID_VALUE`](crate::DriverCode::INVALID_VALUE) if a range is reversed or lies outside;
+    /// [`INVALID_CONTEXT`](crate::DriverCode::INVALID_CONTEXT) for a buffer of another device;
     /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if one of two
     /// different home streams captures; the driver's, and then the bytes may have been copied.
     pub fn copy_from_buffer<Q: MemoryResource>(

@@ -178,8 +178,8 @@ pub unsafe trait Device: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`NOT_READY`](crate::DriverCode::NOT_READY) if one was not reached yet;
-    /// [`INVALID_HANDLE`](crate::DriverCode::INVALID_HANDLE) if one keeps no time or was never recorded; the
-    /// driver's.
+    /// [`INVALID_HANDLE`](crate::DriverCode::INVALID_HANDLE) if one keeps no time or was never
+    /// recorded; the driver's.
     ///
     /// # Safety
     /// Both events are [valid](crate::contract#devices).

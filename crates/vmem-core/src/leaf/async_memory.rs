@@ -103,8 +103,8 @@ unsafe impl MemoryResource for AsyncMemory {
 /// Frees behind `after`, on a stream of its own.
 ///
 /// # Safety
-/// `base` came from the device's stream-ordered pool and is not freed yet; every access has completed, or
-/// is ordered before `after`.
+/// `base` came from the device's stream-ordered pool and is not freed yet; every access has
+/// completed, or is ordered before `after`.
 unsafe fn free_behind(
     device: &Arc<dyn Device>,
     base: DevicePtr,

@@ -46,9 +46,9 @@ impl Stream {
     }
 
     /// Makes work queued on this stream from now on wait, on the device, for `event`, after
-    /// the waits in its [inbox](Self::has_pending_waits). No driver call if the event was observed complete
-    /// and the inbox is empty. A wait asked of another thread's default stream is
-    /// queued by that thread before its next use of the stream through vmem.
+    /// the waits in its [inbox](Self::has_pending_waits). No driver call if the event was observed
+    /// complete and the inbox is empty. A wait asked of another thread's default stream is queued by
+    /// that thread before its next use of the stream through vmem.
     ///
     /// # Errors
     /// [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for an event of another device;

@@ -16,9 +16,10 @@ use crate::{
 /// A fixed number of elements on a device, as `Box<[T]>` is on the host: a
 /// [`DeviceBuffer`](crate::DeviceBuffer) that knows what it holds.
 ///
-/// Its methods queue their work on its home stream; [typed memory](crate::contract#typed-memory) says what that is
-/// ordered after. It frees itself in the order of that stream. The address is aligned to 256 bytes or to
-/// `T`, whichever is more. No elements, or elements of size zero, hold no memory and make no driver call.
+/// Its methods queue their work on its home stream; [typed memory](crate::contract#typed-memory) says
+/// what that is ordered after. It frees itself in the order of that stream. The address is aligned to
+/// 256 bytes or to `T`, whichever is more. No elements, or elements of size zero, hold no memory and
+/// make no driver call.
 ///
 /// ```
 /// use std::sync::Arc;

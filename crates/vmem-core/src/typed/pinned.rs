@@ -61,8 +61,9 @@ unsafe impl<T: Send, R: MemoryResource> Send for PinnedBuffer<T, R> {}
 unsafe impl<T: Sync, R: MemoryResource> Sync for PinnedBuffer<T, R> {}
 
 impl<T: Pod, R: MemoryResource> PinnedBuffer<T, R> {
-    /// `len` elements of zero bytes. Waits on the host for what is queued on `stream`, in whose order the
-    /// memory becomes usable and is freed: give it a stream of its own, or keep and reuse the buffer.
+    /// `len` elements of zero bytes. Waits on the host for what is queued on `stream`, in whose order
+    /// the memory becomes usable and is freed: give it a stream of its own, or keep and reuse the
+    /// buffer.
     ///
     /// # Errors
     /// Those of [`MemoryResource::allocate`]; a device fault from

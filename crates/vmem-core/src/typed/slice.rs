@@ -12,8 +12,8 @@ use crate::{DevicePtr, DriverError, Stream};
 
 /// A shared view of elements on a device, borrowed from who owns them.
 ///
-/// Its methods queue their work on the home stream of the owner; [typed memory](crate::contract#typed-memory) says what
-/// that is ordered after.
+/// Its methods queue their work on the home stream of the owner; [typed
+/// memory](crate::contract#typed-memory) says what that is ordered after.
 pub struct DeviceSlice<'a, T> {
     pub(super) part: Part<'a>,
     pub(super) len: usize,

@@ -107,11 +107,11 @@ impl<T: Pod> DeviceSlice<'_, T> {
     /// The buffer may be of another device: so elements get from one device to another.
     ///
     /// # Errors
-    /// With the buffer, and nothing is copied: [`INVALID_VALUE`](crate::DriverCode::INVALID_VALUE) if the
-    /// range is reversed, ends outside or has another length;
-    /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the home stream
-    /// captures; the [`DriverError`] of the driver call. [Without](TransferError::into_parts) the
-    /// buffer if the driver fails twice after the copy was queued.
+    /// With the buffer, and nothing is copied: [`INVALID_VALUE`](crate::DriverCode::INVALID_VALUE) if
+    /// the range is reversed, ends outside or has another length;
+    /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the home
+    /// stream captures; the [`DriverError`] of the driver call. [Without](TransferError::into_parts)
+    /// the buffer if the driver fails twice after the copy was queued.
     pub fn copy_to_pinned<R: MemoryResource>(
         &self,
         host: PinnedBuffer<T, R>,

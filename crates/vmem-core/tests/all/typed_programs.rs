@@ -1,5 +1,5 @@
-//! Random programs of the safe calls of typed memory over several streams: the simulation's checker finds
-//! accesses that nothing orders, and the bytes are compared with a model on the host.
+//! Random programs of the safe calls of typed memory over several streams: the simulation's checker
+//! finds accesses that nothing orders, and the bytes are compared with a model on the host.
 
 use std::sync::Arc;
 

@@ -16,8 +16,7 @@ use crate::sys::{self, OLDEST_DRIVER};
 /// The devices of this process that are open.
 static OPEN: Mutex<Vec<(u32, Weak<CudaDevice>)>> = Mutex::new(Vec::new());
 
-/// The number of devices that the driver sees. Zero is no error. Loads the driver if
-/// none is loaded.
+/// The number of devices that the driver sees. Zero is no error. Loads the driver if none is loaded.
 ///
 /// # Errors
 /// If there is no driver, or one without the functions that are needed; the driver's own, and

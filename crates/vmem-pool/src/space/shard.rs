@@ -177,7 +177,8 @@ impl Shard {
         largest.max().unwrap_or(0)
     }
 
-    /// Makes a free, unmapped or dormant range claimed: nobody else's to use until it is given a new state.
+    /// Makes a free, unmapped or dormant range claimed: nobody else's to use until it is given a new
+    /// state.
     #[inline]
     pub(crate) fn claim(&mut self, slot: Slot) {
         debug_assert!(self[slot].state().is_indexed(), "nobody else has it");

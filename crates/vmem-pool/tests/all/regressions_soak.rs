@@ -30,8 +30,8 @@ fn what_a_thread_freed_on_its_default_stream_serves_its_other_streams() {
     finish(&device, pool);
 }
 
-/// The same where another thread was the first to free on that default stream: the pool did not know whose
-/// it was, and its owner did not look there.
+/// The same where another thread was the first to free on that default stream: the pool did not know
+/// whose it was, and its owner did not look there.
 #[test]
 fn what_another_thread_freed_on_a_threads_default_stream_serves_its_other_streams() {
     let device = device();

@@ -205,8 +205,8 @@ impl<U: MemoryResource> Shared<U> {
         }
     }
 
-    /// Takes back what was set aside, and offers what the upstream would not take back to it again. False
-    /// if there was nothing.
+    /// Takes back what was set aside, and offers what the upstream would not take back to it again.
+    /// False if there was nothing.
     fn offer_again(&self) -> bool {
         let mut any = self.take_back_aside();
         let kept = std::mem::take(&mut *self.kept());

@@ -41,8 +41,8 @@ const NAME: &str = "Reservations";
 ///
 /// Dropping a reservation gives its memory back, at once if nothing drawn from it is live, else
 /// with the last free. What the upstream fails to take back then is offered to it again before a
-/// request is refused, and at the end. A block that was drawn belongs to this adaptor; all others pass unchanged
-/// and cost one comparison.
+/// request is refused, and at the end. A block that was drawn belongs to this adaptor; all others
+/// pass unchanged and cost one comparison.
 ///
 /// ```
 /// use vmem_core::{BlockLayout, DeviceMemory, MemoryResource, Request, Stream};

@@ -74,8 +74,8 @@ impl<U: MemoryResource> Shared<U> {
         let Some(start) = take().or_else(again) else {
             return Ok(None);
         };
-        // What was freed on this stream while it captured, or by another thread, may have left waits that
-        // the program, which queues its work itself, would pass by.
+        // What was freed on this stream while it captured, or by another thread, may have left waits
+        // that the program, which queues its work itself, would pass by.
         let ready = order_after(stream, &hold.stream).and_then(|()| stream.queue_pending_waits());
         if let Err(error) = ready {
             hold.give_back(start, size);

@@ -85,9 +85,9 @@ impl Stack {
         self.reservations.reserve(bytes, stream)
     }
 
-    /// Waits for the whole device where something was freed that nothing else makes usable again, such as
-    /// on the default stream of a thread that has ended. The stack never does so by itself, because it
-    /// breaks every capture in progress on the device.
+    /// Waits for the whole device where something was freed that nothing else makes usable again,
+    /// such as on the default stream of a thread that has ended. The stack never does so by itself,
+    /// because it breaks every capture in progress on the device.
     ///
     /// # Errors
     /// [`HandleError::Failed`] if the driver fails, or refuses because a stream captures; what was not

@@ -16,9 +16,9 @@ pub use strategy::Shape;
 
 /// One step of a [`Program`].
 ///
-/// Blocks, buffers and streams are named by any number, taken modulo how many there are at that moment, so
-/// that every program means something and stays meaningful while it shrinks. A step on a block or a
-/// buffer does nothing while there is none.
+/// Blocks, buffers and streams are named by any number, taken modulo how many there are at that
+/// moment, so that every program means something and stays meaningful while it shrinks. A step on a
+/// block or a buffer does nothing while there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Op {

@@ -21,9 +21,9 @@ impl Program {
     ///
     /// Blocks must be as asked and disjoint, hold the right bytes, and carry their labels. A request
     /// that keeps the live bytes within the subject's budget must be served, and one for which the
-    /// probe knows that there is room; another may be refused, for exhaustion. After each step the subject's [`Probe`](crate::Probe) is asked for
-    /// its invariants and figures. All uses obey the contract, so on the simulator the run must be
-    /// free of races.
+    /// probe knows that there is room; another may be refused, for exhaustion. After each step the
+    /// subject's [`Probe`](crate::Probe) is asked for its invariants and figures. All uses obey the
+    /// contract, so on the simulator the run must be free of races.
     ///
     /// # Errors
     /// The first divergence. Blocks that are live then are leaked.

@@ -113,7 +113,8 @@ impl ReadOptions {
     /// megabytes. On top come:
     ///
     /// * of a log of RMM, the names of the threads in the trace;
-    /// * of lifetimes, about 100 B for each row of a table until the table ends; rows after the first 2²⁶ are left out;
+    /// * of lifetimes, about 100 B for each row of a table until the table ends; rows after the first
+    ///   2²⁶ are left out;
     /// * of a snapshot in JSON, the histories of all devices, unless one is chosen, and 32 B for each
     ///   block in use at the end;
     /// * of a pickle, that too, and up to 24 times its length (after decompression), 1 MiB and never

@@ -92,8 +92,8 @@ impl Workload {
         }
     }
 
-    /// The options' default values: 3 passes, 1 million inputs for dissolve and
-    /// spatial join and 100,000 for the others, pages of 2,000 pairs (100 pages at 100,000).
+    /// The options' default values: 3 passes, 1 million inputs for dissolve and spatial join and
+    /// 100,000 for the others, pages of 2,000 pairs (100 pages at 100,000).
     pub const fn defaults(self) -> WorkloadOptions {
         let scale = match self {
             Self::Dissolve | Self::SpatialJoin => 1_000_000,
