@@ -117,7 +117,8 @@ impl ManagedMemory {
     ///
     /// # Errors
     /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block;
-    /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) if `stream` is another thread's default stream, and
+    /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) if this thread [cannot
+    /// name](vmem_core::author::StreamExt::is_callable_here) `stream`, and
     /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if it captures: neither
     /// can be waited for alone; the driver's, among them those of the wait.
     ///
@@ -140,7 +141,8 @@ impl ManagedMemory {
     ///
     /// # Errors
     /// [`INVALID_VALUE`](DriverCode::INVALID_VALUE) for another resource's block;
-    /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) if `stream` is another thread's default stream, and
+    /// [`NOT_PERMITTED`](DriverCode::NOT_PERMITTED) if this thread [cannot
+    /// name](vmem_core::author::StreamExt::is_callable_here) `stream`, and
     /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if it captures: neither
     /// can be waited for alone; the driver's, among them those of the wait.
     ///

@@ -67,9 +67,9 @@ impl PoolHandle {
 
     /// Waits on the host for all work on the device, and frees what is in quarantine: memory whose last
     /// use no event covers and nobody can record one for, because it was freed on the default stream
-    /// of a thread that has ended since, on a stream that was capturing when it ended, or on one
-    /// whose events failed. Returns the bytes freed
-    /// ([`Counters::quarantined`](crate::Counters::quarantined) says beforehand).
+    /// of a thread that has ended since, on a [borrowed](vmem_core::Stream::borrowed) stream that ended
+    /// unmarked, on one that was capturing when it ended, or on one whose events failed. Returns the
+    /// bytes freed ([`Counters::quarantined`](crate::Counters::quarantined) says beforehand).
     ///
     /// The pool never does this by itself, because it breaks every capture in progress on the device,
     /// on whatever stream and thread. A program that wants to avoid it drops its buffers and the last

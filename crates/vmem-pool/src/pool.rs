@@ -29,17 +29,18 @@ use crate::{BuildError, PoolConfig, PoolHandle};
 /// both in whole granules, are within the ceiling and what the device has. Over chunks it fits if a
 /// free range of one chunk holds it, or if a chunk of its size can be had once all pending frees are
 /// complete and every chunk that is wholly free went back to the upstream. What was freed counts as
-/// live as long as nobody can wait for it: on a stream that captures, and on another thread's default
-/// stream until that thread calls the pool. So does what other threads hold on their way to a block.
+/// live as long as nobody can wait for it: on a stream that captures, and on one that the requesting
+/// thread [cannot name](vmem_core::author::StreamExt::is_callable_here), until a thread that can
+/// calls the pool. So does what other threads hold on their way to a block.
 ///
 /// A refusal says nothing of the next request: that one asks the upstream or the device again.
 /// What is above the ceiling, or above what an arena's device has, is refused at once, without a
 /// driver call, as [`NeverFits`](vmem_core::AllocErrorKind::NeverFits).
 ///
 /// A hit takes `O(log n)` steps under one lock, and no driver call. Streams that threads use at the
-/// same time get free memory with a lock of their own, up to sixteen. What a request or
-/// a free costs does not depend on how many streams use the pool: before it takes more memory a request
-/// looks at what sixteen other streams freed, before it is refused at all of it.
+/// same time get free memory with a lock of their own, up to sixteen. What a request or a free costs
+/// does not depend on how many streams use the pool: before it takes more memory a request looks at
+/// what sixteen other streams freed, before it is refused at all of it.
 ///
 /// # Captures
 ///

@@ -138,9 +138,9 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// # Errors
     /// [`INVALID_CONTEXT`](crate::DriverCode::INVALID_CONTEXT) for a stream of another device;
     /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if either stream
-    /// captures; [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if the home stream is another
-    /// thread's default stream; the [`DriverError`] of the driver call. `stream` must then not use
-    /// the buffer.
+    /// captures; [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if this thread [cannot
+    /// name](crate::author::StreamExt::is_callable_here) the home stream; the [`DriverError`] of the
+    /// driver call. `stream` must then not use the buffer.
     pub fn make_ready_on(&self, stream: &Stream) -> Result<(), DriverError> {
         self.all().make_ready_on(stream)
     }
@@ -156,8 +156,8 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// is freed or moved: [`INVALID_CONTEXT`](crate::DriverCode::INVALID_CONTEXT) for a stream of
     /// another device; [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED)
     /// if `stream` captures, because its work runs when the graph is launched;
-    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) for another thread's default stream; the
-    /// [`DriverError`] of the driver call.
+    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if this thread [cannot
+    /// name](crate::author::StreamExt::is_callable_here) it; the [`DriverError`] of the driver call.
     pub fn record_use(&mut self, stream: &Stream) -> Result<(), DriverError> {
         self.all().record_use(stream)
     }

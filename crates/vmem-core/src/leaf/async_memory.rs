@@ -13,8 +13,8 @@ use crate::{
 /// A leaf over the driver's own pool (`cuMemAllocAsync`), which allocates and frees in stream order.
 ///
 /// A capturing stream is refused: the driver would make the allocation a part of the graph, which
-/// would own the memory. What is freed while its stream captures, or on another thread's default stream,
-/// is set aside, as [`Leaf`] describes.
+/// would own the memory. What is freed while its stream captures, or on a stream that the thread
+/// [cannot name](StreamExt::is_callable_here), is set aside, as [`Leaf`] describes.
 #[derive(Debug)]
 pub struct AsyncMemory {
     leaf: Leaf,

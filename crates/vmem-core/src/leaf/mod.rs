@@ -28,11 +28,11 @@ pub type LeafFree = unsafe fn(&Arc<dyn Device>, DevicePtr) -> Result<(), DriverE
 /// The work that all leaves share: ask for enough to align the block, remember the base that it
 /// must free, and free it when its work is over. For crates that add a leaf.
 ///
-/// What cannot be freed at the time is set aside: freed on a stream that captures, or on another
-/// thread's default stream, whose work this thread can neither mark nor wait for without waiting for
-/// the whole device, which would break every capture on it. It is freed by a later call once its
-/// stream's work can be marked and has completed, and before a request is refused for want of memory;
-/// [`handle`](Self::handle) counts it and can free it at once.
+/// What cannot be freed at the time is set aside: freed on a stream that captures, or on one that
+/// this thread [cannot name](StreamExt::is_callable_here), whose work it can neither mark nor wait for
+/// without waiting for the whole device, which would break every capture on it. It is freed by a
+/// later call once its stream's work can be marked and has completed, and before a request is refused
+/// for want of memory; [`handle`](Self::handle) counts it and can free it at once.
 pub struct Leaf {
     name: &'static str,
     device: Arc<dyn Device>,

@@ -51,9 +51,9 @@ impl QuarantineHandle {
         self.0.get().map(|quarantine| quarantine.quarantined())
     }
 
-    /// Frees everything set aside so far. Waits for the whole device if some of it was freed on another
-    /// thread's default stream, or on one whose end could not be marked; that would break captures on
-    /// streams that vmem does not know.
+    /// Frees everything set aside so far. Waits for the whole device if some of it was freed on a
+    /// stream that this thread [cannot name](crate::author::StreamExt::is_callable_here), or on one
+    /// whose end could not be marked; that would break captures on streams that vmem does not know.
     ///
     /// # Errors
     /// [`HandleError::Gone`] once the leaf is. Of the driver's

@@ -12,8 +12,9 @@ use crate::{DriverError, Event, StreamId};
 /// Someone who keeps state per stream and must know when a stream ends.
 pub trait StreamObserver: Debug + Send + Sync {
     /// The stream ends. `marker` covers all work ever queued on it; it is `None` if none could be
-    /// recorded (another thread's default stream, a capturing stream, a failing driver), and then
-    /// only a synchronisation with the whole device covers the stream.
+    /// recorded (a stream that the ending thread [cannot
+    /// name](crate::author::StreamExt::is_callable_here), a capturing stream, a failing driver), and
+    /// then only a synchronisation with the whole device covers the stream.
     ///
     /// Called once per stream, without a lock, when nothing can be queued through its handles any
     /// more, and before the driver's stream is destroyed. Must not use the stream. A panic keeps no
@@ -29,7 +30,8 @@ impl Stream {
     ///
     /// # Errors
     /// If the marker cannot be recorded; the stream is then as it was:
-    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) for another thread's default stream,
+    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) for one that this thread [cannot
+    /// name](crate::author::StreamExt::is_callable_here),
     /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) for a capturing
     /// one, the driver's.
     ///

@@ -19,9 +19,9 @@ pub trait StreamExt: sealed::Sealed {
     /// The event that covers all work of a retired stream.
     fn final_marker(&self) -> Option<Event>;
 
-    /// Whether this thread may make driver calls that name the stream: false only for another
-    /// thread's default stream, and for a borrowed one unless this thread
-    /// [vouches](Stream::vouch) for it.
+    /// Whether this thread may make driver calls that name the stream. It *cannot name* another
+    /// thread's default stream, nor a [borrowed](Stream::borrowed) one unless it
+    /// [vouches](Stream::vouch) for it; all others any thread can.
     fn is_callable_here(&self) -> bool;
 
     /// Whether it is the default stream of a thread that has ended, so that nothing can ever be
@@ -36,8 +36,8 @@ pub trait StreamExt: sealed::Sealed {
     ///
     /// # Errors
     /// [`INVALID_HANDLE`](crate::DriverCode::INVALID_HANDLE) if it has been retired,
-    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if it is another thread's default
-    /// stream; what `call` returns.
+    /// [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if this thread [cannot
+    /// name](Self::is_callable_here) it; what `call` returns.
     fn with_raw<T>(
         &self,
         name: &'static str,
@@ -72,8 +72,8 @@ pub trait StreamExt: sealed::Sealed {
     ///
     /// # Errors
     /// [`STREAM_CAPTURE_UNSUPPORTED`](crate::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the stream
-    /// captures; [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if it is another thread's
-    /// default stream; the [`DriverError`] of the driver call.
+    /// captures; [`NOT_PERMITTED`](crate::DriverCode::NOT_PERMITTED) if this thread [cannot
+    /// name](Self::is_callable_here) it; the [`DriverError`] of the driver call.
     fn synchronize_alone(&self) -> Result<(), DriverError>;
 
     /// [Waits](Stream::wait) for several events, with one question to the driver instead of one
@@ -92,17 +92,17 @@ pub trait StreamExt: sealed::Sealed {
     /// [`INVALID_HANDLE`](crate::DriverCode::INVALID_HANDLE) if the stream has been retired.
     fn wait_later(&self, event: &Event) -> Result<(), DriverError>;
 
-    /// Whether the stream's inbox holds waits: asked for by other threads, if it is a thread's
-    /// default stream, or while it was capturing. They are queued, or waited for on the host, by
-    /// the next call that names the stream through vmem. One atomic load.
+    /// Whether the stream's inbox holds waits: asked for by threads that [cannot
+    /// name](Self::is_callable_here) it, or while it was capturing. They are queued, or waited for on
+    /// the host, by the next call that names the stream through vmem. One atomic load.
     ///
     /// Memory freed on the stream must not be used again before: see
     /// [`queue_pending_waits`](Self::queue_pending_waits).
     fn has_pending_waits(&self) -> bool;
 
-    /// Queues the waits in the inbox. Where that is impossible, on another thread than the stream's
-    /// own and while it captures, waits for them on the host instead. Resources call this before
-    /// they reuse memory freed on the stream.
+    /// Queues the waits in the inbox. Where that is impossible, on a thread that [cannot
+    /// name](Self::is_callable_here) the stream and while it captures, waits for them on the host
+    /// instead. Resources call this before they reuse memory freed on the stream.
     ///
     /// # Errors
     /// The [`DriverError`] of the driver call, and those of [`with_raw`](Self::with_raw); what was

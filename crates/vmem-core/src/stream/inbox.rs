@@ -6,7 +6,7 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::{DriverError, Event};
 
 /// Events that later work of a stream must wait for and that could not be queued when that was asked:
-/// the stream was another thread's default stream, or was capturing.
+/// the thread that asked could not name the stream, or it was capturing.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     waits: Mutex<Waits>,

@@ -7,9 +7,9 @@ use crate::{Completion, DeviceId, DriverCode, DriverError, Event, TimedEvent};
 impl Stream {
     /// Waits on the host until all work queued so far has completed.
     ///
-    /// For another thread's default stream, which this thread cannot name, it waits for the whole
-    /// device, and that breaks every capture in progress on it: resources never do so by themselves,
-    /// see [`synchronize_alone`](Self::synchronize_alone).
+    /// For a stream that this thread [cannot name](StreamExt::is_callable_here), it waits for the
+    /// whole device, and that breaks every capture in progress on it: resources never do so by
+    /// themselves, see [`synchronize_alone`](Self::synchronize_alone).
     ///
     /// # Errors
     /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the stream captures;
@@ -24,8 +24,8 @@ impl Stream {
     }
 
     /// Returns true if all work queued so far is known to have completed, with the waits in its
-    /// [inbox](Self::has_pending_waits), which it queues first. Never known of another thread's default
-    /// stream.
+    /// [inbox](Self::has_pending_waits), which it queues first. Never known of a stream that this
+    /// thread [cannot name](StreamExt::is_callable_here), unless it has been retired.
     ///
     /// # Errors
     /// [`STREAM_CAPTURE_UNSUPPORTED`](DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the stream captures;
@@ -47,8 +47,9 @@ impl Stream {
 
     /// Makes work queued on this stream from now on wait, on the device, for `event`, after
     /// the waits in its [inbox](Self::has_pending_waits). No driver call if the event was observed
-    /// complete and the inbox is empty. A wait asked of another thread's default stream is queued by
-    /// that thread before its next use of the stream through vmem.
+    /// complete and the inbox is empty. Of a stream that this thread [cannot
+    /// name](StreamExt::is_callable_here), the wait goes to the inbox: it is queued before the next use
+    /// of the stream through vmem by a thread that can.
     ///
     /// # Errors
     /// [`INVALID_CONTEXT`](DriverCode::INVALID_CONTEXT) for an event of another device;

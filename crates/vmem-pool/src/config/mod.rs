@@ -45,8 +45,9 @@ pub struct PoolConfig {
     ///
     /// A request waits on the host only where waiting on the device does not do: for chunks, which go
     /// back to the upstream only when no work touches them; for memory that the host may touch; where
-    /// the request's stream cannot be made to wait because it is another thread's default stream; and
-    /// for addresses that an arena has none left of. A stream that captures never waits. Work that
+    /// the request's stream cannot be made to wait because the requesting thread [cannot
+    /// name](vmem_core::author::StreamExt::is_callable_here) it; and for addresses that an arena has
+    /// none left of. A stream that captures never waits. Work that
     /// only the waiting thread could let go on is waited for in vain: give a limit where there may be
     /// such.
     pub host_wait: Option<Duration>,

@@ -140,7 +140,7 @@ impl<U: MemoryResource> Shared<U> {
     }
 
     /// Takes a drawn range back that was last used on `stream`, or sets it aside while that stream
-    /// captures or is another thread's default stream.
+    /// captures or this thread [cannot name](vmem_core::author::StreamExt::is_callable_here) it.
     ///
     /// # Errors
     /// The [`DriverError`](vmem_core::DriverError) of the driver call, with the draw.

@@ -33,11 +33,12 @@ const NAME: &str = "Reservations";
 ///
 /// Within one stream, the reservation's, carving makes no driver call. A request or a free on
 /// another stream is ordered by a wait on the device, a few driver calls, or where that is not possible
-/// by a wait on the host. A free on a stream that captures, or on another thread's default stream, sets
-/// the range aside until the stream can be followed: it is taken back when a request does not fit
+/// by a wait on the host. A free on a stream that captures, or that the thread [cannot
+/// name](vmem_core::author::StreamExt::is_callable_here), sets the range aside until the stream can
+/// be followed: it is taken back when a request does not fit
 /// otherwise and the requesting thread can follow the stream, or at once by
 /// [`ReservationsHandle::synchronize`]. A request cannot draw from a reservation whose stream
-/// captures or is another thread's default stream: it is an ordinary request.
+/// captures or cannot be named by the requesting thread: it is an ordinary request.
 ///
 /// Dropping a reservation gives its memory back, at once if nothing drawn from it is live, else
 /// with the last free. What the upstream fails to take back then is offered to it again before a
@@ -149,10 +150,11 @@ impl ReservationsHandle {
         Some(Quarantined::new(holds.len(), bytes))
     }
 
-    /// Takes back what was freed on streams that could not be followed: those of other threads, also of
-    /// threads that have ended, and capturing ones. If there is anything, it waits on the host for the
-    /// whole device, which breaks captures in progress. What another thread is taking back by itself
-    /// at the time is not waited for: if that fails, it stays for the next call.
+    /// Takes back what was freed on streams that could not be followed: those that the thread [could
+    /// not name](vmem_core::author::StreamExt::is_callable_here), also default streams of threads that
+    /// have ended, and capturing ones. If there is anything, it waits on the host for the whole device,
+    /// which breaks captures in progress. What another thread is taking back by itself at the time is
+    /// not waited for: if that fails, it stays for the next call.
     ///
     /// # Errors
     /// [`HandleError::Gone`] once the stack is; [`HandleError::Failed`] if the driver fails, and in a

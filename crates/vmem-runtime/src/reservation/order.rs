@@ -10,9 +10,10 @@ use vmem_core::{DriverCode, DriverError, Stream};
 /// wait on the host. Neither waits for the whole device, nor touches a capture.
 ///
 /// # Errors
-/// [`NOT_PERMITTED`](vmem_core::DriverCode::NOT_PERMITTED) if `earlier` is another thread's default
-/// stream, [`STREAM_CAPTURE_UNSUPPORTED`](vmem_core::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if it
-/// captures; the [`DriverError`] of the driver call.
+/// [`NOT_PERMITTED`](vmem_core::DriverCode::NOT_PERMITTED) if this thread [cannot
+/// name](StreamExt::is_callable_here) `earlier`,
+/// [`STREAM_CAPTURE_UNSUPPORTED`](vmem_core::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if it captures;
+/// the [`DriverError`] of the driver call.
 pub(super) fn order_after(later: &Stream, earlier: &Stream) -> Result<(), DriverError> {
     if later == earlier {
         return Ok(());
