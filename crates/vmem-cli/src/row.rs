@@ -9,6 +9,7 @@ pub const SCHEMA: &str = "vmem-report/1";
 
 /// The rows of a run, as the JSON document has them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: &'static str,
@@ -26,6 +27,7 @@ pub struct Report {
 
 /// One trace on one stack. What is not known is `None`, never zero.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Row {
     /// The workload's name, or the trace file's.
     pub workload: String,

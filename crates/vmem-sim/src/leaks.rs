@@ -5,6 +5,7 @@ use std::fmt;
 /// A number of things, and their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Outstanding {
     /// The number of things.
     pub count: u64,
@@ -22,6 +23,7 @@ impl Outstanding {
 /// Everything that a program has taken from a device and not given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Leaks {
     /// Plain allocations.
     pub plain: Outstanding,

@@ -97,6 +97,7 @@ pub trait SetAside: Debug {
 
 /// The bytes that must be live at one moment, as requested; the argument of [`Probe::check_figures`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Ledger {
     /// The live blocks, those drawn from memory that was set aside included.
     pub blocks: u64,

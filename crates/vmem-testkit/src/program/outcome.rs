@@ -7,6 +7,7 @@ use crate::Finding;
 
 /// Figures of a program's run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Summary {
     /// Steps made.
     pub steps: u64,
@@ -22,6 +23,7 @@ pub struct Summary {
 
 /// The first difference between a resource and the model, or a failure.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Divergence {
     /// The step's index in the program, and the step; `None` if it showed at the end.
     pub step: Option<(usize, Op)>,
