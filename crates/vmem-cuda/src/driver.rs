@@ -28,7 +28,7 @@ pub struct Driver {
 /// for every library: in `LD_LIBRARY_PATH`, its cache, and the system's folders.
 ///
 /// # Errors
-/// If there is none, if it lacks [what is needed](crate::REQUIRED_SYMBOLS), and the driver's own.
+/// If there is none, if it [lacks](OpenError::MissingSymbols) what is needed, and the driver's own.
 pub fn driver() -> Result<Driver, OpenError> {
     Ok(Driver::loaded(sys::load()?)?)
 }

@@ -43,8 +43,8 @@
 //!
 //! # What it needs
 //!
-//! To build: nothing of CUDA's. To open a device: a driver with every one of [`REQUIRED_SYMBOLS`],
-//! which is one of CUDA 11.4 or newer, and a GPU.
+//! To build: nothing of CUDA's. To open a device: a driver with every function that vmem calls, which
+//! is one of CUDA 11.4 ([`OLDEST_DRIVER`]) or newer, and a GPU.
 //!
 //! # With cust
 //!
@@ -77,7 +77,13 @@ pub use error::OpenError;
 #[cfg(feature = "cust")]
 pub use interop::device_pointer;
 pub use result::error_text;
-pub use sys::{CONTROL_SYMBOL, LOOKED_UP_SYMBOLS, OLDEST_DRIVER, REQUIRED_SYMBOLS};
+pub use sys::OLDEST_DRIVER;
+
+/// The names of the driver's functions, for tests over the software driver. Changes without notice.
+#[doc(hidden)]
+pub mod testing {
+    pub use crate::sys::{CONTROL_SYMBOL, LOOKED_UP_SYMBOLS, REQUIRED_SYMBOLS};
+}
 
 /// The program of the README.
 #[cfg(doctest)]

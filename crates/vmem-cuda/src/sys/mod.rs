@@ -29,8 +29,8 @@ pub(crate) use types::*;
 /// The function that controls the software driver of vmem's tests. No other driver exports it.
 pub const CONTROL_SYMBOL: &str = "vmemSimDriverControl";
 
-/// The oldest driver that has every [required](REQUIRED_SYMBOLS) symbol: CUDA 11.4, as the driver
-/// numbers versions.
+/// The oldest driver that has every function that vmem calls: CUDA 11.4, as the driver numbers
+/// versions.
 pub const OLDEST_DRIVER: u32 = 11_040;
 
 /// A driver's answer, as the number it is.

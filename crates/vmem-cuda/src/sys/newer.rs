@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use super::{CUcontext, CUstream, Code, cuDriverGetVersion, cuGetProcAddress};
 
 /// The functions of the driver that are looked up when a program runs: name, and version of the
-/// prototype. Without them vmem does with what the [required](crate::REQUIRED_SYMBOLS) ones know.
+/// prototype. Without them vmem does with what the [required](super::REQUIRED_SYMBOLS) ones know.
 pub const LOOKED_UP_SYMBOLS: &[(&str, u32)] =
     &[("cuStreamGetCtx", 12_050), ("cuStreamGetId", 12_000)];
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use vmem_core::Device;
-use vmem_cuda::{CudaDevice, OLDEST_DRIVER, OpenError, REQUIRED_SYMBOLS, device_count, driver};
+use vmem_cuda::testing::REQUIRED_SYMBOLS;
+use vmem_cuda::{CudaDevice, OLDEST_DRIVER, OpenError, device_count, driver};
 
 use crate::support::{bench, calls, control, has_control, turn};
 

@@ -6,7 +6,8 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use vmem_core::{Block, BlockLayout, Device, MemoryResource, ResourceExt, Stream};
-use vmem_cuda::{CONTROL_SYMBOL, CudaDevice, Driver, OpenError, driver};
+use vmem_cuda::testing::CONTROL_SYMBOL;
+use vmem_cuda::{CudaDevice, Driver, OpenError, driver};
 use vmem_runtime::{PoolLimit, RuntimeConfig, Size};
 
 pub(crate) const MIB: u64 = 1 << 20;
