@@ -47,9 +47,8 @@ pub struct PoolConfig {
     /// back to the upstream only when no work touches them; for memory that the host may touch; where
     /// the request's stream cannot be made to wait because the requesting thread [cannot
     /// name](vmem_core::author::StreamExt::is_callable_here) it; and for addresses that an arena has
-    /// none left of. A stream that captures never waits. Work that
-    /// only the waiting thread could let go on is waited for in vain: give a limit where there may be
-    /// such.
+    /// none left of. A stream that captures never waits. Work that only the waiting thread could let
+    /// go on is waited for in vain: give a limit where there may be such.
     pub host_wait: Option<Duration>,
     /// The memory to return without being asked, and when; `None` for only when asked.
     pub auto_trim: Option<AutoTrim>,

@@ -35,10 +35,10 @@ const NAME: &str = "Reservations";
 /// another stream is ordered by a wait on the device, a few driver calls, or where that is not possible
 /// by a wait on the host. A free on a stream that captures, or that the thread [cannot
 /// name](vmem_core::author::StreamExt::is_callable_here), sets the range aside until the stream can
-/// be followed: it is taken back when a request does not fit
-/// otherwise and the requesting thread can follow the stream, or at once by
-/// [`ReservationsHandle::synchronize`]. A request cannot draw from a reservation whose stream
-/// captures or cannot be named by the requesting thread: it is an ordinary request.
+/// be followed: it is taken back when a request does not fit otherwise and the requesting thread can
+/// follow the stream, or at once by [`ReservationsHandle::synchronize`]. A request cannot draw from a
+/// reservation whose stream captures or cannot be named by the requesting thread: it is an ordinary
+/// request.
 ///
 /// Dropping a reservation gives its memory back, at once if nothing drawn from it is live, else
 /// with the last free. What the upstream fails to take back then is offered to it again before a
