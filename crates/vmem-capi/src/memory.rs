@@ -96,7 +96,7 @@ unsafe fn allocate(
     let named = unsafe { instance.streams.name(handle) }?;
     let request = Request::new(layout, &named.stream).with_label(label);
     let request = if callback::is_running() { request.without_retry() } else { request };
-    let result = instance.resource.allocate(&request);
+    let result = named.vouched(|| instance.resource.allocate(&request));
     let kind = match &result {
         Ok(block) => MemoryEventKind::Allocate { ptr: block.ptr(), layout },
         Err(_) => MemoryEventKind::Failure { layout },
@@ -157,7 +157,7 @@ pub unsafe extern "C" fn vmem_free_vouched(ptr: *mut c_void, stream: vmem_stream
                     false => Order::of(&live, handle(stream)),
                 };
                 // SAFETY: the caller's promise.
-                unsafe { free(live, order) }
+                named.vouched(|| unsafe { free(live, order) })
             }
             Err(failure) => {
                 table::enter(live);
@@ -184,10 +184,10 @@ pub unsafe extern "C" fn vmem_record_use(ptr: *mut c_void, stream: vmem_stream) 
         let instance = instance.ok_or_else(|| not_a_block(address))?;
         // SAFETY: the caller's promise.
         let named = unsafe { instance.streams.name(handle(stream)) }?;
-        let (note, result) = match named.stream.marker() {
+        let (note, result) = match named.vouched(|| named.stream.marker()) {
             Ok(marker) => (Note::Marker(named.stream.id(), marker), Ok(())),
             Err(error) if error.is_capture() => return Err(error.into()),
-            Err(error) => match named.stream.synchronize_alone() {
+            Err(error) => match named.vouched(|| named.stream.synchronize_alone()) {
                 Ok(()) => return Ok(()),
                 Err(_) => (Note::Lost, Err(error.into())),
             },

@@ -9,7 +9,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rustc_hash::FxHashMap;
 use vmem_core::author::{StreamExt, fork};
-use vmem_core::{Device, DriverCode, DriverError, RawStream, Stream, StreamId, Vouched};
+use vmem_core::{Device, DriverCode, DriverError, RawStream, Stream, StreamId};
 use vmem_cuda::{CudaDevice, StreamIdentity};
 
 use crate::instance::DEVICES;
@@ -53,26 +53,25 @@ pub(crate) const fn normal(handle: RawStream) -> RawStream {
     if handle.0 == RawStream::NULL.0 { RawStream::LEGACY } else { handle }
 }
 
-/// A stream that a caller vouched for. While this lives, the driver may be given its handle.
+/// A stream that a caller vouched for. Calls in which the driver may be given its handle are made
+/// [in its scope](Self::vouched).
 #[derive(Debug)]
 pub(crate) struct Named {
     pub(crate) stream: Stream,
     /// Whether it is known which stream it is: not while it captures.
     pub(crate) is_identified: bool,
-    _vouched: Option<Vouched>,
 }
 
 impl Named {
     fn lasting(stream: Stream) -> Self {
-        Self { stream, is_identified: true, _vouched: None }
+        Self { stream, is_identified: true }
     }
 
-    /// # Safety
-    /// As [`Stream::vouch`].
-    unsafe fn vouched(stream: Stream, is_identified: bool) -> Self {
-        // SAFETY: the caller's promise.
-        let vouched = unsafe { stream.vouch() };
-        Self { stream, is_identified, _vouched: Some(vouched) }
+    /// Calls `call` while the driver may be given the stream's handle.
+    pub(crate) fn vouched<R>(&self, call: impl FnOnce() -> R) -> R {
+        // SAFETY: who asked `Streams::name` for this promised that the handle names the stream while
+        // this lives; for streams that last it means nothing.
+        unsafe { self.stream.vouched(call) }
     }
 }
 
@@ -175,8 +174,7 @@ impl Streams {
                 return Err(Failure::new(vmem_status::VMEM_ERROR_DRIVER_TOO_OLD, text));
             }
         };
-        // SAFETY: the caller's promise; the driver was asked which stream the handle names.
-        Ok(unsafe { Named::vouched(stream, identity != StreamIdentity::Capturing) })
+        Ok(Named { stream, is_identified: identity != StreamIdentity::Capturing })
     }
 
     /// Remembers a stream that is new under its handle, and returns it, or what another thread made of it
@@ -263,8 +261,7 @@ impl Streams {
         // One that was destroyed before cannot be marked any more.
         if is_current {
             // SAFETY: the caller's promise.
-            let _vouched = unsafe { known.stream.vouch() };
-            known.stream.retire().map_err(stream_failure)?;
+            unsafe { known.stream.vouched(|| known.stream.retire()) }.map_err(stream_failure)?;
         }
         let mut all = self.known_mut();
         let same = all.get(&handle.0).is_some_and(|now| now.stream == known.stream);

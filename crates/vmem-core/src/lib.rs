@@ -92,7 +92,7 @@ pub use observe::{MemoryEvent, MemoryEventKind, MemoryObserver};
 pub use ptr::DevicePtr;
 pub use request::{AccessClass, Request, Retry};
 pub use resource::{MemoryResource, ResourceExt};
-pub use stream::{Stream, StreamKind, StreamPool, Vouched};
+pub use stream::{Stream, StreamKind, StreamPool};
 pub use typed::{
     DeviceBox, DeviceScalar, DeviceSlice, DeviceSliceMut, DeviceVec, PinnedBuffer, Transfer,
     TransferError,

@@ -67,7 +67,7 @@ impl PoolHandle {
 
     /// Waits on the host for all work on the device, and frees what is in quarantine: memory whose last
     /// use no event covers and nobody can record one for, because it was freed on the default stream
-    /// of a thread that has ended since, on a [borrowed](vmem_core::Stream::borrowed) stream that ended
+    /// of a thread that has ended since, on a [borrowed](vmem_core::StreamKind::Borrowed) stream that ended
     /// unmarked, on one that was capturing when it ended, or on one whose events failed. Returns the
     /// bytes freed ([`Counters::quarantined`](crate::Counters::quarantined) says beforehand).
     ///

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use vmem_core::author::{StreamExt, fork};
 use vmem_core::{
     Block, DriverCode, DriverError, FreeError, FreeErrorKind, MemoryResource, Quarantined,
-    RawBlock, Stream,
+    RawBlock, Stream, StreamKind,
 };
 
 use super::NAME;
@@ -18,6 +18,8 @@ pub(super) struct Keep<U: MemoryResource> {
     own: Stream,
     blocks: BlockMap<State>,
     aside: Mutex<Vec<Aside>>,
+    /// Blocks that a graph may clear: nobody's for good.
+    lost: Mutex<Vec<RawBlock>>,
     /// The length of `aside`, so that whoever finds nothing there takes no lock.
     waiting: AtomicUsize,
 }
@@ -55,8 +57,8 @@ pub(super) trait Keeper: Send + Sync {
 
 impl<U: MemoryResource> Keep<U> {
     pub(super) fn new(upstream: U, own: Stream) -> Self {
-        let (blocks, aside) = (BlockMap::new(), Mutex::default());
-        Self { upstream, own, blocks, aside, waiting: AtomicUsize::new(0) }
+        let (blocks, waiting) = (BlockMap::new(), AtomicUsize::new(0));
+        Self { upstream, own, blocks, aside: Mutex::default(), lost: Mutex::default(), waiting }
     }
 
     pub(super) fn enter(&self, block: &RawBlock) {
@@ -91,22 +93,22 @@ impl<U: MemoryResource> Keep<U> {
             }
             error
         };
-        match self.usable(stream, Device::Busy) {
-            Ok(Some(on)) => {
-                // SAFETY: the caller's promise: all use of the block is ordered before the tail of
-                // `stream`, which `on` follows.
-                unsafe { self.clear_and_free(block, on) }.map_err(put_back)
-            }
-            Ok(None) => {
-                self.note(&raw, State::Aside);
-                self.push(vec![Aside { block, stream: stream.clone() }]);
-                Ok(())
-            }
-            Err(error) => Err(put_back(FreeError::from_driver(error, block, NAME))),
+        let left = match self.usable(stream, Device::Busy) {
+            // SAFETY: the caller's promise: all use of the block is ordered before the tail of
+            // `stream`, which `on` follows.
+            Ok(Some(on)) => unsafe { self.clear_and_free(block, on) }.map_err(put_back)?,
+            Ok(None) => Some(block),
+            Err(error) => return Err(put_back(FreeError::from_driver(error, block, NAME))),
+        };
+        if let Some(block) = left {
+            self.note(&raw, State::Aside);
+            self.push(vec![Aside { block, stream: stream.clone() }]);
         }
+        Ok(())
     }
 
-    /// The stream on which a block freed on `stream` can be cleared now: it is or follows that one.
+    /// The stream on which a block freed on `stream` can be cleared, unless it captures: it is or
+    /// follows that one.
     fn usable<'a>(
         &'a self,
         stream: &'a Stream,
@@ -119,24 +121,51 @@ impl<U: MemoryResource> Keep<U> {
         if !stream.is_callable_here() {
             return Ok((device == Device::Idle).then_some(&self.own));
         }
-        Ok((!stream.is_capturing()?).then_some(stream))
+        Ok(Some(stream))
     }
 
+    /// Clears a block and gives it back. The block again if the stream captures: nothing was queued.
+    ///
     /// # Safety
     /// The block is live and all use of it is ordered before the tail of `stream`.
-    unsafe fn clear_and_free(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
-        let cleared = stream.with_raw(NAME, |device, raw| {
-            // SAFETY: contract, devices/handles and devices/threads: `with_raw` hands out a valid,
-            // callable stream; devices/ranges: a live block, which is freed in the stream's order.
-            unsafe { device.fill(block.ptr(), 0, block.size(), raw) }
+    unsafe fn clear_and_free(
+        &self,
+        block: Block,
+        stream: &Stream,
+    ) -> Result<Option<Block>, FreeError> {
+        let cleared = stream.with_raw_outside_capture(NAME, |device, raw| {
+            // SAFETY: contract, devices/handles and devices/threads: a valid, callable stream;
+            // devices/ranges: a live block, which is freed in the stream's order.
+            unsafe { device.fill(block.ptr(), 0, block.size(), raw) }?;
+            // Another thread may have begun to capture the stream since it was asked. The legacy
+            // default stream cannot be captured: its fill was queued.
+            // SAFETY: contract, devices/handles and devices/threads: as above.
+            let may_be_in_graph = stream.kind() != StreamKind::LegacyDefault
+                && !matches!(unsafe { device.is_capturing(raw) }, Ok(false));
+            Ok(may_be_in_graph)
         });
-        if let Err(error) = cleared {
-            return Err(FreeError::from_driver(error, block, NAME));
+        match cleared {
+            Ok(false) => {}
+            Ok(true) => {
+                self.lose(block);
+                return Ok(None);
+            }
+            Err(error) if error.is_capture() => return Ok(Some(block)),
+            Err(error) => return Err(FreeError::from_driver(error, block, NAME)),
         }
         // SAFETY: contract, freeing/completion-order and freeing/no-later-use: the fill is the last
-        // use, and on this stream; freeing/valid-stream: the stream was just used and does not
-        // capture.
-        unsafe { self.upstream.deallocate(block, stream) }
+        // use, and on this stream; freeing/valid-stream: the stream was just used.
+        unsafe { self.upstream.deallocate(block, stream) }.map(|()| None)
+    }
+
+    /// Keeps a block from everybody: a graph that has its clearing would clear a later owner's memory at
+    /// every launch.
+    #[cold]
+    fn lose(&self, block: Block) {
+        let raw = block.into_raw();
+        self.note(&raw, State::Aside);
+        fork::locked(|| self.lost.lock()).push(raw);
+        tracing::warn!(ptr = %raw.ptr(), "a graph may clear a block, which is not used again");
     }
 
     /// Clears what was set aside and can be cleared now.
@@ -168,7 +197,11 @@ impl<U: MemoryResource> Keep<U> {
                     // SAFETY: contract, freeing: promised when it was freed on `stream`, which `on`
                     // is or follows; nobody has used the block since.
                     match unsafe { self.clear_and_free(block, on) } {
-                        Ok(()) => continue,
+                        Ok(None) => continue,
+                        Ok(Some(block)) => {
+                            self.note(&raw, State::Aside);
+                            block
+                        }
                         Err(error) => {
                             self.note(&raw, State::Aside);
                             result = Err(driver_error(&error));
@@ -201,9 +234,11 @@ impl<U: MemoryResource> Keep<U> {
 
 impl<U: MemoryResource> Keeper for Keep<U> {
     fn quarantined(&self) -> Quarantined {
-        let aside = self.lock();
-        let bytes = aside.iter().map(|aside| aside.block.size()).sum();
-        Quarantined::new(aside.len(), bytes)
+        let (mut blocks, mut bytes) = (0, 0);
+        let mut count = |size| (blocks, bytes) = (blocks + 1, bytes + size);
+        self.lock().iter().for_each(|aside| count(aside.block.size()));
+        fork::locked(|| self.lost.lock()).iter().for_each(|lost| count(lost.layout().size()));
+        Quarantined::new(blocks, bytes)
     }
 
     fn synchronize(&self) -> Result<(), DriverError> {
@@ -223,7 +258,7 @@ impl<U: MemoryResource> Drop for Keep<U> {
             return;
         }
         self.settle();
-        let left = self.lock().len();
+        let left = self.quarantined().blocks;
         if left != 0 {
             let reason = format_args!("{left} blocks could not be cleared and leak").to_string();
             self.own.device().base().drop_failures().record(NAME, &reason);

@@ -22,7 +22,7 @@ const NAME: &str = "Scrub";
 /// use of it; then the upstream gets it back on that stream. So whoever is handed the memory, on
 /// whatever stream and under whatever label, finds zeros where the last owner's bytes were. Outermost
 /// it clears what programs had; below a pool, only what the pool returns. What is never freed is
-/// never cleared. A free costs the fill and a driver call that asks whether the stream captures.
+/// never cleared. A free costs the fill and two driver calls that ask whether the stream captures.
 ///
 /// # When the stream cannot be used
 /// A fill on a stream that captures would become part of the graph and clear the memory of a later
@@ -31,6 +31,11 @@ const NAME: &str = "Scrub";
 /// that finds the stream usable: after the capture, or on the stream's own thread. What was freed on
 /// the default stream of a thread that has ended waits for [`ScrubHandle::synchronize`]. On a retired
 /// stream, a stream of the adaptor's own does the work.
+///
+/// If another thread begins to capture the stream during the free, the graph may have taken the fill.
+/// The block is then set aside for good: it counts as quarantined, and leaks, reported, when the adaptor
+/// is dropped. A capture that begins and ends between two driver calls of one free is not noticed: a
+/// program frees on no stream of which another thread makes such a capture.
 ///
 /// # Who frees
 /// A block that was not allocated through it passes uncleared: it cannot know whether that is live.
@@ -142,7 +147,7 @@ pub struct ScrubHandle {
 }
 
 impl ScrubHandle {
-    /// The freed blocks that wait to be cleared; `None` once the stack is gone.
+    /// The freed blocks that wait to be cleared or may be cleared by a graph; `None` once the stack is gone.
     pub fn quarantined(&self) -> Option<Quarantined> {
         self.keeper.get().map(|keeper| keeper.quarantined())
     }

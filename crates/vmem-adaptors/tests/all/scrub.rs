@@ -137,6 +137,48 @@ fn what_is_freed_while_its_stream_captures_is_cleared_after_the_capture_and_not_
     assert_eq!(device.base().drop_failures().count(), 0);
 }
 
+/// A capture begins, or the driver fails, after the question whether the stream captures.
+#[test]
+fn what_a_graph_may_clear_because_its_capture_began_during_the_free_is_nobodys() {
+    for begins in [true, false] {
+        let device = SimDevice::new(1 << 30);
+        let watched = Countdown::new(device.clone());
+        let stream = Stream::new(watched.clone()).unwrap();
+        let arena = VirtualArena::new(watched.clone()).unwrap();
+        let memory = Pool::new(arena, PoolConfig::default()).unwrap().scrubbed().unwrap();
+        let handle = memory.handle();
+        let block = memory.allocate_on(layout(4096), &stream).unwrap();
+        let place = copy(&block);
+        let (other, raw) = (device.clone(), stream.raw());
+        if begins {
+            // SAFETY: contract, devices/handles: a valid stream.
+            let begin = move || unsafe { other.begin_capture_raw(raw) }.unwrap();
+            watched.after("Device::is_capturing", begin);
+        } else {
+            device.fail_call(Some(CallKind::IsCapturing), 2, DriverCode::UNKNOWN);
+        }
+        free(&memory, block, &stream).unwrap();
+        let graph = begins.then(|| device.end_capture(&stream).unwrap());
+        assert!(graph.as_ref().is_none_or(|graph| graph.len() == 1), "the graph has the clearing");
+        assert_eq!(free(&memory, copy(&place), &stream).unwrap_err().kind(), FreeErrorKind::Stale);
+        handle.synchronize().unwrap();
+        assert_eq!(handle.quarantined().unwrap().bytes, 4096);
+
+        let next = memory.allocate_on(layout(4096), &stream).unwrap();
+        assert_ne!(next.ptr(), place.ptr());
+        write(&next, &stream);
+        if let Some(graph) = &graph {
+            // SAFETY: what the graph clears is nobody's.
+            unsafe { device.launch_graph(&stream, graph) }.unwrap();
+        }
+        assert_eq!(read(&next, &stream), vec![SECRET; 4096]);
+        free(&memory, next, &stream).unwrap();
+        drop(memory);
+        device.assert_clean();
+        assert_ne!(device.base().drop_failures().count(), 0);
+    }
+}
+
 #[test]
 fn what_is_freed_on_another_threads_default_stream_is_cleared_on_that_thread() {
     let (device, _) = device_and_stream();

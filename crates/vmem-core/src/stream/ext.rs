@@ -1,9 +1,9 @@
 //! What a stream offers to authors of resources.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use super::thread::ThreadToken;
-use super::{Stream, StreamObserver, WeakStream, lock, retired_error};
+use super::{Stream, StreamKind, StreamObserver, WeakStream, borrowed, lock, retired_error};
 use crate::author::{IdleEvent, fork};
 use crate::{Device, DriverError, Event, RawStream};
 
@@ -20,9 +20,43 @@ pub trait StreamExt: sealed::Sealed {
     fn final_marker(&self) -> Option<Event>;
 
     /// Whether this thread may make driver calls that name the stream. It *cannot name* another
-    /// thread's default stream, nor a [borrowed](Stream::borrowed) one unless it
-    /// [vouches](Stream::vouch) for it; all others any thread can.
+    /// thread's default stream, nor a [borrowed](crate::StreamKind::Borrowed) one unless it
+    /// [vouches](Self::vouched) for it; all others any thread can.
     fn is_callable_here(&self) -> bool;
+
+    /// Whether driver calls that name the stream can be made at some times or on some threads only:
+    /// it is a thread's default stream, or a borrowed one.
+    fn is_bound(&self) -> bool;
+
+    /// A handle of a stream created elsewhere that may be destroyed at any time without vmem being
+    /// told. No driver call names it but on a thread that [vouches](Self::vouched) for it, while it
+    /// does.
+    ///
+    /// What is freed on it is used again on the same [`Stream`] without a marker, since its work runs
+    /// in order, and on others once it is [marked](Stream::marker) or retired while somebody vouches,
+    /// or after the device was synchronised. Whoever makes these must make one for each stream of the
+    /// driver, not for each handle: handles recur.
+    ///
+    /// # Errors
+    /// As [`Stream::foreign`].
+    ///
+    /// # Safety
+    /// The raw stream is valid during this call.
+    unsafe fn borrowed(device: Arc<dyn Device>, raw: RawStream) -> Result<Stream, DriverError>;
+
+    /// A borrowed stream for which nobody can vouch. What is freed on it is nobody's until the device
+    /// was synchronised. For memory of whose last use nothing is known but that it has been queued. No
+    /// driver call.
+    fn nameless(device: Arc<dyn Device>) -> Stream;
+
+    /// Calls `call`, during which the calling thread may use the handle of this
+    /// [borrowed](Self::borrowed) stream, in place of one that it vouched for before: that one again
+    /// afterwards. Means nothing for other streams.
+    ///
+    /// # Safety
+    /// The handle names the stream that this was made of, which is not destroyed before `call` is over.
+    /// It is not a [nameless](Self::nameless) one.
+    unsafe fn vouched<R>(&self, call: impl FnOnce() -> R) -> R;
 
     /// Whether it is the default stream of a thread that has ended, so that nothing can ever be
     /// recorded on it again.
@@ -112,7 +146,7 @@ pub trait StreamExt: sealed::Sealed {
 
 impl StreamExt for Stream {
     fn downgrade(&self) -> WeakStream {
-        WeakStream(std::sync::Arc::downgrade(&self.0))
+        WeakStream(Arc::downgrade(&self.0))
     }
 
     fn observe(&self, observer: Weak<dyn StreamObserver>) {
@@ -127,6 +161,27 @@ impl StreamExt for Stream {
 
     fn is_callable_here(&self) -> bool {
         self.0.is_callable_here()
+    }
+
+    fn is_bound(&self) -> bool {
+        matches!(self.kind(), StreamKind::PerThreadDefault | StreamKind::Borrowed)
+    }
+
+    unsafe fn borrowed(device: Arc<dyn Device>, raw: RawStream) -> Result<Stream, DriverError> {
+        // SAFETY: the caller's promise.
+        unsafe { borrowed::borrow(device, raw) }
+    }
+
+    fn nameless(device: Arc<dyn Device>) -> Stream {
+        borrowed::nameless(device)
+    }
+
+    unsafe fn vouched<R>(&self, call: impl FnOnce() -> R) -> R {
+        if self.kind() == StreamKind::Borrowed {
+            borrowed::vouched(self.id(), call)
+        } else {
+            call()
+        }
     }
 
     fn is_orphaned(&self) -> bool {

@@ -11,7 +11,6 @@ mod thread;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-pub use borrowed::Vouched;
 pub use end::StreamObserver;
 pub use ext::StreamExt;
 use inbox::Inbox;
@@ -37,15 +36,8 @@ pub enum StreamKind {
     /// The default stream of one thread. Only that thread makes driver calls that name it.
     PerThreadDefault,
     /// Created elsewhere, and destroyed without a word: driver calls name it only while the calling
-    /// thread [vouches](Stream::vouch) for it.
+    /// thread [vouches](StreamExt::vouched) for it.
     Borrowed,
-}
-
-impl StreamKind {
-    /// Whether driver calls that name the stream can be made at some times or on some threads only.
-    pub const fn is_bound(self) -> bool {
-        matches!(self, Self::PerThreadDefault | Self::Borrowed)
-    }
 }
 
 /// A strong handle of a stream.

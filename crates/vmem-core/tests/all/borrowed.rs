@@ -34,14 +34,15 @@ fn no_call_names_a_borrowed_stream_unless_its_thread_vouches_for_it() {
     assert_eq!(device.calls().total(), since);
     assert!(before < since);
 
+    let named = || {
+        assert!(one.is_callable_here());
+        let elsewhere = std::thread::scope(|scope| scope.spawn(|| one.is_callable_here()).join());
+        assert!(!elsewhere.unwrap());
+        one.marker().unwrap().synchronize().unwrap();
+        assert!(!one.has_pending_waits(), "the marker comes after what the stream has to wait for");
+    };
     // SAFETY: the stream is alive, and is destroyed after this.
-    let vouched = unsafe { one.vouch() };
-    assert!(one.is_callable_here());
-    let elsewhere = std::thread::scope(|scope| scope.spawn(|| one.is_callable_here()).join());
-    assert!(!elsewhere.unwrap());
-    one.marker().unwrap().synchronize().unwrap();
-    assert!(!one.has_pending_waits(), "the marker comes after what the stream has to wait for");
-    drop(vouched);
+    unsafe { one.vouched(named) };
     assert!(!one.is_callable_here());
     drop((one, event));
     // SAFETY: nobody uses it any more.
@@ -54,17 +55,35 @@ fn vouching_nests_and_goes_back() {
     let device = sim(0);
     let raws = [(); 2].map(|()| device.create_blocking_stream().unwrap());
     let [one, two] = raws.map(|raw| borrowed(&device, raw));
-    {
-        // SAFETY: the streams live until the test's end.
-        let _one = unsafe { one.vouch() };
-        {
-            // SAFETY: as above.
-            let _two = unsafe { two.vouch() };
-            assert_eq!((one.is_callable_here(), two.is_callable_here()), (false, true));
-        }
-        assert_eq!((one.is_callable_here(), two.is_callable_here()), (true, false));
-    }
-    assert!(!one.is_callable_here());
+    let other = stream(&device);
+    let callable = || (one.is_callable_here(), two.is_callable_here());
+    // SAFETY: the streams live until the test's end.
+    let nested = || unsafe { two.vouched(callable) };
+    // SAFETY: as above.
+    let with_other = || unsafe { other.vouched(callable) };
+    // SAFETY: as above.
+    let seen = unsafe { one.vouched(|| [callable(), nested(), callable(), with_other()]) };
+    assert_eq!(seen, [(true, false), (false, true), (true, false), (true, false)]);
+    assert_eq!(callable(), (false, false));
+}
+
+#[test]
+fn nobody_vouches_for_a_stream_any_more_once_a_panic_has_left_the_call() {
+    let device = sim(0);
+    let raws = [(); 2].map(|()| device.create_blocking_stream().unwrap());
+    let [one, two] = raws.map(|raw| borrowed(&device, raw));
+    let callable = || (one.is_callable_here(), two.is_callable_here());
+    let panics = || {
+        let call = std::panic::AssertUnwindSafe(|| -> () {
+            // SAFETY: the streams live until the test's end.
+            unsafe { two.vouched(|| panic!("planted")) }
+        });
+        std::panic::catch_unwind(call).unwrap_err();
+        callable()
+    };
+    // SAFETY: as above.
+    assert_eq!(unsafe { one.vouched(panics) }, (true, false));
+    assert_eq!(callable(), (false, false));
 }
 
 #[test]
@@ -102,8 +121,7 @@ fn a_borrowed_stream_ends_with_a_marker_only_if_somebody_vouches_for_it() -> Res
         one.observe(std::sync::Arc::downgrade(&observer));
         if vouches {
             // SAFETY: the stream is destroyed after this.
-            let _vouched = unsafe { one.vouch() };
-            one.retire()?;
+            unsafe { one.vouched(|| one.retire()) }?;
             assert!(one.is_retired());
         }
         // SAFETY: it is used no more.

@@ -66,7 +66,7 @@ pub(crate) struct Lane {
 
 /// Whether only its own thread can record an event on a stream, or whoever vouches for it.
 pub(super) fn is_bound(stream: &Stream) -> bool {
-    stream.kind().is_bound()
+    stream.is_bound()
 }
 
 impl Lane {

@@ -33,8 +33,7 @@ impl Scene {
     /// Allocates and uses all there is on the borrowed stream.
     fn fill(&self) -> vmem_core::Block {
         // SAFETY: the stream is destroyed by `die` only.
-        let _vouched = unsafe { self.borrowed.vouch() };
-        let block = alloc(&self.pool, 8 * MIB, &self.borrowed);
+        let block = unsafe { self.borrowed.vouched(|| alloc(&self.pool, 8 * MIB, &self.borrowed)) };
         // As a program does, past vmem.
         // SAFETY: the stream is alive, and the range is the block's.
         unsafe { self.device.fill(block.ptr(), 1, block.size(), self.raw) }.unwrap();
@@ -94,12 +93,12 @@ fn memory_that_others_wanted_is_marked_by_the_next_call_that_vouches() {
     let block = scene.fill();
     free(pool, block, borrowed);
     assert!(pool.allocate_on(layout(4 * MIB), other).is_err(), "nobody can name the stream");
-    {
-        // SAFETY: the stream is destroyed below.
-        let _vouched = unsafe { borrowed.vouch() };
+    let vouching = || {
         let small = alloc(pool, MIB, borrowed);
         free(pool, small, borrowed);
-    }
+    };
+    // SAFETY: the stream is destroyed below.
+    unsafe { borrowed.vouched(vouching) };
     let block = alloc(pool, 4 * MIB, other);
     touch(&scene.device, &block, other);
     free(pool, block, other);
@@ -116,8 +115,7 @@ fn what_ends_unmarked_counts_as_quarantined_and_what_was_retired_does_not() {
         free(&scene.pool, block, &scene.borrowed);
         if retires {
             // SAFETY: the stream is destroyed after this.
-            let _vouched = unsafe { scene.borrowed.vouch() };
-            scene.borrowed.retire().unwrap();
+            unsafe { scene.borrowed.vouched(|| scene.borrowed.retire()) }.unwrap();
         }
         scene.die();
         let Scene { device, pool, borrowed, other, .. } = scene;
@@ -142,11 +140,8 @@ fn a_wait_asked_of_a_borrowed_stream_is_queued_before_its_memory_is_used_again()
     let scene = scene();
     let (pool, borrowed, other) = (&scene.pool, &scene.borrowed, &scene.other);
     let block = scene.fill();
-    let home = {
-        // SAFETY: the stream is destroyed below.
-        let _vouched = unsafe { borrowed.vouch() };
-        borrowed.marker().unwrap()
-    };
+    // SAFETY: the stream is destroyed below.
+    let home = unsafe { borrowed.vouched(|| borrowed.marker()) }.unwrap();
     other.wait(&home).unwrap();
     touch(&scene.device, &block, other);
     borrowed.wait_later(&other.marker().unwrap()).unwrap();
