@@ -33,6 +33,28 @@ class Driver:
     def attach(self) -> None:
         assert self.cuda.cuCtxSetCurrent(self.context) == 0
 
+    def control(self, command: str) -> str:
+        """Has the software driver answer a question."""
+        answer = ctypes.create_string_buffer(1 << 16)
+        assert self.cuda.vmemSimDriverControl(command.encode(), answer, len(answer)) == 0, answer.value
+        return answer.value.decode()
+
+    def write(self, address: int, size: int, stream: int) -> int:
+        """Has work on a stream write to memory. Returns the driver's answer."""
+        self.attach()
+        return self.cuda.cuMemsetD8Async(
+            ctypes.c_void_p(address), ctypes.c_ubyte(7), ctypes.c_size_t(size), ctypes.c_void_p(stream)
+        )
+
+    def order(self, before: int, after: int) -> None:
+        """Has what follows on one stream come after what is on another."""
+        self.attach()
+        event = ctypes.c_void_p()
+        assert self.cuda.cuEventCreate(ctypes.byref(event), 2) == 0
+        assert self.cuda.cuEventRecord(event, ctypes.c_void_p(before)) == 0
+        assert self.cuda.cuStreamWaitEvent(ctypes.c_void_p(after), event, 0) == 0
+        assert self.cuda.cuEventDestroy_v2(event) == 0
+
     def create_stream(self) -> int:
         self.attach()
         stream = ctypes.c_void_p()
@@ -60,6 +82,7 @@ def gpu(driver):
     with vmem_gpu.open(0, "VMEM_OOM_SAFETY=1 VMEM_POOL_LIMIT=64M") as opened:
         yield opened
         assert opened.stats().blocks == 0, "the test left blocks"
+        assert driver.control("violations") == ""
 
 
 @pytest.fixture

@@ -60,22 +60,22 @@ def test_a_block_is_of_the_current_stream_and_keeps_it_alive(cupy, gpu, driver):
 
 
 def test_the_stream_that_is_current_at_the_free_is_waited_for(cupy, gpu, driver):
-    user = cupy.cuda.Stream(driver.create_stream(), driver.destroy_stream)
-    asked = []
-    cuda = cupy.cuda
-
-    def current_stream(device):
-        asked.append(device)
-        return user
-
-    block = vmem_gpu.Allocation(1000, current_stream=current_stream)
-    del block
-    assert asked == [0] and gpu.stats().blocks == 0
+    own, user = (cupy.cuda.Stream(driver.create_stream(), driver.destroy_stream) for _ in range(2))
+    with own:
+        memory = cupy.cuda.alloc(MIB)
+    assert driver.write(memory.ptr, MIB, own.ptr) == 0
+    driver.order(own.ptr, user.ptr)
+    assert driver.write(memory.ptr, MIB, user.ptr) == 0
+    address = memory.ptr
     with user:
-        memory = cuda.alloc(1000)
-    # The free is on the default stream, the block is of another.
+        del memory
+    with own:
+        memory = cupy.cuda.alloc(MIB)
+    # The same memory, so that only an order keeps the two writes apart: the driver looks.
+    assert memory.ptr == address
+    assert driver.write(memory.ptr, MIB, own.ptr) == 0
+    assert driver.control("violations") == ""
     del memory
-    assert gpu.stats().blocks == 0
 
 
 def test_a_free_survives_a_current_stream_that_cannot_be_had(cupy, gpu, monkeypatch):

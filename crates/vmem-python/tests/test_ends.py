@@ -20,11 +20,16 @@ def test_what_is_freed_after_atexit_is_dropped(child):
         "import atexit, ctypes\n"
         "def after():\n"
         "    blocks.clear(); vmem_gpu.free(address)\n"
-        "    print(gpu.stats().blocks)\n"
+        "    print(gpu.stats().blocks, calls() == before)\n"
         # Registered before vmem's own, and so run after it.
-        "atexit.register(after)\n" + LIVE + "blocks = [gpu.allocate(1000)]\naddress = gpu.allocate_address(10)"
+        "atexit.register(after)\n" + LIVE + "blocks = [gpu.allocate(1000)]\naddress = gpu.allocate_address(10)\n"
+        "def calls():\n"
+        "    answer = ctypes.create_string_buffer(1 << 16)\n"
+        "    ctypes.CDLL('libcuda.so.1').vmemSimDriverControl(b'calls', answer, len(answer))\n"
+        "    return answer.value\n"
+        "before = calls()"
     )
-    assert child(program) == "2\n"
+    assert child(program) == "2 True\n"
 
 
 def test_after_atexit_reclaimers_are_skipped_and_the_refusal_says_so(child):
