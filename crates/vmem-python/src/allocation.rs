@@ -70,7 +70,8 @@ impl Allocation {
     fn free(&self, py: Python<'_>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let named = stream.map(|stream| streams::named(Some(stream))).transpose()?;
         let address = self.take();
-        let freed = match named.map(|named| named.handle) {
+        let other = named.map(|named| named.handle);
+        let freed = match other.filter(|handle| !self.is_own(*handle)) {
             None => self.release(address).map_err(|refusal| refusal.raise(py)),
             Some(handle) => calls::call(py, || {
                 // SAFETY: the Python caller promises the order and that the stream exists.
@@ -119,6 +120,11 @@ impl Allocation {
         }
     }
 
+    /// Whether a handle is that of the stream that the block was allocated on.
+    fn is_own(&self, handle: usize) -> bool {
+        handle.max(1) == self.stream.handle.max(1)
+    }
+
     /// Frees on the block's own stream, which this object keeps if it can.
     fn release(&self, address: usize) -> Result<(), Refusal> {
         if exit::has_begun() {
@@ -133,7 +139,7 @@ impl Allocation {
         let Some(current) = &self.current_stream else { return Ok(()) };
         let current = current.call1(py, (self.device,))?;
         let current = streams::named(Some(current.bind(py)))?;
-        if current.handle.max(1) == self.stream.handle.max(1) {
+        if self.is_own(current.handle) {
             return Ok(());
         }
         let recorded = py.detach(|| {

@@ -12,7 +12,8 @@ use crate::error::check;
 
 /// The functions of each device, in the order in which they are asked.
 ///
-/// Locked with the interpreter's lock held, for moments in which no Python code runs.
+/// Locked with the interpreter's lock held, for moments in which no Python code runs: so that nobody waits
+/// for it, nor has it when Python forks.
 static FUNCTIONS: Mutex<BTreeMap<i32, Vec<Py<PyAny>>>> = Mutex::new(BTreeMap::new());
 
 fn functions() -> MutexGuard<'static, BTreeMap<i32, Vec<Py<PyAny>>>> {

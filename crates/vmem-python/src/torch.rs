@@ -3,8 +3,9 @@
 
 use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use pyo3::prelude::*;
 use vmem::vmem_stream;
 
@@ -15,7 +16,7 @@ use crate::exit;
 const ALIGNMENT: u64 = 512;
 
 /// The text of the last segment that was refused, of any thread: PyTorch's own error does not have it.
-static LAST_REFUSAL: Mutex<Option<String>> = Mutex::new(None);
+static LAST_REFUSAL: ArcSwapOption<String> = ArcSwapOption::const_empty();
 
 /// Allocates a segment; null for 0 bytes and for what is refused. Never throws. Reclaimers in Python are
 /// not asked: PyTorch holds a lock of its own while it calls.
@@ -35,7 +36,7 @@ pub(crate) unsafe extern "C" fn vmem_gpu_torch_pool_allocate(
         // SAFETY: the caller's promise.
         let result = calls::marked(false, || unsafe { calls::allocate(wanted, true) });
         result.unwrap_or_else(|refusal| {
-            *LAST_REFUSAL.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal.text);
+            LAST_REFUSAL.store(Some(Arc::new(refusal.text)));
             0
         })
     };
@@ -63,5 +64,5 @@ pub(crate) unsafe extern "C" fn vmem_gpu_torch_pool_free(
 /// The text of the last segment that was refused, if any was.
 #[pyfunction]
 pub(crate) fn torch_last_refusal() -> Option<String> {
-    LAST_REFUSAL.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    LAST_REFUSAL.load().as_ref().map(|text| String::clone(text))
 }

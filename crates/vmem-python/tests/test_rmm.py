@@ -90,6 +90,12 @@ def test_sizes_are_read_as_rmm_reads_them(hosts):
             read(size)
 
 
+def test_a_maximum_of_nothing_is_refused(hosts, gpu):
+    _, adaptor = hosts
+    with pytest.raises(ValueError, match="above 0"):
+        adaptor.install(maximum_pool_size=0)
+
+
 def test_a_pool_that_is_there_already_is_said(hosts, gpu):
     rmm, adaptor = hosts
     rmm.reinitialize(pool_allocator=True)

@@ -102,6 +102,13 @@ def test_a_free_on_a_dead_stream_serves_it_and_others_after_synchronize(gpu, dri
     assert gpu.stats().quarantined in (0, None)
 
 
+def test_an_owner_may_name_its_own_dead_stream(gpu, driver):
+    handle = driver.create_stream()
+    block = gpu.allocate(1000, stream=handle)
+    driver.destroy_stream(handle)
+    block.free(stream=handle)
+
+
 def test_a_block_keeps_its_stream_alive(gpu, driver):
     import weakref
 

@@ -86,6 +86,8 @@ def _opened(device: int, maximum: int | str | None) -> Runtime:
     if maximum is None:
         return runtime(device)
     limit = _bytes_of(maximum)
+    if limit <= 0:
+        raise ValueError(f"maximum_pool_size is {maximum!r}; it must be above 0")
     try:
         return _open(device, _environment_with_limit(limit))
     except Error as error:
