@@ -94,7 +94,9 @@ pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
 
 /// A command line as a person would type it.
 fn shown(command: &Command) -> String {
-    let mut line = String::from("cargo");
+    let program = Path::new(command.get_program());
+    let program = program.file_name().unwrap_or(program.as_os_str());
+    let mut line = program.to_string_lossy().into_owned();
     for argument in command.get_args() {
         line.push(' ');
         line.push_str(&argument.to_string_lossy());

@@ -3,7 +3,7 @@
 use crate::cargo::{cargo, succeed};
 use crate::metadata::{Metadata, Package};
 use crate::steps::Steps;
-use crate::{bundle, consumers, driver, licences, public, tidy};
+use crate::{bundle, consumers, driver, licences, public, python, tidy};
 
 /// Everything that a change must pass, cheapest first.
 ///
@@ -49,8 +49,16 @@ pub(crate) fn package(steps: &mut Steps) -> Result<(), String> {
     consumers::test(steps, &Metadata::of_workspace()?)
 }
 
+/// The Python package: its wheel, and its tests over the software driver.
+///
+/// # Errors
+/// The first step that failed, and why.
+pub(crate) fn python(steps: &mut Steps) -> Result<(), String> {
+    python::test(steps, &Metadata::of_workspace()?)
+}
+
 /// Tests, documentation examples, loom models, every feature of every crate, the CUDA crate over the
-/// software driver, packages and programs that use them.
+/// software driver, the Python package, packages and programs that use them.
 ///
 /// # Errors
 /// The first step that failed, and why.
@@ -63,6 +71,7 @@ fn test_workspace(steps: &mut Steps, workspace: &Metadata) -> Result<(), String>
     without_strictness(steps)?;
     loom(steps, workspace)?;
     driver::test(steps, workspace)?;
+    python::test(steps, workspace)?;
     consumers::test(steps, workspace)?;
     bundle::test(steps, &workspace.target_directory.join("bundle-test"))?;
     // Those of the CUDA crate ran over the software driver.

@@ -18,6 +18,7 @@ usage: cargo xtask COMMAND [ARGUMENT…]
                       `cargo xtask driver cargo test -p vmem-cuda`
   tidy                check the house rules that no lint knows
   package             package what is published, and build the programs of the README from the packages
+  python              build the Python package's wheel, and test it where Python 3.10 is found
   public              list the public items of each library
   test                all tests, documentation examples, loom models and feature checks
   ci                  format, tidy, licences, lints, everything in `test`, documentation
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     Public,
     /// Make the packages and try them.
     Package,
+    /// Build the Python package and test it.
+    Python,
     /// Run the tests.
     Test,
     /// Run everything that a change must pass.
@@ -103,6 +106,7 @@ impl Command {
             },
             Some("tidy") => alone("tidy", args).map(|()| Self::Tidy),
             Some("package") => alone("package", args).map(|()| Self::Package),
+            Some("python") => alone("python", args).map(|()| Self::Python),
             Some("public") => alone("public", args).map(|()| Self::Public),
             Some("test") => alone("test", args).map(|()| Self::Test),
             Some("ci") => alone("ci", args).map(|()| Self::Ci),

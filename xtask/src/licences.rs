@@ -19,9 +19,10 @@ const ACCEPTED: &[&str] = &[
     "Zlib",
 ];
 
-/// Programs and libraries that only tests run and nothing of ours contains, with the licence that
+/// Programs and libraries that only tests and builds run and nothing of ours contains, with the licence that
 /// each may have besides.
-const TOOLS: &[(&str, &str)] = &[("cbindgen", "MPL-2.0")];
+const TOOLS: &[(&str, &str)] =
+    &[("cbindgen", "MPL-2.0"), ("target-lexicon", "Apache-2.0 WITH LLVM-exception")];
 
 /// Checks every package of the resolved graph, on every platform and of every kind of dependency.
 ///

@@ -19,6 +19,7 @@ mod metadata;
 mod package;
 mod page;
 mod public;
+mod python;
 mod spdx;
 mod steps;
 mod tidy;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Tidy => finish(checks::tidy),
         Command::Public => finish(checks::public),
         Command::Package => finish(checks::package),
+        Command::Python => finish(checks::python),
         Command::Test => finish(checks::test),
         Command::Ci => finish(checks::ci),
     }

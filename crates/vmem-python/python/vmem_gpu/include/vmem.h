@@ -1,0 +1,1 @@
+../../../../vmem-capi/include/vmem.h

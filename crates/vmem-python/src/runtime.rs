@@ -1,0 +1,279 @@
+//! Devices: opening them, and what is asked of one as a whole.
+
+use std::ffi::{CString, c_char, c_int, c_void};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use vmem::{vmem_options, vmem_stats, vmem_usage};
+
+use crate::allocation::{Allocation, Own, allocate};
+use crate::calls::{self, pointer};
+use crate::error::check;
+use crate::stats::{Stats, Usage};
+use crate::{reclaim, streams};
+
+/// How many devices the driver sees.
+#[pyfunction]
+pub(crate) fn device_count(py: Python<'_>) -> PyResult<i32> {
+    let mut count = 0;
+    // SAFETY: a local to write to.
+    let counted = py.detach(|| check(unsafe { vmem::vmem_device_count(&raw mut count) }));
+    counted.map_err(|refusal| refusal.raise(py))?;
+    Ok(count)
+}
+
+/// Opens a device by its number. `config` has settings as `NAME=VALUE` in place of the environment's
+/// variables, whose names begin with `prefix` (`VMEM`). Where the configured stack cannot be built, the
+/// fallback is, unless `fallback` is false. `footprint` is `"lazy"`, or `"tight"` for the least memory held.
+#[pyfunction]
+#[pyo3(signature = (device=0, config=None, *, prefix=None, fallback=true, footprint="lazy"))]
+pub(crate) fn open(
+    py: Python<'_>,
+    device: i32,
+    config: Option<CString>,
+    prefix: Option<CString>,
+    fallback: bool,
+    footprint: &str,
+) -> PyResult<Runtime> {
+    let footprint = match footprint {
+        "lazy" => 1,
+        "tight" => 2,
+        other => {
+            return Err(PyValueError::new_err(format!(
+                "footprint is {other:?}; accepted: 'lazy', 'tight'"
+            )));
+        }
+    };
+    calls::call(py, || {
+        let text = |text: &Option<CString>| text.as_ref().map_or(std::ptr::null(), |t| t.as_ptr());
+        let options = vmem_options {
+            struct_size: size_of::<vmem_options>(),
+            prefix: text(&prefix),
+            config: text(&config),
+            on_failed_setup: u32::from(!fallback),
+            footprint,
+        };
+        // SAFETY: a struct of its size, and C strings.
+        unsafe { vmem::vmem_open(device, &raw const options) }
+    })?;
+    Ok(Runtime { device })
+}
+
+/// The runtime of a device, which is opened by the environment's settings if it is not open.
+#[pyfunction]
+#[pyo3(signature = (device=0))]
+pub(crate) fn runtime(py: Python<'_>, device: i32) -> PyResult<Runtime> {
+    let opened = py.detach(|| calls::ensure_open(device));
+    opened.map_err(|refusal| refusal.raise(py))?;
+    Ok(Runtime { device })
+}
+
+/// An open device. Every object for a device is about the same one; the process has one for each.
+#[pyclass(frozen, eq, hash, module = "vmem_gpu")]
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Runtime {
+    #[pyo3(get)]
+    device: i32,
+}
+
+#[pymethods]
+impl Runtime {
+    /// Allocates `size` bytes for use in the order of `stream`. 0 for the usual alignment of 256 bytes.
+    #[pyo3(signature = (size, *, stream=None, alignment=0, tag=None))]
+    fn allocate(
+        &self,
+        py: Python<'_>,
+        size: u64,
+        stream: Option<&Bound<'_, PyAny>>,
+        alignment: u64,
+        tag: Option<CString>,
+    ) -> PyResult<Allocation> {
+        let stream = streams::named(stream)?;
+        let own = Own { size, alignment, device: self.device, open: false };
+        own.allocate(py, stream, tag, None)
+    }
+
+    /// The same without an owner: the address, which is to be given to `vmem_gpu.free`. 0 for 0 bytes.
+    #[pyo3(signature = (size, *, stream=None, alignment=0, tag=None))]
+    fn allocate_address(
+        &self,
+        py: Python<'_>,
+        size: u64,
+        stream: Option<&Bound<'_, PyAny>>,
+        alignment: u64,
+        tag: Option<CString>,
+    ) -> PyResult<usize> {
+        let handle = streams::named(stream)?.handle;
+        allocate(py, false, size, alignment, self.device, handle, tag)
+    }
+
+    /// What the device's memory is used for.
+    fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
+        // SAFETY: integers alone, for which zeros will do.
+        let mut stats: vmem_stats = unsafe { std::mem::zeroed() };
+        stats.struct_size = size_of::<vmem_stats>();
+        let device = self.device;
+        // SAFETY: a struct of its size.
+        calls::call(py, || unsafe { vmem::vmem_get_stats(device, &raw mut stats) })?;
+        Ok(stats.into())
+    }
+
+    /// What is in use under a tag; zeros for one that was never used.
+    fn tag_usage(&self, py: Python<'_>, tag: CString) -> PyResult<Usage> {
+        // SAFETY: integers alone, for which zeros will do.
+        let mut usage: vmem_usage = unsafe { std::mem::zeroed() };
+        usage.struct_size = size_of::<vmem_usage>();
+        let device = self.device;
+        calls::call(py, || {
+            // SAFETY: a C string, and a struct of its size.
+            unsafe { vmem::vmem_get_tag_usage(device, tag.as_ptr(), &raw mut usage) }
+        })?;
+        Ok(usage.into())
+    }
+
+    /// Makes what is in use now the peaks of the statistics.
+    fn reset_peaks(&self, py: Python<'_>) -> PyResult<()> {
+        calls::call(py, || vmem::vmem_reset_peaks(self.device))
+    }
+
+    /// Returns free memory to the device, and says how many bytes; with `wait`, after the frees that are
+    /// pending.
+    #[pyo3(signature = (*, wait=false))]
+    fn trim(&self, py: Python<'_>, wait: bool) -> PyResult<u64> {
+        let mut returned = 0;
+        let device = self.device;
+        calls::call(py, || match wait {
+            // SAFETY: a local to write to.
+            true => unsafe { vmem::vmem_wait_and_trim(device, &raw mut returned) },
+            // SAFETY: as above.
+            false => unsafe { vmem::vmem_trim(device, &raw mut returned) },
+        })?;
+        Ok(returned)
+    }
+
+    /// Waits for the whole device: all that was freed before can then be used by every stream.
+    fn synchronize(&self, py: Python<'_>) -> PyResult<()> {
+        calls::call(py, || vmem::vmem_synchronize(self.device))
+    }
+
+    /// Promises that a stream is not destroyed before it is forgotten.
+    fn hold_stream(&self, py: Python<'_>, stream: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (device, handle) = (self.device, streams::named(Some(stream))?.handle);
+        // SAFETY: the Python caller's promise.
+        calls::call(py, || unsafe { vmem::vmem_hold_stream(device, pointer(handle)) })
+    }
+
+    /// Tells that a stream is about to be destroyed.
+    fn forget_stream(&self, py: Python<'_>, stream: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (device, handle) = (self.device, streams::named(Some(stream))?.handle);
+        // SAFETY: the Python caller names a stream that exists.
+        calls::call(py, || unsafe { vmem::vmem_forget_stream(device, pointer(handle)) })
+    }
+
+    /// All that is known of the device, as the JSON that it is, read.
+    fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let mut json: Vec<u8> = Vec::new();
+        let device = self.device;
+        let to = (&raw mut json).expose_provenance();
+        // SAFETY: the function below takes the list, which outlives the call.
+        calls::call(py, || unsafe { vmem::vmem_snapshot(device, Some(collect), pointer(to)) })?;
+        py.import("json")?.call_method1("loads", (json,))
+    }
+
+    /// Records what is allocated and freed into a new file, until the returned object's `stop`, or the end
+    /// of a `with` statement on it.
+    fn record(&self, py: Python<'_>, path: std::path::PathBuf) -> PyResult<Recording> {
+        let device = self.device;
+        let path = CString::new(path.into_os_string().into_encoded_bytes())?;
+        // SAFETY: a C string.
+        calls::call(py, || unsafe { vmem::vmem_start_recording(device, path.as_ptr()) })?;
+        Ok(Recording { device, events: std::sync::OnceLock::new() })
+    }
+
+    /// Has `function(wanted)` free what it can spare when a request would fail: it returns how many bytes it
+    /// freed, or None for none. A decorator. Functions are asked in the order in which they were given.
+    fn reclaimer(&self, py: Python<'_>, function: Py<PyAny>) -> PyResult<Py<PyAny>> {
+        reclaim::add(py, self.device, function.clone_ref(py))?;
+        Ok(function)
+    }
+
+    /// Takes a reclaimer away. Returns whether it was there.
+    fn remove_reclaimer(&self, function: &Bound<'_, PyAny>) -> bool {
+        reclaim::remove(self.device, function)
+    }
+
+    /// Closes the device: waits for it, and gives back what is free. Blocks that are live stay valid.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        calls::call(py, || vmem::vmem_close(self.device))?;
+        reclaim::remove_all(self.device);
+        Ok(())
+    }
+
+    fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _exception: &Bound<'_, pyo3::types::PyTuple>,
+    ) -> PyResult<()> {
+        self.close(py)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<vmem_gpu.Runtime of device {}>", self.device)
+    }
+}
+
+/// Takes a piece of a text.
+unsafe extern "C" fn collect(to: *mut c_void, bytes: *const c_char, len: usize) -> c_int {
+    // SAFETY: the list that `snapshot` passes.
+    let to = unsafe { &mut *to.cast::<Vec<u8>>() };
+    // SAFETY: the library's text has so many bytes.
+    to.extend_from_slice(unsafe { std::slice::from_raw_parts(bytes.cast(), len) });
+    0
+}
+
+/// A recording in progress.
+#[pyclass(frozen, module = "vmem_gpu")]
+#[derive(Debug)]
+pub(crate) struct Recording {
+    device: i32,
+    events: std::sync::OnceLock<u64>,
+}
+
+#[pymethods]
+impl Recording {
+    /// Ends it, and says how many events it has. Again, it says the same.
+    fn stop(&self, py: Python<'_>) -> PyResult<u64> {
+        if let Some(&events) = self.events.get() {
+            return Ok(events);
+        }
+        let mut events = 0;
+        let device = self.device;
+        // SAFETY: a local to write to.
+        calls::call(py, || unsafe { vmem::vmem_stop_recording(device, &raw mut events) })?;
+        Ok(*self.events.get_or_init(|| events))
+    }
+
+    /// How many events it has, once it has ended.
+    #[getter]
+    fn events(&self) -> Option<u64> {
+        self.events.get().copied()
+    }
+
+    fn __enter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _exception: &Bound<'_, pyo3::types::PyTuple>,
+    ) -> PyResult<()> {
+        self.stop(py).map(drop)
+    }
+}

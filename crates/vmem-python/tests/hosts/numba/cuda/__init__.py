@@ -1,0 +1,3 @@
+from .cudadrv.driver import HostOnlyCUDAMemoryManager, MemoryPointer, set_memory_manager
+
+__all__ = ["HostOnlyCUDAMemoryManager", "MemoryPointer", "set_memory_manager"]
