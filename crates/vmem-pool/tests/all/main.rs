@@ -17,6 +17,7 @@ mod growth;
 mod hooks;
 mod ladder;
 mod lanes;
+mod lost_markers;
 mod moves;
 mod panics;
 mod placement;
