@@ -202,18 +202,22 @@ impl Lanes {
     /// The device was synchronised since `epoch` was closed.
     #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
     pub(crate) fn after_device_sync(&mut self, lane: u32, epoch: u64) -> Vec<Event> {
-        if let Some(state) = self.get_mut(lane) {
+        let done = self.complete(lane, epoch);
+        // A later marker was recorded meanwhile, and may be the one that could not be queried.
+        if let Some(state) = self.get_mut(lane).filter(|state| !state.has_markers()) {
             state.trust();
             if !state.is_orphaned() {
                 self.uncovered.remove(&lane);
             }
         }
-        self.complete(lane, epoch)
+        done
     }
 
-    /// The host has waited for the lane's latest marker: what could not be queried before is complete.
+    /// The host has waited for the lane's latest marker: what could not be queried before is complete,
+    /// unless a later marker was recorded meanwhile, which may be the one that could not.
     pub(crate) fn trust(&mut self, lane: u32) {
-        if let Some(state) = self.get_mut(lane).filter(|state| state.is_poisoned()) {
+        let settled = |state: &&mut Lane| state.is_poisoned() && !state.has_markers();
+        if let Some(state) = self.get_mut(lane).filter(settled) {
             state.trust();
             if !state.is_orphaned() && !state.is_unmarked() {
                 self.uncovered.remove(&lane);
