@@ -17,7 +17,6 @@ use crate::{BuildError, Chunks, Growth, Pool, PoolConfig, PoolHandle};
 /// nothing better can be built. Streams, ceilings, trimming and refusals are those of [`Pool`]: a
 /// request is refused only if no free block of its size is left and, after all free blocks of
 /// every size went back to the upstream, there is no room for another.
-#[derive(Debug)]
 pub struct BinningPool<U: MemoryResource + 'static> {
     pool: Pool<Chunks<U>>,
 }
@@ -63,6 +62,12 @@ unsafe impl<U: MemoryResource + 'static> MemoryResource for BinningPool<U> {
 
     fn capabilities(&self) -> Capabilities {
         self.pool.capabilities()
+    }
+}
+
+impl<U: MemoryResource + 'static> fmt::Debug for BinningPool<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pool.fmt(f)
     }
 }
 

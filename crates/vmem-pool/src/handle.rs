@@ -88,9 +88,7 @@ impl PoolHandle {
     /// # Panics
     /// If they do not, and once the pool is gone.
     pub fn check_invariants(&self) {
-        if let Some(pool) = self.pool.get() {
-            pool.check_invariants();
-        }
+        self.pool.get().expect("the pool exists").check_invariants();
     }
 }
 

@@ -79,8 +79,8 @@ pub(super) fn reuse(context: &CheckContext) -> Result<Outcome, BoxedError> {
 /// Granules that the pool may hold while it moves them.
 const GRANULES: u64 = 32;
 
-/// With every second granule in use, a pool under its ceiling serves blocks larger than any hole, by
-/// moving physical memory; neither those nor the blocks beside the holes lose a byte.
+/// With every second granule in use, a pool under its ceiling serves blocks larger than any free range,
+/// by moving physical memory; neither those nor the blocks beside those ranges lose a byte.
 pub(super) fn moves(context: &CheckContext) -> Result<Outcome, BoxedError> {
     let device = &context.opened.device;
     let Some(granule) = device.virtual_memory().map(|memory| memory.granularity()) else {

@@ -70,7 +70,7 @@ impl StackShape {
     pub(super) const CAPACITY: u64 = 128 * MIB;
 
     /// The requested bytes that a stack without a ceiling must be able to serve: an eighth of the
-    /// device, because of rounding and holes.
+    /// device, because of rounding and fragmentation.
     pub(super) const LIMIT: u64 = Self::CAPACITY / 8;
 
     /// The device under the stack.

@@ -172,11 +172,11 @@ pub mod testing {
 
     /// What a configuration has besides its public settings.
     pub trait Knobs {
-        /// The same with another placement of blocks of up to 4 KiB.
+        /// Returns it with another placement of blocks of up to 4 KiB.
         #[must_use]
         fn with_small_blocks(self, small_blocks: SmallBlocks) -> Self;
 
-        /// The same with another rule for when a stream gets a lock of its own.
+        /// Returns it with another rule for when a stream gets a lock of its own.
         #[must_use]
         fn with_sharding(self, sharding: Sharding) -> Self;
     }

@@ -1,8 +1,9 @@
 //! Ranges taken out for one request while the lock is not held.
 
 use vmem_core::author::StreamExt;
-use vmem_core::{DriverCode, DriverError, Stream};
+use vmem_core::{DriverError, Stream};
 
+use super::markers::{Reached, stands_for_nothing};
 use super::{Core, State};
 use crate::backing::Backing;
 use crate::ladder::Climb;
@@ -195,39 +196,46 @@ impl<B: Backing> Core<B> {
     }
 
     fn order_after_tag(&self, tag: Tag, lane: u32, stream: &Stream) -> Result<Waited, Obstacle> {
-        let mut closed = false;
+        // A marker may be lost to a capture. One that is recorded instead is the last.
+        let mut closings = 0;
         loop {
             let access = self.lock().shared.lanes.access(tag, lane);
             match access {
                 Access::Now => return Ok(Waited::No),
                 Access::Never => return Err(Obstacle::Unavailable(tag.lane)),
-                Access::Close if closed => return Err(Obstacle::Unavailable(tag.lane)),
+                Access::Close if closings == 2 => return Err(Obstacle::Unavailable(tag.lane)),
                 Access::Close => {
                     self.close(tag.lane)?;
-                    closed = true;
+                    closings += 1;
                 }
                 Access::After { epoch, marker, .. } => {
-                    let pending = match self.may_ask() {
-                        true => match self.query(tag.lane, epoch, marker) {
-                            // The event belongs to a capture that began and ended while it was
-                            // recorded. The lane is set aside until it is marked again.
-                            Err(error) if error.code() == DriverCode::INVALID_VALUE => {
-                                return Err(Obstacle::Unavailable(tag.lane));
-                            }
-                            answer => answer?,
+                    let marker = match self.may_ask() {
+                        true => match self.query(tag.lane, epoch, marker)? {
+                            Reached::Yes => return Ok(Waited::No),
+                            Reached::NotYet(marker) => marker,
+                            Reached::Lost => continue,
                         },
-                        false => Some(marker),
+                        false => marker,
                     };
-                    let Some(marker) = pending else { return Ok(Waited::No) };
                     // A wait asked of another thread's stream would be queued too late for work
                     // that its own thread queues by the raw handle.
                     if self.reuse == Reuse::Observed || !stream.is_callable_here() {
                         return Err(Obstacle::Unavailable(tag.lane));
                     }
-                    if !sabotage::skip_wait() {
-                        stream.wait(&marker)?;
+                    if sabotage::skip_wait() {
+                        return Ok(Waited::Yes);
                     }
-                    return Ok(Waited::Yes);
+                    match stream.wait(&marker) {
+                        Ok(()) => return Ok(Waited::Yes),
+                        // Or it is about another event that the stream has to wait for.
+                        Err(error) if stands_for_nothing(&error) => {
+                            match self.query(tag.lane, epoch, marker)? {
+                                Reached::Lost => {}
+                                _ => return Err(error.into()),
+                            }
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
                 }
             }
         }

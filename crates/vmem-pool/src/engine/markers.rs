@@ -3,12 +3,24 @@
 use std::collections::BTreeSet;
 
 use vmem_core::author::{IdleEvent, StreamExt, StreamObserver};
-use vmem_core::{DriverError, Event, Stream};
+use vmem_core::{DriverCode, DriverError, Event, Stream};
 
 use super::{Core, State, known};
 use crate::backing::Backing;
 use crate::config::Sharding;
-use crate::lanes::Front;
+use crate::lanes::{Front, Lane};
+
+/// What the driver says of a marker.
+#[derive(Debug)]
+pub(crate) enum Reached {
+    /// It has completed, which is noted.
+    Yes,
+    /// It has not, or that cannot be asked now.
+    NotYet(Event),
+    /// It stands for nothing, and is gone: a capture of its stream began and ended while it was recorded.
+    /// What it was to cover is unmarked again.
+    Lost,
+}
 
 impl<B: Backing> Core<B> {
     /// Locks the state and finds the stream's lane, making it if the stream is new.
@@ -95,7 +107,7 @@ impl<B: Backing> Core<B> {
         let (result, leftover) = state.shared.lanes.finish_close(recorded);
         // A stream that was retired meanwhile has left a final marker; one that captures cannot
         // be marked now. Neither is a fault.
-        let ended = state.shared.lanes.get(lane).is_none_or(crate::lanes::Lane::has_ended);
+        let ended = state.shared.lanes.get(lane).is_none_or(Lane::has_ended);
         state.shared.counters.markers += u64::from(result.is_ok());
         drop(state);
         drop(leftover);
@@ -106,30 +118,45 @@ impl<B: Backing> Core<B> {
         }
     }
 
-    /// Gives a marker back unless it has completed; if so, notes that. Poisons the lane if the driver
-    /// answers anything but yes or not yet.
+    /// Asks whether a marker has completed. Poisons the lane if the driver fails.
     pub(crate) fn query(
         &self,
         lane: u32,
         epoch: u64,
         marker: Event,
-    ) -> Result<Option<Event>, DriverError> {
+    ) -> Result<Reached, DriverError> {
         match marker.is_complete() {
             Ok(true) => {
                 // The lane's handle must be the only one for the event to be recycled.
                 drop(marker);
                 self.note_complete(lane, epoch);
-                Ok(None)
+                Ok(Reached::Yes)
             }
-            Ok(false) => Ok(Some(marker)),
+            Ok(false) => Ok(Reached::NotYet(marker)),
             // The driver may not be asked while a stream captures that it would disturb.
-            Err(error) if error.concerns_capture() => Ok(Some(marker)),
+            Err(error) if error.concerns_capture() => Ok(Reached::NotYet(marker)),
+            Err(error) if stands_for_nothing(&error) => {
+                self.lose(lane, epoch);
+                Ok(Reached::Lost)
+            }
             Err(error) => {
                 self.poison(lane);
                 tracing::warn!(%error, "a marker could not be queried; its lane is set aside");
                 Err(error)
             }
         }
+    }
+
+    /// Drops a marker that stands for nothing.
+    fn lose(&self, lane: u32, epoch: u64) {
+        let lost = self.lock().shared.lanes.lose(lane, epoch);
+        drop(lost);
+    }
+
+    /// Closes a lane that has frees which no marker covers.
+    pub(crate) fn close_unmarked(&self, lane: u32) -> Result<(), DriverError> {
+        let unmarked = self.lock().shared.lanes.get(lane).is_some_and(Lane::has_unmarked_frees);
+        if unmarked { self.close(lane) } else { Ok(()) }
     }
 
     fn poison(&self, lane: u32) {
@@ -153,17 +180,24 @@ impl<B: Backing> Core<B> {
         }
     }
 
-    /// Queries every lane's markers, oldest first, until one is pending. Lanes whose query fails
-    /// are set aside; the first such error is returned at the end.
+    /// Queries every lane's markers, oldest first, until one is pending. Lanes whose marker is lost are
+    /// marked again, once. Lanes whose query fails are set aside; the first such error is returned at the
+    /// end.
     pub(crate) fn refresh(&self) -> Result<(), DriverError> {
         let _pin = self.pin();
         let mut result = Ok(());
         let marked = self.lock().shared.lanes.marked();
         for lane in marked {
+            let mut marked_again = false;
             while let Some((epoch, marker)) = self.oldest_marker(lane) {
                 match self.query(lane, epoch, marker) {
-                    Ok(None) => {}
-                    Ok(Some(_)) => break,
+                    Ok(Reached::Yes) => {}
+                    Ok(Reached::NotYet(_)) => break,
+                    Ok(Reached::Lost) => {
+                        if !std::mem::replace(&mut marked_again, true) {
+                            result = result.and(self.close_unmarked(lane));
+                        }
+                    }
                     Err(error) => {
                         result = result.and(Err(error));
                         break;
@@ -192,13 +226,27 @@ impl<B: Backing> Core<B> {
     }
 
     /// Marks all that was freed and can be marked, and waits on the host until the markers have
-    /// completed. Lanes whose marker fails are set aside; the first such error is returned at the end.
-    /// What the driver refuses because a stream captures stays pending.
+    /// completed. Lanes whose marker is lost are marked again, once. Lanes whose marker fails are set aside;
+    /// the first such error is returned at the end. What the driver refuses because a stream captures stays
+    /// pending.
     pub(crate) fn wait_for_markers(&self) -> Result<(), DriverError> {
-        let mut result = self.close_all();
         let _pin = self.pin();
-        let newest = self.newest_markers();
-        for (lane, epoch, marker) in newest {
+        let mut result = Ok(());
+        for _ in 0..2 {
+            result = result.and(self.close_all());
+            let (lost, waited) = self.wait_for_newest();
+            result = result.and(waited);
+            if !lost {
+                break;
+            }
+        }
+        result
+    }
+
+    /// Waits for the latest marker of each lane. Returns whether one was lost, and the first failure.
+    fn wait_for_newest(&self) -> (bool, Result<(), DriverError>) {
+        let (mut lost, mut result) = (false, Ok(()));
+        for (lane, epoch, marker) in self.newest_markers() {
             match marker.synchronize() {
                 Ok(()) => {
                     drop(marker);
@@ -206,13 +254,18 @@ impl<B: Backing> Core<B> {
                     self.lock().shared.lanes.trust(lane);
                 }
                 Err(error) if error.concerns_capture() => {}
+                Err(error) if stands_for_nothing(&error) => {
+                    drop(marker);
+                    self.lose(lane, epoch);
+                    lost = true;
+                }
                 Err(error) => {
                     self.poison(lane);
                     result = result.and(Err(error));
                 }
             }
         }
-        result
+        (lost, result)
     }
 
     /// The latest marker of each lane that has one.
@@ -289,15 +342,20 @@ impl<B: Backing> Core<B> {
     }
 }
 
+/// Whether an answer about a marker says that it stands for nothing. The driver takes an event of a capture
+/// that is over for an invalid value.
+pub(super) fn stands_for_nothing(error: &DriverError) -> bool {
+    error.code() == DriverCode::INVALID_VALUE
+}
+
 impl State<'_> {
     /// Lanes that have free memory, or addresses that memory was used at, which no marker covers.
     fn unmarked(&self) -> BTreeSet<u32> {
         let free = self.space.all_free().filter_map(|slot| self.space[slot].tag());
         let dormant = self.space.dormant().filter_map(|slot| self.dormant_tag(slot));
         let lanes: BTreeSet<u32> = free.chain(dormant).map(|tag| tag.lane).collect();
-        let unmarked = |&lane: &u32| {
-            self.shared.lanes.get(lane).is_some_and(crate::lanes::Lane::has_unmarked_frees)
-        };
+        let unmarked =
+            |&lane: &u32| self.shared.lanes.get(lane).is_some_and(Lane::has_unmarked_frees);
         lanes.into_iter().filter(unmarked).collect()
     }
 }

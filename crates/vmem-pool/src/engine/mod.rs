@@ -336,13 +336,13 @@ impl<B: Backing> fmt::Debug for Core<B> {
     /// A few figures: what holds a pool may be printed however much is in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if fork::is_child() {
-            return f.write_str("Pool(of the process that forked)");
+            return write!(f, "{}(of the process that forked)", self.name());
         }
         let state = self.lock();
         let (live, reserved) = (state.live(), state.shared.counters.reserved);
         let blocks = state.allocations() - state.frees();
         drop(state);
-        f.debug_struct("Pool")
+        f.debug_struct(self.name())
             .field("live", &live)
             .field("reserved", &reserved)
             .field("blocks", &blocks)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmem_core::{Block, BlockLayout, DeviceMemory, Request, Stream};
+use vmem_core::{Block, BlockLayout, DeviceMemory, Event, Request, Stream};
 use vmem_sim::{Kernel, SimDevice};
 
 use super::{Control, Core};
@@ -59,6 +59,48 @@ fn a_lane_is_not_given_to_another_stream_while_somebody_knows_its_number() {
     launch(&device, &block, &thief, Duration::ZERO);
     thief.synchronize().unwrap();
     core.deallocate(block, &thief).unwrap();
+    device.assert_clean();
+}
+
+/// One thread waits for a stream's latest marker; meanwhile a later one is recorded and cannot be queried.
+#[test]
+fn a_lane_is_trusted_only_if_no_marker_came_after_the_one_that_was_waited_for() {
+    let device = SimDevice::new(64 << 20);
+    let arena = VirtualArena::new(device.clone()).unwrap();
+    let core = Core::new(arena, PoolConfig::default(), Fit::Best).unwrap();
+    let stream = Stream::new(device.clone()).unwrap();
+    let mark = || {
+        core.deallocate(alloc(&core, &stream), &stream).unwrap();
+        core.close_all().unwrap();
+        core.newest_markers().remove(0)
+    };
+    let poisoned = || core.lock().shared.lanes.any_poisoned();
+    let see = |(lane, epoch, marker): (u32, u64, Event)| {
+        marker.synchronize().unwrap();
+        core.note_complete(lane, epoch);
+        core.lock().shared.lanes.trust(lane);
+    };
+    let first = mark();
+    let later = mark();
+    core.lock().shared.lanes.poison(later.0);
+    see(first);
+    assert!(poisoned(), "nobody has waited for the later marker");
+    see(later);
+    assert!(!poisoned());
+
+    let epochs = core.lock().shared.lanes.before_device_sync();
+    let later = mark();
+    core.lock().shared.lanes.poison(later.0);
+    for (lane, epoch) in epochs {
+        let done = core.lock().shared.lanes.after_device_sync(lane, epoch);
+        core.recycle(done);
+    }
+    assert!(poisoned(), "the device was waited for before the later marker");
+    core.synchronize().unwrap();
+    assert!(!poisoned());
+    drop(later);
+    core.shut_down();
+    drop((core, stream));
     device.assert_clean();
 }
 

@@ -1,6 +1,6 @@
 //! Memory that other streams freed.
 
-use vmem_core::{DriverError, Event};
+use vmem_core::Event;
 
 use super::{Climb, Rung, Step};
 use crate::backing::Backing;
@@ -21,7 +21,7 @@ impl<B: Backing> Core<B> {
     pub(super) fn steal_completed(&self, climb: &mut Climb<'_>) -> Step {
         if self.reuse == Reuse::Observed {
             // Nothing of the own lane was at hand either: let its frees be marked.
-            self.close_open(climb.lane)?;
+            self.close_unmarked(climb.lane)?;
         }
         let lanes = self.lock().lanes_for(climb);
         let markers = match self.may_ask() {
@@ -44,11 +44,6 @@ impl<B: Backing> Core<B> {
             climb.tried(Rung::Completed, largest);
         }
         Ok(slot)
-    }
-
-    fn close_open(&self, lane: u32) -> Result<(), DriverError> {
-        let open = self.lock().shared.lanes.get(lane).is_some_and(|lane| lane.has_unmarked_frees());
-        if open { self.close(lane) } else { Ok(()) }
     }
 
     /// Looks at all lanes, if the request was found nothing after a look at some.

@@ -190,6 +190,21 @@ impl Lane {
         None
     }
 
+    /// Takes out the marker of an epoch, which covers nothing. What it was to cover is as if it had not been
+    /// recorded.
+    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
+    pub(super) fn lose(&mut self, epoch: u64) -> Option<Event> {
+        let at = self.markers.iter().position(|marker| marker.epoch == epoch)?;
+        let lost = self.markers.remove(at)?;
+        if self.life == Life::Ended && epoch == u64::MAX {
+            self.life = Life::Unmarked;
+        }
+        if self.bound {
+            self.front.want();
+        }
+        Some(lost.event)
+    }
+
     pub(super) fn complete(&mut self, epoch: u64) -> Vec<Event> {
         self.complete = self.complete.max(epoch);
         let done = self.markers.iter().take_while(|m| m.epoch <= self.complete).count();

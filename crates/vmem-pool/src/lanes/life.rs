@@ -6,6 +6,7 @@ use vmem_core::{Event, Stream};
 use super::lane::is_bound;
 use super::queue::{is_threads_own, owner_of};
 use super::{Front, Lane, Lanes, Ordering, Reuse};
+use crate::sync::thread::ThreadId;
 
 /// When to look which of the lanes that have ended can be forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,13 +92,32 @@ impl Lanes {
                 self.uncovered.remove(&lane);
                 self.marked.insert(lane);
             }
-            None => {
-                self.uncovered.insert(lane);
-                // The thread's next default stream can still cover what was freed on this one.
-                let others = owner.map_or(&[][..], |owner| self.queues.of(owner)).to_vec();
-                others.into_iter().for_each(|other| self.want_for_others(other));
-            }
+            None => self.leave_unmarked(lane, owner),
         }
+    }
+
+    /// A lane has ended, and nothing covers its last frees.
+    fn leave_unmarked(&mut self, lane: u32, owner: Option<ThreadId>) {
+        self.uncovered.insert(lane);
+        // The thread's next default stream can still cover what was freed on this one.
+        let others = owner.map_or(&[][..], |owner| self.queues.of(owner));
+        others.iter().for_each(|&other| self.want_for_others(other));
+    }
+
+    /// A marker of the lane stands for nothing. What it was to cover can be marked again, unless the stream
+    /// has ended.
+    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
+    pub(crate) fn lose(&mut self, lane: u32, epoch: u64) -> Option<Event> {
+        let state = self.get_mut(lane)?;
+        let lost = state.lose(epoch)?;
+        let (unmarked, owner) = (state.is_unmarked(), state.owner());
+        if !state.has_markers() {
+            self.marked.remove(&lane);
+        }
+        if unmarked {
+            self.leave_unmarked(lane, owner);
+        }
+        Some(lost)
     }
 
     /// Earlier default streams of the lane's thread that ended unmarked.
@@ -182,18 +202,22 @@ impl Lanes {
     /// The device was synchronised since `epoch` was closed.
     #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
     pub(crate) fn after_device_sync(&mut self, lane: u32, epoch: u64) -> Vec<Event> {
-        if let Some(state) = self.get_mut(lane) {
+        let done = self.complete(lane, epoch);
+        // A later marker was recorded meanwhile, and may be the one that could not be queried.
+        if let Some(state) = self.get_mut(lane).filter(|state| !state.has_markers()) {
             state.trust();
             if !state.is_orphaned() {
                 self.uncovered.remove(&lane);
             }
         }
-        self.complete(lane, epoch)
+        done
     }
 
-    /// The host has waited for the lane's latest marker: what could not be queried before is complete.
+    /// The host has waited for the lane's latest marker: what could not be queried before is complete,
+    /// unless a later marker was recorded meanwhile, which may be the one that could not.
     pub(crate) fn trust(&mut self, lane: u32) {
-        if let Some(state) = self.get_mut(lane).filter(|state| state.is_poisoned()) {
+        let settled = |state: &&mut Lane| state.is_poisoned() && !state.has_markers();
+        if let Some(state) = self.get_mut(lane).filter(settled) {
             state.trust();
             if !state.is_orphaned() && !state.is_unmarked() {
                 self.uncovered.remove(&lane);

@@ -223,3 +223,13 @@ fn a_chunk_that_several_streams_freed_counts_as_returnable() {
     drop(streams);
     finish(&device, pool);
 }
+
+#[test]
+#[should_panic(expected = "the pool exists")]
+fn a_check_of_a_pool_that_is_gone_fails() {
+    let pool = arena(device(), PoolConfig::default());
+    let handle = pool.handle();
+    handle.check_invariants();
+    drop(pool);
+    handle.check_invariants();
+}

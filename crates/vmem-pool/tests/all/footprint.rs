@@ -206,7 +206,7 @@ fn trimming_beside_live_blocks_keeps_only_their_granules() {
     pool.handle().trim_to(0).unwrap();
     // Bytes 21 to 24 MiB lie in two granules of 2 MiB.
     assert_eq!(device.used(), 4 * MIB);
-    // The holes are mapped again before the range grows.
+    // What is unmapped between is mapped again before the range grows.
     let large = alloc(&pool, 20 * MIB, &stream);
     assert!(large.ptr() < live.ptr());
     free(&pool, large, &stream);

@@ -158,7 +158,7 @@ fn where_addresses_are_as_short_as_memory_there_are_none_for_windows() {
 }
 
 #[test]
-fn growth_goes_over_free_memory_and_holes_in_turn_where_that_takes_the_least() {
+fn growth_goes_over_free_and_unmapped_memory_in_turn_where_that_takes_the_least() {
     let fresh = |sizes: [u64; 5], unmapped: [usize; 2], free_ones: [usize; 2], need: u64| {
         let device = sim(32, 256);
         let pool = arena(device.clone(), PoolConfig::default());
@@ -180,9 +180,9 @@ fn growth_goes_over_free_memory_and_holes_in_turn_where_that_takes_the_least() {
         finish(&device, pool);
         fresh
     };
-    // Hole of two, free, hole, free, block: downwards from the end.
+    // Two unmapped, free, unmapped, free, block: downwards from the end.
     assert_eq!(fresh([2, 1, 1, 1, 1], [0, 2], [1, 3], 3 * G + 256), 2);
-    // Block, free, hole, free, hole of two and all that follows: upwards from the start.
+    // Block, free, unmapped, free, two unmapped and all that follows: upwards from the start.
     assert_eq!(fresh([1, 1, 1, 1, 1], [2, 4], [1, 3], 3 * G + 256), 2);
 }
 

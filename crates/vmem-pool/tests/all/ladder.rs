@@ -234,7 +234,7 @@ fn a_capturing_stream_gets_what_is_at_hand_and_nothing_else() {
 }
 
 #[test]
-fn labels_and_sinks_see_every_event_outside_the_lock() {
+fn labels_and_observers_see_every_event_outside_the_lock() {
     use std::sync::{Arc, Mutex};
     use vmem_core::{MemoryEvent, MemoryEventKind, MemoryObserver};
 

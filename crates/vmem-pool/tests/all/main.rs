@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod allowance;
+mod auto_trim;
 mod bookkeeping;
 mod borrowed;
 mod buffers_in_captures;
@@ -17,6 +18,7 @@ mod growth;
 mod hooks;
 mod ladder;
 mod lanes;
+mod lost_markers;
 mod moves;
 mod panics;
 mod placement;
@@ -27,7 +29,6 @@ mod regressions_memory;
 mod regressions_moves;
 mod regressions_soak;
 mod regressions_streams;
-mod release;
 mod returning;
 mod rmm;
 mod sharding;

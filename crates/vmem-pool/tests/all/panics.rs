@@ -47,7 +47,7 @@ impl Hostile {
 }
 
 #[test]
-fn a_sink_that_panics_takes_no_block_and_loses_none() {
+fn an_observer_that_panics_takes_no_block_and_loses_none() {
     let hostile = Arc::new(Hostile::default());
     let config = PoolConfig::default().with_ceiling(16 * MIB).with_observer(hostile.clone());
     on_both(&config, |device, pool, handle| {
@@ -82,7 +82,7 @@ fn a_sink_that_panics_takes_no_block_and_loses_none() {
 }
 
 #[test]
-fn a_sink_that_panics_when_memory_moves_loses_none() {
+fn an_observer_that_panics_when_memory_moves_loses_none() {
     let device = sim(16, 256);
     let hostile = Arc::new(Hostile::default());
     let pool = arena(device.clone(), tight().with_observer(hostile.clone()));

@@ -79,6 +79,15 @@ fn a_pool_with_a_hundred_thousand_blocks_prints_a_line() {
 }
 
 #[test]
+fn each_kind_of_pool_prints_its_own_name() {
+    let device = crate::support::device();
+    let arena = crate::support::arena(device.clone(), PoolConfig::default());
+    assert!(format!("{arena:?}").starts_with("Pool { live: 0,"), "{arena:?}");
+    let bins = crate::support::bins(device, PoolConfig::default());
+    assert!(format!("{bins:?}").starts_with("BinningPool { live: 0,"), "{bins:?}");
+}
+
+#[test]
 fn a_window_over_thousands_of_places_prints_a_line() {
     let device = crate::support::sim(4096, 1 << 15);
     let stream = Stream::new(device.clone()).unwrap();

@@ -6,8 +6,7 @@ use std::thread;
 use vmem_core::author::StreamExt;
 use vmem_core::{AllocErrorKind, Device, DriverCode, HandleError, ResourceExt, Stream};
 use vmem_pool::{Batch, Growth, PoolConfig, RangeState};
-use vmem_sim::{CallKind, SimDevice, Violation};
-use vmem_testkit::Countdown;
+use vmem_sim::{CallKind, SimDevice};
 
 use crate::support::{
     ArenaPool, MIB, alloc, arena, chunks, device, finish, free, keep_busy, layout, orphan, touch,
@@ -274,36 +273,4 @@ fn a_chunk_in_quarantine_is_not_counted_as_what_a_trim_returns() {
     assert_eq!(handle.capacity().unwrap().largest_after_trim, Some(8 * MIB));
     drop(orphan);
     finish(&device, Arc::into_inner(pool).unwrap());
-}
-
-#[test]
-fn a_capture_that_begins_and_ends_while_a_stream_is_marked_costs_no_memory() {
-    let device = device();
-    let watched = Countdown::new(device.clone());
-    let config = PoolConfig::default().with_ceiling(8 * MIB);
-    let pool = arena(watched.clone(), config);
-    let [home, other] = [(); 2].map(|()| Stream::new(watched.clone()).unwrap());
-    let block = alloc(&pool, 8 * MIB, &home);
-    touch(&device, &block, &home);
-    free(&pool, block, &home);
-    // As another thread may, between the questions before and after the marker is recorded.
-    let (sim, raw) = (device.clone(), home.raw());
-    watched.before("Device::record_event", move || {
-        // SAFETY: contract, devices: a valid stream.
-        unsafe { sim.begin_capture_raw(raw) }.unwrap();
-    });
-    let sim = device.clone();
-    watched.after("Device::record_event", move || {
-        // SAFETY: contract, devices: a valid stream.
-        drop(unsafe { sim.end_capture_raw(raw) }.unwrap());
-    });
-    let block = alloc(&pool, 8 * MIB, &other);
-    // The driver is asked about the event, refuses, and nothing breaks.
-    let asked = device.take_violations();
-    let of_the_capture = |v: &Violation| v.to_string().contains("a capture that is over");
-    assert!(!asked.is_empty() && asked.iter().all(of_the_capture), "{asked:?}");
-    touch(&device, &block, &other);
-    free(&pool, block, &other);
-    drop((home, other));
-    finish(&device, pool);
 }

@@ -192,7 +192,7 @@ impl MemoryObserver for Trimmer {
 }
 
 #[test]
-fn a_sink_may_call_the_pool() {
+fn an_observer_may_call_the_pool() {
     let device = device();
     let observer = Arc::new(Trimmer::default());
     let erased: Arc<dyn MemoryObserver> = observer.clone();

@@ -11,8 +11,8 @@ use crate::support::{MIB, alloc, arena, device, finish, free};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn config(threshold: u64, age: Duration, clock: &ManualClock) -> PoolConfig {
-    let release = Some(AutoTrim::new(threshold, age));
-    PoolConfig::default().with_auto_trim(release).with_clock(Arc::new(clock.clone()))
+    let auto_trim = AutoTrim::new(threshold, age);
+    PoolConfig::default().with_auto_trim(auto_trim).with_clock(Arc::new(clock.clone()))
 }
 
 #[test]
