@@ -53,7 +53,7 @@ impl PoolHandle {
     /// [`HandleError::Gone`] once the pool is; [`HandleError::Failed`] if the driver fails, and in a
     /// [forked](vmem_core::author::fork) child.
     pub fn trim_to(&self, keep: u64) -> Result<u64, HandleError> {
-        self.pool.require()?.trim_to(keep)
+        self.pool.require("PoolHandle::trim_to")?.trim_to(keep)
     }
 
     /// Like [`trim_to`](Self::trim_to), returning only memory whose uses are complete already,
@@ -62,7 +62,7 @@ impl PoolHandle {
     /// # Errors
     /// Those of [`trim_to`](Self::trim_to).
     pub fn try_trim(&self, keep: u64) -> Result<u64, HandleError> {
-        self.pool.require()?.try_trim(keep)
+        self.pool.require("PoolHandle::try_trim")?.try_trim(keep)
     }
 
     /// Waits on the host for all work on the device, and frees what is in quarantine: memory whose last
@@ -80,7 +80,7 @@ impl PoolHandle {
     /// [`HandleError::Gone`] once the pool is; [`HandleError::Failed`] if the driver fails or refuses
     /// because a stream captures, and in a [forked](vmem_core::author::fork) child.
     pub fn synchronize(&self) -> Result<u64, HandleError> {
-        self.pool.require()?.synchronize()
+        self.pool.require("PoolHandle::synchronize")?.synchronize()
     }
 
     /// Checks that the pool's figures and structures agree; for tests. Takes `O(n log n)` steps.

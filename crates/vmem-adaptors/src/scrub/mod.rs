@@ -159,7 +159,7 @@ impl ScrubHandle {
     /// [`HandleError::Gone`] once the stack is; [`HandleError::Failed`] if the driver fails: what was
     /// not cleared is set aside still.
     pub fn synchronize(&self) -> Result<(), HandleError> {
-        Ok(self.keeper.require()?.synchronize()?)
+        Ok(self.keeper.require("ScrubHandle::synchronize")?.synchronize()?)
     }
 }
 

@@ -54,7 +54,7 @@ impl StatsHandle {
     /// # Errors
     /// [`HandleError::Gone`] once the adaptor is.
     pub fn reset_peaks(&self) -> Result<(), HandleError> {
-        self.counters.require()?.reset_peaks();
+        self.counters.require("StatsHandle::reset_peaks")?.reset_peaks();
         Ok(())
     }
 
@@ -63,6 +63,6 @@ impl StatsHandle {
     /// # Errors
     /// [`HandleError::Gone`] once the adaptor is.
     pub fn scope(&self) -> Result<StatsScope, HandleError> {
-        Ok(StatsScope::begin(&self.counters.require()?))
+        Ok(StatsScope::begin(&self.counters.require("StatsHandle::scope")?))
     }
 }

@@ -21,6 +21,31 @@ fn is_refused<T, E: Error + 'static>(answer: Result<T, E>) -> bool {
 }
 
 #[test]
+fn what_a_handle_refuses_in_a_forked_child_names_the_call() {
+    let device = SimDevice::new(1 << 20);
+    let scrub = DeviceMemory::new(device.clone()).scrubbed().unwrap();
+    let counted = DeviceMemory::new(device.clone()).with_statistics();
+    let (scrub_handle, counters, leaf) =
+        (scrub.handle(), counted.handle(), scrub.upstream().handle());
+    let answer = in_child(|| {
+        let refused = [
+            scrub_handle.synchronize().unwrap_err(),
+            counters.reset_peaks().unwrap_err(),
+            counters.scope().map(drop).unwrap_err(),
+            leaf.synchronize().unwrap_err(),
+        ];
+        refused.map(|error| error.driver().map_or("", DriverError::call))
+            == [
+                "ScrubHandle::synchronize",
+                "StatsHandle::reset_peaks",
+                "StatsHandle::scope",
+                "QuarantineHandle::synchronize",
+            ]
+    });
+    assert_eq!(answer, Ok(true));
+}
+
+#[test]
 fn every_adaptor_refuses_a_forked_child_whatever_it_would_do_first() {
     let device = SimDevice::new(1 << 20);
     let stream = Stream::new(device.clone()).unwrap();

@@ -82,12 +82,12 @@ impl<T: ?Sized> Handle<T> {
         self.part.upgrade()
     }
 
-    /// The part, for an action.
+    /// The part, for an action that errors call `call`, as in `"PoolHandle::trim_to"`.
     ///
     /// # Errors
     /// [`HandleError::Gone`] once the resource is; [`HandleError::Failed`] in a [forked](fork) child.
-    pub fn require(&self) -> Result<Arc<T>, HandleError> {
-        fork::refuse("a handle of a resource")?;
+    pub fn require(&self, call: &'static str) -> Result<Arc<T>, HandleError> {
+        fork::refuse(call)?;
         self.get().ok_or(HandleError::Gone)
     }
 
@@ -123,7 +123,7 @@ mod tests {
         let in_progress = handle.get().unwrap();
         drop(part);
         assert!(handle.get().is_none());
-        assert!(handle.clone().require().is_err_and(|error| error.is_gone()));
+        assert!(handle.clone().require("a test").is_err_and(|error| error.is_gone()));
         assert_eq!(format!("{in_progress:?} {handle:?}"), "1 gone");
     }
 }

@@ -61,8 +61,7 @@ impl QuarantineHandle {
     /// device, if a stream that something was freed on captures; the [`DriverError`] of the driver
     /// call. What was not freed stays.
     pub fn synchronize(&self) -> Result<(), HandleError> {
-        fork::refuse(CALL)?;
-        Ok(self.0.require()?.synchronize()?)
+        Ok(self.0.require(CALL)?.synchronize()?)
     }
 }
 

@@ -45,8 +45,8 @@ pub trait StreamExt: sealed::Sealed {
     unsafe fn borrowed(device: Arc<dyn Device>, raw: RawStream) -> Result<Stream, DriverError>;
 
     /// A borrowed stream for which nobody can vouch. What is freed on it is nobody's until the device
-    /// was synchronised. For memory of whose last use nothing is known but that it has been queued. No
-    /// driver call.
+    /// was synchronised. For memory of whose last use nothing is known but that it has been queued. Its
+    /// [raw handle](Stream::raw) is 0 and must not be used. No driver call.
     fn nameless(device: Arc<dyn Device>) -> Stream;
 
     /// Calls `call`, during which the calling thread may use the handle of this

@@ -186,7 +186,10 @@ impl Stream {
     }
 
     /// The driver's handle of the stream, to queue work with. It must not be used after
-    /// [`retire`](Self::retire), nor, for a per-thread default stream, on another thread.
+    /// [`retire`](Self::retire), nor, for a per-thread default stream, on another thread, nor, for a
+    /// borrowed one, by who does not [vouch](StreamExt::vouched) for it. That of a
+    /// [nameless](StreamExt::nameless) stream must never be used: it is 0, which names no stream of
+    /// its own but, to CUDA, the legacy default stream.
     pub fn raw(&self) -> RawStream {
         self.0.raw
     }

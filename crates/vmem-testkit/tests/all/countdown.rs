@@ -1,5 +1,6 @@
 //! The countdown fails each call it says, and sweeps end.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -44,7 +45,7 @@ const HANDLE: PhysicalHandle = PhysicalHandle(77);
 
 const CALLS: &[Call] = calls! {
     "Device" device device; {
-        memory_info() allocate(1) create_stream() synchronize() create_event()
+        memory_info() allocate(1) create_stream() synchronize() create_event() create_timed_event()
         check_host_access(ptr(), 1, HostAccess::Read)
     } unsafe {
         free(ptr()) destroy_stream(STREAM) owns_stream(STREAM) query_stream(STREAM)
@@ -52,7 +53,8 @@ const CALLS: &[Call] = calls! {
         record_event(event(), STREAM) query_event(event()) synchronize_event(event())
         wait_event(STREAM, event()) copy_from_host(ptr(), [0].as_ptr(), 1, STREAM)
         copy_to_host([0].as_mut_ptr(), ptr(), 1, STREAM) copy_within(ptr(), ptr(), 1, STREAM)
-        fill(ptr(), 0, 1, STREAM)
+        elapsed_ns(event(), event()) fill(ptr(), 0, 1, STREAM) fill_u16(ptr(), 0, 1, STREAM)
+        fill_u32(ptr(), 0, 1, STREAM)
     }
     "VirtualMemory" device device.virtual_memory().unwrap(); {
         reserve(1) create(1)
@@ -77,6 +79,29 @@ const CALLS: &[Call] = calls! {
         allocate(1, STREAM) free(ptr(), STREAM)
     }
 };
+
+/// The names of the methods that the countdown counts, as its source lists them: those whose line ends
+/// with a semicolon, under the name of their part.
+fn counted() -> BTreeSet<String> {
+    let mut part = "";
+    let mut names = BTreeSet::new();
+    for line in include_str!("../../src/countdown/forward.rs").lines().map(str::trim) {
+        if let Some((name, _)) = line.strip_prefix('"').and_then(|line| line.split_once('"')) {
+            part = name;
+        } else if let Some((name, _)) = line.strip_prefix("fn ").and_then(|fn_| fn_.split_once('('))
+            && line.ends_with(';')
+        {
+            assert!(names.insert(format!("{part}::{name}")));
+        }
+    }
+    names
+}
+
+#[test]
+fn every_call_that_the_countdown_counts_is_among_those_that_are_tried() {
+    let tried: BTreeSet<String> = CALLS.iter().map(|(name, _)| String::from(*name)).collect();
+    assert_eq!(tried, counted());
+}
 
 #[test]
 fn every_driver_call_can_be_the_one_that_fails() {
