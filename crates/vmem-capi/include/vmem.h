@@ -419,9 +419,10 @@ vmem_status vmem_hold_stream(int32_t device,
 
 /**
  * Tells that a stream is about to be destroyed, or that a thread which used its default stream (2) is about
- * to end: it is marked, and other streams can use what was freed on it, and is yet to be freed on it, once
- * the work that is on it now is over. So work on it that comes later must not use blocks that were allocated
- * before. Nothing for 0 and 1, and for a stream that no call has named.
+ * to end: it is marked, and other streams can use what was freed on it once the work that is on it now is
+ * over. So work on it that comes later must not use blocks that were freed on it before. Blocks of it that
+ * are still out are best freed first: what is freed later under its handle goes by what `vmem_free` says of
+ * handles. Nothing for 0 and 1, and for a stream that no call has named.
  *
  * VMEM_ERROR_CAPTURING while the stream captures; it is then as it was.
  *
@@ -505,6 +506,9 @@ vmem_status vmem_allocate(uint64_t size,
  * again, and others after `vmem_forget_stream` had marked it, or `vmem_synchronize`. A stream that this
  * library never met in a call that vouches for it is taken for one that nobody can name: what is freed on
  * it waits for `vmem_synchronize`. Who can vouch for the stream calls `vmem_free_vouched`.
+ *
+ * Once the block's own stream was forgotten its handle may be another stream's, and means the one that a
+ * caller has vouched for since. If none has, the block waits for `vmem_synchronize`.
  *
  * The caller sees to it that: Work that uses the block is ordered before what follows on `stream`, and none follows.
  */

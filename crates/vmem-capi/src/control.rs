@@ -107,9 +107,10 @@ pub unsafe extern "C" fn vmem_hold_stream(device: i32, stream: vmem_stream) -> v
 }
 
 /// Tells that a stream is about to be destroyed, or that a thread which used its default stream (2) is about
-/// to end: it is marked, and other streams can use what was freed on it, and is yet to be freed on it, once
-/// the work that is on it now is over. So work on it that comes later must not use blocks that were allocated
-/// before. Nothing for 0 and 1, and for a stream that no call has named.
+/// to end: it is marked, and other streams can use what was freed on it once the work that is on it now is
+/// over. So work on it that comes later must not use blocks that were freed on it before. Blocks of it that
+/// are still out are best freed first: what is freed later under its handle goes by what `vmem_free` says of
+/// handles. Nothing for 0 and 1, and for a stream that no call has named.
 ///
 /// VMEM_ERROR_CAPTURING while the stream captures; it is then as it was.
 ///

@@ -127,6 +127,9 @@ unsafe fn allocate(
 /// library never met in a call that vouches for it is taken for one that nobody can name: what is freed on
 /// it waits for `vmem_synchronize`. Who can vouch for the stream calls `vmem_free_vouched`.
 ///
+/// Once the block's own stream was forgotten its handle may be another stream's, and means the one that a
+/// caller has vouched for since. If none has, the block waits for `vmem_synchronize`.
+///
 /// # Safety
 /// Work that uses the block is ordered before what follows on `stream`, and none follows.
 #[unsafe(no_mangle)]
@@ -285,6 +288,9 @@ impl Order {
     /// remember, and should the handle name another by now, the block's own stream is dead and serves
     /// nobody. Any other means what it meant when somebody last vouched for it; should it name another by
     /// now, that one is dead in the same way.
+    ///
+    /// A stream that was forgotten, or held since, is over: it serves everybody behind its last marker,
+    /// which says nothing of work that came later under its handle.
     fn of(live: &Live, handle: RawStream) -> Self {
         let streams = &live.instance.streams;
         Self::of_stream(match normal(handle) {
@@ -293,7 +299,15 @@ impl Order {
                 return Self::of_thread(live);
             }
             RawStream::PER_THREAD => On::Other(streams.of_thread()),
-            same if same == live.handle => On::Home,
+            same if same == live.handle => match live.stream.final_marker() {
+                None => On::Home,
+                Some(last) => {
+                    return match streams.remembered(same) {
+                        Some(now) => Self { on: On::Other(now), after: Some(last) },
+                        None => Self::of_stream(On::Nameless),
+                    };
+                }
+            },
             other => streams.remembered(other).map_or(On::Nameless, On::Other),
         })
     }
