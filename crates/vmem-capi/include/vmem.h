@@ -354,8 +354,10 @@ vmem_status vmem_open(int32_t device,
 
 /**
  * Closes a device: it gives no more memory. Waits for the whole device, as `vmem_synchronize` does, to
- * give back what was freed. Blocks that are still live stay valid and can be freed; with the last of them
- * the rest goes back.
+ * give back what was freed. Blocks that are still live stay valid and can be freed. With the last of them
+ * the rest goes back, after a wait for what is pending, if all their streams can be named or were forgotten;
+ * otherwise after `vmem_forget_stream` or `vmem_synchronize`. Streams that were held stay held until they are
+ * forgotten, but only for the blocks of before: when the device is opened again they must be held again.
  *
  * VMEM_ERROR_CAPTURING if the driver refused the wait for a capture: the device is still open then. After
  * any other failure it is closed.
@@ -402,6 +404,8 @@ vmem_status vmem_wait_and_trim(int32_t device, uint64_t *returned);
  * was freed on streams that have been destroyed since, and on the default streams of threads that have
  * ended. It breaks every capture in progress on the device, so that nothing here does it of its own accord.
  *
+ * After `vmem_close` it does the same for what was freed since, as long as there is something.
+ *
  * VMEM_ERROR_CAPTURING if the driver refused it for a capture, which is broken then.
  */
 vmem_status vmem_synchronize(int32_t device);
@@ -423,6 +427,9 @@ vmem_status vmem_hold_stream(int32_t device,
  * over. So work on it that comes later must not use blocks that were freed on it before. Blocks of it that
  * are still out are best freed first: what is freed later under its handle goes by what `vmem_free` says of
  * handles. Nothing for 0 and 1, and for a stream that no call has named.
+ *
+ * It may be called after `vmem_close` too, as long as blocks are out or memory waits, and then acts on what
+ * the device was before as well.
  *
  * VMEM_ERROR_CAPTURING while the stream captures; it is then as it was.
  *

@@ -12,7 +12,7 @@ use vmem_core::{
 use crate::abi::{place, pointer, text};
 use crate::boundary::guard;
 use crate::callback;
-use crate::instance::{Instance, open_device};
+use crate::instance::{self, Instance, open_device};
 use crate::recording;
 use crate::status::{Failure, vmem_status};
 use crate::streams::normal;
@@ -151,9 +151,8 @@ pub unsafe extern "C" fn vmem_free(ptr: *mut c_void, stream: vmem_stream) -> vme
 pub unsafe extern "C" fn vmem_free_vouched(ptr: *mut c_void, stream: vmem_stream) -> vmem_status {
     guard("vmem_free_vouched", || {
         let Some(live) = take(ptr)? else { return Ok(()) };
-        let instance = live.instance.clone();
         // SAFETY: the caller's promise.
-        match unsafe { instance.streams.name(handle(stream)) } {
+        match unsafe { live.instance.streams.name(handle(stream)) } {
             Ok(named) => {
                 let order = match named.is_identified {
                     true => Order::of_stream(On::Other(named.stream.clone())),
@@ -352,6 +351,10 @@ unsafe fn free(live: Live, order: Order) -> Result<(), Failure> {
         Ok(()) => {
             let kind = MemoryEventKind::Free { ptr, layout };
             recording::tell(&live.instance, kind, stream, label);
+            if live.instance.is_closed() {
+                drop((order, live));
+                instance::settle();
+            }
             Ok(())
         }
         Err(error) => {
