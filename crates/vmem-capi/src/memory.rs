@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde_json::json;
 use vmem_core::author::StreamExt;
 use vmem_core::{
-    Block, BlockLayout, Event, Label, LayoutError, MemoryEventKind, RawStream, Request, Stream,
+    AllocError, Block, BlockLayout, Event, Label, LayoutError, MemoryEventKind, RawStream, Request,
+    Stream,
 };
 
 use crate::abi::{place, pointer, text};
@@ -84,6 +85,9 @@ fn refused_layout(error: LayoutError) -> Failure {
     Failure::new(status, error.to_string())
 }
 
+/// So often a stream is named anew that other threads hold or forget while it is allocated on.
+const NAMINGS: usize = 16;
+
 /// # Safety
 /// The handle names a stream that is not destroyed during the call.
 unsafe fn allocate(
@@ -93,10 +97,19 @@ unsafe fn allocate(
     label: Label,
 ) -> Result<*mut c_void, Failure> {
     // SAFETY: the caller's promise.
-    let named = unsafe { instance.streams.name(handle) }?;
-    let request = Request::new(layout, &named.stream).with_label(label);
-    let request = if callback::is_running() { request.without_retry() } else { request };
-    let result = instance.resource.allocate(&request);
+    let mut named = unsafe { instance.streams.name(handle) }?;
+    let mut result = ask(instance, layout, &named.stream, label);
+    for _ in 1..NAMINGS {
+        if result.is_ok() || !named.stream.is_retired() {
+            break;
+        }
+        // The caller vouches for the stream, which is another one to the library from now on.
+        instance.streams.know_no_more(normal(handle), &named.stream);
+        drop(named);
+        // SAFETY: the caller's promise.
+        named = unsafe { instance.streams.name(handle) }?;
+        result = ask(instance, layout, &named.stream, label);
+    }
     let kind = match &result {
         Ok(block) => MemoryEventKind::Allocate { ptr: block.ptr(), layout },
         Err(_) => MemoryEventKind::Failure { layout },
@@ -115,6 +128,17 @@ unsafe fn allocate(
     let (stream, handle) = (named.stream, normal(handle));
     table::enter(Live { raw, instance: instance.clone(), stream, handle, uses: None });
     Ok(pointer(raw.ptr().get()))
+}
+
+fn ask(
+    instance: &Instance,
+    layout: BlockLayout,
+    stream: &Stream,
+    label: Label,
+) -> Result<Block, AllocError> {
+    let request = Request::new(layout, stream).with_label(label);
+    let request = if callback::is_running() { request.without_retry() } else { request };
+    instance.resource.allocate(&request)
 }
 
 /// Frees a block by its address, in the order of `stream`: what was queued on it before, and all that it
@@ -185,14 +209,16 @@ pub unsafe extern "C" fn vmem_record_use(ptr: *mut c_void, stream: vmem_stream) 
         let instance = table::with(address, |live| live.instance.clone());
         let instance = instance.ok_or_else(|| not_a_block(address))?;
         // SAFETY: the caller's promise.
-        let named = unsafe { instance.streams.name(handle(stream)) }?;
-        let (note, result) = match named.stream.marker() {
-            Ok(marker) => (Note::Marker(named.stream.id(), marker), Ok(())),
-            Err(error) if error.is_capture() => return Err(error.into()),
-            Err(error) => match named.stream.synchronize_alone() {
-                Ok(()) => return Ok(()),
-                Err(_) => (Note::Lost, Err(error.into())),
+        let (note, result) = match unsafe { instance.streams.name(handle(stream)) } {
+            Ok(named) => match named.stream.marker() {
+                Ok(marker) => (Note::Marker(named.stream.id(), marker), Ok(())),
+                Err(error) if error.is_capture() => return Err(error.into()),
+                Err(error) => match named.stream.synchronize_alone() {
+                    Ok(()) => return Ok(()),
+                    Err(_) => (Note::Lost, Err(error.into())),
+                },
             },
+            Err(failure) => (Note::Lost, Err(failure)),
         };
         let pending = table::with(address, |live| live.uses.get_or_insert_default().note(note));
         // Asked about without the table's lock, and dropped there too.

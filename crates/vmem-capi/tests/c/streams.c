@@ -165,6 +165,44 @@ static void recorded_uses_are_over_before_a_block_is_used_again(void) {
     OK(vmem_close(0));
 }
 
+/* A use that could not be marked, whichever call of the driver failed, is waited for with the device. */
+static void a_use_whose_record_failed_is_not_lost(void) {
+    int failures = 0;
+    for (int nth = 1, struck = 1; struck; nth++) {
+        open_with(TIGHT);
+        vmem_stream home = new_stream(), user = new_stream();
+        void *event, *none;
+        CU(cuEventCreate, (void **, unsigned), &event, 2);
+        void *block = allocate(40 * MIB, home);
+        fill(block, 40 * MIB, home);
+        CU(cuEventRecord, (void *, void *), event, home);
+        CU(cuStreamWaitEvent, (void *, void *, unsigned), user, event, 0);
+        fill(block, 40 * MIB, user);
+        char order[64];
+        snprintf(order, sizeof order, "fail %d 999", nth);
+        control(order);
+        vmem_status status = vmem_record_use(block, user);
+        struck = control("fired")[0] != 0;
+        control("clear");
+        CHECK(struck || status == VMEM_OK);
+        OK(vmem_free(block, home));
+        if (status != VMEM_OK) {
+            failures++;
+            REFUSED(vmem_allocate(40 * MIB, 0, 0, home, NULL, &none), VMEM_ERROR_LIMIT, "limit");
+            OK(vmem_synchronize(0));
+        }
+        block = allocate(40 * MIB, home);
+        fill(block, 40 * MIB, home);
+        OK(vmem_free(block, home));
+        CU(cuEventDestroy_v2, (void *), event);
+        destroy(home);
+        destroy(user);
+        OK(vmem_close(0));
+        check_rules();
+    }
+    CHECK(failures > 0);
+}
+
 /* A free that cannot vouch, on another stream than the block's: known ones serve themselves, unknown ones
  * nobody. */
 static void a_free_on_another_stream_goes_by_what_is_known_of_it(void) {
@@ -351,6 +389,7 @@ int main(void) {
     a_forgotten_stream_leaves_its_memory_to_others();
     forgetting_a_handles_next_owner_does_not_mark_the_one_before();
     recorded_uses_are_over_before_a_block_is_used_again();
+    a_use_whose_record_failed_is_not_lost();
     a_free_on_another_stream_goes_by_what_is_known_of_it();
     a_held_streams_memory_is_shared_without_its_being_forgotten();
     a_block_that_was_out_when_its_stream_was_held_waits_for_later_work();
