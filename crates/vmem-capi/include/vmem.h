@@ -354,8 +354,10 @@ vmem_status vmem_open(int32_t device,
 
 /**
  * Closes a device: it gives no more memory. Waits for the whole device, as `vmem_synchronize` does, to
- * give back what was freed. Blocks that are still live stay valid and can be freed; with the last of them
- * the rest goes back.
+ * give back what was freed. Blocks that are still live stay valid and can be freed. With the last of them
+ * the rest goes back, after a wait for what is pending, if all their streams can be named or were forgotten;
+ * otherwise after `vmem_forget_stream` or `vmem_synchronize`. Streams that were held stay held until they are
+ * forgotten, but only for the blocks of before: when the device is opened again they must be held again.
  *
  * VMEM_ERROR_CAPTURING if the driver refused the wait for a capture: the device is still open then. After
  * any other failure it is closed.
@@ -402,6 +404,8 @@ vmem_status vmem_wait_and_trim(int32_t device, uint64_t *returned);
  * was freed on streams that have been destroyed since, and on the default streams of threads that have
  * ended. It breaks every capture in progress on the device, so that nothing here does it of its own accord.
  *
+ * After `vmem_close` it does the same for what was freed since, as long as there is something.
+ *
  * VMEM_ERROR_CAPTURING if the driver refused it for a capture, which is broken then.
  */
 vmem_status vmem_synchronize(int32_t device);
@@ -419,9 +423,13 @@ vmem_status vmem_hold_stream(int32_t device,
 
 /**
  * Tells that a stream is about to be destroyed, or that a thread which used its default stream (2) is about
- * to end: it is marked, and other streams can use what was freed on it, and is yet to be freed on it, once
- * the work that is on it now is over. So work on it that comes later must not use blocks that were allocated
- * before. Nothing for 0 and 1, and for a stream that no call has named.
+ * to end: it is marked, and other streams can use what was freed on it once the work that is on it now is
+ * over. So work on it that comes later must not use blocks that were freed on it before. Blocks of it that
+ * are still out are best freed first: what is freed later under its handle goes by what `vmem_free` says of
+ * handles. Nothing for 0 and 1, and for a stream that no call has named.
+ *
+ * It may be called after `vmem_close` too, as long as blocks are out or memory waits, and then acts on what
+ * the device was before as well.
  *
  * VMEM_ERROR_CAPTURING while the stream captures; it is then as it was.
  *
@@ -505,6 +513,9 @@ vmem_status vmem_allocate(uint64_t size,
  * again, and others after `vmem_forget_stream` had marked it, or `vmem_synchronize`. A stream that this
  * library never met in a call that vouches for it is taken for one that nobody can name: what is freed on
  * it waits for `vmem_synchronize`. Who can vouch for the stream calls `vmem_free_vouched`.
+ *
+ * Once the block's own stream was forgotten its handle may be another stream's, and means the one that a
+ * caller has vouched for since. If none has, the block waits for `vmem_synchronize`.
  *
  * The caller sees to it that: Work that uses the block is ordered before what follows on `stream`, and none follows.
  */

@@ -4,7 +4,7 @@ use std::ffi::c_char;
 
 use crate::abi::place;
 use crate::boundary::guard;
-use crate::instance::instance;
+use crate::instance::{instance, visit_all};
 use crate::memory::{handle, vmem_stream};
 use crate::status::{Failure, vmem_status};
 
@@ -83,11 +83,13 @@ unsafe fn say(to: *mut u64, bytes: u64) {
 /// was freed on streams that have been destroyed since, and on the default streams of threads that have
 /// ended. It breaks every capture in progress on the device, so that nothing here does it of its own accord.
 ///
+/// After `vmem_close` it does the same for what was freed since, as long as there is something.
+///
 /// VMEM_ERROR_CAPTURING if the driver refused it for a capture, which is broken then.
 #[unsafe(no_mangle)]
 pub extern "C" fn vmem_synchronize(device: i32) -> vmem_status {
     guard("vmem_synchronize", || {
-        instance(device)?.runtime.synchronize().map_err(Failure::from_handle)
+        visit_all(device, |one| one.runtime.synchronize().map_err(Failure::from_handle))
     })
 }
 
@@ -107,9 +109,13 @@ pub unsafe extern "C" fn vmem_hold_stream(device: i32, stream: vmem_stream) -> v
 }
 
 /// Tells that a stream is about to be destroyed, or that a thread which used its default stream (2) is about
-/// to end: it is marked, and other streams can use what was freed on it, and is yet to be freed on it, once
-/// the work that is on it now is over. So work on it that comes later must not use blocks that were allocated
-/// before. Nothing for 0 and 1, and for a stream that no call has named.
+/// to end: it is marked, and other streams can use what was freed on it once the work that is on it now is
+/// over. So work on it that comes later must not use blocks that were freed on it before. Blocks of it that
+/// are still out are best freed first: what is freed later under its handle goes by what `vmem_free` says of
+/// handles. Nothing for 0 and 1, and for a stream that no call has named.
+///
+/// It may be called after `vmem_close` too, as long as blocks are out or memory waits, and then acts on what
+/// the device was before as well.
 ///
 /// VMEM_ERROR_CAPTURING while the stream captures; it is then as it was.
 ///
@@ -119,6 +125,6 @@ pub unsafe extern "C" fn vmem_hold_stream(device: i32, stream: vmem_stream) -> v
 pub unsafe extern "C" fn vmem_forget_stream(device: i32, stream: vmem_stream) -> vmem_status {
     guard("vmem_forget_stream", || {
         // SAFETY: the caller's promise.
-        unsafe { instance(device)?.streams.forget(handle(stream)) }
+        visit_all(device, |one| unsafe { one.streams.forget(handle(stream)) })
     })
 }

@@ -1,6 +1,6 @@
 //! Open devices.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwapOption, Guard};
@@ -21,10 +21,16 @@ pub(crate) const DEVICES: usize = 64;
 /// The open devices by number.
 static OPEN: [ArcSwapOption<Instance>; DEVICES] = [const { ArcSwapOption::const_empty() }; DEVICES];
 
+/// Devices that were closed while blocks of theirs were out, or that hold memory which nothing gives back yet:
+/// their streams can still be forgotten, and waited for. Held while one ends, so that nobody forgets a stream
+/// in vain that the end is about to name.
+static CLOSED: Mutex<Vec<Arc<Instance>>> = Mutex::new(Vec::new());
+
 /// Held while a device is opened or closed.
 static OPENING: Mutex<()> = Mutex::new(());
 
-/// A device with its memory. It ends with the last of its blocks after it was closed.
+/// A device with its memory. After it was closed it ends once its blocks are freed and nothing of its memory
+/// waits for a stream that cannot be named.
 #[derive(Debug)]
 pub(crate) struct Instance {
     pub(crate) ordinal: u32,
@@ -38,6 +44,7 @@ pub(crate) struct Instance {
     /// The pressure callback.
     pub(crate) pressure: Mutex<Option<Registration>>,
     pub(crate) runtime: Runtime,
+    is_closed: AtomicBool,
     /// Given up last.
     _claim: Claim,
 }
@@ -59,8 +66,24 @@ impl Instance {
             id: ResourceId::new(),
             pressure: Mutex::default(),
             runtime,
+            is_closed: AtomicBool::new(false),
             _claim: claim,
         })
+    }
+
+    /// Whether the device was closed. Who gives one up that was [settles](settle).
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
+    }
+
+    /// Gives back what is free, after a wait for pending frees. Returns whether nothing is left that waits
+    /// for a stream which cannot be named.
+    fn give_back(&self) -> bool {
+        self.runtime.free_pool_memory();
+        let is_none = |held: u64| held == 0;
+        let aside = self.stack().ok().and_then(|stack| stack.managed.as_ref()?.quarantined());
+        self.runtime.stats().reserved.is_none_or(is_none)
+            && aside.is_none_or(|aside| is_none(aside.bytes))
     }
 
     /// The stack, which was built when the device was opened.
@@ -119,9 +142,43 @@ pub(crate) fn close(device: i32) -> Result<(), Failure> {
     {
         return waited;
     }
+    instance.is_closed.store(true, Ordering::Relaxed);
+    fork::locked(|| CLOSED.lock()).push(instance.clone());
     slot.store(None);
     let recording = instance.recording.swap(None);
     let pressure = fork::locked(|| instance.pressure.lock()).take();
     drop((recording, pressure, instance));
+    settle();
     waited
+}
+
+/// Calls `visit` with the device as it is open, and as it was when it was closed before, as far as that
+/// lasts. Returns the first failure.
+pub(crate) fn visit_all(
+    device: i32,
+    visit: impl Fn(&Instance) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let (ordinal, slot) = slot(device)?;
+    let mut all: Vec<_> = slot.load_full().into_iter().collect();
+    let closed = fork::locked(|| CLOSED.lock());
+    all.extend(closed.iter().filter(|closed| closed.ordinal == ordinal).cloned());
+    drop(closed);
+    if all.is_empty() {
+        return Err(not_open(device));
+    }
+    let mut result = Ok(());
+    for instance in &all {
+        result = result.and(visit(instance));
+    }
+    drop(all);
+    settle();
+    result
+}
+
+/// Ends the closed devices that nobody uses any more.
+#[cold]
+pub(crate) fn settle() {
+    let mut closed = fork::locked(|| CLOSED.lock());
+    // Nobody else has those, and nobody can come by one but through the list.
+    closed.retain(|closed| Arc::strong_count(closed) > 1 || !closed.give_back());
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use serde_json::json;
 use vmem_core::author::StreamExt;
 use vmem_core::{
-    Block, BlockLayout, Event, Label, LayoutError, MemoryEventKind, RawStream, Request, Stream,
+    AllocError, Block, BlockLayout, Event, Label, LayoutError, MemoryEventKind, RawStream, Request,
+    Stream,
 };
 
 use crate::abi::{place, pointer, text};
 use crate::boundary::guard;
 use crate::callback;
-use crate::instance::{Instance, open_device};
+use crate::instance::{self, Instance, open_device};
 use crate::recording;
 use crate::status::{Failure, vmem_status};
 use crate::streams::normal;
@@ -84,6 +85,9 @@ fn refused_layout(error: LayoutError) -> Failure {
     Failure::new(status, error.to_string())
 }
 
+/// So often a stream is named anew that other threads hold or forget while it is allocated on.
+const NAMINGS: usize = 16;
+
 /// # Safety
 /// The handle names a stream that is not destroyed during the call.
 unsafe fn allocate(
@@ -93,10 +97,19 @@ unsafe fn allocate(
     label: Label,
 ) -> Result<*mut c_void, Failure> {
     // SAFETY: the caller's promise.
-    let named = unsafe { instance.streams.name(handle) }?;
-    let request = Request::new(layout, &named.stream).with_label(label);
-    let request = if callback::is_running() { request.without_retry() } else { request };
-    let result = named.vouched(|| instance.resource.allocate(&request));
+    let mut named = unsafe { instance.streams.name(handle) }?;
+    let mut result = named.vouched(|| ask(instance, layout, &named.stream, label));
+    for _ in 1..NAMINGS {
+        if result.is_ok() || !named.stream.is_retired() {
+            break;
+        }
+        // The caller vouches for the stream, which is another one to the library from now on.
+        instance.streams.know_no_more(normal(handle), &named.stream);
+        drop(named);
+        // SAFETY: the caller's promise.
+        named = unsafe { instance.streams.name(handle) }?;
+        result = named.vouched(|| ask(instance, layout, &named.stream, label));
+    }
     let kind = match &result {
         Ok(block) => MemoryEventKind::Allocate { ptr: block.ptr(), layout },
         Err(_) => MemoryEventKind::Failure { layout },
@@ -117,6 +130,17 @@ unsafe fn allocate(
     Ok(pointer(raw.ptr().get()))
 }
 
+fn ask(
+    instance: &Instance,
+    layout: BlockLayout,
+    stream: &Stream,
+    label: Label,
+) -> Result<Block, AllocError> {
+    let request = Request::new(layout, stream).with_label(label);
+    let request = if callback::is_running() { request.without_retry() } else { request };
+    instance.resource.allocate(&request)
+}
+
 /// Frees a block by its address, in the order of `stream`: what was queued on it before, and all that it
 /// waits for, may still use the block. Any thread may free, without a context too, while a stream captures,
 /// and after `vmem_close`. A null pointer is nothing to free. Makes no call of the driver that names the
@@ -126,6 +150,9 @@ unsafe fn allocate(
 /// again, and others after `vmem_forget_stream` had marked it, or `vmem_synchronize`. A stream that this
 /// library never met in a call that vouches for it is taken for one that nobody can name: what is freed on
 /// it waits for `vmem_synchronize`. Who can vouch for the stream calls `vmem_free_vouched`.
+///
+/// Once the block's own stream was forgotten its handle may be another stream's, and means the one that a
+/// caller has vouched for since. If none has, the block waits for `vmem_synchronize`.
 ///
 /// # Safety
 /// Work that uses the block is ordered before what follows on `stream`, and none follows.
@@ -148,9 +175,8 @@ pub unsafe extern "C" fn vmem_free(ptr: *mut c_void, stream: vmem_stream) -> vme
 pub unsafe extern "C" fn vmem_free_vouched(ptr: *mut c_void, stream: vmem_stream) -> vmem_status {
     guard("vmem_free_vouched", || {
         let Some(live) = take(ptr)? else { return Ok(()) };
-        let instance = live.instance.clone();
         // SAFETY: the caller's promise.
-        match unsafe { instance.streams.name(handle(stream)) } {
+        match unsafe { live.instance.streams.name(handle(stream)) } {
             Ok(named) => {
                 let order = match named.is_identified {
                     true => Order::of_stream(On::Other(named.stream.clone())),
@@ -183,14 +209,16 @@ pub unsafe extern "C" fn vmem_record_use(ptr: *mut c_void, stream: vmem_stream) 
         let instance = table::with(address, |live| live.instance.clone());
         let instance = instance.ok_or_else(|| not_a_block(address))?;
         // SAFETY: the caller's promise.
-        let named = unsafe { instance.streams.name(handle(stream)) }?;
-        let (note, result) = match named.vouched(|| named.stream.marker()) {
-            Ok(marker) => (Note::Marker(named.stream.id(), marker), Ok(())),
-            Err(error) if error.is_capture() => return Err(error.into()),
-            Err(error) => match named.vouched(|| named.stream.synchronize_alone()) {
-                Ok(()) => return Ok(()),
-                Err(_) => (Note::Lost, Err(error.into())),
+        let (note, result) = match unsafe { instance.streams.name(handle(stream)) } {
+            Ok(named) => match named.vouched(|| named.stream.marker()) {
+                Ok(marker) => (Note::Marker(named.stream.id(), marker), Ok(())),
+                Err(error) if error.is_capture() => return Err(error.into()),
+                Err(error) => match named.vouched(|| named.stream.synchronize_alone()) {
+                    Ok(()) => return Ok(()),
+                    Err(_) => (Note::Lost, Err(error.into())),
+                },
             },
+            Err(failure) => (Note::Lost, Err(failure)),
         };
         let pending = table::with(address, |live| live.uses.get_or_insert_default().note(note));
         // Asked about without the table's lock, and dropped there too.
@@ -285,6 +313,9 @@ impl Order {
     /// remember, and should the handle name another by now, the block's own stream is dead and serves
     /// nobody. Any other means what it meant when somebody last vouched for it; should it name another by
     /// now, that one is dead in the same way.
+    ///
+    /// A stream that was forgotten, or held since, is over: it serves everybody behind its last marker,
+    /// which says nothing of work that came later under its handle.
     fn of(live: &Live, handle: RawStream) -> Self {
         let streams = &live.instance.streams;
         Self::of_stream(match normal(handle) {
@@ -293,7 +324,15 @@ impl Order {
                 return Self::of_thread(live);
             }
             RawStream::PER_THREAD => On::Other(streams.of_thread()),
-            same if same == live.handle => On::Home,
+            same if same == live.handle => match live.stream.final_marker() {
+                None => On::Home,
+                Some(last) => {
+                    return match streams.remembered(same) {
+                        Some(now) => Self { on: On::Other(now), after: Some(last) },
+                        None => Self::of_stream(On::Nameless),
+                    };
+                }
+            },
             other => streams.remembered(other).map_or(On::Nameless, On::Other),
         })
     }
@@ -338,6 +377,10 @@ unsafe fn free(live: Live, order: Order) -> Result<(), Failure> {
         Ok(()) => {
             let kind = MemoryEventKind::Free { ptr, layout };
             recording::tell(&live.instance, kind, stream, label);
+            if live.instance.is_closed() {
+                drop((order, live));
+                instance::settle();
+            }
             Ok(())
         }
         Err(error) => {

@@ -5,6 +5,7 @@
 //! stream it names, and for streams that the caller promised to keep. All else goes by what is known.
 
 use std::cell::RefCell;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rustc_hash::FxHashMap;
@@ -41,6 +42,13 @@ enum Lasts {
     WhileNumbered(u64),
     /// Until it is forgotten: so the caller promised.
     UntilForgotten,
+}
+
+impl Lasts {
+    /// Whether a handle of which the caller knows no more than `other` means the stream that lasts so.
+    fn covers(self, other: Self) -> bool {
+        self == Self::UntilForgotten || self == other
+    }
 }
 
 thread_local! {
@@ -178,11 +186,11 @@ impl Streams {
     }
 
     /// Remembers a stream that is new under its handle, and returns it, or what another thread made of it
-    /// meanwhile.
+    /// meanwhile: one that is held by now stays.
     #[cold]
     fn remember(&self, handle: RawStream, stream: Stream, lasts: Lasts) -> Stream {
         let mut all = self.known_mut();
-        if let Some(known) = all.get(&handle.0).filter(|known| known.lasts == lasts) {
+        if let Some(known) = all.get(&handle.0).filter(|known| known.lasts.covers(lasts)) {
             return known.stream.clone();
         }
         let before = all.insert(handle.0, Known { stream: stream.clone(), lasts });
@@ -212,20 +220,33 @@ impl Streams {
         if handle.is_default() {
             return Ok(());
         }
-        let known = self.known().get(&handle.0).cloned();
-        if known.as_ref().is_some_and(|known| known.lasts == Lasts::UntilForgotten) {
+        if self.is_held(handle) {
             return Ok(());
         }
         // SAFETY: the caller's promise.
         let held =
             unsafe { Stream::foreign(self.device.clone(), handle) }.map_err(stream_failure)?;
-        // What was freed while it was not held goes to all.
-        // SAFETY: the caller's promise.
-        unsafe { self.forget(handle) }?;
-        let lasts = Lasts::UntilForgotten;
-        let before = self.known_mut().insert(handle.0, Known { stream: held, lasts });
-        drop(before);
-        Ok(())
+        loop {
+            let known = self.known().get(&handle.0).cloned();
+            match known {
+                // By another thread, meanwhile.
+                Some(known) if known.lasts == Lasts::UntilForgotten => return Ok(()),
+                // What was freed while it was not held goes to all.
+                // SAFETY: the caller's promise.
+                Some(known) => unsafe { self.end(handle, &known) }?,
+                None => {}
+            }
+            let mut all = self.known_mut();
+            // Another thread may have named it since it was looked at.
+            if let Entry::Vacant(free) = all.entry(handle.0) {
+                free.insert(Known { stream: held, lasts: Lasts::UntilForgotten });
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_held(&self, handle: RawStream) -> bool {
+        self.known().get(&handle.0).is_some_and(|known| known.lasts == Lasts::UntilForgotten)
     }
 
     /// Marks a stream that is about to be destroyed, so that others can use what was freed on it.
@@ -246,7 +267,16 @@ impl Streams {
             }
             _ => {}
         }
-        let Some(known) = self.known().get(&handle.0).cloned() else { return Ok(()) };
+        let known = self.known().get(&handle.0).cloned();
+        // SAFETY: the caller's promise.
+        known.map_or(Ok(()), |known| unsafe { self.end(handle, &known) })
+    }
+
+    /// Marks what a handle is known to mean, and knows it no more.
+    ///
+    /// # Safety
+    /// As [`forget`](Self::forget).
+    unsafe fn end(&self, handle: RawStream, known: &Known) -> Result<(), Failure> {
         let is_current = match known.lasts {
             Lasts::UntilForgotten => true,
             // SAFETY: the caller's promise.
@@ -263,12 +293,18 @@ impl Streams {
             // SAFETY: the caller's promise.
             unsafe { known.stream.vouched(|| known.stream.retire()) }.map_err(stream_failure)?;
         }
+        self.know_no_more(handle, &known.stream);
+        Ok(())
+    }
+
+    /// Has a handle mean a stream no more that was retired.
+    pub(crate) fn know_no_more(&self, handle: RawStream, stream: &Stream) {
         let mut all = self.known_mut();
-        let same = all.get(&handle.0).is_some_and(|now| now.stream == known.stream);
+        let same = all.get(&handle.0).is_some_and(|now| now.stream == *stream);
         let passed = if same { all.remove(&handle.0) } else { None };
         drop(all);
+        // Should that be its last handle, its end is told without the lock.
         drop(passed);
-        Ok(())
     }
 
     fn known(&self) -> RwLockReadGuard<'_, FxHashMap<u64, Known>> {

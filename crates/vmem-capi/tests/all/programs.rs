@@ -59,6 +59,11 @@ fn streams_may_be_destroyed_without_a_word() {
 }
 
 #[test]
+fn a_closed_device_forgets_streams_and_ends_once_its_memory_is_free() {
+    run("closed", &[], &[]);
+}
+
+#[test]
 fn every_function_does_what_it_says_and_refuses_what_it_must() {
     let path = own_folder("recordings").join("every.trace");
     run("every", &[("VMEM_SIM_DRIVER_DEVICES", "2")], &[path.to_str().unwrap()]);

@@ -84,6 +84,54 @@ static void blocks_of_a_thread_that_ended_are_freed(void) {
     OK(vmem_wait_and_trim(0, NULL));
 }
 
+enum { STREAMS = 1000 };
+
+static vmem_stream fresh[STREAMS];
+static pthread_barrier_t meeting;
+
+static void *holds(void *arg) {
+    for (int i = 0; i < STREAMS; i++) {
+        pthread_barrier_wait(&meeting);
+        OK(vmem_hold_stream(0, fresh[i]));
+    }
+    return arg;
+}
+
+static void *allocates(void *arg) {
+    enter(0);
+    for (int i = 0; i < STREAMS; i++) {
+        pthread_barrier_wait(&meeting);
+        for (int j = 0; j < 3; j++) {
+            void *block = allocate(MIB, fresh[i]);
+            fill(block, MIB, fresh[i]);
+            OK(vmem_free(block, fresh[i]));
+        }
+    }
+    return arg;
+}
+
+/* Whoever comes first, the stream is held afterwards, and no allocation is refused. */
+static void a_stream_is_held_while_threads_allocate_on_it(void) {
+    pthread_t threads[4];
+    for (int i = 0; i < STREAMS; i++)
+        fresh[i] = new_stream();
+    pthread_barrier_init(&meeting, NULL, 4);
+    for (int i = 0; i < 4; i++)
+        CHECK(pthread_create(&threads[i], NULL, i < 2 ? holds : allocates, NULL) == 0);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&meeting);
+    long questions = calls_of("cuStreamGetId");
+    for (int i = 0; i < STREAMS; i++)
+        OK(vmem_free(allocate(MIB, fresh[i]), fresh[i]));
+    CHECK(calls_of("cuStreamGetId") == questions);
+    for (int i = 0; i < STREAMS; i++) {
+        OK(vmem_forget_stream(0, fresh[i]));
+        destroy(fresh[i]);
+    }
+    check_rules();
+}
+
 static void *shared_event;
 
 /* Uses a block after the first thread's work, on its own default stream, and frees it under the name of both. */
@@ -216,6 +264,7 @@ int main(void) {
     open_with("");
     threads_free_each_others_blocks();
     blocks_of_a_thread_that_ended_are_freed();
+    a_stream_is_held_while_threads_allocate_on_it();
     a_free_under_the_name_of_two_threads_streams_heeds_both();
     a_thread_needs_no_context_and_keeps_its_own();
     a_thread_that_ends_may_still_free();

@@ -165,6 +165,44 @@ static void recorded_uses_are_over_before_a_block_is_used_again(void) {
     OK(vmem_close(0));
 }
 
+/* A use that could not be marked, whichever call of the driver failed, is waited for with the device. */
+static void a_use_whose_record_failed_is_not_lost(void) {
+    int failures = 0;
+    for (int nth = 1, struck = 1; struck; nth++) {
+        open_with(TIGHT);
+        vmem_stream home = new_stream(), user = new_stream();
+        void *event, *none;
+        CU(cuEventCreate, (void **, unsigned), &event, 2);
+        void *block = allocate(40 * MIB, home);
+        fill(block, 40 * MIB, home);
+        CU(cuEventRecord, (void *, void *), event, home);
+        CU(cuStreamWaitEvent, (void *, void *, unsigned), user, event, 0);
+        fill(block, 40 * MIB, user);
+        char order[64];
+        snprintf(order, sizeof order, "fail %d 999", nth);
+        control(order);
+        vmem_status status = vmem_record_use(block, user);
+        struck = control("fired")[0] != 0;
+        control("clear");
+        CHECK(struck || status == VMEM_OK);
+        OK(vmem_free(block, home));
+        if (status != VMEM_OK) {
+            failures++;
+            REFUSED(vmem_allocate(40 * MIB, 0, 0, home, NULL, &none), VMEM_ERROR_LIMIT, "limit");
+            OK(vmem_synchronize(0));
+        }
+        block = allocate(40 * MIB, home);
+        fill(block, 40 * MIB, home);
+        OK(vmem_free(block, home));
+        CU(cuEventDestroy_v2, (void *), event);
+        destroy(home);
+        destroy(user);
+        OK(vmem_close(0));
+        check_rules();
+    }
+    CHECK(failures > 0);
+}
+
 /* A free that cannot vouch, on another stream than the block's: known ones serve themselves, unknown ones
  * nobody. */
 static void a_free_on_another_stream_goes_by_what_is_known_of_it(void) {
@@ -221,8 +259,8 @@ static void a_held_streams_memory_is_shared_without_its_being_forgotten(void) {
     OK(vmem_hold_stream(0, held));
     CHECK(allocate(64 * MIB, other) == block);
     fill(block, 64 * MIB, other);
-    OK(vmem_forget_stream(0, other));
     OK(vmem_free(block, other));
+    OK(vmem_forget_stream(0, other));
     long questions = calls_of("cuStreamGetId");
     CHECK(allocate(64 * MIB, held) == block);
     CHECK(calls_of("cuStreamGetId") == questions);
@@ -235,6 +273,58 @@ static void a_held_streams_memory_is_shared_without_its_being_forgotten(void) {
     destroy(held);
     destroy(other);
     OK(vmem_close(0));
+}
+
+/* A block that was out when its stream was held is freed behind what the stream has done since. */
+static void a_block_that_was_out_when_its_stream_was_held_waits_for_later_work(void) {
+    open_with(TIGHT);
+    vmem_stream stream = new_stream(), other = new_stream();
+    void *block = allocate(64 * MIB, stream);
+    OK(vmem_hold_stream(0, stream));
+    fill(block, 64 * MIB, stream);
+    OK(vmem_free(block, stream));
+    CHECK(allocate(64 * MIB, other) == block);
+    fill(block, 64 * MIB, other);
+    OK(vmem_free(block, other));
+    OK(vmem_forget_stream(0, stream));
+    OK(vmem_forget_stream(0, other));
+    destroy(stream);
+    destroy(other);
+    OK(vmem_close(0));
+    check_rules();
+}
+
+/* The next owner of a forgotten stream's handle, met or not, uses a block of before and frees it. */
+static void a_forgotten_handles_next_owner_is_not_taken_for_the_one_before(int is_met) {
+    open_with(TIGHT);
+    vmem_stream first = new_stream(), other = new_stream();
+    void *event, *none;
+    CU(cuEventCreate, (void **, unsigned), &event, 2);
+    void *block = allocate(40 * MIB, first);
+    fill(block, 40 * MIB, first);
+    CU(cuEventRecord, (void *, void *), event, first);
+    OK(vmem_forget_stream(0, first));
+    destroy(first);
+    vmem_stream second = new_stream();
+    CHECK(second == first);
+    void *met = is_met ? allocate(MIB, second) : NULL;
+    CU(cuStreamWaitEvent, (void *, void *, unsigned), second, event, 0);
+    fill(block, 40 * MIB, second);
+    OK(vmem_free(block, second));
+    REFUSED(vmem_allocate(40 * MIB, 0, 0, other, NULL, &none), VMEM_ERROR_LIMIT, "limit");
+    if (is_met) {
+        OK(vmem_free(met, second));
+        CHECK(allocate(40 * MIB, second) == block);
+        fill(block, 40 * MIB, second);
+        OK(vmem_free(block, second));
+    }
+    OK(vmem_synchronize(0));
+    OK(vmem_free(allocate(40 * MIB, other), other));
+    CU(cuEventDestroy_v2, (void *), event);
+    destroy(second);
+    destroy(other);
+    OK(vmem_close(0));
+    check_rules();
 }
 
 /* Calls while a stream captures break nothing. */
@@ -299,8 +389,12 @@ int main(void) {
     a_forgotten_stream_leaves_its_memory_to_others();
     forgetting_a_handles_next_owner_does_not_mark_the_one_before();
     recorded_uses_are_over_before_a_block_is_used_again();
+    a_use_whose_record_failed_is_not_lost();
     a_free_on_another_stream_goes_by_what_is_known_of_it();
     a_held_streams_memory_is_shared_without_its_being_forgotten();
+    a_block_that_was_out_when_its_stream_was_held_waits_for_later_work();
+    a_forgotten_handles_next_owner_is_not_taken_for_the_one_before(0);
+    a_forgotten_handles_next_owner_is_not_taken_for_the_one_before(1);
     captures_survive_every_call();
     check_rules();
     a_device_is_not_closed_while_a_stream_captures();

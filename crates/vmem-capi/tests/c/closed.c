@@ -1,0 +1,78 @@
+/* What may still be done about a device that was closed while blocks of it were out. */
+#include "support.h"
+
+static const char CONFIG[] = "VMEM_MEMORY_RESERVE_BYTES=0";
+
+/* Memory of the device that the library has. */
+static long held_memory(void) { return calls_of("cuMemCreate") - calls_of("cuMemRelease"); }
+
+/* Nothing is left of it: its streams are nobody's, and its memory went back. */
+static void check_ended(long before) {
+    REFUSED(vmem_synchronize(0), VMEM_ERROR_NOT_OPEN, "device 0");
+    CHECK(held_memory() == before);
+    check_rules();
+}
+
+/* A stream that was held is forgotten and destroyed, and a block of it freed after that. */
+static void a_held_stream_can_be_forgotten_after_the_device_was_closed(int is_opened_again) {
+    long before = held_memory();
+    open_with(CONFIG);
+    vmem_stream held = new_stream();
+    OK(vmem_hold_stream(0, held));
+    void *block = allocate(MIB, held), *late = allocate(MIB, held);
+    fill(block, MIB, held);
+    OK(vmem_close(0));
+    if (is_opened_again)
+        open_with(CONFIG);
+    OK(vmem_free(block, held));
+    OK(vmem_forget_stream(0, held));
+    destroy(held);
+    OK(vmem_free(late, held));
+    if (is_opened_again)
+        OK(vmem_close(0));
+    OK(vmem_synchronize(0));
+    check_ended(before);
+}
+
+/* A block of a stream that nobody can name goes back once the stream is forgotten, or the device waited for. */
+static void what_is_freed_after_the_close_goes_back(int is_forgotten) {
+    long before = held_memory();
+    open_with(CONFIG);
+    vmem_stream stream = new_stream();
+    void *block = allocate(10 * MIB, stream);
+    fill(block, 10 * MIB, stream);
+    OK(vmem_close(0));
+    OK(vmem_free(block, stream));
+    CHECK(held_memory() > before);
+    if (is_forgotten)
+        OK(vmem_forget_stream(0, stream));
+    destroy(stream);
+    if (!is_forgotten)
+        OK(vmem_synchronize(0));
+    check_ended(before);
+}
+
+/* A block of a stream that can be named goes back when it is freed. */
+static void the_last_free_ends_a_closed_device(void) {
+    long before = held_memory();
+    open_with(CONFIG);
+    void *block = allocate(10 * MIB, VMEM_STREAM_LEGACY);
+    vmem_stream stream = new_stream();
+    void *other = allocate(10 * MIB, stream);
+    fill(other, 10 * MIB, stream);
+    OK(vmem_close(0));
+    OK(vmem_free(block, VMEM_STREAM_LEGACY));
+    OK(vmem_free_vouched(other, stream));
+    check_ended(before);
+    destroy(stream);
+}
+
+int main(void) {
+    enter(0);
+    a_held_stream_can_be_forgotten_after_the_device_was_closed(0);
+    a_held_stream_can_be_forgotten_after_the_device_was_closed(1);
+    what_is_freed_after_the_close_goes_back(1);
+    what_is_freed_after_the_close_goes_back(0);
+    the_last_free_ends_a_closed_device();
+    return 0;
+}
