@@ -82,12 +82,13 @@ class memory_resource {
     }
   }
 
-  /** Allocates for use at once, on every stream. */
+  /** Allocates for use at once, on every stream. Waits for the legacy default stream of the resource's device,
+   * which breaks a capture in progress as cudaStreamSynchronize does. */
   void* allocate_sync(std::size_t bytes, std::size_t alignment = 256)
   {
     void* ptr = nullptr;
     check(vmem_allocate(bytes, alignment, device_, VMEM_STREAM_LEGACY, tag_, &ptr));
-    if (auto const status = cudaStreamSynchronize(cudaStreamLegacy); status != cudaSuccess) {
+    if (auto const status = wait_for_legacy(); status != cudaSuccess) {
       static_cast<void>(vmem_free(ptr, VMEM_STREAM_LEGACY));
       throw error{VMEM_ERROR_DRIVER, cudaGetErrorString(status)};
     }
@@ -119,6 +120,18 @@ class memory_resource {
     if (stream == nullptr) { return VMEM_STREAM_PER_THREAD; }
 #endif
     return stream;
+  }
+
+  /** The runtime's handle of the legacy default stream means that of the current device. */
+  cudaError_t wait_for_legacy() const noexcept
+  {
+    int before = 0;
+    auto status = cudaGetDevice(&before);
+    if (status != cudaSuccess) { return status; }
+    status = cudaSetDevice(device_);
+    if (status == cudaSuccess) { status = cudaStreamSynchronize(cudaStreamLegacy); }
+    auto const back = cudaSetDevice(before);
+    return status != cudaSuccess ? status : back;
   }
 
   static void check(vmem_status status)
