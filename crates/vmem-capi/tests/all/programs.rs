@@ -1,5 +1,6 @@
 //! C programs, each a process of its own.
 
+use std::env;
 use std::fs;
 use std::process::Command;
 
@@ -17,7 +18,12 @@ fn program(name: &str) -> Option<Command> {
     let test = std::thread::current().name().unwrap().replace("::", "-");
     let program = own_folder("programs").join(format!("{name}-{test}"));
     compile(&source, &program)?;
-    Some(Command::new(program))
+    let mut command = Command::new(program);
+    // Cargo's own path may name an older copy of the library first.
+    let others = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let folders = [library_folder()].into_iter().chain(env::split_paths(&others));
+    command.env("LD_LIBRARY_PATH", env::join_paths(folders).unwrap());
+    Some(command)
 }
 
 /// Runs it over a software driver with these settings.
