@@ -278,7 +278,7 @@ pub(crate) fn find_block(py: Python<'_>, address: usize) -> PyResult<(usize, u64
     py.detach(|| block_at(address)).map_err(|refusal| refusal.raise(py))
 }
 
-fn block_at(address: usize) -> Result<(usize, u64, i32, usize), Refusal> {
+pub(crate) fn block_at(address: usize) -> Result<(usize, u64, i32, usize), Refusal> {
     let mut block = vmem::vmem_block {
         struct_size: size_of::<vmem::vmem_block>(),
         base: std::ptr::null_mut(),

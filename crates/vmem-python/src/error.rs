@@ -48,6 +48,12 @@ fn owned(text: *const c_char) -> String {
 }
 
 impl Refusal {
+    /// A fault of this package.
+    pub(crate) fn internal(text: &str) -> Self {
+        let status = vmem_status::VMEM_ERROR_INTERNAL;
+        Self { status, text: text.to_owned(), details: String::new() }
+    }
+
     /// The same with something more to say.
     #[must_use]
     pub(crate) fn and(mut self, more: &str) -> Self {

@@ -33,7 +33,9 @@ mod _native {
     #[pymodule_export]
     use crate::stats::{Stats, Usage};
     #[pymodule_export]
-    use crate::torch::torch_last_refusal;
+    use crate::torch::global::torch_hooks;
+    #[pymodule_export]
+    use crate::torch::pool::torch_last_refusal;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

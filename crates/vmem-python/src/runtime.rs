@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char, c_int, c_void};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use vmem::{vmem_options, vmem_stats, vmem_usage};
+use vmem::vmem_options;
 
 use crate::allocation::{Allocation, Own, allocate};
 use crate::calls::{self, pointer};
@@ -109,26 +109,12 @@ impl Runtime {
 
     /// What the device's memory is used for.
     fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
-        // SAFETY: integers alone, for which zeros will do.
-        let mut stats: vmem_stats = unsafe { std::mem::zeroed() };
-        stats.struct_size = size_of::<vmem_stats>();
-        let device = self.device;
-        // SAFETY: a struct of its size.
-        calls::call(py, || unsafe { vmem::vmem_get_stats(device, &raw mut stats) })?;
-        Ok(stats.into())
+        calls::ask(py, || Stats::of(self.device))
     }
 
     /// What is in use under a tag; zeros for one that was never used.
     fn tag_usage(&self, py: Python<'_>, tag: CString) -> PyResult<Usage> {
-        // SAFETY: integers alone, for which zeros will do.
-        let mut usage: vmem_usage = unsafe { std::mem::zeroed() };
-        usage.struct_size = size_of::<vmem_usage>();
-        let device = self.device;
-        calls::call(py, || {
-            // SAFETY: a C string, and a struct of its size.
-            unsafe { vmem::vmem_get_tag_usage(device, tag.as_ptr(), &raw mut usage) }
-        })?;
-        Ok(usage.into())
+        calls::ask(py, || Usage::of(self.device, &tag))
     }
 
     /// Makes what is in use now the peaks of the statistics.

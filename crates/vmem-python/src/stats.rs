@@ -1,7 +1,11 @@
 //! What is known of a device's memory.
 
+use std::ffi::CStr;
+
 use pyo3::prelude::*;
 use vmem::{VMEM_UNKNOWN, vmem_stats, vmem_usage};
+
+use crate::error::{Refusal, check};
 
 /// What a device's memory is used for. Sizes in bytes; None is what is not known, and no limit.
 #[pyclass(frozen, get_all, module = "vmem_gpu")]
@@ -17,9 +21,33 @@ pub(crate) struct Stats {
     reserved: Option<u64>,
     peak_reserved: Option<u64>,
     trimmed: Option<u64>,
-    quarantined: Option<u64>,
+    pub(crate) quarantined: Option<u64>,
     limit: Option<u64>,
     tier: String,
+}
+
+impl Stats {
+    /// Those of a device that is open.
+    pub(crate) fn of(device: i32) -> Result<Self, Refusal> {
+        // SAFETY: integers alone, for which zeros will do.
+        let mut stats: vmem_stats = unsafe { std::mem::zeroed() };
+        stats.struct_size = size_of::<vmem_stats>();
+        // SAFETY: a struct of its size.
+        check(unsafe { vmem::vmem_get_stats(device, &raw mut stats) })?;
+        Ok(stats.into())
+    }
+}
+
+impl Usage {
+    /// Those of a tag on a device that is open.
+    pub(crate) fn of(device: i32, tag: &CStr) -> Result<Self, Refusal> {
+        // SAFETY: integers alone, for which zeros will do.
+        let mut usage: vmem_usage = unsafe { std::mem::zeroed() };
+        usage.struct_size = size_of::<vmem_usage>();
+        // SAFETY: a C string, and a struct of its size.
+        check(unsafe { vmem::vmem_get_tag_usage(device, tag.as_ptr(), &raw mut usage) })?;
+        Ok(usage.into())
+    }
 }
 
 /// Use of memory under a tag, in bytes.

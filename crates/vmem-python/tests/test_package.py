@@ -33,8 +33,11 @@ def test_the_extension_exports_every_function_of_the_header():
     ours = {name for name in exported if name.startswith("vmem_")} - declared()
     assert ours == {
         "vmem_register_of_copy",
+        "vmem_gpu_torch_free",
         "vmem_gpu_torch_pool_allocate",
         "vmem_gpu_torch_pool_free",
+        "vmem_gpu_torch_try_allocate",
+        "vmem_gpu_torch_try_set_fraction",
     }
 
 
