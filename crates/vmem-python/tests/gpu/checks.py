@@ -18,8 +18,10 @@ def host(name):
     """Imports a host, or ends the program as skipped."""
     try:
         return importlib.import_module(name)
-    except ImportError as error:
-        print(json.dumps({"check": f"import {name}", "ok": True, "skipped": str(error)}))
+    except Exception as error:
+        # Also one that does not go with what else is installed, which is said in other ways than ImportError.
+        line = {"check": f"import {name}", "ok": True, "skipped": f"{type(error).__name__}: {error}"}
+        print(json.dumps(line))
         sys.exit(SKIPPED)
 
 
