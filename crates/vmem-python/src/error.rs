@@ -49,9 +49,9 @@ fn owned(text: *const c_char) -> String {
 
 impl Refusal {
     /// A fault of this package.
-    pub(crate) fn internal(text: &str) -> Self {
+    pub(crate) fn internal(text: impl ToString) -> Self {
         let status = vmem_status::VMEM_ERROR_INTERNAL;
-        Self { status, text: text.to_owned(), details: String::new() }
+        Self { status, text: text.to_string(), details: String::new() }
     }
 
     /// The same with something more to say.
@@ -65,6 +65,11 @@ impl Refusal {
     pub(crate) fn is_exhaustion(&self) -> bool {
         use vmem_status::{VMEM_ERROR_LIMIT, VMEM_ERROR_NEVER_FITS, VMEM_ERROR_OUT_OF_MEMORY};
         matches!(self.status, VMEM_ERROR_OUT_OF_MEMORY | VMEM_ERROR_LIMIT | VMEM_ERROR_NEVER_FITS)
+    }
+
+    /// Whether freeing memory could have helped.
+    pub(crate) fn is_of_the_moment(&self) -> bool {
+        self.is_exhaustion() && self.status != vmem_status::VMEM_ERROR_NEVER_FITS
     }
 
     /// The exception.

@@ -11,17 +11,17 @@ use crate::error::{Refusal, check};
 #[pyclass(frozen, get_all, module = "vmem_gpu")]
 #[derive(Debug)]
 pub(crate) struct Stats {
-    bytes: u64,
+    pub(crate) bytes: u64,
     peak_bytes: u64,
     total_bytes: u64,
     blocks: u64,
     peak_blocks: u64,
     total_blocks: u64,
     failures: u64,
-    reserved: Option<u64>,
+    pub(crate) reserved: Option<u64>,
     peak_reserved: Option<u64>,
     trimmed: Option<u64>,
-    pub(crate) quarantined: Option<u64>,
+    quarantined: Option<u64>,
     limit: Option<u64>,
     tier: String,
 }

@@ -92,9 +92,10 @@ def host(monkeypatch):
     def load(name: str, adaptor: str) -> tuple[types.ModuleType, types.ModuleType]:
         monkeypatch.syspath_prepend(HOSTS)
         for module in [*sys.modules]:
-            if module.split(".")[0] in {"cupy", "rmm", "numba", "cuda", "torch"}:
+            root, _, own = module.partition(".")
+            is_host = root in {"cupy", "rmm", "numba", "cuda", "torch"}
+            if is_host or root == "vmem_gpu" and own.startswith((adaptor, f"_{adaptor}")):
                 monkeypatch.delitem(sys.modules, module)
-        monkeypatch.delitem(sys.modules, f"vmem_gpu.{adaptor}", raising=False)
         stand_in = importlib.import_module(name)
         assert pathlib.Path(stand_in.__file__).is_relative_to(HOSTS)
         return stand_in, importlib.import_module(f"vmem_gpu.{adaptor}")

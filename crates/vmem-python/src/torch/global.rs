@@ -123,22 +123,21 @@ pub(crate) unsafe extern "C-unwind" fn vmem_gpu_torch_try_allocate(
 
 fn allocate(wanted: Wanted<'_>, pool: Option<PoolId>) -> Result<usize, Refusal> {
     if let Some(pool) = pool {
-        // SAFETY: PyTorch's current stream exists.
-        return calls::marked(false, || unsafe { graphs::allocate(pool, wanted) });
+        return calls::marked(false, || graphs::allocate(pool, wanted));
     }
-    // SAFETY: as above.
+    // SAFETY: PyTorch's current stream exists.
     let ask = || calls::marked(true, || unsafe { calls::allocate(wanted, true) });
-    ask().or_else(|refusal| match refusal.is_exhaustion() && wait_for_all(wanted.device) {
+    ask().or_else(|refusal| match refusal.is_of_the_moment() && wait_for_all(wanted.device) {
         true => ask(),
         false => Err(refusal),
     })
 }
 
-/// Waits for the device if that makes memory usable, and no graph of PyTorch's is being captured, which it
+/// Waits for the device if that can make memory usable, and no graph of PyTorch's is being captured, which it
 /// would break. PyTorch's own allocator does so too before it gives up.
 fn wait_for_all(device: i32) -> bool {
     let waits =
-        Stats::of(device).is_ok_and(|stats| stats.quarantined.is_some_and(|bytes| bytes > 0));
+        Stats::of(device).is_ok_and(|stats| stats.reserved.is_none_or(|held| held > stats.bytes));
     waits && !graphs::is_capturing(device) && check(vmem::vmem_synchronize(device)).is_ok()
 }
 

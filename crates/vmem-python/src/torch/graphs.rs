@@ -13,8 +13,8 @@ use std::sync::{Mutex, MutexGuard};
 use vmem::vmem_stream;
 use vmem_core::author::fork;
 
-use super::ALIGNMENT;
-use crate::calls::{self, Wanted, pointer};
+use super::{ALIGNMENT, aside};
+use crate::calls::{Wanted, pointer};
 use crate::error::Refusal;
 
 /// `c10::MempoolId_t`.
@@ -154,17 +154,14 @@ pub(super) fn pool_of(device: c_int, stream: vmem_stream) -> Option<PoolId> {
 }
 
 /// Allocates from a pool.
-///
-/// # Safety
-/// The stream exists during the call.
-pub(super) unsafe fn allocate(id: PoolId, wanted: Wanted<'_>) -> Result<usize, Refusal> {
-    let size = wanted.size.next_multiple_of(ALIGNMENT);
+pub(super) fn allocate(id: PoolId, wanted: Wanted<'_>) -> Result<usize, Refusal> {
+    // What is too large to be rounded is refused as it is.
+    let size = wanted.size.checked_next_multiple_of(ALIGNMENT).unwrap_or(wanted.size);
     if let Some(address) = with(|graphs| graphs.take(id, wanted.stream, size)) {
         return Ok(address);
     }
+    let ask = |size| aside::allocate(Wanted { size, ..wanted });
     let whole = segment_size(size);
-    // SAFETY: the caller's promise.
-    let ask = |size| unsafe { calls::allocate(Wanted { size, ..wanted }, true) };
     let (base, whole) = match ask(whole) {
         Ok(base) => (base, whole),
         Err(refusal) if refusal.is_exhaustion() && whole > size => (ask(size)?, size),
@@ -186,7 +183,7 @@ fn segment_size(size: u64) -> u64 {
     } else if size < 10 * MIB {
         20 * MIB
     } else {
-        size.next_multiple_of(2 * MIB)
+        size.checked_next_multiple_of(2 * MIB).unwrap_or(size)
     }
 }
 

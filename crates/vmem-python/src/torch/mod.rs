@@ -3,6 +3,7 @@
 //! As PyTorch's allocator for everything ([`global`]), functions never return null but for 0 bytes: they throw,
 //! in the shim in C. As the source of a `MemPool`'s segments ([`pool`]) they return null and never throw.
 
+mod aside;
 pub(crate) mod global;
 mod graphs;
 pub(crate) mod pool;
