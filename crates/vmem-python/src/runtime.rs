@@ -10,7 +10,7 @@ use crate::allocation::{Allocation, Own, allocate};
 use crate::calls::{self, pointer};
 use crate::error::check;
 use crate::stats::{Stats, Usage};
-use crate::{reclaim, streams};
+use crate::{exit, reclaim, streams};
 
 /// How many devices the driver sees.
 #[pyfunction]
@@ -149,8 +149,11 @@ impl Runtime {
         calls::call(py, || unsafe { vmem::vmem_hold_stream(device, pointer(handle)) })
     }
 
-    /// Tells that a stream is about to be destroyed.
+    /// Tells that a stream is about to be destroyed. Nothing after `atexit`.
     fn forget_stream(&self, py: Python<'_>, stream: &Bound<'_, PyAny>) -> PyResult<()> {
+        if exit::has_begun() {
+            return Ok(());
+        }
         let (device, handle) = (self.device, streams::named(Some(stream))?.handle);
         // SAFETY: the Python caller names a stream that exists.
         calls::call(py, || unsafe { vmem::vmem_forget_stream(device, pointer(handle)) })
