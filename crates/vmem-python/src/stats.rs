@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use pyo3::prelude::*;
 use vmem::{VMEM_UNKNOWN, vmem_stats, vmem_usage};
 
-use crate::error::{Refusal, check};
+use crate::error::{Filled, Refusal};
 
 /// What a device's memory is used for. Sizes in bytes; None is what is not known, and no limit.
 #[pyclass(frozen, get_all, module = "vmem_gpu")]
@@ -29,11 +29,8 @@ pub(crate) struct Stats {
 impl Stats {
     /// Those of a device that is open.
     pub(crate) fn of(device: i32) -> Result<Self, Refusal> {
-        // SAFETY: integers alone, for which zeros will do.
-        let mut stats: vmem_stats = unsafe { std::mem::zeroed() };
-        stats.struct_size = size_of::<vmem_stats>();
         // SAFETY: a struct of its size.
-        check(unsafe { vmem::vmem_get_stats(device, &raw mut stats) })?;
+        let stats = vmem_stats::by(|stats| unsafe { vmem::vmem_get_stats(device, stats) })?;
         Ok(stats.into())
     }
 }
@@ -41,11 +38,10 @@ impl Stats {
 impl Usage {
     /// Those of a tag on a device that is open.
     pub(crate) fn of(device: i32, tag: &CStr) -> Result<Self, Refusal> {
-        // SAFETY: integers alone, for which zeros will do.
-        let mut usage: vmem_usage = unsafe { std::mem::zeroed() };
-        usage.struct_size = size_of::<vmem_usage>();
+        let tag = tag.as_ptr();
         // SAFETY: a C string, and a struct of its size.
-        check(unsafe { vmem::vmem_get_tag_usage(device, tag.as_ptr(), &raw mut usage) })?;
+        let usage =
+            vmem_usage::by(|usage| unsafe { vmem::vmem_get_tag_usage(device, tag, usage) })?;
         Ok(usage.into())
     }
 }
