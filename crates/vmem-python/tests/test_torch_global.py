@@ -6,6 +6,7 @@ import gc
 import os
 import pathlib
 import shutil
+import subprocess
 import threading
 
 import pytest
@@ -424,3 +425,39 @@ def test_a_child_of_a_fork_drops_its_parents_tensors(child, hosts, built):
         "    print(os.wait()[1], flush=True); allocator.free(ptr)"
     )
     assert child(program) == "True\n0\n"
+
+
+WITH_PYTORCH = """
+import ctypes, pathlib, subprocess, sys
+import torch, vmem_gpu, vmem_gpu.torch
+from vmem_gpu import _native, _torch_companion
+root, library = pathlib.Path(torch.__file__).parent, sys.argv[2]
+flags = ["-std=c++20", "-shared", "-fPIC", "-w", "-isystem", root / "include", "-L", root / "lib"]
+subprocess.run(["g++", *flags, sys.argv[1], "-o", library, "-lc10"], check=True)
+caller = ctypes.CDLL(library)
+caller.torch_create.restype, caller.torch_what.restype = ctypes.c_void_p, ctypes.c_char_p
+hooks = _native.torch_hooks(0)
+vmem_gpu.open(0, "VMEM_OOM_SAFETY=1 VMEM_POOL_LIMIT=64M")
+for allocate in (hooks["allocate"], _torch_companion.load(hooks["try_allocate"])):
+    own = ctypes.c_void_p(caller.torch_create(ctypes.c_uint64(allocate), ctypes.c_uint64(hooks["free"])))
+    ptr = ctypes.c_void_p()
+    malloc = lambda size, device: caller.torch_malloc(own, ctypes.c_size_t(size), device, None, ctypes.byref(ptr))
+    print(malloc(1000, 0), ptr.value % 512, caller.torch_free(own, ptr, ctypes.c_size_t(1000), 0, None))
+    print(malloc(65 << 20, 0), b"vmem_allocate" in caller.torch_what(), malloc(1, 99))
+vmem_gpu.torch.install(companion=True)
+print(sorted(name for name in dir(vmem_gpu.torch._installed.allocator()) if name.startswith("set_")))
+"""
+
+
+def test_with_the_headers_of_a_pytorch_that_is_named(driver, compiler, tmp_path):
+    """``VMEM_TORCH_PYTHON`` names a Python that has PyTorch."""
+    python = os.environ.get("VMEM_TORCH_PYTHON")
+    if python is None:
+        pytest.skip("VMEM_TORCH_PYTHON names no Python")
+    source = pathlib.Path(__file__).parent / "hosts/torch/csrc/pluggable.cpp"
+    packages = pathlib.Path(vmem_gpu.__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(packages), "XDG_CACHE_HOME": str(tmp_path)}
+    said = subprocess.check_output(
+        [python, "-c", WITH_PYTORCH, source, tmp_path / "caller.so"], env=environment, text=True
+    )
+    assert said.splitlines() == ["0 0 0", "1 True 1", "0 0 0", "2 True 1", str(sorted(ALL_HOOKS))]
