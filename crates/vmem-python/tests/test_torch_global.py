@@ -151,30 +151,18 @@ def test_reclaimers_in_python_are_asked_whether_or_not_pytorch_has_the_lock(torc
     torch.free(ptr, with_lock=with_lock)
 
 
-def test_a_thread_with_the_lock_that_needs_memory_does_not_stop_another_ones_reclaimer(torch, gpu):
-    kept = [torch.malloc(40 * MIB)]
-    asked = threading.Event()
-    got = []
-
-    @gpu.reclaimer
-    def drop(wanted):
-        asked.set()
-        # The interpreter runs others meanwhile.
-        while len(got) < 1:
-            threading.Event().wait(0.001)
-        torch.free(kept.pop())
-        return 40 * MIB
-
-    def other():
-        asked.wait()
-        got.append(torch.malloc(MIB, with_lock=True))
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    got.append(torch.malloc(48 * MIB, with_lock=True))
-    thread.join()
-    for ptr in got:
-        torch.free(ptr)
+@pytest.mark.parametrize("with_lock", [False, True])
+def test_nobody_waits_for_memory_with_the_interpreters_lock(hosts, torch, gpu, with_lock):
+    stand_in, _ = hosts
+    library = ctypes.CDLL(vmem_gpu.get_library())
+    look, lock = stand_in._C.library.torch_look_at_lock, ctypes.pythonapi.PyGILState_Check
+    assert library.vmem_set_pressure_callback(0, look, lock) == 0
+    kept = torch.malloc(40 * MIB)
+    with pytest.raises(RuntimeError, match="vmem_allocate"):
+        torch.malloc(48 * MIB, with_lock=with_lock)
+    assert stand_in._C.library.torch_lock_was_held() == 0
+    assert library.vmem_set_pressure_callback(0, None, None) == 0
+    torch.free(kept)
 
 
 def test_record_stream_keeps_what_another_stream_uses(torch, driver):

@@ -56,6 +56,9 @@ void set(std::function<Function> &hook, std::uint64_t address) {
     hook = reinterpret_cast<Function *>(address);
 }
 
+// What a callback saw.
+int lock_was_held = -1;
+
 // How many copies of filters there are.
 std::shared_ptr<int> filters = std::make_shared<int>();
 
@@ -125,5 +128,12 @@ int torch_end_pool(Allocator *self, int device, std::uint64_t id) {
 int torch_release_pool(Allocator *self, int device, std::uint64_t id) {
     return caught([&] { self->release_pool(device, {0, id}); });
 }
+
+// A pressure callback that frees nothing, and looks whether the thread has the interpreter's lock.
+std::uint64_t torch_look_at_lock(void *holds_lock, std::int32_t, std::uint64_t) {
+    lock_was_held = reinterpret_cast<int (*)()>(holds_lock)();
+    return 0;
+}
+int torch_lock_was_held() { return lock_was_held; }
 
 }  // extern "C"
