@@ -2,6 +2,7 @@
 //! Python know when they may run.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ffi::c_void;
 
 use pyo3::marker::Ungil;
@@ -124,16 +125,17 @@ pub(crate) fn ensure_open(device: i32) -> Result<(), Refusal> {
     }
 }
 
-/// The settings of the environment's variables, with one of them set.
-pub(crate) fn environment_with(name: &str, value: &str) -> std::ffi::CString {
+/// The settings of the environment's variables, with one of them set: a configuration for `open`.
+#[pyfunction]
+pub(crate) fn settings_with(name: &str, value: &str) -> String {
     let given = std::env::vars_os().filter_map(|(name, value)| {
         let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
         let is_ours = name.starts_with("VMEM_") && !name.starts_with("VMEM_SIM_");
         // Settings end with white space.
         is_ours.then(|| (name, value.split_whitespace().collect::<String>()))
     });
-    let mut settings: std::collections::BTreeMap<_, _> = given.collect();
+    let mut settings: BTreeMap<_, _> = given.collect();
     settings.insert(name.to_owned(), value.to_owned());
     let text: Vec<_> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    std::ffi::CString::new(text.join(" ")).unwrap_or_default()
+    text.join(" ")
 }

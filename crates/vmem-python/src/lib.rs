@@ -25,6 +25,8 @@ mod _native {
     #[pymodule_export]
     use crate::allocation::{Allocation, find_block, free, record_use};
     #[pymodule_export]
+    use crate::calls::settings_with;
+    #[pymodule_export]
     use crate::error::{Error, OutOfMemoryError};
     #[pymodule_export]
     use crate::labels::Label;

@@ -340,7 +340,14 @@ class TestInstalling:
     def test_once_pytorch_has_used_cuda_it_is_refused(self, hosts, monkeypatch):
         stand_in, adaptor = hosts
         monkeypatch.setattr(stand_in.cuda.memory, "is_initialized", True)
-        with pytest.raises(vmem_gpu.Error, match="install\\(\\) first"):
+        with pytest.raises(vmem_gpu.Error, match="install\\(\\) first") as raised:
+            adaptor.install(companion=False)
+        assert raised.value.status == "VMEM_ERROR_UNSUPPORTED" and raised.value.details == "{}"
+
+    def test_a_pytorch_without_cuda_is_refused(self, hosts, monkeypatch):
+        stand_in, adaptor = hosts
+        monkeypatch.delattr(stand_in._C, "_cuda_customAllocator")
+        with pytest.raises(vmem_gpu.Error, match="without CUDA"):
             adaptor.install(companion=False)
 
     def test_again_it_does_nothing_and_pools_are_refused(self, hosts, monkeypatch):

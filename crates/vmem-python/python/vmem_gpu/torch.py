@@ -35,10 +35,18 @@ __all__ = [
 ]
 
 
+def _refusal(status: str, text: str) -> Error:
+    error = Error(text)
+    error.status, error.details = status, "{}"
+    return error
+
+
 class _Allocator(_torch.cuda.memory.CUDAPluggableAllocator):
     """A pluggable allocator of functions that have no names in a library."""
 
     def __init__(self, allocate: int, free: int) -> None:
+        if not hasattr(_torch._C, "_cuda_customAllocator"):
+            raise _refusal("VMEM_ERROR_UNSUPPORTED", "this PyTorch was built without CUDA")
         self._allocator = _torch._C._cuda_customAllocator(allocate, free)
 
 
@@ -54,7 +62,7 @@ def _made(companion: bool | None) -> _Allocator:
             if companion:
                 raise
             _warnings.warn(
-                f"exhausted memory will be a RuntimeError, not torch.OutOfMemoryError: {error}", stacklevel=4
+                f"exhausted memory will be a RuntimeError, not torch.OutOfMemoryError: {error}", stacklevel=3
             )
     made = _Allocator(allocate, hooks.pop("free"))
     for setter, address in hooks.items():
@@ -92,8 +100,9 @@ def install(*, companion: bool | None = None, patch_statistics: bool = True) -> 
     try:
         _torch.cuda.memory.change_current_allocator(made)
     except RuntimeError as error:
-        raise Error(
-            "PyTorch has used CUDA already, and keeps its allocator; call vmem_gpu.torch.install() first"
+        raise _refusal(
+            "VMEM_ERROR_UNSUPPORTED",
+            "PyTorch has used CUDA already, and keeps its allocator; call vmem_gpu.torch.install() first",
         ) from error
     _installed = made
     if patch_statistics:
@@ -171,6 +180,8 @@ def pool(device: int | None = None, **options: _typing.Any) -> _torch.cuda.MemPo
     is open; others are when the pool is first used on them. Not after ``install()``: PyTorch's pools need its own
     allocator."""
     if _installed is not None:
-        raise Error("all memory is vmem's after install(), and PyTorch has no pools then")
+        raise _refusal(
+            "VMEM_ERROR_UNSUPPORTED", "all memory is vmem's after install(), and PyTorch has no pools then"
+        )
     runtime(_torch.cuda.current_device() if device is None else device)
     return _torch.cuda.MemPool(pool_allocator().allocator(), **options)

@@ -224,7 +224,8 @@ pub(crate) extern "C" fn vmem_gpu_torch_try_set_fraction(
 fn set_fraction(fraction: f64, device: i32) -> Result<(), Refusal> {
     // PyTorch has seen to it that it is between 0 and 1, whose percentage is a small whole number.
     let percent = format!("{:.0}%", (fraction * 100.0 + 1e-6).floor());
-    let settings = calls::environment_with("VMEM_POOL_LIMIT", &percent);
+    let settings = calls::settings_with("VMEM_POOL_LIMIT", &percent);
+    let settings = CString::new(settings).map_err(Refusal::internal)?;
     let options = vmem_options {
         struct_size: size_of::<vmem_options>(),
         prefix: null(),
