@@ -34,6 +34,7 @@ mod _native {
     use crate::runtime::{Runtime, device_count, open, runtime};
     #[pymodule_export]
     use crate::stats::{Stats, Usage};
+    #[cfg(unix)]
     #[pymodule_export]
     use crate::torch::global::torch_hooks;
     #[pymodule_export]

@@ -25,7 +25,7 @@ enum { RUNTIME_ERROR_SIZE = 2 * sizeof(void *) };
 
 /* Finds what throwing takes in the libstdc++ of the process. Returns what is lacking, or null. */
 const char *vmem_gpu_torch_prepare(void) {
-    void *library = dlopen("libstdc++.so.6", RTLD_NOW | RTLD_GLOBAL);
+    void *library = dlopen("libstdc++.so.6", RTLD_NOW);
     if (library == NULL) {
         return "libstdc++.so.6";
     }
