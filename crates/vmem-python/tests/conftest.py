@@ -55,6 +55,18 @@ class Driver:
         assert self.cuda.cuStreamWaitEvent(ctypes.c_void_p(after), event, 0) == 0
         assert self.cuda.cuEventDestroy_v2(event) == 0
 
+    def begin_capture(self, stream: int) -> None:
+        """In the mode in which calls of all threads can break it."""
+        self.attach()
+        assert self.cuda.cuStreamBeginCapture_v2(ctypes.c_void_p(stream), 0) == 0
+
+    def end_capture(self, stream: int) -> None:
+        """Ends a capture, which must be whole."""
+        self.attach()
+        graph = ctypes.c_void_p()
+        assert self.cuda.cuStreamEndCapture(ctypes.c_void_p(stream), ctypes.byref(graph)) == 0
+        assert graph.value and self.cuda.cuGraphDestroy(graph) == 0
+
     def create_stream(self) -> int:
         self.attach()
         stream = ctypes.c_void_p()

@@ -1,6 +1,5 @@
 """``vmem_gpu.cupy`` over a stand-in for CuPy 14.2."""
 
-import ctypes
 import gc
 
 import pytest
@@ -99,17 +98,15 @@ def test_a_stream_class_with_an_end_of_its_own_is_not_held(cupy, gpu, driver):
 def test_a_stream_that_captures_is_not_destroyed_while_it_is_held(cupy, gpu, driver):
     destroyed = []
     stream = cupy.cuda.Stream(driver.create_stream(), destroyed.append)
-    handle = ctypes.c_void_p(stream.ptr)
+    handle = stream.ptr
     with stream:
         memory = cupy.cuda.alloc(1000)
-    driver.attach()
-    assert driver.cuda.cuStreamBeginCapture_v2(handle, 2) == 0
+    driver.begin_capture(handle)
     del memory, stream
     assert not destroyed
-    graph = ctypes.c_void_p()
-    assert driver.cuda.cuStreamEndCapture(handle, ctypes.byref(graph)) == 0
-    gpu.forget_stream(handle.value)
-    driver.destroy_stream(handle.value)
+    driver.end_capture(handle)
+    gpu.forget_stream(handle)
+    driver.destroy_stream(handle)
 
 
 def test_the_stream_that_is_current_at_the_free_is_waited_for(cupy, gpu, driver):

@@ -46,8 +46,7 @@ def hosts(host, driver, compiler, built, tmp_path_factory, monkeypatch):
     monkeypatch.setenv("CXX", compiler)
     stand_in, adaptor = host("torch", "torch")
     stand_in.build(built, compiler)
-    yield stand_in, adaptor
-    assert stand_in._C.library.torch_filters() == 0
+    return stand_in, adaptor
 
 
 @pytest.fixture
@@ -230,110 +229,163 @@ class TestFractions:
             torch.set_memory_fraction(0.5, 0)
 
 
+class Capture:
+    """A graph that PyTorch captures on a stream, for the pool that is given."""
+
+    def __init__(self, torch, driver, stream, pool=7):
+        self.torch, self.driver, self.stream, self.pool = torch, driver, stream, pool
+
+    def __enter__(self):
+        self.torch.begin_pool(0, self.pool)
+        self.driver.begin_capture(self.stream)
+        return self
+
+    def __exit__(self, *_):
+        self.driver.end_capture(self.stream)
+        self.torch.end_pool(0, self.pool)
+
+    def malloc(self, size):
+        return self.torch.malloc(size, stream=self.stream)
+
+    def free(self, ptr):
+        self.torch.free(ptr, stream=self.stream)
+
+
 class TestGraphs:
     """The memory of a graph that is captured on a stream."""
 
     @pytest.fixture
-    def stream(self, driver):
+    def capture(self, torch, driver):
         stream = driver.create_stream()
-        yield stream
+        yield Capture(torch, driver, stream)
         driver.destroy_stream(stream)
 
-    def test_a_graphs_memory_serves_nobody_else_until_it_is_released(self, torch, gpu, stream):
-        torch.begin_pool(0, 7, stream)
-        ptr = torch.malloc(30 * MIB, stream=stream)
-        outside = torch.malloc(1000)
-        torch.end_pool(0, 7)
-        torch.free(ptr, stream=stream)
+    def test_a_graphs_memory_serves_nobody_else_until_it_is_released(self, torch, gpu, capture):
+        with capture:
+            ptr = capture.malloc(30 * MIB)
+            outside = torch.malloc(1000)
+        capture.free(ptr)
         torch.free(outside)
         assert ptr % 512 == 0 and gpu.stats().bytes == 30 * MIB
         with pytest.raises(RuntimeError, match="vmem_allocate"):
-            torch.malloc(40 * MIB, stream=stream)
+            capture.malloc(40 * MIB)
         torch.release_pool(0, 7)
         assert gpu.stats().bytes == 0 and gpu.trim(wait=True) == 0, "launches may be under way"
         torch.free(torch.malloc(40 * MIB))
 
-    def test_within_the_pool_and_stream_memory_is_used_again_and_joined(self, torch, gpu, stream, driver):
-        torch.begin_pool(0, 7, stream)
-        first, second, third = (torch.malloc(512 * 1024, stream=stream) for _ in range(3))
-        assert gpu.stats().blocks == 1 and second == first + 512 * 1024
-        for ptr in (first, third, second):
-            torch.free(ptr, stream=stream)
-        whole = torch.malloc(MIB, stream=stream)
-        assert whole == first
-        torch.end_pool(0, 7)
+    def test_within_the_pool_and_stream_memory_is_used_again_and_joined(self, torch, gpu, capture):
+        with capture:
+            first, second, third = (capture.malloc(512 * 1024) for _ in range(3))
+            assert gpu.stats().blocks == 1 and second == first + 512 * 1024
+            for ptr in (first, third, second):
+                capture.free(ptr)
+            whole = capture.malloc(MIB)
+            assert whole == first
         # A second graph of the pool goes on with what the first one left.
-        torch.begin_pool(0, 7, stream)
-        assert torch.malloc(MIB, stream=stream) == whole + MIB
-        torch.end_pool(0, 7)
+        with capture:
+            assert capture.malloc(MIB) == whole + MIB
         torch.release_pool(0, 7)
-        torch.free(whole, stream=stream)
+        capture.free(whole)
         assert gpu.stats().blocks == 1, "the other graph is there still"
         torch.release_pool(0, 7)
         assert gpu.stats().blocks == 1, "a tensor is there still"
-        torch.free(whole + MIB, stream=stream)
+        capture.free(whole + MIB)
         assert gpu.stats().blocks == 0
 
-    def test_what_another_stream_of_the_graph_uses_is_not_used_again(self, torch, gpu, stream):
-        torch.begin_pool(0, 7, stream)
-        ptr = torch.malloc(1000, stream=stream)
-        torch.record_stream(ptr, 0x1234)
-        torch.free(ptr, stream=stream)
-        other = torch.malloc(1000, stream=stream)
-        assert other != ptr
-        torch.end_pool(0, 7)
-        torch.free(other, stream=stream)
+    def test_a_large_request_has_a_segment_of_its_size_where_that_alone_fits(self, torch, gpu, capture):
+        kept = torch.malloc(50 * MIB)
+        with capture:
+            # PyTorch's own allocator would ask for 20 MiB.
+            ptr = capture.malloc(8 * MIB)
+        assert gpu.stats().bytes == 58 * MIB
+        capture.free(ptr)
+        torch.free(kept)
+        torch.release_pool(0, 7)
+
+    def test_what_another_stream_of_the_graph_uses_is_not_used_again(self, torch, gpu, capture):
+        with capture:
+            ptr = capture.malloc(1000)
+            torch.record_stream(ptr, 0x1234)
+            capture.free(ptr)
+            other = capture.malloc(1000)
+            assert other != ptr
+        capture.free(other)
         torch.release_pool(0, 7)
         assert gpu.stats().blocks == 0
 
-    def test_a_real_capture_takes_new_memory_and_is_whole(self, torch, gpu, driver, stream):
-        torch.begin_pool(0, 7, stream)
-        handle, graph = ctypes.c_void_p(stream), ctypes.c_void_p()
-        driver.attach()
-        # 0 is the mode in which other threads' calls can break it too.
-        assert driver.cuda.cuStreamBeginCapture_v2(handle, 0) == 0
-        ptr = torch.malloc(MIB, stream=stream)
-        assert driver.write(ptr, MIB, stream) == 0
-        torch.free(ptr, stream=stream)
-        assert torch.malloc(MIB, stream=stream) == ptr
-        assert driver.cuda.cuStreamEndCapture(handle, ctypes.byref(graph)) == 0 and graph.value
-        torch.end_pool(0, 7)
-        torch.free(ptr, stream=stream)
+    def test_memory_is_ready_for_the_graph_whatever_used_it_before(self, torch, gpu, driver, capture):
+        busy = driver.create_stream()
+        gpu.hold_stream(busy)
+        ptr = torch.malloc(40 * MIB, stream=busy)
+        assert driver.write(ptr, 40 * MIB, busy) == 0
+        torch.free(ptr, stream=busy)
+        with capture:
+            ptr = capture.malloc(40 * MIB)
+            assert driver.write(ptr, 40 * MIB, capture.stream) == 0
+            capture.free(ptr)
+            assert capture.malloc(40 * MIB) == ptr
+        capture.free(ptr)
         torch.release_pool(0, 7)
-        assert gpu.stats().blocks == 0
+        gpu.forget_stream(busy)
+        driver.destroy_stream(busy)
 
-    def test_while_a_graph_is_captured_nothing_waits_for_the_device(self, torch, gpu, stream):
+    def test_while_a_graph_is_captured_nothing_waits_for_the_device(self, torch, gpu, capture):
         torch.free(torch.malloc(40 * MIB), stream=0x1234)
-        torch.begin_pool(0, 7, stream)
-        with pytest.raises(RuntimeError, match="vmem_allocate"):
-            torch.malloc(48 * MIB)
-        torch.empty_cache()
-        assert gpu.stats().reserved == 40 * MIB
-        torch.end_pool(0, 7)
+        with capture:
+            with pytest.raises(RuntimeError, match="vmem_allocate"):
+                torch.malloc(48 * MIB)
+            torch.empty_cache()
+            assert gpu.stats().reserved == 40 * MIB
         torch.release_pool(0, 7)
         torch.empty_cache()
         assert gpu.stats().reserved == 0
 
-    def test_reclaimers_in_python_are_not_asked_in_a_capture(self, torch, gpu, stream):
+    def test_reclaimers_in_python_are_not_asked_in_a_capture(self, torch, gpu, capture):
         asked = []
         gpu.reclaimer(asked.append)
         kept = torch.malloc(40 * MIB)
-        torch.begin_pool(0, 7, stream)
-        with pytest.raises(RuntimeError, match="not asked"):
-            torch.malloc(48 * MIB, stream=stream)
-        torch.end_pool(0, 7)
+        with capture, pytest.raises(RuntimeError, match="not asked"):
+            capture.malloc(48 * MIB)
         torch.release_pool(0, 7)
         torch.free(kept)
         assert not asked
 
-    def test_what_pytorchs_filter_throws_goes_to_pytorch(self, torch, gpu, stream):
-        torch.begin_pool(0, 7, None, stream)
-        for _ in range(2):
-            with pytest.raises(RuntimeError, match="the filter failed"):
-                torch.malloc(1000, stream=stream)
-        torch.end_pool(0, 7)
+    def test_of_two_captures_at_once_a_threads_own_has_its_memory(self, torch, gpu, driver, capture):
+        stream = driver.create_stream()
+        other = Capture(torch, driver, stream, pool=8)
+        begun, over = threading.Event(), threading.Event()
+        got = []
+
+        def work():
+            with other:
+                begun.set()
+                over.wait()
+                got.append(other.malloc(1000))
+
+        thread = threading.Thread(target=work)
+        with capture:
+            thread.start()
+            begun.wait()
+            ptr = capture.malloc(1000)
+            stranger = threading.Thread(target=lambda: got.append(self.refusal(capture)))
+            stranger.start()
+            stranger.join()
+            over.set()
+            thread.join()
+        assert "several graphs" in got[0]
+        capture.free(ptr)
         torch.release_pool(0, 7)
-        torch.free(torch.malloc(1000, stream=stream), stream=stream)
+        assert gpu.stats().blocks == 1, "the other pool's"
+        other.free(got[1])
+        torch.release_pool(0, 8)
+        assert gpu.stats().blocks == 0
+        driver.destroy_stream(stream)
+
+    @staticmethod
+    def refusal(capture):
+        with pytest.raises(RuntimeError) as raised:
+            capture.malloc(1000)
+        return str(raised.value)
 
 
 class TestInstalling:
@@ -400,7 +452,7 @@ def test_a_program_ends_with_live_tensors_and_graphs(child, hosts, built):
         "class Tensor:\n"
         "    def __init__(self): self.ptr = allocator.malloc(1000)\n"
         "    def __del__(self, free=allocator.free): free(self.ptr)\n"
-        "allocator.begin_pool(0, 7, 0x1234)\n"
+        "allocator.begin_pool(0, 7)\n"
         "live = [Tensor() for _ in range(10)]\n"
         "sys.keep = live\n"
         "print('end')"

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use vmem_core::author::{StreamExt, fork};
-use vmem_core::{Device, Stream};
+use vmem_core::{Device, RawStream, Stream};
 use vmem_cuda::CudaDevice;
 
 use crate::calls::{self, Wanted, pointer};
@@ -24,6 +24,17 @@ fn of(device: i32) -> Result<Stream, Refusal> {
     let stream = Stream::new(opened).map_err(Refusal::internal)?;
     all.insert(device, stream.clone());
     Ok(stream)
+}
+
+/// Whether a stream of the device captures.
+///
+/// # Safety
+/// The stream exists during the call.
+pub(super) unsafe fn is_capturing(device: i32, stream: usize) -> Result<bool, Refusal> {
+    let own = of(device)?;
+    // SAFETY: the caller's promise.
+    let captures = unsafe { own.device().is_capturing(RawStream(stream as u64)) };
+    captures.map_err(Refusal::internal)
 }
 
 /// Allocates memory whose past is over: any stream can use it, in a capture too, at once. Waits for what used it

@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use vmem::{vmem_options, vmem_status, vmem_stream};
 
 use super::ALIGNMENT;
-use super::graphs::{self, Filter, PoolId};
+use super::graphs::{self, PoolId};
 use crate::allocation::block_at;
 use crate::calls::{self, Wanted, pointer};
 use crate::error::{Refusal, check};
@@ -90,7 +90,7 @@ fn panicked<T>(_: T) -> Refusal {
 /// # Safety
 /// The stream exists during the call; `ptr` and `is_exhausted` may be written to.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "C-unwind" fn vmem_gpu_torch_try_allocate(
+pub(crate) unsafe extern "C" fn vmem_gpu_torch_try_allocate(
     size: usize,
     device: c_int,
     stream: vmem_stream,
@@ -104,9 +104,7 @@ pub(crate) unsafe extern "C-unwind" fn vmem_gpu_torch_try_allocate(
     }
     let (size, handle) = (size as u64, stream.expose_provenance());
     let wanted = Wanted { size, alignment: ALIGNMENT, device, stream: handle, tag: None };
-    // PyTorch's filters may throw, which is nothing to be caught here.
-    let pool = graphs::pool_of(device, stream);
-    let call = || without_lock(|| allocate(wanted, pool));
+    let call = || without_lock(|| allocate(wanted));
     match catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panicked(panic))) {
         Ok(address) => {
             // SAFETY: the caller's promise.
@@ -121,11 +119,12 @@ pub(crate) unsafe extern "C-unwind" fn vmem_gpu_torch_try_allocate(
     }
 }
 
-fn allocate(wanted: Wanted<'_>, pool: Option<PoolId>) -> Result<usize, Refusal> {
-    if let Some(pool) = pool {
+fn allocate(wanted: Wanted<'_>) -> Result<usize, Refusal> {
+    // SAFETY: PyTorch's current stream exists.
+    if let Some(pool) = unsafe { graphs::pool_of(wanted.device, wanted.stream) }? {
         return calls::marked(false, || graphs::allocate(pool, wanted));
     }
-    // SAFETY: PyTorch's current stream exists.
+    // SAFETY: as above.
     let ask = || calls::marked(true, || unsafe { calls::allocate(wanted, true) });
     ask().or_else(|refusal| match refusal.is_of_the_moment() && wait_for_all(wanted.device) {
         true => ask(),
@@ -244,21 +243,17 @@ fn set_fraction(fraction: f64, device: i32) -> Result<(), Refusal> {
     })
 }
 
-/// A capture begins: what the filter accepts is the pool's from now on.
-///
-/// # Safety
-/// `filter` points to a `std::function<bool(cudaStream_t)>`, which can be called until the pool's `end`.
-unsafe extern "C-unwind" fn begin_pool(device: c_int, id: PoolId, filter: *const Filter) {
-    // SAFETY: the caller's promise.
-    graphs::begin(device, id, unsafe { Filter::copied(filter) });
+/// A capture is about to begin. The filter, a `std::function` that is passed by its address, is not called.
+extern "C" fn begin_pool(device: c_int, id: PoolId, _filter: *const c_void) {
+    graphs::begin(device, id);
 }
 
-extern "C-unwind" fn end_pool(device: c_int, id: PoolId) {
+extern "C" fn end_pool(device: c_int, id: PoolId) {
     graphs::end(device, id);
 }
 
-extern "C" fn release_pool(device: c_int, id: PoolId) {
-    graphs::release(device, id);
+extern "C" fn release_pool(_device: c_int, id: PoolId) {
+    graphs::release(id);
 }
 
 /// The addresses of all that PyTorch calls, by the names of its setters, after a look at what throwing takes.

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::thread::{self, ThreadId};
 
-use vmem::vmem_stream;
 use vmem_core::author::fork;
 
 use super::{ALIGNMENT, aside};
@@ -25,42 +25,12 @@ pub(super) struct PoolId {
     second: u64,
 }
 
-/// A `std::function<bool(cudaStream_t)>`.
-#[repr(C)]
-pub(super) struct Filter([usize; 4]);
-
-unsafe extern "C" {
-    fn vmem_gpu_torch_filter_copy(to: *mut Filter, from: *const Filter);
-    fn vmem_gpu_torch_filter_drop(filter: *mut Filter);
-}
-unsafe extern "C-unwind" {
-    fn vmem_gpu_torch_filter_accepts(filter: *const Filter, stream: vmem_stream) -> c_int;
-}
-
-impl Filter {
-    /// # Safety
-    /// `from` points to such a function.
-    pub(super) unsafe fn copied(from: *const Self) -> Self {
-        let mut own = Self([0; 4]);
-        // SAFETY: the caller's promise. What a copy keeps inside of itself may be moved: libstdc++'s `swap`
-        // moves it as bytes too.
-        unsafe { vmem_gpu_torch_filter_copy(&raw mut own, from) };
-        own
-    }
-}
-
-impl Drop for Filter {
-    fn drop(&mut self) {
-        // SAFETY: a copy of our own.
-        unsafe { vmem_gpu_torch_filter_drop(&raw mut *self) };
-    }
-}
-
-/// A pool into which allocations go.
+/// A pool into which the allocations of a capture go.
 struct Begun {
     device: c_int,
     id: PoolId,
-    filter: Filter,
+    /// Which began it.
+    thread: ThreadId,
 }
 
 /// Memory of a pool.
@@ -110,13 +80,15 @@ fn is_idle() -> bool {
     BUSY.load(Ordering::Acquire) == 0 || fork::is_child()
 }
 
-pub(super) fn begin(device: c_int, id: PoolId, filter: Filter) {
+/// A capture is about to begin on this thread.
+pub(super) fn begin(device: c_int, id: PoolId) {
     if fork::is_child() {
         return;
     }
+    let thread = thread::current().id();
     with(|graphs| {
         *graphs.users.entry(id).or_default() += 1;
-        graphs.begun.push(Begun { device, id, filter });
+        graphs.begun.push(Begun { device, id, thread });
     });
 }
 
@@ -124,32 +96,46 @@ pub(super) fn end(device: c_int, id: PoolId) {
     if is_idle() {
         return;
     }
-    let ended = with(|graphs| {
+    with(|graphs| {
         let at = graphs.begun.iter().position(|begun| begun.device == device && begun.id == id);
-        at.map(|at| graphs.begun.remove(at))
+        at.map(|at| graphs.begun.remove(at));
     });
-    // Its filter is PyTorch's code, which is called without the lock.
-    drop(ended);
 }
 
-/// Whether allocations on the device go to a pool.
+/// Whether something is captured on the device.
 pub(super) fn is_capturing(device: c_int) -> bool {
     !is_idle() && with(|graphs| graphs.begun.iter().any(|begun| begun.device == device))
 }
 
-/// The pool that an allocation goes to, if to any. PyTorch's filter, which may throw, decides.
-pub(super) fn pool_of(device: c_int, stream: vmem_stream) -> Option<PoolId> {
-    // Nobody captures the default streams, and to ask about one can break a capture.
-    if is_idle() || stream.expose_provenance() <= 2 {
-        return None;
+/// The pool that an allocation goes to, if to any.
+///
+/// PyTorch passes a filter to ask, a function of C++ that may throw. What it says is known without: whether the
+/// stream captures. Only where several graphs are captured at once, the thread must tell which it is.
+///
+/// # Safety
+/// The stream exists during the call.
+pub(super) unsafe fn pool_of(device: c_int, stream: usize) -> Result<Option<PoolId>, Refusal> {
+    // Nobody captures the default streams.
+    if stream <= 2 || !is_capturing(device) {
+        return Ok(None);
     }
+    // SAFETY: the caller's promise.
+    if !unsafe { aside::is_capturing(device, stream) }? {
+        return Ok(None);
+    }
+    let here = thread::current().id();
     with(|graphs| {
-        let accepts = |begun: &&Begun| {
-            // SAFETY: between `begin` and `end` it can be called.
-            begun.device == device
-                && unsafe { vmem_gpu_torch_filter_accepts(&raw const begun.filter, stream) } != 0
-        };
-        graphs.begun.iter().find(accepts).map(|begun| begun.id)
+        let begun = graphs.begun.iter().filter(|begun| begun.device == device);
+        let begun: Vec<_> = begun.collect();
+        let own = begun.iter().find(|begun| begun.thread == here);
+        match (begun.as_slice(), own) {
+            (_, Some(own)) => Ok(Some(own.id)),
+            ([] | [_], None) => Ok(begun.first().map(|only| only.id)),
+            (_, None) => Err(Refusal::internal(
+                "several graphs are captured at once, and this thread began none of them: which one \
+                 its memory is for cannot be told",
+            )),
+        }
     })
 }
 
@@ -260,7 +246,7 @@ pub(super) fn record_use(address: usize) -> bool {
 }
 
 /// One user less. A pool without any gives its segments back, those with live tensors once these are gone.
-pub(super) fn release(_device: c_int, id: PoolId) {
+pub(super) fn release(id: PoolId) {
     if fork::is_child() {
         return;
     }

@@ -1,7 +1,6 @@
-/* What PyTorch calls where C++ is needed: functions that throw, and a hook that takes a std::function. It is C, so
- * that the package builds without a C++ compiler and, linked with the C library alone, loads without libstdc++;
- * what it needs of C++ is stable: the Itanium ABI, and libstdc++'s layout of std::function and
- * std::runtime_error. Rust has always returned before anything is thrown. */
+/* What PyTorch calls that throws. It is C, so that the package builds without a C++ compiler and loads without
+ * libstdc++; what it needs of C++ is stable: the Itanium ABI, and the size of std::runtime_error. Rust has always
+ * returned before anything is thrown. */
 
 #include <dlfcn.h>
 #include <stddef.h>
@@ -72,34 +71,4 @@ void vmem_gpu_torch_set_fraction(double fraction, int device) {
     if (refusal != NULL) {
         throw_text(refusal);
     }
-}
-
-/* std::function<bool(cudaStream_t)> */
-struct filter {
-    void *functor[2];
-    int (*manage)(void *to, const void *from, int operation);
-    _Bool (*invoke)(const void *functor, void **stream);
-};
-
-enum { CLONE = 2, DESTROY = 3 };
-
-/* Copies a filter to where no filter is. */
-void vmem_gpu_torch_filter_copy(struct filter *to, const struct filter *from) {
-    memset(to, 0, sizeof *to);
-    if (from->manage != NULL) {
-        from->manage(to->functor, from->functor, CLONE);
-        to->manage = from->manage;
-        to->invoke = from->invoke;
-    }
-}
-
-void vmem_gpu_torch_filter_drop(struct filter *filter) {
-    if (filter->manage != NULL) {
-        filter->manage(filter->functor, filter->functor, DESTROY);
-    }
-}
-
-/* Whether a filter is for a stream; one that is empty is for none. May throw what the filter throws. */
-int vmem_gpu_torch_filter_accepts(const struct filter *filter, void *stream) {
-    return filter->manage != NULL && filter->invoke(filter->functor, &stream);
 }

@@ -63,10 +63,8 @@ class _CUDAPluggableAllocator:
     def record_stream(self, ptr, stream):
         self._call("torch_record_stream", ctypes.c_void_p(ptr), ctypes.c_void_p(stream))
 
-    def begin_pool(self, device, id, accepted, thrown=None):
-        self._call(
-            "torch_begin_pool", device, ctypes.c_uint64(id), ctypes.c_void_p(accepted), ctypes.c_void_p(thrown)
-        )
+    def begin_pool(self, device, id):
+        self._call("torch_begin_pool", device, ctypes.c_uint64(id))
 
     def end_pool(self, device, id):
         self._call("torch_end_pool", device, ctypes.c_uint64(id))

@@ -6,10 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <stdexcept>
 #include <string>
-#include <unordered_map>
 #include <utility>
 
 namespace {
@@ -59,9 +57,6 @@ void set(std::function<Function> &hook, std::uint64_t address) {
 // What a callback saw.
 int lock_was_held = -1;
 
-// How many copies of filters there are.
-std::shared_ptr<int> filters = std::make_shared<int>();
-
 }  // namespace
 
 extern "C" {
@@ -89,7 +84,6 @@ int torch_set(Allocator *self, const char *setter, std::uint64_t address) {
 }
 
 const char *torch_what() { return text.c_str(); }
-int torch_filters() { return static_cast<int>(filters.use_count()) - 1; }
 
 int torch_malloc(Allocator *self, std::size_t size, int device, Stream stream, void **ptr) {
     return caught([&] { *ptr = self->allocate(size, device, stream); });
@@ -111,15 +105,10 @@ int torch_record_stream(Allocator *self, void *ptr, Stream stream) {
     return caught([&] { self->record_stream(ptr, stream); });
 }
 
-// A filter that accepts one stream, and throws for another. It is too large to be kept in place, as PyTorch's
-// may become.
-int torch_begin_pool(Allocator *self, int device, std::uint64_t id, Stream accepted, Stream thrown) {
-    auto counted = filters;
+// PyTorch's filter throws where the driver fails, and is over with the capture.
+int torch_begin_pool(Allocator *self, int device, std::uint64_t id) {
     return caught([&] {
-        self->begin_pool(device, {0, id}, [counted, accepted, thrown](Stream stream) {
-            if (stream == thrown && thrown != nullptr) throw std::runtime_error("the filter failed");
-            return stream == accepted;
-        });
+        self->begin_pool(device, {0, id}, [id](Stream) -> bool { throw std::runtime_error(std::to_string(id)); });
     });
 }
 int torch_end_pool(Allocator *self, int device, std::uint64_t id) {
