@@ -14,6 +14,7 @@ mod checks;
 mod command;
 mod consumers;
 mod driver;
+mod glibc;
 mod licences;
 mod metadata;
 mod package;

@@ -9,14 +9,25 @@ use std::process::{Command, Stdio};
 
 use crate::cargo::{output, root, succeed};
 use crate::driver::SoftwareDriver;
+use crate::glibc;
 use crate::metadata::Metadata;
 use crate::steps::Steps;
 
 /// The crate that is the package.
 const CRATE: &str = "crates/vmem-python";
 
-/// What builds the wheel and runs the tests, from the index of Python packages.
-const TOOLS: [&str; 2] = ["maturin==1.16.0", "pytest==9.2.0"];
+/// What builds the wheel and runs the tests, from the index of Python packages. Zig links against the C library
+/// of [`C_LIBRARY`], whichever the machine has.
+const TOOLS: [&str; 3] = ["maturin==1.16.0", "pytest==9.2.0", "ziglang==0.17.1"];
+
+/// The oldest C library that the wheel runs with: that of manylinux_2_28.
+const C_LIBRARY: glibc::Version = (2, 28);
+
+/// What tells maturin where Zig is.
+const ZIG_VARIABLE: &str = "CARGO_ZIGBUILD_PYTHON_PATH";
+
+/// What of the package is a library.
+const EXTENSION: &str = "vmem_gpu/_native.abi3.so";
 
 /// The oldest Python that the package is for.
 const OLDEST: (u32, u32) = (3, 10);
@@ -62,6 +73,8 @@ pub(crate) fn test(steps: &mut Steps, workspace: &Metadata) -> Result<(), String
         let mut install = installed.python();
         install.args(["-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]);
         succeed(install.arg(&wheel))?;
+        let extension = format!("{}/{EXTENSION}", installed.packages()?);
+        glibc::check(Path::new(&extension), C_LIBRARY)?;
         let mut import = installed.python();
         succeed(import.args(["-c", "import vmem_gpu; print(vmem_gpu.available())"]))
     })?;
@@ -148,8 +161,12 @@ fn build(tools: &Environment, folder: &Path) -> Result<PathBuf, String> {
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(failed)?;
     }
+    let (major, minor) = C_LIBRARY;
+    let platform = format!("manylinux_{major}_{minor}");
     let mut maturin = Command::new(tools.program("maturin"));
-    maturin.args(["build", "--quiet", "--manifest-path", "Cargo.toml", "--out"]).arg(folder);
+    maturin.args(["build", "--quiet", "--manifest-path", "Cargo.toml"]);
+    maturin.args(["--zig", "--compatibility", &platform, "--out"]).arg(folder);
+    maturin.env(ZIG_VARIABLE, tools.program("python"));
     succeed(maturin.current_dir(root().join(CRATE)))?;
     let wheel = fs::read_dir(folder).map_err(failed)?.next();
     let wheel = wheel.ok_or("maturin made no wheel")?.map_err(failed)?;

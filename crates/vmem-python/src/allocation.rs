@@ -9,7 +9,7 @@ use pyo3::types::PyDict;
 use vmem::vmem_status;
 
 use crate::calls::{self, Wanted, pointer};
-use crate::error::{Refusal, check};
+use crate::error::{Filled, Refusal, check};
 use crate::exit;
 use crate::streams::{self, Named};
 
@@ -278,18 +278,10 @@ pub(crate) fn find_block(py: Python<'_>, address: usize) -> PyResult<(usize, u64
     py.detach(|| block_at(address)).map_err(|refusal| refusal.raise(py))
 }
 
-fn block_at(address: usize) -> Result<(usize, u64, i32, usize), Refusal> {
-    let mut block = vmem::vmem_block {
-        struct_size: size_of::<vmem::vmem_block>(),
-        base: std::ptr::null_mut(),
-        size: 0,
-        alignment: 0,
-        device: 0,
-        reserved: 0,
-        stream: std::ptr::null_mut(),
-    };
+pub(crate) fn block_at(address: usize) -> Result<(usize, u64, i32, usize), Refusal> {
     // SAFETY: a struct of its size.
-    check(unsafe { vmem::vmem_find_block(pointer(address), &raw mut block) })?;
+    let find = |block| unsafe { vmem::vmem_find_block(pointer(address), block) };
+    let block = vmem::vmem_block::by(find)?;
     let (base, stream) = (block.base.expose_provenance(), block.stream.expose_provenance());
     Ok((base, block.size, block.device, stream))
 }

@@ -2,6 +2,7 @@
 //! Python know when they may run.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ffi::c_void;
 
 use pyo3::marker::Ungil;
@@ -50,7 +51,16 @@ pub(crate) fn call<F>(py: Python<'_>, call: F) -> PyResult<()>
 where
     F: FnOnce() -> vmem_status + Ungil + Send,
 {
-    py.detach(|| marked(true, || check(call()))).map_err(|refusal| refusal.raise(py))
+    ask(py, || check(call()))
+}
+
+/// The same for an answer.
+pub(crate) fn ask<T, F>(py: Python<'_>, ask: F) -> PyResult<T>
+where
+    F: FnOnce() -> Result<T, Refusal> + Ungil + Send,
+    T: Ungil + Send,
+{
+    py.detach(|| marked(true, ask)).map_err(|refusal| refusal.raise(py))
 }
 
 /// An address or a handle, as C has it.
@@ -113,4 +123,19 @@ pub(crate) fn ensure_open(device: i32) -> Result<(), Refusal> {
         vmem_status::VMEM_ERROR_ALREADY_OPEN => Ok(()),
         other => check(other),
     }
+}
+
+/// The settings of the environment's variables, with one of them set: a configuration for `open`.
+#[pyfunction]
+pub(crate) fn settings_with(name: &str, value: &str) -> String {
+    let given = std::env::vars_os().filter_map(|(name, value)| {
+        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+        let is_ours = name.starts_with("VMEM_") && !name.starts_with("VMEM_SIM_");
+        // Settings end with white space.
+        is_ours.then(|| (name, value.split_whitespace().collect::<String>()))
+    });
+    let mut settings: BTreeMap<_, _> = given.collect();
+    settings.insert(name.to_owned(), value.to_owned());
+    let text: Vec<_> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    text.join(" ")
 }

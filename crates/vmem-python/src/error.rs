@@ -1,11 +1,12 @@
 //! Statuses as exceptions.
 
 use std::ffi::{CStr, c_char};
+use std::mem::MaybeUninit;
 
 use pyo3::create_exception;
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError};
 use pyo3::prelude::*;
-use vmem::vmem_status;
+use vmem::{vmem_block, vmem_stats, vmem_status, vmem_usage};
 
 create_exception!(
     vmem_gpu,
@@ -38,6 +39,29 @@ pub(crate) fn check(status: vmem_status) -> Result<(), Refusal> {
     Err(Refusal { status, text, details: owned(vmem::vmem_last_error_json()) })
 }
 
+/// A struct of the library's that calls fill.
+///
+/// # Safety
+/// It begins with its size, and zeros will do for its other fields.
+pub(crate) unsafe trait Filled: Sized {
+    /// What a call fills it with.
+    fn by(fill: impl FnOnce(*mut Self) -> vmem_status) -> Result<Self, Refusal> {
+        let mut own = MaybeUninit::<Self>::zeroed();
+        // SAFETY: the size is there.
+        unsafe { own.as_mut_ptr().cast::<usize>().write(size_of::<Self>()) };
+        check(fill(own.as_mut_ptr()))?;
+        // SAFETY: zeros will do for what the call has not filled.
+        Ok(unsafe { own.assume_init() })
+    }
+}
+
+// SAFETY: it begins with its size, and has integers and addresses.
+unsafe impl Filled for vmem_block {}
+// SAFETY: it begins with its size, and has integers.
+unsafe impl Filled for vmem_stats {}
+// SAFETY: it begins with its size, and has integers.
+unsafe impl Filled for vmem_usage {}
+
 /// A copy of a text of the library's.
 fn owned(text: *const c_char) -> String {
     if text.is_null() {
@@ -48,6 +72,12 @@ fn owned(text: *const c_char) -> String {
 }
 
 impl Refusal {
+    /// A fault of this package.
+    pub(crate) fn internal(text: impl ToString) -> Self {
+        let status = vmem_status::VMEM_ERROR_INTERNAL;
+        Self { status, text: text.to_string(), details: String::new() }
+    }
+
     /// The same with something more to say.
     #[must_use]
     pub(crate) fn and(mut self, more: &str) -> Self {
@@ -59,6 +89,11 @@ impl Refusal {
     pub(crate) fn is_exhaustion(&self) -> bool {
         use vmem_status::{VMEM_ERROR_LIMIT, VMEM_ERROR_NEVER_FITS, VMEM_ERROR_OUT_OF_MEMORY};
         matches!(self.status, VMEM_ERROR_OUT_OF_MEMORY | VMEM_ERROR_LIMIT | VMEM_ERROR_NEVER_FITS)
+    }
+
+    /// Whether freeing memory could have helped.
+    pub(crate) fn is_of_the_moment(&self) -> bool {
+        self.is_exhaustion() && self.status != vmem_status::VMEM_ERROR_NEVER_FITS
     }
 
     /// The exception.

@@ -25,6 +25,8 @@ mod _native {
     #[pymodule_export]
     use crate::allocation::{Allocation, find_block, free, record_use};
     #[pymodule_export]
+    use crate::calls::settings_with;
+    #[pymodule_export]
     use crate::error::{Error, OutOfMemoryError};
     #[pymodule_export]
     use crate::labels::Label;
@@ -32,8 +34,11 @@ mod _native {
     use crate::runtime::{Runtime, device_count, open, runtime};
     #[pymodule_export]
     use crate::stats::{Stats, Usage};
+    #[cfg(unix)]
     #[pymodule_export]
-    use crate::torch::torch_last_refusal;
+    use crate::torch::global::torch_hooks;
+    #[pymodule_export]
+    use crate::torch::pool::torch_last_refusal;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

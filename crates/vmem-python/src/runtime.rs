@@ -4,13 +4,13 @@ use std::ffi::{CString, c_char, c_int, c_void};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use vmem::{vmem_options, vmem_stats, vmem_usage};
+use vmem::vmem_options;
 
 use crate::allocation::{Allocation, Own, allocate};
 use crate::calls::{self, pointer};
 use crate::error::check;
 use crate::stats::{Stats, Usage};
-use crate::{reclaim, streams};
+use crate::{exit, reclaim, streams};
 
 /// How many devices the driver sees.
 #[pyfunction]
@@ -109,26 +109,12 @@ impl Runtime {
 
     /// What the device's memory is used for.
     fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
-        // SAFETY: integers alone, for which zeros will do.
-        let mut stats: vmem_stats = unsafe { std::mem::zeroed() };
-        stats.struct_size = size_of::<vmem_stats>();
-        let device = self.device;
-        // SAFETY: a struct of its size.
-        calls::call(py, || unsafe { vmem::vmem_get_stats(device, &raw mut stats) })?;
-        Ok(stats.into())
+        calls::ask(py, || Stats::of(self.device))
     }
 
     /// What is in use under a tag; zeros for one that was never used.
     fn tag_usage(&self, py: Python<'_>, tag: CString) -> PyResult<Usage> {
-        // SAFETY: integers alone, for which zeros will do.
-        let mut usage: vmem_usage = unsafe { std::mem::zeroed() };
-        usage.struct_size = size_of::<vmem_usage>();
-        let device = self.device;
-        calls::call(py, || {
-            // SAFETY: a C string, and a struct of its size.
-            unsafe { vmem::vmem_get_tag_usage(device, tag.as_ptr(), &raw mut usage) }
-        })?;
-        Ok(usage.into())
+        calls::ask(py, || Usage::of(self.device, &tag))
     }
 
     /// Makes what is in use now the peaks of the statistics.
@@ -163,8 +149,11 @@ impl Runtime {
         calls::call(py, || unsafe { vmem::vmem_hold_stream(device, pointer(handle)) })
     }
 
-    /// Tells that a stream is about to be destroyed.
+    /// Tells that a stream is about to be destroyed. Nothing after `atexit`.
     fn forget_stream(&self, py: Python<'_>, stream: &Bound<'_, PyAny>) -> PyResult<()> {
+        if exit::has_begun() {
+            return Ok(());
+        }
         let (device, handle) = (self.device, streams::named(Some(stream))?.handle);
         // SAFETY: the Python caller names a stream that exists.
         calls::call(py, || unsafe { vmem::vmem_forget_stream(device, pointer(handle)) })

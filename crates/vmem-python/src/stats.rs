@@ -1,25 +1,49 @@
 //! What is known of a device's memory.
 
+use std::ffi::CStr;
+
 use pyo3::prelude::*;
 use vmem::{VMEM_UNKNOWN, vmem_stats, vmem_usage};
+
+use crate::error::{Filled, Refusal};
 
 /// What a device's memory is used for. Sizes in bytes; None is what is not known, and no limit.
 #[pyclass(frozen, get_all, module = "vmem_gpu")]
 #[derive(Debug)]
 pub(crate) struct Stats {
-    bytes: u64,
+    pub(crate) bytes: u64,
     peak_bytes: u64,
     total_bytes: u64,
     blocks: u64,
     peak_blocks: u64,
     total_blocks: u64,
     failures: u64,
-    reserved: Option<u64>,
+    pub(crate) reserved: Option<u64>,
     peak_reserved: Option<u64>,
     trimmed: Option<u64>,
     quarantined: Option<u64>,
     limit: Option<u64>,
     tier: String,
+}
+
+impl Stats {
+    /// Those of a device that is open.
+    pub(crate) fn of(device: i32) -> Result<Self, Refusal> {
+        // SAFETY: a struct of its size.
+        let stats = vmem_stats::by(|stats| unsafe { vmem::vmem_get_stats(device, stats) })?;
+        Ok(stats.into())
+    }
+}
+
+impl Usage {
+    /// Those of a tag on a device that is open.
+    pub(crate) fn of(device: i32, tag: &CStr) -> Result<Self, Refusal> {
+        let tag = tag.as_ptr();
+        // SAFETY: a C string, and a struct of its size.
+        let usage =
+            vmem_usage::by(|usage| unsafe { vmem::vmem_get_tag_usage(device, tag, usage) })?;
+        Ok(usage.into())
+    }
 }
 
 /// Use of memory under a tag, in bytes.

@@ -55,6 +55,18 @@ class Driver:
         assert self.cuda.cuStreamWaitEvent(ctypes.c_void_p(after), event, 0) == 0
         assert self.cuda.cuEventDestroy_v2(event) == 0
 
+    def begin_capture(self, stream: int) -> None:
+        """In the mode in which calls of all threads can break it."""
+        self.attach()
+        assert self.cuda.cuStreamBeginCapture_v2(ctypes.c_void_p(stream), 0) == 0
+
+    def end_capture(self, stream: int) -> None:
+        """Ends a capture, which must be whole."""
+        self.attach()
+        graph = ctypes.c_void_p()
+        assert self.cuda.cuStreamEndCapture(ctypes.c_void_p(stream), ctypes.byref(graph)) == 0
+        assert graph.value and self.cuda.cuGraphDestroy(graph) == 0
+
     def create_stream(self) -> int:
         self.attach()
         stream = ctypes.c_void_p()
@@ -92,9 +104,10 @@ def host(monkeypatch):
     def load(name: str, adaptor: str) -> tuple[types.ModuleType, types.ModuleType]:
         monkeypatch.syspath_prepend(HOSTS)
         for module in [*sys.modules]:
-            if module.split(".")[0] in {"cupy", "rmm", "numba", "cuda", "torch"}:
+            root, _, own = module.partition(".")
+            is_host = root in {"cupy", "rmm", "numba", "cuda", "torch"}
+            if is_host or root == "vmem_gpu" and own.startswith((adaptor, f"_{adaptor}")):
                 monkeypatch.delitem(sys.modules, module)
-        monkeypatch.delitem(sys.modules, f"vmem_gpu.{adaptor}", raising=False)
         stand_in = importlib.import_module(name)
         assert pathlib.Path(stand_in.__file__).is_relative_to(HOSTS)
         return stand_in, importlib.import_module(f"vmem_gpu.{adaptor}")

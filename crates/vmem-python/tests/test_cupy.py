@@ -33,7 +33,7 @@ def test_no_bytes_need_no_block(cupy, gpu):
 
 
 def test_exhaustion_is_cupys_own_error_caused_by_vmems(cupy, gpu):
-    with pytest.raises(cupy.cuda.memory.OutOfMemoryError, match="limit 67,108,864") as raised:
+    with pytest.raises(cupy.cuda.memory.OutOfMemoryError, match="limit set to: 67,108,864") as raised:
         cupy.cuda.alloc(65 * MIB)
     assert isinstance(raised.value.__cause__, vmem_gpu.OutOfMemoryError)
     # A traceback has no part in the memory.
@@ -57,6 +57,56 @@ def test_a_block_is_of_the_current_stream_and_keeps_it_alive(cupy, gpu, driver):
     assert not destroyed
     del memory
     assert destroyed == [handle] and gpu.stats().blocks == 0
+
+
+def test_others_have_what_was_freed_on_a_stream_that_cupy_destroyed(cupy, gpu, driver):
+    for _ in range(3):
+        stream = cupy.cuda.Stream(driver.create_stream(), driver.destroy_stream)
+        with stream:
+            memory = cupy.cuda.alloc(40 * MIB)
+            assert driver.write(memory.ptr, 40 * MIB, stream.ptr) == 0
+        del memory
+        # The device has 64 MiB, and the handle may be the next one's too.
+        del stream
+    memory = cupy.cuda.alloc(40 * MIB)
+    del memory
+
+
+def test_a_stream_with_another_owner_is_not_held(cupy, gpu, driver):
+    handle = driver.create_stream()
+    stream = cupy.cuda.Stream(handle, owner=object())
+    with stream:
+        memory = cupy.cuda.alloc(1000)
+    # The owner does not ask.
+    driver.destroy_stream(handle)
+    del memory, stream
+    assert gpu.stats().blocks == 0
+
+
+def test_a_stream_class_with_an_end_of_its_own_is_not_held(cupy, gpu, driver):
+    class Own(cupy.cuda.Stream):
+        def __del__(self):
+            driver.destroy_stream(self.ptr)
+
+    stream = Own(driver.create_stream())
+    with stream:
+        memory = cupy.cuda.alloc(1000)
+    del memory, stream
+    assert gpu.stats().blocks == 0
+
+
+def test_a_stream_that_captures_is_not_destroyed_while_it_is_held(cupy, gpu, driver):
+    destroyed = []
+    stream = cupy.cuda.Stream(driver.create_stream(), destroyed.append)
+    handle = stream.ptr
+    with stream:
+        memory = cupy.cuda.alloc(1000)
+    driver.begin_capture(handle)
+    del memory, stream
+    assert not destroyed
+    driver.end_capture(handle)
+    gpu.forget_stream(handle)
+    driver.destroy_stream(handle)
 
 
 def test_the_stream_that_is_current_at_the_free_is_waited_for(cupy, gpu, driver):

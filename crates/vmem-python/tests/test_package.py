@@ -1,6 +1,8 @@
 """The package as it is installed."""
 
+import ast
 import ctypes
+import inspect
 import os
 import pathlib
 import re
@@ -33,8 +35,11 @@ def test_the_extension_exports_every_function_of_the_header():
     ours = {name for name in exported if name.startswith("vmem_")} - declared()
     assert ours == {
         "vmem_register_of_copy",
+        "vmem_gpu_torch_free",
         "vmem_gpu_torch_pool_allocate",
         "vmem_gpu_torch_pool_free",
+        "vmem_gpu_torch_try_allocate",
+        "vmem_gpu_torch_try_set_fraction",
     }
 
 
@@ -79,21 +84,55 @@ def test_the_program_of_the_readme_runs(child):
     assert child(program).startswith("16777216 bytes at 0x")
 
 
-def test_the_type_stubs_have_what_the_module_has():
-    import ast
+class Stubs:
+    """What the type stubs of the extension say."""
 
-    stubs = pathlib.Path(vmem_gpu.__file__).with_name("_native.pyi")
-    tree = ast.parse(stubs.read_text())
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and hasattr(
-            vmem_gpu._native, node.name
-        ):
-            real = {name for name in vars(getattr(vmem_gpu._native, node.name)) if not name.startswith("__")}
-            functions = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
-            stated = {name for name in functions if not name.startswith("__")}
-            if "Error" not in node.name:
-                assert stated - {"__new__"} == real - {"__weakref__"}, node.name
-    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
-    public = {name for name in vars(vmem_gpu._native) if not name.startswith("_")}
-    assert functions | {name for name in classes if name[0] != "_"} == public - {"UNKNOWN"} | {"Recording"}
+    def __init__(self):
+        path = pathlib.Path(vmem_gpu.__file__).with_name("_native.pyi")
+        self.nodes = {node.name: node for node in ast.parse(path.read_text()).body if hasattr(node, "name")}
+
+    def methods(self, name):
+        """A class's, those of the stubs' own base classes too."""
+        own = {item.name: item for item in self.nodes[name].body if isinstance(item, ast.FunctionDef)}
+        bases = [base.id for base in self.nodes[name].bases if getattr(base, "id", "") in self.nodes]
+        return {key: item for base in bases for key, item in self.methods(base).items()} | own
+
+
+def parameters_of_stub(node):
+    """Names and kinds, and which may be left out."""
+    arguments = node.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    required = len(positional) - len(arguments.defaults)
+    named = [(item.arg, "", index >= required) for index, item in enumerate(positional)]
+    keywords = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    named += [(item.arg, "keyword", default is not None) for item, default in keywords]
+    return [item for item in named if item[0] not in ("self", "cls")]
+
+
+def parameters_of(function):
+    kinds = {inspect.Parameter.KEYWORD_ONLY: "keyword"}
+    found = inspect.signature(function).parameters.values()
+    return [
+        (item.name, kinds.get(item.kind, ""), item.default is not item.empty)
+        for item in found
+        if item.name not in ("self", "cls")
+    ]
+
+
+def test_the_type_stubs_have_what_the_module_has():
+    native, stubs = vmem_gpu._native, Stubs()
+    stated = {name for name in stubs.nodes if not name.startswith("_")}
+    public = {name for name in vars(native) if not name.startswith("_")}
+    assert stated == public - {"UNKNOWN"} | {"Recording"}
+    for name, node in stubs.nodes.items():
+        real = getattr(native, name, None)
+        if isinstance(node, ast.FunctionDef):
+            assert parameters_of_stub(node) == parameters_of(real), name
+        elif real is not None and not issubclass(real, Exception):
+            methods = stubs.methods(name)
+            assert {key for key in methods if key[:2] != "__"} == {key for key in vars(real) if key[:2] != "__"}
+            for key, method in methods.items():
+                if key == "__new__":
+                    assert parameters_of_stub(method) == parameters_of(real), name
+                elif not method.decorator_list and not key.startswith("__"):
+                    assert parameters_of_stub(method) == parameters_of(getattr(real, key)), (name, key)

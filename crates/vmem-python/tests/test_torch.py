@@ -15,7 +15,7 @@ def hosts(host, gpu):
 def test_segments_are_vmems_and_aligned(hosts, gpu):
     _, adaptor = hosts
     pool = adaptor.pool(no_split=True)
-    assert pool.no_split and adaptor.allocator() is adaptor.allocator()
+    assert pool.no_split and adaptor.pool_allocator() is adaptor.pool_allocator()
     ptr = pool.segment(1000)
     assert ptr % 512 == 0 and vmem_gpu.find_block(ptr)[1] == 1000
     pool.release(ptr, 1000)
@@ -37,7 +37,7 @@ def test_what_is_refused_is_null_and_said_and_reclaimers_in_python_are_not_asked
 
 def test_no_bytes_and_nonsense_are_null(hosts, gpu):
     _, adaptor = hosts
-    allocator = adaptor.allocator().allocator()
+    allocator = adaptor.pool_allocator().allocator()
     assert allocator.alloc(0, 0, None) is None
     assert allocator.alloc(-1, 0, None) is None
     assert allocator.alloc(1, 99, None) is None

@@ -1,7 +1,5 @@
 //! The laboratory's program and a script, to carry to a machine with a GPU and without Rust.
 
-mod glibc;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,10 +7,14 @@ use std::process::Command;
 use crate::cargo::{cargo, executable, output};
 use crate::command::Program;
 use crate::driver::SoftwareDriver;
+use crate::glibc;
 use crate::steps::Steps;
 
 /// What is carried: the program that has every command of the script.
 const PROGRAM: Program = Program::Lab;
+
+/// The C library of Debian 12, the oldest that a bundle is for.
+const C_LIBRARY: glibc::Version = (2, 36);
 
 /// Runs everything and writes one document.
 const SCRIPT: &str = include_str!("run.sh");
@@ -36,7 +38,7 @@ pub(crate) enum Profile {
 ///
 /// # Errors
 /// A folder that has something in it, a build that fails, a program that needs a newer C library
-/// than [`glibc::NEWEST`], a bundle that weighs too much.
+/// than [`C_LIBRARY`], a bundle that weighs too much.
 pub(crate) fn lay_out(profile: Profile, folder: &Path) -> Result<(), String> {
     if !IS_SUITED {
         return Err("a bundle is made on Linux on x86-64".to_owned());
@@ -50,7 +52,7 @@ pub(crate) fn lay_out(profile: Profile, folder: &Path) -> Result<(), String> {
     fs::create_dir_all(folder).map_err(failed)?;
     let program = folder.join(PROGRAM.name());
     strip(&built, &program)?;
-    glibc::check(&program)?;
+    glibc::check(&program, C_LIBRARY)?;
     let bytes = fs::metadata(&program).map_err(failed)?.len();
     write_script(&folder.join("run")).map_err(failed)?;
     if bytes > LARGEST {

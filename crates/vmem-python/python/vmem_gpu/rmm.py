@@ -8,7 +8,6 @@ from then on. Allocation raises ``MemoryError`` where memory is exhausted, which
 from __future__ import annotations
 
 import functools as _functools
-import os as _os
 import sys as _sys
 import typing as _typing
 import warnings as _warnings
@@ -20,6 +19,7 @@ from rmm._cuda import gpu as _gpu
 from . import Error, OutOfMemoryError, Runtime, runtime
 from . import free as _free
 from . import open as _open
+from ._native import settings_with as _settings_with
 
 __all__ = ["MemoryResource", "install"]
 
@@ -71,17 +71,6 @@ class MemoryResource(_rmm.mr.CallbackMemoryResource):
         return self._runtime.stats().reserved or 0
 
 
-def _environment_with_limit(limit: int) -> str:
-    """The settings of the environment's variables, but for the limit."""
-    settings = {
-        name: "".join(value.split())
-        for name, value in _os.environ.items()
-        if name.startswith("VMEM_") and not name.startswith("VMEM_SIM_")
-    }
-    settings["VMEM_POOL_LIMIT"] = str(limit)
-    return " ".join(f"{name}={value}" for name, value in settings.items())
-
-
 def _opened(device: int, maximum: int | str | None) -> Runtime:
     if maximum is None:
         return runtime(device)
@@ -89,7 +78,7 @@ def _opened(device: int, maximum: int | str | None) -> Runtime:
     if limit <= 0:
         raise ValueError(f"maximum_pool_size is {maximum!r}; it must be above 0")
     try:
-        return _open(device, _environment_with_limit(limit))
+        return _open(device, _settings_with("VMEM_POOL_LIMIT", str(limit)))
     except Error as error:
         if error.status != "VMEM_ERROR_ALREADY_OPEN":
             raise

@@ -9,11 +9,13 @@ _local = threading.local()
 
 
 class Stream:
-    """A stream by its handle. The real one destroys it when it goes."""
+    """A stream that CuPy owns, and destroys when it goes; tests give the handle and what destroys it. With another
+    owner it destroys nothing."""
 
-    def __init__(self, ptr, destroy=None):
+    def __init__(self, ptr, destroy=None, owner=None):
         self.ptr = ptr
         self._destroy = destroy
+        self._foreign_stream_ref = owner
 
     def __cuda_stream__(self):
         return (0, self.ptr)
@@ -25,8 +27,8 @@ class Stream:
     def __exit__(self, *_):
         _local.streams = _local.streams[:-1]
 
-    def __del__(self):
-        if self._destroy is not None:
+    def __del__(self, is_shutting_down=lambda: False):
+        if self._foreign_stream_ref is None and self._destroy is not None:
             self._destroy(self.ptr)
 
 

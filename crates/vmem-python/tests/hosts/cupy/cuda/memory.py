@@ -1,6 +1,6 @@
 class OutOfMemoryError(MemoryError):
     def __init__(self, size, total, limit=0):
-        super().__init__(f"Out of memory allocating {size:,} bytes (allocated so far: {total:,} bytes, limit {limit:,})")
+        super().__init__(f"Out of memory allocating {size:,} bytes (allocated so far: {total:,} bytes, limit set to: {limit:,} bytes).")
         self._size, self._total, self._limit = size, total, limit
 
 

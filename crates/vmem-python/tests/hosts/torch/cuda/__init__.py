@@ -1,4 +1,7 @@
 from . import memory
+from .memory import empty_cache, memory_stats, reset_peak_memory_stats
+
+__all__ = ["MemPool", "current_device", "empty_cache", "memory", "memory_stats", "reset_peak_memory_stats"]
 
 
 def current_device():

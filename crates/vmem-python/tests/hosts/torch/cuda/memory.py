@@ -1,5 +1,7 @@
 import ctypes
 
+from .. import _C
+
 
 class OutOfMemoryError(RuntimeError):
     pass
@@ -22,3 +24,26 @@ class CUDAPluggableAllocator:
 
     def allocator(self):
         return self._allocator
+
+
+current = None
+is_initialized = False
+
+
+def change_current_allocator(allocator):
+    global current
+    if is_initialized:
+        raise RuntimeError("Can't swap an already initialized allocator")
+    current = allocator.allocator()
+
+
+def empty_cache():
+    current.empty_cache()
+
+
+def memory_stats(device=None):
+    return _C._cuda_memoryStats(0 if device is None else device)
+
+
+def reset_peak_memory_stats(device=None):
+    _C._cuda_resetPeakMemoryStats(0 if device is None else device)

@@ -1,16 +1,16 @@
-//! Which C library a program needs.
+//! Which C library a program or a library needs.
 
 use std::path::Path;
 use std::process::Command;
 
-/// The C library of Debian 12.
-pub(super) const NEWEST: (u32, u32) = (2, 36);
+/// The C library's version.
+pub(crate) type Version = (u32, u32);
 
-/// Makes sure that a program runs with [`NEWEST`].
+/// Makes sure that a program runs with a version of the C library.
 ///
 /// # Errors
 /// The symbols that are newer.
-pub(super) fn check(program: &Path) -> Result<(), String> {
+pub(crate) fn check(program: &Path, newest: Version) -> Result<(), String> {
     let output = Command::new("objdump").arg("-T").arg(program).output();
     let output =
         output.map_err(|error| format!("`objdump`, of the binutils, did not start: {error}"))?;
@@ -18,17 +18,17 @@ pub(super) fn check(program: &Path) -> Result<(), String> {
         return Err(format!("`objdump -T {}` ended with {}", program.display(), output.status));
     }
     let listed = String::from_utf8_lossy(&output.stdout);
-    let newer = newer(&listed);
+    let newer = newer(&listed, newest);
     if newer.is_empty() {
         return Ok(());
     }
-    let (major, minor) = NEWEST;
+    let (major, minor) = newest;
     let newer = newer.join(", ");
     Err(format!("{} needs more than glibc {major}.{minor}: {newer}", program.display()))
 }
 
 /// The symbols in a listing that are newer. Weak ones may be missing: the program asks first.
-fn newer(listed: &str) -> Vec<&str> {
+fn newer(listed: &str, newest: Version) -> Vec<&str> {
     listed
         .lines()
         .filter(|line| {
@@ -37,7 +37,7 @@ fn newer(listed: &str) -> Vec<&str> {
                 let mut parts = version.split('.').map(str::parse);
                 Some((parts.next()?.ok()?, parts.next()?.ok()?))
             });
-            version.is_some_and(|version: (u32, u32)| version > NEWEST)
+            version.is_some_and(|version: Version| version > newest)
                 && !line.split_whitespace().any(|word| word == "w")
         })
         .filter_map(|line| line.split_whitespace().last())
@@ -57,6 +57,7 @@ mod tests {
 0000000000000000      DF *UND*  0000000000000000 (GLIBC_2.2.5) memcpy
 0000000000000000      DF *UND*  0000000000000000  Base        cuInit
 ";
-        assert_eq!(newer(listed), ["__isoc23_strtol"]);
+        assert_eq!(newer(listed, (2, 36)), ["__isoc23_strtol"]);
+        assert_eq!(newer(listed, (2, 28)), ["pthread_join", "__isoc23_strtol"]);
     }
 }

@@ -9,11 +9,9 @@ use arc_swap::ArcSwapOption;
 use pyo3::prelude::*;
 use vmem::vmem_stream;
 
+use super::ALIGNMENT;
 use crate::calls::{self, Wanted};
 use crate::exit;
-
-/// What PyTorch's tensors are aligned to.
-const ALIGNMENT: u64 = 512;
 
 /// The text of the last segment that was refused, of any thread: PyTorch's own error does not have it.
 static LAST_REFUSAL: ArcSwapOption<String> = ArcSwapOption::const_empty();
