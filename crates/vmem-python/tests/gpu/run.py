@@ -22,6 +22,7 @@ PROGRAMS = {
     "cuda_core": {},
     "torch_global": {},
     "torch_pool": {},
+    "pages": {},
     "dead_stream": {},
 }
 SKIPPED = 77
