@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 
 use crate::cargo::{cargo, exit_code, output, root, succeed};
 use crate::metadata::Metadata;
+use crate::rmm;
 use crate::steps::Steps;
 
 /// The crate whose tests run over the driver.
@@ -142,8 +143,11 @@ pub(crate) fn test(steps: &mut Steps, workspace: &Metadata) -> Result<(), String
         command.args(["--", "sys::", "cust::", "open::"]);
         succeed(driver.before(&mut command))
     })?;
+    let wheels = rmm::wheels(steps, workspace)?;
     steps.run(format!("{C_CRATE} over the software driver"), || {
-        succeed(driver.before(&mut cargo(["test", "--package", C_CRATE])))
+        let mut command = cargo(["test", "--package", C_CRATE]);
+        command.envs(wheels.iter().map(|folders| (rmm::VARIABLE, folders)));
+        succeed(driver.before(&mut command))
     })?;
     let package = workspace.members().find(|member| member.name == CRATE);
     let targets = package.map_or(&[][..], |package| &package.targets);

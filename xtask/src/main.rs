@@ -21,6 +21,7 @@ mod package;
 mod page;
 mod public;
 mod python;
+mod rmm;
 mod spdx;
 mod steps;
 mod tidy;

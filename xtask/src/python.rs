@@ -67,7 +67,7 @@ pub(crate) fn test(steps: &mut Steps, workspace: &Metadata) -> Result<(), String
         wheel = build(&tools, &folder.join("wheels"))?;
         Ok(())
     })?;
-    let installed = Environment { folder: folder.join("installed") };
+    let installed = Environment::new(folder.join("installed"));
     steps.run("wheel in an empty environment", || {
         installed.create(&python)?;
         let mut install = installed.python();
@@ -88,7 +88,7 @@ pub(crate) fn test(steps: &mut Steps, workspace: &Metadata) -> Result<(), String
 }
 
 /// A Python that is new enough, or why there is none.
-fn python() -> Result<OsString, String> {
+pub(crate) fn python() -> Result<OsString, String> {
     let program = env::var_os(PYTHON_VARIABLE).unwrap_or_else(|| "python3".into());
     let mut ask = Command::new(&program);
     ask.args(["-c", "import sys; print(*sys.version_info[:2])"]).stderr(Stdio::null());
@@ -111,14 +111,19 @@ fn version(said: &str) -> Option<(u32, u32)> {
 }
 
 /// A virtual environment.
-struct Environment {
+pub(crate) struct Environment {
     folder: PathBuf,
 }
 
 impl Environment {
+    /// The one in a folder, which may be yet to be made.
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
     /// The environment with the tools, made if it is not there, and the Python it is of.
     fn with_tools(python: &OsString, folder: &Path) -> Result<(OsString, Self), String> {
-        let own = Self { folder: folder.join("tools") };
+        let own = Self::new(folder.join("tools"));
         let stamp = own.folder.join("complete");
         let wanted = format!("{} {}", python.display(), TOOLS.join(" "));
         if fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
@@ -132,7 +137,7 @@ impl Environment {
     }
 
     /// Makes it, empty.
-    fn create(&self, python: &OsString) -> Result<(), String> {
+    pub(crate) fn create(&self, python: &OsString) -> Result<(), String> {
         succeed(Command::new(python).args(["-m", "venv", "--clear"]).arg(&self.folder))
     }
 
@@ -141,7 +146,7 @@ impl Environment {
     }
 
     /// Its Python, apart from what the caller's environment has of Python's.
-    fn python(&self) -> Command {
+    pub(crate) fn python(&self) -> Command {
         let mut command = Command::new(self.program("python"));
         command.env_remove("PYTHONPATH").env_remove("PYTHONHOME");
         command

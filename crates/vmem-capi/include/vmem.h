@@ -14,8 +14,13 @@
 /**
  * The legacy default stream, and the calling thread's.
  */
+#ifdef __cplusplus
+#define VMEM_STREAM_LEGACY (reinterpret_cast<vmem_stream>(static_cast<uintptr_t>(1)))
+#define VMEM_STREAM_PER_THREAD (reinterpret_cast<vmem_stream>(static_cast<uintptr_t>(2)))
+#else
 #define VMEM_STREAM_LEGACY ((vmem_stream)1)
 #define VMEM_STREAM_PER_THREAD ((vmem_stream)2)
+#endif
 
 /**
  * The version of this interface. A change that programs must know of makes it greater; new functions,
@@ -131,6 +136,11 @@ typedef int32_t vmem_status;
  * missing of a request, or `UINT64_MAX` for all that can be spared.
  */
 typedef uint64_t (*vmem_pressure_fn)(void *arg, int32_t device, uint64_t wanted);
+
+/**
+ * Gives up the argument of a callback.
+ */
+typedef void (*vmem_release_fn)(void *arg);
 
 /**
  * How a device is opened. All zeros but the size is what a null pointer means.
@@ -331,21 +341,28 @@ const char *vmem_status_name(int32_t status);
  * for none. It is called on the thread that runs short, without a lock of this library held, by several
  * threads at once if several run short. It may free, and call everything here; what it allocates itself is
  * refused rather than asked for again. It is asked as long as it frees something, and must return: it
- * throws nothing and jumps nowhere. A call in progress on another thread when it is replaced still ends.
+ * throws nothing and jumps nowhere.
+ *
+ * A call of the one before that is in progress on another thread goes on, and this function does not wait
+ * for it. `release` says when `arg` is of no use any more: it is called with it once, when the callback was
+ * replaced or the device closed and the last call in progress has ended, on the thread that comes last,
+ * without a lock held; and not at exit. It may be null. Where this function fails, it is not called.
  *
  * VMEM_ERROR_UNSUPPORTED unless the device was opened with `VMEM_OOM_SAFETY=1`.
  *
- * The caller sees to it that: `callback` can be called with `arg` by any thread until it is replaced or the device ends.
+ * The caller sees to it that: `callback` can be called with `arg` by any thread until `release` is, and `release` by any thread.
  */
 vmem_status vmem_set_pressure_callback(int32_t device,
                                        vmem_pressure_fn callback,
-                                       void *arg);
+                                       void *arg,
+                                       vmem_release_fn release);
 
 /**
  * Opens a device, by its number as the driver counts, with the stack of resources that the configuration
  * asks for. The variables and their values are those of the page on tiers in vmem's documentation.
  *
- * `options` may be null. Opening takes up to some hundreds of milliseconds.
+ * `options` may be null. Opening takes up to some hundreds of milliseconds. A field that the library does not
+ * know, as the program is newer, is VMEM_ERROR_INVALID_ARGUMENT unless it is zero.
  *
  * The caller sees to it that: `options` is null or points to a struct of the size that it begins with, whose texts end with a zero.
  */
@@ -355,8 +372,8 @@ vmem_status vmem_open(int32_t device,
 /**
  * Closes a device: it gives no more memory. Waits for the whole device, as `vmem_synchronize` does, to
  * give back what was freed. Blocks that are still live stay valid and can be freed. With the last of them
- * the rest goes back, after a wait for what is pending, if all their streams can be named or were forgotten;
- * otherwise after `vmem_forget_stream` or `vmem_synchronize`. Streams that were held stay held until they are
+ * the rest goes back, if all their streams can be named or were forgotten and no work is pending on it;
+ * otherwise with `vmem_forget_stream`, `vmem_synchronize`, or when the device is opened or closed again. Streams that were held stay held until they are
  * forgotten, but only for the blocks of before: when the device is opened again they must be held again.
  *
  * VMEM_ERROR_CAPTURING if the driver refused the wait for a capture: the device is still open then. After
@@ -506,8 +523,9 @@ vmem_status vmem_allocate(uint64_t size,
 /**
  * Frees a block by its address, in the order of `stream`: what was queued on it before, and all that it
  * waits for, may still use the block. Any thread may free, without a context too, while a stream captures,
- * and after `vmem_close`. A null pointer is nothing to free. Makes no call of the driver that names the
- * stream, and never waits.
+ * and after `vmem_close`. A null pointer is nothing to free. Never waits, but with managed memory
+ * (`VMEM_MANAGED_MEMORY=1`) for the work on the stream, if that can be named. Makes no call of the driver that
+ * names the stream, unless that is held or one of 0, 1 and 2, which last.
  *
  * The stream need not exist any more: the block then serves its own stream, which is never asked for
  * again, and others after `vmem_forget_stream` had marked it, or `vmem_synchronize`. A stream that this
@@ -524,24 +542,16 @@ vmem_status vmem_free(void *ptr,
 
 /**
  * The same, by a caller who vouches for the stream: it exists, and is not destroyed during the call. So a
- * stream need not be known, and others find what was freed on it sooner.
+ * stream need not be known, and once a second stream is used others find at once what is freed: a marker is
+ * left on the stream. Where the driver cannot say which stream it is, because it captures or the driver is
+ * older than CUDA 12.0, this does what `vmem_free` does.
+ *
+ * VMEM_ERROR_INVALID_STREAM if the stream belongs to another device; the block is then still allocated.
  *
  * The caller sees to it that: As `vmem_free`; and the stream is valid during the call.
  */
 vmem_status vmem_free_vouched(void *ptr,
                               vmem_stream stream);
-
-/**
- * Notes that work now on `stream` uses a block, so that it is over before the block is used again, whatever
- * stream it is freed on. The caller vouches for the stream. Not for work that a graph captures.
- *
- * VMEM_ERROR_CAPTURING if the stream captures. After any other failure the block, once freed, waits for
- * `vmem_synchronize`.
- *
- * The caller sees to it that: The stream is valid during the call.
- */
-vmem_status vmem_record_use(void *ptr,
-                            vmem_stream stream);
 
 /**
  * Begins to record what is allocated and freed on a device into a new file, which vmem's tools read,
@@ -560,6 +570,18 @@ vmem_status vmem_start_recording(int32_t device,
  * The caller sees to it that: `events` is null or may be written to.
  */
 vmem_status vmem_stop_recording(int32_t device, uint64_t *events);
+
+/**
+ * Notes that work now on `stream` uses a block, so that it is over before the block is used again, whatever
+ * stream it is freed on. The caller vouches for the stream. Not for work that a graph captures.
+ *
+ * VMEM_ERROR_CAPTURING if the stream captures. After any other failure the block, once freed, waits for
+ * `vmem_synchronize`.
+ *
+ * The caller sees to it that: The stream is valid during the call.
+ */
+vmem_status vmem_record_use(void *ptr,
+                            vmem_stream stream);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -10,7 +10,11 @@
  *
  * Streams must exist during the calls that name them, as RMM asks anyway. Those that are destroyed are told of
  * by vmem_forget_stream, and those that last are held by vmem_hold_stream: see vmem.h. Where a program is
- * compiled for per-thread default streams, the default stream is the calling thread's. */
+ * compiled for per-thread default streams, the default stream is the calling thread's.
+ *
+ * Where RMM's headers are found, exhausted memory is rmm::out_of_memory, and the program links librmm, which has
+ * its constructors. A program that has RMM's headers but not its library defines VMEM_WITHOUT_RMM before it
+ * includes this. Either way has types of its own, so that files which differ in it can be in one program. */
 
 #ifndef VMEM_RMM_HPP
 #define VMEM_RMM_HPP
@@ -20,8 +24,11 @@
 #include <cuda_runtime_api.h>
 #include <vmem.h>
 
-#if __has_include(<rmm/error.hpp>)
+#if !defined(VMEM_WITHOUT_RMM) && __has_include(<rmm/error.hpp>)
 #include <rmm/error.hpp>
+#define VMEM_RMM_NAMESPACE with_rmm
+#else
+#define VMEM_RMM_NAMESPACE without_rmm
 #endif
 
 #include <cstddef>
@@ -30,8 +37,9 @@
 #include <string>
 
 namespace vmem {
+inline namespace VMEM_RMM_NAMESPACE {
 
-#if __has_include(<rmm/error.hpp>)
+#if !defined(VMEM_WITHOUT_RMM) && __has_include(<rmm/error.hpp>)
 /** What RMM's users catch when memory is exhausted. It has vmem's text. */
 using out_of_memory = rmm::out_of_memory;
 #else
@@ -76,10 +84,7 @@ class memory_resource {
   /** Frees in the order of a stream. Never throws; what vmem refuses stays allocated. */
   void deallocate(::cuda::stream_ref stream, void* ptr, std::size_t, std::size_t = 256) noexcept
   {
-    // A stream that cannot be asked about now, because it captures say, is known from the allocation.
-    if (vmem_free_vouched(ptr, raw(stream.get())) != VMEM_OK) {
-      static_cast<void>(vmem_free(ptr, raw(stream.get())));
-    }
+    static_cast<void>(vmem_free_vouched(ptr, raw(stream.get())));
   }
 
   /** Allocates for use at once, on every stream. Waits for the legacy default stream of the resource's device,
@@ -152,6 +157,9 @@ class memory_resource {
 static_assert(::cuda::mr::resource_with<memory_resource, ::cuda::mr::device_accessible>,
               "vmem::memory_resource is a resource of CCCL's");
 
+}  // namespace VMEM_RMM_NAMESPACE
 }  // namespace vmem
+
+#undef VMEM_RMM_NAMESPACE
 
 #endif  // VMEM_RMM_HPP

@@ -16,7 +16,8 @@ pub(crate) unsafe trait Prefixed: Copy {
     const LEAST: usize;
 }
 
-/// What the caller's struct says, with zeros for what it does not have.
+/// What the caller's struct says, with zeros for what it does not have. Refused if it says something that
+/// is not known here.
 ///
 /// # Safety
 /// `from` is null or points to a struct of the size that it begins with.
@@ -32,6 +33,15 @@ pub(crate) unsafe fn read<T: Prefixed>(from: *const T, what: &str) -> Result<T, 
     let to = (&raw mut known).cast::<u8>();
     // SAFETY: both have so many bytes, and any bytes are integers and pointers.
     unsafe { to.copy_from_nonoverlapping(from.cast::<u8>(), size_known) };
+    for offset in size_known..size {
+        let byte = from.cast::<u8>().wrapping_add(offset);
+        // SAFETY: it has so many bytes, by the caller's promise.
+        if unsafe { byte.read() } != 0 {
+            return Err(Failure::argument(format!(
+                "{what} sets a field at byte {offset}, which this version of the library does not know"
+            )));
+        }
+    }
     Ok(known)
 }
 
@@ -138,6 +148,14 @@ mod tests {
         // SAFETY: it has the bytes that it says.
         unsafe { write(newer.as_mut_ptr().cast(), &value, "it") }.unwrap();
         assert_eq!(newer, [32, 8, 9, 3]);
+        let mut newer = [32_usize, 1, 2, 0];
+        // SAFETY: it has the bytes that it says.
+        let known = unsafe { read::<Plain>(newer.as_ptr().cast(), "it") }.unwrap();
+        assert_eq!((known.first, known.second), (1, 2));
+        newer[3] = 1 << 8;
+        // SAFETY: as above.
+        let refused = unsafe { read::<Plain>(newer.as_ptr().cast(), "it") }.unwrap_err();
+        assert!(refused.text.contains("at byte 25"), "{}", refused.text);
         let none = Plain { struct_size: 0, first: 0, second: 0 };
         // SAFETY: it is larger than it says.
         let refused = unsafe { read(&raw const none, "it") }.unwrap_err();

@@ -1,6 +1,6 @@
 //! Opening by variables, or by a text that says the same.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::c_char;
 
 use vmem_pool::Footprint;
 use vmem_runtime::{FailurePolicy, RuntimeConfig};
@@ -37,13 +37,14 @@ unsafe impl Prefixed for vmem_options {
         on_failed_setup: 0,
         footprint: 0,
     };
-    const LEAST: usize = 3 * size_of::<*const c_void>();
+    const LEAST: usize = 24;
 }
 
 /// Opens a device, by its number as the driver counts, with the stack of resources that the configuration
 /// asks for. The variables and their values are those of the page on tiers in vmem's documentation.
 ///
-/// `options` may be null. Opening takes up to some hundreds of milliseconds.
+/// `options` may be null. Opening takes up to some hundreds of milliseconds. A field that the library does not
+/// know, as the program is newer, is VMEM_ERROR_INVALID_ARGUMENT unless it is zero.
 ///
 /// # Safety
 /// `options` is null or points to a struct of the size that it begins with, whose texts end with a zero.
@@ -62,8 +63,8 @@ pub unsafe extern "C" fn vmem_open(device: i32, options: *const vmem_options) ->
 
 /// Closes a device: it gives no more memory. Waits for the whole device, as `vmem_synchronize` does, to
 /// give back what was freed. Blocks that are still live stay valid and can be freed. With the last of them
-/// the rest goes back, after a wait for what is pending, if all their streams can be named or were forgotten;
-/// otherwise after `vmem_forget_stream` or `vmem_synchronize`. Streams that were held stay held until they are
+/// the rest goes back, if all their streams can be named or were forgotten and no work is pending on it;
+/// otherwise with `vmem_forget_stream`, `vmem_synchronize`, or when the device is opened or closed again. Streams that were held stay held until they are
 /// forgotten, but only for the blocks of before: when the device is opened again they must be held again.
 ///
 /// VMEM_ERROR_CAPTURING if the driver refused the wait for a capture: the device is still open then. After

@@ -13,10 +13,9 @@ use vmem_runtime::{RuntimeCapacity, RuntimeStats};
 use crate::abi::{self, Prefixed, place, pointer};
 use crate::boundary::guard;
 use crate::instance::instance;
-use crate::memory::not_a_block;
 use crate::recording;
 use crate::status::{Failure, vmem_status};
-use crate::table;
+use crate::table::{self, not_a_block};
 
 /// What stands for a figure that is not known, or for no limit.
 pub const VMEM_UNKNOWN: u64 = u64::MAX;
@@ -111,7 +110,7 @@ unsafe impl Prefixed for vmem_block {
         reserved: 0,
         stream: std::ptr::null_mut(),
     };
-    const LEAST: usize = size_of::<Self>();
+    const LEAST: usize = 48;
 }
 
 // SAFETY: integers, the first of them the size.
@@ -125,7 +124,7 @@ unsafe impl Prefixed for vmem_usage {
         peak_blocks: 0,
         total_blocks: 0,
     };
-    const LEAST: usize = size_of::<Self>();
+    const LEAST: usize = 56;
 }
 
 // SAFETY: integers, the first of them the size.
@@ -147,7 +146,7 @@ unsafe impl Prefixed for vmem_stats {
         tier: 0,
         reserved_field: 0,
     };
-    const LEAST: usize = size_of::<Self>();
+    const LEAST: usize = 112;
 }
 
 /// Finds the live block that an address lies in, be it where it starts or inside. Inside, it takes time in
@@ -208,15 +207,15 @@ pub unsafe extern "C" fn vmem_get_stats(device: i32, stats: *mut vmem_stats) -> 
         let pool = stack.pool.as_ref().and_then(PoolHandle::counters);
         let aside = stack.managed.as_ref().and_then(ManagedHandle::quarantined);
         let quarantined = pool.map(|pool| pool.quarantined).or(aside.map(|held| held.bytes));
-        let (bytes, blocks) = (figures.bytes, figures.blocks);
+        let used = in_c(figures.bytes, figures.blocks);
         let letter = figures.tier.map_or_else(String::new, |tier| tier.to_string());
         let known = vmem_stats {
-            bytes: current(bytes),
-            peak_bytes: bytes.peak,
-            total_bytes: bytes.total,
-            blocks: current(blocks),
-            peak_blocks: blocks.peak,
-            total_blocks: blocks.total,
+            bytes: used.bytes,
+            peak_bytes: used.peak_bytes,
+            total_bytes: used.total_bytes,
+            blocks: used.blocks,
+            peak_blocks: used.peak_blocks,
+            total_blocks: used.total_blocks,
             failures: figures.failures,
             reserved: figures.reserved.unwrap_or(VMEM_UNKNOWN),
             peak_reserved: figures.peak_reserved.unwrap_or(VMEM_UNKNOWN),
@@ -249,8 +248,9 @@ pub unsafe extern "C" fn vmem_get_tag_usage(
         // A tag is not interned by asking for it.
         let all = instance.stack()?.stats.labels().unwrap_or_default();
         let found = all.into_iter().find(|one| one.label.as_str() == tag).map(|one| one.usage);
+        let Usage { bytes, blocks, .. } = found.unwrap_or_default();
         // SAFETY: the caller's promise.
-        unsafe { abi::write(usage, &in_c(found.unwrap_or_default()), "usage") }
+        unsafe { abi::write(usage, &in_c(bytes, blocks), "usage") }
     })
 }
 
@@ -346,8 +346,9 @@ impl Write for Writer {
     }
 }
 
-fn in_c(usage: Usage) -> vmem_usage {
-    let Usage { bytes, blocks, .. } = usage;
+fn in_c(bytes: Tally, blocks: Tally) -> vmem_usage {
+    // A figure below zero is one thread's count before another's.
+    let current = |tally: Tally| u64::try_from(tally.current).unwrap_or(0);
     vmem_usage {
         bytes: current(bytes),
         peak_bytes: bytes.peak,
@@ -359,7 +360,22 @@ fn in_c(usage: Usage) -> vmem_usage {
     }
 }
 
-/// What is in use. (A figure below zero is one thread's count before another's.)
-fn current(tally: Tally) -> u64 {
-    u64::try_from(tally.current).unwrap_or(0)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::vmem_options;
+
+    /// What programs were compiled with. Fields are added behind these, and the least size stays.
+    #[test]
+    fn structs_keep_what_the_first_version_had_of_them() {
+        assert_eq!(<vmem_options as Prefixed>::LEAST, 24);
+        assert_eq!(std::mem::offset_of!(vmem_options, config), 16);
+        assert_eq!(std::mem::offset_of!(vmem_options, footprint), 28);
+        assert_eq!(<vmem_block as Prefixed>::LEAST, 48);
+        assert_eq!(std::mem::offset_of!(vmem_block, stream), 40);
+        assert_eq!(<vmem_usage as Prefixed>::LEAST, 56);
+        assert_eq!(std::mem::offset_of!(vmem_usage, total_blocks), 48);
+        assert_eq!(<vmem_stats as Prefixed>::LEAST, 112);
+        assert_eq!(std::mem::offset_of!(vmem_stats, reserved_field), 108);
+    }
 }

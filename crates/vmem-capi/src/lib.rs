@@ -16,13 +16,15 @@ mod copies;
 mod inspect;
 mod instance;
 mod memory;
+mod order;
 mod recording;
 mod status;
 mod streams;
 mod table;
+mod uses;
 
 pub use boundary::{vmem_last_error, vmem_last_error_json, vmem_status_name};
-pub use callback::{vmem_pressure_fn, vmem_set_pressure_callback};
+pub use callback::{vmem_pressure_fn, vmem_release_fn, vmem_set_pressure_callback};
 pub use config::{vmem_close, vmem_open, vmem_options};
 pub use control::{
     VMEM_ABI_VERSION, vmem_abi_version, vmem_device_count, vmem_forget_stream, vmem_hold_stream,
@@ -33,9 +35,8 @@ pub use inspect::{
     VMEM_UNKNOWN, vmem_block, vmem_find_block, vmem_get_stats, vmem_get_tag_usage,
     vmem_reset_peaks, vmem_snapshot, vmem_stats, vmem_usable_size, vmem_usage, vmem_write_fn,
 };
-pub use memory::{
-    VMEM_STREAM_LEGACY, VMEM_STREAM_PER_THREAD, vmem_allocate, vmem_free, vmem_free_vouched,
-    vmem_record_use, vmem_stream,
-};
+pub use memory::{VMEM_STREAM_LEGACY, VMEM_STREAM_PER_THREAD, vmem_allocate, vmem_stream};
+pub use order::{vmem_free, vmem_free_vouched};
 pub use recording::{vmem_start_recording, vmem_stop_recording};
 pub use status::vmem_status;
+pub use uses::vmem_record_use;

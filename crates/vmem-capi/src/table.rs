@@ -3,10 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustc_hash::{FxBuildHasher, FxHashMap};
+use serde_json::json;
 use vmem_core::author::fork;
-use vmem_core::{DevicePtr, Event, RawBlock, RawStream, Stream, StreamId};
+use vmem_core::{DevicePtr, RawBlock, RawStream, Stream};
 
 use crate::instance::Instance;
+use crate::status::{Failure, vmem_status};
+use crate::uses::Uses;
 
 /// A block that is out.
 #[derive(Debug)]
@@ -18,16 +21,6 @@ pub(crate) struct Live {
     pub(crate) handle: RawStream,
     /// What was recorded besides, if anything.
     pub(crate) uses: Option<Box<Uses>>,
-}
-
-/// Uses of a block that come before its free, the latest of each stream.
-#[derive(Debug, Default)]
-pub(crate) struct Uses {
-    pub(crate) events: Vec<(StreamId, Event)>,
-    /// With so many it is looked which are over.
-    pub(crate) look_at: usize,
-    /// A use could not be marked: nothing tells when it is over but a wait for the device.
-    pub(crate) lost: bool,
 }
 
 /// How many locks there are. Blocks of one stretch of 2 MiB share one.
@@ -113,4 +106,21 @@ pub(crate) fn live_of(instance: &Arc<Instance>) -> (u64, u64) {
 /// An address as a caller gave it; `None` for null.
 pub(crate) fn address<T>(ptr: *const T) -> Option<DevicePtr> {
     DevicePtr::new(ptr.addr() as u64)
+}
+
+/// Why an address is not one of a block.
+#[cold]
+pub(crate) fn not_a_block(address: u64) -> Failure {
+    let text = match holding(address) {
+        Some(found) => format!(
+            "{address:#x} lies inside the block that starts at {} and has {} B; blocks are known by where \
+             they start",
+            found.raw.ptr(),
+            found.raw.layout().size(),
+        ),
+        None => format!(
+            "no live block is at {address:#x}: it was freed before, or never came from this library"
+        ),
+    };
+    Failure::new(vmem_status::VMEM_ERROR_NOT_A_BLOCK, text).with("address", json!(address))
 }

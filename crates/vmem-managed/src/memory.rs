@@ -220,6 +220,17 @@ impl ManagedHandle {
         self.quarantine.quarantined()
     }
 
+    /// Frees what is set aside and over, as [`QuarantineHandle::trim`] does, and returns its bytes.
+    pub fn trim(&self) -> u64 {
+        self.quarantine.trim()
+    }
+
+    /// Frees what is set aside and can be waited for, as [`QuarantineHandle::wait_and_trim`] does, and
+    /// returns its bytes.
+    pub fn wait_and_trim(&self) -> u64 {
+        self.quarantine.wait_and_trim()
+    }
+
     /// Frees what is set aside, as [`QuarantineHandle::synchronize`] does.
     ///
     /// # Errors

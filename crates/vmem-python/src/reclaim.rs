@@ -24,8 +24,9 @@ fn functions() -> MutexGuard<'static, BTreeMap<i32, Vec<Py<PyAny>>>> {
 pub(crate) fn add(py: Python<'_>, device: i32, function: Py<PyAny>) -> PyResult<()> {
     let set = || {
         // SAFETY: the function below can be called by any thread at any time, and takes no argument.
-        let status =
-            unsafe { vmem::vmem_set_pressure_callback(device, Some(ask), std::ptr::null_mut()) };
+        let status = unsafe {
+            vmem::vmem_set_pressure_callback(device, Some(ask), std::ptr::null_mut(), None)
+        };
         check(status)
     };
     py.detach(set).map_err(|refusal| refusal.raise(py))?;

@@ -44,7 +44,7 @@ def test_every_function_of_the_header_can_be_called(driver, tmp_path):
     text = c.create_string_buffer(b"VMEM_OOM_SAFETY=1 VMEM_POOL_LIMIT=64M")
     config.words[1] = c.addressof(text)
     done("vmem_open", 0, c.byref(config))
-    done("vmem_set_pressure_callback", 0, pressure, None)
+    done("vmem_set_pressure_callback", 0, pressure, None, None)
     done("vmem_start_recording", 0, str(tmp_path / "c.trace").encode())
 
     stream = c.c_void_p(driver.create_stream())

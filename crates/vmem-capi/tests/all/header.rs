@@ -19,8 +19,13 @@ const STREAMS: &str = "
 /**
  * The legacy default stream, and the calling thread's.
  */
+#ifdef __cplusplus
+#define VMEM_STREAM_LEGACY (reinterpret_cast<vmem_stream>(static_cast<uintptr_t>(1)))
+#define VMEM_STREAM_PER_THREAD (reinterpret_cast<vmem_stream>(static_cast<uintptr_t>(2)))
+#else
 #define VMEM_STREAM_LEGACY ((vmem_stream)1)
 #define VMEM_STREAM_PER_THREAD ((vmem_stream)2)
+#endif
 ";
 
 fn folder() -> PathBuf {

@@ -1,9 +1,11 @@
 //! The library as C sees it, C programs, and the driver.
 
-use std::env;
 use std::ffi::OsString;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::{env, fs};
 
 /// Set where a machine without a driver fails these tests; elsewhere they are skipped. `cargo xtask driver`
 /// sets it.
@@ -35,15 +37,35 @@ pub(crate) fn crate_folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Where cargo put the libraries for this test.
+/// A library as cargo made it for this test.
+pub(crate) fn library(name: &str) -> PathBuf {
+    env::current_exe().unwrap().with_file_name(name)
+}
+
+/// A folder with the shared library under the names by which it is linked and loaded.
 pub(crate) fn library_folder() -> PathBuf {
-    env::current_exe().unwrap().parent().unwrap().to_owned()
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let lay_out = || {
+        let folder = own_folder("lib");
+        for name in ["libvmem.so".to_owned(), soname()] {
+            let link = folder.join(name);
+            let _ = fs::remove_file(&link);
+            symlink(library("libvmem.so"), link).unwrap();
+        }
+        folder
+    };
+    FOLDER.get_or_init(lay_out).clone()
+}
+
+/// The name by which programs ask the loader for the library.
+pub(crate) fn soname() -> String {
+    format!("libvmem.so.{}", vmem::VMEM_ABI_VERSION)
 }
 
 /// A folder for what this test makes.
 pub(crate) fn own_folder(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::create_dir_all(&folder).unwrap();
+    fs::create_dir_all(&folder).unwrap();
     folder
 }
 
@@ -58,18 +80,36 @@ pub(crate) fn compiler(variable: &str, usual: &str) -> Option<OsString> {
     None
 }
 
-/// Compiles a C program against the header and links it with the shared library.
-pub(crate) fn compile(source: &Path, program: &Path) -> Option<()> {
-    let libraries = library_folder();
+/// How a program gets the library.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Linked<'a> {
+    Shared,
+    /// With these arguments besides.
+    Statically(&'a [&'a str]),
+}
+
+/// Compiles a C program against the header and links it with the library.
+pub(crate) fn compile(source: &Path, program: &Path, linked: Linked<'_>) -> Option<()> {
     let mut command = Command::new(compiler("CC", "cc")?);
     command.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-g", "-D_GNU_SOURCE"]);
     command.arg("-I").arg(crate_folder().join("include"));
     command.arg(source).arg("-o").arg(program);
-    command.arg("-L").arg(&libraries).arg(format!("-Wl,-rpath,{}", libraries.display()));
-    command.args(["-lvmem", "-ldl", "-lpthread"]);
+    match linked {
+        Linked::Shared => {
+            let folder = library_folder();
+            command.arg("-L").arg(&folder).arg(format!("-Wl,-rpath,{}", folder.display()));
+            command.args(["-lvmem", "-ldl", "-lpthread"]);
+        }
+        Linked::Statically(arguments) => {
+            command.arg(library("libvmem.a")).args(NATIVE_LIBRARIES).args(arguments);
+        }
+    }
     succeed(&mut command);
     Some(())
 }
+
+/// What the static library needs besides: as the page on the C ABI says.
+pub(crate) const NATIVE_LIBRARIES: [&str; 4] = ["-lgcc_s", "-lpthread", "-ldl", "-lm"];
 
 /// Runs a command to its end, which must be a good one.
 pub(crate) fn succeed(command: &mut Command) -> String {

@@ -52,19 +52,59 @@ static void what_is_freed_after_the_close_goes_back(int is_forgotten) {
     check_ended(before);
 }
 
-/* A block of a stream that can be named goes back when it is freed. */
-static void the_last_free_ends_a_closed_device(void) {
+/* How often anything was waited for on the host. */
+static long waits(void) {
+    return calls_of("cuEventSynchronize") + calls_of("cuStreamSynchronize") + calls_of("cuCtxSynchronize");
+}
+
+/* No free waits, not the last one either: what work is pending on then goes back with a call that may wait. */
+static void the_last_free_of_a_closed_device_does_not_wait(int is_opened_again) {
     long before = held_memory();
     open_with(CONFIG);
+    vmem_stream stream = new_stream(), held = new_stream();
+    OK(vmem_hold_stream(0, held));
     void *block = allocate(10 * MIB, VMEM_STREAM_LEGACY);
-    vmem_stream stream = new_stream();
-    void *other = allocate(10 * MIB, stream);
-    fill(other, 10 * MIB, stream);
+    void *other = allocate(10 * MIB, stream), *mine = allocate(10 * MIB, held), *program;
     OK(vmem_close(0));
+    CU(cuMemAlloc_v2, (void **, size_t), &program, 64 * MIB);
+    fill(other, 10 * MIB, stream);
+    fill(mine, 10 * MIB, held);
+    /* Work of the program's own, behind which the stream's last marker comes. */
+    fill(program, 64 * MIB, held);
+    long waited = waits();
     OK(vmem_free(block, VMEM_STREAM_LEGACY));
+    OK(vmem_free(mine, held));
     OK(vmem_free_vouched(other, stream));
+    if (is_opened_again)
+        open_with(CONFIG);
+    CHECK(waits() == waited);
+    if (is_opened_again) {
+        OK(vmem_close(0));
+    } else {
+        vmem_status status = vmem_synchronize(0);
+        CHECK(status == VMEM_OK || status == VMEM_ERROR_NOT_OPEN);
+    }
     check_ended(before);
+    CU(cuMemFree_v2, (void *), program);
     destroy(stream);
+    destroy(held);
+}
+
+/* A device ends with its last block where the driver says at once that nothing is pending, as it often does. */
+static void the_last_free_ends_a_closed_device_that_is_idle(void) {
+    long before = held_memory();
+    for (int ended = 0, tries = 0; !ended; tries++) {
+        CHECK(tries < 1000);
+        open_with(CONFIG);
+        void *block = allocate(10 * MIB, VMEM_STREAM_LEGACY);
+        OK(vmem_close(0));
+        CHECK(held_memory() > before);
+        OK(vmem_free(block, VMEM_STREAM_LEGACY));
+        ended = held_memory() == before;
+        if (!ended)
+            OK(vmem_synchronize(0));
+    }
+    check_ended(before);
 }
 
 int main(void) {
@@ -73,6 +113,9 @@ int main(void) {
     a_held_stream_can_be_forgotten_after_the_device_was_closed(1);
     what_is_freed_after_the_close_goes_back(1);
     what_is_freed_after_the_close_goes_back(0);
-    the_last_free_ends_a_closed_device();
+    for (int is_opened_again = 0; is_opened_again < 2; is_opened_again++)
+        for (int i = 0; i < 20; i++)
+            the_last_free_of_a_closed_device_does_not_wait(is_opened_again);
+    the_last_free_ends_a_closed_device_that_is_idle();
     return 0;
 }

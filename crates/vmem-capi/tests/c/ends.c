@@ -133,13 +133,14 @@ static void a_stream_is_held_while_threads_allocate_on_it(void) {
 }
 
 static void *shared_event;
+static vmem_status (*free_of_both)(void *, vmem_stream);
 
 /* Uses a block after the first thread's work, on its own default stream, and frees it under the name of both. */
 static void *uses_and_frees_on_its_default_stream(void *block) {
     enter(0);
     CU(cuStreamWaitEvent, (void *, void *, unsigned), VMEM_STREAM_PER_THREAD, shared_event, 0);
     fill(block, MIB, VMEM_STREAM_PER_THREAD);
-    OK(vmem_free(block, VMEM_STREAM_PER_THREAD));
+    OK(free_of_both(block, VMEM_STREAM_PER_THREAD));
     return NULL;
 }
 
@@ -265,6 +266,9 @@ int main(void) {
     threads_free_each_others_blocks();
     blocks_of_a_thread_that_ended_are_freed();
     a_stream_is_held_while_threads_allocate_on_it();
+    free_of_both = vmem_free;
+    a_free_under_the_name_of_two_threads_streams_heeds_both();
+    free_of_both = vmem_free_vouched;
     a_free_under_the_name_of_two_threads_streams_heeds_both();
     a_thread_needs_no_context_and_keeps_its_own();
     a_thread_that_ends_may_still_free();

@@ -1,6 +1,10 @@
 /* Every function, with good input and bad. */
 #include "support.h"
 
+/* What older programs were compiled with. */
+_Static_assert(sizeof(vmem_options) == 32 && sizeof(vmem_block) == 48, "fields are added at the ends");
+_Static_assert(sizeof(vmem_usage) == 56 && sizeof(vmem_stats) == 112, "fields are added at the ends");
+
 static uint64_t spare(void *arg, int32_t device, uint64_t wanted) {
     void **cache = arg;
     CHECK(device == 0 && wanted > 0);
@@ -213,14 +217,14 @@ static void statistics(void) {
 
 static void pressure(void) {
     void *cache = allocate(48 * MIB, NULL);
-    OK(vmem_set_pressure_callback(0, spare, &cache));
+    OK(vmem_set_pressure_callback(0, spare, &cache, NULL));
     void *block = allocate(40 * MIB, NULL);
     CHECK(cache == NULL);
     void *none;
     REFUSED(vmem_allocate(40 * MIB, 0, 0, NULL, "big", &none), VMEM_ERROR_LIMIT, "limit");
     CHECK(strstr(vmem_last_error_json(), "\"requested\":41943040") != NULL);
     CHECK(strstr(vmem_last_error_json(), "\"tag\":\"big\"") != NULL);
-    OK(vmem_set_pressure_callback(0, NULL, NULL));
+    OK(vmem_set_pressure_callback(0, NULL, NULL, NULL));
     OK(vmem_free(block, NULL));
 }
 
@@ -244,6 +248,18 @@ static void recordings(const char *path) {
     OK(vmem_stop_recording(0, NULL));
 }
 
+/* A program that knows more fields than the library. */
+static void a_field_that_is_not_known_is_refused_if_it_says_something(void) {
+    struct {
+        vmem_options known;
+        uint64_t newer;
+    } options = {.known = {.struct_size = sizeof options, .config = ""}, .newer = 1};
+    REFUSED(vmem_open(0, &options.known), VMEM_ERROR_INVALID_ARGUMENT, "byte 32");
+    options.newer = 0;
+    OK(vmem_open(0, &options.known));
+    OK(vmem_close(0));
+}
+
 static void after_it_was_closed(void) {
     void *block = allocate(100, NULL);
     OK(vmem_close(0));
@@ -253,7 +269,7 @@ static void after_it_was_closed(void) {
     OK(vmem_find_block(block, &found));
     /* It may be opened again while blocks of before are out. */
     open_with("");
-    REFUSED(vmem_set_pressure_callback(0, spare, NULL), VMEM_ERROR_UNSUPPORTED, "VMEM_OOM_SAFETY=1");
+    REFUSED(vmem_set_pressure_callback(0, spare, NULL, NULL), VMEM_ERROR_UNSUPPORTED, "VMEM_OOM_SAFETY=1");
     OK(vmem_free(block, NULL));
     REFUSED(vmem_free(block, NULL), VMEM_ERROR_NOT_A_BLOCK, "");
     OK(vmem_free(allocate(100, NULL), NULL));
@@ -272,6 +288,7 @@ int main(int argc, char **argv) {
     pressure();
     recordings(argv[1]);
     after_it_was_closed();
+    a_field_that_is_not_known_is_refused_if_it_says_something();
     check_rules();
     return 0;
 }

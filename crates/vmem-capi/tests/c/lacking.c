@@ -23,6 +23,18 @@ int main(int argc, char **argv) {
         REFUSED(vmem_allocate(100, 0, 0, stream, NULL, &block), VMEM_ERROR_DRIVER_TOO_OLD, "vmem_hold_stream");
         OK(vmem_free(allocate(100, VMEM_STREAM_LEGACY), VMEM_STREAM_LEGACY));
         OK(vmem_free(allocate(100, VMEM_STREAM_PER_THREAD), VMEM_STREAM_PER_THREAD));
+        /* A free that vouches does what it can without. */
+        block = allocate(100, VMEM_STREAM_LEGACY);
+        OK(vmem_free_vouched(block, stream));
+        REFUSED(vmem_free(block, stream), VMEM_ERROR_NOT_A_BLOCK, "");
+        /* A use on a stream that cannot be told from others is waited for with the device. */
+        block = allocate(MIB, VMEM_STREAM_LEGACY);
+        fill(block, MIB, stream);
+        REFUSED(vmem_record_use(block, stream), VMEM_ERROR_DRIVER_TOO_OLD, "vmem_hold_stream");
+        OK(vmem_free(block, VMEM_STREAM_LEGACY));
+        void *next = allocate(MIB, VMEM_STREAM_LEGACY);
+        CHECK(next != block);
+        OK(vmem_free(next, VMEM_STREAM_LEGACY));
         OK(vmem_hold_stream(0, stream));
         OK(vmem_free(allocate(100, stream), stream));
         OK(vmem_forget_stream(0, stream));

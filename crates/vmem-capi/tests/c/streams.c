@@ -56,8 +56,8 @@ static void a_free_by_a_name_that_passed_on_does_not_serve_its_next_owner(void) 
     OK(vmem_close(0));
 }
 
-/* While a stream lives its own frees serve it again, and no driver call marks them. */
-static void a_live_stream_reuses_what_it_freed_without_a_marker(void) {
+/* While a stream lives its own frees serve it again, and a driver call marks a batch of them at most. */
+static void a_live_stream_reuses_what_it_freed_and_marks_batches(void) {
     open_with(TIGHT);
     vmem_stream stream = new_stream();
     void *block = allocate(MIB, stream);
@@ -69,7 +69,7 @@ static void a_live_stream_reuses_what_it_freed_without_a_marker(void) {
         fill(block, MIB, stream);
         OK(vmem_free(block, stream));
     }
-    CHECK(calls_of("cuEventRecord") == events);
+    CHECK(calls_of("cuEventRecord") - events <= 100 / 32);
     destroy(stream);
     OK(vmem_close(0));
 }
@@ -385,7 +385,7 @@ int main(void) {
     enter(0);
     a_dead_streams_memory_waits_for_the_device();
     a_free_by_a_name_that_passed_on_does_not_serve_its_next_owner();
-    a_live_stream_reuses_what_it_freed_without_a_marker();
+    a_live_stream_reuses_what_it_freed_and_marks_batches();
     a_forgotten_stream_leaves_its_memory_to_others();
     forgetting_a_handles_next_owner_does_not_mark_the_one_before();
     recorded_uses_are_over_before_a_block_is_used_again();

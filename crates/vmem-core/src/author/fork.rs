@@ -2,7 +2,7 @@
 //!
 //! A forked child has its parent's memory but only one of its threads: a lock that another thread
 //! held at the fork is never released there, and CUDA cannot be used in it at all. So once a process
-//! has opened a device, nothing of vmem works in its forked children: calls that return a `Result`
+//! has opened a device, or initialised a driver to count them, nothing of vmem works in its forked children: calls that return a `Result`
 //! answer [`NOT_INITIALIZED`](DriverCode::NOT_INITIALIZED), figures of handles that may be `None`
 //! are, drops do nothing, and whatever can do none of these ends the child with a message instead of
 //! waiting for a lock that nobody will release: [`Stream::is_retired`](crate::Stream::is_retired),
@@ -76,9 +76,10 @@ pub fn abort() -> ! {
     std::process::abort()
 }
 
-/// Has the C library tell this process's children that they are children. Called whenever a device
-/// is opened; only the first call does anything.
-pub(crate) fn watch() {
+/// Has the C library tell this process's children that they are children. Authors of devices call it
+/// before the first call that initialises a driver; a [`DeviceBase`](crate::author::DeviceBase) does so
+/// whenever a device is opened. Only the first call does anything.
+pub fn watch() {
     #[cfg(unix)]
     {
         use std::ffi::c_int;

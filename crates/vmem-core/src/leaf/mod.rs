@@ -90,7 +90,7 @@ impl Leaf {
         let bytes = layout.size() + slack;
         self.quarantine.retry(Wait::No);
         let base = driver(bytes).or_else(|error| {
-            let retry = error.is_out_of_memory() && self.quarantine.retry(Wait::OnHost);
+            let retry = error.is_out_of_memory() && self.quarantine.retry(Wait::OnHost) > 0;
             if retry { driver(bytes) } else { Err(error) }
         });
         let base = base.map_err(|error| AllocError::from_driver(error, layout, self.name))?;

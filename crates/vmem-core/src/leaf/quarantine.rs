@@ -51,6 +51,18 @@ impl QuarantineHandle {
         self.0.get().map(|quarantine| quarantine.quarantined())
     }
 
+    /// Frees what was set aside and is over by now, without waiting, and returns its bytes. What was freed
+    /// on a stream that this thread [cannot name](crate::author::StreamExt::is_callable_here) is looked at
+    /// once that was retired. 0 once the leaf is gone, and in a [forked](fork) child.
+    pub fn trim(&self) -> u64 {
+        self.0.get().map_or(0, |quarantine| quarantine.retry(Wait::No))
+    }
+
+    /// The same, after a wait on the host for what can be waited for without the whole device.
+    pub fn wait_and_trim(&self) -> u64 {
+        self.0.get().map_or(0, |quarantine| quarantine.retry(Wait::OnHost))
+    }
+
     /// Frees everything set aside so far. Waits for the whole device if some of it was freed on a
     /// stream that this thread [cannot name](crate::author::StreamExt::is_callable_here), or on one
     /// whose end could not be marked; that would break captures on streams that vmem does not know.
@@ -149,15 +161,15 @@ impl Quarantine {
         }
     }
 
-    /// Frees what is known to be over, having asked or waited. Returns whether anything was freed.
-    pub(super) fn retry(&self, wait: Wait) -> bool {
+    /// Frees what is known to be over, having asked or waited. Returns the bytes that were freed.
+    pub(super) fn retry(&self, wait: Wait) -> u64 {
         if self.len.load(Ordering::Acquire) == 0 {
-            return false;
+            return 0;
         }
         self.mark();
         self.observe(wait);
         // What fails is tried again, and counted meanwhile.
-        self.free_what_is_over().0 > 0
+        self.free_what_is_over().0
     }
 
     fn synchronize(&self) -> Result<(), DriverError> {
@@ -237,8 +249,8 @@ impl Quarantine {
         }
     }
 
-    /// Returns how many blocks it freed, and the first failure.
-    fn free_what_is_over(&self) -> (usize, Result<(), DriverError>) {
+    /// Returns how many bytes it freed, and the first failure.
+    fn free_what_is_over(&self) -> (u64, Result<(), DriverError>) {
         let over: Vec<SetAside> = {
             let mut list = self.lock();
             let over = list.blocks.extract_if(.., |block| block.is_over()).collect();
@@ -256,7 +268,7 @@ impl Quarantine {
                 list.blocks.push(block);
                 self.len.store(list.blocks.len(), Ordering::Release);
             } else {
-                freed += 1;
+                freed += block.bytes;
             }
         }
         (freed, result)

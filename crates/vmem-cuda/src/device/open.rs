@@ -25,6 +25,8 @@ pub fn device_count() -> Result<u32, OpenError> {
     fork::refuse("cuInit")?;
     refuse_in_host_callback("cuInit")?;
     sys::load()?;
+    // From here on the driver is of no use in children.
+    fork::watch();
     match device::init().and_then(|()| device::count()) {
         Err(error) if error.code() == DriverCode::NO_DEVICE => Ok(0),
         answer => Ok(answer?),

@@ -4,6 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 /// The point at which a stream whose memory other streams want records an event behind its frees.
+///
+/// Of streams that only some calls may name, which others cannot mark when they want their memory, it is the
+/// point whether or not they want it: of a thread's default stream, in that thread's calls, and of a borrowed
+/// one, in the next call that vouches for it. A free that vouches for a borrowed stream records an event at once,
+/// when a second stream uses the pool, and otherwise after 1 MiB at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

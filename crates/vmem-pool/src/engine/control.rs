@@ -116,7 +116,10 @@ impl<B: Backing> Core<B> {
         }
         // What cannot be waited for stays where it is: waiting for the whole device would break whatever
         // captures. After a device fault nothing can be returned: it leaks.
-        let waited = self.wait_for_markers().map_err(BoxedError::from);
+        // A pool that holds nothing has nothing to wait for.
+        let holds = self.lock().shared.counters.reserved > 0;
+        let waited = if holds { self.wait_for_markers() } else { Ok(()) };
+        let waited = waited.map_err(BoxedError::from);
         let (error, service) = match self.lock_growth() {
             Ok(mut growing) => (B::give_back(self, 0, &mut growing).1, growing.take()),
             Err(error) => (Some(error), None),

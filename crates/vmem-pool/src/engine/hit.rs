@@ -45,7 +45,11 @@ impl<B: Backing> Core<B> {
     /// Calls `use_it` with the front of the stream's lane. `None` if the pool does not know the stream,
     /// or `use_it` says so.
     #[inline]
-    fn with_front<R>(&self, stream: &Stream, use_it: impl Fn(&Front) -> Option<R>) -> Option<R> {
+    pub(super) fn with_front<R>(
+        &self,
+        stream: &Stream,
+        use_it: impl Fn(&Front) -> Option<R>,
+    ) -> Option<R> {
         known::with(self.id, stream.id(), &use_it).unwrap_or_else(|| {
             self.recall(stream);
             known::with(self.id, stream.id(), &use_it).flatten()

@@ -87,9 +87,21 @@ impl<B: Backing> Core<B> {
         Pin(self)
     }
 
-    /// Closes the open epoch of the stream's lane, for its owner.
-    #[cold]
+    /// Closes the open epoch of the stream's lane, for its owner, or leaves that to a caller who can.
+    #[inline]
     pub(super) fn close_batch(&self, stream: &Stream) -> Result<(), DriverError> {
+        if stream.is_callable_here() {
+            return self.close_own(stream);
+        }
+        self.with_front(stream, |front| {
+            front.leave_open();
+            Some(())
+        });
+        Ok(())
+    }
+
+    #[cold]
+    fn close_own(&self, stream: &Stream) -> Result<(), DriverError> {
         let mut state = self.lock();
         let Some(lane) = state.shared.lanes.find(stream.id()) else { return Ok(()) };
         let _pin = self.pin_locked(&mut state);

@@ -245,7 +245,20 @@ impl<B: Backing> Core<B> {
             self.release(&mut state, slot, tag);
             return Err(fault(error));
         }
+        self.mark_rest(lane, stream);
         Ok(self.lock().issue(slot, request, self.id))
+    }
+
+    /// Marks what a request left of memory that its stream was made to wait for, and what was freed on it, if
+    /// nobody else could do that later.
+    fn mark_rest(&self, lane: u32, stream: &Stream) {
+        let needed = stream.is_bound() && stream.is_callable_here() && {
+            let state = self.lock();
+            state.shared.lanes.get(lane).is_some_and(|lane| lane.front().needs_marks())
+        };
+        if needed && let Err(error) = self.close_unmarked(lane) {
+            tracing::debug!(%error, "what a request left could not be marked");
+        }
     }
 
     #[inline]

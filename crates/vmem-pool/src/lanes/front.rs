@@ -16,6 +16,20 @@ pub(crate) enum Found {
     Taken,
 }
 
+/// So many bytes are marked although there is no other stream yet, if only a call that vouches can: the first
+/// one that comes may ask for all there is.
+const LARGE: u64 = 1 << 20;
+
+/// Who can close a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closer {
+    Anybody,
+    /// The thread whose default stream it is.
+    Thread,
+    /// A call that vouches for the stream.
+    Voucher,
+}
+
 /// The side of a lane that faces its threads.
 ///
 /// Whoever uses it holds the lock of some shard, and whoever ends the lane or moves it to another
@@ -32,8 +46,7 @@ pub(crate) struct Front {
     batch: Batch,
     /// Ranges are reused only after the host observed that the work on them completed.
     observed: bool,
-    /// Only the stream's own thread can close the lane, or a call that vouches for the stream.
-    bound: bool,
+    closer: Closer,
     /// The shard in which the lane looks for free memory.
     shard: AtomicUsize,
     /// The epoch of frees from now on.
@@ -69,14 +82,14 @@ impl Front {
         open: u64,
         batch: Batch,
         observed: bool,
-        bound: bool,
+        closer: Closer,
         company: Arc<AtomicBool>,
     ) -> Self {
         Self {
             lane,
             batch,
             observed,
-            bound,
+            closer,
             shard: AtomicUsize::new(0),
             open: AtomicU64::new(open),
             last_freed: AtomicU64::new(0),
@@ -127,7 +140,7 @@ impl Front {
         let epoch = self.use_open_epoch();
         let epoch = if sabotage::close_early() { epoch.saturating_sub(1) } else { epoch };
         let tag = Tag { lane: self.lane, epoch };
-        let heard = self.observed || self.company.load(Ordering::Relaxed);
+        let heard = self.observed || self.needs_marks();
         (tag, heard && self.count_free(bytes))
     }
 
@@ -140,12 +153,40 @@ impl Front {
         self.bytes.store(bytes, Ordering::Relaxed);
         let contended = self.contended.load(Ordering::Relaxed).saturating_sub(1);
         self.contended.store(contended, Ordering::Relaxed);
-        // A thief cannot close a bound lane: once somebody wanted its memory, each free is marked.
-        let strict = accompanied && (self.batch == Batch::STRICT || (self.bound && contended > 0));
-        let due = frees >= self.batch.frees || bytes >= self.batch.bytes;
-        let heard = (accompanied && contended > 0) || self.observed;
-        let close = strict || self.is_wanted() || (heard && due);
+        // A thief cannot close a bound lane: its batches are closed before anybody wants them, and each free
+        // is marked once somebody did. Of a stream that may be gone by then each is, by a caller who vouches.
+        let strict = match self.closer {
+            Closer::Anybody => self.batch == Batch::STRICT,
+            Closer::Thread => self.batch == Batch::STRICT || contended > 0,
+            Closer::Voucher => true,
+        };
+        let sought = accompanied && (contended > 0 || self.closer == Closer::Thread);
+        let heard = sought || self.closer == Closer::Voucher || self.observed;
+        let most = match self.closer {
+            Closer::Voucher => self.batch.bytes.min(LARGE),
+            Closer::Anybody | Closer::Thread => self.batch.bytes,
+        };
+        let due = frees >= self.batch.frees || bytes >= most;
+        let close = (accompanied && strict) || self.is_wanted() || (heard && due);
         close && !self.has_ended()
+    }
+
+    /// Whether others may come for what the lane frees who cannot close it, or are there already.
+    pub(crate) fn needs_marks(&self) -> bool {
+        self.closer == Closer::Voucher || self.company.load(Ordering::Relaxed)
+    }
+
+    /// A free that was to close the batch could not. Once the batch is full, the next caller who can is to.
+    pub(crate) fn leave_open(&self) {
+        let (frees, bytes) =
+            (self.frees.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        if frees >= self.batch.frees || bytes >= self.batch.bytes {
+            self.want();
+        }
+    }
+
+    fn is_bound(&self) -> bool {
+        self.closer != Closer::Anybody
     }
 
     /// The open epoch, in which something becomes free.
@@ -176,7 +217,7 @@ impl Front {
     /// next of them is to do so when it next calls the pool.
     pub(super) fn contend(&self) {
         self.contended.store(CONTENDED_FREES, Ordering::Relaxed);
-        if self.bound {
+        if self.is_bound() {
             self.want();
         }
     }

@@ -1,11 +1,10 @@
 //! How lanes begin and end, and what is done about those that ended without a marker.
 
-use vmem_core::author::WeakStream;
+use vmem_core::author::{StreamExt, WeakStream};
 use vmem_core::{Event, Stream};
 
-use super::lane::is_bound;
 use super::queue::{is_threads_own, owner_of};
-use super::{Front, Lane, Lanes, Ordering, Reuse};
+use super::{Closer, Front, Lane, Lanes, Ordering, Reuse};
 use crate::sync::thread::ThreadId;
 
 /// When to look which of the lanes that have ended can be forgotten.
@@ -25,8 +24,12 @@ impl Lanes {
             u32::try_from(self.lanes.len() - 1).expect("fewer than 2^31 streams")
         });
         let observed = self.reuse == Reuse::Observed;
-        let bound = is_bound(stream);
-        let front = Front::new(number, 1, self.batch, observed, bound, self.company.clone());
+        let closer = match stream.is_bound() {
+            true if is_threads_own(stream) => Closer::Thread,
+            true => Closer::Voucher,
+            false => Closer::Anybody,
+        };
+        let front = Front::new(number, 1, self.batch, observed, closer, self.company.clone());
         let lane = Lane::new(stream, front);
         self.in_shard[0] += 1;
         if lane.is_bound() {

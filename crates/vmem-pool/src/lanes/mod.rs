@@ -22,6 +22,7 @@ mod queue;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use front::Closer;
 pub(crate) use front::{Found, Front};
 pub(crate) use lane::{Access, Lane};
 pub(crate) use life::Sweep;
@@ -92,7 +93,8 @@ pub(crate) struct Lanes {
 impl Lanes {
     pub(crate) fn new(reuse: Reuse, batch: Batch) -> Self {
         let company = Arc::new(AtomicBool::new(false));
-        let front = Front::new(CLEAN.lane, u64::MAX, batch, false, false, company.clone());
+        let front =
+            Front::new(CLEAN.lane, u64::MAX, batch, false, Closer::Anybody, company.clone());
         Self {
             reuse,
             batch,

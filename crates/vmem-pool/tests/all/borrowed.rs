@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use vmem_core::author::StreamExt;
 use vmem_core::{Device, MemoryResource, RawStream, ResourceExt, Stream};
-use vmem_pool::PoolConfig;
+use vmem_pool::{Batch, PoolConfig};
 use vmem_sim::{CallKind, SimDevice};
 
-use crate::support::{ArenaPool, MIB, alloc, arena, device, finish, free, layout, touch};
+use crate::support::{
+    ArenaPool, MIB, alloc, arena, device, finish, free, keep_busy, layout, touch,
+};
 
 struct Scene {
     device: Arc<SimDevice>,
@@ -19,8 +21,12 @@ struct Scene {
 
 /// A pool of 8 MiB, a stream of others and one of vmem's.
 fn scene() -> Scene {
+    scene_with(Batch::default())
+}
+
+fn scene_with(batch: Batch) -> Scene {
     let device = device();
-    let config = PoolConfig::default().with_ceiling(8 * MIB);
+    let config = PoolConfig::default().with_ceiling(8 * MIB).with_batch(batch);
     let pool = arena(device.clone(), config);
     let raw = device.create_blocking_stream().unwrap();
     // SAFETY: the stream was just made.
@@ -38,6 +44,21 @@ impl Scene {
         // SAFETY: the stream is alive, and the range is the block's.
         unsafe { self.device.fill(block.ptr(), 1, block.size(), self.raw) }.unwrap();
         block
+    }
+
+    /// Calls something whose caller vouches for the borrowed stream.
+    fn vouched<R>(&self, call: impl FnOnce() -> R) -> R {
+        // SAFETY: the stream is destroyed by `die` only.
+        unsafe { self.borrowed.vouched(call) }
+    }
+
+    /// A second stream uses the pool.
+    fn have_company(&self) {
+        free(&self.pool, alloc(&self.pool, MIB, &self.other), &self.other);
+    }
+
+    fn events_recorded(&self) -> u64 {
+        self.device.calls().of(CallKind::RecordEvent)
     }
 
     fn die(&self) {
@@ -104,6 +125,78 @@ fn memory_that_others_wanted_is_marked_by_the_next_call_that_vouches() {
     free(pool, block, other);
     scene.die();
     pool.handle().synchronize().unwrap();
+    scene.end();
+}
+
+#[test]
+fn what_a_vouched_free_frees_is_others_although_the_stream_is_destroyed_at_once() {
+    for size in [256, MIB, 8 * MIB] {
+        let scene = scene();
+        let (pool, borrowed, other) = (&scene.pool, &scene.borrowed, &scene.other);
+        scene.have_company();
+        scene.vouched(|| {
+            let block = alloc(pool, size, borrowed);
+            // SAFETY: the stream is alive, and the range is the block's.
+            unsafe { scene.device.fill(block.ptr(), 1, size, scene.raw) }.unwrap();
+            free(pool, block, borrowed);
+        });
+        scene.die();
+        let block = alloc(pool, 8 * MIB, other);
+        touch(&scene.device, &block, other);
+        free(pool, block, other);
+        scene.end();
+    }
+}
+
+#[test]
+fn alone_small_vouched_frees_record_nothing_and_what_large_ones_free_is_the_first_comers() {
+    let scene = scene();
+    let (pool, borrowed, other) = (&scene.pool, &scene.borrowed, &scene.other);
+    let before = scene.events_recorded();
+    scene.vouched(|| (0..10).for_each(|_| free(pool, alloc(pool, 4096, borrowed), borrowed)));
+    assert_eq!(scene.events_recorded(), before);
+    let block = scene.fill();
+    scene.vouched(|| free(pool, block, borrowed));
+    scene.die();
+    let block = alloc(pool, 8 * MIB, other);
+    touch(&scene.device, &block, other);
+    free(pool, block, other);
+    scene.end();
+}
+
+#[test]
+fn the_rest_of_what_a_borrowed_stream_waited_for_is_others_too() {
+    let scene = scene();
+    let (pool, borrowed, other) = (&scene.pool, &scene.borrowed, &scene.other);
+    let all = alloc(pool, 8 * MIB, other);
+    keep_busy(&scene.device, &all, other);
+    free(pool, all, other);
+    let taken = scene.vouched(|| alloc(pool, MIB, borrowed));
+    let rest = alloc(pool, 7 * MIB, other);
+    touch(&scene.device, &rest, other);
+    free(pool, rest, other);
+    scene.vouched(|| free(pool, taken, borrowed));
+    scene.die();
+    scene.end();
+}
+
+#[test]
+fn a_full_batch_that_nobody_vouched_for_is_marked_by_the_next_call_that_does() {
+    let scene = scene_with(Batch::new(4, u64::MAX));
+    let (pool, borrowed, other) = (&scene.pool, &scene.borrowed, &scene.other);
+    scene.have_company();
+    let allocate = || alloc(pool, MIB, borrowed);
+    let mut blocks = scene.vouched(|| [(); 5].map(|()| allocate())).into_iter();
+    let before = scene.events_recorded();
+    for (frees, marked) in [(3, 0), (2, 1)] {
+        blocks.by_ref().take(frees).for_each(|block| free(pool, block, borrowed));
+        assert_eq!(scene.events_recorded(), before, "nobody may name the stream");
+        let next = scene.vouched(allocate);
+        assert_eq!(scene.events_recorded(), before + marked);
+        free(pool, next, other);
+    }
+    scene.die();
+    free(pool, alloc(pool, 8 * MIB, other), other);
     scene.end();
 }
 

@@ -143,6 +143,29 @@ fn a_request_for_another_threads_default_stream_waits_on_the_host_rather_than_fa
 }
 
 #[test]
+fn a_full_batch_of_a_threads_default_stream_is_others_before_they_ever_asked() {
+    let device = device();
+    let erased: Arc<dyn Device> = device.clone();
+    let config = PoolConfig::default().with_ceiling(8 * MIB).with_batch(Batch::new(2, u64::MAX));
+    let pool = Arc::new(arena(device.clone(), config));
+    let other = Stream::new(device.clone()).unwrap();
+    free(&*pool, alloc(&*pool, MIB, &other), &other);
+    let home = Stream::per_thread_default(erased);
+    let blocks = [(); 2].map(|()| alloc(&*pool, 4 * MIB, &home));
+    for block in blocks {
+        touch(&device, &block, &home);
+        free(&*pool, block, &home);
+    }
+    let allocated = {
+        let (pool, other) = (pool.clone(), other.clone());
+        thread::spawn(move || pool.allocate_on(layout(8 * MIB), &other)).join().unwrap()
+    };
+    free(&*pool, allocated.unwrap(), &other);
+    drop((home, other));
+    finish(&device, Arc::into_inner(pool).unwrap());
+}
+
+#[test]
 fn after_a_move_streams_are_forgotten_as_before() {
     let device = sim(16, 64);
     let pool = arena(device.clone(), tight());

@@ -98,6 +98,9 @@ pub(super) trait Keeper: Debug + Send + Sync {
     /// Waits for the whole device and takes back what was set aside by then.
     fn synchronize(&self) -> Result<(), DriverError>;
 
+    /// Takes back what can be by now.
+    fn take_back(&self);
+
     /// The reservations of which ranges are set aside, and their sizes in bytes.
     fn with_ranges_aside(&self) -> Vec<(ReservationId, u64)>;
 }
@@ -274,6 +277,10 @@ impl<U: MemoryResource> Keeper for Shared<U> {
         hold.lock().is_open = false;
         self.take_back_aside();
         self.settle(hold);
+    }
+
+    fn take_back(&self) {
+        self.offer_again();
     }
 
     fn with_ranges_aside(&self) -> Vec<(ReservationId, u64)> {

@@ -150,6 +150,18 @@ impl ReservationsHandle {
         Some(Quarantined::new(holds.len(), bytes))
     }
 
+    /// Takes back what was freed on streams that could not be followed then and can be by now: those that
+    /// have been retired since, and those that this thread may name and that do not capture. Waits on the
+    /// host for the work on them where the reservation's own stream cannot. Nothing once the stack is gone,
+    /// and in a [forked](vmem_core::author::fork) child.
+    pub fn take_back(&self) {
+        if !fork::is_child()
+            && let Some(keeper) = self.keeper.upgrade()
+        {
+            keeper.take_back();
+        }
+    }
+
     /// Takes back what was freed on streams that could not be followed: those that the thread [could
     /// not name](vmem_core::author::StreamExt::is_callable_here), also default streams of threads that
     /// have ended, and capturing ones. If there is anything, it waits on the host for the whole device,

@@ -13,6 +13,8 @@ use vmem_core::{
     AllocError, AllocErrorKind, BlockLayout, BoxedError, Device, HandleError, MemoryResource,
     Stream,
 };
+use vmem_managed::ManagedHandle;
+use vmem_pool::PoolHandle;
 
 pub use figures::{RuntimeCapacity, RuntimeStats};
 pub use setup::{SetupError, SetupErrorKind, Status};
@@ -210,16 +212,31 @@ impl Runtime {
         stack.reserve(bytes, stream)
     }
 
-    /// Returns what the pool does not need and nothing pending uses to the device, without waiting,
-    /// and says how many bytes. 0 where there is no pool, no stack, or a failing driver.
+    /// Returns what the pool does not need, or managed memory has set aside, and nothing pending uses to
+    /// the device, without waiting, and says how many bytes. 0 where there is neither, no stack, or a
+    /// failing driver.
     pub fn trim(&self) -> u64 {
-        self.built.get().map_or(0, |built| figures::returned(&built.stack, |p| p.try_trim(0)))
+        self.returned(PoolHandle::try_trim, ManagedHandle::trim)
     }
 
-    /// Waits on the host for pending frees, returns all that the pool does not need to the device,
-    /// and says how many bytes. 0 where there is no pool, no stack, or a failing driver.
+    /// Waits on the host for pending frees, returns all that the pool does not need, or managed memory has
+    /// set aside, to the device, and says how many bytes. What was freed on streams that cannot be named
+    /// stays. 0 where there is neither a pool nor managed memory, no stack, or a failing driver.
     pub fn free_pool_memory(&self) -> u64 {
-        self.built.get().map_or(0, |built| figures::returned(&built.stack, |p| p.trim_to(0)))
+        if let Some(built) = self.built.get() {
+            built.stack.reservations.take_back();
+        }
+        self.returned(PoolHandle::trim_to, ManagedHandle::wait_and_trim)
+    }
+
+    fn returned(
+        &self,
+        pool: impl FnOnce(&PoolHandle, u64) -> Result<u64, HandleError>,
+        managed: impl FnOnce(&ManagedHandle) -> u64,
+    ) -> u64 {
+        let Some(built) = self.built.get() else { return 0 };
+        let aside = built.stack.managed.as_ref().map_or(0, managed);
+        aside + figures::returned(&built.stack, |handle| pool(handle, 0))
     }
 
     /// Waits for the whole device where something was freed that nothing else makes usable again: see

@@ -10,6 +10,7 @@ mod pending;
 mod recovery;
 mod registry;
 mod reservations;
+mod retired;
 mod setup;
 mod stacked;
 mod support;
