@@ -155,12 +155,12 @@ def test_nobody_waits_for_memory_with_the_interpreters_lock(hosts, torch, gpu, w
     stand_in, _ = hosts
     library = ctypes.CDLL(vmem_gpu.get_library())
     look, lock = stand_in._C.library.torch_look_at_lock, ctypes.pythonapi.PyGILState_Check
-    assert library.vmem_set_pressure_callback(0, look, lock) == 0
+    assert library.vmem_set_pressure_callback(0, look, lock, None) == 0
     kept = torch.malloc(40 * MIB)
     with pytest.raises(RuntimeError, match="vmem_allocate"):
         torch.malloc(48 * MIB, with_lock=with_lock)
     assert stand_in._C.library.torch_lock_was_held() == 0
-    assert library.vmem_set_pressure_callback(0, None, None) == 0
+    assert library.vmem_set_pressure_callback(0, None, None, None) == 0
     torch.free(kept)
 
 
