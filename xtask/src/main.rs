@@ -20,6 +20,7 @@ mod package;
 mod page;
 mod public;
 mod python;
+mod size;
 mod spdx;
 mod steps;
 mod tidy;
@@ -48,6 +49,9 @@ fn main() -> ExitCode {
         }),
         Command::Driver(command) => driver::run(&command),
         Command::Tidy => finish(checks::tidy),
+        Command::Size(package) => {
+            finish(|steps| steps.run("size", || size::print(package.as_deref())))
+        }
         Command::Public => finish(checks::public),
         Command::Package => finish(checks::package),
         Command::Python => finish(checks::python),
