@@ -163,7 +163,6 @@ fn pool(
         .with_auto_trim(shape.release)
         .with_placement(shape.placement)
         .with_sharding(shape.sharding)
-        .with_small_blocks(shape.small_blocks)
         .with_clock(Arc::new(clock.clone()));
     let arena = || VirtualArena::new(device.clone());
     Ok(match shape.source {

@@ -8,7 +8,6 @@ use super::{Core, State};
 use crate::backing::Backing;
 use crate::ladder::Climb;
 use crate::lanes::{Access, CLEAN, Reuse};
-use crate::sabotage;
 use crate::space::{Need, RangeState, Slot, Tag};
 
 /// Ranges with the state that each must get back if the claim is given up.
@@ -47,9 +46,6 @@ impl Claim {
     /// The tags of the free parts, one per lane: the latest.
     fn tags(&self) -> Vec<Tag> {
         let mut tags: Vec<Tag> = Vec::new();
-        if sabotage::move_early() && !self.window.is_empty() {
-            return tags;
-        }
         for tag in self.parts.iter().filter_map(|(_, state)| state.tag()) {
             match tags.iter_mut().find(|t| t.lane == tag.lane) {
                 Some(known) => known.epoch = known.epoch.max(tag.epoch),
@@ -221,9 +217,6 @@ impl<B: Backing> Core<B> {
                     // that its own thread queues by the raw handle.
                     if self.reuse == Reuse::Observed || !stream.is_callable_here() {
                         return Err(Obstacle::Unavailable(tag.lane));
-                    }
-                    if sabotage::skip_wait() {
-                        return Ok(Waited::Yes);
                     }
                     match stream.wait(&marker) {
                         Ok(()) => return Ok(Waited::Yes),

@@ -8,7 +8,6 @@ use crate::backing::Backing;
 #[cfg(test)]
 use crate::lanes::Found;
 use crate::lanes::{CLEAN, Front, Reuse};
-use crate::sabotage;
 use crate::space::{Need, Shard, Slot, Tag, pointer};
 
 impl<B: Backing> Core<B> {
@@ -20,15 +19,13 @@ impl<B: Backing> Core<B> {
             // What is needed at most is counted under the whole lock.
             return None;
         }
-        let early = sabotage::look_unlocked() && stream.has_pending_waits();
         let take = |front: &Front| {
             let number = front.shard();
             let (mut shard, found) = self.shards.enter(number);
             // Blocks freed on this stream by other threads rely on its pending waits, which were
             // asked for before the frees: seen under the lock, none is missed.
             let calm = front.shard() == number && !front.has_ended() && !front.is_wanted();
-            let waits = early || (stream.has_pending_waits() && !sabotage::look_unlocked());
-            let slot = match calm && !waits {
+            let slot = match calm && !stream.has_pending_waits() {
                 true => shard.hit(front.lane(), need, self.reuse),
                 false => None,
             };

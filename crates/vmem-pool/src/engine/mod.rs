@@ -34,7 +34,6 @@ use crate::backing::{Backing, GrowthFailure};
 use crate::config::Sharding;
 use crate::ladder::Climb;
 use crate::lanes::{CLEAN, Lane, Reuse};
-use crate::sabotage;
 use crate::space::{Fit, GRAIN, Need, RangeState, Slot, Tag};
 use crate::sync::{Mutex, MutexGuard};
 use crate::{BuildError, BuildErrorKind, Placement, PoolConfig};
@@ -147,7 +146,7 @@ impl<B: Backing> Core<B> {
     #[inline]
     pub(crate) fn name(&self) -> &'static str {
         match self.fit {
-            Fit::Best | Fit::Slabs => "Pool",
+            Fit::Best => "Pool",
             Fit::Bins => "BinningPool",
         }
     }
@@ -160,7 +159,7 @@ impl<B: Backing> Core<B> {
     fn need(&self, layout: BlockLayout) -> Need {
         let grains = layout.rounded_to(GRAIN);
         let size = match self.fit {
-            Fit::Best | Fit::Slabs => grains,
+            Fit::Best => grains,
             Fit::Bins => grains.next_power_of_two(),
         };
         Need { size, alignment: layout.alignment().max(GRAIN) }
@@ -208,9 +207,6 @@ impl<B: Backing> Core<B> {
         let (layout, stream) = (request.layout, request.stream);
         let fail = |kind| AllocError::new(kind, layout, self.name());
         let fault = |error| AllocError::from_driver(error, layout, self.name());
-        if sabotage::look_unlocked() {
-            stream.queue_pending_waits().map_err(fault)?;
-        }
         let (mut state, mut lane) = self.enter(stream);
         if state.shared.lanes.get(lane).is_some_and(|lane| lane.front().is_wanted()) {
             // Nobody else can mark this thread's lane for the thief that asked.
@@ -222,7 +218,7 @@ impl<B: Backing> Core<B> {
         }
         // Blocks freed on this stream by other threads rely on these waits, which were asked for
         // before the frees: seen under the lock, which is held from here on, none is missed.
-        while stream.has_pending_waits() && !sabotage::look_unlocked() {
+        while stream.has_pending_waits() {
             drop(state);
             stream.queue_pending_waits().map_err(fault)?;
             (state, lane) = self.enter(stream);

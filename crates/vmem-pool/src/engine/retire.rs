@@ -27,7 +27,7 @@ impl<B: Backing> StreamObserver for Core<B> {
 
 impl State<'_> {
     /// Hands everything that has completed to the clean lane, in the first shard, where neighbours of
-    /// all lanes join; what is free in slabs too. Takes `O(f)` steps for `f` free ranges, none if nothing
+    /// all lanes join. Takes `O(f)` steps for `f` free ranges, none if nothing
     /// has changed since the last time. Returns lanes to be dropped without the lock.
     #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
     pub(crate) fn settle(&mut self) -> Vec<Lane> {
@@ -38,14 +38,13 @@ impl State<'_> {
         let ready = |slot: &Slot| {
             let range = self.space[*slot];
             let Some(tag) = range.tag() else { return false };
-            let settled = tag.lane == CLEAN.lane && slot.shard() == 0 && !range.is_in_slab();
+            let settled = tag.lane == CLEAN.lane && slot.shard() == 0;
             !settled && self.shared.lanes.is_complete(tag)
         };
         let slots: Vec<Slot> = self.space.all_free().filter(ready).collect();
         for slot in slots {
             self.space.claim(slot);
             let slot = self.space.move_to(slot, 0);
-            self.space.leave_slab(slot);
             self.space.set_state(slot, RangeState::Free(CLEAN));
         }
         self.settle_dormant();

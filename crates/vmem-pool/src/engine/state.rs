@@ -6,7 +6,7 @@ use super::Waited;
 use super::auto_trim::Needed;
 use super::shards::Shards;
 use crate::lanes::{Access, CLEAN, Lanes, Reuse};
-use crate::space::{Need, SHARDS, Shard, Slot, Space, Tag, Tally};
+use crate::space::{Need, RangeState, SHARDS, Shard, Slot, Space, Tag, Tally};
 use crate::sync::MutexGuard;
 use crate::{Batch, Counters};
 
@@ -194,7 +194,9 @@ impl State<'_> {
 
     /// Cuts a claimed range to what a request needs; the rest is free with the tag `rest`.
     pub(crate) fn fit(&mut self, slot: Slot, need: Need, rest: Tag) {
-        self.space.shard_mut(slot.shard()).fit_claimed(slot, need, rest);
+        let (start, size) = self.space[slot].extent();
+        let at = need.start_in(start, size).expect("a claimed range fits its request");
+        self.space.cut(slot, at, need.size, RangeState::Free(rest));
     }
 
     /// Turns a claimed range into a block.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::Batch;
 use crate::space::Tag;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use crate::{Batch, sabotage};
 
 /// For how many frees a lane keeps closing its batches after another lane looked at it.
 const CONTENDED_FREES: u32 = 1024;
@@ -124,9 +124,7 @@ impl Front {
     /// Counts a free of so many bytes; returns its tag, and whether to close the batch.
     #[inline]
     pub(crate) fn note_free(&self, bytes: u64) -> (Tag, bool) {
-        let epoch = self.use_open_epoch();
-        let epoch = if sabotage::close_early() { epoch.saturating_sub(1) } else { epoch };
-        let tag = Tag { lane: self.lane, epoch };
+        let tag = Tag { lane: self.lane, epoch: self.use_open_epoch() };
         let heard = self.observed || self.company.load(Ordering::Relaxed);
         (tag, heard && self.count_free(bytes))
     }

@@ -23,7 +23,6 @@ mod index;
 mod range;
 mod runs;
 mod shard;
-mod slabs;
 pub(crate) mod visits;
 
 use std::ops::DerefMut;
@@ -32,10 +31,8 @@ use vmem_core::DevicePtr;
 
 pub(crate) use granules::whole_granules;
 use index::class_of;
-use range::Zone;
 pub(crate) use range::{Range, RangeState, SHARDS, Slot, Tag};
 pub(crate) use runs::Stretch;
-use shard::ZONES;
 pub(crate) use shard::{Shard, Tally};
 
 /// All sizes and addresses are multiples of this many bytes.
@@ -56,8 +53,6 @@ pub(crate) struct Space<S> {
 pub(crate) enum Fit {
     /// The smallest that is large enough.
     Best,
-    /// The same, with slabs for small blocks.
-    Slabs,
     /// Only one of exactly its size.
     Bins,
 }
@@ -141,14 +136,13 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
         best.min_by_key(|&slot| (self[slot].size, self[slot].start))
     }
 
-    /// All free ranges of `lane` that fit, in several lists, each smallest and lowest first.
+    /// All free ranges of `lane` that fit, in a list for each shard, smallest and lowest first.
     pub(crate) fn fits(
         &self,
         lane: u32,
         need: Need,
     ) -> impl Iterator<Item = impl Iterator<Item = Slot>> {
-        let lists = move |shard| ZONES.map(|zone| Shard::fits(shard, lane, zone, need));
-        self.shards().flat_map(lists)
+        self.shards().map(move |shard| shard.fits(lane, need))
     }
 
     /// All free ranges of `lane`.
@@ -167,9 +161,8 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
     }
 
     /// Lanes that have a free range which fits: `limit` of those whose best fit is smallest, or all if
-    /// there are no more. In the order of their numbers. A lane with free ranges in several shards, or
-    /// of several zones, counts each time: the second part says whether the limit was reached, so that
-    /// there may be more.
+    /// there are no more. In the order of their numbers. A lane with free ranges in several shards counts
+    /// each time: the second part says whether the limit was reached, so that there may be more.
     pub(crate) fn lanes_that_fit(&mut self, need: Need, limit: usize) -> (Vec<u32>, bool) {
         let mut lanes = Vec::new();
         let next = |space: &Self, from| space.shards().filter_map(|s| s.next_class(from)).min();
@@ -224,7 +217,6 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
     pub(crate) fn join_claimed(&mut self, first: Slot, last: Slot, shard: usize) -> Slot {
         let end = self[last].end();
         let first = self.move_to(first, shard);
-        self.leave_slab(first);
         while self[first].end() < end
             && let Some(next) = self.next(first)
         {
@@ -233,11 +225,6 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
             self.shard_mut(shard).absorb_next(first);
         }
         first
-    }
-
-    /// A claimed range is part of a slab no more.
-    pub(crate) fn leave_slab(&mut self, slot: Slot) {
-        self.shard_mut(slot.shard()).at(slot).set_zone(Zone::Large);
     }
 
     /// The live range that starts at `start`. Steps as for [`covering`](Self::covering).

@@ -4,8 +4,6 @@ use std::num::NonZeroU32;
 
 use vmem_core::{BlockLayout, Label};
 
-use crate::sabotage;
-
 /// Which range of which shard. Four bytes, and four with `Option` around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Slot(NonZeroU32);
@@ -105,7 +103,7 @@ impl RangeState {
     #[inline]
     pub(super) fn joined(self, next: Self) -> Option<Self> {
         match (self, next) {
-            (Self::Free(a), Self::Free(b)) if a.lane == b.lane || sabotage::coalesce_lanes() => {
+            (Self::Free(a), Self::Free(b)) if a.lane == b.lane => {
                 Some(Self::Free(Tag { lane: a.lane, epoch: a.epoch.max(b.epoch) }))
             }
             (Self::Unmapped, Self::Unmapped) => Some(Self::Unmapped),
@@ -134,18 +132,8 @@ pub(crate) struct Range {
     /// Free or dormant: the tag's lane.
     lane: u32,
     kind: Kind,
-    zone: Zone,
     /// Live: the binary logarithm of the alignment asked for.
     alignment: u8,
-}
-
-/// What a range is kept for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Zone {
-    /// Anything.
-    Large,
-    /// Part of a slab of small blocks.
-    Small,
 }
 
 /// A [`RangeState`] without its tag.
@@ -173,7 +161,6 @@ impl Range {
             detail: 0,
             lane: 0,
             kind: Kind::Vacant,
-            zone: Zone::Large,
             alignment: 0,
         };
         range.set_state(state);
@@ -186,31 +173,10 @@ impl Range {
         Self { prev, next, ..self }
     }
 
-    /// The same in this zone.
-    #[inline]
-    pub(super) const fn in_zone(self, zone: Zone) -> Self {
-        Self { zone, ..self }
-    }
-
-    #[inline]
-    pub(super) const fn zone(&self) -> Zone {
-        self.zone
-    }
-
-    /// Whether it is part of a slab of small blocks.
-    pub(crate) fn is_in_slab(&self) -> bool {
-        self.zone == Zone::Small
-    }
-
-    #[inline]
-    pub(super) const fn set_zone(&mut self, zone: Zone) {
-        self.zone = zone;
-    }
-
     /// The state of it and its upper neighbour joined, if they may be.
     #[inline]
     pub(super) fn joined(&self, next: &Self) -> Option<RangeState> {
-        if self.zone == next.zone { self.state().joined(next.state()) } else { None }
+        self.state().joined(next.state())
     }
 
     #[inline]
@@ -252,15 +218,12 @@ impl Range {
             self.lane = tag.lane;
             self.word = tag.epoch;
         }
-        if let RangeState::Unmapped | RangeState::Dormant(_) = state {
-            self.zone = Zone::Large;
-        }
     }
 
-    /// The epoch of its tag, if it is free memory of this lane and zone.
+    /// The epoch of its tag, if it is free memory of this lane.
     #[inline]
-    pub(super) fn free_of(&self, lane: u32, zone: Zone) -> Option<u64> {
-        let free = self.kind == Kind::Free && self.lane == lane && self.zone == zone;
+    pub(super) fn free_of(&self, lane: u32) -> Option<u64> {
+        let free = self.kind == Kind::Free && self.lane == lane;
         free.then_some(self.word)
     }
 

@@ -20,7 +20,7 @@ fn need(grains: u64) -> Need {
 }
 
 fn space_with(segment_grains: u64, state: RangeState) -> Space {
-    let shard = |number| Box::new(Shard::new(number, Fit::Slabs));
+    let shard = |number| Box::new(Shard::new(number, Fit::Best));
     let mut space = Space::new(shard(0), (1..SHARDS).map(shard).collect());
     space.add_segment(BASE, segment_grains * GRAIN, state);
     space
@@ -268,71 +268,6 @@ fn an_address_finds_only_the_live_range_that_starts_there() {
     assert_eq!(space.find(BASE + 700 * GRAIN), None);
     assert_eq!(space.find(BASE - GRAIN), None);
     assert_eq!(space.find(BASE + 100_000 * GRAIN), None);
-}
-
-fn live(shard: &mut Shard, size: u64) -> (Slot, u64) {
-    let layout = vmem_core::BlockLayout::new(size).unwrap();
-    let need = Need { size: size.next_multiple_of(GRAIN), alignment: GRAIN };
-    let slot = shard.take_best(0, need, None).unwrap();
-    shard.begin_block(slot, layout, vmem_core::Label::NONE);
-    (slot, shard[slot].start)
-}
-
-fn end(shard: &mut Shard, (slot, _): (Slot, u64)) {
-    let range = shard[slot];
-    let (layout, label, generation) = range.block().unwrap();
-    let ptr = vmem_core::DevicePtr::new(range.start).unwrap();
-    let owner = vmem_core::ResourceId::new();
-    let raw = vmem_core::RawBlock::new(ptr, layout, owner, slot.raw(), generation, label);
-    assert_eq!(shard.end_block(&raw), Some(slot));
-    shard.free(slot, tag(0));
-}
-
-#[test]
-fn small_blocks_lie_together_and_leave_the_rest_in_one_piece() {
-    let mut space = space_with(16 << 10, RangeState::Free(tag(0)));
-    let shard = space.shard_mut(0);
-    let blocks: Vec<_> = (1..=32).map(|i| (live(shard, 64 << 10), live(shard, i * 128))).collect();
-    let (large, small): (Vec<_>, Vec<_>) = blocks.into_iter().unzip();
-    let mut starts: Vec<u64> = small.iter().map(|&(_, start)| start).collect();
-    starts.sort_unstable();
-    let apart = starts.windows(2).filter(|pair| pair[1] - pair[0] > 4096).count();
-    assert!(apart <= 1, "64 KiB and again 64 hold all of them");
-    large.into_iter().for_each(|block| end(shard, block));
-    space.check();
-    assert!(space.largest_of(0) >= 1 << 20, "what is not a slab has joined");
-    assert_eq!(space.free_stretches(|_| true).len(), 3, "below, between and above: {space:?}");
-    let shard = space.shard_mut(0);
-    small.into_iter().for_each(|block| end(shard, block));
-    space.check();
-    assert_eq!(space.largest_of(0), 4 << 20, "slabs without a block are no slabs");
-}
-
-#[test]
-fn what_is_free_in_a_slab_is_found_by_whoever_has_nothing_else() {
-    let mut space = space_with(256, RangeState::Free(tag(0)));
-    let shard = space.shard_mut(0);
-    let small = live(shard, 256);
-    assert_eq!(shard.take_best(0, need(64), None), None, "a hit leaves slabs alone");
-    let left = space.best_fit(0, need(64)).unwrap();
-    assert_eq!(space[left].size, 255 * GRAIN);
-    end(space.shard_mut(0), small);
-    space.check();
-    assert_eq!(space.largest_of(0), 256 * GRAIN);
-}
-
-#[test]
-fn slabs_of_many_small_blocks_are_few() {
-    let mut space = space_with(64 << 10, RangeState::Free(tag(0)));
-    let shard = space.shard_mut(0);
-    let blocks: Vec<_> = (0..1000).map(|_| live(shard, 4096)).collect();
-    let mut starts: Vec<u64> = blocks.iter().map(|&(_, start)| start).collect();
-    starts.sort_unstable();
-    let gaps = starts.windows(2).filter(|pair| pair[1] - pair[0] > 4096).count();
-    assert!(gaps < 8, "{gaps} gaps");
-    blocks.into_iter().for_each(|block| end(shard, block));
-    space.check();
-    assert_eq!(space.largest_of(0), 16 << 20);
 }
 
 /// Edges were noted where ranges are looked for, over the range that begins there: what moved to

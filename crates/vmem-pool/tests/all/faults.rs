@@ -8,7 +8,7 @@ use vmem_core::{
     AllocErrorKind, AsyncMemory, BlockLayout, Device, DeviceMemory, DriverCode, MemoryResource,
     PinnedMemory, Request, ResourceExt, Stream,
 };
-use vmem_pool::testing::{Knobs, Sharding, SmallBlocks};
+use vmem_pool::testing::{Knobs, Sharding};
 use vmem_pool::{
     Backing, BuildError, Chunks, Footprint, Pool, PoolConfig, PoolHandle, VirtualArena,
 };
@@ -169,10 +169,8 @@ fn tight(device: Arc<dyn Device>) -> Made {
 }
 
 fn sharded(device: Arc<dyn Device>) -> Made {
-    let config = PoolConfig::default()
-        .with_sharding(Sharding::PerStream)
-        .with_footprint(Footprint::Tight)
-        .with_small_blocks(SmallBlocks::InSlabs);
+    let config =
+        PoolConfig::default().with_sharding(Sharding::PerStream).with_footprint(Footprint::Tight);
     arena_pool(device, config)
 }
 

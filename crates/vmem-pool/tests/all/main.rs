@@ -8,6 +8,7 @@ mod bookkeeping;
 mod borrowed;
 mod buffers_in_captures;
 mod captures;
+mod careless;
 mod conformance;
 mod faults;
 mod figures;

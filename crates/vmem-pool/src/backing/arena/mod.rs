@@ -24,7 +24,6 @@ use windows::Windows;
 use super::{Growth, GrowthFailure, Pending, Sealed};
 use crate::engine::{Core, Obstacle, State};
 use crate::ladder::{Climb, Rung};
-use crate::sabotage;
 use crate::space::{Slot, Tag};
 use crate::sync::{Mutex, MutexGuard};
 use crate::{BuildError, BuildErrorKind, Footprint, WindowInfo};
@@ -251,8 +250,7 @@ fn make_addresses(core: &Core<VirtualArena>, climb: &mut Climb<'_>) -> Result<()
     if core.backing.windows().bytes() == 0 {
         return Err(out_of_addresses());
     }
-    let seen = if sabotage::unmap_early() { Ok(()) } else { core.observe() };
-    if let Err(error) = seen.and_then(|()| purge::unmap_until(core, has_room)) {
+    if let Err(error) = core.observe().and_then(|()| purge::unmap_until(core, has_room)) {
         tracing::warn!(%error, "addresses could not be unmapped");
     }
     if !has_room() {

@@ -7,7 +7,6 @@ use crate::backing::{GrowthFailure, Sealed};
 use crate::engine::{Claim, Core, Obstacle, State};
 use crate::ladder::Climb;
 use crate::lanes::{Access, Lanes};
-use crate::sabotage;
 use crate::space::{RangeState, Slot, Tag};
 
 /// Gives the request a window that is mapped already and whose memory is free at home, for this
@@ -51,10 +50,8 @@ impl State<'_> {
         usable: impl Fn(&Lanes, Tag) -> bool,
     ) -> Option<(u64, Claim)> {
         let size = climb.need.size.next_multiple_of(core.backing.granule());
-        let is_free = |start, end| {
-            sabotage::move_live()
-                || self.space.is_free(start, end, |tag| usable(&self.shared.lanes, tag))
-        };
+        let is_free =
+            |start, end| self.space.is_free(start, end, |tag| usable(&self.shared.lanes, tag));
         let mut windows = core.backing.windows();
         let window = windows.oldest(size, climb.need.alignment, is_free)?;
         let Window { start, size, homes, .. } = window.clone();
@@ -62,9 +59,7 @@ impl State<'_> {
         drop(windows);
         let mut claim = self.claim_nothing();
         for &(start, end) in &*homes {
-            if !sabotage::move_live() {
-                self.add_to(&mut claim, start, end);
-            }
+            self.add_to(&mut claim, start, end);
         }
         self.add_window(&mut claim, start, start + size);
         Some((start, claim))
