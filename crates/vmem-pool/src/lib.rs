@@ -56,8 +56,6 @@ mod sync;
 pub use backing::{Backing, Chunks, VirtualArena};
 pub use binning::BinningPool;
 pub use by_size::BySize;
-#[doc(hidden)]
-pub use config::testing;
 pub use config::{
     AutoTrim, Batch, BuildError, BuildErrorKind, Footprint, Growth, Placement, PoolConfig,
 };

@@ -12,7 +12,6 @@ use vmem_core::{Clock, MemoryObserver, SystemClock};
 
 pub use error::{BuildError, BuildErrorKind};
 pub use growth::Growth;
-pub(crate) use policies::Sharding;
 pub use policies::{AutoTrim, Batch, Footprint, Placement};
 
 /// Configuration of a [`Pool`](crate::Pool). Every setting has a default that suits any workload.
@@ -54,8 +53,6 @@ pub struct PoolConfig {
     pub auto_trim: Option<AutoTrim>,
     /// The rule by which blocks are placed.
     pub placement: Placement,
-    /// When a stream gets a lock of its own.
-    pub(crate) sharding: Sharding,
     /// The clock for `host_wait` and `auto_trim`.
     pub clock: Arc<dyn Clock>,
     /// The observer of allocations, frees, growth and the rest. Should it panic, that is logged and
@@ -136,7 +133,6 @@ impl Default for PoolConfig {
             host_wait: None,
             auto_trim: None,
             placement: Placement::default(),
-            sharding: Sharding::default(),
             clock: Arc::new(SystemClock::new()),
             observer: None,
         }
@@ -155,27 +151,7 @@ impl fmt::Debug for PoolConfig {
             .field("host_wait", &self.host_wait)
             .field("auto_trim", &self.auto_trim)
             .field("placement", &self.placement)
-            .field("sharding", &self.sharding)
             .field("has_observer", &self.observer.is_some())
             .finish_non_exhaustive()
-    }
-}
-
-/// Settings that only this workspace's tests and benches may choose, without any promise.
-pub mod testing {
-    pub use super::policies::Sharding;
-    use crate::PoolConfig;
-
-    /// What a configuration has besides its public settings.
-    pub trait Knobs {
-        /// Returns it with another rule for when a stream gets a lock of its own.
-        #[must_use]
-        fn with_sharding(self, sharding: Sharding) -> Self;
-    }
-
-    impl Knobs for PoolConfig {
-        fn with_sharding(self, sharding: Sharding) -> Self {
-            Self { sharding, ..self }
-        }
     }
 }

@@ -102,20 +102,3 @@ pub enum Placement {
     /// host.
     Reproducible,
 }
-
-/// When a stream gets a *shard* of the pool: free memory with a lock of its own.
-///
-/// Streams that share a shard wait for each other's hits and frees; memory in different shards joins
-/// only when somebody misses. There are at most sixteen, which more streams share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Sharding {
-    /// When threads on several streams meet at the lock too often. A pool that one thread uses at a
-    /// time keeps all its memory together. With [`Placement::Reproducible`] this is
-    /// [`Never`](Self::Never).
-    #[default]
-    OnContention,
-    /// From its first request on.
-    PerStream,
-    /// Never.
-    Never,
-}

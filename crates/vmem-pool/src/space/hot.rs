@@ -5,9 +5,9 @@
 
 use vmem_core::{BlockLayout, Label, RawBlock};
 
-use super::{Need, Range, RangeState, Shard, Slot, Tag};
+use super::{Need, Range, RangeState, Slot, Space, Tag};
 
-impl Shard {
+impl Space {
     /// Claims the best fit of `lane`, cut to what is needed, and returns its slot. What is left of it
     /// stays free under its tag, or under `rest` if one is given.
     #[inline]
@@ -64,7 +64,7 @@ impl Shard {
     }
 
     /// Ends the block that `raw` describes, whose range stays live until it is freed. `None` if it
-    /// is not a block of this shard.
+    /// is not a block of this space.
     #[inline]
     pub(crate) fn end_block(&mut self, raw: &RawBlock) -> Option<Slot> {
         let slot = Slot::from_raw(raw.slot())?;

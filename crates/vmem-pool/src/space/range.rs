@@ -4,40 +4,30 @@ use std::num::NonZeroU32;
 
 use vmem_core::{BlockLayout, Label};
 
-/// Which range of which shard. Four bytes, and four with `Option` around it.
+/// Which range. Four bytes, and four with `Option` around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Slot(NonZeroU32);
-
-/// How many shards there can be.
-pub(crate) const SHARDS: usize = 16;
-
-/// Bits of a slot that number its range, from 1 on.
-const RANGE_BITS: u32 = u32::BITS - SHARDS.ilog2();
-const RANGE_MASK: u32 = (1 << RANGE_BITS) - 1;
 
 impl Slot {
     /// Below every other slot.
     pub(super) const MIN: Self = Self(NonZeroU32::MIN);
 
-    /// The slot of this index in this shard.
+    /// The slot of this index.
     ///
     /// # Panics
-    /// From 2²⁸ − 1 on.
+    /// From 2³² − 1 on.
     #[inline]
-    pub(super) fn at(shard: usize, index: usize) -> Self {
-        debug_assert!(shard < SHARDS);
-        let number = u32::try_from(index + 1).ok().filter(|number| *number <= RANGE_MASK);
-        let raw = number.zip(u32::try_from(shard).ok());
-        let raw = raw.and_then(|(number, shard)| NonZeroU32::new(number | shard << RANGE_BITS));
-        Self(raw.expect("fewer than 2^28 ranges"))
+    pub(super) fn at(index: usize) -> Self {
+        let raw = u32::try_from(index + 1).ok().and_then(NonZeroU32::new);
+        Self(raw.expect("fewer than 2^32 ranges"))
     }
 
     /// The slot that a block carries, unless no slot has that number.
     #[inline]
     pub(crate) const fn from_raw(raw: u32) -> Option<Self> {
         match NonZeroU32::new(raw) {
-            Some(raw) if raw.get() & RANGE_MASK != 0 => Some(Self(raw)),
-            _ => None,
+            Some(raw) => Some(Self(raw)),
+            None => None,
         }
     }
 
@@ -46,15 +36,9 @@ impl Slot {
         self.0.get()
     }
 
-    /// The shard that the range is in.
-    #[inline]
-    pub(crate) const fn shard(self) -> usize {
-        (self.0.get() >> RANGE_BITS) as usize
-    }
-
     #[inline]
     pub(super) const fn index(self) -> usize {
-        (self.0.get() & RANGE_MASK) as usize - 1
+        self.0.get() as usize - 1
     }
 }
 
@@ -78,8 +62,6 @@ pub(crate) enum RangeState {
     Dormant(Tag),
     /// Being worked on by one thread.
     Claimed,
-    /// No bytes: beyond it lies a range of another shard.
-    Edge,
     /// No range: the slot is unused.
     Vacant,
 }
@@ -144,7 +126,6 @@ enum Kind {
     Unmapped,
     Dormant,
     Claimed,
-    Edge,
     Vacant,
 }
 
@@ -198,7 +179,6 @@ impl Range {
             Kind::Unmapped => RangeState::Unmapped,
             Kind::Dormant => RangeState::Dormant(tag),
             Kind::Claimed => RangeState::Claimed,
-            Kind::Edge => RangeState::Edge,
             Kind::Vacant => RangeState::Vacant,
         }
     }
@@ -211,7 +191,6 @@ impl Range {
             RangeState::Unmapped => Kind::Unmapped,
             RangeState::Dormant(_) => Kind::Dormant,
             RangeState::Claimed => Kind::Claimed,
-            RangeState::Edge => Kind::Edge,
             RangeState::Vacant => Kind::Vacant,
         };
         if let RangeState::Free(tag) | RangeState::Dormant(tag) = state {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use vmem_core::{AsyncMemory, MemoryResource, PinnedMemory};
-use vmem_pool::testing::{Knobs, Sharding};
 use vmem_pool::{Batch, BuildErrorKind, BySize, Chunks, Pool, PoolConfig, PoolHandle};
 use vmem_sim::{SimConfig, SimDevice};
 use vmem_testkit::conformance::{self, Subject};
@@ -42,25 +41,6 @@ fn make_capped_arena(device: Arc<SimDevice>) -> Made {
 
 fn make_tight_arena(device: Arc<SimDevice>) -> Made {
     let pool = arena(device, tight());
-    let handle = pool.handle();
-    (Box::new(pool), handle)
-}
-
-/// Every stream has a shard of its own, so that most memory is at the edge of one.
-fn make_sharded_arena(device: Arc<SimDevice>) -> Made {
-    let pool = arena(device, PoolConfig::default().with_sharding(Sharding::PerStream));
-    let handle = pool.handle();
-    (Box::new(pool), handle)
-}
-
-fn make_sharded_tight_arena(device: Arc<SimDevice>) -> Made {
-    let pool = arena(device, tight().with_sharding(Sharding::PerStream));
-    let handle = pool.handle();
-    (Box::new(pool), handle)
-}
-
-fn make_sharded_chunks(device: Arc<SimDevice>) -> Made {
-    let pool = chunks(device, PoolConfig::default().with_sharding(Sharding::PerStream));
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
@@ -171,8 +151,6 @@ held_to_the_contract! {
     make_strict_arena: the_strict_arena_pool_conforms, programs_run_on_the_strict_arena_pool;
     make_capped_arena: the_capped_arena_pool_conforms, programs_run_on_the_capped_arena_pool;
     make_tight_arena: the_tight_arena_pool_conforms, programs_run_on_the_tight_arena_pool;
-    make_sharded_arena: the_sharded_arena_pool_conforms, programs_run_on_the_sharded_arena_pool;
-    make_sharded_chunks: the_sharded_chunk_pool_conforms, programs_run_on_the_sharded_chunk_pool;
     make_chunks: the_chunk_pool_conforms, programs_run_on_the_chunk_pool;
     make_pinned: the_pinned_pool_conforms, programs_run_on_the_pinned_pool;
     make_async: the_pool_over_the_drivers_pool_conforms, programs_run_on_the_pool_over_the_drivers_pool;
@@ -183,11 +161,6 @@ held_to_the_contract! {
 #[test]
 fn programs_run_where_memory_moves_first() {
     moves_in_programs(make_tight_arena);
-}
-
-#[test]
-fn programs_run_where_memory_moves_first_across_shards() {
-    moves_in_programs(make_sharded_tight_arena);
 }
 
 #[test]

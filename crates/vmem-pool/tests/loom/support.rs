@@ -9,7 +9,6 @@ use vmem_core::{
     AllocErrorKind, Block, BlockLayout, Device, DeviceMemory, ManualClock, MemoryResource,
     ResourceExt, Stream,
 };
-use vmem_pool::testing::{Knobs, Sharding};
 use vmem_pool::{Chunks, Pool, PoolConfig, PoolHandle, VirtualArena};
 use vmem_sim::{Kernel, Schedule, SimConfig, SimDevice};
 use vmem_testkit::{Carelessness, Countdown};
@@ -25,20 +24,18 @@ const UNHURRIED: u64 = 82;
 pub(crate) struct Setting {
     arena: bool,
     schedule: Schedule,
-    sharding: Sharding,
 }
 
-const fn on(arena: bool, schedule: Schedule, sharding: Sharding) -> Setting {
-    Setting { arena, schedule, sharding }
+const fn on(arena: bool, schedule: Schedule) -> Setting {
+    Setting { arena, schedule }
 }
 
-/// On a late device a query finds work pending, on an eager one it finds it complete. In shards of
-/// their own streams meet at no lock until one misses.
+/// On a late device a query finds work pending, on an eager one it finds it complete.
 const SETTINGS: [Setting; 4] = [
-    on(true, Schedule::Late, Sharding::PerStream),
-    on(true, Schedule::Eager, Sharding::Never),
-    on(false, Schedule::Late, Sharding::Never),
-    on(false, Schedule::Eager, Sharding::PerStream),
+    on(true, Schedule::Late),
+    on(true, Schedule::Eager),
+    on(false, Schedule::Late),
+    on(false, Schedule::Eager),
 ];
 
 /// Two models at once would share the numbers that streams are given, on which it depends what a thread
@@ -111,8 +108,7 @@ impl Rig {
         let driver = Countdown::new(device.clone());
         // Real time would make two runs of one order differ.
         let clock = Arc::new(ManualClock::new());
-        let (ceiling, sharding) = (Some(granules * GRANULE), setting.sharding);
-        let config = config.with_ceiling(ceiling).with_clock(clock).with_sharding(sharding);
+        let config = config.with_ceiling(granules * GRANULE).with_clock(clock);
         if setting.arena {
             let arena = VirtualArena::new(driver.clone()).unwrap();
             Self::of(device, driver, Pool::new(arena, config).unwrap())

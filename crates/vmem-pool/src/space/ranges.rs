@@ -1,18 +1,13 @@
-//! One shard: ranges that one lock protects, and an index over the free ones.
+//! The ranges of all segments, and an index over the free ones.
 
 use super::directory::Directory;
 use super::index::{FreeIndex, Owners, class_of};
 use super::range::{Range, RangeState, Slot};
 use super::{Fit, GRAIN, Need};
 
-/// Some of the ranges of all segments, with an index over the free ones.
-///
-/// Neighbours in the same shard know each other. Where a range of another shard begins there is an
-/// *edge*, a range without bytes: it is never free, so that nothing here looks beyond it.
+/// The ranges of all segments, with an index over the free ones.
 #[derive(Debug)]
-pub(crate) struct Shard {
-    /// Which one it is.
-    pub(super) number: usize,
+pub(crate) struct Space {
     pub(super) fit: Fit,
     pub(super) ranges: Vec<Range>,
     /// The first of the slots whose ranges were merged away; each names the next one.
@@ -29,7 +24,7 @@ pub(crate) struct Shard {
     pub(super) tally: Tally,
 }
 
-/// The blocks of a shard. Sizes are those asked for, in bytes.
+/// The blocks of a space. Sizes are those asked for, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tally {
     /// Blocks begun.
@@ -41,11 +36,10 @@ pub(crate) struct Tally {
     pub(crate) peak: u64,
 }
 
-impl Shard {
-    /// A shard without ranges.
-    pub(crate) fn new(number: usize, fit: Fit) -> Self {
+impl Space {
+    /// A space without segments.
+    pub(crate) fn new(fit: Fit) -> Self {
         Self {
-            number,
             fit,
             ranges: Vec::new(),
             vacant: None,
@@ -78,7 +72,7 @@ impl Shard {
     }
 
     /// All free ranges of `lane` that fit, smallest and lowest first.
-    pub(super) fn fits(&self, lane: u32, need: Need) -> impl Iterator<Item = Slot> {
+    pub(crate) fn fits(&self, lane: u32, need: Need) -> impl Iterator<Item = Slot> {
         let index = self.free.get(lane as usize).into_iter();
         let large = index.flat_map(move |index| index.at_least(&self.ranges, need.size));
         let allowed = large.take_while(move |&slot| match self.fit {
@@ -93,8 +87,8 @@ impl Shard {
         self.free.get(lane as usize).into_iter().flat_map(FreeIndex::slots)
     }
 
-    /// Whether `lane` has no free range here.
-    pub(super) fn owns_nothing(&self, lane: u32) -> bool {
+    /// Whether `lane` has no free range.
+    pub(crate) fn owns_nothing(&self, lane: u32) -> bool {
         self.free.get(lane as usize).is_none_or(|index| index.len() == 0)
     }
 
@@ -104,7 +98,7 @@ impl Shard {
     }
 
     /// The free ranges of all lanes.
-    pub(super) fn all_free(&self) -> impl Iterator<Item = Slot> {
+    pub(crate) fn all_free(&self) -> impl Iterator<Item = Slot> {
         self.owners.slots(&self.free)
     }
 
@@ -237,11 +231,10 @@ impl Shard {
         slot
     }
 
-    /// The range behind a slot of this shard, if the slot is in use.
+    /// The range behind a slot, if the slot is in use.
     #[inline]
-    pub(super) fn get(&self, slot: Slot) -> Option<&Range> {
-        let in_use =
-            |range: &&Range| !matches!(range.state(), RangeState::Vacant | RangeState::Edge);
+    pub(crate) fn get(&self, slot: Slot) -> Option<&Range> {
+        let in_use = |range: &&Range| range.state() != RangeState::Vacant;
         self.ranges.get(slot.index()).filter(in_use)
     }
 
@@ -260,8 +253,8 @@ impl Shard {
     }
 
     /// All ranges in use, in no particular order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Slot, &Range)> {
-        let slots = (0..self.ranges.len()).map(|index| Slot::at(self.number, index));
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &Range)> {
+        let slots = (0..self.ranges.len()).map(Slot::at);
         slots.filter_map(|slot| Some((slot, self.get(slot)?)))
     }
 
@@ -291,9 +284,8 @@ impl Shard {
         slot
     }
 
-    /// Puts a range, or an edge, which nobody looks for, into a slot.
     #[inline]
-    pub(super) fn fill_slot(&mut self, range: Range) -> Slot {
+    fn fill_slot(&mut self, range: Range) -> Slot {
         match self.vacant {
             Some(slot) => {
                 let before = self.at(slot);
@@ -313,7 +305,7 @@ impl Shard {
             self.ranges.reserve_exact(16 + self.ranges.len() / 8);
         }
         self.ranges.push(range);
-        Slot::at(self.number, self.ranges.len() - 1)
+        Slot::at(self.ranges.len() - 1)
     }
 
     #[inline]
@@ -338,7 +330,7 @@ impl Shard {
             }
             RangeState::Unmapped => _ = self.unmapped.insert(&mut self.ranges, slot),
             RangeState::Dormant(_) => _ = self.dormant.insert(&mut self.ranges, slot),
-            RangeState::Live | RangeState::Claimed | RangeState::Edge | RangeState::Vacant => {}
+            RangeState::Live | RangeState::Claimed | RangeState::Vacant => {}
         }
     }
 
@@ -352,12 +344,12 @@ impl Shard {
             }
             RangeState::Unmapped => self.unmapped.remove(&mut self.ranges, slot),
             RangeState::Dormant(_) => self.dormant.remove(&mut self.ranges, slot),
-            RangeState::Live | RangeState::Claimed | RangeState::Edge | RangeState::Vacant => {}
+            RangeState::Live | RangeState::Claimed | RangeState::Vacant => {}
         }
     }
 }
 
-impl std::ops::Index<Slot> for Shard {
+impl std::ops::Index<Slot> for Space {
     type Output = Range;
 
     #[inline]
