@@ -1,4 +1,5 @@
-//! What small blocks that outlive large ones keep from being returned, in holes and in slabs.
+//! What small blocks that outlive large ones keep from being returned, in one pool and in a pool of their
+//! own.
 //!
 //! ```sh
 //! cargo run --release -p vmem-benches --example small_blocks
@@ -10,26 +11,25 @@ use std::error::Error;
 
 use vmem_benches::device;
 use vmem_core::{Block, BlockLayout, MemoryResource, ResourceExt, Stream};
-use vmem_pool::testing::{Knobs, SmallBlocks};
-use vmem_pool::{Pool, PoolConfig, VirtualArena};
+use vmem_pool::{BySize, Pool, PoolConfig, PoolHandle, VirtualArena};
 
 const BLOCKS: usize = 40_000;
 const LIVE: usize = 2_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    for small_blocks in [SmallBlocks::InHoles, SmallBlocks::InSlabs] {
-        keep(small_blocks)?;
-    }
-    Ok(())
+    keep("in one pool", 0)?;
+    keep("in a pool of their own", 4 << 10)
 }
 
 /// Replaces blocks at random, half of them of up to 4 KiB and half of 64 KiB to 2 MiB; then frees all
 /// large ones and returns what is unused.
-fn keep(small_blocks: SmallBlocks) -> Result<(), Box<dyn Error>> {
+fn keep(how: &str, limit: u64) -> Result<(), Box<dyn Error>> {
     let device = device(64 << 30);
     let stream = Stream::new(device.clone())?;
-    let config = PoolConfig::default().with_small_blocks(small_blocks);
-    let pool = Pool::new(VirtualArena::new(device)?, config)?;
+    let arena = || Pool::new(VirtualArena::new(device.clone())?, PoolConfig::default());
+    let (small, large) = (arena()?, arena()?);
+    let handles = [small.handle(), large.handle()];
+    let pool = BySize::new(small, large, limit)?;
     // SAFETY: contract, freeing: no work is queued on any block.
     let free = |block: Block| unsafe { pool.deallocate(block, &stream) };
     // xorshift64 (Marsaglia, "Xorshift RNGs", 2003).
@@ -50,17 +50,20 @@ fn keep(small_blocks: SmallBlocks) -> Result<(), Box<dyn Error>> {
         let size = if small { 1 + random(4 << 10) } else { (64 << 10) + random(2 << 20) };
         live.push((pool.allocate_on(BlockLayout::new(size)?, &stream)?, small));
     }
-    let handle = pool.handle();
-    let before = handle.counters().unwrap_or_default().reserved;
+    let figures = || {
+        let counters = handles.iter().filter_map(PoolHandle::counters);
+        counters.fold((0, 0), |sum, one| (sum.0 + one.reserved, sum.1 + one.live))
+    };
+    let (before, _) = figures();
     let (small, large): (Vec<_>, Vec<_>) = live.into_iter().partition(|(_, small)| *small);
     large.into_iter().try_for_each(|(block, _)| free(block))?;
-    handle.trim_to(0)?;
-    let after = handle.counters().unwrap_or_default();
+    handles.iter().try_for_each(|handle| handle.trim_to(0).map(drop))?;
+    let (after, live) = figures();
     println!(
-        "{small_blocks:?}: of {} MiB reserved, {} MiB are kept by {} KiB",
+        "{how}: of {} MiB reserved, {} MiB are kept by {} KiB",
         before >> 20,
-        after.reserved >> 20,
-        after.live >> 10
+        after >> 20,
+        live >> 10
     );
     small.into_iter().try_for_each(|(block, _)| free(block))?;
     Ok(())

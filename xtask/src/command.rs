@@ -20,6 +20,7 @@ usage: cargo xtask COMMAND [ARGUMENT…]
   package             package what is published, and build the programs of the README from the packages
   python              build the Python package's wheel, and test it where Python 3.10 is found
   public              list the public items of each library
+  size [CRATE]        count a crate's types, lines of code, and functions that share a type's inside
   test                all tests, documentation examples, loom models and feature checks
   ci                  format, tidy, licences, lints, everything in `test`, documentation
   help                this text
@@ -50,6 +51,8 @@ pub(crate) enum Command {
     Tidy,
     /// List what is public.
     Public,
+    /// Count what a crate consists of.
+    Size(Option<String>),
     /// Make the packages and try them.
     Package,
     /// Build the Python package and test it.
@@ -107,6 +110,7 @@ impl Command {
             Some("tidy") => alone("tidy", args).map(|()| Self::Tidy),
             Some("package") => alone("package", args).map(|()| Self::Package),
             Some("python") => alone("python", args).map(|()| Self::Python),
+            Some("size") => size(args),
             Some("public") => alone("public", args).map(|()| Self::Public),
             Some("test") => alone("test", args).map(|()| Self::Test),
             Some("ci") => alone("ci", args).map(|()| Self::Ci),
@@ -141,6 +145,12 @@ fn matrix(args: Vec<OsString>) -> Result<Command, String> {
         }
         _ => Ok(in_the_lab("matrix", args)),
     }
+}
+
+/// `size` takes the name of a crate, or nothing.
+fn size(mut args: impl Iterator<Item = OsString>) -> Result<Command, String> {
+    let package = args.next().map(|name| name.to_string_lossy().into_owned());
+    alone("size CRATE", args).map(|()| Command::Size(package))
 }
 
 /// Refuses arguments after a command that takes none.
@@ -222,5 +232,7 @@ mod tests {
         let message = "`test` takes no arguments, but `--release` follows it";
         assert_eq!(parse(&["test", "--release"]), Err(message.to_owned()));
         assert_eq!(parse(&["ci"]), Ok(Command::Ci));
+        assert_eq!(parse(&["size"]), Ok(Command::Size(None)));
+        assert_eq!(parse(&["size", "vmem-core"]), Ok(Command::Size(Some("vmem-core".to_owned()))));
     }
 }

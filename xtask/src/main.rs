@@ -22,6 +22,7 @@ mod page;
 mod public;
 mod python;
 mod rmm;
+mod size;
 mod spdx;
 mod steps;
 mod tidy;
@@ -50,6 +51,9 @@ fn main() -> ExitCode {
         }),
         Command::Driver(command) => driver::run(&command),
         Command::Tidy => finish(checks::tidy),
+        Command::Size(package) => {
+            finish(|steps| steps.run("size", || size::print(package.as_deref())))
+        }
         Command::Public => finish(checks::public),
         Command::Package => finish(checks::package),
         Command::Python => finish(checks::python),

@@ -12,7 +12,8 @@
 //! pool that one stream uses makes no driver call on a hit; with several, a stream whose memory
 //! others want marks its frees in batches.
 //!
-//! [`BinningPool`] is the simple fallback: powers of two that never join.
+//! [`BinningPool`] is the simple fallback: powers of two that never join. [`BySize`] keeps small blocks
+//! apart from large ones.
 //!
 //! ```
 //! use vmem_core::{BlockLayout, MemoryResource, ResourceExt, Stream};
@@ -40,6 +41,7 @@
 
 mod backing;
 mod binning;
+mod by_size;
 mod config;
 mod engine;
 mod figures;
@@ -48,18 +50,12 @@ mod ladder;
 mod lanes;
 mod observer;
 mod pool;
-#[cfg(not(loom))]
-mod sabotage;
-#[cfg(loom)]
-#[doc(hidden)]
-pub mod sabotage;
 mod space;
 mod sync;
 
 pub use backing::{Backing, Chunks, VirtualArena};
 pub use binning::BinningPool;
-#[doc(hidden)]
-pub use config::testing;
+pub use by_size::BySize;
 pub use config::{
     AutoTrim, Batch, BuildError, BuildErrorKind, Footprint, Growth, Placement, PoolConfig,
 };
@@ -72,6 +68,3 @@ pub use pool::Pool;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
-
-#[cfg(test)]
-mod planted;

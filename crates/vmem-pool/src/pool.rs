@@ -9,7 +9,6 @@ use vmem_core::{
 };
 
 use crate::backing::Backing;
-use crate::config::SmallBlocks;
 use crate::engine::Core;
 use crate::observer::Contained;
 use crate::space::Fit;
@@ -68,11 +67,7 @@ impl<B: Backing> Pool<B> {
     /// # Errors
     /// A configuration that contradicts itself, or a refused initial size.
     pub fn new(backing: B, config: PoolConfig) -> Result<Self, BuildError> {
-        let fit = match config.small_blocks {
-            SmallBlocks::InHoles => Fit::Best,
-            SmallBlocks::InSlabs => Fit::Slabs,
-        };
-        Self::with_fit(backing, config, fit)
+        Self::with_fit(backing, config, Fit::Best)
     }
 
     pub(crate) fn with_fit(

@@ -44,7 +44,7 @@ mod rng;
 pub use block::{FailedFree, TrackedBlock};
 #[cfg(unix)]
 pub use child::in_child;
-pub use countdown::{Countdown, FAULT_CODES, Fault, Fired, Pairs, sweep};
+pub use countdown::{Carelessness, Countdown, FAULT_CODES, Fault, Fired, Pairs, sweep};
 pub use device_control::DeviceControl;
 pub use finding::{Finding, panic_text};
 pub use probe::{Ledger, Probe, SetAside};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use super::thread::ThreadToken;
 use super::{Stream, StreamKind, StreamObserver, WeakStream, borrowed, lock, retired_error};
 use crate::author::{IdleEvent, fork};
-use crate::{Device, DriverError, Event, RawStream};
+use crate::{Device, DriverError, Event, RawStream, ResourceId};
 
 /// Methods of a [`Stream`] for authors of resources. Sealed: only streams implement it.
 pub trait StreamExt: sealed::Sealed {
@@ -15,6 +15,14 @@ pub trait StreamExt: sealed::Sealed {
     /// Asks that `observer` be told when the stream ends. Asking again changes nothing; the list
     /// holds no more than the observers that live.
     fn observe(&self, observer: Weak<dyn StreamObserver>);
+
+    /// The number that a resource [noted](Self::note) on the stream. A hint: it may be gone, and while
+    /// others note theirs it may be another resource's. No lock.
+    fn noted(&self, resource: ResourceId) -> Option<u32>;
+
+    /// Notes a number by which the resource finds again what it knows of the stream. A few resources'
+    /// latest notes are kept.
+    fn note(&self, resource: ResourceId, number: u32);
 
     /// The event that covers all work of a retired stream.
     fn final_marker(&self) -> Option<Event>;
@@ -153,6 +161,15 @@ impl StreamExt for Stream {
         let mut observers = lock(&self.0.observers);
         observers.retain(|known| known.strong_count() > 0 && !known.ptr_eq(&observer));
         observers.push(observer);
+    }
+
+    #[inline]
+    fn noted(&self, resource: ResourceId) -> Option<u32> {
+        self.0.notes.get(resource)
+    }
+
+    fn note(&self, resource: ResourceId, number: u32) {
+        self.0.notes.set(resource, number);
     }
 
     fn final_marker(&self) -> Option<Event> {

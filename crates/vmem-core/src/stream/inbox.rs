@@ -26,6 +26,7 @@ struct Waits {
 const FEW: usize = 16;
 
 impl Inbox {
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.len.load(Ordering::Acquire) == 0
     }

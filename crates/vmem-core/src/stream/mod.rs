@@ -4,6 +4,7 @@ mod borrowed;
 mod end;
 mod ext;
 mod inbox;
+mod notes;
 mod order;
 mod pool;
 mod thread;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Weak};
 pub use end::StreamObserver;
 pub use ext::StreamExt;
 use inbox::Inbox;
+use notes::Notes;
 pub use pool::StreamPool;
 use thread::ThreadToken;
 
@@ -65,6 +67,7 @@ struct Shared {
     /// Waits that could not be queued when they were asked for. A thread's default streams have one,
     /// because they are one to the driver: what an earlier handle left, a later one queues.
     inbox: Arc<Inbox>,
+    notes: Notes,
     /// Held for reading over every driver call that names the stream; after `retire` it holds the
     /// marker that covers all the stream's work.
     retired: RwLock<Option<Event>>,
@@ -157,6 +160,7 @@ impl Stream {
             thread,
             observers: Mutex::default(),
             inbox,
+            notes: Notes::default(),
             retired: RwLock::new(None),
         }))
     }

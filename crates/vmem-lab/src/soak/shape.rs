@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use vmem_pool::testing::{Sharding, SmallBlocks};
 use vmem_pool::{AutoTrim, Batch, Footprint, Growth, Placement};
 use vmem_sim::{Schedule, SimConfig};
 
@@ -25,8 +24,6 @@ pub(super) struct StackShape {
     pub(super) host_wait: Option<Duration>,
     pub(super) release: Option<AutoTrim>,
     pub(super) placement: Placement,
-    pub(super) sharding: Sharding,
-    pub(super) small_blocks: SmallBlocks,
     /// What is around the pool, from the inside out.
     pub(super) layers: Vec<Layer>,
     pub(super) granularity: u64,
@@ -110,8 +107,6 @@ impl StackShape {
             host_wait: None,
             release: None,
             placement: Placement::default(),
-            sharding: Sharding::default(),
-            small_blocks: SmallBlocks::default(),
             layers: Vec::new(),
             granularity: 64 * KIB,
             schedule: Schedule::Late,
@@ -121,11 +116,11 @@ impl StackShape {
 
     pub(super) fn strategy() -> impl Strategy<Value = Self> + use<> {
         let memory = (source(), ceiling(), growth(), footprint(), batch());
-        let habits = (host_wait(), release(), placement(), sharding(), small_blocks(), layers());
+        let habits = (host_wait(), release(), placement(), layers());
         let device = (select(vec![4 * KIB, 16 * KIB, 64 * KIB, 2 * MIB]), schedule(), any::<u64>());
         (memory, habits, device).prop_map(|(memory, habits, device)| {
             let (source, ceiling, growth, footprint, batch) = memory;
-            let (host_wait, release, placement, sharding, small_blocks, layers) = habits;
+            let (host_wait, release, placement, layers) = habits;
             let (granularity, schedule, seed) = device;
             // A ceiling is at least a granule.
             let ceiling = ceiling.map(|bytes: u64| bytes.max(2 * granularity));
@@ -138,8 +133,6 @@ impl StackShape {
                 host_wait,
                 release,
                 placement,
-                sharding,
-                small_blocks,
                 layers,
                 granularity,
                 schedule,
@@ -204,14 +197,6 @@ fn release() -> impl Strategy<Value = Option<AutoTrim>> {
 
 fn placement() -> impl Strategy<Value = Placement> {
     select(vec![Placement::ByCompletion, Placement::Reproducible])
-}
-
-fn sharding() -> impl Strategy<Value = Sharding> {
-    select(vec![Sharding::OnContention, Sharding::PerStream])
-}
-
-fn small_blocks() -> impl Strategy<Value = SmallBlocks> {
-    select(vec![SmallBlocks::InHoles, SmallBlocks::InSlabs])
 }
 
 fn schedule() -> impl Strategy<Value = Schedule> {

@@ -10,7 +10,6 @@ use vmem_core::{
     MemoryResource, PinnedMemory, ReservationId, ResourceExt, Stream,
 };
 use vmem_managed::ManagedMemory;
-use vmem_pool::testing::Knobs;
 use vmem_pool::{
     Backing, BinningPool, Chunks, Counters, Pool, PoolConfig, PoolHandle, VirtualArena,
 };
@@ -162,8 +161,6 @@ fn pool(
         .with_host_wait(shape.host_wait)
         .with_auto_trim(shape.release)
         .with_placement(shape.placement)
-        .with_sharding(shape.sharding)
-        .with_small_blocks(shape.small_blocks)
         .with_clock(Arc::new(clock.clone()));
     let arena = || VirtualArena::new(device.clone());
     Ok(match shape.source {

@@ -101,7 +101,7 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
 
     fn grow(core: &Core<Self>, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
         let needed = climb.need.size;
-        let reserved = core.lock().shared.counters.reserved;
+        let reserved = core.lock().counters.reserved;
         let room = core.ceiling - reserved;
         if needed > room {
             return Err(GrowthFailure::Ceiling);
@@ -123,12 +123,10 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
         let ordered = core.backing.capabilities().has(Features::STREAM_ORDERED);
         let rest = match climb.lane {
             lane if lane == CLEAN.lane => CLEAN,
-            lane if ordered => state.shared.lanes.open_tag(lane),
+            lane if ordered => state.lanes.open_tag(lane),
             lane => Tag { lane, epoch: 0 },
         };
         let slot = state.space.add_segment(start, size, RangeState::Claimed);
-        let shard = state.shard_of(climb.lane);
-        let slot = state.space.move_to(slot, shard);
         state.fit(slot, climb.need, rest);
         state.set_reserved(reserved + size);
         Ok(slot)
@@ -160,7 +158,7 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
                 }
                 let mut state = core.lock();
                 state.space.remove_segment(slot);
-                let held = state.shared.counters.reserved - size;
+                let held = state.counters.reserved - size;
                 state.set_reserved(held);
                 returned += size;
             }
@@ -194,7 +192,7 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
         false
     }
 
-    fn take_back(_core: &Core<Self>, state: &mut State<'_>, slot: Slot, tag: Tag) {
+    fn take_back(_core: &Core<Self>, state: &mut State, slot: Slot, tag: Tag) {
         state.space.set_state(slot, RangeState::Free(tag));
     }
 }
@@ -203,12 +201,11 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
 /// `O(n log n)` steps.
 fn whole_chunks<U: MemoryResource + 'static>(core: &Core<Chunks<U>>) -> Vec<(Slot, u64, u64)> {
     let mut state = core.lock();
-    let forgotten = state.settle();
+    state.settle();
     let whole = state.space.whole_segments();
     let mut whole: Vec<_> =
         whole.filter(|(slot, ..)| state.space[*slot].tag() == Some(CLEAN)).collect();
     drop(state);
-    drop(forgotten);
     whole.sort_unstable_by_key(|&(_, start, size)| std::cmp::Reverse((size, start)));
     whole
 }
@@ -220,7 +217,7 @@ fn claim_chunk<U: MemoryResource + 'static>(
     keep: u64,
 ) -> bool {
     let mut state = core.lock();
-    let spare = state.shared.counters.reserved.saturating_sub(keep);
+    let spare = state.counters.reserved.saturating_sub(keep);
     let is_whole = |range: &crate::space::Range| {
         (range.start, range.size, range.tag()) == (start, size, Some(CLEAN))
     };

@@ -134,7 +134,7 @@ pub(crate) trait Sealed {
     fn lends(&self, start: u64) -> bool;
 
     /// Takes memory back that was lent: it is free at home with this tag.
-    fn take_back(core: &Core<Self>, state: &mut State<'_>, slot: Slot, tag: Tag)
+    fn take_back(core: &Core<Self>, state: &mut State, slot: Slot, tag: Tag)
     where
         Self: Sized;
 }

@@ -29,6 +29,8 @@ pub enum BuildErrorKind {
         /// The ceiling, in bytes.
         ceiling: u64,
     },
+    /// Two resources that are to be one are on different devices.
+    TwoDevices,
     /// The device lacks what the backing needs.
     Unsupported,
     /// The driver or the upstream refused the initial memory or the address range.
@@ -60,6 +62,7 @@ impl fmt::Display for BuildError {
             BuildErrorKind::InitialAboveCeiling { initial, ceiling } => {
                 write!(f, "the initial size of {initial} B is above the ceiling of {ceiling} B")
             }
+            BuildErrorKind::TwoDevices => f.write_str("the resources are on different devices"),
             BuildErrorKind::Unsupported => f.write_str("the device has no virtual memory"),
             BuildErrorKind::Refused => f.write_str("the memory for the pool was refused"),
         }

@@ -13,7 +13,6 @@ use vmem_core::{Clock, MemoryObserver, SystemClock};
 pub use error::{BuildError, BuildErrorKind};
 pub use growth::Growth;
 pub use policies::{AutoTrim, Batch, Footprint, Placement};
-pub(crate) use policies::{Sharding, SmallBlocks};
 
 /// Configuration of a [`Pool`](crate::Pool). Every setting has a default that suits any workload.
 ///
@@ -54,10 +53,6 @@ pub struct PoolConfig {
     pub auto_trim: Option<AutoTrim>,
     /// The rule by which blocks are placed.
     pub placement: Placement,
-    /// Where blocks of up to 4 KiB are placed. Of no effect on a pool of powers of two.
-    pub(crate) small_blocks: SmallBlocks,
-    /// When a stream gets a lock of its own.
-    pub(crate) sharding: Sharding,
     /// The clock for `host_wait` and `auto_trim`.
     pub clock: Arc<dyn Clock>,
     /// The observer of allocations, frees, growth and the rest. Should it panic, that is logged and
@@ -138,8 +133,6 @@ impl Default for PoolConfig {
             host_wait: None,
             auto_trim: None,
             placement: Placement::default(),
-            small_blocks: SmallBlocks::default(),
-            sharding: Sharding::default(),
             clock: Arc::new(SystemClock::new()),
             observer: None,
         }
@@ -158,36 +151,7 @@ impl fmt::Debug for PoolConfig {
             .field("host_wait", &self.host_wait)
             .field("auto_trim", &self.auto_trim)
             .field("placement", &self.placement)
-            .field("small_blocks", &self.small_blocks)
-            .field("sharding", &self.sharding)
             .field("has_observer", &self.observer.is_some())
             .finish_non_exhaustive()
-    }
-}
-
-/// Settings that only this workspace's tests and benches may choose, without any promise.
-pub mod testing {
-    pub use super::policies::{Sharding, SmallBlocks};
-    use crate::PoolConfig;
-
-    /// What a configuration has besides its public settings.
-    pub trait Knobs {
-        /// Returns it with another placement of blocks of up to 4 KiB.
-        #[must_use]
-        fn with_small_blocks(self, small_blocks: SmallBlocks) -> Self;
-
-        /// Returns it with another rule for when a stream gets a lock of its own.
-        #[must_use]
-        fn with_sharding(self, sharding: Sharding) -> Self;
-    }
-
-    impl Knobs for PoolConfig {
-        fn with_small_blocks(self, small_blocks: SmallBlocks) -> Self {
-            Self { small_blocks, ..self }
-        }
-
-        fn with_sharding(self, sharding: Sharding) -> Self {
-            Self { sharding, ..self }
-        }
     }
 }

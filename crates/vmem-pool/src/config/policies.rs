@@ -107,34 +107,3 @@ pub enum Placement {
     /// host.
     Reproducible,
 }
-
-/// Where a pool places blocks of up to 4 KiB.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SmallBlocks {
-    /// As all others: in the smallest free range that fits. The least memory while everything is in
-    /// use; but small blocks that outlive the large ones around them keep memory from being returned
-    /// or moved.
-    #[default]
-    InHoles,
-    /// In *slabs*, 64 KiB to 2 MiB of free memory set apart for them. For programs with many small
-    /// blocks that live long beside large ones: what they keep when the large ones are freed is a
-    /// tenth, for a few parts in a thousand more memory while everything is in use.
-    InSlabs,
-}
-
-/// When a stream gets a *shard* of the pool: free memory with a lock of its own.
-///
-/// Streams that share a shard wait for each other's hits and frees; memory in different shards joins
-/// only when somebody misses. There are at most sixteen, which more streams share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Sharding {
-    /// When threads on several streams meet at the lock too often. A pool that one thread uses at a
-    /// time keeps all its memory together. With [`Placement::Reproducible`] this is
-    /// [`Never`](Self::Never).
-    #[default]
-    OnContention,
-    /// From its first request on.
-    PerStream,
-    /// Never.
-    Never,
-}

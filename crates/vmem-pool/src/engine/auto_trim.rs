@@ -29,12 +29,12 @@ impl<B: Backing> Core<B> {
         let now = self.config.clock.now();
         let keep = {
             let mut state = self.lock();
-            if now.saturating_sub(state.shared.needed.since) < policy.age {
+            if now.saturating_sub(state.needed.since) < policy.age {
                 return;
             }
             let live = state.live();
-            let needed = if policy.age.is_zero() { live } else { state.shared.needed.most };
-            state.shared.needed = Needed { most: live, since: now };
+            let needed = if policy.age.is_zero() { live } else { state.needed.most };
+            state.needed = Needed { most: live, since: now };
             policy.threshold.max(needed + needed / SLACK)
         };
         if let Err(error) = self.try_trim(keep) {
@@ -43,15 +43,15 @@ impl<B: Backing> Core<B> {
     }
 }
 
-impl State<'_> {
+impl State {
     /// Notes what is live.
     pub(super) fn note_need(&mut self, live: u64) {
-        self.shared.needed.most = self.shared.needed.most.max(live);
+        self.needed.most = self.needed.most.max(live);
     }
 
     /// Whether there may be something to return.
     pub(super) fn holds_more_than(&self, threshold: u64) -> bool {
         let live = self.live();
-        self.shared.counters.reserved > threshold.max(live + live / SLACK)
+        self.counters.reserved > threshold.max(live + live / SLACK)
     }
 }

@@ -8,7 +8,6 @@ use super::{Core, State};
 use crate::backing::Backing;
 use crate::ladder::Climb;
 use crate::lanes::{Access, CLEAN, Reuse};
-use crate::sabotage;
 use crate::space::{Need, RangeState, Slot, Tag};
 
 /// Ranges with the state that each must get back if the claim is given up.
@@ -47,9 +46,6 @@ impl Claim {
     /// The tags of the free parts, one per lane: the latest.
     fn tags(&self) -> Vec<Tag> {
         let mut tags: Vec<Tag> = Vec::new();
-        if sabotage::move_early() && !self.window.is_empty() {
-            return tags;
-        }
         for tag in self.parts.iter().filter_map(|(_, state)| state.tag()) {
             match tags.iter_mut().find(|t| t.lane == tag.lane) {
                 Some(known) => known.epoch = known.epoch.max(tag.epoch),
@@ -70,12 +66,12 @@ impl Claim {
     }
 }
 
-impl State<'_> {
+impl State {
     /// Claims one free range.
     pub(crate) fn claim_one(&mut self, slot: Slot) -> Claim {
         let state = self.space[slot].state();
         self.space.claim(slot);
-        self.shared.claims += 1;
+        self.claims += 1;
         Claim { parts: vec![(slot, state)], window: Vec::new() }
     }
 
@@ -88,7 +84,7 @@ impl State<'_> {
 
     /// A claim to add to.
     pub(crate) fn claim_nothing(&mut self) -> Claim {
-        self.shared.claims += 1;
+        self.claims += 1;
         Claim { parts: Vec::new(), window: Vec::new() }
     }
 
@@ -104,8 +100,8 @@ impl State<'_> {
 
     /// What was claimed and is not kept is there for others again.
     fn end_claim(&mut self) {
-        self.shared.claims -= 1;
-        self.shared.claims_ended += 1;
+        self.claims -= 1;
+        self.claims_ended += 1;
     }
 
     /// Gives every part its state back.
@@ -122,16 +118,15 @@ impl State<'_> {
         self.end_claim();
         // What the stream waited for is covered by the lane's next marker, not by earlier ones.
         let own = claim.tags().into_iter().find(|tag| tag.lane == lane);
-        let rest = match (self.shared.lanes.reuse(), own) {
+        let rest = match (self.lanes.reuse(), own) {
             (Reuse::Observed, _) => CLEAN,
-            _ if waited == Waited::Yes => self.shared.lanes.open_tag(lane),
+            _ if waited == Waited::Yes => self.lanes.open_tag(lane),
             (_, Some(tag)) => tag,
             (_, None) => Tag { lane, epoch: 0 },
         };
         let first = claim.first();
         let last = claim.parts[claim.parts.len() - 1].0;
-        let shard = self.shard_of(lane);
-        let whole = self.space.join_claimed(first, last, shard);
+        let whole = self.space.join_claimed(first, last);
         self.fit(whole, need, rest);
         whole
     }
@@ -145,7 +140,7 @@ impl State<'_> {
         }
         let first = claim.window[0].0;
         let last = claim.window[claim.window.len() - 1].0;
-        self.space.join_claimed(first, last, first.shard())
+        self.space.join_claimed(first, last)
     }
 
     /// The memory that is at home at `start..end` is free there again.
@@ -199,7 +194,7 @@ impl<B: Backing> Core<B> {
         // A marker may be lost to a capture. One that is recorded instead is the last.
         let mut closings = 0;
         loop {
-            let access = self.lock().shared.lanes.access(tag, lane);
+            let access = self.lock().lanes.access(tag, lane);
             match access {
                 Access::Now => return Ok(Waited::No),
                 Access::Never => return Err(Obstacle::Unavailable(tag.lane)),
@@ -221,9 +216,6 @@ impl<B: Backing> Core<B> {
                     // that its own thread queues by the raw handle.
                     if self.reuse == Reuse::Observed || !stream.is_callable_here() {
                         return Err(Obstacle::Unavailable(tag.lane));
-                    }
-                    if sabotage::skip_wait() {
-                        return Ok(Waited::Yes);
                     }
                     match stream.wait(&marker) {
                         Ok(()) => return Ok(Waited::Yes),

@@ -30,14 +30,13 @@ impl<B: Backing> Control for Core<B> {
         let (returnable, movable) = (B::returnable(self), B::movable(self));
         let state = self.lock();
         let ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
-        let growth_left =
-            ceiling.map(|ceiling| ceiling.saturating_sub(state.shared.counters.reserved));
+        let growth_left = ceiling.map(|ceiling| ceiling.saturating_sub(state.counters.reserved));
         let stretches = state.space.free_stretches(|tag| !state.is_out_of_reach(tag));
         let contiguous = stretches.iter().map(|(start, end)| end - start).max().unwrap_or(0);
         let largest_now = contiguous.max(movable);
         Capacity {
             live: state.live(),
-            reserved: state.shared.counters.reserved,
+            reserved: state.counters.reserved,
             quarantined: state.quarantined(),
             ceiling,
             growth_left,
@@ -117,14 +116,14 @@ impl<B: Backing> Core<B> {
         // What cannot be waited for stays where it is: waiting for the whole device would break whatever
         // captures. After a device fault nothing can be returned: it leaks.
         // A pool that holds nothing has nothing to wait for.
-        let holds = self.lock().shared.counters.reserved > 0;
+        let holds = self.lock().counters.reserved > 0;
         let waited = if holds { self.wait_for_markers() } else { Ok(()) };
         let waited = waited.map_err(BoxedError::from);
         let (error, service) = match self.lock_growth() {
             Ok(mut growing) => (B::give_back(self, 0, &mut growing).1, growing.take()),
             Err(error) => (Some(error), None),
         };
-        let held = self.lock().shared.counters.reserved;
+        let held = self.lock().counters.reserved;
         match waited.err().or(error) {
             Some(error) => failures.record(self.name(), &error),
             None if live == 0 && held > 0 => {
@@ -134,12 +133,12 @@ impl<B: Backing> Core<B> {
             None => {}
         }
         drop(service);
-        let idle = self.lock().shared.lanes.take_idle();
+        let idle = self.lock().lanes.take_idle();
         drop(idle);
     }
 }
 
-impl State<'_> {
+impl State {
     fn snapshot(&self) -> Snapshot {
         let firsts = self.space.iter().filter(|(_, range)| range.prev.is_none());
         let mut segments: Vec<Segment> = firsts.map(|(first, _)| self.segment(first)).collect();
@@ -154,7 +153,7 @@ impl State<'_> {
             let range = self.space[slot];
             let start = pointer(range.start);
             ranges.push(RangeInfo { start, size: range.size, state: self.range_state(slot) });
-            next = self.space.next(slot);
+            next = range.next;
         }
         let size = ranges.iter().map(|range| range.size).sum();
         Segment { start: pointer(self.space[first].start), size, ranges }
@@ -166,14 +165,12 @@ impl State<'_> {
                 Some((layout, label, _)) => RangeState::Live { layout, label },
                 None => RangeState::Busy,
             },
-            space::RangeState::Free(tag) if self.shared.lanes.is_complete(tag) => RangeState::Free,
+            space::RangeState::Free(tag) if self.lanes.is_complete(tag) => RangeState::Free,
             space::RangeState::Free(tag) if self.is_out_of_reach(tag) => RangeState::Quarantined,
             space::RangeState::Free(_) => RangeState::Pending,
             space::RangeState::Unmapped => RangeState::Unmapped,
             space::RangeState::Dormant(_) => RangeState::Dormant,
-            space::RangeState::Claimed | space::RangeState::Edge | space::RangeState::Vacant => {
-                RangeState::Busy
-            }
+            space::RangeState::Claimed | space::RangeState::Vacant => RangeState::Busy,
         }
     }
 }

@@ -1,104 +1,50 @@
-//! What most requests and frees come to: one shard's lock, and no driver call.
+//! What most requests and frees come to: the lock once, and no driver call.
 
 use vmem_core::author::StreamExt;
 use vmem_core::{Block, RawBlock, Request, ResourceId, Stream};
 
-use super::{Core, known};
+use super::Core;
 use crate::backing::Backing;
-#[cfg(test)]
-use crate::lanes::Found;
-use crate::lanes::{CLEAN, Front, Reuse};
-use crate::sabotage;
-use crate::space::{Need, Shard, Slot, Tag, pointer};
+use crate::lanes::{CLEAN, Reuse};
+use crate::space::{Need, Slot, Space, Tag, pointer};
 
 impl<B: Backing> Core<B> {
     /// A block of what is free at hand. `None` says only that it takes more than that.
     #[inline]
     pub(super) fn take_at_hand(&self, request: &Request<'_>, need: Need) -> Option<Block> {
-        let stream = request.stream;
         if self.config.auto_trim.is_some() {
-            // What is needed at most is counted under the whole lock.
+            // What is needed at most is counted elsewhere.
             return None;
         }
-        let early = sabotage::look_unlocked() && stream.has_pending_waits();
-        let take = |front: &Front| {
-            let number = front.shard();
-            let (mut shard, found) = self.shards.enter(number);
-            // Blocks freed on this stream by other threads rely on its pending waits, which were
-            // asked for before the frees: seen under the lock, none is missed.
-            let calm = front.shard() == number && !front.has_ended() && !front.is_wanted();
-            let waits = early || (stream.has_pending_waits() && !sabotage::look_unlocked());
-            let slot = match calm && !waits {
-                true => shard.hit(front.lane(), need, self.reuse),
-                false => None,
-            };
-            let block = slot.map(|slot| shard.issue(slot, request, self.id));
-            drop(shard);
-            if front.note_lock(found) {
-                self.part(stream);
-            }
-            block
-        };
-        self.with_front(stream, take)
+        let mut state = self.lock_at_hand();
+        let lane = state.lanes.known(self.id, request.stream)?;
+        // Blocks freed on this stream by other threads rely on its pending waits, which were asked
+        // for before the frees: seen under the lock, none is missed.
+        if state.lanes.is_busy(lane) || request.stream.has_pending_waits() {
+            return None;
+        }
+        let slot = state.space.hit(lane, need, self.reuse)?;
+        Some(state.space.issue(slot, request, self.id))
     }
 
-    /// Calls `use_it` with the front of the stream's lane. `None` if the pool does not know the stream,
-    /// or `use_it` says so.
-    #[inline]
-    pub(super) fn with_front<R>(
-        &self,
-        stream: &Stream,
-        use_it: impl Fn(&Front) -> Option<R>,
-    ) -> Option<R> {
-        known::with(self.id, stream.id(), &use_it).unwrap_or_else(|| {
-            self.recall(stream);
-            known::with(self.id, stream.id(), &use_it).flatten()
-        })
-    }
-
-    /// Frees a block that needs nothing but its shard. Returns whether the lane's batch is to be
+    /// Frees a block that needs nothing but the lock. Returns whether the lane's batch is to be
     /// closed; `None` says only that it takes more than that.
     #[inline]
     pub(super) fn free_at_hand(&self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
         if self.config.auto_trim.is_some() || self.backing.lends(raw.ptr().get()) {
             return None;
         }
-        let number = Slot::from_raw(raw.slot())?.shard();
-        let free = |front: &Front| {
-            let (mut shard, found) = self.shards.enter(number);
-            if front.has_ended() {
-                return None;
-            }
-            let slot = shard.end_block(raw)?;
-            let (tag, close) = front.note_free(shard[slot].size);
-            shard.free(slot, tag);
-            drop(shard);
-            if front.note_lock(found) {
-                self.part(stream);
-            }
-            Some(close)
-        };
-        self.with_front(stream, free)
-    }
-
-    /// A thread that used the stream found a lock taken.
-    #[cfg(test)]
-    pub(super) fn met(&self, stream: &Stream) {
-        known::with(self.id, stream.id(), |front| {
-            front.note_lock(Found::Taken).then(|| self.part(stream))
-        });
-    }
-
-    /// Gives a stream whose threads wait for those of others a shard of its own, unless it has one.
-    #[cold]
-    fn part(&self, stream: &Stream) {
-        if self.sharding() == crate::config::Sharding::OnContention {
-            self.lock().part(&self.shards, stream.id());
-        }
+        let mut state = self.lock_at_hand();
+        let lane = state.lanes.known(self.id, stream).filter(|&lane| state.lanes.is_open(lane))?;
+        let slot = state.space.end_block(raw)?;
+        let size = state.space[slot].size;
+        let (tag, close) = state.lanes.tag_free(lane, size);
+        state.space.free(slot, tag);
+        Some(close)
     }
 }
 
-impl Shard {
+impl Space {
     /// Takes the best fit from the lane's own memory, or else from memory that no pending work
     /// touches. The result is claimed.
     #[inline]

@@ -8,7 +8,6 @@ use vmem_sim::{Kernel, SimDevice};
 
 use super::{Control, Core};
 use crate::backing::Backing;
-use crate::config::testing::{Knobs, Sharding};
 use crate::space::{Fit, visits};
 use crate::{Batch, Chunks, Growth, PoolConfig, VirtualArena};
 
@@ -85,10 +84,9 @@ fn chunks(device: Arc<SimDevice>) -> Chunks<DeviceMemory> {
 }
 
 /// Every configuration that goes about streams in its own way.
-fn configs() -> [PoolConfig; 3] {
+fn configs() -> [PoolConfig; 2] {
     let strict = PoolConfig::default().with_batch(Batch::STRICT);
-    let sharded = PoolConfig::default().with_sharding(Sharding::PerStream);
-    [PoolConfig::default(), strict, sharded]
+    [PoolConfig::default(), strict]
 }
 
 /// Holds what a pair costs with many streams to twice what it costs with two.
@@ -198,7 +196,7 @@ fn nothing_of_streams_that_ended_stays() {
         scene.pair(MIB, &scene.streams[0], Duration::ZERO);
     }
     let state = scene.core.lock();
-    let lanes = state.shared.lanes.known();
+    let lanes = state.lanes.count();
     drop(state);
     assert!(lanes < 100, "{lanes} lanes are known, of two streams that live");
     assert!(scene.device.leaks().events < 200, "{:?}", scene.device.leaks());

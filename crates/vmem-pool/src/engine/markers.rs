@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use vmem_core::author::{IdleEvent, StreamExt, StreamObserver};
 use vmem_core::{DriverCode, DriverError, Event, Stream};
 
-use super::{Core, State, known};
+use super::{Core, Locked, State};
 use crate::backing::Backing;
-use crate::config::Sharding;
-use crate::lanes::{Front, Lane};
+use crate::lanes::Lane;
 
 /// What the driver says of a marker.
 #[derive(Debug)]
@@ -24,55 +23,29 @@ pub(crate) enum Reached {
 
 impl<B: Backing> Core<B> {
     /// Locks the state and finds the stream's lane, making it if the stream is new.
-    #[inline]
-    pub(crate) fn enter(&self, stream: &Stream) -> (State<'_>, u32) {
-        let state = self.lock();
-        // A lane that has ended may be another stream's by now.
-        let known = |front: &Front| Some(front.lane()).filter(|_| !front.has_ended());
-        if let Some(lane) = known::with(self.id, stream.id(), known).flatten() {
-            return (state, lane);
-        }
-        let (state, lane) = match state.shared.lanes.find(stream.id()) {
+    pub(crate) fn enter(&self, stream: &Stream) -> (Locked<'_>, u32) {
+        let mut state = self.lock();
+        match state.lanes.known(self.id, stream) {
             Some(lane) => (state, lane),
             None => self.join(state, stream),
-        };
-        let mut state = state;
-        state.shared.lanes.note_owner(lane, stream);
-        if let Some(lane) = state.shared.lanes.get(lane) {
-            known::remember(self.id, stream.id(), lane.front());
-        }
-        (state, lane)
-    }
-
-    /// Remembers the stream's lane for this thread, if there is one.
-    #[cold]
-    pub(super) fn recall(&self, stream: &Stream) {
-        let mut shared = self.lock_shared();
-        if let Some(lane) = shared.lanes.find(stream.id()) {
-            shared.lanes.note_owner(lane, stream);
-            if let Some(lane) = shared.lanes.get(lane) {
-                known::remember(self.id, stream.id(), lane.front());
-            }
         }
     }
 
     #[cold]
-    fn join<'a>(&'a self, mut state: State<'a>, stream: &Stream) -> (State<'a>, u32) {
-        let lane = state.shared.lanes.add(stream);
+    fn join<'a>(&'a self, mut state: Locked<'a>, stream: &Stream) -> (Locked<'a>, u32) {
+        let lane = state.lanes.add(stream);
         // Whatever ends the stream from here on finds the lane; what ended it before is seen below.
-        state.shared.claims += 1;
+        state.claims += 1;
         drop(state);
         let me: std::sync::Weak<dyn StreamObserver> = self.me.clone();
         stream.observe(me);
         let marker = stream.final_marker();
         let mut state = self.lock();
-        state.shared.claims -= 1;
+        state.claims -= 1;
         if let Some(marker) = marker {
-            state.shared.lanes.end(lane, Some(&marker));
+            state.lanes.end(lane, Some(&marker));
         }
-        if self.sharding() == Sharding::PerStream {
-            state.part(&self.shards, stream.id());
-        }
+        state.lanes.note_on(self.id, stream, lane);
         (state, lane)
     }
 
@@ -82,28 +55,20 @@ impl<B: Backing> Core<B> {
         self.pin_locked(&mut self.lock())
     }
 
-    pub(crate) fn pin_locked(&self, state: &mut State<'_>) -> Pin<'_, B> {
-        state.shared.claims += 1;
+    pub(crate) fn pin_locked(&self, state: &mut State) -> Pin<'_, B> {
+        state.claims += 1;
         Pin(self)
     }
 
     /// Closes the open epoch of the stream's lane, for its owner, or leaves that to a caller who can.
-    #[inline]
-    pub(super) fn close_batch(&self, stream: &Stream) -> Result<(), DriverError> {
-        if stream.is_callable_here() {
-            return self.close_own(stream);
-        }
-        self.with_front(stream, |front| {
-            front.leave_open();
-            Some(())
-        });
-        Ok(())
-    }
-
     #[cold]
-    fn close_own(&self, stream: &Stream) -> Result<(), DriverError> {
+    pub(super) fn close_batch(&self, stream: &Stream) -> Result<(), DriverError> {
         let mut state = self.lock();
-        let Some(lane) = state.shared.lanes.find(stream.id()) else { return Ok(()) };
+        let Some(lane) = state.lanes.find(stream.id()) else { return Ok(()) };
+        if !stream.is_callable_here() {
+            state.lanes.leave_open(lane);
+            return Ok(());
+        }
         let _pin = self.pin_locked(&mut state);
         drop(state);
         self.close(lane)
@@ -112,17 +77,16 @@ impl<B: Backing> Core<B> {
     /// Closes a lane's open epoch and records its marker. Does nothing if this thread cannot, or while
     /// the stream captures: the next marker covers the epoch then.
     pub(crate) fn close(&self, lane: u32) -> Result<(), DriverError> {
-        let begun = self.lock().shared.lanes.begin_close(lane);
-        let Ok(closing) = begun else { return Ok(()) };
+        let begun = self.lock().lanes.begin_close(lane);
+        let Some(closing) = begun else { return Ok(()) };
         let recorded = closing.record();
         let mut state = self.lock();
-        let (result, leftover) = state.shared.lanes.finish_close(recorded);
+        let result = state.lanes.finish_close(recorded);
         // A stream that was retired meanwhile has left a final marker; one that captures cannot
         // be marked now. Neither is a fault.
-        let ended = state.shared.lanes.get(lane).is_none_or(Lane::has_ended);
-        state.shared.counters.markers += u64::from(result.is_ok());
+        let ended = state.lanes.get(lane).is_none_or(Lane::has_ended);
+        state.counters.markers += u64::from(result.is_ok());
         drop(state);
-        drop(leftover);
         match result {
             Err(_) if ended => Ok(()),
             Err(error) if error.concerns_capture() => Ok(()),
@@ -161,23 +125,22 @@ impl<B: Backing> Core<B> {
 
     /// Drops a marker that stands for nothing.
     fn lose(&self, lane: u32, epoch: u64) {
-        let lost = self.lock().shared.lanes.lose(lane, epoch);
-        drop(lost);
+        self.lock().lanes.lose(lane, epoch);
     }
 
     /// Closes a lane that has frees which no marker covers.
     pub(crate) fn close_unmarked(&self, lane: u32) -> Result<(), DriverError> {
-        let unmarked = self.lock().shared.lanes.get(lane).is_some_and(Lane::has_unmarked_frees);
+        let unmarked = self.lock().lanes.get(lane).is_some_and(Lane::has_unmarked_frees);
         if unmarked { self.close(lane) } else { Ok(()) }
     }
 
     fn poison(&self, lane: u32) {
-        self.lock().shared.lanes.poison(lane);
+        self.lock().lanes.poison(lane);
     }
 
     /// Notes that everything the lane freed up to `epoch` has completed.
     pub(crate) fn note_complete(&self, lane: u32, epoch: u64) {
-        let done = self.lock().shared.lanes.complete(lane, epoch);
+        let done = self.lock().lanes.complete(lane, epoch);
         self.recycle(done);
     }
 
@@ -187,8 +150,7 @@ impl<B: Backing> Core<B> {
         let idle = markers.into_iter().filter_map(|m| m.is_complete().ok().and(m.recycle().ok()));
         let idle: Vec<IdleEvent> = idle.collect();
         if !idle.is_empty() {
-            let surplus = self.lock().shared.lanes.keep_idle(idle);
-            drop(surplus);
+            self.lock().lanes.keep_idle(idle);
         }
     }
 
@@ -198,7 +160,7 @@ impl<B: Backing> Core<B> {
     pub(crate) fn refresh(&self) -> Result<(), DriverError> {
         let _pin = self.pin();
         let mut result = Ok(());
-        let marked = self.lock().shared.lanes.marked();
+        let marked = self.lock().lanes.marked();
         for lane in marked {
             let mut marked_again = false;
             while let Some((epoch, marker)) = self.oldest_marker(lane) {
@@ -222,7 +184,7 @@ impl<B: Backing> Core<B> {
 
     fn oldest_marker(&self, lane: u32) -> Option<(u64, Event)> {
         let state = self.lock();
-        let (epoch, marker) = state.shared.lanes.get(lane)?.markers().next()?;
+        let (epoch, marker) = state.lanes.get(lane)?.markers().next()?;
         Some((epoch, marker.clone()))
     }
 
@@ -263,7 +225,7 @@ impl<B: Backing> Core<B> {
                 Ok(()) => {
                     drop(marker);
                     self.note_complete(lane, epoch);
-                    self.lock().shared.lanes.trust(lane);
+                    self.lock().lanes.trust(lane);
                 }
                 Err(error) if error.concerns_capture() => {}
                 Err(error) if stands_for_nothing(&error) => {
@@ -284,10 +246,10 @@ impl<B: Backing> Core<B> {
     pub(super) fn newest_markers(&self) -> Vec<(u32, u64, Event)> {
         let state = self.lock();
         let newest = |lane: u32| {
-            let (epoch, marker) = state.shared.lanes.get(lane)?.markers().last()?;
+            let (epoch, marker) = state.lanes.get(lane)?.markers().last()?;
             Some((lane, epoch, marker.clone()))
         };
-        state.shared.lanes.marked().into_iter().filter_map(newest).collect()
+        state.lanes.marked().into_iter().filter_map(newest).collect()
     }
 
     /// Closes every lane that has unmarked free memory, or whose marker could not be queried, and can be
@@ -295,7 +257,7 @@ impl<B: Backing> Core<B> {
     pub(crate) fn close_all(&self) -> Result<(), DriverError> {
         let _pin = self.pin();
         let mut open = self.lock().unmarked();
-        open.extend(self.lock().shared.lanes.poisoned());
+        open.extend(self.lock().lanes.poisoned());
         let mut result = Ok(());
         for lane in open {
             result = result.and(self.close(lane));
@@ -308,15 +270,15 @@ impl<B: Backing> Core<B> {
     /// could not be shared.
     pub(crate) fn close_bound_here(&self, but: u32) -> Result<(), DriverError> {
         let _pin = self.pin();
-        let unowned = self.lock().shared.lanes.unowned();
+        let unowned = self.lock().lanes.unowned();
         for (lane, stream) in unowned {
             // Another thread freed on it before this one used it here. Should this be the last handle,
             // the stream ends here, without the lock.
             if let Some(stream) = stream.upgrade().filter(Stream::is_callable_here) {
-                self.lock().shared.lanes.note_owner(lane, &stream);
+                self.lock().lanes.note_owner(lane, &stream);
             }
         }
-        let bound = self.lock().shared.lanes.unmarked_here();
+        let bound = self.lock().lanes.unmarked_here();
         bound.into_iter().filter(|&lane| lane != but).try_for_each(|lane| self.close(lane))
     }
 
@@ -324,22 +286,21 @@ impl<B: Backing> Core<B> {
     /// that asks: whatever captures is broken by it.
     pub(crate) fn synchronize_device(&self) -> Result<(), DriverError> {
         let pin = self.pin();
-        let epochs = self.lock().shared.lanes.before_device_sync();
+        let epochs = self.lock().lanes.before_device_sync();
         self.backing.device().synchronize()?;
         for (lane, epoch) in epochs {
-            let done = self.lock().shared.lanes.after_device_sync(lane, epoch);
+            let done = self.lock().lanes.after_device_sync(lane, epoch);
             self.recycle(done);
         }
         drop(pin);
-        let forgotten = self.lock().settle();
-        drop(forgotten);
+        self.lock().settle();
         Ok(())
     }
 
     /// Notes which threads have ended and left frees on their default streams that nobody can mark.
     pub(crate) fn note_orphans(&self) {
         let mut state = self.lock();
-        let possible = state.shared.lanes.possible_orphans();
+        let possible = state.lanes.possible_orphans();
         if possible.is_empty() {
             return;
         }
@@ -348,7 +309,7 @@ impl<B: Backing> Core<B> {
         for (lane, stream) in possible {
             // Should this be the last handle, it ends here, without the lock.
             if stream.upgrade().is_some_and(|stream| stream.is_orphaned()) {
-                self.lock().shared.lanes.orphan(lane);
+                self.lock().lanes.orphan(lane);
             }
         }
     }
@@ -360,14 +321,13 @@ pub(super) fn stands_for_nothing(error: &DriverError) -> bool {
     error.code() == DriverCode::INVALID_VALUE
 }
 
-impl State<'_> {
+impl State {
     /// Lanes that have free memory, or addresses that memory was used at, which no marker covers.
     fn unmarked(&self) -> BTreeSet<u32> {
         let free = self.space.all_free().filter_map(|slot| self.space[slot].tag());
         let dormant = self.space.dormant().filter_map(|slot| self.dormant_tag(slot));
         let lanes: BTreeSet<u32> = free.chain(dormant).map(|tag| tag.lane).collect();
-        let unmarked =
-            |&lane: &u32| self.shared.lanes.get(lane).is_some_and(Lane::has_unmarked_frees);
+        let unmarked = |&lane: &u32| self.lanes.get(lane).is_some_and(Lane::has_unmarked_frees);
         lanes.into_iter().filter(unmarked).collect()
     }
 }
@@ -377,6 +337,6 @@ pub(crate) struct Pin<'a, B: Backing>(&'a Core<B>);
 
 impl<B: Backing> Drop for Pin<'_, B> {
     fn drop(&mut self) {
-        self.0.lock().shared.claims -= 1;
+        self.0.lock().claims -= 1;
     }
 }

@@ -5,12 +5,10 @@ mod claim;
 mod control;
 mod growing;
 mod hit;
-mod known;
 #[cfg(test)]
 mod many_streams;
 mod markers;
 mod retire;
-mod shards;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -21,9 +19,7 @@ use std::sync::{Arc, Weak};
 pub(crate) use claim::{Claim, Obstacle, Waited};
 pub(crate) use control::Control;
 use growing::Growing;
-use shards::Shards;
-use state::Shared;
-pub(crate) use state::State;
+pub(crate) use state::{Locked, State};
 use vmem_core::author::{StreamExt, fork};
 use vmem_core::{
     AllocError, AllocErrorKind, Block, BlockLayout, BoxedError, Capabilities, DeviceId, Features,
@@ -31,10 +27,8 @@ use vmem_core::{
 };
 
 use crate::backing::{Backing, GrowthFailure};
-use crate::config::Sharding;
 use crate::ladder::Climb;
 use crate::lanes::{CLEAN, Lane, Reuse};
-use crate::sabotage;
 use crate::space::{Fit, GRAIN, Need, RangeState, Slot, Tag};
 use crate::sync::{Mutex, MutexGuard};
 use crate::{BuildError, BuildErrorKind, Placement, PoolConfig};
@@ -49,9 +43,7 @@ pub(crate) struct Core<B> {
     device: DeviceId,
     fit: Fit,
     pub(crate) reuse: Reuse,
-    shards: Shards,
-    /// Taken before the locks of the shards.
-    shared: Mutex<Shared>,
+    state: Mutex<State>,
     /// Held while memory is taken from or returned to the backing, over the driver calls. Taken
     /// before the state's lock.
     growing: Mutex<Option<Stream>>,
@@ -73,7 +65,7 @@ impl<B: Backing> Core<B> {
         let observed = backing.capabilities().has(Features::HOST_ACCESSIBLE);
         let reuse = if observed { Reuse::Observed } else { Reuse::StreamOrdered };
         let device = backing.device().id();
-        let shared = Mutex::new(Shared::new(reuse, config.batch));
+        let state = Mutex::new(State::new(fit, reuse, config.batch));
         let core = Arc::new_cyclic(|me| Self {
             id: ResourceId::new(),
             backing,
@@ -82,8 +74,7 @@ impl<B: Backing> Core<B> {
             device,
             fit,
             reuse,
-            shards: Shards::new(fit),
-            shared,
+            state,
             growing: Mutex::new(None),
             me: me.clone(),
         });
@@ -123,16 +114,16 @@ impl<B: Backing> Core<B> {
         ready.map_err(BuildError::refused)
     }
 
-    /// Locks everything.
-    pub(crate) fn lock(&self) -> State<'_> {
-        let shared = self.lock_shared();
-        State { space: self.shards.lock_all(), shared }
+    /// Locks the state.
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        Locked::new(self.lock_at_hand())
     }
 
-    /// Locks what is not in a shard.
-    fn lock_shared(&self) -> MutexGuard<'_, Shared> {
+    /// Locks the state for what lets go of no handle.
+    #[inline]
+    fn lock_at_hand(&self) -> MutexGuard<'_, State> {
         // A panic under the lock is a bug in the pool's own arithmetic; the tests look for them.
-        fork::locked(|| self.shared.lock())
+        fork::locked(|| self.state.lock())
     }
 
     /// Locks growth.
@@ -147,7 +138,7 @@ impl<B: Backing> Core<B> {
     #[inline]
     pub(crate) fn name(&self) -> &'static str {
         match self.fit {
-            Fit::Best | Fit::Slabs => "Pool",
+            Fit::Best => "Pool",
             Fit::Bins => "BinningPool",
         }
     }
@@ -160,7 +151,7 @@ impl<B: Backing> Core<B> {
     fn need(&self, layout: BlockLayout) -> Need {
         let grains = layout.rounded_to(GRAIN);
         let size = match self.fit {
-            Fit::Best | Fit::Slabs => grains,
+            Fit::Best => grains,
             Fit::Bins => grains.next_power_of_two(),
         };
         Need { size, alignment: layout.alignment().max(GRAIN) }
@@ -208,11 +199,8 @@ impl<B: Backing> Core<B> {
         let (layout, stream) = (request.layout, request.stream);
         let fail = |kind| AllocError::new(kind, layout, self.name());
         let fault = |error| AllocError::from_driver(error, layout, self.name());
-        if sabotage::look_unlocked() {
-            stream.queue_pending_waits().map_err(fault)?;
-        }
         let (mut state, mut lane) = self.enter(stream);
-        if state.shared.lanes.get(lane).is_some_and(|lane| lane.front().is_wanted()) {
+        if state.lanes.get(lane).is_some_and(|lane| lane.front().is_wanted()) {
             // Nobody else can mark this thread's lane for the thief that asked.
             let pin = self.pin_locked(&mut state);
             drop(state);
@@ -222,12 +210,12 @@ impl<B: Backing> Core<B> {
         }
         // Blocks freed on this stream by other threads rely on these waits, which were asked for
         // before the frees: seen under the lock, which is held from here on, none is missed.
-        while stream.has_pending_waits() && !sabotage::look_unlocked() {
+        while stream.has_pending_waits() {
             drop(state);
             stream.queue_pending_waits().map_err(fault)?;
             (state, lane) = self.enter(stream);
         }
-        if state.shared.lanes.get(lane).is_none_or(Lane::has_ended) {
+        if state.lanes.get(lane).is_none_or(Lane::has_ended) {
             drop(state);
             return Err(fail(AllocErrorKind::InvalidStream));
         }
@@ -237,11 +225,11 @@ impl<B: Backing> Core<B> {
         let _pin = self.pin_locked(&mut state);
         drop(state);
         let slot = self.climb(request, lane, need).inspect_err(|_| {
-            self.lock().shared.counters.failures += 1;
+            self.lock().counters.failures += 1;
         })?;
         if let Err(error) = stream.queue_pending_waits() {
             let mut state = self.lock();
-            let tag = state.shared.lanes.open_tag(lane);
+            let tag = state.lanes.open_tag(lane);
             self.release(&mut state, slot, tag);
             return Err(fault(error));
         }
@@ -252,11 +240,11 @@ impl<B: Backing> Core<B> {
     /// Marks what a request left of memory that its stream was made to wait for, and what was freed on it, if
     /// nobody else could do that later.
     fn mark_rest(&self, lane: u32, stream: &Stream) {
-        let needed = stream.is_bound() && stream.is_callable_here() && {
-            let state = self.lock();
-            state.shared.lanes.get(lane).is_some_and(|lane| lane.front().needs_marks())
-        };
-        if needed && let Err(error) = self.close_unmarked(lane) {
+        let can = stream.is_bound() && stream.is_callable_here();
+        if can
+            && self.lock().lanes.needs_marks(lane)
+            && let Err(error) = self.close_unmarked(lane)
+        {
             tracing::debug!(%error, "what a request left could not be marked");
         }
     }
@@ -301,9 +289,9 @@ impl<B: Backing> Core<B> {
     /// `None` if there is no such block.
     fn free_elsewhere(&self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
         let (mut state, lane) = self.enter(stream);
-        let slot = state.end_block(raw)?;
+        let slot = state.space.end_block(raw)?;
         let size = state.space[slot].size;
-        let (tag, close) = state.shared.lanes.tag_free(lane, size);
+        let (tag, close) = state.lanes.tag_free(lane, size);
         self.release(&mut state, slot, tag);
         Some(
             close
@@ -319,17 +307,8 @@ impl<B: Backing> Core<B> {
         self.config.placement == Placement::ByCompletion
     }
 
-    /// What decides whether streams get shards of their own.
-    fn sharding(&self) -> Sharding {
-        match (self.config.sharding, self.config.placement) {
-            // Which calls meet at a lock is a matter of timing.
-            (Sharding::OnContention, Placement::Reproducible) => Sharding::Never,
-            (sharding, _) => sharding,
-        }
-    }
-
     /// Makes a claimed or live range free.
-    fn release(&self, state: &mut State<'_>, slot: Slot, tag: Tag) {
+    fn release(&self, state: &mut State, slot: Slot, tag: Tag) {
         if self.backing.lends(state.space[slot].start) {
             B::take_back(self, state, slot, tag);
         } else {
@@ -352,7 +331,7 @@ impl<B: Backing> fmt::Debug for Core<B> {
             return write!(f, "{}(of the process that forked)", self.name());
         }
         let state = self.lock();
-        let (live, reserved) = (state.live(), state.shared.counters.reserved);
+        let (live, reserved) = (state.live(), state.counters.reserved);
         let blocks = state.allocations() - state.frees();
         drop(state);
         f.debug_struct(self.name())

@@ -7,64 +7,55 @@ use vmem_core::{Event, MemoryEvent, MemoryEventKind, StreamId};
 
 use super::{Core, State};
 use crate::backing::Backing;
-use crate::lanes::{CLEAN, Lane, Sweep};
+use crate::lanes::{CLEAN, Sweep};
 use crate::space::{RangeState, Slot, Tag};
 
 impl<B: Backing> StreamObserver for Core<B> {
     fn retiring(&self, stream: StreamId, marker: Option<&Event>) {
         let mut state = self.lock();
-        if let Some(lane) = state.shared.lanes.find(stream) {
-            state.shared.lanes.end(lane, marker);
+        if let Some(lane) = state.lanes.find(stream) {
+            state.lanes.end(lane, marker);
         }
-        let forgotten = state.forget_ended(Sweep::WhenDue);
+        state.forget_ended(Sweep::WhenDue);
         drop(state);
-        drop(forgotten);
         if let Some(observer) = &self.config.observer {
             observer.event(&MemoryEvent::new(MemoryEventKind::Retire, self.id).with_stream(stream));
         }
     }
 }
 
-impl State<'_> {
-    /// Hands everything that has completed to the clean lane, in the first shard, where neighbours of
-    /// all lanes join; what is free in slabs too. Takes `O(f)` steps for `f` free ranges, none if nothing
-    /// has changed since the last time. Returns lanes to be dropped without the lock.
-    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
-    pub(crate) fn settle(&mut self) -> Vec<Lane> {
+impl State {
+    /// Hands everything that has completed to the clean lane, where neighbours of all lanes join. Takes `O(f)` steps for `f` free ranges, none if nothing
+    /// has changed since the last time.
+    pub(crate) fn settle(&mut self) {
         let now = self.changes();
-        if self.shared.settled == Some(now) {
-            return Vec::new();
+        if self.settled == Some(now) {
+            return;
         }
         let ready = |slot: &Slot| {
-            let range = self.space[*slot];
-            let Some(tag) = range.tag() else { return false };
-            let settled = tag.lane == CLEAN.lane && slot.shard() == 0 && !range.is_in_slab();
-            !settled && self.shared.lanes.is_complete(tag)
+            let Some(tag) = self.space[*slot].tag() else { return false };
+            tag.lane != CLEAN.lane && self.lanes.is_complete(tag)
         };
         let slots: Vec<Slot> = self.space.all_free().filter(ready).collect();
         for slot in slots {
             self.space.claim(slot);
-            let slot = self.space.move_to(slot, 0);
-            self.space.leave_slab(slot);
             self.space.set_state(slot, RangeState::Free(CLEAN));
         }
         self.settle_dormant();
-        self.shared.settled = Some(now);
-        self.forget_ended(Sweep::Now)
+        self.settled = Some(now);
+        self.forget_ended(Sweep::Now);
     }
 
     /// A sum that changes whenever more may be there to settle.
     fn changes(&self) -> u64 {
-        let claims = self.shared.claims_ended + self.shared.lanes.completions();
+        let claims = self.claims_ended + self.lanes.completions();
         self.allocations() + self.frees() + claims
     }
 
     /// Unties dormant addresses that no work touches any more from their lanes.
     fn settle_dormant(&mut self) {
         let complete = |slot: &Slot| match self.space[*slot].state() {
-            RangeState::Dormant(tag) => {
-                tag.lane != CLEAN.lane && self.shared.lanes.is_complete(tag)
-            }
+            RangeState::Dormant(tag) => tag.lane != CLEAN.lane && self.lanes.is_complete(tag),
             _ => false,
         };
         let slots: Vec<Slot> = self.space.dormant().filter(complete).collect();
@@ -78,14 +69,13 @@ impl State<'_> {
     }
 
     /// Forgets ended lanes that have no memory left, unless somebody may hold a tag of theirs.
-    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
-    fn forget_ended(&mut self, sweep: Sweep) -> Vec<Lane> {
-        if self.shared.claims > 0 {
-            return Vec::new();
+    fn forget_ended(&mut self, sweep: Sweep) {
+        if self.claims > 0 {
+            return;
         }
-        let ended = self.shared.lanes.take_ended(sweep);
+        let ended = self.lanes.take_ended(sweep);
         if ended.is_empty() {
-            return Vec::new();
+            return;
         }
         let tied: HashSet<u32> = self
             .space
@@ -95,8 +85,8 @@ impl State<'_> {
             .collect();
         let kept = |lane: &u32| tied.contains(lane) || !self.space.owns_nothing(*lane);
         let (kept, gone): (Vec<u32>, Vec<u32>) = ended.into_iter().partition(kept);
-        self.shared.lanes.keep_ended(kept);
-        gone.into_iter().filter_map(|number| self.shared.lanes.forget(number)).collect()
+        self.lanes.keep_ended(kept);
+        gone.into_iter().for_each(|number| self.lanes.forget(number));
     }
 
     /// What used dormant addresses last.

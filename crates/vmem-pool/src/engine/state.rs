@@ -1,27 +1,21 @@
-//! What the pool's locks protect, seen as one.
+//! What the pool's lock protects.
 
-use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId, StreamId};
+use std::ops::{Deref, DerefMut};
 
-use super::Waited;
+use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId};
+
 use super::auto_trim::Needed;
-use super::shards::Shards;
 use crate::lanes::{Access, CLEAN, Lanes, Reuse};
-use crate::space::{Need, SHARDS, Shard, Slot, Space, Tag, Tally};
+use crate::space::{Fit, Need, RangeState, Slot, Space, Tag};
 use crate::sync::MutexGuard;
 use crate::{Batch, Counters};
 
-/// All of a pool, locked.
+/// All of a pool.
 #[derive(Debug)]
-pub(crate) struct State<'a> {
-    pub(crate) space: Space<MutexGuard<'a, Shard>>,
-    pub(crate) shared: MutexGuard<'a, Shared>,
-}
-
-/// What is not in a shard.
-#[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct State {
+    pub(crate) space: Space,
     pub(crate) lanes: Lanes,
-    /// Without those of blocks, which the shards count.
+    /// Without those of blocks, which the space counts.
     pub(crate) counters: Counters,
     /// Threads that hold claims, and with them tags of lanes that must not be forgotten.
     pub(crate) claims: usize,
@@ -32,9 +26,46 @@ pub(crate) struct Shared {
     pub(super) settled: Option<u64>,
 }
 
-impl Shared {
-    pub(super) fn new(reuse: Reuse, batch: Batch) -> Self {
+/// A pool's state, locked. Handles that the lanes let go are dropped after it is unlocked, because
+/// their end may call the driver.
+#[derive(Debug)]
+pub(crate) struct Locked<'a>(Option<MutexGuard<'a, State>>);
+
+impl<'a> Locked<'a> {
+    pub(super) fn new(state: MutexGuard<'a, State>) -> Self {
+        Self(Some(state))
+    }
+}
+
+const HELD: &str = "it is locked until it is dropped";
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        self.0.as_ref().expect(HELD)
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.0.as_mut().expect(HELD)
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let Some(mut state) = self.0.take() else { return };
+        let garbage = state.lanes.take_garbage();
+        drop(state);
+        drop(garbage);
+    }
+}
+
+impl State {
+    pub(super) fn new(fit: Fit, reuse: Reuse, batch: Batch) -> Self {
         Self {
+            space: Space::new(fit),
             lanes: Lanes::new(reuse, batch),
             counters: Counters::default(),
             claims: 0,
@@ -43,35 +74,20 @@ impl Shared {
             settled: None,
         }
     }
-}
-
-impl<'a> State<'a> {
-    /// The shard in which a lane looks for free memory first.
-    pub(crate) fn shard_of(&self, lane: u32) -> usize {
-        self.shared.lanes.get(lane).map_or(0, |lane| lane.front().shard())
-    }
-
-    /// Ends the block that `raw` describes, whose range stays live until it is freed. `None` if it
-    /// is not a block of this pool.
-    pub(super) fn end_block(&mut self, raw: &RawBlock) -> Option<Slot> {
-        let slot = Slot::from_raw(raw.slot())?;
-        self.space.get(slot)?;
-        self.space.shard_mut(slot.shard()).end_block(raw)
-    }
 
     /// Requested sizes of live blocks.
     pub(crate) fn live(&self) -> u64 {
-        self.tallies().map(|tally| tally.live).sum()
+        self.space.tally().live
     }
 
     /// Blocks begun so far.
     pub(crate) fn allocations(&self) -> u64 {
-        self.tallies().map(|tally| tally.begun).sum()
+        self.space.tally().begun
     }
 
     /// Blocks ended so far.
     pub(crate) fn frees(&self) -> u64 {
-        self.tallies().map(|tally| tally.ended).sum()
+        self.space.tally().ended
     }
 
     /// The counters, those of blocks and of what is in quarantine included. Takes as many steps as
@@ -81,28 +97,16 @@ impl<'a> State<'a> {
             allocations: self.allocations(),
             frees: self.frees(),
             live: self.live(),
-            peak_live: self.peak_live(),
+            peak_live: self.space.tally().peak,
             quarantined: self.quarantined(),
-            ..self.shared.counters
+            ..self.counters
         }
-    }
-
-    fn tallies(&self) -> impl Iterator<Item = Tally> {
-        self.space.shards().map(Shard::tally)
-    }
-
-    /// With one shard the peak is exact. With several it is the most that was ever seen from here,
-    /// which is whenever a request is not served at hand, and never less than in one shard.
-    fn peak_live(&self) -> u64 {
-        let peaks = self.tallies().map(|tally| tally.peak);
-        let seen = self.shared.counters.peak_live;
-        peaks.chain([seen, self.live()]).max().unwrap_or(0)
     }
 
     /// Free bytes that nobody can have who does not synchronise the device. Takes as many steps as
     /// there are free ranges of lanes that have some.
     pub(crate) fn quarantined(&self) -> u64 {
-        let free = self.shared.lanes.uncovered().flat_map(|lane| self.space.free_of(lane));
+        let free = self.lanes.uncovered().flat_map(|lane| self.space.free_of(lane));
         let kept =
             free.filter(|&slot| self.space[slot].tag().is_some_and(|t| self.is_out_of_reach(t)));
         kept.map(|slot| self.space[slot].size).sum()
@@ -110,20 +114,13 @@ impl<'a> State<'a> {
 
     /// Whether a lane that left nothing to cover this tag is why others cannot have memory with it.
     pub(crate) fn is_out_of_reach(&self, tag: Tag) -> bool {
-        let never = matches!(self.shared.lanes.access(tag, CLEAN.lane), Access::Never);
-        never && self.shared.lanes.is_uncovered(tag.lane)
-    }
-
-    /// Notes what is live where the shards cannot see it.
-    pub(super) fn note_live(&mut self) {
-        let live = self.live();
-        self.shared.counters.peak_live = self.shared.counters.peak_live.max(live);
-        self.note_need(live);
+        let never = matches!(self.lanes.access(tag, CLEAN.lane), Access::Never);
+        never && self.lanes.is_uncovered(tag.lane)
     }
 
     /// Bytes held from the backing, as they are now.
     pub(crate) fn set_reserved(&mut self, bytes: u64) {
-        let counters = &mut self.shared.counters;
+        let counters = &mut self.counters;
         let before = counters.reserved;
         if bytes > before {
             counters.growths += 1;
@@ -134,42 +131,6 @@ impl<'a> State<'a> {
         counters.peak_reserved = counters.peak_reserved.max(bytes);
     }
 
-    /// Gives a stream a shard that fewer others use, and moves what it freed there; nothing if it has
-    /// the one that it is in for itself.
-    pub(super) fn part(&mut self, shards: &'a Shards, stream: StreamId) {
-        let lane = self.shared.lanes.find(stream);
-        let open = |lane: &u32| self.shared.lanes.get(*lane).is_some_and(|lane| !lane.has_ended());
-        // At a stream that has ended nobody meets any more.
-        let Some(lane) = lane.filter(open) else { return };
-        let shard = self.shard_of(lane);
-        let users: [usize; SHARDS] = *self.shared.lanes.in_shard();
-        let others = users[shard] - 1;
-        let least = (1..shards.count()).min_by_key(|&number| users[number]);
-        let unused = least.filter(|&number| users[number] == 0 && others > 0);
-        let new = || if others > 0 { shards.add(&mut self.space) } else { None };
-        let chosen = unused.or_else(new).or(least.filter(|&number| users[number] < others));
-        match chosen {
-            Some(shard) => {
-                self.shared.lanes.set_shard(lane, shard);
-                self.gather(lane, shard);
-            }
-            None => self.shared.lanes.get(lane).into_iter().for_each(|lane| lane.front().endure()),
-        }
-    }
-
-    /// Moves what a lane freed to one shard.
-    fn gather(&mut self, lane: u32, shard: usize) {
-        let slots: Vec<Slot> = self.space.free_of(lane).collect();
-        for slot in slots.into_iter().filter(|slot| slot.shard() != shard) {
-            let state = self.space[slot].state();
-            self.space.claim(slot);
-            let slot = self.space.move_to(slot, shard);
-            self.space.set_state(slot, state);
-        }
-    }
-}
-
-impl State<'_> {
     /// The raw parts of the live block that starts at `ptr`.
     pub(crate) fn find(&self, ptr: DevicePtr, owner: ResourceId) -> Option<RawBlock> {
         let slot = self.space.find(ptr.get())?;
@@ -178,29 +139,23 @@ impl State<'_> {
     }
 
     /// Takes the best fit from the lane's own memory, or else from memory that no pending work
-    /// touches; from the lane's shard if that has one. The result is claimed.
+    /// touches. The result is claimed.
     pub(crate) fn hit(&mut self, lane: u32, need: Need) -> Option<Slot> {
-        let (shard, reuse) = (self.shard_of(lane), self.shared.lanes.reuse());
-        let there = self.space.shard_mut(shard).hit(lane, need, reuse);
-        if there.is_some() || self.space.shards().nth(1).is_none() {
-            return there;
-        }
-        let own = Some(lane).filter(|_| reuse == Reuse::StreamOrdered);
-        let mut lanes = own.into_iter().chain([CLEAN.lane]);
-        let slot = lanes.find_map(|lane| self.space.best_fit(lane, need))?;
-        let claim = self.claim_one(slot);
-        Some(self.finish(claim, lane, need, Waited::No))
+        let reuse = self.lanes.reuse();
+        self.space.hit(lane, need, reuse)
     }
 
     /// Cuts a claimed range to what a request needs; the rest is free with the tag `rest`.
     pub(crate) fn fit(&mut self, slot: Slot, need: Need, rest: Tag) {
-        self.space.shard_mut(slot.shard()).fit_claimed(slot, need, rest);
+        let (start, size) = self.space[slot].extent();
+        let at = need.start_in(start, size).expect("a claimed range fits its request");
+        self.space.cut(slot, at, need.size, RangeState::Free(rest));
     }
 
     /// Turns a claimed range into a block.
     pub(crate) fn issue(&mut self, slot: Slot, request: &Request<'_>, owner: ResourceId) -> Block {
-        let block = self.space.shard_mut(slot.shard()).issue(slot, request, owner);
-        self.note_live();
+        let block = self.space.issue(slot, request, owner);
+        self.note_need(self.live());
         block
     }
 }

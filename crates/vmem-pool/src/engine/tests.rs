@@ -8,7 +8,7 @@ use vmem_sim::{Kernel, SimDevice};
 
 use super::{Control, Core};
 use crate::space::{Fit, visits};
-use crate::{Chunks, Growth, Placement, PoolConfig, VirtualArena};
+use crate::{Chunks, Growth, PoolConfig, VirtualArena};
 
 const SIZE: u64 = 8 << 20;
 
@@ -74,25 +74,25 @@ fn a_lane_is_trusted_only_if_no_marker_came_after_the_one_that_was_waited_for() 
         core.close_all().unwrap();
         core.newest_markers().remove(0)
     };
-    let poisoned = || core.lock().shared.lanes.any_poisoned();
+    let poisoned = || core.lock().lanes.any_poisoned();
     let see = |(lane, epoch, marker): (u32, u64, Event)| {
         marker.synchronize().unwrap();
         core.note_complete(lane, epoch);
-        core.lock().shared.lanes.trust(lane);
+        core.lock().lanes.trust(lane);
     };
     let first = mark();
     let later = mark();
-    core.lock().shared.lanes.poison(later.0);
+    core.lock().lanes.poison(later.0);
     see(first);
     assert!(poisoned(), "nobody has waited for the later marker");
     see(later);
     assert!(!poisoned());
 
-    let epochs = core.lock().shared.lanes.before_device_sync();
+    let epochs = core.lock().lanes.before_device_sync();
     let later = mark();
-    core.lock().shared.lanes.poison(later.0);
+    core.lock().lanes.poison(later.0);
     for (lane, epoch) in epochs {
-        let done = core.lock().shared.lanes.after_device_sync(lane, epoch);
+        let done = core.lock().lanes.after_device_sync(lane, epoch);
         core.recycle(done);
     }
     assert!(poisoned(), "the device was waited for before the later marker");
@@ -102,41 +102,6 @@ fn a_lane_is_trusted_only_if_no_marker_came_after_the_one_that_was_waited_for() 
     core.shut_down();
     drop((core, stream));
     device.assert_clean();
-}
-
-/// Whether a thread finds a lock taken is a matter of luck; what comes of it is not.
-#[test]
-fn a_stream_that_meets_others_at_its_lock_gets_a_shard_of_its_own_and_only_then() {
-    let shard = |core: &Core<VirtualArena>, stream: &Stream| {
-        let state = core.lock();
-        state.shard_of(state.shared.lanes.find(stream.id()).unwrap())
-    };
-    let meet = |core: &Core<VirtualArena>, stream: &Stream, times: u32| {
-        (0..times).for_each(|_| core.met(stream));
-        shard(core, stream)
-    };
-    for (placement, parted) in [(Placement::ByCompletion, 1), (Placement::Reproducible, 0)] {
-        let device = SimDevice::new(64 << 20);
-        let arena = VirtualArena::new(device.clone()).unwrap();
-        let config = PoolConfig::default().with_placement(placement);
-        let core: Arc<Core<VirtualArena>> = Core::new(arena, config, Fit::Best).unwrap();
-        let [first, second] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
-        core.deallocate(alloc(&core, &first), &first).unwrap();
-        assert_eq!(meet(&core, &first, 16), 0, "alone it has nobody to part from");
-        let block = alloc(&core, &second);
-        assert_eq!(meet(&core, &first, 31), 0, "having looked in vain it waits twice as long");
-        assert_eq!(meet(&core, &first, 1), parted);
-        assert_eq!(meet(&core, &second, 1000), 0, "the other one has the first shard to itself");
-        core.deallocate(block, &second).unwrap();
-        core.lock().space.check();
-        // What the first stream freed before has come along: this is a hit.
-        let growths = core.lock().shared.counters.growths;
-        core.deallocate(alloc(&core, &first), &first).unwrap();
-        assert_eq!(core.lock().shared.counters.growths, growths);
-        core.shut_down();
-        drop(core);
-        device.assert_clean();
-    }
 }
 
 #[test]

@@ -16,9 +16,9 @@ impl<B: Backing> Core<B> {
     /// this thread waited for its turn.
     pub(crate) fn grow(&self, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
         let growing = self.lock_growth().map_err(GrowthFailure::Refused)?;
-        let before = self.lock().shared.counters;
+        let before = self.lock().counters;
         let grown = self.grow_locked(climb);
-        let after = self.lock().shared.counters;
+        let after = self.lock().counters;
         drop(growing);
         self.tell_changes(climb, &before, &after);
         grown
@@ -37,9 +37,9 @@ impl<B: Backing> Core<B> {
             Ok(growing) => growing,
             Err(refused) => return climb.unless_refused(Err(refused)),
         };
-        let before = self.lock().shared.counters;
+        let before = self.lock().counters;
         let made = B::make_room(self, climb, &mut growing);
-        let after = self.lock().shared.counters;
+        let after = self.lock().counters;
         drop(growing);
         self.tell_changes(climb, &before, &after);
         climb.unless_refused(made)
@@ -85,7 +85,7 @@ impl<B: Backing> Core<B> {
         self.observe()?;
         // Twice a granule covers what rounding to granules at both ends adds.
         let wanted = climb.need.size.saturating_add(2 * self.backing.granule());
-        let enough = self.lock().shared.counters.reserved.saturating_sub(wanted);
+        let enough = self.lock().counters.reserved.saturating_sub(wanted);
         let mut total = 0;
         let mut found = Ok(None);
         // Chunks go whole: should the exact amount not do, all that is unused goes.
@@ -129,7 +129,7 @@ impl<B: Backing> Core<B> {
     /// it no marker to wait for.
     fn wait_on_host(&self, climb: &mut Climb<'_>) -> Result<bool, DriverError> {
         let stays = self.reuse == Reuse::Observed || self.backing.pending() == Pending::Stays;
-        let set_aside = self.lock().shared.lanes.any_poisoned();
+        let set_aside = self.lock().lanes.any_poisoned();
         if !stays && !set_aside && !climb.has_passed_by() && !climb.short_of_addresses {
             return Ok(self.lock().has_completed_since(climb));
         }
@@ -158,22 +158,22 @@ impl<B: Backing> Core<B> {
     }
 }
 
-impl State<'_> {
+impl State {
     /// Bytes that nobody holds and that pending work may still touch: free memory, and addresses that
     /// memory was used at.
     pub(super) fn pending_bytes(&self) -> u64 {
-        let pending = self.unheld().filter(|(_, tag)| !self.shared.lanes.is_complete(*tag));
+        let pending = self.unheld().filter(|(_, tag)| !self.lanes.is_complete(*tag));
         pending.map(|(size, _)| size).sum()
     }
 
     /// Whether more is known to be complete than when the request looked for that.
     fn has_completed_since(&self, climb: &Climb<'_>) -> bool {
-        self.shared.lanes.completions() != climb.completions
+        self.lanes.completions() != climb.completions
     }
 
     /// Whether some of them are covered by a marker.
     fn has_markers_to_wait_for(&self) -> bool {
-        let access = |tag| self.shared.lanes.access(tag, CLEAN.lane);
+        let access = |tag| self.lanes.access(tag, CLEAN.lane);
         self.unheld().any(|(_, tag)| matches!(access(tag), Access::After { .. }))
     }
 

@@ -15,22 +15,22 @@ impl<B: Backing> Core<B> {
         report.ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
         report.attempts.clone_from(&climb.attempts);
         self.note_orphans();
-        let state = self.lock();
+        let mut state = self.lock();
         report.quarantined = state.quarantined();
-        state.shared.lanes.contend_bound();
+        state.lanes.contend_bound();
         report.live = state.live();
-        report.reserved = state.shared.counters.reserved;
+        report.reserved = state.counters.reserved;
         report.largest_free = state.largest_complete(climb.lane);
         drop(state);
         AllocError::new(kind, layout, self.name()).with_report(report)
     }
 }
 
-impl crate::engine::State<'_> {
+impl crate::engine::State {
     /// Changes whenever memory was freed or returned, put back by whoever had claimed it, or marked by
     /// the only thread that could.
     pub(super) fn progress(&self) -> u64 {
-        let freed = self.frees() + self.shared.counters.bytes_trimmed;
-        freed + self.shared.claims_ended + self.shared.lanes.opened()
+        let freed = self.frees() + self.counters.bytes_trimmed;
+        freed + self.claims_ended + self.lanes.opened()
     }
 }

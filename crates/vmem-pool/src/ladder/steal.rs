@@ -5,7 +5,7 @@ use vmem_core::Event;
 use super::{Climb, Rung, Step};
 use crate::backing::Backing;
 use crate::engine::{Claim, Core, Obstacle, State, Waited};
-use crate::lanes::{Access, CLEAN, Lane, Reuse};
+use crate::lanes::{Access, CLEAN, Reuse};
 use crate::space::Slot;
 
 /// Ranges of one lane that a thief looks at, best fit first, for one that needs no closing.
@@ -32,10 +32,10 @@ impl<B: Backing> Core<B> {
             self.query(lane, epoch, marker)?;
         }
         let mut state = self.lock();
-        climb.completions = state.shared.lanes.completions();
+        climb.completions = state.lanes.completions();
         let found = state.best_complete(climb, &lanes);
         let slot = found.map(|slot| {
-            state.shared.counters.completed += 1;
+            state.counters.completed += 1;
             let claim = state.claim_one(slot);
             state.finish(claim, climb.lane, climb.need, Waited::No)
         });
@@ -78,9 +78,9 @@ impl<B: Backing> Core<B> {
         let mut state = self.lock();
         let lanes = state.lanes_for(climb);
         for &lane in &lanes {
-            state.shared.lanes.get(lane).into_iter().for_each(Lane::contend);
+            state.lanes.contend(lane);
         }
-        if state.shared.lanes.reuse() == Reuse::Observed {
+        if state.lanes.reuse() == Reuse::Observed {
             return None;
         }
         state.smallest_wait(climb, &lanes).map(|slot| state.claim_one(slot))
@@ -90,8 +90,7 @@ impl<B: Backing> Core<B> {
     pub(super) fn merge(&self, climb: &mut Climb<'_>) -> Step {
         self.until_settled(climb, Rung::Merge, |core, climb| {
             let mut state = core.lock();
-            let run =
-                state.space.best_run(climb.need, |tag| climb.may_use(&state.shared.lanes, tag));
+            let run = state.space.best_run(climb.need, |tag| climb.may_use(&state.lanes, tag));
             run.map(|run| state.claim_between(run.start, run.end))
         })
     }
@@ -107,8 +106,8 @@ impl<B: Backing> Core<B> {
             Ok(waited) => {
                 let mut state = self.lock();
                 match rung {
-                    Rung::Merge => state.shared.counters.merges += 1,
-                    _ => state.shared.counters.waits += 1,
+                    Rung::Merge => state.counters.merges += 1,
+                    _ => state.counters.waits += 1,
                 }
                 Ok(state.finish(claim, climb.lane, climb.need, waited))
             }
@@ -120,7 +119,7 @@ impl<B: Backing> Core<B> {
     }
 }
 
-impl State<'_> {
+impl State {
     /// Other lanes that have a range which fits.
     fn lanes_for(&mut self, climb: &mut Climb<'_>) -> Vec<u32> {
         // Those that are passed over do not count.
@@ -136,10 +135,10 @@ impl State<'_> {
 
     /// The markers that would make some lane's best fit usable at once.
     fn markers_of_interest(&self, climb: &Climb<'_>, lanes: &[u32]) -> Vec<(u32, u64, Event)> {
-        let own = Some(climb.lane).filter(|_| self.shared.lanes.reuse() == Reuse::Observed);
+        let own = Some(climb.lane).filter(|_| self.lanes.reuse() == Reuse::Observed);
         let marker = |lane: u32| {
             let tag = self.space[self.space.best_fit(lane, climb.need)?].tag()?;
-            match self.shared.lanes.access(tag, climb.lane) {
+            match self.lanes.access(tag, climb.lane) {
                 Access::After { epoch, marker, .. } => Some((lane, epoch, marker)),
                 _ => None,
             }
@@ -151,18 +150,18 @@ impl State<'_> {
     fn best_complete(&self, climb: &Climb<'_>, lanes: &[u32]) -> Option<Slot> {
         let complete = |slot: &Slot| {
             let tag = self.space[*slot].tag();
-            tag.is_some_and(|tag| matches!(self.shared.lanes.access(tag, climb.lane), Access::Now))
+            tag.is_some_and(|tag| matches!(self.lanes.access(tag, climb.lane), Access::Now))
         };
         let fits = |lane| self.space.fits(lane, climb.need);
         let own = [CLEAN.lane, climb.lane].into_iter();
-        let lists = own.chain(lanes.iter().copied()).flat_map(fits);
+        let lists = own.chain(lanes.iter().copied()).map(fits);
         let candidates = lists.filter_map(|mut fits| fits.find(complete));
         candidates.min_by_key(|&slot| (self.space[slot].size, self.space[slot].start))
     }
 
     /// The largest range that could be used at once, whether or not it fits.
     pub(super) fn largest_complete(&self, lane: u32) -> u64 {
-        let own = match self.shared.lanes.reuse() {
+        let own = match self.lanes.reuse() {
             Reuse::StreamOrdered => self.space.largest_of(lane),
             Reuse::Observed => 0,
         };
@@ -173,12 +172,10 @@ impl State<'_> {
     /// whose lane must be closed only if there is no other.
     fn smallest_wait(&self, climb: &Climb<'_>, lanes: &[u32]) -> Option<Slot> {
         let lanes = std::iter::once(CLEAN.lane).chain(lanes.iter().copied());
-        let fits = lanes
-            .flat_map(|lane| self.space.fits(lane, climb.need))
-            .flat_map(|fits| fits.take(LOOKS));
+        let fits = lanes.flat_map(|lane| self.space.fits(lane, climb.need).take(LOOKS));
         let cost = |slot: Slot| {
             let range = self.space[slot];
-            let order = match self.shared.lanes.access(range.tag()?, climb.lane) {
+            let order = match self.lanes.access(range.tag()?, climb.lane) {
                 Access::Now => 0,
                 Access::After { order, .. } => order,
                 Access::Close => u64::MAX,

@@ -75,12 +75,12 @@ fn a_climb_does_not_add_up_what_is_in_quarantine() {
         blocks.enumerate().partition(|(number, _)| number % 2 == 0);
     holes.into_iter().for_each(|(_, block)| core.deallocate(block, &stream).unwrap());
     let (mut state, lane) = core.enter(&stream);
-    state.shared.lanes.poison(lane);
+    state.lanes.poison(lane);
     assert_eq!(state.quarantined(), 20 * SIZE);
-    drop(state.settle());
+    state.settle();
     visits::take();
     let _ = state.progress();
-    drop(state.settle());
+    state.settle();
     assert_eq!(visits::take(), 0, "ranges in quarantine were looked at");
     drop(state);
     kept.into_iter().for_each(|(_, block)| core.deallocate(block, &stream).unwrap());

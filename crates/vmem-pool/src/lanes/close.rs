@@ -3,7 +3,7 @@
 use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{DriverError, Event, Stream};
 
-use super::Lanes;
+use super::{Garbage, Lanes};
 
 /// A closed epoch whose marker is yet to be recorded. Dropped without the lock.
 #[derive(Debug)]
@@ -37,47 +37,42 @@ enum Outcome {
 impl Lanes {
     /// Closes the open epoch of a lane whose stream lives and can be named by this thread. Whatever
     /// is freed from now on belongs to the next epoch.
-    pub(crate) fn begin_close(&mut self, lane: u32) -> Result<Closing, Option<Stream>> {
-        let Some(stream) = self.get(lane).and_then(|l| l.handle().upgrade()) else {
-            return Err(None);
-        };
+    pub(crate) fn begin_close(&mut self, lane: u32) -> Option<Closing> {
+        let stream = self.get(lane).and_then(|l| l.handle().upgrade())?;
         let closable = self.get(lane).is_some_and(|l| !l.has_ended());
         if !closable || !stream.is_callable_here() {
-            return Err(Some(stream));
+            self.garbage.push(Garbage::Stream(stream));
+            return None;
         }
         let event = self.idle.pop();
-        let epoch = self.get(lane).map_or(0, |lane| lane.front().close());
+        let epoch = self.get_mut(lane).map_or(0, |lane| lane.front_mut().close());
         let before = self.unmarked_before(lane);
-        Ok(Closing { lane, epoch, before, stream, event })
+        Some(Closing { lane, epoch, before, stream, event })
     }
 
-    /// Publishes the marker. Returns what is left to drop without the lock.
-    pub(crate) fn finish_close(
-        &mut self,
-        recorded: Recorded,
-    ) -> (Result<(), DriverError>, Leftover) {
+    /// Publishes the marker.
+    ///
+    /// # Errors
+    /// That with which the driver refused to record it.
+    pub(crate) fn finish_close(&mut self, recorded: Recorded) -> Result<(), DriverError> {
         let Recorded { lane, epoch, before, stream, outcome } = recorded;
         let order = self.next_order();
         self.opened += u64::from(self.get(lane).is_some_and(super::Lane::is_bound));
-        let (result, event, idle) = match outcome {
+        let result = match outcome {
             Outcome::Marker(event) => {
                 self.bequeath(before, &event, order);
-                (Ok(()), self.publish(lane, epoch, event, order), None)
+                self.publish(lane, epoch, event, order);
+                Ok(())
             }
-            Outcome::Failed(idle, error) => (Err(error), None, idle),
+            Outcome::Failed(idle, error) => {
+                self.keep_idle(idle);
+                Err(error)
+            }
         };
         self.want_for_others(lane);
-        let idle = self.keep_idle(idle.into_iter().collect());
-        (result, Leftover { _stream: stream, _event: event, _idle: idle })
+        self.garbage.push(Garbage::Stream(stream));
+        result
     }
-}
-
-/// Handles whose end may call the driver.
-#[derive(Debug)]
-pub(crate) struct Leftover {
-    _stream: Stream,
-    _event: Option<Event>,
-    _idle: Vec<IdleEvent>,
 }
 
 impl Closing {

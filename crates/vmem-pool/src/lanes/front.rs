@@ -1,20 +1,10 @@
-//! What a hit and a free need to know of their lane. Read and written without the pool's lock.
+//! What a hit and a free change of their lane.
 
-use std::sync::Arc;
-
+use crate::Batch;
 use crate::space::Tag;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use crate::{Batch, sabotage};
 
 /// For how many frees a lane keeps closing its batches after another lane looked at it.
 const CONTENDED_FREES: u32 = 1024;
-
-/// How a thread found a shard's lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
-    Free,
-    Taken,
-}
 
 /// So many bytes are marked although there is no other stream yet, if only a call that vouches can: the first
 /// one that comes may ask for all there is.
@@ -22,7 +12,7 @@ const LARGE: u64 = 1 << 20;
 
 /// Who can close a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Closer {
+pub(super) enum Closer {
     Anybody,
     /// The thread whose default stream it is.
     Thread,
@@ -30,223 +20,145 @@ pub(crate) enum Closer {
     Voucher,
 }
 
-/// The side of a lane that faces its threads.
-///
-/// Whoever uses it holds the lock of some shard, and whoever ends the lane or moves it to another
-/// shard holds all of them: under its lock a thread sees the lane as it is.
-///
-/// Whoever closes the open epoch holds all locks too, so that a free sees an epoch that is open until
-/// its range is tagged. What is only counted may be counted by several threads at once: two frees at
-/// once may count as one towards the batch, and batches are a bound on how often the driver
-/// is called, not on what is covered.
+/// A lane's open epoch, and when to close it.
 #[derive(Debug)]
-#[repr(align(128))]
 pub(crate) struct Front {
     lane: u32,
     batch: Batch,
     /// Ranges are reused only after the host observed that the work on them completed.
     observed: bool,
     closer: Closer,
-    /// The shard in which the lane looks for free memory.
-    shard: AtomicUsize,
     /// The epoch of frees from now on.
-    open: AtomicU64,
+    open: u64,
     /// The epoch of the latest free.
-    last_freed: AtomicU64,
+    last_freed: u64,
     /// Since the batch was opened.
-    frees: AtomicU32,
-    bytes: AtomicU64,
+    frees: u32,
+    bytes: u64,
     /// Frees left for which the lane counts as contended.
-    contended: AtomicU32,
+    contended: u32,
     /// Its next caller is to close it.
-    wanted: AtomicBool,
-    /// There are other streams. Shared by all lanes.
-    company: Arc<AtomicBool>,
-    ended: AtomicBool,
-    /// How much its threads had to wait for others' locks lately.
-    friction: AtomicU32,
-    /// With so much friction it looks for a shard of its own.
-    patience: AtomicU32,
+    wanted: bool,
+    ended: bool,
 }
 
-/// How much a lock that was found taken adds to a lane's friction; one that was not takes one away.
-const COLLISION: u32 = 64;
-
-/// With so much friction a lane first looks for a shard of its own: after sixteen collisions at once, or
-/// lasting ones on more than one call in sixty-four.
-const TOO_MUCH: u32 = 16 * COLLISION;
+/// Whether a pool has several streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Company {
+    No,
+    Yes,
+}
 
 impl Front {
-    pub(super) fn new(
-        lane: u32,
-        open: u64,
-        batch: Batch,
-        observed: bool,
-        closer: Closer,
-        company: Arc<AtomicBool>,
-    ) -> Self {
+    pub(super) fn new(lane: u32, open: u64, batch: Batch, observed: bool, closer: Closer) -> Self {
         Self {
             lane,
             batch,
             observed,
             closer,
-            shard: AtomicUsize::new(0),
-            open: AtomicU64::new(open),
-            last_freed: AtomicU64::new(0),
-            frees: AtomicU32::new(0),
-            bytes: AtomicU64::new(0),
-            contended: AtomicU32::new(0),
-            wanted: AtomicBool::new(false),
-            company,
-            ended: AtomicBool::new(false),
-            friction: AtomicU32::new(0),
-            patience: AtomicU32::new(TOO_MUCH),
+            open,
+            last_freed: 0,
+            frees: 0,
+            bytes: 0,
+            contended: 0,
+            wanted: false,
+            ended: false,
         }
     }
 
     #[inline]
-    pub(crate) fn lane(&self) -> u32 {
-        self.lane
-    }
-
-    /// The shard in which the lane looks for free memory first.
-    #[inline]
-    pub(crate) fn shard(&self) -> usize {
-        self.shard.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_shard(&self, shard: usize) {
-        self.shard.store(shard, Ordering::Relaxed);
-    }
-
-    #[inline]
     pub(crate) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
+        self.ended
     }
 
-    pub(super) fn end(&self) {
-        self.ended.store(true, Ordering::Relaxed);
+    pub(super) fn end(&mut self) {
+        self.ended = true;
     }
 
     /// Whether the next caller is to close the lane.
     #[inline]
     pub(crate) fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed)
+        self.wanted
     }
 
     /// Counts a free of so many bytes; returns its tag, and whether to close the batch.
     #[inline]
-    pub(crate) fn note_free(&self, bytes: u64) -> (Tag, bool) {
-        let epoch = self.use_open_epoch();
-        let epoch = if sabotage::close_early() { epoch.saturating_sub(1) } else { epoch };
-        let tag = Tag { lane: self.lane, epoch };
-        let heard = self.observed || self.needs_marks();
-        (tag, heard && self.count_free(bytes))
+    pub(super) fn note_free(&mut self, bytes: u64, company: Company) -> (Tag, bool) {
+        let tag = Tag { lane: self.lane, epoch: self.use_open_epoch() };
+        let heard = self.observed || self.needs_marks(company);
+        (tag, heard && self.count_free(bytes, company))
     }
 
     /// Counts a free that others may be interested in. Returns whether to close the batch.
-    fn count_free(&self, bytes: u64) -> bool {
-        let accompanied = self.company.load(Ordering::Relaxed);
-        let frees = self.frees.load(Ordering::Relaxed).saturating_add(1);
-        self.frees.store(frees, Ordering::Relaxed);
-        let bytes = self.bytes.load(Ordering::Relaxed).saturating_add(bytes);
-        self.bytes.store(bytes, Ordering::Relaxed);
-        let contended = self.contended.load(Ordering::Relaxed).saturating_sub(1);
-        self.contended.store(contended, Ordering::Relaxed);
+    fn count_free(&mut self, bytes: u64, company: Company) -> bool {
+        let accompanied = company == Company::Yes;
+        self.frees = self.frees.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.contended = self.contended.saturating_sub(1);
+        let contended = self.contended > 0;
         // A thief cannot close a bound lane: its batches are closed before anybody wants them, and each free
         // is marked once somebody did. Of a stream that may be gone by then each is, by a caller who vouches.
         let strict = match self.closer {
             Closer::Anybody => self.batch == Batch::STRICT,
-            Closer::Thread => self.batch == Batch::STRICT || contended > 0,
+            Closer::Thread => self.batch == Batch::STRICT || contended,
             Closer::Voucher => true,
         };
-        let sought = accompanied && (contended > 0 || self.closer == Closer::Thread);
+        let sought = accompanied && (contended || self.closer == Closer::Thread);
         let heard = sought || self.closer == Closer::Voucher || self.observed;
         let most = match self.closer {
             Closer::Voucher => self.batch.bytes.min(LARGE),
             Closer::Anybody | Closer::Thread => self.batch.bytes,
         };
-        let due = frees >= self.batch.frees || bytes >= most;
+        let due = self.frees >= self.batch.frees || self.bytes >= most;
         let close = (accompanied && strict) || self.is_wanted() || (heard && due);
         close && !self.has_ended()
     }
 
     /// Whether others may come for what the lane frees who cannot close it, or are there already.
-    pub(crate) fn needs_marks(&self) -> bool {
-        self.closer == Closer::Voucher || self.company.load(Ordering::Relaxed)
+    pub(super) fn needs_marks(&self, company: Company) -> bool {
+        self.closer == Closer::Voucher || company == Company::Yes
     }
 
     /// A free that was to close the batch could not. Once the batch is full, the next caller who can is to.
-    pub(crate) fn leave_open(&self) {
-        let (frees, bytes) =
-            (self.frees.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
-        if frees >= self.batch.frees || bytes >= self.batch.bytes {
+    pub(super) fn leave_open(&mut self) {
+        if self.frees >= self.batch.frees || self.bytes >= self.batch.bytes {
             self.want();
         }
     }
 
-    fn is_bound(&self) -> bool {
-        self.closer != Closer::Anybody
-    }
-
     /// The open epoch, in which something becomes free.
     #[inline]
-    pub(super) fn use_open_epoch(&self) -> u64 {
-        let epoch = self.open.load(Ordering::SeqCst);
-        if self.last_freed.load(Ordering::Relaxed) < epoch {
-            self.last_freed.fetch_max(epoch, Ordering::Relaxed);
-        }
-        epoch
+    pub(super) fn use_open_epoch(&mut self) -> u64 {
+        self.last_freed = self.open;
+        self.open
     }
 
     /// The epoch of the latest free.
     pub(super) fn last_freed(&self) -> u64 {
-        self.last_freed.load(Ordering::Relaxed)
+        self.last_freed
     }
 
     /// Closes the open epoch and returns it.
-    pub(super) fn close(&self) -> u64 {
-        let epoch = self.open.fetch_add(1, Ordering::SeqCst);
-        self.frees.store(0, Ordering::Relaxed);
-        self.bytes.store(0, Ordering::Relaxed);
-        self.wanted.store(false, Ordering::Relaxed);
+    pub(super) fn close(&mut self) -> u64 {
+        let epoch = self.open;
+        self.open += 1;
+        self.frees = 0;
+        self.bytes = 0;
+        self.wanted = false;
         epoch
     }
 
     /// Another lane looked at what this one freed. If only some calls can close the open epoch, the
     /// next of them is to do so when it next calls the pool.
-    pub(super) fn contend(&self) {
-        self.contended.store(CONTENDED_FREES, Ordering::Relaxed);
-        if self.is_bound() {
+    pub(super) fn contend(&mut self) {
+        self.contended = CONTENDED_FREES;
+        if self.closer != Closer::Anybody {
             self.want();
         }
     }
 
     /// The next caller is to close the open epoch.
-    pub(super) fn want(&self) {
-        self.wanted.store(true, Ordering::Relaxed);
-    }
-
-    /// There was no better shard to be had: looks for one half as often.
-    pub(crate) fn endure(&self) {
-        let patience = self.patience.load(Ordering::Relaxed);
-        self.patience.store(patience.saturating_mul(2).min(u32::MAX / 2), Ordering::Relaxed);
-    }
-
-    /// Notes how a shard's lock was found. Returns whether the lane should look for a shard
-    /// of its own.
-    #[inline]
-    pub(crate) fn note_lock(&self, found: Found) -> bool {
-        let friction = self.friction.load(Ordering::Relaxed);
-        if found == Found::Free && friction == 0 {
-            return false;
-        }
-        let friction = match found {
-            Found::Taken => friction + COLLISION,
-            Found::Free => friction - 1,
-        };
-        let too_much = friction >= self.patience.load(Ordering::Relaxed);
-        self.friction.store(if too_much { 0 } else { friction }, Ordering::Relaxed);
-        too_much
+    pub(super) fn want(&mut self) {
+        self.wanted = true;
     }
 }

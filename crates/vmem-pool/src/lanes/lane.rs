@@ -1,7 +1,6 @@
 //! One lane: a stream's epochs, its markers, and how far its work is known to have come.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use vmem_core::author::{StreamExt, WeakStream};
 use vmem_core::{Event, Stream, StreamId};
@@ -54,7 +53,7 @@ pub(crate) struct Lane {
     owner: Option<ThreadId>,
     /// Its thread has ended, so that nobody can close it.
     orphaned: bool,
-    front: Arc<Front>,
+    front: Front,
     /// In order of epochs.
     markers: VecDeque<Marker>,
     /// Every tag up to this epoch has completed.
@@ -77,7 +76,7 @@ impl Lane {
             bound: false,
             owner: None,
             orphaned: false,
-            front: Arc::new(front),
+            front,
             markers: VecDeque::new(),
             complete: u64::MAX,
             life: Life::Open,
@@ -96,10 +95,14 @@ impl Lane {
         }
     }
 
-    /// What threads see of it without the pool's lock.
     #[inline]
-    pub(crate) fn front(&self) -> &Arc<Front> {
+    pub(crate) fn front(&self) -> &Front {
         &self.front
+    }
+
+    #[inline]
+    pub(super) fn front_mut(&mut self) -> &mut Front {
+        &mut self.front
     }
 
     pub(crate) fn handle(&self) -> &WeakStream {
@@ -148,7 +151,7 @@ impl Lane {
     }
 
     /// Another lane looked at what this one freed.
-    pub(crate) fn contend(&self) {
+    pub(crate) fn contend(&mut self) {
         self.front.contend();
     }
 

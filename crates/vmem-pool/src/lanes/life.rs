@@ -3,8 +3,9 @@
 use vmem_core::author::{StreamExt, WeakStream};
 use vmem_core::{Event, Stream};
 
+use super::front::{Closer, Company};
 use super::queue::{is_threads_own, owner_of};
-use super::{Closer, Front, Lane, Lanes, Ordering, Reuse};
+use super::{Front, Garbage, Lane, Lanes, Reuse};
 use crate::sync::thread::ThreadId;
 
 /// When to look which of the lanes that have ended can be forgotten.
@@ -29,9 +30,8 @@ impl Lanes {
             true => Closer::Voucher,
             false => Closer::Anybody,
         };
-        let front = Front::new(number, 1, self.batch, observed, closer, self.company.clone());
+        let front = Front::new(number, 1, self.batch, observed, closer);
         let lane = Lane::new(stream, front);
-        self.in_shard[0] += 1;
         if lane.is_bound() {
             self.bound.insert(number);
         }
@@ -47,8 +47,8 @@ impl Lanes {
         number
     }
 
-    fn tell_company(&self) {
-        self.company.store(self.by_stream.len() > 1, Ordering::Relaxed);
+    fn tell_company(&mut self) {
+        self.company = if self.by_stream.len() > 1 { Company::Yes } else { Company::No };
     }
 
     /// Notes whose default stream a lane is, if that was not known and can be told here.
@@ -85,8 +85,7 @@ impl Lanes {
         self.opened += 1;
         let Some(state) = self.get_mut(lane).filter(|state| !state.has_ended()) else { return };
         state.end(marker.cloned(), order);
-        let (shard, owner) = (state.front().shard(), state.owner());
-        self.in_shard[shard] -= 1;
+        let owner = state.owner();
         self.bound.remove(&lane);
         self.unowned.remove(&lane);
         self.ended.push(lane);
@@ -103,16 +102,15 @@ impl Lanes {
     fn leave_unmarked(&mut self, lane: u32, owner: Option<ThreadId>) {
         self.uncovered.insert(lane);
         // The thread's next default stream can still cover what was freed on this one.
-        let others = owner.map_or(&[][..], |owner| self.queues.of(owner));
-        others.iter().for_each(|&other| self.want_for_others(other));
+        let others = owner.map_or(&[][..], |owner| self.queues.of(owner)).to_vec();
+        others.into_iter().for_each(|other| self.want_for_others(other));
     }
 
     /// A marker of the lane stands for nothing. What it was to cover can be marked again, unless the stream
     /// has ended.
-    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
-    pub(crate) fn lose(&mut self, lane: u32, epoch: u64) -> Option<Event> {
-        let state = self.get_mut(lane)?;
-        let lost = state.lose(epoch)?;
+    pub(crate) fn lose(&mut self, lane: u32, epoch: u64) {
+        let Some(state) = self.get_mut(lane) else { return };
+        let Some(lost) = state.lose(epoch) else { return };
         let (unmarked, owner) = (state.is_unmarked(), state.owner());
         if !state.has_markers() {
             self.marked.remove(&lane);
@@ -120,7 +118,7 @@ impl Lanes {
         if unmarked {
             self.leave_unmarked(lane, owner);
         }
-        Some(lost)
+        self.garbage.push(Garbage::Event(lost));
     }
 
     /// Earlier default streams of the lane's thread that ended unmarked.
@@ -132,11 +130,11 @@ impl Lanes {
     }
 
     /// Asks the next caller of an open lane to mark it, if that would cover what other lanes freed.
-    pub(super) fn want_for_others(&self, lane: u32) {
+    pub(super) fn want_for_others(&mut self, lane: u32) {
         if !self.unmarked_before(lane).is_empty()
-            && let Some(state) = self.get(lane).filter(|state| !state.has_ended())
+            && let Some(state) = self.get_mut(lane).filter(|state| !state.has_ended())
         {
-            state.front().want();
+            state.front_mut().want();
         }
     }
 
@@ -169,11 +167,20 @@ impl Lanes {
         possible.map(|(number, lane)| (number, lane.handle().clone())).collect()
     }
 
+    /// Another lane looked at what this one freed.
+    pub(crate) fn contend(&mut self, lane: u32) {
+        self.get_mut(lane).into_iter().for_each(Lane::contend);
+    }
+
     /// Asks threads to mark what they freed on their default streams when they next call the pool, and
     /// what they free from then on.
-    pub(crate) fn contend_bound(&self) {
-        let lanes = self.bound.iter().filter_map(|&number| self.get(number));
-        lanes.filter(|lane| lane.has_unmarked_frees()).for_each(Lane::contend);
+    pub(crate) fn contend_bound(&mut self) {
+        for &number in &self.bound {
+            let lane = self.lanes.get_mut(number as usize).and_then(Option::as_mut);
+            if let Some(lane) = lane.filter(|lane| lane.has_unmarked_frees()) {
+                lane.contend();
+            }
+        }
     }
 
     /// The thread that alone could close the lane has ended.
@@ -259,9 +266,9 @@ impl Lanes {
     }
 
     /// Forgets an ended lane that no range refers to.
-    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
-    pub(crate) fn forget(&mut self, lane: u32) -> Option<Lane> {
-        let forgotten = self.lanes.get_mut(lane as usize)?.take()?;
+    pub(crate) fn forget(&mut self, lane: u32) {
+        let forgotten = self.lanes.get_mut(lane as usize).and_then(Option::take);
+        let Some(forgotten) = forgotten else { return };
         self.vacant.push(lane);
         self.marked.remove(&lane);
         self.uncovered.remove(&lane);
@@ -272,6 +279,6 @@ impl Lanes {
             self.queues.remove(owner, lane);
         }
         self.tell_company();
-        Some(forgotten)
+        self.garbage.push(Garbage::Lane(forgotten));
     }
 }

@@ -6,8 +6,6 @@
 //! another lane freed, uses the earliest marker that covers the range's tag: if it has completed
 //! the range is free for all, otherwise the thief's stream waits for it on the device.
 //!
-//! What a hit and a free need of their lane is its [`Front`], which takes no lock.
-//!
 //! Nothing here makes a driver call: closing is begun under the pool's lock, recorded without it,
 //! and finished under it again.
 
@@ -20,19 +18,17 @@ mod life;
 mod queue;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
-use front::Closer;
-pub(crate) use front::{Found, Front};
+pub(crate) use front::Front;
+use front::{Closer, Company};
 pub(crate) use lane::{Access, Lane};
 pub(crate) use life::Sweep;
 use queue::Queues;
-use vmem_core::author::IdleEvent;
-use vmem_core::{Event, StreamId};
+use vmem_core::author::{IdleEvent, StreamExt};
+use vmem_core::{Event, ResourceId, Stream, StreamId};
 
 use crate::Batch;
-use crate::space::{SHARDS, Tag, visits};
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::space::{Tag, visits};
 
 /// The lane of ranges that no pending work touches.
 pub(crate) const CLEAN: Tag = Tag { lane: 0, epoch: 0 };
@@ -64,10 +60,8 @@ pub(crate) struct Lanes {
     /// The numbers of those.
     vacant: Vec<u32>,
     by_stream: HashMap<StreamId, u32>,
-    /// Whether there are several streams. Shared with the lanes' fronts.
-    company: Arc<AtomicBool>,
-    /// How many open lanes have each shard.
-    in_shard: [usize; SHARDS],
+    /// Whether there are several streams.
+    company: Company,
     /// Lanes with markers that are not known to be complete.
     marked: BTreeSet<u32>,
     /// Lanes that have ended and are not forgotten.
@@ -88,21 +82,30 @@ pub(crate) struct Lanes {
     opened: u64,
     /// How often more was found to be complete.
     completions: u64,
+    /// What is to be dropped without the lock.
+    garbage: Vec<Garbage>,
+}
+
+/// Handles whose end may call the driver.
+#[derive(Debug)]
+#[expect(dead_code, reason = "they are only dropped")]
+pub(crate) enum Garbage {
+    Stream(Stream),
+    Event(Event),
+    Idle(IdleEvent),
+    Lane(Lane),
 }
 
 impl Lanes {
     pub(crate) fn new(reuse: Reuse, batch: Batch) -> Self {
-        let company = Arc::new(AtomicBool::new(false));
-        let front =
-            Front::new(CLEAN.lane, u64::MAX, batch, false, Closer::Anybody, company.clone());
+        let front = Front::new(CLEAN.lane, u64::MAX, batch, false, Closer::Anybody);
         Self {
             reuse,
             batch,
             lanes: vec![Some(Lane::clean(front))],
             vacant: Vec::new(),
             by_stream: HashMap::new(),
-            company,
-            in_shard: [0; SHARDS],
+            company: Company::No,
             marked: BTreeSet::new(),
             ended: Vec::new(),
             sweep_above: 0,
@@ -114,6 +117,7 @@ impl Lanes {
             recorded: 0,
             opened: 0,
             completions: 0,
+            garbage: Vec::new(),
         }
     }
 
@@ -122,9 +126,55 @@ impl Lanes {
         self.reuse
     }
 
+    /// The lane of a stream that is known, which may have ended.
+    #[inline]
+    pub(crate) fn known(&mut self, pool: ResourceId, stream: &Stream) -> Option<u32> {
+        match stream.noted(pool) {
+            Some(lane) if self.is_of(lane, stream.id()) => Some(lane),
+            _ => self.look_up(pool, stream),
+        }
+    }
+
+    /// Whether a lane is this stream's; another stream may have its number by now.
+    #[inline]
+    fn is_of(&self, lane: u32, stream: StreamId) -> bool {
+        let lane = self.lanes.get(lane as usize).and_then(Option::as_ref);
+        lane.is_some_and(|lane| lane.stream() == Some(stream))
+    }
+
+    #[cold]
+    fn look_up(&mut self, pool: ResourceId, stream: &Stream) -> Option<u32> {
+        let lane = self.find(stream.id())?;
+        self.note_owner(lane, stream);
+        self.note_on(pool, stream, lane);
+        Some(lane)
+    }
+
+    /// Notes the lane on its stream, so that it is found there. Not while it is not known whose default
+    /// stream it is: its own thread is to be noticed.
+    pub(crate) fn note_on(&self, pool: ResourceId, stream: &Stream, lane: u32) {
+        if !self.unowned.contains(&lane) {
+            stream.note(pool, lane);
+        }
+    }
+
     /// The lane of a stream that is known.
     pub(crate) fn find(&self, stream: StreamId) -> Option<u32> {
         self.by_stream.get(&stream).copied()
+    }
+
+    /// Whether the lane has not ended.
+    #[inline]
+    pub(crate) fn is_open(&self, lane: u32) -> bool {
+        let lane = self.lanes.get(lane as usize).and_then(Option::as_ref);
+        lane.is_some_and(|lane| !lane.front().has_ended())
+    }
+
+    /// Whether the lane has ended, or its next caller is to close it.
+    #[inline]
+    pub(crate) fn is_busy(&self, lane: u32) -> bool {
+        let lane = self.lanes.get(lane as usize).and_then(Option::as_ref);
+        lane.is_none_or(|lane| lane.front().has_ended() || lane.front().is_wanted())
     }
 
     #[inline]
@@ -141,13 +191,29 @@ impl Lanes {
 
     /// The tag of a range of `bytes` bytes that is being freed on `lane`, and whether the lane's
     /// open batch should be closed now.
-    pub(crate) fn tag_free(&self, lane: u32, bytes: u64) -> (Tag, bool) {
-        self.get(lane).map_or((CLEAN, false), |lane| lane.front().note_free(bytes))
+    #[inline]
+    pub(crate) fn tag_free(&mut self, lane: u32, bytes: u64) -> (Tag, bool) {
+        let company = self.company;
+        let lane = self.lanes.get_mut(lane as usize).and_then(Option::as_mut);
+        lane.map_or((CLEAN, false), |lane| lane.front_mut().note_free(bytes, company))
+    }
+
+    /// Whether others may come for what the lane frees who cannot close it, or are there already.
+    pub(crate) fn needs_marks(&self, lane: u32) -> bool {
+        self.get(lane).is_some_and(|lane| lane.front().needs_marks(self.company))
+    }
+
+    /// The lane's open batch was to be closed and could not be by this caller.
+    pub(crate) fn leave_open(&mut self, lane: u32) {
+        if let Some(lane) = self.get_mut(lane) {
+            lane.front_mut().leave_open();
+        }
     }
 
     /// The tag of what `lane` may use after work that is now queued on its stream.
-    pub(crate) fn open_tag(&self, lane: u32) -> Tag {
-        self.get(lane).map_or(CLEAN, |state| Tag { lane, epoch: state.front().use_open_epoch() })
+    pub(crate) fn open_tag(&mut self, lane: u32) -> Tag {
+        let state = self.get_mut(lane);
+        state.map_or(CLEAN, |state| Tag { lane, epoch: state.front_mut().use_open_epoch() })
     }
 
     /// What `thief` must do before it uses a range with this tag.
@@ -178,34 +244,24 @@ impl Lanes {
         done
     }
 
-    /// Adds a marker unless a later epoch was recorded before it; returns what it displaces.
-    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
-    fn publish(&mut self, lane: u32, epoch: u64, event: Event, order: u64) -> Option<Event> {
-        let Some(state) = self.get_mut(lane) else { return Some(event) };
-        let displaced = state.publish(epoch, event, order);
-        if state.has_markers() {
-            self.marked.insert(lane);
-        }
-        displaced
+    /// Adds a marker unless a later epoch was recorded before it.
+    fn publish(&mut self, lane: u32, epoch: u64, event: Event, order: u64) {
+        let displaced = match self.get_mut(lane) {
+            Some(state) => {
+                let displaced = state.publish(epoch, event, order);
+                if state.has_markers() {
+                    self.marked.insert(lane);
+                }
+                displaced
+            }
+            None => Some(event),
+        };
+        self.garbage.extend(displaced.map(Garbage::Event));
     }
 
     /// The lanes with markers that are not known to be complete.
     pub(crate) fn marked(&self) -> Vec<u32> {
         self.marked.iter().copied().collect()
-    }
-
-    /// How many open lanes have each shard.
-    pub(crate) fn in_shard(&self) -> &[usize; SHARDS] {
-        &self.in_shard
-    }
-
-    /// Gives an open lane another shard.
-    pub(crate) fn set_shard(&mut self, lane: u32, shard: usize) {
-        let Some(state) = self.get(lane).filter(|state| !state.has_ended()) else { return };
-        let before = state.front().shard();
-        state.front().set_shard(shard);
-        self.in_shard[before] -= 1;
-        self.in_shard[shard] += 1;
     }
 
     /// Changes whenever others may use what they could not before although it was free.
@@ -220,15 +276,23 @@ impl Lanes {
 
     /// How many lanes there are, the clean one aside.
     #[cfg(test)]
-    pub(crate) fn known(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.by_stream.len()
     }
 
-    /// Keeps events for recording again; gives back those there is no room for.
-    pub(crate) fn keep_idle(&mut self, mut events: Vec<IdleEvent>) -> Vec<IdleEvent> {
-        let room = IDLE_EVENTS.saturating_sub(self.idle.len()).min(events.len());
-        self.idle.extend(events.drain(..room));
-        events
+    /// Keeps events for recording again, as many as there is room for.
+    pub(crate) fn keep_idle(&mut self, events: impl IntoIterator<Item = IdleEvent>) {
+        for event in events {
+            match self.idle.len() < IDLE_EVENTS {
+                true => self.idle.push(event),
+                false => self.garbage.push(Garbage::Idle(event)),
+            }
+        }
+    }
+
+    /// Takes what is to be dropped without the lock.
+    pub(crate) fn take_garbage(&mut self) -> Vec<Garbage> {
+        std::mem::take(&mut self.garbage)
     }
 
     /// Takes all events kept, for the end of the pool.

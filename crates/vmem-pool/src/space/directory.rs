@@ -31,12 +31,6 @@ impl Directory {
         self.segments.insert(at, Segment { start, end: start + size, pages: Vec::new() });
     }
 
-    /// The same segments, without hints.
-    pub(super) fn same_segments(&self) -> Self {
-        let empty = |s: &Segment| Segment { start: s.start, end: s.end, pages: Vec::new() };
-        Self { segments: self.segments.iter().map(empty).collect() }
-    }
-
     pub(super) fn remove_segment(&mut self, start: u64) {
         if let Ok(at) = self.segments.binary_search_by_key(&start, |s| s.start) {
             self.segments.remove(at);

@@ -1,19 +1,17 @@
 //! Free memory by whole granules: what can be moved, and back to where.
 
-use std::ops::DerefMut;
+use super::{Need, RangeState, Slot, Space, Tag};
 
-use super::{Need, RangeState, Shard, Slot, Space, Tag};
-
-impl<S: DerefMut<Target = Shard>> Space<S> {
+impl Space {
     /// The longest stretches of neighbouring free ranges whose tag is `usable`, as start and end, in
     /// no particular order. Takes `O(f)` steps for `f` free ranges.
     pub(crate) fn free_stretches(&self, usable: impl Fn(Tag) -> bool) -> Vec<(u64, u64)> {
         let joins = |slot: Slot| self[slot].tag().is_some_and(&usable);
         let free = self.all_free();
-        let firsts = free.filter(|&s| joins(s) && !self.prev(s).is_some_and(joins));
+        let firsts = free.filter(|&s| joins(s) && !self[s].prev.is_some_and(joins));
         let end = |first: Slot| {
             let mut last = first;
-            while let Some(next) = self.next(last).filter(|&next| joins(next)) {
+            while let Some(next) = self[last].next.filter(|&next| joins(next)) {
                 last = next;
             }
             self[last].end()
@@ -64,7 +62,7 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
 
     /// The ranges that `start..end` touches, lowest first.
     pub(crate) fn within(&self, start: u64, end: u64) -> impl Iterator<Item = Slot> {
-        let next = move |slot: &Slot| self.next(*slot);
+        let next = move |slot: &Slot| self[*slot].next;
         let first = if start < end { self.covering(start) } else { None };
         let slots = std::iter::successors(first, next);
         slots.take_while(move |&slot| self[slot].start < end)

@@ -5,33 +5,16 @@
 
 use vmem_core::{BlockLayout, Label, RawBlock};
 
-use crate::sabotage;
+use super::{Need, Range, RangeState, Slot, Space, Tag};
 
-use super::range::Zone;
-use super::shard::index_of;
-use super::{Need, Range, RangeState, Shard, Slot, Tag};
-
-impl Shard {
+impl Space {
     /// Claims the best fit of `lane`, cut to what is needed, and returns its slot. What is left of it
     /// stays free under its tag, or under `rest` if one is given.
     #[inline]
     pub(crate) fn take_best(&mut self, lane: u32, need: Need, rest: Option<Tag>) -> Option<Slot> {
-        let slot = if self.is_small(need) { self.take_small(lane, need, rest) } else { None };
-        slot.or_else(|| self.take_in(lane, Zone::Large, need, rest))
-    }
-
-    /// The same from one zone.
-    #[inline]
-    pub(super) fn take_in(
-        &mut self,
-        lane: u32,
-        zone: Zone,
-        need: Need,
-        rest: Option<Tag>,
-    ) -> Option<Slot> {
-        let index = index_of(lane, zone);
+        let index = lane as usize;
         self.free.get_mut(index)?.prepare(&self.ranges, need.size);
-        let slot = self.best_in(lane, zone, need)?;
+        let slot = self.best_fit(lane, need)?;
         let range = self[slot];
         if range.size == need.size {
             self.free[index].remove(&mut self.ranges, slot);
@@ -44,7 +27,7 @@ impl Shard {
             return Some(self.take_apart(slot, need, rest.unwrap_or(tag)));
         }
         // The block is the lower end, in a slot of its own; the range above it goes on as it was.
-        let block = Range::new(range.start, need.size, RangeState::Claimed).in_zone(zone);
+        let block = Range::new(range.start, need.size, RangeState::Claimed);
         let block = self.new_range(block.between(range.prev, Some(slot)));
         if let Some(prev) = range.prev {
             self.at(prev).next = Some(block);
@@ -77,14 +60,11 @@ impl Shard {
         tally.begun += 1;
         tally.live += layout.size();
         tally.peak = tally.peak.max(tally.live);
-        if self[slot].zone() == Zone::Small {
-            self.tally.small += self[slot].size;
-        }
         self.at(slot).begin_block(layout, label)
     }
 
     /// Ends the block that `raw` describes, whose range stays live until it is freed. `None` if it
-    /// is not a block of this shard.
+    /// is not a block of this space.
     #[inline]
     pub(crate) fn end_block(&mut self, raw: &RawBlock) -> Option<Slot> {
         let slot = Slot::from_raw(raw.slot())?;
@@ -95,53 +75,38 @@ impl Shard {
         }
         self.tally.ended += 1;
         self.tally.live -= raw.layout().size();
-        if self[slot].zone() == Zone::Small {
-            self.tally.small -= self[slot].size;
-        }
         Some(slot)
     }
 
     /// Frees a live range, coalescing with free neighbours of its lane under the latest tag.
     #[inline]
     pub(crate) fn free(&mut self, slot: Slot, tag: Tag) {
-        if sabotage::coalesce_lanes() {
-            self.set_state(slot, RangeState::Free(tag));
-            return;
-        }
         let Range { prev, next, .. } = self[slot];
-        let zone = self[slot].zone();
         debug_assert!(self[slot].is_live());
-        let joins = |neighbour: &Slot| self[*neighbour].free_of(tag.lane, zone).is_some();
-        let free = match (prev.filter(joins), next.filter(joins)) {
+        let joins = |neighbour: &Slot| self[*neighbour].free_of(tag.lane).is_some();
+        match (prev.filter(joins), next.filter(joins)) {
             (None, None) => {
                 self.at(slot).set_state(RangeState::Free(tag));
                 self.enter(slot);
-                slot
             }
             (Some(prev), None) => {
                 let before = self[prev].extent();
                 self.absorb_next(prev);
                 self.regrow(prev, tag, before);
-                prev
             }
             (None, Some(next)) => {
                 let before = self[next].extent();
                 self.absorb_prev(next);
                 self.regrow(next, tag, before);
-                next
             }
             (Some(prev), Some(next)) => {
                 let before = self[prev].extent();
-                let above = self[next].free_of(tag.lane, zone).unwrap_or(0);
-                self.free[index_of(tag.lane, zone)].remove(&mut self.ranges, next);
+                let above = self[next].free_of(tag.lane).unwrap_or(0);
+                self.free[tag.lane as usize].remove(&mut self.ranges, next);
                 self.absorb_next(prev);
                 self.absorb_next(prev);
                 self.regrow(prev, Tag { epoch: tag.epoch.max(above), ..tag }, before);
-                prev
             }
-        };
-        if zone == Zone::Small && self.is_idle_slab(free) {
-            self.dissolve(free);
         }
     }
 
@@ -149,7 +114,7 @@ impl Shard {
     #[inline]
     fn regrow(&mut self, slot: Slot, tag: Tag, before: (u64, u64)) {
         self.at(slot).raise_epoch(tag.epoch);
-        let index = index_of(tag.lane, self[slot].zone());
+        let index = tag.lane as usize;
         let listing = self.free[index].update(&mut self.ranges, slot, before);
         self.owners.note(index, listing, &mut self.free);
     }

@@ -5,9 +5,6 @@
 //! every byte belongs to exactly one range, and neighbours know each other; ranges of different
 //! segments are never neighbours.
 //!
-//! Ranges are kept in shards, each with a lock of its own: streams that several threads use at once
-//! find their free memory in different ones.
-//!
 //! Every free range carries a [`Tag`]: the lane that freed it last, and when. Ranges of one lane
 //! coalesce at once; ranges of different lanes stay apart until somebody who knows that it is safe
 //! joins them.
@@ -16,48 +13,30 @@
 
 mod check;
 mod directory;
-mod edges;
 mod granules;
 mod hot;
 mod index;
 mod range;
+mod ranges;
 mod runs;
-mod shard;
-mod slabs;
 pub(crate) mod visits;
-
-use std::ops::DerefMut;
 
 use vmem_core::DevicePtr;
 
 pub(crate) use granules::whole_granules;
 use index::class_of;
-use range::Zone;
-pub(crate) use range::{Range, RangeState, SHARDS, Slot, Tag};
+pub(crate) use range::{Range, RangeState, Slot, Tag};
+pub(crate) use ranges::Space;
 pub(crate) use runs::Stretch;
-use shard::ZONES;
-pub(crate) use shard::{Shard, Tally};
 
 /// All sizes and addresses are multiples of this many bytes.
 pub(crate) const GRAIN: u64 = 256;
-
-/// The ranges of all segments, in shards that have a lock each.
-///
-/// Whoever holds all the locks sees one space; whoever holds the lock of one shard may do there what
-/// [`Shard`] can do alone. `S` is how a shard is held.
-#[derive(Debug)]
-pub(crate) struct Space<S> {
-    first: S,
-    others: Vec<S>,
-}
 
 /// Which ranges a request may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fit {
     /// The smallest that is large enough.
     Best,
-    /// The same, with slabs for small blocks.
-    Slabs,
     /// Only one of exactly its size.
     Bins,
 }
@@ -80,47 +59,12 @@ impl Need {
     }
 }
 
-impl<S: DerefMut<Target = Shard>> Space<S> {
-    /// The shards in the order of their numbers.
-    pub(crate) fn new(first: S, others: Vec<S>) -> Self {
-        Self { first, others }
-    }
-
-    pub(crate) fn shards(&self) -> impl Iterator<Item = &Shard> {
-        std::iter::once(&self.first).chain(&self.others).map(|shard| &**shard)
-    }
-
-    /// Adds the next shard, which is empty.
-    pub(crate) fn push(&mut self, mut shard: S) {
-        debug_assert_eq!(shard.number, self.others.len() + 1);
-        shard.directory = self.first.directory.same_segments();
-        self.others.push(shard);
-    }
-
-    fn shards_mut(&mut self) -> impl Iterator<Item = &mut Shard> {
-        std::iter::once(&mut self.first).chain(&mut self.others).map(|shard| &mut **shard)
-    }
-
-    /// The shard of this number, which there is.
-    #[inline]
-    pub(crate) fn shard(&self, number: usize) -> &Shard {
-        if number == 0 { &self.first } else { &self.others[number - 1] }
-    }
-
-    #[inline]
-    pub(crate) fn shard_mut(&mut self, number: usize) -> &mut Shard {
-        if number == 0 { &mut self.first } else { &mut self.others[number - 1] }
-    }
-
-    fn fit(&self) -> Fit {
-        self.first.fit
-    }
-
-    /// Adds a segment as one range in `state`, in the first shard.
+impl Space {
+    /// Adds a segment as one range in `state`.
     pub(crate) fn add_segment(&mut self, start: u64, size: u64, state: RangeState) -> Slot {
-        self.shards_mut().for_each(|shard| shard.directory.add_segment(start, size));
-        let slot = self.first.new_range(Range::new(start, size, state));
-        self.first.enter(slot);
+        self.directory.add_segment(start, size);
+        let slot = self.new_range(Range::new(start, size, state));
+        self.enter(slot);
         slot
     }
 
@@ -128,116 +72,37 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
     pub(crate) fn remove_segment(&mut self, slot: Slot) {
         let range = self[slot];
         debug_assert!(range.prev.is_none() && range.next.is_none() && !range.is_live());
-        let shard = self.shard_mut(slot.shard());
-        shard.leave(slot);
-        shard.retire_slot(slot);
-        self.shards_mut().for_each(|shard| shard.directory.remove_segment(range.start));
-    }
-
-    /// The smallest free range of `lane` that fits, the lowest one of equals. Steps as for
-    /// [`Shard::best_fit`].
-    pub(crate) fn best_fit(&self, lane: u32, need: Need) -> Option<Slot> {
-        let best = self.shards().filter_map(|shard| shard.best_fit(lane, need));
-        best.min_by_key(|&slot| (self[slot].size, self[slot].start))
-    }
-
-    /// All free ranges of `lane` that fit, in several lists, each smallest and lowest first.
-    pub(crate) fn fits(
-        &self,
-        lane: u32,
-        need: Need,
-    ) -> impl Iterator<Item = impl Iterator<Item = Slot>> {
-        let lists = move |shard| ZONES.map(|zone| Shard::fits(shard, lane, zone, need));
-        self.shards().flat_map(lists)
-    }
-
-    /// All free ranges of `lane`.
-    pub(crate) fn free_of(&self, lane: u32) -> impl Iterator<Item = Slot> {
-        self.shards().flat_map(move |shard| shard.free_of(lane))
-    }
-
-    /// Whether `lane` has no free range.
-    pub(crate) fn owns_nothing(&self, lane: u32) -> bool {
-        self.shards().all(|shard| shard.owns_nothing(lane))
-    }
-
-    /// The free ranges of all lanes.
-    pub(crate) fn all_free(&self) -> impl Iterator<Item = Slot> {
-        self.shards().flat_map(Shard::all_free)
+        self.leave(slot);
+        self.retire_slot(slot);
+        self.directory.remove_segment(range.start);
     }
 
     /// Lanes that have a free range which fits: `limit` of those whose best fit is smallest, or all if
-    /// there are no more. In the order of their numbers. A lane with free ranges in several shards, or
-    /// of several zones, counts each time: the second part says whether the limit was reached, so that
-    /// there may be more.
+    /// there are no more. In the order of their numbers. The second part says whether the limit was
+    /// reached, so that there may be more.
     pub(crate) fn lanes_that_fit(&mut self, need: Need, limit: usize) -> (Vec<u32>, bool) {
         let mut lanes = Vec::new();
-        let next = |space: &Self, from| space.shards().filter_map(|s| s.next_class(from)).min();
-        let mut class = next(self, class_of(need.size));
+        let mut class = self.next_class(class_of(need.size));
         while let Some(now) = class.filter(|_| lanes.len() < limit) {
-            self.shards_mut().for_each(|s| s.add_lanes_that_fit(need, now, limit, &mut lanes));
-            let exact = self.fit() == Fit::Bins;
-            class = if exact { None } else { next(self, now + 1) };
+            self.add_lanes_that_fit(need, now, limit, &mut lanes);
+            let exact = self.fit == Fit::Bins;
+            class = if exact { None } else { self.next_class(now + 1) };
         }
         let cut_short = lanes.len() >= limit;
         lanes.sort_unstable();
-        lanes.dedup();
         (lanes, cut_short)
     }
 
-    /// All unmapped ranges.
-    fn unmapped(&self) -> impl Iterator<Item = Slot> {
-        self.shards().flat_map(|shard| shard.unmapped.slots())
-    }
-
-    /// All ranges mapped to memory that is in use elsewhere.
-    pub(crate) fn dormant(&self) -> impl Iterator<Item = Slot> {
-        self.shards().flat_map(|shard| shard.dormant.slots())
-    }
-
-    /// The size of the largest free range of `lane`.
-    pub(crate) fn largest_of(&self, lane: u32) -> u64 {
-        self.shards().map(|shard| shard.largest_of(lane)).max().unwrap_or(0)
-    }
-
-    /// As [`Shard::claim`].
-    pub(crate) fn claim(&mut self, slot: Slot) {
-        self.shard_mut(slot.shard()).claim(slot);
-    }
-
-    /// As [`Shard::cut`].
-    pub(crate) fn cut(&mut self, slot: Slot, at: u64, size: u64, state: RangeState) {
-        self.shard_mut(slot.shard()).cut(slot, at, size, state);
-    }
-
-    /// As [`Shard::split`].
-    pub(crate) fn split(&mut self, slot: Slot, at: u64) -> Slot {
-        self.shard_mut(slot.shard()).split(slot, at)
-    }
-
-    /// As [`Shard::set_state`].
-    pub(crate) fn set_state(&mut self, slot: Slot, state: RangeState) -> Slot {
-        self.shard_mut(slot.shard()).set_state(slot, state)
-    }
-
-    /// Joins claimed neighbours into one, in this shard, and returns its slot.
-    pub(crate) fn join_claimed(&mut self, first: Slot, last: Slot, shard: usize) -> Slot {
+    /// Joins claimed neighbours into one and returns its slot.
+    pub(crate) fn join_claimed(&mut self, first: Slot, last: Slot) -> Slot {
         let end = self[last].end();
-        let first = self.move_to(first, shard);
-        self.leave_slab(first);
         while self[first].end() < end
-            && let Some(next) = self.next(first)
+            && let Some(next) = self[first].next
         {
             debug_assert!(self[next].state() == RangeState::Claimed);
-            self.move_to(next, shard);
-            self.shard_mut(shard).absorb_next(first);
+            self.absorb_next(first);
         }
         first
-    }
-
-    /// A claimed range is part of a slab no more.
-    pub(crate) fn leave_slab(&mut self, slot: Slot) {
-        self.shard_mut(slot.shard()).at(slot).set_zone(Zone::Large);
     }
 
     /// The live range that starts at `start`. Steps as for [`covering`](Self::covering).
@@ -249,39 +114,14 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
     /// The range that `address` lies in. A short walk where ranges near it were made lately; at
     /// worst `O(n)` steps.
     pub(crate) fn covering(&self, address: u64) -> Option<Slot> {
-        let near = self.shards().filter_map(|shard| shard.near(address));
-        let nearest = near.min_by_key(|&slot| self[slot].start.abs_diff(address));
-        let any = || self.shards().find_map(|shard| shard.any_beside(address));
-        let mut slot = nearest.or_else(any)?;
+        let mut slot = self.near(address).or_else(|| self.any_beside(address))?;
         while self[slot].start > address {
-            slot = self.prev(slot)?;
+            slot = self[slot].prev?;
         }
         while self[slot].end() <= address {
-            slot = self.next(slot)?;
+            slot = self[slot].next?;
         }
         Some(slot)
-    }
-
-    /// The range behind a slot, if the slot is in use.
-    #[inline]
-    pub(crate) fn get(&self, slot: Slot) -> Option<&Range> {
-        let number = slot.shard();
-        let shard = if number == 0 { &self.first } else { self.others.get(number - 1)? };
-        shard.get(slot)
-    }
-
-    /// All ranges in use, in no particular order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &Range)> {
-        self.shards().flat_map(Shard::iter)
-    }
-}
-
-impl<S: DerefMut<Target = Shard>> std::ops::Index<Slot> for Space<S> {
-    type Output = Range;
-
-    #[inline]
-    fn index(&self, slot: Slot) -> &Range {
-        &self.shard(slot.shard())[slot]
     }
 }
 

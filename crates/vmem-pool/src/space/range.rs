@@ -4,42 +4,30 @@ use std::num::NonZeroU32;
 
 use vmem_core::{BlockLayout, Label};
 
-use crate::sabotage;
-
-/// Which range of which shard. Four bytes, and four with `Option` around it.
+/// Which range. Four bytes, and four with `Option` around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Slot(NonZeroU32);
-
-/// How many shards there can be.
-pub(crate) const SHARDS: usize = 16;
-
-/// Bits of a slot that number its range, from 1 on.
-const RANGE_BITS: u32 = u32::BITS - SHARDS.ilog2();
-const RANGE_MASK: u32 = (1 << RANGE_BITS) - 1;
 
 impl Slot {
     /// Below every other slot.
     pub(super) const MIN: Self = Self(NonZeroU32::MIN);
 
-    /// The slot of this index in this shard.
+    /// The slot of this index.
     ///
     /// # Panics
-    /// From 2²⁸ − 1 on.
+    /// From 2³² − 1 on.
     #[inline]
-    pub(super) fn at(shard: usize, index: usize) -> Self {
-        debug_assert!(shard < SHARDS);
-        let number = u32::try_from(index + 1).ok().filter(|number| *number <= RANGE_MASK);
-        let raw = number.zip(u32::try_from(shard).ok());
-        let raw = raw.and_then(|(number, shard)| NonZeroU32::new(number | shard << RANGE_BITS));
-        Self(raw.expect("fewer than 2^28 ranges"))
+    pub(super) fn at(index: usize) -> Self {
+        let raw = u32::try_from(index + 1).ok().and_then(NonZeroU32::new);
+        Self(raw.expect("fewer than 2^32 ranges"))
     }
 
     /// The slot that a block carries, unless no slot has that number.
     #[inline]
     pub(crate) const fn from_raw(raw: u32) -> Option<Self> {
         match NonZeroU32::new(raw) {
-            Some(raw) if raw.get() & RANGE_MASK != 0 => Some(Self(raw)),
-            _ => None,
+            Some(raw) => Some(Self(raw)),
+            None => None,
         }
     }
 
@@ -48,15 +36,9 @@ impl Slot {
         self.0.get()
     }
 
-    /// The shard that the range is in.
-    #[inline]
-    pub(crate) const fn shard(self) -> usize {
-        (self.0.get() >> RANGE_BITS) as usize
-    }
-
     #[inline]
     pub(super) const fn index(self) -> usize {
-        (self.0.get() & RANGE_MASK) as usize - 1
+        self.0.get() as usize - 1
     }
 }
 
@@ -80,8 +62,6 @@ pub(crate) enum RangeState {
     Dormant(Tag),
     /// Being worked on by one thread.
     Claimed,
-    /// No bytes: beyond it lies a range of another shard.
-    Edge,
     /// No range: the slot is unused.
     Vacant,
 }
@@ -105,7 +85,7 @@ impl RangeState {
     #[inline]
     pub(super) fn joined(self, next: Self) -> Option<Self> {
         match (self, next) {
-            (Self::Free(a), Self::Free(b)) if a.lane == b.lane || sabotage::coalesce_lanes() => {
+            (Self::Free(a), Self::Free(b)) if a.lane == b.lane => {
                 Some(Self::Free(Tag { lane: a.lane, epoch: a.epoch.max(b.epoch) }))
             }
             (Self::Unmapped, Self::Unmapped) => Some(Self::Unmapped),
@@ -134,18 +114,8 @@ pub(crate) struct Range {
     /// Free or dormant: the tag's lane.
     lane: u32,
     kind: Kind,
-    zone: Zone,
     /// Live: the binary logarithm of the alignment asked for.
     alignment: u8,
-}
-
-/// What a range is kept for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Zone {
-    /// Anything.
-    Large,
-    /// Part of a slab of small blocks.
-    Small,
 }
 
 /// A [`RangeState`] without its tag.
@@ -156,7 +126,6 @@ enum Kind {
     Unmapped,
     Dormant,
     Claimed,
-    Edge,
     Vacant,
 }
 
@@ -173,7 +142,6 @@ impl Range {
             detail: 0,
             lane: 0,
             kind: Kind::Vacant,
-            zone: Zone::Large,
             alignment: 0,
         };
         range.set_state(state);
@@ -186,31 +154,10 @@ impl Range {
         Self { prev, next, ..self }
     }
 
-    /// The same in this zone.
-    #[inline]
-    pub(super) const fn in_zone(self, zone: Zone) -> Self {
-        Self { zone, ..self }
-    }
-
-    #[inline]
-    pub(super) const fn zone(&self) -> Zone {
-        self.zone
-    }
-
-    /// Whether it is part of a slab of small blocks.
-    pub(crate) fn is_in_slab(&self) -> bool {
-        self.zone == Zone::Small
-    }
-
-    #[inline]
-    pub(super) const fn set_zone(&mut self, zone: Zone) {
-        self.zone = zone;
-    }
-
     /// The state of it and its upper neighbour joined, if they may be.
     #[inline]
     pub(super) fn joined(&self, next: &Self) -> Option<RangeState> {
-        if self.zone == next.zone { self.state().joined(next.state()) } else { None }
+        self.state().joined(next.state())
     }
 
     #[inline]
@@ -232,7 +179,6 @@ impl Range {
             Kind::Unmapped => RangeState::Unmapped,
             Kind::Dormant => RangeState::Dormant(tag),
             Kind::Claimed => RangeState::Claimed,
-            Kind::Edge => RangeState::Edge,
             Kind::Vacant => RangeState::Vacant,
         }
     }
@@ -245,22 +191,18 @@ impl Range {
             RangeState::Unmapped => Kind::Unmapped,
             RangeState::Dormant(_) => Kind::Dormant,
             RangeState::Claimed => Kind::Claimed,
-            RangeState::Edge => Kind::Edge,
             RangeState::Vacant => Kind::Vacant,
         };
         if let RangeState::Free(tag) | RangeState::Dormant(tag) = state {
             self.lane = tag.lane;
             self.word = tag.epoch;
         }
-        if let RangeState::Unmapped | RangeState::Dormant(_) = state {
-            self.zone = Zone::Large;
-        }
     }
 
-    /// The epoch of its tag, if it is free memory of this lane and zone.
+    /// The epoch of its tag, if it is free memory of this lane.
     #[inline]
-    pub(super) fn free_of(&self, lane: u32, zone: Zone) -> Option<u64> {
-        let free = self.kind == Kind::Free && self.lane == lane && self.zone == zone;
+    pub(super) fn free_of(&self, lane: u32) -> Option<u64> {
+        let free = self.kind == Kind::Free && self.lane == lane;
         free.then_some(self.word)
     }
 

@@ -1,8 +1,6 @@
 //! Neighbouring ranges that together satisfy a request.
 
-use std::ops::DerefMut;
-
-use super::{Fit, Need, Range, RangeState, Shard, Slot, Space, Tag, visits};
+use super::{Fit, Need, Range, RangeState, Slot, Space, Tag, visits};
 
 /// Addresses that a request could have if what lies there were joined: whole free ranges, and
 /// whole granules of unmapped ones.
@@ -14,18 +12,17 @@ pub(crate) struct Stretch {
     pub(crate) fresh: u64,
 }
 
-impl<S: DerefMut<Target = Shard>> Space<S> {
+impl Space {
     /// The smallest stretch of neighbouring free ranges that fits, the lowest of equals, using only
     /// ranges whose tag is `usable`. Takes `O(f)` steps for `f` free ranges.
     pub(crate) fn best_run(&self, need: Need, usable: impl Fn(Tag) -> bool) -> Option<Stretch> {
-        // Neighbours of one lane and shard have coalesced already.
-        let owners: usize = self.shards().map(Shard::owners).sum();
-        if self.fit() == Fit::Bins || owners < 2 {
+        // Neighbours of one lane have coalesced already.
+        if self.fit == Fit::Bins || self.owners() < 2 {
             return None;
         }
         let joins = |slot: Slot| self[slot].tag().is_some_and(&usable);
         let starts =
-            self.all_free().filter(|&slot| joins(slot) && !self.prev(slot).is_some_and(joins));
+            self.all_free().filter(|&slot| joins(slot) && !self[slot].prev.is_some_and(joins));
         let shortest = |first: Slot| self.shortest_window(first, need, joins);
         starts.filter_map(shortest).min_by_key(|run| (run.end - run.start, run.start))
     }
@@ -47,12 +44,12 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
                 if best.is_none_or(|b| window.end - window.start < b.end - b.start) {
                     best = Some(window);
                 }
-                match self.next(low) {
+                match self[low].next {
                     Some(next) if low != slot => low = next,
                     _ => break,
                 }
             }
-            high = self.next(slot);
+            high = self[slot].next;
         }
         best
     }
@@ -88,8 +85,8 @@ impl<S: DerefMut<Target = Shard>> Space<S> {
         joins: impl Fn(Slot) -> bool,
     ) -> Option<Stretch> {
         let step = |slot: Slot, way: Direction| match way {
-            Direction::Up => self.next(slot),
-            Direction::Down => self.prev(slot),
+            Direction::Up => self[slot].next,
+            Direction::Down => self[slot].prev,
         };
         let mut first = unmapped;
         while let Some(behind) = step(first, direction.opposite()).filter(|&behind| joins(behind)) {

@@ -2,11 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Fit, GRAIN, Need, RangeState, Shard, Slot, Tag};
-
-type Space = super::Space<Box<Shard>>;
-
-const SHARDS: usize = 3;
+use super::{Fit, GRAIN, Need, RangeState, Slot, Space, Tag};
 
 const BASE: u64 = 1 << 32;
 const GRANULE: u64 = 16 * GRAIN;
@@ -20,8 +16,7 @@ fn need(grains: u64) -> Need {
 }
 
 fn space_with(segment_grains: u64, state: RangeState) -> Space {
-    let shard = |number| Box::new(Shard::new(number, Fit::Slabs));
-    let mut space = Space::new(shard(0), (1..SHARDS).map(shard).collect());
+    let mut space = Space::new(Fit::Best);
     space.add_segment(BASE, segment_grains * GRAIN, state);
     space
 }
@@ -41,7 +36,6 @@ enum Op {
     Take { lane: u32, grains: u64, alignment_log2: u32 },
     Free { which: usize, lane: u32 },
     Relabel { lane: u32, to: u32 },
-    Move { which: usize, to: usize },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -50,7 +44,6 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(lane, grains, alignment_log2)| Op::Take { lane, grains, alignment_log2 }),
         4 => (any::<usize>(), 0..3_u32).prop_map(|(which, lane)| Op::Free { which, lane }),
         1 => (0..3_u32, 0..3_u32).prop_map(|(lane, to)| Op::Relabel { lane, to }),
-        2 => (any::<usize>(), 0..SHARDS).prop_map(|(which, to)| Op::Move { which, to }),
     ]
 }
 
@@ -92,16 +85,6 @@ proptest! {
                         space.set_state(slot, RangeState::Free(tag(to)));
                     }
                 }
-                Op::Move { which, to } => {
-                    let free: Vec<Slot> = (0..3).flat_map(|lane| space.free_of(lane)).collect();
-                    if let Some(&slot) = free.get(which % free.len().max(1)) {
-                        let (extent, state) = (space[slot].extent(), space[slot].state());
-                        space.claim(slot);
-                        let moved = space.move_to(slot, to);
-                        prop_assert_eq!((moved.shard(), space[moved].extent()), (to, extent));
-                        space.set_state(moved, state);
-                    }
-                }
             }
             space.check();
         }
@@ -113,7 +96,7 @@ proptest! {
         free.iter().for_each(|&slot| space.claim(slot));
         let mut parts: Vec<Slot> = space.iter().map(|(slot, _)| slot).collect();
         parts.sort_by_key(|&slot| space[slot].start);
-        let whole = space.join_claimed(parts[0], parts[parts.len() - 1], 1);
+        let whole = space.join_claimed(parts[0], parts[parts.len() - 1]);
         space.check();
         prop_assert_eq!(space.iter().count(), 1);
         space.set_state(whole, RangeState::Free(tag(0)));
@@ -250,7 +233,7 @@ fn a_tail_is_extended_rather_than_left_behind() {
     let bounds = (stretch.start, stretch.end, stretch.fresh);
     assert_eq!(bounds, (BASE + GRANULE, BASE + 3 * GRANULE, GRANULE));
     let parts = space.claim_between(stretch.start, stretch.end);
-    let whole = space.join_claimed(parts[0].0, parts[1].0, 1);
+    let whole = space.join_claimed(parts[0].0, parts[1].0);
     space.set_state(whole, RangeState::Free(tag(0)));
     space.check();
 }
@@ -270,98 +253,13 @@ fn an_address_finds_only_the_live_range_that_starts_there() {
     assert_eq!(space.find(BASE + 100_000 * GRAIN), None);
 }
 
-fn live(shard: &mut Shard, size: u64) -> (Slot, u64) {
-    let layout = vmem_core::BlockLayout::new(size).unwrap();
-    let need = Need { size: size.next_multiple_of(GRAIN), alignment: GRAIN };
-    let slot = shard.take_best(0, need, None).unwrap();
-    shard.begin_block(slot, layout, vmem_core::Label::NONE);
-    (slot, shard[slot].start)
-}
-
-fn end(shard: &mut Shard, (slot, _): (Slot, u64)) {
-    let range = shard[slot];
-    let (layout, label, generation) = range.block().unwrap();
-    let ptr = vmem_core::DevicePtr::new(range.start).unwrap();
-    let owner = vmem_core::ResourceId::new();
-    let raw = vmem_core::RawBlock::new(ptr, layout, owner, slot.raw(), generation, label);
-    assert_eq!(shard.end_block(&raw), Some(slot));
-    shard.free(slot, tag(0));
-}
-
 #[test]
-fn small_blocks_lie_together_and_leave_the_rest_in_one_piece() {
-    let mut space = space_with(16 << 10, RangeState::Free(tag(0)));
-    let shard = space.shard_mut(0);
-    let blocks: Vec<_> = (1..=32).map(|i| (live(shard, 64 << 10), live(shard, i * 128))).collect();
-    let (large, small): (Vec<_>, Vec<_>) = blocks.into_iter().unzip();
-    let mut starts: Vec<u64> = small.iter().map(|&(_, start)| start).collect();
-    starts.sort_unstable();
-    let apart = starts.windows(2).filter(|pair| pair[1] - pair[0] > 4096).count();
-    assert!(apart <= 1, "64 KiB and again 64 hold all of them");
-    large.into_iter().for_each(|block| end(shard, block));
-    space.check();
-    assert!(space.largest_of(0) >= 1 << 20, "what is not a slab has joined");
-    assert_eq!(space.free_stretches(|_| true).len(), 3, "below, between and above: {space:?}");
-    let shard = space.shard_mut(0);
-    small.into_iter().for_each(|block| end(shard, block));
-    space.check();
-    assert_eq!(space.largest_of(0), 4 << 20, "slabs without a block are no slabs");
-}
-
-#[test]
-fn what_is_free_in_a_slab_is_found_by_whoever_has_nothing_else() {
-    let mut space = space_with(256, RangeState::Free(tag(0)));
-    let shard = space.shard_mut(0);
-    let small = live(shard, 256);
-    assert_eq!(shard.take_best(0, need(64), None), None, "a hit leaves slabs alone");
-    let left = space.best_fit(0, need(64)).unwrap();
-    assert_eq!(space[left].size, 255 * GRAIN);
-    end(space.shard_mut(0), small);
-    space.check();
-    assert_eq!(space.largest_of(0), 256 * GRAIN);
-}
-
-#[test]
-fn slabs_of_many_small_blocks_are_few() {
-    let mut space = space_with(64 << 10, RangeState::Free(tag(0)));
-    let shard = space.shard_mut(0);
-    let blocks: Vec<_> = (0..1000).map(|_| live(shard, 4096)).collect();
-    let mut starts: Vec<u64> = blocks.iter().map(|&(_, start)| start).collect();
-    starts.sort_unstable();
-    let gaps = starts.windows(2).filter(|pair| pair[1] - pair[0] > 4096).count();
-    assert!(gaps < 8, "{gaps} gaps");
-    blocks.into_iter().for_each(|block| end(shard, block));
-    space.check();
-    assert_eq!(space.largest_of(0), 16 << 20);
-}
-
-/// Edges were noted where ranges are looked for, over the range that begins there: what moved to
-/// another shard was found by looking through all of it.
-#[test]
-fn a_range_that_moved_to_another_shard_is_still_found_near_its_address() {
-    let mut space = space_with(40, RangeState::Free(tag(0)));
-    let slots = [(); 3].map(|()| take(&mut space, 0, need(10)).unwrap());
-    space.set_state(slots[1], RangeState::Free(tag(1)));
-    space.claim(slots[1]);
-    let moved = space.move_to(slots[1], 1);
-    space.set_state(moved, RangeState::Free(tag(1)));
-    let start = space[moved].start;
-    assert_eq!(space.shard(1).near(start), Some(moved));
-    assert_eq!(space.shard(2).near(start), None, "nothing is looked through for a hint");
-    assert_eq!(space.covering(start), Some(moved));
-    space.check();
-}
-
-#[test]
-fn a_look_at_lanes_says_that_it_was_cut_short_although_one_lane_counts_often() {
-    let mut space = space_with(8, RangeState::Free(tag(2)));
-    for number in 0..SHARDS {
-        let start = BASE + ((number as u64 + 1) << 24);
-        let slot = space.add_segment(start, 2 * GRAIN, RangeState::Free(tag(1)));
-        space.claim(slot);
-        let slot = space.move_to(slot, number);
-        space.set_state(slot, RangeState::Free(tag(1)));
-    }
-    assert_eq!(space.lanes_that_fit(need(2), SHARDS), (vec![1], true));
-    assert_eq!(space.lanes_that_fit(need(2), usize::MAX), (vec![1, 2], false));
+fn a_look_at_lanes_says_that_it_was_cut_short() {
+    let space_of = |lanes: &[u32]| {
+        let parts: Vec<(u64, u32)> = lanes.iter().map(|&lane| (2, lane)).collect();
+        split(&parts)
+    };
+    assert_eq!(space_of(&[1, 2, 3]).lanes_that_fit(need(2), 3), (vec![1, 2, 3], true));
+    assert_eq!(space_of(&[1, 2, 3]).lanes_that_fit(need(2), 2).1, true);
+    assert_eq!(space_of(&[1, 2]).lanes_that_fit(need(2), usize::MAX), (vec![1, 2], false));
 }

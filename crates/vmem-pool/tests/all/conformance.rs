@@ -5,8 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use vmem_core::{AsyncMemory, MemoryResource, PinnedMemory};
-use vmem_pool::testing::{Knobs, Sharding, SmallBlocks};
-use vmem_pool::{Batch, Chunks, Pool, PoolConfig, PoolHandle};
+use vmem_pool::{Batch, BuildErrorKind, BySize, Chunks, Pool, PoolConfig, PoolHandle};
 use vmem_sim::{SimConfig, SimDevice};
 use vmem_testkit::conformance::{self, Subject};
 use vmem_testkit::{Program, Shape};
@@ -42,42 +41,6 @@ fn make_capped_arena(device: Arc<SimDevice>) -> Made {
 
 fn make_tight_arena(device: Arc<SimDevice>) -> Made {
     let pool = arena(device, tight());
-    let handle = pool.handle();
-    (Box::new(pool), handle)
-}
-
-fn make_slab_arena(device: Arc<SimDevice>) -> Made {
-    let small_blocks = SmallBlocks::InSlabs;
-    let pool = arena(device, PoolConfig::default().with_small_blocks(small_blocks));
-    let handle = pool.handle();
-    (Box::new(pool), handle)
-}
-
-/// Slabs in shards, in so little room that memory moves.
-fn make_crowded_slab_arena(device: Arc<SimDevice>) -> Made {
-    let (small_blocks, sharding) = (SmallBlocks::InSlabs, Sharding::PerStream);
-    let config =
-        tight().with_small_blocks(small_blocks).with_sharding(sharding).with_ceiling(8 * MIB);
-    let pool = arena(device, config);
-    let handle = pool.handle();
-    (Box::new(pool), handle)
-}
-
-/// Every stream has a shard of its own, so that most memory is at the edge of one.
-fn make_sharded_arena(device: Arc<SimDevice>) -> Made {
-    let pool = arena(device, PoolConfig::default().with_sharding(Sharding::PerStream));
-    let handle = pool.handle();
-    (Box::new(pool), handle)
-}
-
-fn make_sharded_tight_arena(device: Arc<SimDevice>) -> Made {
-    let pool = arena(device, tight().with_sharding(Sharding::PerStream));
-    let handle = pool.handle();
-    (Box::new(pool), handle)
-}
-
-fn make_sharded_chunks(device: Arc<SimDevice>) -> Made {
-    let pool = chunks(device, PoolConfig::default().with_sharding(Sharding::PerStream));
     let handle = pool.handle();
     (Box::new(pool), handle)
 }
@@ -188,9 +151,6 @@ held_to_the_contract! {
     make_strict_arena: the_strict_arena_pool_conforms, programs_run_on_the_strict_arena_pool;
     make_capped_arena: the_capped_arena_pool_conforms, programs_run_on_the_capped_arena_pool;
     make_tight_arena: the_tight_arena_pool_conforms, programs_run_on_the_tight_arena_pool;
-    make_sharded_arena: the_sharded_arena_pool_conforms, programs_run_on_the_sharded_arena_pool;
-    make_slab_arena: the_slab_arena_pool_conforms, programs_run_on_the_slab_arena_pool;
-    make_sharded_chunks: the_sharded_chunk_pool_conforms, programs_run_on_the_sharded_chunk_pool;
     make_chunks: the_chunk_pool_conforms, programs_run_on_the_chunk_pool;
     make_pinned: the_pinned_pool_conforms, programs_run_on_the_pinned_pool;
     make_async: the_pool_over_the_drivers_pool_conforms, programs_run_on_the_pool_over_the_drivers_pool;
@@ -201,16 +161,6 @@ held_to_the_contract! {
 #[test]
 fn programs_run_where_memory_moves_first() {
     moves_in_programs(make_tight_arena);
-}
-
-#[test]
-fn programs_run_where_memory_moves_first_across_shards() {
-    moves_in_programs(make_sharded_tight_arena);
-}
-
-#[test]
-fn programs_run_where_room_is_short_and_small_blocks_are_in_slabs() {
-    moves_in_programs(make_crowded_slab_arena);
 }
 
 #[test]
@@ -226,4 +176,30 @@ fn a_pool_behind_every_pointer_is_the_same_pool() {
     conformance::check(&Subject::new(&&*pool));
     drop(pool);
     device.assert_clean();
+}
+
+#[test]
+fn two_pools_by_size_conform() {
+    for seed in 0..3 {
+        let device = device_with_seed(seed);
+        let small = chunks(device.clone(), PoolConfig::default());
+        let large = arena(device.clone(), PoolConfig::default());
+        let handles = [small.handle(), large.handle()];
+        let pool = BySize::new(small, large, 4096).unwrap();
+        let other = crate::support::device();
+        let subject = Subject { other_device: Some(other), seed, ..Subject::new(&pool) };
+        conformance::check(&subject);
+        // What ended threads freed on their default streams.
+        handles.iter().for_each(|handle| _ = handle.synchronize().unwrap());
+        drop(pool);
+        device.assert_clean();
+        assert!(device.leaks().is_empty(), "seed {seed}: {:?}", device.leaks());
+    }
+}
+
+#[test]
+fn pools_of_two_devices_are_not_one_by_size() {
+    let make = || arena(device(), PoolConfig::default());
+    let refused = BySize::new(make(), make(), 4096).unwrap_err();
+    assert_eq!(refused.kind(), BuildErrorKind::TwoDevices);
 }

@@ -8,7 +8,6 @@ use vmem_core::{
     AllocErrorKind, AsyncMemory, BlockLayout, Device, DeviceMemory, DriverCode, MemoryResource,
     PinnedMemory, Request, ResourceExt, Stream,
 };
-use vmem_pool::testing::{Knobs, Sharding, SmallBlocks};
 use vmem_pool::{
     Backing, BuildError, Chunks, Footprint, Pool, PoolConfig, PoolHandle, VirtualArena,
 };
@@ -168,14 +167,6 @@ fn tight(device: Arc<dyn Device>) -> Made {
     arena_pool(device, PoolConfig::default().with_footprint(Footprint::Tight))
 }
 
-fn sharded(device: Arc<dyn Device>) -> Made {
-    let config = PoolConfig::default()
-        .with_sharding(Sharding::PerStream)
-        .with_footprint(Footprint::Tight)
-        .with_small_blocks(SmallBlocks::InSlabs);
-    arena_pool(device, config)
-}
-
 fn chunk_pool(device: Arc<dyn Device>) -> Made {
     let pool = chunks(device, PoolConfig::default());
     let handle = pool.handle();
@@ -223,8 +214,6 @@ sweeps! {
     two_failing_calls_leave_a_capped_arena_pool_usable_and_nothing_leaked, capped;
     any_failing_call_leaves_a_tight_arena_pool_usable_and_nothing_leaked,
     two_failing_calls_leave_a_tight_arena_pool_usable_and_nothing_leaked, tight;
-    any_failing_call_leaves_a_sharded_arena_pool_usable_and_nothing_leaked,
-    two_failing_calls_leave_a_sharded_arena_pool_usable_and_nothing_leaked, sharded;
     any_failing_call_leaves_the_chunk_pool_usable_and_nothing_leaked,
     two_failing_calls_leave_the_chunk_pool_usable_and_nothing_leaked, chunk_pool;
     any_failing_call_leaves_a_pool_of_host_memory_usable_and_nothing_leaked,

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use vmem_core::{Block, DriverCode, ResourceExt, Stream};
-use vmem_pool::testing::{Knobs, SmallBlocks};
-use vmem_pool::{AutoTrim, Growth, PoolConfig, RangeState};
+use vmem_pool::{AutoTrim, BySize, Growth, PoolConfig, PoolHandle, RangeState};
 use vmem_sim::CallKind;
 
 use crate::support::{
-    MIB, SMALL, alloc, arena, chunks, device, finish, free, free_all, layout, on_both, riddle, sim,
-    tight, touch,
+    ArenaPool, MIB, SMALL, alloc, arena, chunks, device, finish, free, free_all, layout, on_both,
+    riddle, sim, tight, touch,
 };
 
 /// One granule of the small devices.
@@ -171,35 +170,39 @@ fn of_a_window_that_could_not_be_undone_the_part_that_was_serves_again() {
     finish(&device, pool);
 }
 
-/// Without slabs, small blocks would keep most of the granules that large ones lay in.
+/// In one pool, small blocks would keep most of the granules that large ones lay in.
 #[test]
-fn small_blocks_in_slabs_keep_few_granules() {
+fn small_blocks_in_a_pool_of_their_own_keep_few_granules() {
     let device = device();
     let stream = Stream::new(device.clone()).unwrap();
-    let config = PoolConfig::default().with_small_blocks(SmallBlocks::InSlabs);
-    let pool = arena(device.clone(), config);
-    let mut live: Vec<(Block, bool)> = Vec::new();
+    let pools = [(); 2].map(|()| arena(device.clone(), PoolConfig::default()));
+    let handles = pools.each_ref().map(ArenaPool::handle);
+    let reserved = || handles.iter().map(|h| h.counters().unwrap().reserved).sum::<u64>();
+    let live = || handles.iter().map(|h| h.counters().unwrap().live).sum::<u64>();
+    let trim = || handles.iter().for_each(|handle| _ = handle.trim_to(0).unwrap());
+    let [small, large] = pools;
+    let pool = BySize::new(small, large, 4096).unwrap();
+    let mut blocks: Vec<(Block, bool)> = Vec::new();
     for i in 0..4_000_usize {
-        if live.len() >= 400 {
-            let (block, _) = live.swap_remove(i * 7919 % 400);
+        if blocks.len() >= 400 {
+            let (block, _) = blocks.swap_remove(i * 7919 % 400);
             free(&pool, block, &stream);
         }
         let small = i % 2 == 0;
         let size = if small { 1 + i * 31 % 4096 } else { (64 << 10) + i * 7321 % (512 << 10) };
-        live.push((alloc(&pool, size as u64, &stream), small));
+        blocks.push((alloc(&pool, size as u64, &stream), small));
     }
-    let before = pool.handle().counters().unwrap();
-    let (small, large): (Vec<_>, Vec<_>) = live.into_iter().partition(|(_, small)| *small);
+    let before = reserved();
+    let (small, large): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|(_, small)| *small);
     large.into_iter().for_each(|(block, _)| free(&pool, block, &stream));
-    pool.handle().trim_to(0).unwrap();
-    let counters = pool.handle().counters().unwrap();
-    assert!(counters.live > 256 << 10);
-    let (before, after) = (before.reserved, counters.reserved);
-    assert!(after < before / 3, "{after} B of {before} B are kept by {} B", counters.live);
+    trim();
+    assert!(live() > 256 << 10);
+    let after = reserved();
+    assert!(after < before / 30, "{after} B of {before} B are kept by {} B", live());
     small.into_iter().for_each(|(block, _)| free(&pool, block, &stream));
-    pool.handle().trim_to(0).unwrap();
-    assert_eq!(pool.handle().counters().unwrap().reserved, 0);
-    pool.handle().check_invariants();
+    trim();
+    assert_eq!(reserved(), 0);
+    handles.iter().for_each(PoolHandle::check_invariants);
     drop((pool, stream));
     device.assert_clean();
 }

@@ -8,7 +8,7 @@ use crate::support::{GRANULE, Rig, Setting, explore};
 
 /// Another thread uses a block on a stream of its own, asks the home stream to wait for that, and
 /// frees the block there, while the home stream's thread allocates.
-pub(crate) fn pending_wait(setting: Setting) {
+fn pending_wait(setting: Setting) {
     let rig = Rig::new(setting, 1);
     let home = rig.own_default();
     let block = rig.take(1, &home);

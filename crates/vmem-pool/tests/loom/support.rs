@@ -9,9 +9,9 @@ use vmem_core::{
     AllocErrorKind, Block, BlockLayout, Device, DeviceMemory, ManualClock, MemoryResource,
     ResourceExt, Stream,
 };
-use vmem_pool::testing::{Knobs, Sharding};
 use vmem_pool::{Chunks, Pool, PoolConfig, PoolHandle, VirtualArena};
 use vmem_sim::{Kernel, Schedule, SimConfig, SimDevice};
+use vmem_testkit::{Carelessness, Countdown};
 
 /// The device's granule, as small as one can be: devices are made by the thousand.
 pub(crate) const GRANULE: u64 = 4 << 10;
@@ -24,20 +24,18 @@ const UNHURRIED: u64 = 82;
 pub(crate) struct Setting {
     arena: bool,
     schedule: Schedule,
-    sharding: Sharding,
 }
 
-const fn on(arena: bool, schedule: Schedule, sharding: Sharding) -> Setting {
-    Setting { arena, schedule, sharding }
+const fn on(arena: bool, schedule: Schedule) -> Setting {
+    Setting { arena, schedule }
 }
 
-/// On a late device a query finds work pending, on an eager one it finds it complete. In shards of
-/// their own streams meet at no lock until one misses.
+/// On a late device a query finds work pending, on an eager one it finds it complete.
 const SETTINGS: [Setting; 4] = [
-    on(true, Schedule::Late, Sharding::PerStream),
-    on(true, Schedule::Eager, Sharding::Never),
-    on(false, Schedule::Late, Sharding::Never),
-    on(false, Schedule::Eager, Sharding::PerStream),
+    on(true, Schedule::Late),
+    on(true, Schedule::Eager),
+    on(false, Schedule::Late),
+    on(false, Schedule::Eager),
 ];
 
 /// Two models at once would share the numbers that streams are given, on which it depends what a thread
@@ -86,6 +84,8 @@ fn report(name: &str, setting: Setting, orders: u64, start: Instant) {
 #[derive(Debug, Clone)]
 pub(crate) struct Rig {
     pub(crate) device: Arc<SimDevice>,
+    /// What the pool and its streams make their calls to.
+    driver: Arc<Countdown>,
     pub(crate) pool: Arc<dyn MemoryResource>,
     pub(crate) handle: PoolHandle,
 }
@@ -105,32 +105,41 @@ impl Rig {
             ..SimConfig::default()
         })
         .unwrap();
+        let driver = Countdown::new(device.clone());
         // Real time would make two runs of one order differ.
         let clock = Arc::new(ManualClock::new());
-        let (ceiling, sharding) = (Some(granules * GRANULE), setting.sharding);
-        let config = config.with_ceiling(ceiling).with_clock(clock).with_sharding(sharding);
+        let config = config.with_ceiling(granules * GRANULE).with_clock(clock);
         if setting.arena {
-            let arena = VirtualArena::new(device.clone()).unwrap();
-            Self::of(device, Pool::new(arena, config).unwrap())
+            let arena = VirtualArena::new(driver.clone()).unwrap();
+            Self::of(device, driver, Pool::new(arena, config).unwrap())
         } else {
-            let chunks = Chunks::new(DeviceMemory::new(device.clone()));
-            Self::of(device, Pool::new(chunks, config).unwrap())
+            let chunks = Chunks::new(DeviceMemory::new(driver.clone()));
+            Self::of(device, driver, Pool::new(chunks, config).unwrap())
         }
     }
 
-    fn of<B: vmem_pool::Backing>(device: Arc<SimDevice>, pool: Pool<B>) -> Self {
+    fn of<B: vmem_pool::Backing>(
+        device: Arc<SimDevice>,
+        driver: Arc<Countdown>,
+        pool: Pool<B>,
+    ) -> Self {
         let handle = pool.handle();
-        Self { device, pool: Arc::new(pool), handle }
+        Self { device, driver, pool: Arc::new(pool), handle }
+    }
+
+    /// The same with a driver that does not do what it says.
+    pub(crate) fn careless(self, carelessness: Carelessness) -> Self {
+        self.driver.set_carelessness(Some(carelessness));
+        self
     }
 
     pub(crate) fn stream(&self) -> Stream {
-        Stream::new(self.device.clone()).unwrap()
+        Stream::new(self.driver.clone()).unwrap()
     }
 
     /// The calling thread's default stream.
     pub(crate) fn own_default(&self) -> Stream {
-        let device: Arc<dyn Device> = self.device.clone();
-        Stream::per_thread_default(device.clone())
+        Stream::per_thread_default(self.driver.clone())
     }
 
     /// A block that must be had, with work pending on it.
@@ -178,11 +187,11 @@ impl Rig {
 
     /// Ends the pool, and checks that nothing was raced for and nothing is left.
     pub(crate) fn finish(self) {
-        let Self { device, pool, handle } = self;
+        let Self { device, driver, pool, handle } = self;
         handle.check_invariants();
         assert_eq!(handle.counters().map(|counters| counters.live), Some(0));
         assert_eq!(Arc::strong_count(&pool), 1, "the other threads have ended");
-        drop(pool);
+        drop((pool, driver));
         device.assert_clean();
         assert!(device.leaks().is_empty(), "{:?}", device.leaks());
         assert_eq!(device.base().drop_failures().count(), 0);

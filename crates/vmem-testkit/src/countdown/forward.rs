@@ -6,14 +6,17 @@ use vmem_core::{
     Managed, MemoryInfo, PhysicalHandle, Pinned, RawEvent, RawStream, VirtualMemory,
 };
 
-use super::{Countdown, Gate};
+use super::{Carelessness, Countdown, Gate};
 
 /// Methods that pass the gate and go on to `target` of the gate's inner device.
 macro_rules! gated {
     (
         $part:literal, $gate:ident, $target:ident;
         safe { $(fn $name:ident($($arg:ident: $type:ty),*) -> $value:ty;)* }
-        unsafe { $(fn $uname:ident($($uarg:ident: $utype:ty),*) -> $uvalue:ty;)* }
+        unsafe {
+            $(fn $uname:ident($($uarg:ident: $utype:ty),*) -> $uvalue:ty
+                $(, unless $careless:ident: $instead:expr)?;)*
+        }
     ) => {
         $(
             fn $name(&self, $($arg: $type),*) -> Result<$value, DriverError> {
@@ -28,6 +31,11 @@ macro_rules! gated {
             unsafe fn $uname(&self, $($uarg: $utype),*) -> Result<$uvalue, DriverError> {
                 const CALL: &str = concat!($part, "::", stringify!($uname));
                 self.$gate().pass(CALL)?;
+                $(
+                    if self.$gate().is(Carelessness::$careless) {
+                        return Ok($instead);
+                    }
+                )?
                 // SAFETY: contract, devices: the caller keeps its clauses; every handle and range
                 // it has is one of the inner device.
                 let value = unsafe { self.$gate().$target().$uname($($uarg),*) }?;
@@ -106,11 +114,11 @@ unsafe impl Device for Countdown {
             fn synchronize_stream(stream: RawStream) -> ();
             fn is_capturing(stream: RawStream) -> bool;
             fn destroy_event(event: RawEvent) -> ();
-            fn record_event(event: RawEvent, stream: RawStream) -> ();
-            fn query_event(event: RawEvent) -> Completion;
+            fn record_event(event: RawEvent, stream: RawStream) -> (), unless SkipRecords: ();
+            fn query_event(event: RawEvent) -> Completion, unless ClaimCompletion: Completion::Complete;
             fn synchronize_event(event: RawEvent) -> ();
             fn elapsed_ns(start: RawEvent, end: RawEvent) -> i64;
-            fn wait_event(stream: RawStream, event: RawEvent) -> ();
+            fn wait_event(stream: RawStream, event: RawEvent) -> (), unless SkipWaits: ();
             fn copy_from_host(to: DevicePtr, from: *const u8, bytes: u64, stream: RawStream) -> ();
             fn copy_to_host(to: *mut u8, from: DevicePtr, bytes: u64, stream: RawStream) -> ();
             fn copy_within(to: DevicePtr, from: DevicePtr, bytes: u64, stream: RawStream) -> ();
@@ -154,9 +162,20 @@ unsafe impl VirtualMemory for Gate {
             fn free_range(base: DevicePtr, bytes: u64) -> ();
             fn release(handle: PhysicalHandle) -> ();
             fn map(at: DevicePtr, bytes: u64, handle: PhysicalHandle) -> ();
-            fn set_access(at: DevicePtr, bytes: u64) -> ();
             fn unmap(at: DevicePtr, bytes: u64) -> ();
         }
+    }
+
+    unsafe fn set_access(&self, at: DevicePtr, bytes: u64) -> Result<(), DriverError> {
+        const CALL: &str = "VirtualMemory::set_access";
+        self.pass(CALL)?;
+        let more = if self.is(Carelessness::WideAccess) { self.granularity() } else { 0 };
+        let from = DevicePtr::new(at.get() - more).unwrap_or(at);
+        // SAFETY: contract, devices: the caller keeps its clauses, unless the test is about one that
+        // is broken.
+        unsafe { self.inner_virtual_memory().set_access(from, bytes + more) }?;
+        self.passed(CALL);
+        Ok(())
     }
 }
 

@@ -1,11 +1,13 @@
 //! A device that fails chosen driver calls, and lets things happen beside them.
 
+mod careless;
 mod fault;
 mod forward;
 mod hooks;
 mod pairs;
 mod sweep;
 
+pub use careless::Carelessness;
 pub use fault::{FAULT_CODES, Fault, Fired};
 pub use pairs::Pairs;
 pub use sweep::sweep;
@@ -56,6 +58,7 @@ struct Gate {
     inner: Arc<dyn Device>,
     state: Mutex<State>,
     hooks: Hooks,
+    careless: Mutex<Option<Carelessness>>,
 }
 
 #[derive(Debug, Default)]
@@ -73,8 +76,8 @@ struct State {
 impl Countdown {
     /// A countdown in front of `device`, not armed.
     pub fn new(device: Arc<dyn Device>) -> Arc<Self> {
-        let (state, hooks) = (Mutex::default(), Hooks::default());
-        Arc::new(Self(Gate { inner: device, state, hooks }))
+        let (state, hooks, careless) = (Mutex::default(), Hooks::default(), Mutex::default());
+        Arc::new(Self(Gate { inner: device, state, hooks, careless }))
     }
 
     /// The device behind it.
@@ -166,6 +169,12 @@ impl Countdown {
         self.0.hooks.set(When::After, call, Box::new(hook));
     }
 
+    /// Does calls carelessly from now on, or as they are asked for: for tests that show that they
+    /// would notice a resource which is careless.
+    pub fn set_carelessness(&self, carelessness: Option<Carelessness>) {
+        *fork::locked(|| self.0.careless.lock()) = carelessness;
+    }
+
     /// The number of driver calls made, failed ones included.
     pub fn calls(&self) -> u64 {
         self.0.lock().calls
@@ -202,6 +211,10 @@ impl Gate {
             }
             None => Ok(()),
         }
+    }
+
+    fn is(&self, carelessness: Carelessness) -> bool {
+        *fork::locked(|| self.careless.lock()) == Some(carelessness)
     }
 
     /// Runs what is to happen after a call that succeeded.

@@ -44,7 +44,7 @@ fn claim_granules(core: &Core<VirtualArena>, keep: u64) -> Option<(Slot, u64, u6
     let mapping = &core.backing.mapping;
     let granule = mapping.granule();
     let mut state = core.lock();
-    let forgotten = state.settle();
+    state.settle();
     let surplus = mapping.held().saturating_sub(keep) / granule * granule;
     let runs = state.space.free_of(CLEAN.lane).filter_map(|slot| {
         let range = state.space[slot];
@@ -57,7 +57,6 @@ fn claim_granules(core: &Core<VirtualArena>, keep: u64) -> Option<(Slot, u64, u6
         state.space.cut(slot, start, end - start, RangeState::Free(CLEAN));
     }
     drop(state);
-    drop(forgotten);
     highest.map(|(slot, start, end)| (slot, start, end - start))
 }
 

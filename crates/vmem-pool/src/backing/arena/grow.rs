@@ -12,7 +12,7 @@ pub(super) fn grow(
     climb: &mut Climb<'_>,
 ) -> Result<Slot, GrowthFailure> {
     let needed = climb.need.size;
-    let reserved = core.lock().shared.counters.reserved;
+    let reserved = core.lock().counters.reserved;
     let policy = core.config.growth.unwrap_or_else(|| core.backing.default_growth());
     let room = core.ceiling.saturating_sub(reserved);
     let target = policy.target(needed, reserved, room) / GRAIN * GRAIN;
@@ -70,7 +70,7 @@ fn try_grow(
     })
 }
 
-impl State<'_> {
+impl State {
     /// Where at home `size` bytes for the request need the least new memory.
     pub(super) fn cheapest_growth(
         &self,
@@ -79,7 +79,7 @@ impl State<'_> {
         size: u64,
     ) -> Option<crate::space::Stretch> {
         let wanted = Need { size, ..climb.need };
-        let usable = |tag| climb.may_use(&self.shared.lanes, tag);
+        let usable = |tag| climb.may_use(&self.lanes, tag);
         let arena = &core.backing;
         self.space.cheapest_growth(wanted, arena.granule(), arena.windows_from, usable)
     }

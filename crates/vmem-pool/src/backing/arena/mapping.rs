@@ -8,7 +8,6 @@ use vmem_core::{
     Allowance, Device, DevicePtr, DriverCode, DriverError, PhysicalHandle, VirtualMemory,
 };
 
-use crate::sabotage;
 use crate::space::pointer;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -244,9 +243,8 @@ impl Mapping {
 
     /// Only for what was just mapped: access is never set over a range in use.
     fn make_accessible(&self, start: u64, size: u64) -> Result<(), DriverError> {
-        let more = if sabotage::wide_access() { self.granule } else { 0 };
         // SAFETY: contract, devices/ranges: exactly the mappings just made, which nothing uses yet.
-        unsafe { self.vm().set_access(pointer(start - more), size + more) }
+        unsafe { self.vm().set_access(pointer(start), size) }
     }
 
     /// The addresses of the granules of a range.

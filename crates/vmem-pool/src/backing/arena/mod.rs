@@ -24,7 +24,6 @@ use windows::Windows;
 use super::{Growth, GrowthFailure, Pending, Sealed};
 use crate::engine::{Core, Obstacle, State};
 use crate::ladder::{Climb, Rung};
-use crate::sabotage;
 use crate::space::{Slot, Tag};
 use crate::sync::{Mutex, MutexGuard};
 use crate::{BuildError, BuildErrorKind, Footprint, WindowInfo};
@@ -104,7 +103,7 @@ impl VirtualArena {
     }
 
     /// Where a new window for the request could begin.
-    fn room_for_window(&self, state: &State<'_>, climb: &Climb<'_>) -> Option<u64> {
+    fn room_for_window(&self, state: &State, climb: &Climb<'_>) -> Option<u64> {
         let size = climb.need.size.next_multiple_of(self.granule());
         state.space.smallest_unmapped(self.windows_from, size, climb.need.alignment)
     }
@@ -119,9 +118,9 @@ impl VirtualArena {
 
     /// Whether the ceiling leaves room for so many bytes of new memory. Spare memory is reserved
     /// already.
-    fn has_room(&self, core: &Core<Self>, state: &State<'_>, bytes: u64) -> bool {
+    fn has_room(&self, core: &Core<Self>, state: &State, bytes: u64) -> bool {
         let fresh = bytes.saturating_sub(self.mapping.spare());
-        fresh <= core.ceiling.saturating_sub(state.shared.counters.reserved)
+        fresh <= core.ceiling.saturating_sub(state.counters.reserved)
     }
 }
 
@@ -214,7 +213,7 @@ impl Sealed for VirtualArena {
         start >= self.windows_from
     }
 
-    fn take_back(core: &Core<Self>, state: &mut State<'_>, slot: Slot, tag: Tag) {
+    fn take_back(core: &Core<Self>, state: &mut State, slot: Slot, tag: Tag) {
         relocate::take_back(core, state, slot, tag);
     }
 }
@@ -251,8 +250,7 @@ fn make_addresses(core: &Core<VirtualArena>, climb: &mut Climb<'_>) -> Result<()
     if core.backing.windows().bytes() == 0 {
         return Err(out_of_addresses());
     }
-    let seen = if sabotage::unmap_early() { Ok(()) } else { core.observe() };
-    if let Err(error) = seen.and_then(|()| purge::unmap_until(core, has_room)) {
+    if let Err(error) = core.observe().and_then(|()| purge::unmap_until(core, has_room)) {
         tracing::warn!(%error, "addresses could not be unmapped");
     }
     if !has_room() {

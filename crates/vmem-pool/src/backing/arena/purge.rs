@@ -6,7 +6,6 @@ use super::VirtualArena;
 use super::windows::Window;
 use crate::engine::Core;
 use crate::lanes::CLEAN;
-use crate::sabotage;
 use crate::space::{RangeState, Slot};
 
 /// How many times the memory held may be mapped in windows.
@@ -49,7 +48,7 @@ fn unmap_window(core: &Core<VirtualArena>, start: u64) -> Result<(), DriverError
     let mut windows = core.backing.windows();
     let Some(window) = windows.at(start).cloned() else { return Ok(()) };
     let idle = |slot: Slot| match state.space[slot].state() {
-        RangeState::Dormant(tag) => state.shared.lanes.is_complete(tag) || sabotage::unmap_early(),
+        RangeState::Dormant(tag) => state.lanes.is_complete(tag),
         _ => false,
     };
     if !state.space.within(start, start + window.size).all(idle) {
@@ -110,6 +109,6 @@ fn hide(
     if done < window.size {
         windows.add_broken(window.start, &window.homes, done, window.size - done);
     }
-    state.shared.counters.aliased = windows.bytes();
+    state.counters.aliased = windows.bytes();
     stopped.map_or(Ok(()), Err)
 }

@@ -7,7 +7,6 @@ use crate::backing::{GrowthFailure, Sealed};
 use crate::engine::{Claim, Core, Obstacle, State};
 use crate::ladder::Climb;
 use crate::lanes::{Access, Lanes};
-use crate::sabotage;
 use crate::space::{RangeState, Slot, Tag};
 
 /// Gives the request a window that is mapped already and whose memory is free at home, for this
@@ -42,7 +41,7 @@ pub(super) fn wait_and_resume(
     }
 }
 
-impl State<'_> {
+impl State {
     /// Claims a mapped window and the memory it shows, all of it with a `usable` tag.
     fn claim_mapped(
         &mut self,
@@ -51,10 +50,7 @@ impl State<'_> {
         usable: impl Fn(&Lanes, Tag) -> bool,
     ) -> Option<(u64, Claim)> {
         let size = climb.need.size.next_multiple_of(core.backing.granule());
-        let is_free = |start, end| {
-            sabotage::move_live()
-                || self.space.is_free(start, end, |tag| usable(&self.shared.lanes, tag))
-        };
+        let is_free = |start, end| self.space.is_free(start, end, |tag| usable(&self.lanes, tag));
         let mut windows = core.backing.windows();
         let window = windows.oldest(size, climb.need.alignment, is_free)?;
         let Window { start, size, homes, .. } = window.clone();
@@ -62,16 +58,14 @@ impl State<'_> {
         drop(windows);
         let mut claim = self.claim_nothing();
         for &(start, end) in &*homes {
-            if !sabotage::move_live() {
-                self.add_to(&mut claim, start, end);
-            }
+            self.add_to(&mut claim, start, end);
         }
         self.add_window(&mut claim, start, start + size);
         Some((start, claim))
     }
 
     fn give_window(&mut self, claim: Claim) -> Slot {
-        self.shared.counters.returns += 1;
+        self.counters.returns += 1;
         self.lend(claim)
     }
 }
@@ -156,20 +150,20 @@ fn carry_out(
             windows.add_broken(start, &homes, from - start, upto - from);
             state.retire_addresses(from, upto);
             state.adopt(&unmapped);
-            state.shared.counters.aliased = windows.bytes();
+            state.counters.aliased = windows.bytes();
         }
         return Err(obstacle);
     }
     windows.add(start, size, homes);
-    state.shared.counters.moves += 1;
-    state.shared.counters.bytes_moved += moved;
-    state.shared.counters.aliased = windows.bytes();
+    state.counters.moves += 1;
+    state.counters.bytes_moved += moved;
+    state.counters.aliased = windows.bytes();
     climb.moved(moved);
     Ok(state.lend(claim))
 }
 
 /// The block in a window is freed: its memory is free at home again, at once.
-pub(super) fn take_back(core: &Core<VirtualArena>, state: &mut State<'_>, slot: Slot, tag: Tag) {
+pub(super) fn take_back(core: &Core<VirtualArena>, state: &mut State, slot: Slot, tag: Tag) {
     let start = state.space[slot].start;
     let mut windows = core.backing.windows();
     windows.put(start);
@@ -181,17 +175,17 @@ pub(super) fn take_back(core: &Core<VirtualArena>, state: &mut State<'_>, slot: 
     state.space.set_state(slot, RangeState::Dormant(tag));
 }
 
-impl State<'_> {
+impl State {
     /// Whole free granules, `size` bytes at most, from the shortest stretches first so that long
     /// ones stay whole: those that are ready if they suffice, otherwise also those to be waited
     /// for. As start and end, and how many bytes are missing.
     fn free_homes(&self, climb: &Climb<'_>, granule: u64, size: u64) -> (Vec<(u64, u64)>, u64) {
-        let ready = |tag| matches!(self.shared.lanes.access(tag, climb.lane), Access::Now);
+        let ready = |tag| matches!(self.lanes.access(tag, climb.lane), Access::Now);
         let (chosen, missing) = take_first(self.space.free_granules(granule, ready), size);
         if missing == 0 {
             return (chosen, 0);
         }
-        let usable = |tag| climb.may_use(&self.shared.lanes, tag);
+        let usable = |tag| climb.may_use(&self.lanes, tag);
         take_first(self.space.free_granules(granule, usable), size)
     }
 

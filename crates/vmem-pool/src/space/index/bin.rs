@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use super::super::{Range, Slot};
 
 /// A class with more ranges than this is ordered when it is searched.
-const MANY: usize = 128;
+const MANY: usize = 4096;
 
 /// An ordered class with fewer ranges than this is unordered again.
-const FEW: usize = 32;
+const FEW: usize = 1024;
 
 /// A range in an unordered class, with its size, which is all that a search looks at unless two
 /// sizes are equal.

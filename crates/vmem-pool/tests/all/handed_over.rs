@@ -1,21 +1,15 @@
-//! Streams with shards of their own are one pool all the same.
+//! Streams that hand memory to each other.
 
 use vmem_core::{Block, Stream};
 use vmem_pool::PoolConfig;
-use vmem_pool::testing::{Knobs, Sharding};
 
 use crate::support::{MIB, alloc, arena, chunks, device, free};
 
-fn per_stream() -> PoolConfig {
-    PoolConfig::default().with_sharding(Sharding::PerStream)
-}
-
 #[test]
-fn what_one_shard_has_serves_a_stream_of_another_before_the_pool_grows() {
+fn what_one_stream_freed_serves_another_before_the_pool_grows() {
     let device = device();
     let streams = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
-    let pool = arena(device.clone(), per_stream());
-    // Both have been here, so both have their shards.
+    let pool = arena(device.clone(), PoolConfig::default());
     streams.iter().for_each(|stream| free(&pool, alloc(&pool, MIB, stream), stream));
     let large = alloc(&pool, 40 * MIB, &streams[0]);
     free(&pool, large, &streams[0]);
@@ -31,10 +25,10 @@ fn what_one_shard_has_serves_a_stream_of_another_before_the_pool_grows() {
 }
 
 #[test]
-fn neighbours_in_several_shards_join_for_a_request_that_fits_in_none() {
+fn neighbours_of_several_streams_join_for_a_request_that_fits_in_none() {
     let device = device();
     let streams = [(); 3].map(|()| Stream::new(device.clone()).unwrap());
-    let config = per_stream().with_ceiling(48 * MIB).with_initial(48 * MIB);
+    let config = PoolConfig::default().with_ceiling(48 * MIB).with_initial(48 * MIB);
     let pool = chunks(device.clone(), config);
     let mut blocks: Vec<(Block, &Stream)> = Vec::new();
     for i in 0..48 {
@@ -54,10 +48,10 @@ fn neighbours_in_several_shards_join_for_a_request_that_fits_in_none() {
 }
 
 #[test]
-fn a_block_may_be_freed_on_a_stream_of_another_shard() {
+fn a_block_may_be_freed_on_another_stream() {
     let device = device();
     let streams = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
-    let pool = arena(device.clone(), per_stream());
+    let pool = arena(device.clone(), PoolConfig::default());
     for _ in 0..100 {
         let blocks = [0, 1].map(|i| alloc(&pool, MIB, &streams[i]));
         for (block, stream) in blocks.into_iter().zip(streams.iter().rev()) {
@@ -74,9 +68,9 @@ fn a_block_may_be_freed_on_a_stream_of_another_shard() {
 }
 
 #[test]
-fn more_streams_than_shards_share_them_and_streams_that_end_leave_theirs() {
+fn many_streams_use_what_ended_ones_left() {
     let device = device();
-    let pool = arena(device.clone(), per_stream());
+    let pool = arena(device.clone(), PoolConfig::default());
     for round in 0..3 {
         let streams: Vec<Stream> = (0..40).map(|_| Stream::new(device.clone()).unwrap()).collect();
         let blocks: Vec<Block> = streams.iter().map(|s| alloc(&pool, MIB, s)).collect();
@@ -92,12 +86,11 @@ fn more_streams_than_shards_share_them_and_streams_that_end_leave_theirs() {
     device.assert_clean();
 }
 
-/// Its shard is full of edges after such a program; all of them must be gone when one range is left.
 #[test]
 fn returning_everything_leaves_one_range() {
     let device = device();
     let streams = [(); 4].map(|()| Stream::new(device.clone()).unwrap());
-    let pool = arena(device.clone(), per_stream());
+    let pool = arena(device.clone(), PoolConfig::default());
     let mut blocks = Vec::new();
     for i in 0..200 {
         let stream = &streams[i % 4];

@@ -1,23 +1,18 @@
-//! One shard: ranges that one lock protects, and an index over the free ones.
+//! The ranges of all segments, and an index over the free ones.
 
 use super::directory::Directory;
 use super::index::{FreeIndex, Owners, class_of};
-use super::range::{Range, RangeState, Slot, Zone};
+use super::range::{Range, RangeState, Slot};
 use super::{Fit, GRAIN, Need};
 
-/// Some of the ranges of all segments, with an index over the free ones.
-///
-/// Neighbours in the same shard know each other. Where a range of another shard begins there is an
-/// *edge*, a range without bytes: it is never free, so that nothing here looks beyond it.
+/// The ranges of all segments, with an index over the free ones.
 #[derive(Debug)]
-pub(crate) struct Shard {
-    /// Which one it is.
-    pub(super) number: usize,
+pub(crate) struct Space {
     pub(super) fit: Fit,
     pub(super) ranges: Vec<Range>,
     /// The first of the slots whose ranges were merged away; each names the next one.
     pub(super) vacant: Option<Slot>,
-    /// Free ranges by lane and zone, as [`index_of`] numbers them.
+    /// Free ranges by lane.
     pub(super) free: Vec<FreeIndex>,
     /// Which of those have ranges of a size.
     pub(super) owners: Owners,
@@ -29,22 +24,7 @@ pub(crate) struct Shard {
     pub(super) tally: Tally,
 }
 
-/// All zones.
-pub(super) const ZONES: [Zone; 2] = [Zone::Large, Zone::Small];
-
-/// Where the index of a lane's free ranges in a zone is.
-#[inline]
-pub(super) const fn index_of(lane: u32, zone: Zone) -> usize {
-    2 * lane as usize + zone as usize
-}
-
-/// Whose list of free ranges has this index.
-fn whose(index: usize) -> (u32, Zone) {
-    let lane = u32::try_from(index / 2).expect("fewer than 2^31 streams");
-    (lane, ZONES[index % 2])
-}
-
-/// The blocks of a shard. Sizes are those asked for, in bytes.
+/// The blocks of a space. Sizes are those asked for, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tally {
     /// Blocks begun.
@@ -54,15 +34,12 @@ pub(crate) struct Tally {
     pub(crate) live: u64,
     /// The most `live` has been.
     pub(crate) peak: u64,
-    /// Bytes of live blocks in slabs, rounding included.
-    pub(super) small: u64,
 }
 
-impl Shard {
-    /// A shard without ranges.
-    pub(crate) fn new(number: usize, fit: Fit) -> Self {
+impl Space {
+    /// A space without segments.
+    pub(crate) fn new(fit: Fit) -> Self {
         Self {
-            number,
             fit,
             ranges: Vec::new(),
             vacant: None,
@@ -82,56 +59,46 @@ impl Shard {
     /// The smallest free range of `lane` that fits, the lowest one of equals. Takes `O(log n)`
     /// steps for alignments up to [`GRAIN`]; above, it may have to pass over ranges that are large
     /// enough but misaligned.
-    pub(crate) fn best_fit(&self, lane: u32, need: Need) -> Option<Slot> {
-        let best = ZONES.into_iter().filter_map(|zone| self.best_in(lane, zone, need));
-        best.min_by_key(|&slot| (self[slot].size, self[slot].start))
-    }
-
-    /// The same in one zone.
     #[inline]
-    pub(super) fn best_in(&self, lane: u32, zone: Zone, need: Need) -> Option<Slot> {
-        let best = self.free.get(index_of(lane, zone))?.best(&self.ranges, need.size)?;
+    pub(crate) fn best_fit(&self, lane: u32, need: Need) -> Option<Slot> {
+        let best = self.free.get(lane as usize)?.best(&self.ranges, need.size)?;
         if self.fit == Fit::Bins && self[best].size != need.size {
             return None;
         }
         if need.alignment == GRAIN || need.start_in(self[best].start, self[best].size).is_some() {
             return Some(best);
         }
-        self.fits(lane, zone, need).next()
+        self.fits(lane, need).next()
     }
 
-    /// All free ranges of `lane` in a zone that fit, smallest and lowest first.
-    pub(super) fn fits(&self, lane: u32, zone: Zone, need: Need) -> impl Iterator<Item = Slot> {
-        let index = self.free.get(index_of(lane, zone)).into_iter();
+    /// All free ranges of `lane` that fit, smallest and lowest first.
+    pub(crate) fn fits(&self, lane: u32, need: Need) -> impl Iterator<Item = Slot> {
+        let index = self.free.get(lane as usize).into_iter();
         let large = index.flat_map(move |index| index.at_least(&self.ranges, need.size));
         let allowed = large.take_while(move |&slot| match self.fit {
-            Fit::Best | Fit::Slabs => true,
+            Fit::Best => true,
             Fit::Bins => self[slot].size == need.size,
         });
         allowed.filter(move |&slot| need.start_in(self[slot].start, self[slot].size).is_some())
     }
 
-    fn indexes_of(&self, lane: u32) -> impl Iterator<Item = &FreeIndex> {
-        ZONES.into_iter().filter_map(move |zone| self.free.get(index_of(lane, zone)))
-    }
-
     /// All free ranges of `lane`.
     pub(crate) fn free_of(&self, lane: u32) -> impl Iterator<Item = Slot> {
-        self.indexes_of(lane).flat_map(FreeIndex::slots)
+        self.free.get(lane as usize).into_iter().flat_map(FreeIndex::slots)
     }
 
-    /// Whether `lane` has no free range here.
-    pub(super) fn owns_nothing(&self, lane: u32) -> bool {
-        self.indexes_of(lane).all(|index| index.len() == 0)
+    /// Whether `lane` has no free range.
+    pub(crate) fn owns_nothing(&self, lane: u32) -> bool {
+        self.free.get(lane as usize).is_none_or(|index| index.len() == 0)
     }
 
-    /// How many lanes have free ranges in a zone: none, one, or two for all above.
+    /// How many lanes have free ranges: none, one, or two for all above.
     pub(super) fn owners(&self) -> usize {
         self.owners.count(&self.free)
     }
 
     /// The free ranges of all lanes.
-    pub(super) fn all_free(&self) -> impl Iterator<Item = Slot> {
+    pub(crate) fn all_free(&self) -> impl Iterator<Item = Slot> {
         self.owners.slots(&self.free)
     }
 
@@ -153,8 +120,8 @@ impl Shard {
             && let Some(index) = self.owners.next_in(class, at, &mut self.free)
         {
             at += 1;
-            let (lane, zone) = whose(index);
-            let best = self.best_in(lane, zone, need);
+            let lane = u32::try_from(index).expect("fewer than 2^31 streams");
+            let best = self.best_fit(lane, need);
             if best.is_some_and(|slot| class_of(self[slot].size) == class) {
                 lanes.push(lane);
             }
@@ -173,8 +140,8 @@ impl Shard {
 
     /// The size of the largest free range of `lane`.
     pub(crate) fn largest_of(&self, lane: u32) -> u64 {
-        let largest = self.indexes_of(lane).filter_map(|index| index.largest(&self.ranges));
-        largest.max().unwrap_or(0)
+        let largest = self.free.get(lane as usize).and_then(|index| index.largest(&self.ranges));
+        largest.unwrap_or(0)
     }
 
     /// Makes a free, unmapped or dormant range claimed: nobody else's to use until it is given a new
@@ -207,7 +174,7 @@ impl Shard {
     pub(crate) fn split(&mut self, slot: Slot, at: u64) -> Slot {
         let range = self[slot];
         debug_assert!(range.state() == RangeState::Claimed && at > range.start && at < range.end());
-        let upper = Range::new(at, range.end() - at, RangeState::Claimed).in_zone(range.zone());
+        let upper = Range::new(at, range.end() - at, RangeState::Claimed);
         let upper = self.new_range(upper.between(Some(slot), range.next));
         if let Some(next) = range.next {
             self.at(next).prev = Some(upper);
@@ -221,7 +188,6 @@ impl Shard {
     fn split_front(&mut self, slot: Slot, at: u64) -> Slot {
         let range = self[slot];
         let front = Range::new(range.start, at - range.start, RangeState::Claimed);
-        let front = front.in_zone(range.zone());
         let front = self.new_range(front.between(range.prev, Some(slot)));
         if let Some(prev) = range.prev {
             self.at(prev).next = Some(front);
@@ -239,11 +205,7 @@ impl Shard {
     pub(crate) fn set_state(&mut self, slot: Slot, state: RangeState) -> Slot {
         debug_assert!(!self[slot].state().is_indexed());
         self.at(slot).set_state(state);
-        let mut slot = self.coalesce(slot);
-        if self.is_idle_slab(slot) {
-            self.at(slot).set_zone(Zone::Large);
-            slot = self.coalesce(slot);
-        }
+        let slot = self.coalesce(slot);
         self.enter(slot);
         slot
     }
@@ -269,11 +231,10 @@ impl Shard {
         slot
     }
 
-    /// The range behind a slot of this shard, if the slot is in use.
+    /// The range behind a slot, if the slot is in use.
     #[inline]
-    pub(super) fn get(&self, slot: Slot) -> Option<&Range> {
-        let in_use =
-            |range: &&Range| !matches!(range.state(), RangeState::Vacant | RangeState::Edge);
+    pub(crate) fn get(&self, slot: Slot) -> Option<&Range> {
+        let in_use = |range: &&Range| range.state() != RangeState::Vacant;
         self.ranges.get(slot.index()).filter(in_use)
     }
 
@@ -292,8 +253,8 @@ impl Shard {
     }
 
     /// All ranges in use, in no particular order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Slot, &Range)> {
-        let slots = (0..self.ranges.len()).map(|index| Slot::at(self.number, index));
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &Range)> {
+        let slots = (0..self.ranges.len()).map(Slot::at);
         slots.filter_map(|slot| Some((slot, self.get(slot)?)))
     }
 
@@ -323,9 +284,8 @@ impl Shard {
         slot
     }
 
-    /// Puts a range, or an edge, which nobody looks for, into a slot.
     #[inline]
-    pub(super) fn fill_slot(&mut self, range: Range) -> Slot {
+    fn fill_slot(&mut self, range: Range) -> Slot {
         match self.vacant {
             Some(slot) => {
                 let before = self.at(slot);
@@ -345,7 +305,7 @@ impl Shard {
             self.ranges.reserve_exact(16 + self.ranges.len() / 8);
         }
         self.ranges.push(range);
-        Slot::at(self.number, self.ranges.len() - 1)
+        Slot::at(self.ranges.len() - 1)
     }
 
     #[inline]
@@ -361,7 +321,7 @@ impl Shard {
     pub(super) fn enter(&mut self, slot: Slot) {
         match self[slot].state() {
             RangeState::Free(tag) => {
-                let index = index_of(tag.lane, self[slot].zone());
+                let index = tag.lane as usize;
                 if self.free.len() <= index {
                     self.free.resize_with(index + 1, FreeIndex::default);
                 }
@@ -370,7 +330,7 @@ impl Shard {
             }
             RangeState::Unmapped => _ = self.unmapped.insert(&mut self.ranges, slot),
             RangeState::Dormant(_) => _ = self.dormant.insert(&mut self.ranges, slot),
-            RangeState::Live | RangeState::Claimed | RangeState::Edge | RangeState::Vacant => {}
+            RangeState::Live | RangeState::Claimed | RangeState::Vacant => {}
         }
     }
 
@@ -379,17 +339,17 @@ impl Shard {
     pub(super) fn leave(&mut self, slot: Slot) {
         match self[slot].state() {
             RangeState::Free(tag) => {
-                let index = index_of(tag.lane, self[slot].zone());
+                let index = tag.lane as usize;
                 self.free[index].remove(&mut self.ranges, slot);
             }
             RangeState::Unmapped => self.unmapped.remove(&mut self.ranges, slot),
             RangeState::Dormant(_) => self.dormant.remove(&mut self.ranges, slot),
-            RangeState::Live | RangeState::Claimed | RangeState::Edge | RangeState::Vacant => {}
+            RangeState::Live | RangeState::Claimed | RangeState::Vacant => {}
         }
     }
 }
 
-impl std::ops::Index<Slot> for Shard {
+impl std::ops::Index<Slot> for Space {
     type Output = Range;
 
     #[inline]
