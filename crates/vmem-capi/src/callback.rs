@@ -10,7 +10,7 @@ use vmem_adaptors::{Reclaimers, Registration};
 use vmem_core::author::fork;
 
 use crate::boundary::guard;
-use crate::instance::instance;
+use crate::instance::{instance, is_open};
 use crate::status::{Failure, vmem_status};
 
 /// Frees what the program can spare of a device, and returns how many bytes that was. `wanted` is what is
@@ -144,6 +144,11 @@ pub unsafe extern "C" fn vmem_set_pressure_callback(
         *pressure = new.map(|new| Pressure::new(instance.runtime.reclaimers(), new));
         drop(pressure);
         drop(before);
+        if !is_open(device, &instance) {
+            // Whoever closed it may have looked before.
+            let late = fork::locked(|| instance.pressure.lock()).take();
+            drop(late);
+        }
         Ok(())
     })
 }

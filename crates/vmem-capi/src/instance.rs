@@ -176,6 +176,11 @@ pub(crate) fn instance(device: i32) -> Result<Arc<Instance>, Failure> {
     slot(device)?.1.open.load_full().ok_or_else(|| not_open(device))
 }
 
+/// Whether it is what the device is open as.
+pub(crate) fn is_open(device: i32, known: &Arc<Instance>) -> bool {
+    instance(device).is_ok_and(|open| Arc::ptr_eq(&open, known))
+}
+
 #[cold]
 fn not_open(device: i32) -> Failure {
     let text = format!("device {device} is not open; call vmem_open first");
