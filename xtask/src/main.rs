@@ -20,7 +20,6 @@ mod package;
 mod page;
 mod public;
 mod python;
-mod spdx;
 mod steps;
 mod tidy;
 

@@ -58,15 +58,15 @@ impl Job<'_> {
 
 /// How many turns of a loop take so long where nothing else runs.
 pub(crate) fn turns_in(time: Duration) -> u64 {
-    const TURNS: u64 = 100_000;
+    const TURNS: u32 = 100_000;
     let tries = (0..20).map(|_| {
         let begin = Instant::now();
-        busy(TURNS);
+        busy(TURNS.into());
         begin.elapsed()
     });
     let fastest = tries.min().expect("there are tries");
-    let share = time.as_secs_f64() / fastest.as_secs_f64();
-    (TURNS as f64 * share).round() as u64
+    let turns = u128::from(TURNS) * time.as_nanos() / fastest.as_nanos().max(1);
+    u64::try_from(turns).expect("a short time has few turns")
 }
 
 fn busy(turns: u64) {
