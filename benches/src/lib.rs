@@ -17,5 +17,5 @@ pub use baselines::{
 };
 pub use device::device;
 pub use driver::driver_calls;
-pub use meter::replay_stack;
+pub use meter::{SimStack, replay_stack};
 pub use program::Program;

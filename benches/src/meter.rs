@@ -32,13 +32,14 @@ pub fn replay_stack(
     name: &str,
     sim: Arc<SimDevice>,
     resource: Arc<dyn MemoryResource>,
-) -> impl ReplayStack + use<> {
+) -> SimStack {
     assert_eq!(resource.device().id(), sim.id(), "the device is not the resource's");
     SimStack { name: name.to_owned(), sim, resource }
 }
 
+/// What [`replay_stack`] makes.
 #[derive(Debug)]
-struct SimStack {
+pub struct SimStack {
     name: String,
     sim: Arc<SimDevice>,
     resource: Arc<dyn MemoryResource>,

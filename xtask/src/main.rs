@@ -23,7 +23,6 @@ mod public;
 mod python;
 mod rmm;
 mod size;
-mod spdx;
 mod steps;
 mod tidy;
 

@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use offset_allocator::{Allocation, Allocator};
 use vmem_benches::{RmmSize, device, rmm_pool};
 use vmem_core::{
-    AllocError, Block, BlockLayout, Device, Label, MemoryResource, Request, ResourceExt, Stream,
+    AllocError, Block, BlockLayout, Device, Label, MemoryResource, Request, ResourceExt,
+    ResourceId, Stream,
 };
 use vmem_pool::{Pool, PoolConfig, VirtualArena};
 use vmem_runtime::{Recovery, RuntimeConfig, Size, Stack, Tier};
+
+use super::nothing::Nothing;
 
 /// The device's memory, in bytes.
 pub(crate) const CAPACITY: u64 = 64 << 30;
@@ -67,6 +70,13 @@ impl Memory {
     pub(crate) fn rmm(streams: usize) -> Self {
         Self::on(device(CAPACITY), streams, |device| {
             rmm_pool(device, RmmSize::GROWING).expect("nothing is held at first").into_dyn()
+        })
+    }
+
+    /// What costs nothing, so that the cost of all that surrounds it can be told.
+    pub(crate) fn nothing(streams: usize) -> Self {
+        Self::on(device(CAPACITY), streams, |device| {
+            Nothing { device, id: ResourceId::new() }.into_dyn()
         })
     }
 

@@ -2,12 +2,13 @@
 
 mod churn;
 mod memory;
+mod nothing;
 mod threads;
 mod traced;
 
 pub(crate) use churn::Churn;
 pub(crate) use memory::{CAPACITY, Held, Memory, arena_pool, stack};
-pub(crate) use threads::{alone, together};
+pub(crate) use threads::{Job, turns_in};
 pub(crate) use traced::{Labels, Traced};
 
 use vmem_trace::{Trace, Workload};

@@ -11,6 +11,7 @@
 
 mod counts;
 mod heap;
+mod instructions;
 mod pairs;
 mod recording;
 mod rounds;
@@ -28,16 +29,20 @@ use table::Table;
 static HEAP: heap::Counting = heap::Counting;
 
 fn main() {
+    if instructions::ran_passes() {
+        return;
+    }
     let effort = Effort::asked_for();
     let mut table = Table::begin(&effort);
     pairs::against_offset_allocator(&effort, &mut table);
-    pairs::many_over_few(&effort, &mut table);
     pairs::tier_b_over_pool(&effort, &mut table);
     threads::two_over_one(&effort, &mut table);
     streams::beside_rmm(&effort, &mut table);
     pairs::refusal(&effort, &mut table);
     recording::event(&effort, &mut table);
+    instructions::of_a_pair(&effort, &mut table);
     heap::metadata(&mut table);
+    streams::calls_a_turn(&mut table);
     counts::driver_calls(&mut table);
     counts::reserved(&mut table);
     counts::smallest_device(&mut table);

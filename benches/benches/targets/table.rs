@@ -21,6 +21,8 @@ pub(crate) enum Unit {
     Ratio,
     Nanoseconds,
     Bytes,
+    /// Of something that happens several times.
+    Calls,
     Count,
 }
 
@@ -97,13 +99,13 @@ impl Table {
 }
 
 /// How wide the first column is.
-const WHAT: usize = 70;
+const WHAT: usize = 78;
 
 impl Unit {
     const fn decimals(self) -> usize {
         match self {
             Self::Ratio => 3,
-            Self::Nanoseconds | Self::Bytes => 1,
+            Self::Nanoseconds | Self::Bytes | Self::Calls => 1,
             Self::Count => 0,
         }
     }
@@ -113,7 +115,7 @@ impl Unit {
             Self::Ratio => " ×",
             Self::Nanoseconds => " ns",
             Self::Bytes => " B",
-            Self::Count => "",
+            Self::Calls | Self::Count => "",
         }
     }
 

@@ -6,24 +6,33 @@ use vmem_runtime::Tier;
 use vmem_trace::{Trace, Workload};
 
 use crate::rounds::{Effort, Spread};
-use crate::subject::{Memory, alone, generate, together};
+use crate::subject::{Job, Memory, generate, turns_in};
 use crate::table::{Bound, Table, Unit};
+
+/// What the launch of a kernel takes, about.
+const LAUNCH: Duration = Duration::from_micros(2);
 
 /// What two threads get done in the time in which one gets one thing done.
 pub(crate) fn two_over_one(effort: &Effort, table: &mut Table) {
     let trace = generate(Workload::Overlay);
     let mut yardstick = Yardstick::new(effort, &trace);
-    let rows: [(_, fn() -> Memory, _); 4] = [
-        ("pool", || Memory::pool(1), Bound::AtLeast(1.8)),
-        ("tier A", || Memory::tier(Tier::A, 1), Bound::AtLeast(1.6)),
-        ("offset-allocator behind a mutex", Memory::locked_offset_allocator, Bound::Free),
-        ("RMM's model", || Memory::rmm(1), Bound::Free),
+    let launch = ("with 2 µs of work between pairs", turns_in(LAUNCH));
+    let bare = ("bare loop", 0);
+    let pool: (_, fn() -> Memory) = ("pool", || Memory::pool(1));
+    let tier_a: (_, fn() -> Memory) = ("tier A", || Memory::tier(Tier::A, 1));
+    let rmm: (_, fn() -> Memory) = ("RMM's model", || Memory::rmm(1));
+    let rows = [
+        (pool, launch, Bound::AtLeast(1.8)),
+        (tier_a, launch, Bound::AtLeast(1.8)),
+        (pool, bare, Bound::Free),
+        (tier_a, bare, Bound::AtLeast(1.5)),
+        (rmm, bare, Bound::Free),
     ];
-    for (name, memory, bound) in rows {
-        let what = format!("two threads on two streams over one, {name}");
+    for ((name, memory), (between, turns), bound) in rows {
+        let what = format!("two threads on two streams over one, {name}, {between}");
         let memory = memory();
         let shared = memory.share().expect("threads can share it");
-        match throughput(effort, &trace, [memory, shared], &mut yardstick) {
+        match throughput(effort, (&trace, turns), [memory, shared], &mut yardstick) {
             Some(throughput) => table.measured(&what, throughput, Unit::Ratio, bound),
             None => table.unmeasured(&what, "other work kept the processors busy"),
         }
@@ -36,20 +45,21 @@ pub(crate) fn two_over_one(effort: &Effort, table: &mut Table) {
 /// busy machine would flatter what does not scale. `None` if there are too few such rounds.
 fn throughput(
     effort: &Effort,
-    trace: &Trace,
+    (trace, turns): (&Trace, u64),
     [mut own, mut others]: [Memory; 2],
     yardstick: &mut Yardstick,
 ) -> Option<Spread> {
-    let pairs = |units| u64::from(units) * trace.allocations();
-    let units = effort
-        .calibrate(&mut |units| alone(trace, pairs(units), &mut own), &mut |_| Duration::ZERO);
+    // A part of the trace is enough where work lies between.
+    let pairs = if turns == 0 { trace.allocations() } else { trace.allocations() / 16 };
+    let job = |units| Job { trace, turns, pairs: u64::from(units) * pairs };
+    let units = effort.calibrate(&mut |units| job(units).alone(&mut own), &mut |_| Duration::ZERO);
     let (mut of_one, mut of_two) = (Vec::new(), Vec::new());
-    let mut free_before = yardstick.finds_two_processors(trace);
+    let mut free_before = yardstick.finds_two_processors();
     for _ in 0..effort.rounds() {
-        of_one.push(alone(trace, pairs(units), &mut own).as_secs_f64());
-        free_before &= yardstick.finds_two_processors(trace);
-        let taken = together(trace, pairs(units), [&mut own, &mut others]).as_secs_f64();
-        let free_after = yardstick.finds_two_processors(trace);
+        of_one.push(job(units).alone(&mut own).as_secs_f64());
+        free_before &= yardstick.finds_two_processors();
+        let taken = job(units).together([&mut own, &mut others]).as_secs_f64();
+        let free_after = yardstick.finds_two_processors();
         if free_before && free_after {
             of_two.push(taken);
         }
@@ -61,25 +71,26 @@ fn throughput(
 }
 
 /// Two threads that share nothing, which take as long as one where there are two processors.
-struct Yardstick {
+struct Yardstick<'a> {
     own: [Memory; 2],
-    pairs: u64,
+    job: Job<'a>,
     /// The shortest time that one thread was seen to take.
     alone: Duration,
 }
 
-impl Yardstick {
-    fn new(effort: &Effort, trace: &Trace) -> Self {
-        let mut own = [Memory::offset_allocator(), Memory::offset_allocator()];
-        let pairs = |units| u64::from(units) * trace.allocations() / 4;
-        let mut run = |units| alone(trace, pairs(units), &mut own[0]);
+impl<'a> Yardstick<'a> {
+    fn new(effort: &Effort, trace: &'a Trace) -> Self {
+        let mut own = [Memory::locked_offset_allocator(), Memory::locked_offset_allocator()];
+        let job =
+            |units| Job { trace, turns: 0, pairs: u64::from(units) * trace.allocations() / 4 };
+        let mut run = |units| job(units).alone(&mut own[0]);
         let units = effort.calibrate(&mut run, &mut |_| Duration::ZERO).div_ceil(2);
         let alone = (0..effort.rounds()).map(|_| run(units)).min().expect("there are rounds");
-        Self { own, pairs: pairs(units), alone }
+        Self { own, job: job(units), alone }
     }
 
-    fn finds_two_processors(&mut self, trace: &Trace) -> bool {
+    fn finds_two_processors(&mut self) -> bool {
         let [first, second] = &mut self.own;
-        together(trace, self.pairs, [first, second]) < self.alone * 5 / 4
+        self.job.together([first, second]) < self.alone * 5 / 4
     }
 }

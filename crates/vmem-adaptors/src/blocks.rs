@@ -19,7 +19,7 @@ pub(crate) struct Place {
     ptr: DevicePtr,
 }
 
-/// Which block it is of all that lie there one after the other.
+/// What tells a block from those that had its address before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Turn {
     slot: u32,
@@ -38,14 +38,14 @@ impl Turn {
     }
 }
 
-/// A value for each block that was entered, until it is taken out or another block is entered where
-/// it lay: then the one before was freed without whoever keeps the map. So it never holds more
-/// values than there are places. An operation is a short lock and one of a hash table.
+/// A value for each block that was entered, until it is taken out. A block that is freed without the
+/// map being told keeps its value until another block is entered at its address, so that there is
+/// never more than one value for each address. An operation takes a lock and one step of a hash table.
 pub(crate) struct BlockMap<T> {
     shards: [Shard<T>; SHARDS],
 }
 
-/// So many threads can use a map at once, mostly.
+/// The number of parts, each with a lock of its own.
 const SHARDS: usize = 64;
 
 type Values<T> = HashMap<Place, (Turn, T), FxBuildHasher>;

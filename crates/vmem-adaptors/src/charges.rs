@@ -28,7 +28,7 @@ pub(crate) fn keep(charge: Charge<'_>, block: &RawBlock) {
     let (budget, bytes) = charge.leave();
     let charges = Charges { budget, bytes, others: None };
     if let Some(of_a_former_block) = CHARGES.enter(block, charges, Charges::add) {
-        // That one was freed past every limit.
+        // The earlier block was freed without passing any limit.
         of_a_former_block.give_back(None);
     }
 }

@@ -58,7 +58,7 @@ impl Gauge {
     /// What of the device's memory is free now, in bytes.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     pub fn free(&self) -> Result<u64, DriverError> {
         Ok(match self {
             Self::Simulated(device) => device.memory_info()?.free,

@@ -170,7 +170,8 @@ impl ManagedMemory {
         const CALL: &str = "ManagedMemory::host_view";
         self.check_owner(block, CALL)?;
         self.check_stream(stream, CALL)?;
-        // Of another thread's stream that is refused: waiting for the device would break captures.
+        // A stream that this thread cannot name is refused: to wait for the device instead would break
+        // captures.
         stream.synchronize_alone()?;
         let bytes = host_view(&**self.leaf.device(), block.ptr(), block.size(), access)?;
         let len = usize::try_from(block.size()).expect("a mapped range fits the address space");

@@ -98,7 +98,7 @@ unsafe impl<U: MemoryResource> MemoryResource for Prefetch<U> {
 
 fn to_device(block: &Block, stream: &Stream) -> Result<(), DriverError> {
     const CALL: &str = "Prefetch::allocate";
-    // The graph of a capturing stream would take it.
+    // On a capturing stream it would become part of the graph.
     stream.with_raw_outside_capture(CALL, |device, raw| {
         let absent = || DriverError::new(CALL, DriverCode::NOT_SUPPORTED);
         let managed = device.managed().ok_or_else(absent)?;

@@ -109,6 +109,16 @@ impl TrackedBlock {
         self.block.label()
     }
 
+    /// Takes it that the block, which its holder has not written yet, holds cleared memory.
+    pub(crate) fn assume_cleared(&mut self, unwritten: u8) {
+        self.history.contents = Some(Pattern::cleared(unwritten));
+    }
+
+    /// Takes it that nothing is known of what the block holds.
+    pub(crate) fn forget_contents(&mut self) {
+        self.history.contents = None;
+    }
+
     /// Queues filling the whole block with a pattern not used before.
     ///
     /// # Errors

@@ -10,20 +10,29 @@ use crate::rng::Rng;
 /// a shorter and an overlapping block all show. Written with fills alone: no host memory has to
 /// outlive the queued work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Pattern([u8; 4]);
+pub(crate) struct Pattern {
+    quarters: [u8; 4],
+    /// What may stand in place of any byte.
+    or: Option<u8>,
+}
 
 impl Pattern {
+    /// What cleared memory holds: zeros, and `unwritten` where nothing was ever written.
+    pub(crate) fn cleared(unwritten: u8) -> Self {
+        Self { quarters: [0; 4], or: Some(unwritten) }
+    }
+
     /// A pattern not used before (in 2²⁸).
     pub(crate) fn unique() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let [a, b, c, d, ..] = Rng::new(NEXT.fetch_add(1, Ordering::Relaxed)).next().to_le_bytes();
-        Self([a | 1, b | 1, c | 1, d | 1])
+        Self { quarters: [a | 1, b | 1, c | 1, d | 1], or: None }
     }
 
     /// The non-empty parts of a block of `size` bytes, each with its byte.
     pub(crate) fn parts(self, size: u64) -> impl Iterator<Item = (Range<u64>, u8)> {
         let quarter = size.div_ceil(4);
-        (0..4).zip(self.0).filter_map(move |(i, byte)| {
+        (0..4).zip(self.quarters).filter_map(move |(i, byte)| {
             let part = (quarter * i).min(size)..(quarter * (i + 1)).min(size);
             (!part.is_empty()).then_some((part, byte))
         })
@@ -34,7 +43,9 @@ impl Pattern {
         for (part, expected) in self.parts(bytes.len() as u64) {
             let index = |at: u64| usize::try_from(at).expect("an offset into host memory");
             let part = index(part.start)..index(part.end);
-            if let Some(at) = bytes[part.clone()].iter().position(|&b| b != expected) {
+            if let Some(at) =
+                bytes[part.clone()].iter().position(|&b| b != expected && Some(b) != self.or)
+            {
                 let at = part.start + at;
                 let found = bytes[at];
                 return Err(Finding::new(format!(

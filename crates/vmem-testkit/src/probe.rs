@@ -46,6 +46,13 @@ pub trait Probe: Debug + Sync {
         false
     }
 
+    /// What the device's memory holds until it is first written, if the resource clears memory between
+    /// owners: blocks that are not drawn from memory set aside then hold this or zeros, and a free that
+    /// fails may have cleared its block.
+    fn cleared(&self) -> Option<u8> {
+        None
+    }
+
     /// Bytes that caches of the subject's own hold.
     fn cached_bytes(&self) -> u64 {
         0

@@ -3,96 +3,82 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use spin::mutex::{SpinMutex, SpinMutexGuard};
 use vmem_core::Label;
+use vmem_core::author::fork;
 
 use super::figures::{LabelUsage, Stats, Usage};
-use super::gauge::{Cell, Gauge};
+use super::flow::Flows;
 use super::scope;
-use super::sizes::{SizeCell, SizeHistogram};
-use super::slot::with_slot;
-use super::table::Table;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use super::sizes::SizeHistogram;
 
+/// On cache lines of its own, as every thread writes it. (128 because processors fetch lines of 64
+/// in pairs.)
+#[repr(align(128))]
 pub(super) struct Counters {
-    all: Apart<Gauge>,
-    /// By slot.
-    threads: Table<Thread>,
-    /// By label index. Unlabelled memory is counted in `all` only.
-    labels: Table<Gauge>,
-    /// The labels that something is booked on, by index.
-    seen: Table<OnceLock<Label>>,
+    /// What it holds is touched for a few additions, in less time than a lock that puts threads to
+    /// sleep takes to be given back.
+    counted: SpinMutex<Counted>,
+    /// Apart from it: a forked child, in which every request fails, must not wait for a lock.
     failures: AtomicU64,
     refused_frees: AtomicU64,
 }
 
-/// What one thread counted: over everything, and by label index. On cache lines of its own, as the
-/// size cell is.
 #[derive(Default)]
-struct Thread {
-    cell: Cell,
-    labels: Table<Cell>,
-    sizes: SizeCell,
+struct Counted {
+    all: Flows,
+    /// By label index, up to the last that was seen. Unlabelled memory is counted in `all` only.
+    labels: Vec<Flows>,
+    sizes: SizeHistogram,
 }
-
-/// Something on cache lines of its own. (128 because processors fetch lines of 64 in pairs.)
-#[derive(Default)]
-#[repr(align(128))]
-struct Apart<T>(T);
 
 impl Counters {
     pub(super) fn new() -> Self {
-        Self {
-            all: Apart::default(),
-            threads: Table::default(),
-            labels: Table::default(),
-            seen: Table::default(),
-            failures: AtomicU64::new(0),
-            refused_frees: AtomicU64::new(0),
-        }
+        let (failures, refused_frees) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { counted: SpinMutex::default(), failures, refused_frees }
     }
 
     #[inline]
     pub(super) fn allocated(&self, size: u64, label: Label) {
-        with_slot(|slot| {
-            let thread = self.threads.get(slot);
-            self.all.0.allocated(&thread.cell, size);
-            thread.sizes.count(size);
-            if label != Label::NONE {
-                let cell = self.labelled(thread, label);
-                self.labels.get(index(label)).allocated(cell, size);
-            }
-        });
-        scope::allocated(self, size);
+        self.count(Counted::allocated, Flows::allocated, (size, label));
     }
 
     #[inline]
     pub(super) fn freed(&self, size: u64, label: Label) {
-        with_slot(|slot| {
-            let thread = self.threads.get(slot);
-            self.all.0.freed(&thread.cell, size);
-            if label != Label::NONE {
-                let cell = self.labelled(thread, label);
-                self.labels.get(index(label)).freed(cell, size);
-            }
-        });
-        scope::freed(self, size);
+        self.count(Counted::freed, Flows::freed, (size, label));
     }
 
-    /// The calling thread's cell for a label.
+    /// Counts a block here and in the thread's scopes.
+    ///
+    /// Whatever is rare is one call at the end, so that the usual way saves no registers for it.
     #[inline]
-    fn labelled<'a>(&self, thread: &'a Thread, label: Label) -> &'a Cell {
-        let cell = thread.labels.get(index(label));
-        if cell.is_unused() {
-            self.see(label);
+    fn count(
+        &self,
+        here: impl FnOnce(&mut Counted, u64, Label),
+        in_scope: impl Fn(&mut Flows, u64),
+        (size, label): (u64, Label),
+    ) {
+        if !scope::any_is_open()
+            && let Some(mut counted) = self.counted.try_lock()
+        {
+            return here(&mut counted, size, label);
         }
-        cell
+        self.count_slowly(here, in_scope, (size, label));
     }
 
     #[cold]
-    fn see(&self, label: Label) {
-        self.seen.get(index(label)).get_or_init(|| label);
+    #[inline(never)]
+    fn count_slowly(
+        &self,
+        here: impl FnOnce(&mut Counted, u64, Label),
+        in_scope: impl Fn(&mut Flows, u64),
+        (size, label): (u64, Label),
+    ) {
+        here(&mut self.lock(), size, label);
+        scope::update(self, |flows| in_scope(flows, size));
     }
 
     #[cold]
@@ -106,7 +92,7 @@ impl Counters {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let Usage { bytes, blocks } = self.all.0.usage(self.cells());
+        let Usage { bytes, blocks } = self.lock().all.usage();
         Stats {
             bytes,
             blocks,
@@ -116,42 +102,92 @@ impl Counters {
     }
 
     pub(super) fn sizes(&self) -> SizeHistogram {
-        SizeCell::sum(self.threads.iter().map(|thread| &thread.sizes))
+        self.lock().sizes
     }
 
     pub(super) fn label(&self, label: Label) -> Usage {
-        let gauge = self.labels.peek(index(label));
-        gauge.map_or_else(Usage::default, |gauge| gauge.usage(self.label_cells(label)))
+        self.lock().labels.get(index(label)).copied().unwrap_or_default().usage()
     }
 
     pub(super) fn labels(&self) -> Vec<LabelUsage> {
-        let read = |label| LabelUsage { label, usage: self.label(label) };
-        self.each_label().map(read).collect()
+        // A copy, so that names are looked up without the lock.
+        let labels = self.lock().labels.clone();
+        let seen = (0..).zip(labels).filter(|(_, flows)| *flows != Flows::default());
+        seen.filter_map(|(index, flows)| {
+            let usage = flows.usage();
+            Some(LabelUsage { label: Label::from_index(index)?, usage })
+        })
+        .collect()
     }
 
     pub(super) fn reset_peaks(&self) {
-        self.all.0.reset_peak(self.cells());
-        for label in self.each_label() {
-            self.labels.get(index(label)).reset_peak(self.label_cells(label));
+        let mut counted = self.lock();
+        counted.all.reset_peaks();
+        counted.labels.iter_mut().for_each(Flows::reset_peaks);
+    }
+
+    fn lock(&self) -> SpinMutexGuard<'_, Counted> {
+        self.counted.try_lock().unwrap_or_else(|| self.wait())
+    }
+
+    /// Waits while another thread counts: busily, then giving way, then asleep, so that a thread of
+    /// high priority does not keep from running the one that it waits for.
+    #[cold]
+    #[inline(never)]
+    fn wait(&self) -> SpinMutexGuard<'_, Counted> {
+        let mut tries = 0_u32;
+        loop {
+            if let Some(counted) = self.counted.try_lock() {
+                return counted;
+            }
+            if fork::is_child() {
+                fork::abort();
+            }
+            match tries {
+                0..64 => std::hint::spin_loop(),
+                64..128 => std::thread::yield_now(),
+                _ => std::thread::sleep(Duration::from_micros(50)),
+            }
+            tries = tries.saturating_add(1);
+        }
+    }
+}
+
+impl Counted {
+    #[inline]
+    fn allocated(&mut self, size: u64, label: Label) {
+        self.all.allocated(size);
+        self.sizes.add(size);
+        self.under(label, |flows| flows.allocated(size));
+    }
+
+    #[inline]
+    fn freed(&mut self, size: u64, label: Label) {
+        self.all.freed(size);
+        self.under(label, |flows| flows.freed(size));
+    }
+
+    #[inline]
+    fn under(&mut self, label: Label, change: impl FnOnce(&mut Flows)) {
+        if label != Label::NONE {
+            match self.labels.get_mut(index(label)) {
+                Some(flows) => change(flows),
+                None => change(self.make_room(index(label))),
+            }
         }
     }
 
-    fn cells(&self) -> impl Iterator<Item = &Cell> + Clone {
-        self.threads.iter().map(|thread| &thread.cell)
-    }
-
-    fn label_cells(&self, label: Label) -> impl Iterator<Item = &Cell> + Clone {
-        self.threads.iter().filter_map(move |thread| thread.labels.peek(index(label)))
-    }
-
-    fn each_label(&self) -> impl Iterator<Item = Label> {
-        self.seen.iter().filter_map(OnceLock::get).copied()
+    #[cold]
+    #[inline(never)]
+    fn make_room(&mut self, index: usize) -> &mut Flows {
+        self.labels.resize(index + 1, Flows::default());
+        &mut self.labels[index]
     }
 }
 
 impl fmt::Debug for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Counters({})", self.stats())
+        f.debug_struct("Counters").finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The figures that statistics are read as.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 use vmem_core::Label;

@@ -12,9 +12,6 @@ use super::sizes::SizeHistogram;
 ///
 /// It does not keep the adaptor alive; every call answers when that is gone. Clones read the same
 /// counters.
-///
-/// Figures read while other threads allocate are exact for some moment of each thread; a free is
-/// never counted without its allocation.
 #[derive(Debug, Clone)]
 pub struct StatsHandle {
     counters: Handle<Counters>,
@@ -25,8 +22,7 @@ impl StatsHandle {
         Self { counters }
     }
 
-    /// The figures over everything; `None` once the adaptor is gone. Takes time in the number of
-    /// threads.
+    /// The figures over everything; `None` once the adaptor is gone.
     pub fn stats(&self) -> Option<Stats> {
         self.counters.get().map(|counters| counters.stats())
     }
@@ -48,8 +44,7 @@ impl StatsHandle {
         self.counters.get().map(|counters| counters.labels())
     }
 
-    /// Makes what is in use now the peak, over everything and for each label. Exact while no other
-    /// thread allocates.
+    /// Makes what is in use now the peak, over everything and for each label.
     ///
     /// # Errors
     /// [`HandleError::Gone`] once the adaptor is.

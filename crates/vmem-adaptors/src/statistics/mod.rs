@@ -2,12 +2,10 @@
 
 mod counters;
 mod figures;
-mod gauge;
+mod flow;
 mod handle;
 mod scope;
 mod sizes;
-mod slot;
-mod table;
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,18 +28,15 @@ pub use sizes::SizeHistogram;
 /// was really freed; a refused free changes nothing. Blocks pass unchanged.
 ///
 /// # Cost
-/// Every thread counts in cache lines of its own, without locks and, but for publishing (below),
-/// without atomic exchanges: ten to twenty nanoseconds for a pair, twice that under ever changing
-/// labels. The adaptor takes 17 KiB, and threads beyond the eighth at a time 2 KiB each. Labels lie
-/// in tables that double as labels are interned: 48 B for each label, and 64 B for each in every
-/// thread that uses the newer half of them.
+/// A few additions under a lock of its own, twice a pair: about a hundred instructions, and thirty
+/// more under a label, however often labels change. Threads that allocate at the same moment wait
+/// for each other's additions. The adaptor takes 1 KiB, and 48 B for each label interned up to the
+/// last that it saw.
 ///
 /// # How exact
-/// Current, total and counts are exact. The peak is exact while a single thread uses the adaptor.
-/// Among N threads it is off by at most N − 1 times the larger of 1 MiB and 1/64 of the highest
-/// level so far (for blocks: of 32 and 1/64), because each thread publishes its changes to the
-/// common level only beyond that; and a block whose free is in progress still counts as in use. The
-/// same holds per label.
+/// Exact, peaks included, whatever the number of threads, and what is read together is of one moment:
+/// only the two counts of refusals may be of another. A block counts from when the upstream handed it
+/// out until the upstream took it back, so that one whose free is in progress is still in use.
 ///
 /// ```
 /// use vmem_adaptors::Statistics;

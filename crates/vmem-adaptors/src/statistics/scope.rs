@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
 use super::counters::Counters;
-use super::figures::{Tally, Usage};
+use super::figures::Usage;
+use super::flow::Flows;
 
 thread_local! {
     /// How many scopes the thread has open; apart from the list because it is read on every call.
@@ -52,14 +53,13 @@ pub struct StatsScope {
 struct Open {
     /// Never read; only told from others.
     of: Weak<Counters>,
-    usage: Cell<Usage>,
+    flows: Cell<Flows>,
 }
 
 impl StatsScope {
     pub(super) fn begin(of: &Arc<Counters>) -> Self {
         let of = Arc::downgrade(of);
-        let usage = Cell::default();
-        let open = Rc::new(Open { of, usage });
+        let open = Rc::new(Open { of, flows: Cell::default() });
         // At a thread's very end there is no list any more, and nothing left to count.
         let listed = SCOPES.try_with(|scopes| scopes.borrow_mut().push(open.clone()));
         if listed.is_ok() {
@@ -70,7 +70,7 @@ impl StatsScope {
 
     /// The thread's figures since the scope began.
     pub fn usage(&self) -> Usage {
-        self.open.usage.get()
+        self.open.flows.get().usage()
     }
 }
 
@@ -86,42 +86,20 @@ impl Drop for StatsScope {
     }
 }
 
+/// Whether the thread has any scope open, of this adaptor or another.
 #[inline]
-pub(super) fn allocated(counters: &Counters, size: u64) {
-    if OPEN.get() != 0 {
-        let size = size.cast_signed();
-        update(counters, |usage| {
-            enter(&mut usage.bytes, size);
-            enter(&mut usage.blocks, 1);
-        });
-    }
+pub(super) fn any_is_open() -> bool {
+    OPEN.get() != 0
 }
 
-#[inline]
-pub(super) fn freed(counters: &Counters, size: u64) {
-    if OPEN.get() != 0 {
-        let size = size.cast_signed();
-        update(counters, |usage| {
-            usage.bytes.current = usage.bytes.current.saturating_sub(size);
-            usage.blocks.current = usage.blocks.current.saturating_sub(1);
-        });
-    }
-}
-
-fn enter(tally: &mut Tally, by: i64) {
-    tally.current = tally.current.saturating_add(by);
-    tally.total = tally.total.saturating_add(by.unsigned_abs());
-    tally.peak = tally.peak.max(u64::try_from(tally.current).unwrap_or(0));
-}
-
-#[cold]
-fn update(counters: &Counters, change: impl Fn(&mut Usage)) {
+/// Counts in the thread's scopes of `counters`.
+pub(super) fn update(counters: &Counters, change: impl Fn(&mut Flows)) {
     let _ = SCOPES.try_with(|scopes| {
         for open in scopes.borrow().iter() {
             if std::ptr::eq(open.of.as_ptr(), counters) {
-                let mut usage = open.usage.get();
-                change(&mut usage);
-                open.usage.set(usage);
+                let mut flows = open.flows.get();
+                change(&mut flows);
+                open.flows.set(flows);
             }
         }
     });

@@ -4,8 +4,6 @@
 
 use std::fmt;
 
-use crate::sync::atomic::{AtomicU64, Ordering};
-
 /// The number of blocks handed out, by size, in classes of powers of two.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SizeHistogram {
@@ -15,7 +13,20 @@ pub struct SizeHistogram {
 /// Sizes have 63 bits.
 const CLASSES: usize = 63;
 
+impl Default for SizeHistogram {
+    fn default() -> Self {
+        Self { counts: [0; CLASSES] }
+    }
+}
+
 impl SizeHistogram {
+    #[inline]
+    pub(super) fn add(&mut self, size: u64) {
+        if let Some(class) = class(size) {
+            self.counts[class] += 1;
+        }
+    }
+
     /// The number of blocks with a size of the same class as `size` bytes: at least the power of two
     /// below or at it, less than the next.
     pub fn count(&self, size: u64) -> u64 {
@@ -45,39 +56,6 @@ impl serde::Serialize for SizeHistogram {
     /// As a map from lower bound to number of blocks.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.classes())
-    }
-}
-
-/// What one thread counted.
-#[derive(Debug)]
-#[repr(align(128))]
-pub(super) struct SizeCell([AtomicU64; CLASSES]);
-
-impl Default for SizeCell {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| AtomicU64::new(0)))
-    }
-}
-
-impl SizeCell {
-    /// Counts a block. Only one thread at a time writes a cell.
-    #[inline]
-    pub(super) fn count(&self, size: u64) {
-        if let Some(class) = class(size) {
-            let counter = &self.0[class];
-            let count = counter.load(Ordering::Relaxed).wrapping_add(1);
-            counter.store(count, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn sum<'a>(cells: impl Iterator<Item = &'a Self>) -> SizeHistogram {
-        let mut counts = [0_u64; CLASSES];
-        for cell in cells {
-            for (sum, count) in counts.iter_mut().zip(&cell.0) {
-                *sum = sum.wrapping_add(count.load(Ordering::Relaxed));
-            }
-        }
-        SizeHistogram { counts }
     }
 }
 

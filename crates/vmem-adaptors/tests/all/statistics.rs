@@ -45,7 +45,7 @@ fn current_peak_and_total_follow_frees_and_regrowth() {
 }
 
 #[test]
-fn the_peak_of_one_thread_is_exact_whatever_the_sizes() {
+fn the_peak_is_exact_whatever_the_sizes() {
     let stream = stream();
     let memory = Fake::new().with_statistics();
     // A fixed sequence of steps of all magnitudes, up and down, beside a plain model.
@@ -258,15 +258,53 @@ fn figures_serialise() {
 }
 
 #[test]
-fn a_scope_survives_frees_of_more_than_it_can_count() {
+fn figures_survive_more_bytes_than_64_bits_count() {
     let stream = stream();
     let memory = Fake::new().with_statistics();
     let scope = memory.handle().scope().unwrap();
+    let largest = layout(BlockLayout::MAX_SIZE);
     for _ in 0..3 {
-        let elsewhere =
-            memory.upstream().allocate_on(layout(BlockLayout::MAX_SIZE), &stream).unwrap();
+        let elsewhere = memory.upstream().allocate_on(largest, &stream).unwrap();
         free(&memory, elsewhere, &stream).unwrap();
     }
-    assert_eq!(scope.usage().bytes.current, i64::MIN);
-    assert_eq!(memory.handle().stats().unwrap().blocks.current, -3);
+    let kept = layout(7);
+    for layout in [largest, largest, largest, kept] {
+        let _leaked = memory.allocate_on(layout, &stream).unwrap();
+    }
+    let stats = memory.handle().stats().unwrap();
+    assert_eq!((stats.bytes.current, scope.usage().bytes.current), (7, 7));
+    assert_eq!((stats.blocks.current, scope.usage().blocks.current), (1, 1));
+}
+
+#[test]
+fn figures_read_beside_other_threads_are_of_one_moment() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let stream = stream();
+    let memory = Fake::new().with_statistics();
+    let (handle, ended) = (memory.handle(), AtomicBool::new(false));
+    std::thread::scope(|threads| {
+        let working = [(); 2].map(|()| {
+            threads.spawn(|| {
+                let _scope = label("one moment");
+                for _ in 0..2000 {
+                    let block = memory.allocate_on(layout(64), &stream).unwrap();
+                    free(&memory, block, &stream).unwrap();
+                }
+            })
+        });
+        let reading = threads.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                let stats = handle.stats().unwrap();
+                assert_eq!(stats.bytes.current, 64 * stats.blocks.current);
+                assert_eq!(stats.bytes.total, 64 * stats.blocks.total);
+                let labelled = handle.label(Label::intern("one moment")).unwrap();
+                assert_eq!(labelled.bytes.peak, 64 * labelled.blocks.peak);
+            }
+        });
+        let ends = working.map(std::thread::ScopedJoinHandle::join);
+        ended.store(true, Ordering::Relaxed);
+        assert!(ends.iter().all(Result::is_ok));
+        reading.join().unwrap();
+    });
 }

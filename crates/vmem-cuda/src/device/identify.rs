@@ -22,7 +22,7 @@ impl CudaDevice {
     /// created. Two driver calls, which break no capture.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     ///
     /// # Safety
     /// The handle names a stream that is not destroyed before this returns, and is none of the default

@@ -42,7 +42,7 @@ impl Company {
     }
 
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     pub(super) fn start(lab: &Lab, beside: Beside) -> Result<Self, DriverError> {
         Ok(match beside {
             Beside::Nothing => Self::Nobody,
@@ -63,7 +63,7 @@ impl Company {
     /// Makes sure that it goes on. Called before every time that is taken.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     pub(super) fn keep_on(&self) -> Result<(), DriverError> {
         match self {
             Self::Busy(scratch) => scratch.keep_busy(),
@@ -74,7 +74,7 @@ impl Company {
     /// Ends it, and waits for that.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     pub(super) fn end(self) -> Result<(), DriverError> {
         match self {
             Self::Nobody => Ok(()),
@@ -98,7 +98,7 @@ fn launch_until(scratch: &Scratch, asked: &AtomicBool) -> Result<(), DriverError
 
 impl Scratch {
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     pub(super) fn new(device: Arc<dyn Device>, bytes: u64) -> Result<Self, DriverError> {
         let ptr = device.allocate(bytes)?;
         let stream = device.create_stream()?;
@@ -116,7 +116,7 @@ impl Scratch {
     /// Queues `count` fills of all of it.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     pub(super) fn fill(&self, count: u32) -> Result<(), DriverError> {
         (0..count).try_for_each(|_| self.fill_part(self.bytes))
     }
@@ -124,7 +124,7 @@ impl Scratch {
     /// Queues a fill of its first `bytes` bytes.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     pub(super) fn fill_part(&self, bytes: u64) -> Result<(), DriverError> {
         let bytes = bytes.min(self.bytes);
         // SAFETY: contract, devices/handles and devices/ranges: the scratch owns the memory and the
@@ -135,7 +135,7 @@ impl Scratch {
     /// Waits for what was queued.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     pub(super) fn wait(&self) -> Result<(), DriverError> {
         // SAFETY: contract, devices/handles: the scratch owns the stream.
         unsafe { self.device.synchronize_stream(self.stream) }
@@ -150,7 +150,7 @@ impl Scratch {
     /// Gives it back.
     ///
     /// # Errors
-    /// The driver's.
+    /// The [`DriverError`] of the driver call.
     pub(super) fn end(self) -> Result<(), DriverError> {
         self.wait()?;
         // SAFETY: contract, devices/handles and devices/pending-work: the work on it has completed,

@@ -9,7 +9,7 @@ use proptest::strategy::ValueTree;
 use vmem_core::{Device, DriverCode, DriverError, Stream};
 use vmem_sim::{CaptureMode, SimDevice};
 use vmem_testkit::conformance::Subject;
-use vmem_testkit::{Countdown, DeviceControl, FAULT_CODES, Fault, Op, Program, Shape};
+use vmem_testkit::{Countdown, DeviceControl, FAULT_CODES, Fault, Op, Probe, Program, Shape};
 
 use super::cache::HookBehavior;
 use super::runner;
@@ -81,6 +81,10 @@ impl Case {
         device.disarm();
         let ran = ran.map_err(|divergence| divergence.to_string())?;
         stack.give_up_cache();
+        if self.program.ops.last() != Some(&Op::Lose) {
+            // What could not be cleared until now.
+            stack.synchronize();
+        }
         let counters = stack.counters();
         drop(stack);
         let failed = device.failed();

@@ -22,7 +22,7 @@ pub(super) struct StackShape {
     pub(super) footprint: Footprint,
     pub(super) batch: Batch,
     pub(super) host_wait: Option<Duration>,
-    pub(super) release: Option<AutoTrim>,
+    pub(super) auto_trim: Option<AutoTrim>,
     pub(super) placement: Placement,
     /// What is around the pool, from the inside out.
     pub(super) layers: Vec<Layer>,
@@ -60,11 +60,15 @@ pub(super) enum Layer {
     /// With a cache that gives its memory up.
     OnFailure,
     Reservations,
+    Scrub,
 }
 
 impl StackShape {
     /// The device's memory, in bytes.
     pub(super) const CAPACITY: u64 = 128 * MIB;
+
+    /// What the simulated device's memory holds until it is written.
+    pub(super) const UNWRITTEN: u8 = 0xa5;
 
     /// The requested bytes that a stack without a ceiling must be able to serve: an eighth of the
     /// device, because of rounding and fragmentation.
@@ -105,7 +109,7 @@ impl StackShape {
             footprint: Footprint::default(),
             batch: Batch::default(),
             host_wait: None,
-            release: None,
+            auto_trim: None,
             placement: Placement::default(),
             layers: Vec::new(),
             granularity: 64 * KIB,
@@ -116,11 +120,11 @@ impl StackShape {
 
     pub(super) fn strategy() -> impl Strategy<Value = Self> + use<> {
         let memory = (source(), ceiling(), growth(), footprint(), batch());
-        let habits = (host_wait(), release(), placement(), layers());
+        let habits = (host_wait(), auto_trim(), placement(), layers());
         let device = (select(vec![4 * KIB, 16 * KIB, 64 * KIB, 2 * MIB]), schedule(), any::<u64>());
         (memory, habits, device).prop_map(|(memory, habits, device)| {
             let (source, ceiling, growth, footprint, batch) = memory;
-            let (host_wait, release, placement, layers) = habits;
+            let (host_wait, auto_trim, placement, layers) = habits;
             let (granularity, schedule, seed) = device;
             // A ceiling is at least a granule.
             let ceiling = ceiling.map(|bytes: u64| bytes.max(2 * granularity));
@@ -131,7 +135,7 @@ impl StackShape {
                 footprint,
                 batch,
                 host_wait,
-                release,
+                auto_trim,
                 placement,
                 layers,
                 granularity,
@@ -189,7 +193,7 @@ fn host_wait() -> impl Strategy<Value = Option<Duration>> {
     prop_oneof![6 => Just(None), 1 => none, 1 => long]
 }
 
-fn release() -> impl Strategy<Value = Option<AutoTrim>> {
+fn auto_trim() -> impl Strategy<Value = Option<AutoTrim>> {
     let any = (0..=4 * MIB, select(vec![0, 1, 5]))
         .prop_map(|(threshold, s)| AutoTrim::new(threshold, Duration::from_secs(s)));
     prop_oneof![2 => Just(None), 1 => any.prop_map(Some)]
@@ -203,12 +207,18 @@ fn schedule() -> impl Strategy<Value = Schedule> {
     prop_oneof![7 => Just(Schedule::Late), 1 => Just(Schedule::Eager)]
 }
 
-/// Up to five adaptors in any order; memory is set aside, and cached, in at most one place.
+/// Up to five adaptors in any order; memory is set aside, cached and cleared in at most one place each.
 fn layers() -> impl Strategy<Value = Vec<Layer>> {
-    let all =
-        vec![Layer::Limit, Layer::Statistics, Layer::Track, Layer::OnFailure, Layer::Reservations];
+    let all = vec![
+        Layer::Limit,
+        Layer::Statistics,
+        Layer::Track,
+        Layer::OnFailure,
+        Layer::Reservations,
+        Layer::Scrub,
+    ];
     proptest::collection::vec(select(all), 0..=5).prop_map(|mut layers| {
-        for once in [Layer::OnFailure, Layer::Reservations] {
+        for once in [Layer::OnFailure, Layer::Reservations, Layer::Scrub] {
             let mut seen = false;
             layers.retain(|&layer| layer != once || !std::mem::replace(&mut seen, true));
         }

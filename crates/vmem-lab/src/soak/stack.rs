@@ -4,7 +4,9 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmem_adaptors::{AdaptorExt, Budget, OnFailure, Registration, StatsHandle, TrackHandle};
+use vmem_adaptors::{
+    AdaptorExt, Budget, OnFailure, Registration, ScrubHandle, StatsHandle, TrackHandle,
+};
 use vmem_core::{
     AllocError, AsyncMemory, BlockLayout, BoxedError, Device, DeviceMemory, DevicePtr, ManualClock,
     MemoryResource, PinnedMemory, ReservationId, ResourceExt, Stream,
@@ -34,6 +36,8 @@ pub(super) struct RandomStack {
     counted: Vec<(Place, StatsHandle)>,
     tracked: Vec<(Place, TrackHandle)>,
     reservations: Option<ReservationsHandle>,
+    /// With what passes it.
+    scrub: Option<(Place, ScrubHandle)>,
     cache: Option<Arc<CacheUnderTest>>,
     _registration: Option<Registration>,
 }
@@ -45,6 +49,8 @@ struct Place {
     reserved: Below,
     /// Whether the cache's memory passes it.
     cached: Below,
+    /// Whether what is freed passes it only once it is cleared.
+    cleared: Below,
 }
 
 /// Whether an adaptor is below another.
@@ -87,6 +93,7 @@ impl RandomStack {
             counted: Vec::new(),
             tracked: Vec::new(),
             reservations: None,
+            scrub: None,
             cache: None,
             _registration: None,
         };
@@ -94,6 +101,7 @@ impl RandomStack {
             let place = Place {
                 reserved: below(&shape.layers, i, Layer::Reservations),
                 cached: below(&shape.layers, i, Layer::OnFailure),
+                cleared: below(&shape.layers, i, Layer::Scrub),
             };
             let resource = stack.resource;
             stack.resource = match layer {
@@ -127,6 +135,11 @@ impl RandomStack {
                     stack.reservations = Some(reserving.handle());
                     reserving.into_dyn()
                 }
+                Layer::Scrub => {
+                    let scrubbed = resource.scrubbed()?;
+                    stack.scrub = Some((place, scrubbed.handle()));
+                    scrubbed.into_dyn()
+                }
             };
         }
         Ok(stack)
@@ -159,7 +172,7 @@ fn pool(
         .with_footprint(shape.footprint)
         .with_batch(shape.batch)
         .with_host_wait(shape.host_wait)
-        .with_auto_trim(shape.release)
+        .with_auto_trim(shape.auto_trim)
         .with_placement(shape.placement)
         .with_clock(Arc::new(clock.clone()));
     let arena = || VirtualArena::new(device.clone());
@@ -224,6 +237,9 @@ impl RandomStack {
             let aside = reservations.quarantined().unwrap_or_default();
             lost = [lost[0] + aside.blocks as u64, lost[1] + aside.bytes];
         }
+        if place.cleared == Below::Yes {
+            lost = lost.map(|most| most + self.uncleared());
+        }
         if let (Some(cache), Below::Yes) = (&self.cache, place.cached) {
             blocks += cache.len();
             bytes += cache.bytes();
@@ -231,6 +247,21 @@ impl RandomStack {
             lost = lost.map(|most| most + cache.lost());
         }
         ([blocks, bytes], lost)
+    }
+}
+
+impl RandomStack {
+    /// The most bytes, and so blocks, that are freed and not cleared yet, with what they hold on to: a
+    /// block drawn from memory that was set aside keeps all of that.
+    fn uncleared(&self) -> u64 {
+        let Some((place, handle)) = &self.scrub else { return 0 };
+        let quarantined = handle.quarantined().unwrap_or_default();
+        let is_above_reservations = self.reservations.is_some() && place.reserved == Below::No;
+        if is_above_reservations && quarantined.blocks != 0 {
+            StackShape::CAPACITY
+        } else {
+            quarantined.bytes
+        }
     }
 }
 
@@ -251,6 +282,7 @@ impl Probe for RandomStack {
         let innermost = Place {
             reserved: if self.reservations.is_some() { Below::Yes } else { Below::No },
             cached: Below::Yes,
+            cleared: if self.scrub.is_some() { Below::Yes } else { Below::No },
         };
         let ([blocks, bytes], [lost_blocks, lost_bytes]) = self.expected(ledger, innermost);
         let pool = self.counters();
@@ -283,7 +315,7 @@ impl Probe for RandomStack {
     }
 
     fn cached_bytes(&self) -> u64 {
-        self.cache.as_ref().map_or(0, |cache| cache.bytes() + cache.lost())
+        self.cache.as_ref().map_or(0, |cache| cache.bytes() + cache.lost()) + self.uncleared()
     }
 
     fn trim(&self) {
@@ -294,13 +326,23 @@ impl Probe for RandomStack {
     }
 
     fn synchronize(&self) {
-        if let Some(reservations) = &self.reservations {
-            let _ = reservations.synchronize();
+        // Twice, as each may give the other what that has to set aside.
+        for _ in 0..2 {
+            if let Some((_, scrub)) = &self.scrub {
+                let _ = scrub.synchronize();
+            }
+            if let Some(reservations) = &self.reservations {
+                let _ = reservations.synchronize();
+            }
         }
         let _ = self.pool.synchronize();
         if let Some(below) = &self.below {
             let _ = below.synchronize();
         }
+    }
+
+    fn cleared(&self) -> Option<u8> {
+        self.scrub.is_some().then_some(StackShape::UNWRITTEN)
     }
 
     fn fill_cache(&self, bytes: u64, stream: &Stream) {

@@ -8,7 +8,7 @@ mod resource;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use vmem_core::author::fork;
+use vmem_core::author::{Handle, Handled, fork};
 use vmem_core::{
     AllocError, AllocErrorKind, BlockLayout, DevicePtr, HandleError, Label, MemoryResource,
     Quarantined, ReservationId, Stream,
@@ -69,13 +69,13 @@ const NAME: &str = "Reservations";
 /// # }
 /// ```
 pub struct Reservations<U: MemoryResource> {
-    shared: Arc<Shared<U>>,
+    shared: Handled<Shared<U>>,
 }
 
 impl<U: MemoryResource> Reservations<U> {
     /// Holds memory of `upstream`.
     pub fn new(upstream: U) -> Self {
-        Self { shared: Arc::new(Shared::new(upstream)) }
+        Self { shared: Handled::new(Shared::new(upstream)) }
     }
 
     /// The wrapped resource.
@@ -87,8 +87,9 @@ impl<U: MemoryResource> Reservations<U> {
 impl<U: MemoryResource + 'static> Reservations<U> {
     /// A handle that reserves memory.
     pub fn handle(&self) -> ReservationsHandle {
-        let keeper: Arc<dyn Keeper> = self.shared.clone();
-        ReservationsHandle { keeper: Arc::downgrade(&keeper) }
+        ReservationsHandle {
+            keeper: self.shared.handle().erased(|shared| shared as Weak<dyn Keeper>),
+        }
     }
 }
 
@@ -109,16 +110,16 @@ impl<U: MemoryResource> fmt::Display for Reservations<U> {
     }
 }
 
-/// Reserves memory of one stack. It does not keep the stack alive; a [`Reservation`] does, so that the
-/// stack is gone once the last of them is dropped too.
+/// Reserves memory of one stack. It does not keep the stack alive, and says that it is gone from when the
+/// [`Reservations`] are dropped, though a [`Reservation`] keeps their memory beyond that.
 #[derive(Clone)]
 pub struct ReservationsHandle {
-    keeper: Weak<dyn Keeper>,
+    keeper: Handle<dyn Keeper>,
 }
 
 impl fmt::Debug for ReservationsHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_live = self.keeper.strong_count() != 0;
+        let is_live = self.keeper.get().is_some();
         f.debug_struct("ReservationsHandle").field("is_live", &is_live).finish()
     }
 }
@@ -132,7 +133,7 @@ impl ReservationsHandle {
     pub fn reserve(&self, bytes: u64, stream: &Stream) -> Result<Reservation, AllocError> {
         let layout = BlockLayout::new(BlockLayout::new(bytes)?.rounded_to(UNIT))?;
         fork::refuse(NAME).map_err(|error| AllocError::from_driver(error, layout, NAME))?;
-        let keeper = self.keeper.upgrade();
+        let keeper = self.keeper.get();
         let keeper = keeper.ok_or_else(|| AllocError::new(AllocErrorKind::Gone, layout, NAME))?;
         let hold = keeper.hold(layout, stream, Label::current())?;
         Ok(Reservation { hold, keeper })
@@ -142,10 +143,7 @@ impl ReservationsHandle {
     /// back, also after it has been dropped. `None` once the stack is gone, and in a
     /// [forked](vmem_core::author::fork) child.
     pub fn quarantined(&self) -> Option<Quarantined> {
-        if fork::is_child() {
-            return None;
-        }
-        let holds = self.keeper.upgrade()?.with_ranges_aside();
+        let holds = self.keeper.get()?.with_ranges_aside();
         let bytes = holds.iter().map(|(_, size)| size).sum();
         Some(Quarantined::new(holds.len(), bytes))
     }
@@ -155,9 +153,7 @@ impl ReservationsHandle {
     /// host for the work on them where the reservation's own stream cannot. Nothing once the stack is gone,
     /// and in a [forked](vmem_core::author::fork) child.
     pub fn take_back(&self) {
-        if !fork::is_child()
-            && let Some(keeper) = self.keeper.upgrade()
-        {
+        if let Some(keeper) = self.keeper.get() {
             keeper.take_back();
         }
     }
@@ -172,14 +168,12 @@ impl ReservationsHandle {
     /// [`HandleError::Gone`] once the stack is; [`HandleError::Failed`] if the driver fails, and in a
     /// [forked](vmem_core::author::fork) child: what was set aside stays so.
     pub fn synchronize(&self) -> Result<(), HandleError> {
-        fork::refuse("ReservationsHandle::synchronize")?;
-        let keeper = self.keeper.upgrade().ok_or(HandleError::Gone)?;
-        Ok(keeper.synchronize()?)
+        Ok(self.keeper.require("ReservationsHandle::synchronize")?.synchronize()?)
     }
 }
 
-/// Memory set aside for requests that name it. It keeps its stack alive; dropping it gives the
-/// memory back, as [`Reservations`] describes.
+/// Memory set aside for requests that name it. It keeps its stack's memory alive; dropping it gives
+/// this part back, as [`Reservations`] describes.
 #[must_use = "the memory is reserved until the reservation is dropped"]
 pub struct Reservation {
     hold: Arc<Hold>,

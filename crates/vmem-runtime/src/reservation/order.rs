@@ -22,7 +22,8 @@ pub(super) fn order_after(later: &Stream, earlier: &Stream) -> Result<(), Driver
         Ok(marker) => marker,
         Err(_) => return earlier.synchronize_alone(),
     };
-    // Of another thread's stream the wait would lie in its inbox, where draws do not look.
+    // A wait for a stream that this thread cannot name would lie in that stream's inbox, and draws do
+    // not look there.
     if later.is_callable_here() && later.wait(&marker).is_ok() {
         return Ok(());
     }

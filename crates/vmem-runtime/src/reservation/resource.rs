@@ -5,7 +5,7 @@ use std::sync::Arc;
 use vmem_core::author::{StreamExt, fork};
 use vmem_core::{
     AllocError, Block, Capabilities, Device, DevicePtr, FreeError, FreeErrorKind, MemoryResource,
-    Request, Stream,
+    Request, ReservationId, Stream,
 };
 
 use super::free_ranges::UNIT;
@@ -21,14 +21,10 @@ use super::{NAME, Reservations};
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<U: MemoryResource> MemoryResource for Reservations<U> {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
-        fork::refuse(NAME).map_err(|error| AllocError::from_driver(error, request.layout, NAME))?;
-        if let Some(id) = request.reservation
-            && let Some(hold) = self.shared.find(id)
-            && let Some(block) = self.shared.draw(hold, request)?
-        {
-            return Ok(block);
+        match request.reservation {
+            None => self.shared.allocate_upstream(request),
+            Some(id) => self.shared.allocate_from(id, request),
         }
-        self.shared.allocate_upstream(request)
     }
 
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
@@ -36,14 +32,7 @@ unsafe impl<U: MemoryResource> MemoryResource for Reservations<U> {
             // SAFETY: the caller keeps the freeing clauses, which are the same there.
             return unsafe { self.shared.upstream.deallocate(block, stream) };
         }
-        if let Err(error) = fork::refuse(NAME) {
-            return Err(FreeError::from_driver(error, block, NAME));
-        }
-        if stream.device_id() != self.device().id() {
-            return Err(FreeError::new(FreeErrorKind::InvalidStream, block, NAME));
-        }
-        let follow = |draw: &Draw| self.shared.take_back(draw.clone(), stream).map_err(|(_, e)| e);
-        self.shared.drawn.take_back(block, NAME, follow).map(drop)
+        self.shared.free_drawn(block, stream)
     }
 
     fn device(&self) -> &Arc<dyn Device> {
@@ -56,6 +45,30 @@ unsafe impl<U: MemoryResource> MemoryResource for Reservations<U> {
 }
 
 impl<U: MemoryResource> Shared<U> {
+    // Apart, as is `free_drawn`, so that what draws nothing saves no registers for it.
+    #[inline(never)]
+    fn allocate_from(&self, id: ReservationId, request: &Request<'_>) -> Result<Block, AllocError> {
+        fork::refuse(NAME).map_err(|error| AllocError::from_driver(error, request.layout, NAME))?;
+        if let Some(hold) = self.find(id)
+            && let Some(block) = self.draw(hold, request)?
+        {
+            return Ok(block);
+        }
+        self.allocate_upstream(request)
+    }
+
+    #[inline(never)]
+    fn free_drawn(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        if let Err(error) = fork::refuse(NAME) {
+            return Err(FreeError::from_driver(error, block, NAME));
+        }
+        if stream.device_id() != self.upstream.device().id() {
+            return Err(FreeError::new(FreeErrorKind::InvalidStream, block, NAME));
+        }
+        let follow = |draw: &Draw| self.take_back(draw.clone(), stream).map_err(|(_, e)| e);
+        self.drawn.take_back(block, NAME, follow).map(drop)
+    }
+
     /// Serves a request from a reservation, if it fits there.
     fn draw(&self, hold: Arc<Hold>, request: &Request<'_>) -> Result<Option<Block>, AllocError> {
         let (layout, stream) = (request.layout, request.stream);
@@ -65,7 +78,7 @@ impl<U: MemoryResource> Shared<U> {
         let fault = |error| AllocError::from_driver(error, layout, NAME);
         let crosses = *stream != hold.stream;
         if crosses && stream.is_callable_here() && stream.is_capturing().map_err(fault)? {
-            // The capture would record the wait for the reservation's stream.
+            // The wait for the reservation's stream would become part of the graph.
             return Ok(None);
         }
         let size = layout.rounded_to(UNIT);

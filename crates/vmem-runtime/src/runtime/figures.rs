@@ -99,7 +99,7 @@ pub(super) fn budget_left(stack: &Stack) -> u64 {
     let Some(pool) = stack.pool.as_ref().and_then(PoolHandle::counters) else {
         return stack.limits.managed_budget.saturating_sub(live(stack));
     };
-    // A driver that does not say has nothing to give.
+    // If the driver fails, no memory counts as free.
     let obtainable = pool.reserved.saturating_add(driver_free(stack).unwrap_or(0));
     let most = stack.limits.ceiling.map_or(obtainable, |ceiling| ceiling.min(obtainable));
     most.saturating_sub(pool.live)

@@ -149,7 +149,7 @@ fn chosen(
     recovery: &Recovery,
 ) -> Result<Stack, BoxedError> {
     let tier = match choose(config, DeviceTraits::of(&*device)) {
-        // The policy falls back where tier C cannot be: building that says why.
+        // The device cannot have tier C, which was asked for: the attempt to build it says why.
         Tier::Fallback => Tier::C,
         tier => tier,
     };

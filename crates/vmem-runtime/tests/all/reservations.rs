@@ -266,13 +266,13 @@ fn a_reservation_outlives_its_runtime() {
     let stream = Stream::new(device.clone()).unwrap();
     let handle = runtime.ensure_ready().unwrap().reservations.clone();
     let reservation = runtime.reserve(MIB, &stream).unwrap();
+    assert_eq!(handle.quarantined(), Some(Quarantined::default()));
     drop(runtime);
-    assert_eq!(handle.quarantined(), Some(Quarantined::default()), "it keeps the stack");
-    drop(reservation);
+    assert_eq!((reservation.left(), device.used() >= MIB), (MIB, true), "its memory stays");
     assert_eq!(handle.reserve(MIB, &stream).unwrap_err().kind(), AllocErrorKind::Gone);
     assert_eq!(handle.quarantined(), None);
     assert!(handle.synchronize().is_err_and(|error| error.is_gone()));
-    drop(stream);
+    drop((reservation, stream));
     finish(&device);
 }
 

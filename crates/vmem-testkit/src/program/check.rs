@@ -57,6 +57,7 @@ impl Run<'_> {
         if self.lost {
             return self.finish_lost();
         }
+        self.lent = None;
         let stream = self.stream(0);
         while self.buffers.pick(0).is_some() {
             self.guarded(|run| run.check_buffer(0))?;

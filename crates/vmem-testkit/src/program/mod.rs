@@ -6,6 +6,7 @@ mod captured;
 mod check;
 mod elsewhere;
 mod holds;
+mod lent;
 mod model;
 mod outcome;
 mod run;
@@ -144,6 +145,18 @@ pub enum Op {
         size: u64,
         /// The block to free.
         block: usize,
+    },
+    /// On a stream that somebody else made: asks for a block and writes it, while the calls are
+    /// vouched for. Then frees another there: vouched for too, or, if the stream ends, without a word
+    /// after it was destroyed. The new block lives on. A stream that does not end serves the next
+    /// such step.
+    Lent {
+        /// The new block's size, in bytes.
+        size: u64,
+        /// The block to free.
+        block: usize,
+        /// Whether the stream ends.
+        ends: bool,
     },
     /// Captures a graph on a stream: a write to a block, and a request that may be refused because
     /// of the capture. Then launches the graph there once. Does nothing on the legacy default

@@ -10,6 +10,7 @@ use vmem_core::{
 
 use super::buffers::Buffers;
 use super::holds::Holds;
+use super::lent::Lent;
 use super::model::{Entry, Model};
 use super::{Caller, Divergence, Op, Program, Summary};
 use crate::conformance::Subject;
@@ -81,6 +82,8 @@ pub(super) struct Run<'a> {
     pub(super) model: Model,
     pub(super) buffers: Buffers<'a>,
     pub(super) holds: Holds,
+    /// The stream of somebody else, if there is one.
+    pub(super) lent: Option<Lent>,
     /// The most bytes that may be live, besides the budget.
     limit: Option<u64>,
     /// The most that a failed drop may have lost, as blocks and bytes.
@@ -104,6 +107,7 @@ impl<'a> Run<'a> {
             model: Model::default(),
             buffers: Buffers::default(),
             holds: Holds::default(),
+            lent: None,
             limit: None,
             leaked: (0, 0),
             lost: false,
@@ -168,6 +172,7 @@ impl<'a> Run<'a> {
                 self.elsewhere(block, buffer, &self.stream(stream))?;
             }
             Op::Thread { size, block } => self.in_thread(size, block)?,
+            Op::Lent { size, block, ends } => self.on_lent(size, block, ends)?,
             Op::Capture { stream, block, size } => {
                 self.capture(block, size, &self.stream(stream))?;
             }
@@ -225,7 +230,10 @@ impl<'a> Run<'a> {
         };
         let result = if is_elsewhere { elsewhere(allocate) } else { allocate() };
         match result {
-            Ok(block) => {
+            Ok(mut block) => {
+                if let Some(unwritten) = self.subject.probe.cleared() {
+                    block.assume_cleared(unwritten);
+                }
                 self.admit(Entry { block, drawn_from: None }, layout, label).map(|()| true)
             }
             Err(error) => self.may_refuse(fits, error).map(|()| false),
@@ -354,7 +362,12 @@ impl<'a> Run<'a> {
     ) -> Result<(), Finding> {
         if let Err(failed) = freed {
             let finding = Finding::new(failed.to_string());
-            self.model.put_back(Entry { block: failed.into_block(), drawn_from });
+            let mut block = failed.into_block();
+            if self.subject.probe.cleared().is_some() {
+                // Or not, if the clearing is what failed.
+                block.forget_contents();
+            }
+            self.model.put_back(Entry { block, drawn_from });
             return Err(finding);
         }
         if let Some(id) = drawn_from {

@@ -1,9 +1,10 @@
 use std::cell::Cell;
 
+use vmem_benches::SimStack;
 use vmem_core::BoxedError;
 use vmem_trace::{Trace, Workload, min_device};
 
-use crate::support::{SimStack, generate, plain_factory};
+use crate::support::{generate, plain_factory};
 
 const STEP: u64 = 2 << 20;
 

@@ -1,47 +1,14 @@
 //! Stacks to replay over: plain device memory on the simulated device; and reading.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use vmem_benches::{SimStack, replay_stack};
 use vmem_core::{BoxedError, DeviceMemory, MemoryResource};
 use vmem_sim::{Bytes, Checker, SimConfig, SimDevice};
 use vmem_trace::{
-    Irregularity, ReadError, ReadOptions, Reading, ReplayStack, Strictness, Trace, Workload,
-    WorkloadOptions, read,
+    Irregularity, ReadError, ReadOptions, Reading, Strictness, Trace, Workload, WorkloadOptions,
+    read,
 };
-
-/// A stack on the simulated device, which says what it costs.
-#[derive(Debug)]
-pub(crate) struct SimStack {
-    sim: Arc<SimDevice>,
-    resource: Arc<dyn MemoryResource>,
-}
-
-impl ReplayStack for SimStack {
-    fn resource(&self) -> &Arc<dyn MemoryResource> {
-        &self.resource
-    }
-
-    fn description(&self) -> String {
-        "DeviceMemory".to_owned()
-    }
-
-    fn reserved(&self) -> u64 {
-        self.sim.used()
-    }
-
-    fn peak_reserved(&self) -> u64 {
-        self.sim.peak_used()
-    }
-
-    fn driver_calls(&self) -> Option<u64> {
-        Some(self.sim.calls().total())
-    }
-
-    fn virtual_time(&self) -> Option<Duration> {
-        Some(self.sim.virtual_time())
-    }
-}
 
 pub(crate) fn device(capacity: u64, checker: Checker) -> Arc<SimDevice> {
     SimDevice::with_config(SimConfig {
@@ -58,7 +25,7 @@ pub(crate) fn stack_of(
     wrap: impl FnOnce(DeviceMemory) -> Arc<dyn MemoryResource>,
 ) -> SimStack {
     let resource = wrap(DeviceMemory::new(device.clone()));
-    SimStack { sim: device.clone(), resource }
+    replay_stack("DeviceMemory", device.clone(), resource)
 }
 
 pub(crate) fn plain(device: &Arc<SimDevice>) -> SimStack {

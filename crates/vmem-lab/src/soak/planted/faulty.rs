@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use vmem_core::author::StreamExt;
 use vmem_core::{
     AllocError, AllocErrorKind, Block, BlockLayout, Capabilities, Device, FreeError,
-    MemoryResource, RawBlock, Request, Stream,
+    MemoryResource, RawBlock, Request, Stream, StreamKind,
 };
 
 /// What is wrong with a [`Faulty`] layer.
@@ -26,6 +27,10 @@ pub(super) enum Bug {
     LosesFrees,
     /// The pool outlives its stack.
     KeepsThePool,
+    /// What is handed out holds bytes of somebody's.
+    Unclean,
+    /// A borrowed stream is named by whatever call comes next, whether or not that vouches for it.
+    KeepsVouching,
 }
 
 /// Hands a pool's blocks on. Those that it lies about it keeps the truth of.
@@ -38,6 +43,8 @@ pub(super) struct Faulty {
     allocations: AtomicU64,
     frees: AtomicU64,
     live: Mutex<HashMap<Key, RawBlock>>,
+    /// The last stream that was vouched for.
+    lent: Mutex<Option<Stream>>,
 }
 
 /// A block's slot and generation.
@@ -50,11 +57,28 @@ impl Faulty {
         }
         let idle = Stream::new(device.clone()).expect("a new device has room for a stream");
         let (allocations, frees) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { bug, pool, idle, allocations, frees, live: Mutex::default() }
+        let (live, lent) = (Mutex::default(), Mutex::default());
+        Self { bug, pool, idle, allocations, frees, live, lent }
     }
 
     fn live(&self) -> MutexGuard<'_, HashMap<Key, RawBlock>> {
         self.live.lock().expect("nothing panics under this lock")
+    }
+
+    /// Marks the last stream that was vouched for, as nobody may who does not vouch for it.
+    #[expect(unsafe_code, reason = "the bug is what this must not do")]
+    fn name_lent(&self, stream: &Stream) {
+        if self.bug != Bug::KeepsVouching {
+            return;
+        }
+        let mut lent = self.lent.lock().expect("nothing panics under this lock");
+        if let Some(lent) = &*lent {
+            // SAFETY: none. That is the bug.
+            let _ = unsafe { lent.vouched(|| lent.marker()) };
+        }
+        if stream.kind() == StreamKind::Borrowed {
+            *lent = Some(stream.clone());
+        }
     }
 
     /// What the holder of a block is told of it.
@@ -100,11 +124,18 @@ unsafe impl MemoryResource for Faulty {
         if self.bug == Bug::Refuses && third(&self.allocations) {
             return Err(AllocError::new(AllocErrorKind::OutOfMemory, asked, "Faulty"));
         }
+        self.name_lent(request.stream);
         let mut request = request.clone();
         if self.bug == Bug::Miscounts {
             request.layout = BlockLayout::with_alignment(asked.size() + 1, asked.alignment())?;
         }
         let told = self.lie(self.pool.allocate(&request)?.into_raw(), asked);
+        if self.bug == Bug::Unclean {
+            let _ = request.stream.with_raw("Faulty", |device, raw| {
+                // SAFETY: contract, devices/ranges: the block that the pool has just issued.
+                unsafe { device.fill(told.ptr(), 0x5e, asked.size(), raw) }
+            });
+        }
         // SAFETY: the block that the pool issued, unless a bug says otherwise.
         Ok(unsafe { Block::from_raw(told) })
     }
