@@ -55,3 +55,16 @@ def test_other_threads_and_dead_streams_free(hosts, gpu, driver):
     thread.start()
     thread.join()
     assert gpu.stats().blocks == 0
+
+
+def test_a_segment_for_a_graph_that_is_captured_is_had(hosts, gpu, driver):
+    _, adaptor = hosts
+    pool = adaptor.pool()
+    stream = driver.create_stream()
+    driver.begin_capture(stream)
+    ptr = pool.segment(20 * MIB, stream)
+    assert driver.write(ptr, 20 * MIB, stream) == 0
+    driver.end_capture(stream)
+    pool.release(ptr, 20 * MIB, stream)
+    assert gpu.stats().blocks == 0
+    driver.destroy_stream(stream)

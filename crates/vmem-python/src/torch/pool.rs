@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use pyo3::prelude::*;
 use vmem::vmem_stream;
 
-use super::ALIGNMENT;
+use super::{ALIGNMENT, aside};
 use crate::calls::{self, Wanted};
 use crate::exit;
 
@@ -32,7 +32,7 @@ pub(crate) unsafe extern "C" fn vmem_gpu_torch_pool_allocate(
     let wanted = Wanted { size, alignment: ALIGNMENT, device, stream, tag: None };
     let call = || {
         // SAFETY: the caller's promise.
-        let result = calls::marked(false, || unsafe { calls::allocate(wanted, true) });
+        let result = calls::marked(false, || unsafe { aside::allocate_for(wanted) });
         result.unwrap_or_else(|refusal| {
             LAST_REFUSAL.store(Some(Arc::new(refusal.text)));
             0

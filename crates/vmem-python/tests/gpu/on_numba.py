@@ -2,8 +2,9 @@
 
 import gc
 
-from checks import MIB, SETTINGS, check, finish, host, raises
+from checks import MIB, NUMPY_FOR_NUMBA, SETTINGS, check, finish, host, raises
 
+exec(NUMPY_FOR_NUMBA)
 cuda = host("numba.cuda")
 import numpy  # noqa: E402
 import vmem_gpu  # noqa: E402

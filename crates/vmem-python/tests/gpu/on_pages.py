@@ -5,13 +5,15 @@ import re
 import subprocess
 import sys
 
-from checks import check, finish
+from checks import NUMPY_FOR_NUMBA, check, finish
 
 ROOT = pathlib.Path(__file__).resolve().parents[4]
 PAGES = [ROOT / "docs" / "python.md", ROOT / "crates" / "vmem-python" / "README.md"]
 
 
 def run(program):
+    if "numba" in program:
+        program = NUMPY_FOR_NUMBA + program
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200)
 
 
