@@ -9,8 +9,11 @@ use arc_swap::ArcSwapOption;
 use pyo3::prelude::*;
 use vmem::vmem_stream;
 
-use super::{ALIGNMENT, aside};
+use super::ALIGNMENT;
+#[cfg(unix)]
+use super::aside;
 use crate::calls::{self, Wanted};
+use crate::error::Refusal;
 use crate::exit;
 
 /// The text of the last segment that was refused, of any thread: PyTorch's own error does not have it.
@@ -32,13 +35,31 @@ pub(crate) unsafe extern "C" fn vmem_gpu_torch_pool_allocate(
     let wanted = Wanted { size, alignment: ALIGNMENT, device, stream, tag: None };
     let call = || {
         // SAFETY: the caller's promise.
-        let result = calls::marked(false, || unsafe { aside::allocate_for(wanted) });
+        let result = calls::marked(false, || unsafe { segment(wanted) });
         result.unwrap_or_else(|refusal| {
             LAST_REFUSAL.store(Some(Arc::new(refusal.text)));
             0
         })
     };
     calls::pointer(catch_unwind(AssertUnwindSafe(call)).unwrap_or(0))
+}
+
+/// A segment of a stream. PyTorch asks for segments in a capture too, when only what is at hand could be had on
+/// the stream: such a segment has no past that anybody would have to wait for.
+///
+/// # Safety
+/// The stream exists during the call.
+unsafe fn segment(wanted: Wanted<'_>) -> Result<usize, Refusal> {
+    #[cfg(unix)]
+    {
+        calls::ensure_open(wanted.device)?;
+        // SAFETY: the caller's promise.
+        if unsafe { aside::is_capturing(wanted.device, wanted.stream) }? {
+            return aside::allocate(wanted);
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { calls::allocate(wanted, true) }
 }
 
 /// Frees a segment. `stream` is the one it was allocated on, and may have been destroyed.

@@ -184,9 +184,8 @@ with check("what PyTorch's interface cannot do says so"):
 
 with check("all that was freed is back"):
     gc.collect()
-    torch.cuda.synchronize()
-    # 32 MiB for each stream that multiplied matrices.
     torch._C._cuda_clearCublasWorkspaces()
+    torch.cuda.synchronize()
     assert gpu.stats().bytes < 64 * MIB, gpu.stats()
 
 live = [torch.ones(1000, device="cuda") for _ in range(100)]
