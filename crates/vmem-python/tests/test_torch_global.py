@@ -329,6 +329,14 @@ class TestGraphs:
         gpu.forget_stream(busy)
         driver.destroy_stream(busy)
 
+    def test_what_other_code_captures_has_memory_too(self, torch, gpu, driver, capture):
+        driver.begin_capture(capture.stream)
+        ptr = capture.malloc(MIB)
+        assert driver.write(ptr, MIB, capture.stream) == 0
+        driver.end_capture(capture.stream)
+        capture.free(ptr)
+        assert gpu.stats().blocks == 0
+
     def test_while_a_graph_is_captured_nothing_waits_for_the_device(self, torch, gpu, capture):
         torch.free(torch.malloc(40 * MIB), stream=0x1234)
         with capture:

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use vmem::vmem_status;
 use vmem_core::author::{StreamExt, fork};
 use vmem_core::{Device, RawStream, Stream};
 use vmem_cuda::CudaDevice;
@@ -35,6 +36,19 @@ pub(super) unsafe fn is_capturing(device: i32, stream: usize) -> Result<bool, Re
     // SAFETY: the caller's promise.
     let captures = unsafe { own.device().is_capturing(RawStream(stream as u64)) };
     captures.map_err(Refusal::internal)
+}
+
+/// Allocates on the stream that is wanted or, if it captures and nothing is at hand, [aside](allocate).
+///
+/// # Safety
+/// The stream exists during the call.
+pub(super) unsafe fn allocate_for(wanted: Wanted<'_>) -> Result<usize, Refusal> {
+    // SAFETY: the caller's promise.
+    let result = unsafe { calls::allocate(wanted, true) };
+    match result {
+        Err(refusal) if refusal.status == vmem_status::VMEM_ERROR_CAPTURING => allocate(wanted),
+        other => other,
+    }
 }
 
 /// Allocates memory whose past is over: any stream can use it, in a capture too, at once. Waits for what used it

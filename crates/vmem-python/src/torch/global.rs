@@ -14,8 +14,8 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use vmem::{vmem_options, vmem_status, vmem_stream};
 
-use super::ALIGNMENT;
 use super::graphs::{self, PoolId};
+use super::{ALIGNMENT, aside};
 use crate::allocation::block_at;
 use crate::calls::{self, Wanted, pointer};
 use crate::error::{Refusal, check};
@@ -125,7 +125,7 @@ fn allocate(wanted: Wanted<'_>) -> Result<usize, Refusal> {
         return calls::marked(false, || graphs::allocate(pool, wanted));
     }
     // SAFETY: as above.
-    let ask = || calls::marked(true, || unsafe { calls::allocate(wanted, true) });
+    let ask = || calls::marked(true, || unsafe { aside::allocate_for(wanted) });
     ask().or_else(|refusal| match refusal.is_of_the_moment() && wait_for_all(wanted.device) {
         true => ask(),
         false => Err(refusal),

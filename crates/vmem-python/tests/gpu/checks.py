@@ -11,6 +11,9 @@ MIB = 1 << 20
 LIMIT = 4096 * MIB
 SETTINGS = f"VMEM_OOM_SAFETY=1 VMEM_POOL_LIMIT={LIMIT}"
 
+# numba-cuda 0.30 names what NumPy 2.5 has no more.
+NUMPY_FOR_NUMBA = "import numpy\nnumpy.row_stack = numpy.vstack\n"
+
 _failed = []
 
 

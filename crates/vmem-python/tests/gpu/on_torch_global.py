@@ -3,7 +3,7 @@
 import gc
 import threading
 
-from checks import MIB, SETTINGS, check, finish, host, raises
+from checks import LIMIT, MIB, SETTINGS, check, finish, host, raises
 
 torch = host("torch")
 import vmem_gpu  # noqa: E402
@@ -99,7 +99,9 @@ with check("statistics are vmem's") as seen:
     tensor = make(64)
     assert torch.cuda.memory_allocated() == before + 64 * MIB == gpu.stats().bytes
     del tensor
-    assert torch.cuda.max_memory_allocated() == before + 64 * MIB
+    # Each thread may keep a 64th of the peak, which was below the limit, to itself.
+    peak = torch.cuda.max_memory_allocated()
+    assert abs(peak - before - 64 * MIB) <= LIMIT // 64 + MIB, (peak, before)
     assert torch.cuda.memory_reserved() >= torch.cuda.memory_allocated()
     assert torch.cuda.memory_stats()["num_ooms"] == gpu.stats().failures
     assert "CUDA memory summary" in torch.cuda.memory_summary()
