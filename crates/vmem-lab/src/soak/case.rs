@@ -37,8 +37,15 @@ pub(super) struct Case {
 
 impl Case {
     pub(super) fn strategy() -> impl Strategy<Value = Self> + use<> {
-        (StackShape::strategy(), faults(), any_with::<Program>(SHAPE))
-            .prop_map(|(stack, fault, program)| Self { stack, fault, program })
+        (StackShape::strategy(), faults(), any_with::<Program>(SHAPE), lent()).prop_map(
+            |(stack, fault, mut program, lent)| {
+                for (at, step) in lent {
+                    // Before another: a loss of the device stays the last.
+                    program.ops.insert(at % program.ops.len(), step);
+                }
+                Self { stack, fault, program }
+            },
+        )
     }
 
     /// What the bytes of a fuzzer stand for: eight for the stack, eight for the fault, and eight for
@@ -140,6 +147,13 @@ pub(super) fn nothing_leaked(sim: &SimDevice, failed: &[&str]) -> Result<(), Str
         format!("{leaks}; failed calls: {failed:?}; reported: {reported}")
     };
     if clean { Ok(()) } else { Err(what()) }
+}
+
+/// Steps on streams of somebody else, and where they go.
+fn lent() -> impl Strategy<Value = Vec<(usize, Op)>> {
+    let step = (1..=SHAPE.max_size, 0..64_usize, any::<bool>())
+        .prop_map(|(size, block, ends)| Op::Lent { size, block, ends });
+    proptest::collection::vec((0..SHAPE.max_ops, step), 0..=3)
 }
 
 /// Most faults fall into the first calls, because a program that makes few is soon over. Half of them

@@ -149,7 +149,8 @@ pub enum Op {
     /// On a stream that somebody else made: asks for a block and writes it, while the calls are
     /// vouched for. Then frees another there: vouched for too, or, if the stream ends, without a word
     /// after it was destroyed. The new block lives on. A stream that does not end serves the next
-    /// such step.
+    /// such step. What is freed after the end is not given back before somebody waits for the device
+    /// by the resource's handle, so random programs do not draw this by themselves.
     Lent {
         /// The new block's size, in bytes.
         size: u64,

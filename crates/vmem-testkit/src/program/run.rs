@@ -279,8 +279,10 @@ impl<'a> Run<'a> {
         (charged <= self.subject.budget || has_room) && within_limit
     }
 
+    /// Whether the probe knows of room. What is free on a stream of somebody else is nobody's until
+    /// that is vouched for again or has ended.
     pub(super) fn has_room_for(&self, layout: BlockLayout) -> bool {
-        self.subject.probe.has_room_for(layout)
+        self.lent.is_none() && self.subject.probe.has_room_for(layout)
     }
 
     /// The same for a request of another thread. It cannot have what this thread freed on its default

@@ -45,7 +45,7 @@ impl Arbitrary for Op {
     type Parameters = Shape;
     type Strategy = BoxedStrategy<Self>;
 
-    /// Any step but the last, [`Op::Lose`].
+    /// Any step but the last, [`Op::Lose`], and [`Op::Lent`].
     fn arbitrary_with(shape: Shape) -> Self::Strategy {
         op(&shape).boxed()
     }
@@ -69,8 +69,6 @@ fn op(shape: &Shape) -> impl Strategy<Value = Op> + use<> {
         10 => buffers(shape),
         1 => (size(shape.max_size), block.clone())
             .prop_map(|(size, block)| Op::Thread { size, block }),
-        1 => (size(shape.max_size), block.clone(), any::<bool>())
-            .prop_map(|(size, block, ends)| Op::Lent { size, block, ends }),
         1 => (on(), size(shape.max_size))
             .prop_map(|((block, stream), size)| Op::Capture { stream, block, size }),
         1 => (25..=100_u64).prop_map(|percent| Op::Limit { percent }),

@@ -128,7 +128,20 @@ fn memory_that_a_scrub_leaves_as_it_was_is_found() {
 
 #[test]
 fn a_call_that_names_a_destroyed_stream_is_found() {
-    is_found(Bug::KeepsVouching, "broken rules", 3);
+    let allocate =
+        Op::Allocate { size: 1, alignment: 256, stream: 0, label: 0, caller: Caller::Runner };
+    let case = Case {
+        stack: StackShape::of(Source::Arena, None),
+        fault: None,
+        program: Program {
+            streams: 1,
+            ops: vec![Op::Lent { size: 1, block: 0, ends: true }, allocate],
+        },
+    };
+    let run = |bug| case.run(&move |pool, device| Arc::new(Faulty::new(bug, pool, device)));
+    run(Bug::None).expect("nobody names the stream");
+    let found = run(Bug::KeepsVouching).expect_err("the next request names it");
+    assert!(found.contains("broken rules"), "{found}");
 }
 
 #[test]
