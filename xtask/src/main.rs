@@ -16,6 +16,7 @@ mod consumers;
 mod driver;
 mod licences;
 mod metadata;
+mod mutants;
 mod package;
 mod page;
 mod public;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         }),
         Command::Driver(command) => driver::run(&command),
         Command::Tidy => finish(checks::tidy),
+        Command::Mutants => finish(mutants::test),
         Command::Size(package) => {
             finish(|steps| steps.run("size", || size::print(package.as_deref())))
         }

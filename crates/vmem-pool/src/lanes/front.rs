@@ -6,6 +6,9 @@ use crate::space::Tag;
 /// For how many frees a lane keeps closing its batches after another lane looked at it.
 const CONTENDED_FREES: u32 = 1024;
 
+/// The most frees that a lane marks at once because thieves came.
+const MOST_MARKED: u32 = 64;
+
 /// A lane's open epoch, and when to close it.
 #[derive(Debug)]
 pub(crate) struct Front {
@@ -19,13 +22,17 @@ pub(crate) struct Front {
     open: u64,
     /// The epoch of the latest free.
     last_freed: u64,
+    /// Each free, or each batch that is due, is marked, whoever comes.
+    always: bool,
     /// Since the batch was opened.
-    frees: u32,
+    frees: u64,
     bytes: u64,
     /// Frees left for which the lane counts as contended.
     contended: u32,
     /// Its next caller is to close it.
     wanted: bool,
+    /// Frees left that are marked at once, because others took what this lane freed and came early.
+    marked_at_once: u32,
     ended: bool,
 }
 
@@ -45,10 +52,12 @@ impl Front {
             bound,
             open,
             last_freed: 0,
+            always: observed || batch == Batch::STRICT,
             frees: 0,
             bytes: 0,
             contended: 0,
             wanted: false,
+            marked_at_once: 0,
             ended: false,
         }
     }
@@ -77,15 +86,24 @@ impl Front {
     }
 
     /// Counts a free that others may be interested in. Returns whether to close the batch.
+    #[inline]
     fn count_free(&mut self, bytes: u64, company: Company) -> bool {
+        self.frees += 1;
+        self.bytes = self.bytes.wrapping_add(bytes);
+        let asked = self.contended | self.marked_at_once != 0;
+        (asked || self.wanted || self.always) && self.is_due(company)
+    }
+
+    /// Whether a free that somebody has asked for closes the batch.
+    fn is_due(&mut self, company: Company) -> bool {
         let accompanied = company == Company::Yes;
-        self.frees = self.frees.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(bytes);
         self.contended = self.contended.saturating_sub(1);
+        let at_once = self.marked_at_once > 0;
+        self.marked_at_once = self.marked_at_once.saturating_sub(1);
         // A thief cannot close a bound lane: once somebody wanted its memory, each free is marked.
-        let strict =
-            accompanied && (self.batch == Batch::STRICT || (self.bound && self.contended > 0));
-        let due = self.frees >= self.batch.frees || self.bytes >= self.batch.bytes;
+        let bound = self.bound && self.contended > 0;
+        let strict = accompanied && (self.batch == Batch::STRICT || bound || at_once);
+        let due = self.frees >= u64::from(self.batch.frees) || self.bytes >= self.batch.bytes;
         let heard = (accompanied && self.contended > 0) || self.observed;
         let close = strict || self.is_wanted() || (heard && due);
         close && !self.has_ended()
@@ -120,6 +138,17 @@ impl Front {
         if self.bound {
             self.want();
         }
+    }
+
+    /// Another lane takes what this one freed: so many more frees are marked at once. A marker that is
+    /// there already saves the thief from recording it.
+    pub(super) fn note_theft(&mut self, frees: u32) {
+        self.marked_at_once = (self.marked_at_once + frees).min(MOST_MARKED);
+    }
+
+    /// Whether frees are marked at once.
+    pub(super) fn marks_at_once(&self) -> bool {
+        self.marked_at_once > 0
     }
 
     /// The next caller is to close the open epoch.

@@ -22,7 +22,7 @@ use std::collections::{BTreeSet, HashMap};
 use front::Company;
 pub(crate) use front::Front;
 pub(crate) use lane::{Access, Lane};
-pub(crate) use life::Sweep;
+pub(crate) use life::{Found, Sweep};
 use queue::Queues;
 use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{Event, ResourceId, Stream, StreamId};
