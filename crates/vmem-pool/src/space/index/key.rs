@@ -16,7 +16,6 @@ impl Key {
     }
 
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the upper half of eight bytes")]
     pub(super) const fn grains(self) -> u32 {
         (self.0 >> 32) as u32
     }
