@@ -20,6 +20,7 @@ usage: cargo xtask COMMAND [ARGUMENT…]
   package             package what is published, and build the programs of the README from the packages
   python              build the Python package's wheel, and test it where Python 3.10 is found
   public              list the public items of each library
+  mutants             plant faults in the pool's rules, one at a time: a test must notice each
   size [CRATE]        count a crate's types, lines of code, and functions that share a type's inside
   test                all tests, documentation examples, loom models and feature checks
   ci                  format, tidy, licences, lints, everything in `test`, documentation
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     Tidy,
     /// List what is public.
     Public,
+    /// Plant faults and test that they are noticed.
+    Mutants,
     /// Count what a crate consists of.
     Size(Option<String>),
     /// Make the packages and try them.
@@ -110,6 +113,7 @@ impl Command {
             Some("tidy") => alone("tidy", args).map(|()| Self::Tidy),
             Some("package") => alone("package", args).map(|()| Self::Package),
             Some("python") => alone("python", args).map(|()| Self::Python),
+            Some("mutants") => alone("mutants", args).map(|()| Self::Mutants),
             Some("size") => size(args),
             Some("public") => alone("public", args).map(|()| Self::Public),
             Some("test") => alone("test", args).map(|()| Self::Test),

@@ -17,6 +17,7 @@ mod driver;
 mod glibc;
 mod licences;
 mod metadata;
+mod mutants;
 mod package;
 mod page;
 mod public;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         }),
         Command::Driver(command) => driver::run(&command),
         Command::Tidy => finish(checks::tidy),
+        Command::Mutants => finish(mutants::test),
         Command::Size(package) => {
             finish(|steps| steps.run("size", || size::print(package.as_deref())))
         }

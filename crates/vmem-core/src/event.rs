@@ -43,6 +43,18 @@ impl IdleEvent {
         Ok(Self(Handle { raw: device.create_timed_event()?, device }))
     }
 
+    /// The driver's event of a point, available for recording again, because `later`, a point of the
+    /// same stream's work behind it, was observed complete. No driver call.
+    ///
+    /// # Errors
+    /// Gives the point back if `later` was not observed, or there are other handles of the point.
+    pub fn before(point: Event, later: &Event) -> Result<Self, Event> {
+        if later.was_observed() {
+            point.0.observed.store(true, Ordering::Release);
+        }
+        point.recycle()
+    }
+
     /// The identity of the device it belongs to.
     pub fn device_id(&self) -> DeviceId {
         self.0.device.id()

@@ -37,9 +37,7 @@ pub struct Counters {
     pub markers: u64,
     /// Requested sizes of live blocks.
     pub live: u64,
-    /// The most `live` has been. Once streams whose threads meet have locks of their own it is the
-    /// most that was seen of them together, which is whenever a request misses and whenever counters
-    /// are read: no more than there was, no less than under any one lock.
+    /// The most `live` has been.
     pub peak_live: u64,
     /// Bytes held from the backing.
     pub reserved: u64,

@@ -32,14 +32,15 @@ use crate::{BuildError, PoolConfig, PoolHandle};
 /// thread [cannot name](vmem_core::author::StreamExt::is_callable_here), until a thread that can
 /// calls the pool. So does what other threads hold on their way to a block.
 ///
-/// A refusal says nothing of the next request: that one asks the upstream or the device again.
+/// A refusal says nothing of the next request: that one asks the upstream or the device again. A request of
+/// 1 TiB or more is never served.
 /// What is above the ceiling, or above what an arena's device has, is refused at once, without a
 /// driver call, as [`NeverFits`](vmem_core::AllocErrorKind::NeverFits).
 ///
-/// A hit takes `O(log n)` steps under one lock, and no driver call. Streams that threads use at the
-/// same time get free memory with a lock of their own, up to sixteen. What a request or a free costs
-/// does not depend on how many streams use the pool: before it takes more memory a request looks at
-/// what sixteen other streams freed, before it is refused at all of it.
+/// A hit takes `O(log n)` steps under the pool's one lock, and no driver call. What a request or a free
+/// costs does not depend on how many streams use the pool: before it takes more memory a request looks at
+/// what sixteen other streams freed, before it is refused at all of it. Streams that hand memory to each
+/// other time and again mark what they free at once, which takes driver calls at the free.
 ///
 /// # Captures
 ///

@@ -15,7 +15,7 @@ use crate::WindowInfo;
 use crate::engine::{Core, State};
 use crate::ladder::Climb;
 use crate::lanes::CLEAN;
-use crate::space::{GRAIN, RangeState, Slot, Tag};
+use crate::space::{GRAIN, MOST, RangeState, Slot, Tag, visits};
 use crate::sync::{Mutex, MutexGuard};
 
 /// A backing that takes chunks of memory from an upstream resource.
@@ -45,6 +45,7 @@ impl<U> Chunks<U> {
     }
 
     fn blocks(&self) -> MutexGuard<'_, HashMap<u64, Block>> {
+        visits::note_lock();
         fork::locked(|| self.blocks.lock())
     }
 }
@@ -84,7 +85,7 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
 
     /// The upstream may hold more than the device has, as managed memory does.
     fn most(&self) -> u64 {
-        u64::MAX
+        MOST
     }
 
     fn pending(&self) -> Pending {
@@ -102,7 +103,7 @@ impl<U: MemoryResource + 'static> Sealed for Chunks<U> {
     fn grow(core: &Core<Self>, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
         let needed = climb.need.size;
         let reserved = core.lock().counters.reserved;
-        let room = core.ceiling - reserved;
+        let room = (core.ceiling - reserved).min(MOST);
         if needed > room {
             return Err(GrowthFailure::Ceiling);
         }
@@ -219,7 +220,7 @@ fn claim_chunk<U: MemoryResource + 'static>(
     let mut state = core.lock();
     let spare = state.counters.reserved.saturating_sub(keep);
     let is_whole = |range: &crate::space::Range| {
-        (range.start, range.size, range.tag()) == (start, size, Some(CLEAN))
+        (range.start, range.size(), range.tag()) == (start, size, Some(CLEAN))
     };
     let claimed = size <= spare && state.space.get(slot).is_some_and(is_whole);
     if claimed {

@@ -81,7 +81,7 @@ impl<B: Backing> Control for Core<B> {
         let live = state.space.iter().filter(|(_, range)| range.is_live());
         let described = live.filter_map(|(_, range)| {
             let (layout, ..) = range.block()?;
-            assert!(layout.size() <= range.size, "a block has the size asked for");
+            assert!(layout.size() <= range.size(), "a block has the size asked for");
             assert!(range.start.is_multiple_of(layout.alignment()), "and the alignment");
             Some(layout.size())
         });
@@ -152,7 +152,7 @@ impl State {
         while let Some(slot) = next {
             let range = self.space[slot];
             let start = pointer(range.start);
-            ranges.push(RangeInfo { start, size: range.size, state: self.range_state(slot) });
+            ranges.push(RangeInfo { start, size: range.size(), state: self.range_state(slot) });
             next = range.next;
         }
         let size = ranges.iter().map(|range| range.size).sum();

@@ -12,10 +12,6 @@ impl<B: Backing> Core<B> {
     /// A block of what is free at hand. `None` says only that it takes more than that.
     #[inline]
     pub(super) fn take_at_hand(&self, request: &Request<'_>, need: Need) -> Option<Block> {
-        if self.config.auto_trim.is_some() {
-            // What is needed at most is counted elsewhere.
-            return None;
-        }
         let mut state = self.lock_at_hand();
         let lane = state.lanes.known(self.id, request.stream)?;
         // Blocks freed on this stream by other threads rely on its pending waits, which were asked
@@ -31,13 +27,13 @@ impl<B: Backing> Core<B> {
     /// closed; `None` says only that it takes more than that.
     #[inline]
     pub(super) fn free_at_hand(&self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
-        if self.config.auto_trim.is_some() || self.backing.lends(raw.ptr().get()) {
+        if self.backing.lends(raw.ptr().get()) {
             return None;
         }
         let mut state = self.lock_at_hand();
         let lane = state.lanes.known(self.id, stream).filter(|&lane| state.lanes.is_open(lane))?;
         let slot = state.space.end_block(raw)?;
-        let size = state.space[slot].size;
+        let size = state.space[slot].size();
         let (tag, close) = state.lanes.tag_free(lane, size);
         state.space.free(slot, tag);
         Some(close)

@@ -64,29 +64,42 @@ impl<B: Backing> Core<B> {
     #[cold]
     pub(super) fn close_batch(&self, stream: &Stream) -> Result<(), DriverError> {
         let mut state = self.lock();
-        let Some(lane) = state.lanes.find(stream.id()) else { return Ok(()) };
+        let Some(lane) = state.lanes.known(self.id, stream) else { return Ok(()) };
         if !stream.is_callable_here() {
             state.lanes.leave_open(lane);
             return Ok(());
         }
-        let _pin = self.pin_locked(&mut state);
-        drop(state);
-        self.close(lane)
+        self.close_locked(state, lane)
     }
 
     /// Closes a lane's open epoch and records its marker. Does nothing if this thread cannot, or while
     /// the stream captures: the next marker covers the epoch then.
     pub(crate) fn close(&self, lane: u32) -> Result<(), DriverError> {
-        let begun = self.lock().lanes.begin_close(lane);
-        let Some(closing) = begun else { return Ok(()) };
+        self.close_locked(self.lock(), lane)
+    }
+
+    pub(super) fn close_locked(&self, mut state: Locked<'_>, lane: u32) -> Result<(), DriverError> {
+        let Some(closing) = state.lanes.begin_close(lane) else { return Ok(()) };
+        // Nobody else gets the lane's number meanwhile.
+        state.claims += 1;
+        drop(state);
         let recorded = closing.record();
         let mut state = self.lock();
+        state.claims -= 1;
         let result = state.lanes.finish_close(recorded);
         // A stream that was retired meanwhile has left a final marker; one that captures cannot
         // be marked now. Neither is a fault.
         let ended = state.lanes.get(lane).is_none_or(Lane::has_ended);
         state.counters.markers += u64::from(result.is_ok());
+        let due = state.lanes.marker_to_ask_about(lane).filter(|_| self.may_ask());
+        // As above.
+        state.claims += usize::from(due.is_some());
         drop(state);
+        if let Some((epoch, marker)) = due {
+            // A failure is noted in the lane, and is the business of whoever wants its memory.
+            let _ = self.query(lane, epoch, marker);
+            self.lock().claims -= 1;
+        }
         match result {
             Err(_) if ended => Ok(()),
             Err(error) if error.concerns_capture() => Ok(()),
@@ -144,11 +157,18 @@ impl<B: Backing> Core<B> {
         self.recycle(done);
     }
 
-    /// Keeps the driver's events of markers of no more use.
-    pub(crate) fn recycle(&self, markers: Vec<Event>) {
-        // Covered by a later marker, they have completed: the query only notes it.
-        let idle = markers.into_iter().filter_map(|m| m.is_complete().ok().and(m.recycle().ok()));
-        let idle: Vec<IdleEvent> = idle.collect();
+    /// Keeps the driver's events of a lane's markers of no more use, which are in order.
+    pub(crate) fn recycle(&self, mut markers: Vec<Event>) {
+        let Some(last) = markers.pop() else { return };
+        // Usually that is what was asked about. Otherwise it is covered by a later one, has completed, and
+        // the query only notes it.
+        let observed = matches!(last.is_complete(), Ok(true));
+        let before = |marker: Event| IdleEvent::before(marker, &last).ok();
+        let mut idle: Vec<IdleEvent> = match observed {
+            true => markers.into_iter().filter_map(before).collect(),
+            false => Vec::new(),
+        };
+        idle.extend(last.recycle().ok());
         if !idle.is_empty() {
             self.lock().lanes.keep_idle(idle);
         }
@@ -334,6 +354,14 @@ impl State {
 
 /// Dropped without the lock.
 pub(crate) struct Pin<'a, B: Backing>(&'a Core<B>);
+
+impl<B: Backing> Pin<'_, B> {
+    /// Ends it for whoever has the lock.
+    pub(super) fn unpin(self, state: &mut State) {
+        state.claims -= 1;
+        std::mem::forget(self);
+    }
+}
 
 impl<B: Backing> Drop for Pin<'_, B> {
     fn drop(&mut self) {

@@ -27,9 +27,9 @@ use vmem_core::{
 };
 
 use crate::backing::{Backing, GrowthFailure};
-use crate::ladder::Climb;
+use crate::ladder::{Climb, HandOver};
 use crate::lanes::{CLEAN, Lane, Reuse};
-use crate::space::{Fit, GRAIN, Need, RangeState, Slot, Tag};
+use crate::space::{Fit, GRAIN, MOST, Need, RangeState, Slot, Tag, visits};
 use crate::sync::{Mutex, MutexGuard};
 use crate::{BuildError, BuildErrorKind, Placement, PoolConfig};
 
@@ -43,11 +43,22 @@ pub(crate) struct Core<B> {
     device: DeviceId,
     fit: Fit,
     pub(crate) reuse: Reuse,
+    watch: Watch,
     state: Mutex<State>,
     /// Held while memory is taken from or returned to the backing, over the driver calls. Taken
     /// before the state's lock.
     growing: Mutex<Option<Stream>>,
     me: Weak<Self>,
+}
+
+/// Who wants to know of every request and free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    Nobody,
+    /// An observer.
+    Observer,
+    /// The pool itself, which counts what is needed at most; there may be an observer too.
+    Trim,
 }
 
 impl<B: Backing> Core<B> {
@@ -65,6 +76,11 @@ impl<B: Backing> Core<B> {
         let observed = backing.capabilities().has(Features::HOST_ACCESSIBLE);
         let reuse = if observed { Reuse::Observed } else { Reuse::StreamOrdered };
         let device = backing.device().id();
+        let watch = match (&config.auto_trim, &config.observer) {
+            (Some(_), _) => Watch::Trim,
+            (None, Some(_)) => Watch::Observer,
+            (None, None) => Watch::Nobody,
+        };
         let state = Mutex::new(State::new(fit, reuse, config.batch));
         let core = Arc::new_cyclic(|me| Self {
             id: ResourceId::new(),
@@ -74,6 +90,7 @@ impl<B: Backing> Core<B> {
             device,
             fit,
             reuse,
+            watch,
             state,
             growing: Mutex::new(None),
             me: me.clone(),
@@ -94,6 +111,9 @@ impl<B: Backing> Core<B> {
         let stream = Stream::new(self.backing.device().clone()).map_err(BuildError::refused)?;
         let layout = BlockLayout::new(self.config.initial).map_err(BuildError::refused)?;
         let need = self.need(layout);
+        if need.size > MOST {
+            return Err(BuildError::refused("a pool takes less than 1 TiB at once"));
+        }
         let request = Request::new(layout, &stream);
         let mut climb = Climb::new(&request, CLEAN.lane, need);
         let slot = self.grow(&mut climb).map_err(|failure| match failure {
@@ -122,6 +142,7 @@ impl<B: Backing> Core<B> {
     /// Locks the state for what lets go of no handle.
     #[inline]
     fn lock_at_hand(&self) -> MutexGuard<'_, State> {
+        visits::note_lock();
         // A panic under the lock is a bug in the pool's own arithmetic; the tests look for them.
         fork::locked(|| self.state.lock())
     }
@@ -131,6 +152,7 @@ impl<B: Backing> Core<B> {
     /// # Errors
     /// Those of [`Growing::new`].
     pub(crate) fn lock_growth(&self) -> Result<Growing<'_>, BoxedError> {
+        visits::note_lock();
         Growing::new(self.id, || fork::locked(|| self.growing.lock()))
     }
 
@@ -159,40 +181,53 @@ impl<B: Backing> Core<B> {
 
     #[inline]
     pub(crate) fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        if self.watch == Watch::Nobody
+            && !fork::is_child()
+            && request.stream.device_id() == self.device
+            && let Some(block) = self.take_at_hand(request, self.need(request.layout))
+        {
+            return Ok(block);
+        }
+        self.allocate_slowly(request)
+    }
+
+    /// The same for requests that miss, that are refused, or that somebody watches.
+    #[inline(never)]
+    fn allocate_slowly(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        let (layout, stream) = (request.layout, request.stream);
         fork::refuse(self.name())
-            .map_err(|error| AllocError::from_driver(error, request.layout, self.name()))?;
+            .map_err(|error| AllocError::from_driver(error, layout, self.name()))?;
         let result = self.find_block(request).map_err(|error| match error.kind() {
             // The driver was not asked: the stream was retired on the way.
-            AllocErrorKind::DeviceFault if request.stream.is_retired() => {
+            AllocErrorKind::DeviceFault if stream.is_retired() => {
                 let kind = AllocErrorKind::InvalidStream;
-                AllocError::new(kind, request.layout, self.name()).with_source(error)
+                AllocError::new(kind, layout, self.name()).with_source(error)
             }
             _ => error,
         });
         if let Some(observer) = &self.config.observer {
-            let layout = request.layout;
             let kind = match &result {
                 Ok(block) => MemoryEventKind::Allocate { ptr: block.ptr(), layout },
                 Err(_) => MemoryEventKind::Failure { layout },
             };
-            let event = MemoryEvent::new(kind, self.id).with_stream(request.stream.id());
+            let event = MemoryEvent::new(kind, self.id).with_stream(stream.id());
             observer.event(&event.with_label(request.label));
         }
         result
     }
 
-    #[inline]
     fn find_block(&self, request: &Request<'_>) -> Result<Block, AllocError> {
-        let (layout, stream) = (request.layout, request.stream);
-        let fail = |kind| AllocError::new(kind, layout, self.name());
-        if stream.device_id() != self.device {
-            return Err(fail(AllocErrorKind::InvalidStream));
+        let layout = request.layout;
+        if request.stream.device_id() != self.device {
+            let kind = AllocErrorKind::InvalidStream;
+            return Err(AllocError::new(kind, layout, self.name()));
         }
         let need = self.need(layout);
-        match self.take_at_hand(request, need) {
-            Some(block) => Ok(block),
-            None => self.find_elsewhere(request, need),
-        }
+        let at_hand = match self.watch {
+            Watch::Observer => self.take_at_hand(request, need),
+            Watch::Nobody | Watch::Trim => None,
+        };
+        at_hand.map_or_else(|| self.find_elsewhere(request, need), Ok)
     }
 
     fn find_elsewhere(&self, request: &Request<'_>, need: Need) -> Result<Block, AllocError> {
@@ -222,35 +257,81 @@ impl<B: Backing> Core<B> {
         if let Some(slot) = state.hit(lane, need) {
             return Ok(state.issue(slot, request, self.id));
         }
-        let _pin = self.pin_locked(&mut state);
+        let mut climb = Climb::new(request, lane, need);
+        match state.hand_over(&mut climb) {
+            HandOver::Now(slot) => return Ok(state.issue(slot, request, self.id)),
+            HandOver::After(claim, marker) => {
+                drop(state);
+                let waited = stream.wait(&marker);
+                drop(marker);
+                state = self.lock();
+                if waited.is_ok() {
+                    state.counters.waits += 1;
+                    let slot = state.finish(claim, lane, need, Waited::Yes);
+                    return Ok(self.mark_rest(state, lane, request, slot));
+                }
+                // The ladder finds out what is wrong, and what else there is.
+                state.give_up(claim, &mut climb);
+            }
+            HandOver::No => {}
+        }
+        let pin = self.pin_locked(&mut state);
         drop(state);
-        let slot = self.climb(request, lane, need).inspect_err(|_| {
-            self.lock().counters.failures += 1;
-        })?;
-        if let Err(error) = stream.queue_pending_waits() {
-            let mut state = self.lock();
+        let found = self.climb(climb);
+        let owed = if found.is_ok() { stream.queue_pending_waits() } else { Ok(()) };
+        let mut state = self.lock();
+        pin.unpin(&mut state);
+        let slot = found.inspect_err(|_| state.counters.failures += 1)?;
+        if let Err(error) = owed {
             let tag = state.lanes.open_tag(lane);
             self.release(&mut state, slot, tag);
             return Err(fault(error));
         }
-        self.mark_rest(lane, stream);
-        Ok(self.lock().issue(slot, request, self.id))
+        Ok(self.mark_rest(state, lane, request, slot))
     }
 
-    /// Marks what a request left of memory that its stream was made to wait for, and what was freed on it, if
-    /// nobody else could do that later.
-    fn mark_rest(&self, lane: u32, stream: &Stream) {
-        let can = stream.is_bound() && stream.is_callable_here();
-        if can
-            && self.lock().lanes.needs_marks(lane)
-            && let Err(error) = self.close_unmarked(lane)
+    /// The block of a request, for which its stream may have been made to wait. What is left of the memory that
+    /// it waited for, and what was freed on the stream, is marked if nobody else could do that later.
+    fn mark_rest(
+        &self,
+        mut state: Locked<'_>,
+        lane: u32,
+        request: &Request<'_>,
+        slot: Slot,
+    ) -> Block {
+        let stream = request.stream;
+        let block = state.issue(slot, request, self.id);
+        let needed =
+            stream.is_bound() && stream.is_callable_here() && state.lanes.needs_marks(lane);
+        if needed
+            && state.lanes.get(lane).is_some_and(Lane::has_unmarked_frees)
+            && let Err(error) = self.close_locked(state, lane)
         {
             tracing::debug!(%error, "what a request left could not be marked");
         }
+        block
     }
 
     #[inline]
     pub(crate) fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
+        let raw = block.raw();
+        if self.watch == Watch::Nobody
+            && !fork::is_child()
+            && stream.device_id() == self.device
+            && raw.owner() == self.id
+            && let Some(close) = self.free_at_hand(&raw, stream)
+        {
+            if close {
+                self.close_due(stream);
+            }
+            return Ok(());
+        }
+        self.deallocate_slowly(block, stream)
+    }
+
+    /// The same for frees that take more than the lock, that are refused, or that somebody watches.
+    #[inline(never)]
+    fn deallocate_slowly(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
         if let Err(error) = fork::refuse(self.name()) {
             return Err(FreeError::from_driver(error, block, self.name()));
         }
@@ -265,16 +346,11 @@ impl<B: Backing> Core<B> {
             self.trim_unneeded(policy);
         }
         let raw = block.raw();
-        let close = match self.free_at_hand(&raw, stream) {
-            Some(close) => close,
-            None => match self.free_elsewhere(&raw, stream) {
-                Some(close) => close,
-                None => return Err(FreeError::new(FreeErrorKind::Stale, block, self.name())),
-            },
+        let Some(close) = self.free_elsewhere(&raw, stream) else {
+            return Err(FreeError::new(FreeErrorKind::Stale, block, self.name()));
         };
-        if close && let Err(error) = self.close_batch(stream) {
-            // The next marker covers these frees too; nothing is lost but a chance to share them.
-            tracing::debug!(%error, "a batch of frees could not be marked");
+        if close {
+            self.close_due(stream);
         }
         if let Some(observer) = &self.config.observer {
             let kind = MemoryEventKind::Free { ptr: raw.ptr(), layout: raw.layout() };
@@ -285,12 +361,20 @@ impl<B: Backing> Core<B> {
         Ok(())
     }
 
+    #[cold]
+    fn close_due(&self, stream: &Stream) {
+        if let Err(error) = self.close_batch(stream) {
+            // The next marker covers these frees too; nothing is lost but a chance to share them.
+            tracing::debug!(%error, "a batch of frees could not be marked");
+        }
+    }
+
     /// Ends the block and frees its memory. Returns whether the lane's batch is to be closed, or
     /// `None` if there is no such block.
     fn free_elsewhere(&self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
         let (mut state, lane) = self.enter(stream);
         let slot = state.space.end_block(raw)?;
-        let size = state.space[slot].size;
+        let size = state.space[slot].size();
         let (tag, close) = state.lanes.tag_free(lane, size);
         self.release(&mut state, slot, tag);
         Some(

@@ -109,7 +109,7 @@ impl State {
         let free = self.lanes.uncovered().flat_map(|lane| self.space.free_of(lane));
         let kept =
             free.filter(|&slot| self.space[slot].tag().is_some_and(|t| self.is_out_of_reach(t)));
-        kept.map(|slot| self.space[slot].size).sum()
+        kept.map(|slot| self.space[slot].size()).sum()
     }
 
     /// Whether a lane that left nothing to cover this tag is why others cannot have memory with it.

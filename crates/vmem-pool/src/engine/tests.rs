@@ -124,3 +124,70 @@ fn returning_many_chunks_takes_a_few_steps_for_each() {
     drop((core, stream));
     device.assert_clean();
 }
+
+/// Every lock that another stream's request or free may need, growth and the backing's included.
+#[test]
+fn a_request_takes_few_locks() {
+    let device = SimDevice::new(64 << 20);
+    let arena = VirtualArena::new(device.clone()).unwrap();
+    let core = Core::new(arena, PoolConfig::default(), Fit::Best).unwrap();
+    let first = Stream::new(device.clone()).unwrap();
+    let locks = |call: &mut dyn FnMut()| {
+        visits::take_locks();
+        call();
+        visits::take_locks()
+    };
+    let layout = BlockLayout::new(2 << 20).unwrap();
+    let take = |stream: &Stream| core.allocate(&Request::new(layout, stream)).unwrap();
+    let mut block = Some(take(&first));
+    let free = |block: &mut Option<Block>, stream: &Stream| {
+        locks(&mut || core.deallocate(block.take().unwrap(), stream).unwrap())
+    };
+    assert_eq!(free(&mut block, &first), 1, "a free");
+    assert_eq!(locks(&mut || block = Some(take(&first))), 1, "a hit");
+    let mut more = None;
+    let grown = locks(&mut || more = Some(take(&first)));
+    assert!(grown <= 16, "{grown} for a granule more");
+    free(&mut more, &first);
+    free(&mut block, &first);
+    core.shut_down();
+    drop((core, first));
+    device.assert_clean();
+}
+
+/// Once each has taken from the other a few times, what one frees is marked for the other.
+#[test]
+fn a_block_that_goes_back_and_forth_is_handed_over_in_few_locks_and_calls() {
+    let device = SimDevice::new(64 << 20);
+    let arena = VirtualArena::new(device.clone()).unwrap();
+    let config = PoolConfig::default().with_ceiling(2 << 20);
+    let core = Core::new(arena, config, Fit::Best).unwrap();
+    let streams = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+    let layout = BlockLayout::new(2 << 20).unwrap();
+    let mut late = 0;
+    for turn in 0..200 {
+        let stream = &streams[turn % 2];
+        let calls = device.calls().total();
+        visits::take_locks();
+        let block = core.allocate(&Request::new(layout, stream)).unwrap();
+        let taken = visits::take_locks();
+        core.deallocate(block, stream).unwrap();
+        let freed = visits::take_locks();
+        let calls = device.calls().total() - calls;
+        if turn > 3 {
+            assert!(taken <= 3, "turn {turn}: {taken} to take what another stream freed");
+            // Every sixteenth asks how far the stream has come, and keeps the events.
+            assert!(freed <= 6, "turn {turn}: {freed} to free it");
+            assert!(calls <= 7, "turn {turn}: {calls} calls");
+        }
+        if turn >= 100 {
+            late += calls;
+        }
+    }
+    assert!(late <= 520, "{late} calls in a hundred turns");
+    let counters = core.counters();
+    assert!(counters.waits + counters.completed > 190, "{counters:?}");
+    core.shut_down();
+    drop((core, streams));
+    device.assert_clean();
+}

@@ -16,8 +16,13 @@ impl<B: Backing> Core<B> {
     /// this thread waited for its turn.
     pub(crate) fn grow(&self, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
         let growing = self.lock_growth().map_err(GrowthFailure::Refused)?;
-        let before = self.lock().counters;
-        let grown = self.grow_locked(climb);
+        let mut state = self.lock();
+        if let Some(slot) = state.hit(climb.lane, climb.need) {
+            return Ok(slot);
+        }
+        let before = state.counters;
+        drop(state);
+        let grown = self.grow_backing(climb);
         let after = self.lock().counters;
         drop(growing);
         self.tell_changes(climb, &before, &after);
@@ -68,6 +73,10 @@ impl<B: Backing> Core<B> {
         if let Some(slot) = self.lock().hit(climb.lane, climb.need) {
             return Ok(slot);
         }
+        self.grow_backing(climb)
+    }
+
+    fn grow_backing(&self, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
         let grown = B::grow(self, climb);
         if grown.is_err() {
             climb.tried(Rung::Growth, 0);
@@ -180,7 +189,7 @@ impl State {
     /// The sizes and last uses of what nobody holds.
     fn unheld(&self) -> impl Iterator<Item = (u64, Tag)> {
         self.space.iter().filter_map(|(_, range)| match range.state() {
-            RangeState::Free(tag) | RangeState::Dormant(tag) => Some((range.size, tag)),
+            RangeState::Free(tag) | RangeState::Dormant(tag) => Some((range.size(), tag)),
             _ => None,
         })
     }

@@ -2,12 +2,14 @@
 //! dear, until one holds.
 
 mod grow;
+mod hand_over;
 mod refuse;
 mod rung;
 mod steal;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use hand_over::HandOver;
 pub(crate) use rung::Rung;
 use vmem_core::author::StreamExt;
 use vmem_core::{AllocError, AllocErrorKind, Attempt, Request};
@@ -45,6 +47,10 @@ pub(crate) struct Climb<'a> {
     completions: u64,
     /// Why the backing last had nothing for it.
     refused: Option<GrowthFailure>,
+    /// Other lanes had nothing for it when it first looked, which it need not do again.
+    looked: bool,
+    /// No memory was mapped a second time when it first looked, so that there is nowhere to go back to.
+    no_windows: bool,
 }
 
 impl<'a> Climb<'a> {
@@ -62,6 +68,8 @@ impl<'a> Climb<'a> {
             seen: 0,
             completions: 0,
             refused: None,
+            looked: false,
+            no_windows: false,
         }
     }
 
@@ -161,6 +169,11 @@ impl<'a> Climb<'a> {
         self.seen += by;
     }
 
+    /// Whether there may be windows to go back to.
+    pub(crate) fn may_resume(&self) -> bool {
+        !self.no_windows
+    }
+
     /// Notes that memory was moved for the request.
     pub(crate) fn moved(&mut self, bytes: u64) {
         self.moved += bytes;
@@ -175,13 +188,8 @@ impl<B: Backing> Core<B> {
     ///
     /// Nothing is remembered of a request that was refused: the next one asks again, because the
     /// device may have more by then for reasons that the pool does not see.
-    pub(crate) fn climb(
-        &self,
-        request: &Request<'_>,
-        lane: u32,
-        need: Need,
-    ) -> Result<Slot, AllocError> {
-        let mut climb = Climb::new(request, lane, need);
+    pub(crate) fn climb(&self, mut climb: Climb<'_>) -> Result<Slot, AllocError> {
+        let Climb { request, need, .. } = climb;
         if need.size > self.ceiling.min(B::most(&self.backing)) {
             return Err(self.refuse(&climb, AllocErrorKind::NeverFits));
         }
@@ -240,6 +248,9 @@ impl<B: Backing> Core<B> {
 
     /// The rungs that need no memory from the backing.
     fn share(&self, climb: &mut Climb<'_>) -> Step {
+        if std::mem::take(&mut climb.looked) {
+            return Ok(None);
+        }
         self.close_bound_here(climb.lane)?;
         climb.seen = self.lock().progress();
         if let Some(slot) = self.steal_completed(climb)? {

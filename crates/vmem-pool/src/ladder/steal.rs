@@ -5,7 +5,7 @@ use vmem_core::Event;
 use super::{Climb, Rung, Step};
 use crate::backing::Backing;
 use crate::engine::{Claim, Core, Obstacle, State, Waited};
-use crate::lanes::{Access, CLEAN, Reuse};
+use crate::lanes::{Access, CLEAN, Found, Reuse};
 use crate::space::Slot;
 
 /// Ranges of one lane that a thief looks at, best fit first, for one that needs no closing.
@@ -83,7 +83,15 @@ impl<B: Backing> Core<B> {
         if state.lanes.reuse() == Reuse::Observed {
             return None;
         }
-        state.smallest_wait(climb, &lanes).map(|slot| state.claim_one(slot))
+        let slot = state.smallest_wait(climb, &lanes)?;
+        if let Some(tag) = state.space[slot].tag() {
+            let found = match state.lanes.access(tag, climb.lane) {
+                Access::Close => Found::NoMarker,
+                _ => Found::Marker,
+            };
+            state.lanes.note_theft(tag.lane, found);
+        }
+        Some(state.claim_one(slot))
     }
 
     /// Joins neighbours that several streams freed, and makes the stream wait for all of them.
@@ -121,7 +129,7 @@ impl<B: Backing> Core<B> {
 
 impl State {
     /// Other lanes that have a range which fits.
-    fn lanes_for(&mut self, climb: &mut Climb<'_>) -> Vec<u32> {
+    pub(super) fn lanes_for(&mut self, climb: &mut Climb<'_>) -> Vec<u32> {
         // Those that are passed over do not count.
         let more = climb.passed_by() + 2;
         let limit = if climb.looks_everywhere() { usize::MAX } else { LANES + more };
@@ -156,7 +164,7 @@ impl State {
         let own = [CLEAN.lane, climb.lane].into_iter();
         let lists = own.chain(lanes.iter().copied()).map(fits);
         let candidates = lists.filter_map(|mut fits| fits.find(complete));
-        candidates.min_by_key(|&slot| (self.space[slot].size, self.space[slot].start))
+        candidates.min_by_key(|&slot| (self.space[slot].size(), self.space[slot].start))
     }
 
     /// The largest range that could be used at once, whether or not it fits.
@@ -170,7 +178,7 @@ impl State {
 
     /// The range of one of these lanes, or the clean one, whose covering marker was recorded first; one
     /// whose lane must be closed only if there is no other.
-    fn smallest_wait(&self, climb: &Climb<'_>, lanes: &[u32]) -> Option<Slot> {
+    pub(super) fn smallest_wait(&self, climb: &Climb<'_>, lanes: &[u32]) -> Option<Slot> {
         let lanes = std::iter::once(CLEAN.lane).chain(lanes.iter().copied());
         let fits = lanes.flat_map(|lane| self.space.fits(lane, climb.need).take(LOOKS));
         let cost = |slot: Slot| {
@@ -181,7 +189,7 @@ impl State {
                 Access::Close => u64::MAX,
                 Access::Never => return None,
             };
-            Some(((order, range.size, range.start), slot))
+            Some(((order, range.size(), range.start), slot))
         };
         fits.filter_map(cost).min_by_key(|(cost, _)| *cost).map(|(_, slot)| slot)
     }

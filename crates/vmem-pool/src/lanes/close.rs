@@ -75,6 +75,13 @@ impl Lanes {
     }
 }
 
+impl Lanes {
+    /// A marker of the lane to ask about, so that markers are recorded again rather than made.
+    pub(crate) fn marker_to_ask_about(&self, lane: u32) -> Option<(u64, Event)> {
+        self.get(lane)?.marker_to_ask_about()
+    }
+}
+
 impl Closing {
     /// Records the marker at the stream's tail, which is after every free of the closed epoch.
     pub(crate) fn record(self) -> Recorded {

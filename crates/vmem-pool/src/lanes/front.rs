@@ -20,6 +20,9 @@ pub(super) enum Closer {
     Voucher,
 }
 
+/// The most frees that a lane marks at once because thieves came.
+const MOST_MARKED: u32 = 64;
+
 /// A lane's open epoch, and when to close it.
 #[derive(Debug)]
 pub(crate) struct Front {
@@ -32,13 +35,17 @@ pub(crate) struct Front {
     open: u64,
     /// The epoch of the latest free.
     last_freed: u64,
+    /// Each free, or each batch that is due, is marked, whoever comes.
+    always: bool,
     /// Since the batch was opened.
-    frees: u32,
+    frees: u64,
     bytes: u64,
     /// Frees left for which the lane counts as contended.
     contended: u32,
     /// Its next caller is to close it.
     wanted: bool,
+    /// Frees left that are marked at once, because others took what this lane freed and came early.
+    marked_at_once: u32,
     ended: bool,
 }
 
@@ -58,10 +65,12 @@ impl Front {
             closer,
             open,
             last_freed: 0,
+            always: observed || batch == Batch::STRICT || closer != Closer::Anybody,
             frees: 0,
             bytes: 0,
             contended: 0,
             wanted: false,
+            marked_at_once: 0,
             ended: false,
         }
     }
@@ -90,27 +99,37 @@ impl Front {
     }
 
     /// Counts a free that others may be interested in. Returns whether to close the batch.
+    #[inline]
     fn count_free(&mut self, bytes: u64, company: Company) -> bool {
+        self.frees += 1;
+        self.bytes = self.bytes.wrapping_add(bytes);
+        let asked = self.contended | self.marked_at_once != 0;
+        (asked || self.wanted || self.always) && self.is_due(company)
+    }
+
+    /// Whether a free that somebody has asked for closes the batch.
+    fn is_due(&mut self, company: Company) -> bool {
         let accompanied = company == Company::Yes;
-        self.frees = self.frees.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(bytes);
         self.contended = self.contended.saturating_sub(1);
         let contended = self.contended > 0;
+        let at_once = self.marked_at_once > 0;
+        self.marked_at_once = self.marked_at_once.saturating_sub(1);
         // A thief cannot close a bound lane: its batches are closed before anybody wants them, and each free
         // is marked once somebody did. Of a stream that may be gone by then each is, by a caller who vouches.
-        let strict = match self.closer {
-            Closer::Anybody => self.batch == Batch::STRICT,
-            Closer::Thread => self.batch == Batch::STRICT || contended,
+        let bound = match self.closer {
+            Closer::Anybody => false,
+            Closer::Thread => contended,
             Closer::Voucher => true,
         };
+        let strict = accompanied && (self.batch == Batch::STRICT || bound || at_once);
         let sought = accompanied && (contended || self.closer == Closer::Thread);
         let heard = sought || self.closer == Closer::Voucher || self.observed;
         let most = match self.closer {
             Closer::Voucher => self.batch.bytes.min(LARGE),
             Closer::Anybody | Closer::Thread => self.batch.bytes,
         };
-        let due = self.frees >= self.batch.frees || self.bytes >= most;
-        let close = (accompanied && strict) || self.is_wanted() || (heard && due);
+        let due = self.frees >= u64::from(self.batch.frees) || self.bytes >= most;
+        let close = strict || self.is_wanted() || (heard && due);
         close && !self.has_ended()
     }
 
@@ -121,7 +140,7 @@ impl Front {
 
     /// A free that was to close the batch could not. Once the batch is full, the next caller who can is to.
     pub(super) fn leave_open(&mut self) {
-        if self.frees >= self.batch.frees || self.bytes >= self.batch.bytes {
+        if self.frees >= u64::from(self.batch.frees) || self.bytes >= self.batch.bytes {
             self.want();
         }
     }
@@ -155,6 +174,17 @@ impl Front {
         if self.closer != Closer::Anybody {
             self.want();
         }
+    }
+
+    /// Another lane takes what this one freed: so many more frees are marked at once. A marker that is
+    /// there already saves the thief from recording it.
+    pub(super) fn note_theft(&mut self, frees: u32) {
+        self.marked_at_once = (self.marked_at_once + frees).min(MOST_MARKED);
+    }
+
+    /// Whether frees are marked at once.
+    pub(super) fn marks_at_once(&self) -> bool {
+        self.marked_at_once > 0
     }
 
     /// The next caller is to close the open epoch.

@@ -214,6 +214,14 @@ impl Lane {
         self.markers.drain(..done).map(|marker| marker.event).collect()
     }
 
+    /// A marker to ask about when there are nearly as many as are kept: all before it are complete if it
+    /// is.
+    pub(super) fn marker_to_ask_about(&self) -> Option<(u64, Event)> {
+        let full = self.markers.len() + 1 >= MARKERS;
+        let marker = self.markers.get(MARKERS / 2 - 1).filter(|_| full)?;
+        Some((marker.epoch, marker.event.clone()))
+    }
+
     /// Its markers, oldest first.
     pub(crate) fn markers(&self) -> impl Iterator<Item = (u64, &Event)> {
         self.markers.iter().map(|marker| (marker.epoch, &marker.event))

@@ -17,6 +17,13 @@ pub(crate) enum Sweep {
     Now,
 }
 
+/// What covered the memory that another lane takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    Marker,
+    NoMarker,
+}
+
 impl Lanes {
     /// Makes a lane for a stream that is not known.
     pub(crate) fn add(&mut self, stream: &Stream) -> u32 {
@@ -165,6 +172,25 @@ impl Lanes {
         let lanes = self.bound.iter().filter_map(|&number| Some((number, self.get(number)?)));
         let possible = lanes.filter(|(_, lane)| !lane.is_orphaned() && lane.has_unmarked_frees());
         possible.map(|(number, lane)| (number, lane.handle().clone())).collect()
+    }
+
+    /// Another lane takes memory of this one, of which a marker was found, or is to be recorded first.
+    pub(crate) fn note_theft(&mut self, lane: u32, found: Found) {
+        let frees = match found {
+            Found::Marker => 2,
+            Found::NoMarker => 8,
+        };
+        self.get_mut(lane).into_iter().for_each(|lane| lane.front_mut().note_theft(frees));
+    }
+
+    /// Whether the lane marks what it frees at once, because others take it.
+    pub(crate) fn marks_at_once(&self, lane: u32) -> bool {
+        self.get(lane).is_some_and(|lane| lane.front().marks_at_once())
+    }
+
+    /// Whether the calling thread has nothing to mark on default streams of its own, as far as is known.
+    pub(crate) fn owes_nothing_here(&self) -> bool {
+        self.unowned.is_empty() && self.queues.here().is_empty()
     }
 
     /// Another lane looked at what this one freed.

@@ -22,7 +22,7 @@ use std::collections::{BTreeSet, HashMap};
 pub(crate) use front::Front;
 use front::{Closer, Company};
 pub(crate) use lane::{Access, Lane};
-pub(crate) use life::Sweep;
+pub(crate) use life::{Found, Sweep};
 use queue::Queues;
 use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{Event, ResourceId, Stream, StreamId};

@@ -38,7 +38,7 @@ impl Space {
         let need = Need { size, alignment };
         let unmapped = self.unmapped().map(|slot| self[slot]).filter(|range| range.start >= from);
         let fitting = unmapped
-            .filter_map(|range| Some((range.size, need.start_in(range.start, range.size)?)));
+            .filter_map(|range| Some((range.size(), need.start_in(range.start, range.size())?)));
         fitting.min().map(|(_, at)| at)
     }
 

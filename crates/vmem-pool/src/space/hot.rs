@@ -5,51 +5,55 @@
 
 use vmem_core::{BlockLayout, Label, RawBlock};
 
-use super::{Need, Range, RangeState, Slot, Space, Tag};
+use super::range::Kind;
+use super::{Fit, GRAIN, MOST, Need, Range, RangeState, Slot, Space, Tag};
 
 impl Space {
     /// Claims the best fit of `lane`, cut to what is needed, and returns its slot. What is left of it
     /// stays free under its tag, or under `rest` if one is given.
     #[inline]
     pub(crate) fn take_best(&mut self, lane: u32, need: Need, rest: Option<Tag>) -> Option<Slot> {
-        let index = lane as usize;
-        self.free.get_mut(index)?.prepare(&self.ranges, need.size);
-        let slot = self.best_fit(lane, need)?;
-        let range = self[slot];
-        if range.size == need.size {
-            self.free[index].remove(&mut self.ranges, slot);
+        if need.size > MOST {
+            return None;
+        }
+        let wanted = need.grains();
+        let index = self.free.get_mut(lane as usize)?;
+        index.prepare(wanted);
+        let slot = index.best(wanted)?;
+        let range = self.ranges[slot.index()];
+        let same_lane = rest.is_none_or(|rest| rest.lane == lane);
+        if !same_lane || !range.start.is_multiple_of(need.alignment) || self.fit == Fit::Bins {
+            return self.take_apart(lane, need, rest);
+        }
+        let before = self.key_of(&range);
+        if range.grains() == wanted {
+            self.free[lane as usize].remove(&mut self.ranges, slot, before);
             self.at(slot).set_state(RangeState::Claimed);
             return Some(slot);
         }
-        let tag = range.tag()?;
-        let same_lane = rest.is_none_or(|rest| rest.lane == tag.lane);
-        if !same_lane || !range.start.is_multiple_of(need.alignment) {
-            return Some(self.take_apart(slot, need, rest.unwrap_or(tag)));
-        }
         // The block is the lower end, in a slot of its own; the range above it goes on as it was.
-        let block = Range::new(range.start, need.size, RangeState::Claimed);
-        let block = self.new_range(block.between(range.prev, Some(slot)));
-        if let Some(prev) = range.prev {
-            self.at(prev).next = Some(block);
-        }
-        let at = range.start + need.size;
+        let block = Range::between(range.start, wanted, range.prev, Some(slot));
+        let block = self.new_range(block);
+        self.ranges[Slot::index_of(range.prev)].next = Some(block);
         let above = self.at(slot);
-        above.start = at;
-        above.size = range.size - need.size;
+        above.resize(range.start + need.size, range.grains() - wanted);
         above.prev = Some(block);
-        above.set_state(RangeState::Free(rest.unwrap_or(tag)));
-        let listing = self.free[index].update(&mut self.ranges, slot, range.extent());
-        self.owners.note(index, listing, &mut self.free);
+        if let Some(rest) = rest {
+            above.set_epoch(rest.epoch);
+        }
+        self.reindex(slot, lane, before);
         Some(block)
     }
 
     #[cold]
-    fn take_apart(&mut self, slot: Slot, need: Need, rest: Tag) -> Slot {
-        self.claim(slot);
+    fn take_apart(&mut self, lane: u32, need: Need, rest: Option<Tag>) -> Option<Slot> {
+        let slot = self.best_fit(lane, need)?;
         let range = self[slot];
-        let at = need.start_in(range.start, range.size).unwrap_or(range.start);
+        let rest = rest.or(range.tag())?;
+        self.claim(slot);
+        let at = need.start_in(range.start, range.size()).unwrap_or(range.start);
         self.cut(slot, at, need.size, RangeState::Free(rest));
-        slot
+        Some(slot)
     }
 
     /// Makes a claimed range a block and returns its generation.
@@ -69,8 +73,7 @@ impl Space {
     pub(crate) fn end_block(&mut self, raw: &RawBlock) -> Option<Slot> {
         let slot = Slot::from_raw(raw.slot())?;
         let range = self.ranges.get_mut(slot.index())?;
-        let here = range.is_live() && range.start == raw.ptr().get();
-        if !here || !range.end_block(raw.generation(), raw.layout()) {
+        if !range.end_block(raw.ptr().get(), raw.generation(), raw.layout()) {
             return None;
         }
         self.tally.ended += 1;
@@ -81,56 +84,67 @@ impl Space {
     /// Frees a live range, coalescing with free neighbours of its lane under the latest tag.
     #[inline]
     pub(crate) fn free(&mut self, slot: Slot, tag: Tag) {
-        let Range { prev, next, .. } = self[slot];
-        debug_assert!(self[slot].is_live());
-        let joins = |neighbour: &Slot| self[*neighbour].free_of(tag.lane).is_some();
-        match (prev.filter(joins), next.filter(joins)) {
-            (None, None) => {
+        let freed = self.ranges[slot.index()];
+        debug_assert!(freed.is_live());
+        let mine = Kind::free(tag.lane);
+        let below = Slot::index_of(freed.prev);
+        let above = Slot::index_of(freed.next);
+        match (freed.prev, freed.next) {
+            (Some(prev), next) if self.ranges[below].kind() == mine => {
+                let range = self.ranges[below];
+                let (mut epoch, mut grains, mut beyond) = (tag.epoch, freed.grains(), next);
+                if let Some(next) = next
+                    && self.ranges[above].kind() == mine
+                {
+                    let gone = self.ranges[above];
+                    let key = self.key_of(&gone);
+                    self.free[tag.lane as usize].remove(&mut self.ranges, next, key);
+                    epoch = epoch.max(gone.epoch());
+                    grains += gone.grains();
+                    beyond = gone.next;
+                    self.retire_slot(next);
+                }
+                let joined = &mut self.ranges[below];
+                joined.resize(range.start, range.grains() + grains);
+                joined.raise_epoch(epoch);
+                joined.next = beyond;
+                self.ranges[Slot::index_of(beyond)].prev = Some(prev);
+                self.retire_slot(slot);
+                let before = self.key_of(&range);
+                self.reindex(prev, tag.lane, before);
+            }
+            (_, Some(next)) if self.ranges[above].kind() == mine => {
+                let range = self.ranges[above];
+                let joined = &mut self.ranges[above];
+                joined.resize(freed.start, range.grains() + freed.grains());
+                joined.raise_epoch(tag.epoch);
+                joined.prev = freed.prev;
+                self.ranges[below].next = Some(next);
+                self.retire_slot(slot);
+                let before = self.key_of(&range);
+                self.reindex(next, tag.lane, before);
+            }
+            _ => {
                 self.at(slot).set_state(RangeState::Free(tag));
                 self.enter(slot);
             }
-            (Some(prev), None) => {
-                let before = self[prev].extent();
-                self.absorb_next(prev);
-                self.regrow(prev, tag, before);
-            }
-            (None, Some(next)) => {
-                let before = self[next].extent();
-                self.absorb_prev(next);
-                self.regrow(next, tag, before);
-            }
-            (Some(prev), Some(next)) => {
-                let before = self[prev].extent();
-                let above = self[next].free_of(tag.lane).unwrap_or(0);
-                self.free[tag.lane as usize].remove(&mut self.ranges, next);
-                self.absorb_next(prev);
-                self.absorb_next(prev);
-                self.regrow(prev, Tag { epoch: tag.epoch.max(above), ..tag }, before);
-            }
         }
     }
 
-    /// A free range has grown in place.
+    /// A free range of the lane had another key before it grew or shrank.
     #[inline]
-    fn regrow(&mut self, slot: Slot, tag: Tag, before: (u64, u64)) {
-        self.at(slot).raise_epoch(tag.epoch);
-        let index = tag.lane as usize;
-        let listing = self.free[index].update(&mut self.ranges, slot, before);
+    fn reindex(&mut self, slot: Slot, lane: u32, before: super::index::Key) {
+        let (index, now) = (lane as usize, self.key_of(&self.ranges[slot.index()]));
+        let listing = self.free[index].update(&mut self.ranges, slot, before, now);
         self.owners.note(index, listing, &mut self.free);
     }
+}
 
-    /// Merges the left neighbour, which is in no index, into `slot`.
+impl Need {
+    /// The size in grains, of what is no larger than a range can be.
     #[inline]
-    fn absorb_prev(&mut self, slot: Slot) {
-        let Some(gone) = self[slot].prev else { return };
-        let Range { start, size, prev, .. } = self[gone];
-        let range = self.at(slot);
-        range.start = start;
-        range.size += size;
-        range.prev = prev;
-        if let Some(prev) = prev {
-            self.at(prev).next = Some(slot);
-        }
-        self.retire_slot(gone);
+    #[expect(clippy::cast_possible_truncation, reason = "below 2^32, as the caller has seen")]
+    pub(super) const fn grains(self) -> u32 {
+        (self.size / GRAIN) as u32
     }
 }

@@ -32,6 +32,9 @@ pub(crate) use runs::Stretch;
 /// All sizes and addresses are multiples of this many bytes.
 pub(crate) const GRAIN: u64 = 256;
 
+/// The most bytes that a range can have: their grains are counted in 32 bits.
+pub(crate) const MOST: u64 = (u32::MAX as u64 - 1) * GRAIN;
+
 /// Which ranges a request may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fit {
@@ -63,6 +66,7 @@ impl Space {
     /// Adds a segment as one range in `state`.
     pub(crate) fn add_segment(&mut self, start: u64, size: u64, state: RangeState) -> Slot {
         self.directory.add_segment(start, size);
+        self.set_base(start);
         let slot = self.new_range(Range::new(start, size, state));
         self.enter(slot);
         slot
@@ -82,7 +86,10 @@ impl Space {
     /// reached, so that there may be more.
     pub(crate) fn lanes_that_fit(&mut self, need: Need, limit: usize) -> (Vec<u32>, bool) {
         let mut lanes = Vec::new();
-        let mut class = self.next_class(class_of(need.size));
+        if need.size > MOST {
+            return (lanes, false);
+        }
+        let mut class = self.next_class(class_of(need.grains()));
         while let Some(now) = class.filter(|_| lanes.len() < limit) {
             self.add_lanes_that_fit(need, now, limit, &mut lanes);
             let exact = self.fit == Fit::Bins;

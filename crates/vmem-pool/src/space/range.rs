@@ -4,6 +4,8 @@ use std::num::NonZeroU32;
 
 use vmem_core::{BlockLayout, Label};
 
+use super::GRAIN;
+
 /// Which range. Four bytes, and four with `Option` around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Slot(NonZeroU32);
@@ -12,13 +14,13 @@ impl Slot {
     /// Below every other slot.
     pub(super) const MIN: Self = Self(NonZeroU32::MIN);
 
-    /// The slot of this index.
+    /// The slot of this index, of which zero is nobody's.
     ///
     /// # Panics
-    /// From 2³² − 1 on.
+    /// At zero, and from 2³² on.
     #[inline]
     pub(super) fn at(index: usize) -> Self {
-        let raw = u32::try_from(index + 1).ok().and_then(NonZeroU32::new);
+        let raw = u32::try_from(index).ok().and_then(NonZeroU32::new);
         Self(raw.expect("fewer than 2^32 ranges"))
     }
 
@@ -38,7 +40,13 @@ impl Slot {
 
     #[inline]
     pub(super) const fn index(self) -> usize {
-        self.0.get() as usize - 1
+        self.0.get() as usize
+    }
+
+    /// Where a neighbour is: at index zero, where a range is that never joins, if there is none.
+    #[inline]
+    pub(super) fn index_of(neighbour: Option<Self>) -> usize {
+        neighbour.map_or(0, Self::index)
     }
 }
 
@@ -97,61 +105,90 @@ impl RangeState {
     }
 }
 
-/// A range of addresses: 48 bytes, of which some mean one thing while it is free and another while it
+/// A range of addresses: 40 bytes, of which some mean one thing while it is free and another while it
 /// is a block.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Range {
     pub(crate) start: u64,
-    pub(crate) size: u64,
     /// Free or dormant: the tag's epoch. Live: the size asked for.
     word: u64,
+    /// Its size.
+    grains: u32,
     pub(crate) prev: Option<Slot>,
     pub(crate) next: Option<Slot>,
     /// Counts the blocks that this slot has been.
     generation: u32,
     /// In an index: where in its size class. Live: the label.
     detail: u32,
-    /// Free or dormant: the tag's lane.
-    lane: u32,
     kind: Kind,
-    /// Live: the binary logarithm of the alignment asked for.
-    alignment: u8,
 }
 
-/// A [`RangeState`] without its tag.
+const _: () = assert!(size_of::<Range>() == 40, "as documented");
+
+/// A [`RangeState`] in one word, so that one comparison tells whether two free ranges join: which state,
+/// and above that the lane of a free or dormant range, and of a live one the binary logarithm of the
+/// alignment asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Live,
-    Free,
-    Unmapped,
-    Dormant,
-    Claimed,
-    Vacant,
+pub(super) struct Kind(u32);
+
+/// Bits that say which state it is.
+const BITS: u32 = 3;
+const MASK: u32 = (1 << BITS) - 1;
+
+impl Kind {
+    const VACANT: Self = Self(0);
+    const CLAIMED: Self = Self(1);
+    const UNMAPPED: Self = Self(2);
+    const LIVE: u32 = 3;
+    const FREE: u32 = 4;
+    const DORMANT: u32 = 5;
+
+    /// Of a free range of this lane.
+    #[inline]
+    pub(super) const fn free(lane: u32) -> Self {
+        Self(lane << BITS | Self::FREE)
+    }
+
+    #[inline]
+    const fn of(state: RangeState) -> Self {
+        match state {
+            RangeState::Live => Self(Self::LIVE),
+            RangeState::Free(tag) => Self::free(tag.lane),
+            RangeState::Unmapped => Self::UNMAPPED,
+            RangeState::Dormant(tag) => Self(tag.lane << BITS | Self::DORMANT),
+            RangeState::Claimed => Self::CLAIMED,
+            RangeState::Vacant => Self::VACANT,
+        }
+    }
+
+    #[inline]
+    const fn rest(self) -> u32 {
+        self.0 >> BITS
+    }
 }
 
 impl Range {
+    /// A range of so many bytes, in whole grains, up to [`MOST`](super::MOST).
     #[inline]
     pub(super) fn new(start: u64, size: u64, state: RangeState) -> Self {
-        let mut range = Self {
-            start,
-            size,
-            word: 0,
-            prev: None,
-            next: None,
-            generation: 0,
-            detail: 0,
-            lane: 0,
-            kind: Kind::Vacant,
-            alignment: 0,
-        };
-        range.set_state(state);
-        range
+        Self::between(start, grains(size), None, None).in_state(state)
     }
 
-    /// The same with these neighbours.
+    /// A claimed one with these neighbours.
     #[inline]
-    pub(super) const fn between(self, prev: Option<Slot>, next: Option<Slot>) -> Self {
-        Self { prev, next, ..self }
+    pub(super) const fn between(
+        start: u64,
+        grains: u32,
+        prev: Option<Slot>,
+        next: Option<Slot>,
+    ) -> Self {
+        let kind = Kind::CLAIMED;
+        Self { start, word: 0, grains, prev, next, generation: 0, detail: 0, kind }
+    }
+
+    fn in_state(mut self, state: RangeState) -> Self {
+        self.set_state(state);
+        self
     }
 
     /// The state of it and its upper neighbour joined, if they may be.
@@ -160,50 +197,64 @@ impl Range {
         self.state().joined(next.state())
     }
 
+    /// Its length in bytes.
+    #[inline]
+    pub(crate) const fn size(&self) -> u64 {
+        self.grains as u64 * GRAIN
+    }
+
+    #[inline]
+    pub(super) const fn grains(&self) -> u32 {
+        self.grains
+    }
+
+    /// It begins and ends elsewhere from now on.
+    #[inline]
+    pub(super) const fn resize(&mut self, start: u64, grains: u32) {
+        self.start = start;
+        self.grains = grains;
+    }
+
     #[inline]
     pub(crate) const fn end(&self) -> u64 {
-        self.start + self.size
+        self.start + self.size()
     }
 
     #[inline]
     pub(crate) const fn extent(&self) -> (u64, u64) {
-        (self.start, self.size)
+        (self.start, self.size())
+    }
+
+    #[inline]
+    pub(super) const fn kind(&self) -> Kind {
+        self.kind
     }
 
     #[inline]
     pub(crate) const fn state(&self) -> RangeState {
-        let tag = Tag { lane: self.lane, epoch: self.word };
-        match self.kind {
-            Kind::Live => RangeState::Live,
-            Kind::Free => RangeState::Free(tag),
-            Kind::Unmapped => RangeState::Unmapped,
-            Kind::Dormant => RangeState::Dormant(tag),
-            Kind::Claimed => RangeState::Claimed,
-            Kind::Vacant => RangeState::Vacant,
+        let tag = Tag { lane: self.kind.rest(), epoch: self.word };
+        match self.kind.0 & MASK {
+            Kind::LIVE => RangeState::Live,
+            Kind::FREE => RangeState::Free(tag),
+            Kind::DORMANT => RangeState::Dormant(tag),
+            state if state == Kind::UNMAPPED.0 => RangeState::Unmapped,
+            state if state == Kind::CLAIMED.0 => RangeState::Claimed,
+            _ => RangeState::Vacant,
         }
     }
 
     #[inline]
-    pub(super) fn set_state(&mut self, state: RangeState) {
-        self.kind = match state {
-            RangeState::Live => Kind::Live,
-            RangeState::Free(_) => Kind::Free,
-            RangeState::Unmapped => Kind::Unmapped,
-            RangeState::Dormant(_) => Kind::Dormant,
-            RangeState::Claimed => Kind::Claimed,
-            RangeState::Vacant => Kind::Vacant,
-        };
+    pub(super) const fn set_state(&mut self, state: RangeState) {
+        self.kind = Kind::of(state);
         if let RangeState::Free(tag) | RangeState::Dormant(tag) = state {
-            self.lane = tag.lane;
             self.word = tag.epoch;
         }
     }
 
-    /// The epoch of its tag, if it is free memory of this lane.
+    /// The epoch of a free range's tag.
     #[inline]
-    pub(super) fn free_of(&self, lane: u32) -> Option<u64> {
-        let free = self.kind == Kind::Free && self.lane == lane;
-        free.then_some(self.word)
+    pub(super) const fn epoch(&self) -> u64 {
+        self.word
     }
 
     /// A free range of the same lane was joined to this one.
@@ -212,9 +263,15 @@ impl Range {
         self.word = self.word.max(epoch);
     }
 
+    /// A free range's memory was last used before this epoch of its lane.
+    #[inline]
+    pub(super) const fn set_epoch(&mut self, epoch: u64) {
+        self.word = epoch;
+    }
+
     #[inline]
     pub(crate) const fn is_live(&self) -> bool {
-        matches!(self.kind, Kind::Live)
+        self.kind.0 & MASK == Kind::LIVE
     }
 
     #[inline]
@@ -233,30 +290,35 @@ impl Range {
         self.detail = position;
     }
 
-    /// Puts the range into a slot that was another one before, which has been that many blocks.
+    /// Puts another range into this slot, which counts on.
     #[inline]
-    pub(super) const fn in_slot_of(self, before: &Self) -> Self {
-        Self { generation: before.generation, ..self }
+    pub(super) const fn replace(&mut self, range: Self) {
+        *self = Self { generation: self.generation, ..range };
     }
 
     /// Makes the range a block and returns its generation.
     #[inline]
-    pub(super) fn begin_block(&mut self, layout: BlockLayout, label: Label) -> u32 {
-        self.kind = Kind::Live;
+    pub(super) const fn begin_block(&mut self, layout: BlockLayout, label: Label) -> u32 {
+        self.kind = Kind(layout.alignment().trailing_zeros() << BITS | Kind::LIVE);
         self.word = layout.size();
         self.detail = label.index();
-        // At most 63.
-        self.alignment = layout.alignment().trailing_zeros().to_le_bytes()[0];
         self.generation
     }
 
-    /// Whether the live range is the block of that generation and layout; if so, it ends.
+    /// Whether the range is the block at this address, of that generation and layout; if so, it ends.
     #[inline]
-    pub(super) fn end_block(&mut self, generation: u32, layout: BlockLayout) -> bool {
-        let same = self.generation == generation
-            && self.word == layout.size()
-            && 1 << self.alignment == layout.alignment();
-        self.generation = self.generation.wrapping_add(u32::from(same));
+    pub(super) const fn end_block(
+        &mut self,
+        start: u64,
+        generation: u32,
+        layout: BlockLayout,
+    ) -> bool {
+        let kind = layout.alignment().trailing_zeros() << BITS | Kind::LIVE;
+        let same = self.start == start
+            && self.kind.0 == kind
+            && self.generation == generation
+            && self.word == layout.size();
+        self.generation = self.generation.wrapping_add(same as u32);
         same
     }
 
@@ -266,9 +328,16 @@ impl Range {
         if !self.is_live() {
             return None;
         }
-        let layout = BlockLayout::with_alignment(self.word, 1 << self.alignment).ok()?;
+        let layout = BlockLayout::with_alignment(self.word, 1 << self.kind.rest()).ok()?;
         Some((layout, Label::from_index(self.detail)?, self.generation))
     }
 }
 
-const _: () = assert!(size_of::<Range>() == 48, "as documented");
+/// A size that a range may have, in grains.
+///
+/// # Panics
+/// Above [`MOST`](super::MOST).
+#[inline]
+pub(super) fn grains(size: u64) -> u32 {
+    u32::try_from(size / GRAIN).expect("a range is below 1 TiB")
+}

@@ -1,15 +1,18 @@
 //! The ranges of all segments, and an index over the free ones.
 
 use super::directory::Directory;
-use super::index::{FreeIndex, Owners, class_of};
-use super::range::{Range, RangeState, Slot};
-use super::{Fit, GRAIN, Need};
+use super::index::{FreeIndex, Key, Owners, class_of};
+use super::range::{Range, RangeState, Slot, grains};
+use super::{Fit, GRAIN, MOST, Need};
 
 /// The ranges of all segments, with an index over the free ones.
 #[derive(Debug)]
 pub(crate) struct Space {
     pub(super) fit: Fit,
+    /// At index zero one that is nobody's neighbour and never free: what has no neighbour there has it.
     pub(super) ranges: Vec<Range>,
+    /// From where on the starts of ranges are compared.
+    base: u64,
     /// The first of the slots whose ranges were merged away; each names the next one.
     pub(super) vacant: Option<Slot>,
     /// Free ranges by lane.
@@ -41,7 +44,8 @@ impl Space {
     pub(crate) fn new(fit: Fit) -> Self {
         Self {
             fit,
-            ranges: Vec::new(),
+            ranges: vec![Range::new(0, 0, RangeState::Vacant)],
+            base: 0,
             vacant: None,
             free: Vec::new(),
             owners: Owners::default(),
@@ -61,11 +65,14 @@ impl Space {
     /// enough but misaligned.
     #[inline]
     pub(crate) fn best_fit(&self, lane: u32, need: Need) -> Option<Slot> {
-        let best = self.free.get(lane as usize)?.best(&self.ranges, need.size)?;
-        if self.fit == Fit::Bins && self[best].size != need.size {
+        if need.size > MOST {
             return None;
         }
-        if need.alignment == GRAIN || need.start_in(self[best].start, self[best].size).is_some() {
+        let best = self.free.get(lane as usize)?.best(need.grains())?;
+        if self.fit == Fit::Bins && self[best].size() != need.size {
+            return None;
+        }
+        if need.alignment == GRAIN || need.start_in(self[best].start, self[best].size()).is_some() {
             return Some(best);
         }
         self.fits(lane, need).next()
@@ -74,12 +81,13 @@ impl Space {
     /// All free ranges of `lane` that fit, smallest and lowest first.
     pub(crate) fn fits(&self, lane: u32, need: Need) -> impl Iterator<Item = Slot> {
         let index = self.free.get(lane as usize).into_iter();
-        let large = index.flat_map(move |index| index.at_least(&self.ranges, need.size));
+        let index = index.filter(move |_| need.size <= MOST);
+        let large = index.flat_map(move |index| index.at_least(need.grains()));
         let allowed = large.take_while(move |&slot| match self.fit {
             Fit::Best => true,
-            Fit::Bins => self[slot].size == need.size,
+            Fit::Bins => self[slot].size() == need.size,
         });
-        allowed.filter(move |&slot| need.start_in(self[slot].start, self[slot].size).is_some())
+        allowed.filter(move |&slot| need.start_in(self[slot].start, self[slot].size()).is_some())
     }
 
     /// All free ranges of `lane`.
@@ -93,7 +101,7 @@ impl Space {
     }
 
     /// How many lanes have free ranges: none, one, or two for all above.
-    pub(super) fn owners(&self) -> usize {
+    pub(crate) fn owners(&self) -> usize {
         self.owners.count(&self.free)
     }
 
@@ -122,7 +130,7 @@ impl Space {
             at += 1;
             let lane = u32::try_from(index).expect("fewer than 2^31 streams");
             let best = self.best_fit(lane, need);
-            if best.is_some_and(|slot| class_of(self[slot].size) == class) {
+            if best.is_some_and(|slot| class_of(self[slot].grains()) == class) {
                 lanes.push(lane);
             }
         }
@@ -140,8 +148,8 @@ impl Space {
 
     /// The size of the largest free range of `lane`.
     pub(crate) fn largest_of(&self, lane: u32) -> u64 {
-        let largest = self.free.get(lane as usize).and_then(|index| index.largest(&self.ranges));
-        largest.unwrap_or(0)
+        let largest = self.free.get(lane as usize).and_then(FreeIndex::largest);
+        largest.map_or(0, |grains| u64::from(grains) * GRAIN)
     }
 
     /// Makes a free, unmapped or dormant range claimed: nobody else's to use until it is given a new
@@ -174,28 +182,23 @@ impl Space {
     pub(crate) fn split(&mut self, slot: Slot, at: u64) -> Slot {
         let range = self[slot];
         debug_assert!(range.state() == RangeState::Claimed && at > range.start && at < range.end());
-        let upper = Range::new(at, range.end() - at, RangeState::Claimed);
-        let upper = self.new_range(upper.between(Some(slot), range.next));
-        if let Some(next) = range.next {
-            self.at(next).prev = Some(upper);
-        }
-        let lower = self.at(slot);
-        lower.size = at - range.start;
-        lower.next = Some(upper);
-        upper
+        let (lower, upper) = (grains(at - range.start), grains(range.end() - at));
+        let above = self.new_range(Range::between(at, upper, Some(slot), range.next));
+        self.ranges[Slot::index_of(range.next)].prev = Some(above);
+        let below = self.at(slot);
+        below.resize(range.start, lower);
+        below.next = Some(above);
+        above
     }
 
     fn split_front(&mut self, slot: Slot, at: u64) -> Slot {
         let range = self[slot];
-        let front = Range::new(range.start, at - range.start, RangeState::Claimed);
-        let front = self.new_range(front.between(range.prev, Some(slot)));
-        if let Some(prev) = range.prev {
-            self.at(prev).next = Some(front);
-        }
-        let upper = self.at(slot);
-        upper.start = at;
-        upper.size = range.end() - at;
-        upper.prev = Some(front);
+        let (lower, upper) = (grains(at - range.start), grains(range.end() - at));
+        let front = self.new_range(Range::between(range.start, lower, range.prev, Some(slot)));
+        self.ranges[Slot::index_of(range.prev)].next = Some(front);
+        let above = self.at(slot);
+        above.resize(at, upper);
+        above.prev = Some(front);
         front
     }
 
@@ -254,7 +257,7 @@ impl Space {
 
     /// All ranges in use, in no particular order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &Range)> {
-        let slots = (0..self.ranges.len()).map(Slot::at);
+        let slots = (1..self.ranges.len()).map(Slot::at);
         slots.filter_map(|slot| Some((slot, self.get(slot)?)))
     }
 
@@ -264,45 +267,37 @@ impl Space {
     }
 
     /// Merges the right neighbour into `slot`; neither is in an index.
-    #[inline]
     pub(super) fn absorb_next(&mut self, slot: Slot) {
         let Some(gone) = self[slot].next else { return };
-        let Range { size, next, .. } = self[gone];
+        let (size, next) = (self[gone].grains(), self[gone].next);
         let range = self.at(slot);
-        range.size += size;
+        range.resize(range.start, range.grains() + size);
         range.next = next;
-        if let Some(next) = next {
-            self.at(next).prev = Some(slot);
-        }
+        self.ranges[Slot::index_of(next)].prev = Some(slot);
         self.retire_slot(gone);
     }
 
     #[inline]
     pub(super) fn new_range(&mut self, range: Range) -> Slot {
-        let slot = self.fill_slot(range);
-        self.directory.note(slot, range.start);
-        slot
-    }
-
-    #[inline]
-    fn fill_slot(&mut self, range: Range) -> Slot {
-        match self.vacant {
+        let slot = match self.vacant {
             Some(slot) => {
-                let before = self.at(slot);
-                let next = before.next;
-                *before = range.in_slot_of(before);
+                let place = self.at(slot);
+                let next = place.next;
+                place.replace(range);
                 self.vacant = next;
                 slot
             }
             None => self.new_slot(range),
-        }
+        };
+        self.directory.note(slot, range.start);
+        slot
     }
 
-    /// Room is made for an eighth more at a time: what is never used costs less than copying.
+    /// Room is made for a thirty-second more at a time: what is never used costs less than copying.
     #[cold]
     fn new_slot(&mut self, range: Range) -> Slot {
         if self.ranges.len() == self.ranges.capacity() {
-            self.ranges.reserve_exact(16 + self.ranges.len() / 8);
+            self.ranges.reserve_exact(16 + self.ranges.len() / 32);
         }
         self.ranges.push(range);
         Slot::at(self.ranges.len() - 1)
@@ -316,20 +311,38 @@ impl Space {
         range.next = next;
     }
 
+    /// What a range is ordered by among others of its state: its size, then its start. Starts are told
+    /// apart over 1 TiB from 256 GiB below the first segment on.
+    #[inline]
+    pub(super) fn key_of(&self, range: &Range) -> Key {
+        #[expect(clippy::cast_possible_truncation, reason = "as documented")]
+        let start = (range.start.wrapping_sub(self.base) / GRAIN) as u32;
+        Key::of(range.grains(), start)
+    }
+
+    /// The first segment begins at `start`.
+    pub(super) fn set_base(&mut self, start: u64) {
+        if self.ranges.len() == 1 {
+            self.base = start.wrapping_sub(256 << 30);
+        }
+    }
+
     /// Puts a range into the index of its state.
     #[inline]
     pub(super) fn enter(&mut self, slot: Slot) {
-        match self[slot].state() {
+        let range = self[slot];
+        let key = self.key_of(&range);
+        match range.state() {
             RangeState::Free(tag) => {
                 let index = tag.lane as usize;
                 if self.free.len() <= index {
                     self.free.resize_with(index + 1, FreeIndex::default);
                 }
-                let listing = self.free[index].insert(&mut self.ranges, slot);
+                let listing = self.free[index].insert(&mut self.ranges, slot, key);
                 self.owners.note(index, listing, &mut self.free);
             }
-            RangeState::Unmapped => _ = self.unmapped.insert(&mut self.ranges, slot),
-            RangeState::Dormant(_) => _ = self.dormant.insert(&mut self.ranges, slot),
+            RangeState::Unmapped => _ = self.unmapped.insert(&mut self.ranges, slot, key),
+            RangeState::Dormant(_) => _ = self.dormant.insert(&mut self.ranges, slot, key),
             RangeState::Live | RangeState::Claimed | RangeState::Vacant => {}
         }
     }
@@ -337,13 +350,14 @@ impl Space {
     /// Takes a range out of the index of its state.
     #[inline]
     pub(super) fn leave(&mut self, slot: Slot) {
-        match self[slot].state() {
+        let range = self[slot];
+        let key = self.key_of(&range);
+        match range.state() {
             RangeState::Free(tag) => {
-                let index = tag.lane as usize;
-                self.free[index].remove(&mut self.ranges, slot);
+                self.free[tag.lane as usize].remove(&mut self.ranges, slot, key);
             }
-            RangeState::Unmapped => self.unmapped.remove(&mut self.ranges, slot),
-            RangeState::Dormant(_) => self.dormant.remove(&mut self.ranges, slot),
+            RangeState::Unmapped => self.unmapped.remove(&mut self.ranges, slot, key),
+            RangeState::Dormant(_) => self.dormant.remove(&mut self.ranges, slot, key),
             RangeState::Live | RangeState::Claimed | RangeState::Vacant => {}
         }
     }

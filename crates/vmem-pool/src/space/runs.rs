@@ -117,7 +117,7 @@ impl Space {
                     };
                     return Some(direction.stretch(from, end, fresh + part));
                 }
-                (false, true) => fresh += self[slot].size,
+                (false, true) => fresh += self[slot].size(),
                 (false, false) => {}
             }
             slot = step(slot, direction).filter(|&next| is_unmapped(next) || joins(next))?;
@@ -130,7 +130,7 @@ impl Space {
         self.iter()
             .inspect(|_| visits::note())
             .filter(move |(_, r)| alone(r))
-            .map(|(slot, r)| (slot, r.start, r.size))
+            .map(|(slot, r)| (slot, r.start, r.size()))
     }
 }
 

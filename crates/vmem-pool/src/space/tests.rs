@@ -25,7 +25,7 @@ fn take(space: &mut Space, lane: u32, need: Need) -> Option<Slot> {
     let slot = space.best_fit(lane, need)?;
     let range = space[slot];
     space.claim(slot);
-    let at = need.start_in(range.start, range.size).unwrap();
+    let at = need.start_in(range.start, range.size()).unwrap();
     space.cut(slot, at, need.size, RangeState::Free(tag(lane)));
     space.set_state(slot, RangeState::Live);
     Some(slot)
@@ -63,18 +63,18 @@ proptest! {
                     prop_assert_eq!(found, expected);
                     if let Some(slot) = take(&mut space, lane, need) {
                         let range = space[slot];
-                        prop_assert_eq!(range.size, need.size);
+                        prop_assert_eq!(range.size(), need.size);
                         prop_assert_eq!(range.start % need.alignment, 0);
                         let overlaps = live.iter().any(|&(_, start, size)| {
                             start < range.end() && range.start < start + size
                         });
                         prop_assert!(!overlaps);
-                        live.push((slot, range.start, range.size));
+                        live.push((slot, range.start, range.size()));
                     }
                 }
                 Op::Free { which, lane } if !live.is_empty() => {
                     let (slot, start, size) = live.swap_remove(which % live.len());
-                    prop_assert_eq!((space[slot].start, space[slot].size), (start, size));
+                    prop_assert_eq!((space[slot].start, space[slot].size()), (start, size));
                     space.set_state(slot, RangeState::Free(tag(lane)));
                 }
                 Op::Free { .. } => {}
@@ -151,7 +151,7 @@ proptest! {
         let fresh: u64 = claim
             .iter()
             .filter(|(_, state)| *state == RangeState::Unmapped)
-            .map(|&(slot, _)| space[slot].size)
+            .map(|&(slot, _)| space[slot].size())
             .sum();
         prop_assert_eq!(fresh, stretch.fresh);
         prop_assert!(fresh <= (wanted * GRAIN).next_multiple_of(GRANULE));
@@ -168,10 +168,10 @@ proptest! {
 fn brute_force(space: &Space, lane: u32, need: Need) -> Option<u64> {
     let fits = |range: &super::Range| {
         range.tag().is_some_and(|tag| tag.lane == lane)
-            && need.start_in(range.start, range.size).is_some()
+            && need.start_in(range.start, range.size()).is_some()
     };
     let ranges = space.iter().map(|(_, range)| range).filter(|range| fits(range));
-    ranges.map(|range| (range.size, range.start)).min().map(|(_, start)| start)
+    ranges.map(|range| (range.size(), range.start)).min().map(|(_, start)| start)
 }
 
 fn sorted(space: &Space) -> Vec<super::Range> {

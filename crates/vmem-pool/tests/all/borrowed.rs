@@ -187,8 +187,8 @@ fn a_full_batch_that_nobody_vouched_for_is_marked_by_the_next_call_that_does() {
     scene.have_company();
     let allocate = || alloc(pool, MIB, borrowed);
     let mut blocks = scene.vouched(|| [(); 5].map(|()| allocate())).into_iter();
-    let before = scene.events_recorded();
     for (frees, marked) in [(3, 0), (2, 1)] {
+        let before = scene.events_recorded();
         blocks.by_ref().take(frees).for_each(|block| free(pool, block, borrowed));
         assert_eq!(scene.events_recorded(), before, "nobody may name the stream");
         let next = scene.vouched(allocate);

@@ -33,7 +33,7 @@ fn among_hundreds_of_holes_of_a_kind_the_smallest_and_lowest_that_fits_is_taken(
     take_all_of(400);
 }
 
-/// Too large for a slab, so that it lies where it was asked for.
+/// A few pages.
 const WALL: u64 = 8 * KIB;
 
 /// Makes so many holes of about 64 KiB and fills them, a few grow meanwhile.
@@ -144,7 +144,7 @@ fn an_alignment_is_honoured_by_the_smallest_range_that_can() {
     let pool = arena(device.clone(), PoolConfig::default().with_initial(8 * MIB));
     let stream = Stream::new(device.clone()).unwrap();
     // Two holes of 12 units: only the second, higher one holds 8 at a multiple of 8. The rest is there
-    // to keep them apart, and too large for a slab.
+    // to keep them apart.
     let unit = 32 * KIB;
     let sizes = [8, 312, 368, 16, 48, 16, 384, 256].map(|part| part * unit / 32);
     let mut blocks: Vec<Option<Block>> =

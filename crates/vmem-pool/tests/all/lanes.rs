@@ -219,7 +219,8 @@ fn every_marker_wait_and_completion_is_counted() {
     }
     let counters = pool.handle().counters().unwrap();
     assert_eq!(counters.markers, device.calls().of(CallKind::RecordEvent));
-    assert!(counters.completed >= 2 && counters.waits >= 2, "{counters:?}");
+    // Once both have taken from each other, a wait is not asked for first.
+    assert!(counters.completed >= 1 && counters.waits >= 2, "{counters:?}");
     assert_eq!(counters.completed + counters.waits, 5);
     drop((a, b));
     finish(&device, pool);

@@ -213,8 +213,9 @@ fn events_of_markers_are_recorded_again() {
         free(&pool, block, s);
         s.synchronize().unwrap();
     }
+    // Each stream keeps up to 32 before it asks how far they have come.
     let n = device.calls().of(CallKind::CreateEvent);
-    assert!(n < 20, "{n} events created");
+    assert!(n < 70, "{n} events created");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use vmem_core::{
     Allowance, Device, DevicePtr, DriverCode, DriverError, PhysicalHandle, VirtualMemory,
 };
 
-use crate::space::pointer;
+use crate::space::{pointer, visits};
 use crate::sync::{Mutex, MutexGuard};
 
 /// A range of addresses and physical memory, one handle a granule. Every handle has a granule of its
@@ -258,6 +258,7 @@ impl Mapping {
     }
 
     fn lock(&self) -> MutexGuard<'_, Handles> {
+        visits::note_lock();
         fork::locked(|| self.handles.lock())
     }
 

@@ -24,7 +24,7 @@ use windows::Windows;
 use super::{Growth, GrowthFailure, Pending, Sealed};
 use crate::engine::{Core, Obstacle, State};
 use crate::ladder::{Climb, Rung};
-use crate::space::{Slot, Tag};
+use crate::space::{MOST, Slot, Tag, visits};
 use crate::sync::{Mutex, MutexGuard};
 use crate::{BuildError, BuildErrorKind, Footprint, WindowInfo};
 
@@ -49,7 +49,7 @@ pub struct VirtualArena {
 
 impl VirtualArena {
     /// Reserves an address range on `device`: eight times its memory, or half of that, and so on
-    /// down to its memory. No memory is taken.
+    /// down to its memory, below 2 TiB. No memory is taken.
     ///
     /// # Errors
     /// [`Unsupported`](BuildErrorKind::Unsupported) if the device has no virtual memory,
@@ -63,9 +63,14 @@ impl VirtualArena {
         let mut factor = RANGE_FACTOR;
         loop {
             let size = memory.saturating_mul(factor);
+            if factor > 1 && size / 2 > MOST {
+                factor /= 2;
+                continue;
+            }
+            let size = if factor == 1 { size.min(MOST / granule * granule) } else { size };
             match vm.reserve(size) {
                 Ok(base) => {
-                    let home = memory * (factor / 2).max(1);
+                    let home = if factor == 1 { size } else { size / 2 };
                     return Ok(Self {
                         windows_from: base.get() + home,
                         mapping: Mapping::new(device, base, size, granule),
@@ -94,6 +99,7 @@ impl VirtualArena {
     }
 
     fn windows(&self) -> MutexGuard<'_, Windows> {
+        visits::note_lock();
         fork::locked(|| self.windows.lock())
     }
 
@@ -146,7 +152,7 @@ impl Sealed for VirtualArena {
     }
 
     fn most(&self) -> u64 {
-        self.device().facts().total_memory
+        self.device().facts().total_memory.min(MOST)
     }
 
     fn pending(&self) -> Pending {

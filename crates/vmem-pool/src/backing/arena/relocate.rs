@@ -12,6 +12,9 @@ use crate::space::{RangeState, Slot, Tag};
 /// Gives the request a window that is mapped already and whose memory is free at home, for this
 /// stream at once. Makes no driver call. `None` if there is no such window.
 pub(super) fn resume(core: &Core<VirtualArena>, climb: &Climb<'_>) -> Option<Slot> {
+    if !climb.may_resume() {
+        return None;
+    }
     let mut state = core.lock();
     let ready = |lanes: &Lanes, tag| matches!(lanes.access(tag, climb.lane), Access::Now);
     let (_, claim) = state.claim_mapped(core, climb, ready)?;
@@ -23,7 +26,7 @@ pub(super) fn wait_and_resume(
     core: &Core<VirtualArena>,
     climb: &mut Climb<'_>,
 ) -> Result<Option<Slot>, GrowthFailure> {
-    loop {
+    while climb.may_resume() {
         let usable = |lanes: &Lanes, tag| climb.may_use(lanes, tag);
         let claimed = core.lock().claim_mapped(core, climb, usable);
         let Some((start, claim)) = claimed else { return Ok(None) };
@@ -39,6 +42,7 @@ pub(super) fn wait_and_resume(
             }
         }
     }
+    Ok(None)
 }
 
 impl State {

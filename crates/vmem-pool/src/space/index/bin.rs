@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::{Range, Slot};
+use super::Key;
 
 /// A class with more ranges than this is ordered when it is searched.
 const MANY: usize = 4096;
@@ -10,20 +11,34 @@ const MANY: usize = 4096;
 /// An ordered class with fewer ranges than this is unordered again.
 const FEW: usize = 1024;
 
-/// A range in an unordered class, with its size, which is all that a search looks at unless two
-/// sizes are equal.
+/// A range in an unordered class, with its key, which is all that a search looks at. Twelve bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
-    size: u64,
+    start: u32,
+    grains: u32,
     slot: Slot,
+}
+
+const _: () = assert!(size_of::<Entry>() == 12, "as documented");
+
+impl Entry {
+    #[inline]
+    const fn new(key: Key, slot: Slot) -> Self {
+        Self { start: key.start(), grains: key.grains(), slot }
+    }
+
+    #[inline]
+    const fn key(self) -> Key {
+        Key::of(self.grains, self.start)
+    }
 }
 
 #[derive(Debug)]
 pub(super) enum Bin {
     /// Unordered. Each range knows its index here.
     Few(Vec<Entry>),
-    /// By size, then address.
-    Many(BTreeSet<(u64, u64, Slot)>),
+    /// By key.
+    Many(BTreeSet<(Key, Slot)>),
 }
 
 impl Default for Bin {
@@ -34,21 +49,19 @@ impl Default for Bin {
 
 impl Bin {
     #[inline]
-    pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot) {
-        let range = &mut ranges[slot.index()];
+    pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot, key: Key) {
         match self {
             Self::Few(entries) => {
-                range.set_position(position(entries.len()));
-                entries.push(Entry { size: range.size, slot });
+                ranges[slot.index()].set_position(position(entries.len()));
+                entries.push(Entry::new(key, slot));
             }
-            Self::Many(ordered) => {
-                ordered.insert((range.size, range.start, slot));
-            }
+            Self::Many(ordered) => _ = ordered.insert((key, slot)),
         }
     }
 
+    /// Takes a range out; returns whether none is left.
     #[inline]
-    pub(super) fn remove(&mut self, ranges: &mut [Range], slot: Slot, (start, size): (u64, u64)) {
+    pub(super) fn remove(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> bool {
         match self {
             Self::Few(entries) => {
                 let at = ranges[slot.index()].position();
@@ -57,103 +70,97 @@ impl Bin {
                 if let Some(moved) = entries.get(at as usize) {
                     ranges[moved.slot.index()].set_position(at);
                 }
+                entries.is_empty()
             }
             Self::Many(ordered) => {
-                let removed = ordered.remove(&(size, start, slot));
+                let removed = ordered.remove(&(key, slot));
                 debug_assert!(removed, "the range was in its class");
                 if ordered.len() < FEW {
                     self.unorder(ranges);
                 }
+                false
             }
         }
     }
 
     /// A range of the class has grown or shrunk inside the class.
     #[inline]
-    pub(super) fn update(&mut self, ranges: &[Range], slot: Slot, (start, size): (u64, u64)) {
-        let range = &ranges[slot.index()];
-        match self {
-            Self::Few(entries) => entries[range.position() as usize].size = range.size,
-            Self::Many(ordered) => {
-                ordered.remove(&(size, start, slot));
-                ordered.insert((range.size, range.start, slot));
-            }
-        }
-    }
-
-    /// The smallest range of at least `size` bytes, the lowest of equals.
-    #[inline]
-    pub(super) fn best(&self, ranges: &[Range], size: u64) -> Option<Slot> {
+    pub(super) fn update(&mut self, ranges: &[Range], slot: Slot, before: Key, now: Key) {
         match self {
             Self::Few(entries) => {
-                let mut best: Option<Entry> = None;
-                for &entry in entries.iter().filter(|entry| entry.size >= size) {
-                    let better = best.is_none_or(|best| {
-                        entry.size < best.size
-                            || entry.size == best.size
-                                && ranges[entry.slot.index()].start
-                                    < ranges[best.slot.index()].start
-                    });
-                    if better {
-                        best = Some(entry);
-                    }
-                }
-                best.map(|entry| entry.slot)
+                entries[ranges[slot.index()].position() as usize] = Entry::new(now, slot);
             }
             Self::Many(ordered) => {
-                ordered.range((size, 0, Slot::MIN)..).next().map(|&(_, _, slot)| slot)
+                ordered.remove(&(before, slot));
+                ordered.insert((now, slot));
             }
         }
     }
 
-    /// The ranges of at least `size` bytes, smallest and lowest first.
-    pub(super) fn sorted_from(&self, ranges: &[Range], size: u64) -> Vec<Slot> {
-        let key = |slot: &Slot| (ranges[slot.index()].size, ranges[slot.index()].start);
-        let mut slots: Vec<Slot> = self.slots().filter(|slot| key(slot).0 >= size).collect();
-        slots.sort_unstable_by_key(key);
-        slots
+    /// The range with the least key from this one on.
+    #[inline]
+    pub(super) fn least(&self, from: Key) -> Option<Slot> {
+        match self {
+            // A loop of selects without branches, which would go wrong every other time.
+            Self::Few(entries) => {
+                let (mut best, mut found) = (Key::MOST, None);
+                for entry in entries {
+                    let key = entry.key();
+                    let better = (key >= from) & (key < best);
+                    best = if better { key } else { best };
+                    found = if better { Some(entry.slot) } else { found };
+                }
+                found
+            }
+            Self::Many(ordered) => {
+                let first = std::ops::Bound::Included((from, Slot::MIN));
+                ordered.range((first, std::ops::Bound::Unbounded)).next().map(|&(_, slot)| slot)
+            }
+        }
     }
 
-    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+    /// The ranges with a key from this one on, in order.
+    pub(super) fn sorted_from(&self, from: Key) -> Vec<Slot> {
+        let mut all: Vec<(Key, Slot)> = self.entries().filter(|(key, _)| *key >= from).collect();
+        all.sort_unstable();
+        all.into_iter().map(|(_, slot)| slot).collect()
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Key, Slot)> {
         let (few, many) = match self {
             Self::Few(entries) => (Some(entries), None),
             Self::Many(ordered) => (None, Some(ordered)),
         };
-        let few = few.into_iter().flatten().map(|entry| entry.slot);
-        few.chain(many.into_iter().flatten().map(|&(_, _, slot)| slot))
+        let few = few.into_iter().flatten().map(|entry| (entry.key(), entry.slot));
+        few.chain(many.into_iter().flatten().copied())
     }
 
-    #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        match self {
-            Self::Few(entries) => entries.is_empty(),
-            Self::Many(ordered) => ordered.is_empty(),
-        }
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.entries().map(|(_, slot)| slot)
     }
 
     /// Orders a class of many, so that searching it is cheap from now on. Those that nobody
     /// searches stay unordered, where entering and leaving are cheapest.
     #[inline]
-    pub(super) fn prepare(&mut self, ranges: &[Range]) {
+    pub(super) fn prepare(&mut self) {
         if let Self::Few(entries) = self
             && entries.len() > MANY
         {
-            self.order(ranges);
+            self.order();
         }
     }
 
     #[cold]
-    fn order(&mut self, ranges: &[Range]) {
-        let key = |slot: Slot| (ranges[slot.index()].size, ranges[slot.index()].start, slot);
-        *self = Self::Many(self.slots().map(key).collect());
+    fn order(&mut self) {
+        *self = Self::Many(self.entries().collect());
     }
 
     #[cold]
     fn unorder(&mut self, ranges: &mut [Range]) {
-        let slots: Vec<Slot> = self.slots().collect();
-        *self = Self::Few(Vec::with_capacity(MANY));
-        for slot in slots {
-            self.insert(ranges, slot);
+        let entries: Vec<(Key, Slot)> = self.entries().collect();
+        *self = Self::Few(Vec::with_capacity(FEW));
+        for (key, slot) in entries {
+            self.insert(ranges, slot, key);
         }
     }
 }
@@ -161,5 +168,5 @@ impl Bin {
 /// An index in an unordered class.
 #[inline]
 fn position(index: usize) -> u32 {
-    u32::try_from(index).expect("a class of few ranges")
+    u32::try_from(index).expect("fewer than 2^32 ranges")
 }

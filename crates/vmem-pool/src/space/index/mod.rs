@@ -2,11 +2,13 @@
 
 mod bin;
 mod class;
+mod key;
 mod owners;
 
 use bin::Bin;
 use class::CLASSES;
 pub(super) use class::class_of;
+pub(super) use key::Key;
 pub(super) use owners::Owners;
 
 use super::{Range, Slot};
@@ -32,45 +34,53 @@ pub(super) struct FreeIndex {
 }
 
 /// A set of classes.
-#[derive(Debug)]
-struct Classes([u64; WORDS]);
-
-impl Default for Classes {
-    fn default() -> Self {
-        Self([0; WORDS])
-    }
+#[derive(Debug, Default)]
+struct Classes {
+    words: [u64; WORDS],
+    /// Which of the words are not zero.
+    above: u64,
 }
+
+const _: () = assert!(WORDS <= 64, "one word says which words are not zero");
 
 impl Classes {
     #[inline]
     fn has(&self, class: usize) -> bool {
-        self.0[class / 64] >> (class % 64) & 1 == 1
+        self.words[class / 64] >> (class % 64) & 1 == 1
     }
 
     /// Returns whether the class was not there before.
     #[inline]
     fn insert(&mut self, class: usize) -> bool {
-        let (word, bit) = (&mut self.0[class / 64], 1 << (class % 64));
+        let (word, bit) = (&mut self.words[class / 64], 1 << (class % 64));
         let new = *word & bit == 0;
         *word |= bit;
+        self.above |= 1 << (class / 64);
         new
     }
 
     #[inline]
     fn remove(&mut self, class: usize) {
-        self.0[class / 64] &= !(1 << (class % 64));
+        let word = &mut self.words[class / 64];
+        *word &= !(1 << (class % 64));
+        let empty = u64::from(*word == 0);
+        self.above &= !(empty << (class / 64));
     }
 
     /// The first class from this one on.
     #[inline]
     fn next(&self, class: usize) -> Option<usize> {
-        let mut word = class / 64;
-        let mut bits = self.0.get(word)? & (u64::MAX << (class % 64));
-        while bits == 0 {
-            word += 1;
-            bits = *self.0.get(word)?;
+        let word = class / 64;
+        let bits = self.words.get(word)? & (u64::MAX << (class % 64));
+        if bits != 0 {
+            return Some(word * 64 + bits.trailing_zeros() as usize);
         }
-        Some(word * 64 + bits.trailing_zeros() as usize)
+        let words = self.above & (u64::MAX << word << 1);
+        if words == 0 {
+            return None;
+        }
+        let word = words.trailing_zeros() as usize;
+        Some(word * 64 + self.words[word].trailing_zeros() as usize)
     }
 
     /// All of them from this one on, in order.
@@ -82,7 +92,7 @@ impl Classes {
         let last = |(word, bits): (usize, &u64)| {
             (*bits != 0).then(|| word * 64 + 63 - bits.leading_zeros() as usize)
         };
-        self.0.iter().enumerate().rev().find_map(last)
+        self.words.iter().enumerate().rev().find_map(last)
     }
 }
 
@@ -92,94 +102,94 @@ impl Classes {
 pub(super) struct Listing(Option<usize>);
 
 impl FreeIndex {
+    /// Adds a range of this key.
     #[inline]
-    pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot) -> Listing {
-        let class = class_of(ranges[slot.index()].size);
-        self.bin(class).insert(ranges, slot);
+    pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> Listing {
         self.len += 1;
-        self.occupy(class)
+        self.put(ranges, slot, key)
     }
 
     #[inline]
-    fn occupy(&mut self, class: usize) -> Listing {
-        self.occupied.insert(class);
-        Listing(self.listed.insert(class).then_some(class))
+    fn put(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> Listing {
+        let class = class_of(key.grains());
+        self.bin(class).insert(ranges, slot, key);
+        let listed = self.occupied.insert(class) && self.listed.insert(class);
+        Listing(listed.then_some(class))
     }
 
-    /// Takes a range out. Its start and size are as they were when it entered or was last updated.
+    /// Takes a range out, which entered or was last updated with this key.
     #[inline]
-    pub(super) fn remove(&mut self, ranges: &mut [Range], slot: Slot) {
-        let Range { start, size, .. } = ranges[slot.index()];
-        self.take_out(ranges, slot, (start, size));
+    pub(super) fn remove(&mut self, ranges: &mut [Range], slot: Slot, key: Key) {
+        self.take_out(ranges, slot, key);
         self.len -= 1;
     }
 
-    /// A range has grown or shrunk; it was `(start, size)` before.
+    #[inline]
+    fn take_out(&mut self, ranges: &mut [Range], slot: Slot, key: Key) {
+        let class = class_of(key.grains());
+        if self.bins[class].remove(ranges, slot, key) {
+            self.occupied.remove(class);
+        }
+    }
+
+    /// A range has grown or shrunk.
     #[inline]
     pub(super) fn update(
         &mut self,
         ranges: &mut [Range],
         slot: Slot,
-        before: (u64, u64),
+        before: Key,
+        now: Key,
     ) -> Listing {
-        let class = class_of(ranges[slot.index()].size);
-        if class == class_of(before.1) {
-            self.bins[class].update(ranges, slot, before);
+        let class = class_of(now.grains());
+        if class == class_of(before.grains()) {
+            self.bins[class].update(ranges, slot, before, now);
             return Listing(None);
         }
         self.take_out(ranges, slot, before);
-        self.bin(class).insert(ranges, slot);
-        self.occupy(class)
+        self.put(ranges, slot, now)
     }
 
     /// The bin of a class, made with all below it when it is first used.
     #[inline]
     fn bin(&mut self, class: usize) -> &mut Bin {
         if self.bins.len() <= class {
-            self.bins.resize_with(class + 1, Bin::default);
+            self.add_bins(class);
         }
         &mut self.bins[class]
     }
 
-    #[inline]
-    fn take_out(&mut self, ranges: &mut [Range], slot: Slot, (start, size): (u64, u64)) {
-        let class = class_of(size);
-        let bin = &mut self.bins[class];
-        bin.remove(ranges, slot, (start, size));
-        if bin.is_empty() {
-            self.occupied.remove(class);
-        }
+    #[cold]
+    fn add_bins(&mut self, class: usize) {
+        self.bins.resize_with(class + 1, Bin::default);
     }
 
     /// Makes the next [`best`](Self::best) for this size cheap.
     #[inline]
-    pub(super) fn prepare(&mut self, ranges: &[Range], size: u64) {
-        let class = class_of(size);
+    pub(super) fn prepare(&mut self, grains: u32) {
+        let class = class_of(grains);
         if self.occupied.has(class) {
-            self.bins[class].prepare(ranges);
+            self.bins[class].prepare();
         }
     }
 
-    /// The smallest range of at least `size` bytes, the lowest of equals.
+    /// The smallest range of at least so many grains, the lowest of equals.
     #[inline]
-    pub(super) fn best(&self, ranges: &[Range], size: u64) -> Option<Slot> {
-        let class = class_of(size);
+    pub(super) fn best(&self, grains: u32) -> Option<Slot> {
+        let class = class_of(grains);
+        let from = Key::of(grains, 0);
         if self.occupied.has(class)
-            && let Some(slot) = self.bins[class].best(ranges, size)
+            && let Some(slot) = self.bins[class].least(from)
         {
             return Some(slot);
         }
-        self.bins[self.occupied.next(class + 1)?].best(ranges, 0)
+        self.bins[self.occupied.next(class + 1)?].least(from)
     }
 
-    /// All ranges of at least `size` bytes, smallest and lowest first. Sorts a class at a time.
-    pub(super) fn at_least<'a>(
-        &'a self,
-        ranges: &'a [Range],
-        size: u64,
-    ) -> impl Iterator<Item = Slot> + 'a {
-        let classes = self.occupied.from(class_of(size));
-        classes.flat_map(move |class| self.bins[class].sorted_from(ranges, size))
+    /// All ranges of at least so many grains, smallest and lowest first. Sorts a class at a time.
+    pub(super) fn at_least(&self, grains: u32) -> impl Iterator<Item = Slot> {
+        let classes = self.occupied.from(class_of(grains));
+        classes.flat_map(move |class| self.bins[class].sorted_from(Key::of(grains, 0)))
     }
 
     /// All ranges, in no particular order.
@@ -192,10 +202,10 @@ impl FreeIndex {
         self.bins.get(class).into_iter().flat_map(Bin::slots)
     }
 
-    /// The size of the largest range.
-    pub(super) fn largest(&self, ranges: &[Range]) -> Option<u64> {
+    /// How many grains the largest range has.
+    pub(super) fn largest(&self) -> Option<u32> {
         let class = self.occupied.last()?;
-        self.bins[class].slots().map(|slot| ranges[slot.index()].size).max()
+        self.bins[class].entries().map(|(key, _)| key.grains()).max()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -1,0 +1,127 @@
+//! Named faults that are planted in a copy of a rule, one at a time, and that a test must notice: those
+//! of the pool's protocols that no careless device can fake.
+
+use std::path::PathBuf;
+use std::{fs, io};
+
+use crate::cargo::{cargo, root, succeed};
+use crate::metadata::Metadata;
+use crate::steps::Steps;
+
+/// One fault.
+struct Mutant {
+    /// What the code does then.
+    name: &'static str,
+    file: &'static str,
+    /// The rule, which stands there once.
+    from: &'static str,
+    /// What is there instead.
+    to: &'static str,
+    test: Test,
+}
+
+/// The test that fails then.
+enum Test {
+    /// Of a package: its further arguments.
+    Plain(&'static [&'static str]),
+    /// A model of `vmem-pool`.
+    Loom(&'static str),
+}
+
+const MUTANTS: [Mutant; 4] = [
+    Mutant {
+        name: "free neighbours of two streams join",
+        file: "crates/vmem-pool/src/space/range.rs",
+        from: "(Self::Free(a), Self::Free(b)) if a.lane == b.lane =>",
+        to: "(Self::Free(a), Self::Free(b)) =>",
+        test: Test::Plain(&["--lib", "space::"]),
+    },
+    Mutant {
+        name: "memory moves from under live blocks",
+        file: "crates/vmem-pool/src/backing/arena/relocate.rs",
+        from: "self.space.is_free(start, end, |tag| usable(&self.lanes, tag))",
+        to: "true || self.space.is_free(start, end, |tag| usable(&self.lanes, tag))",
+        test: Test::Plain(&["--test", "all", "moves::"]),
+    },
+    Mutant {
+        name: "addresses are unmapped before their last use has completed",
+        file: "crates/vmem-pool/src/backing/arena/purge.rs",
+        from: "RangeState::Dormant(tag) => state.lanes.is_complete(tag),",
+        to: "RangeState::Dormant(_) => true,",
+        test: Test::Plain(&["--test", "all", "careless::moves_as_they_are"]),
+    },
+    Mutant {
+        name: "waits that others asked of a stream are not looked for at a hit",
+        file: "crates/vmem-pool/src/engine/hit.rs",
+        from: "state.lanes.is_busy(lane) || request.stream.has_pending_waits()",
+        to: "state.lanes.is_busy(lane)",
+        test: Test::Loom("a_thread_waits_for_what_others_asked"),
+    },
+];
+
+/// Plants every fault in turn and runs its test, which must fail. Each file is as before afterwards.
+///
+/// # Errors
+/// A fault that no test noticed, or that has no place any more.
+pub(crate) fn test(steps: &mut Steps) -> Result<(), String> {
+    let workspace = Metadata::of_workspace()?;
+    for mutant in &MUTANTS {
+        steps.run(mutant.name, || {
+            let planted = Planted::new(mutant)?;
+            let test = match mutant.test {
+                Test::Plain(args) => succeed(cargo(["test", "--package", "vmem-pool"]).args(args)),
+                Test::Loom(name) => succeed(
+                    cargo(["test", "--release", "--package", "vmem-pool", "--test", "loom", name])
+                        .env("RUSTFLAGS", "--cfg loom")
+                        .env("CARGO_TARGET_DIR", workspace.target_directory.join("loom")),
+                ),
+            };
+            drop(planted);
+            match test {
+                Err(_) => Ok(()),
+                Ok(()) => Err("no test noticed it".to_owned()),
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// A fault in its file, until it is dropped.
+struct Planted {
+    path: PathBuf,
+    before: String,
+}
+
+impl Planted {
+    fn new(mutant: &Mutant) -> Result<Self, String> {
+        let path = root().join(mutant.file);
+        let cannot = |error: io::Error| format!("{}: {error}", path.display());
+        let before = fs::read_to_string(&path).map_err(cannot)?;
+        if before.matches(mutant.from).count() != 1 {
+            return Err(format!("{} does not have its rule once", mutant.file));
+        }
+        fs::write(&path, before.replace(mutant.from, mutant.to)).map_err(cannot)?;
+        Ok(Self { path, before })
+    }
+}
+
+impl Drop for Planted {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(&self.path, &self.before) {
+            eprintln!("{} still has a fault in it: {error}", self.path.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_its_place() {
+        for mutant in &MUTANTS {
+            let text = fs::read_to_string(root().join(mutant.file)).unwrap();
+            assert_eq!(text.matches(mutant.from).count(), 1, "{}", mutant.name);
+        }
+    }
+}
