@@ -178,13 +178,14 @@ fn a_block_that_goes_back_and_forth_is_handed_over_in_few_locks_and_calls() {
             assert!(taken <= 3, "turn {turn}: {taken} to take what another stream freed");
             // Every sixteenth asks how far the stream has come, and keeps the events.
             assert!(freed <= 6, "turn {turn}: {freed} to free it");
-            assert!(calls <= 7, "turn {turn}: {calls} calls");
+            // The device may be late, so that events are made and destroyed instead.
+            assert!(calls <= 8, "turn {turn}: {calls} calls");
         }
         if turn >= 100 {
             late += calls;
         }
     }
-    assert!(late <= 520, "{late} calls in a hundred turns");
+    assert!(late <= 650, "{late} calls in a hundred turns");
     let counters = core.counters();
     assert!(counters.waits + counters.completed > 190, "{counters:?}");
     core.shut_down();
