@@ -56,10 +56,11 @@ impl SoftwareDriver {
         let driver = Self { folder: root().join(FOLDER) };
         let folder = driver.libraries();
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        // The loader looks for the first name, the linker for the second.
-        for name in ["libcuda.so.1", "libcuda.so"] {
-            replace(&built, &folder.join(name))?;
-        }
+        // The loader looks for the first name, the linker and cudarc for the second. One file, as on
+        // an installed system: of two the loader would make two drivers in one process.
+        let named = folder.join("libcuda.so.1");
+        replace(&built, &named)?;
+        link(&named, &folder.join("libcuda.so"))?;
         Ok(driver)
     }
 
@@ -184,6 +185,18 @@ fn replace(from: &Path, to: &Path) -> Result<(), String> {
     let partial = to.with_extension("partial");
     fs::write(&partial, new).map_err(failed(&partial))?;
     fs::rename(&partial, to).map_err(failed(to))
+}
+
+/// Makes `to` another name of the file `from`, whatever it was before.
+fn link(from: &Path, to: &Path) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", to.display());
+    let partial = to.with_extension("link");
+    let _ = fs::remove_file(&partial);
+    fs::hard_link(from, &partial).map_err(failed)?;
+    fs::rename(&partial, to).map_err(failed)?;
+    // It stays where both were one file before.
+    let _ = fs::remove_file(&partial);
+    Ok(())
 }
 
 #[cfg(test)]
