@@ -16,6 +16,12 @@ pub(crate) const CRATE: &str = "vmem-cuda";
 /// The crate that is the C ABI over it.
 const C_CRATE: &str = "vmem-capi";
 
+/// The crate that brings cudarc.
+pub(crate) const CUDARC_CRATE: &str = "vmem-cudarc";
+
+/// What programs on cudarc rely on, which the software driver does only without a strictness of its own.
+pub(crate) const FOR_CUDARC: (&str, &str) = (STRICTNESS_VARIABLE, "-PAGEABLE_COPIES");
+
 /// The feature of the CUDA crate under which the driver is linked.
 pub(crate) const LINKING: &str = "cust";
 
@@ -146,13 +152,31 @@ pub(crate) fn test(steps: &mut Steps, workspace: &Metadata) -> Result<(), String
     steps.run(format!("{C_CRATE} over the software driver"), || {
         succeed(driver.before(&mut cargo(["test", "--package", C_CRATE])))
     })?;
-    let package = workspace.members().find(|member| member.name == CRATE);
+    steps.run(format!("{CUDARC_CRATE} over the software driver"), || {
+        let mut command = cargo(["test", "--package", CUDARC_CRATE]);
+        succeed(driver.before(&mut command).env(FOR_CUDARC.0, FOR_CUDARC.1))
+    })?;
+    [CRATE, CUDARC_CRATE].into_iter().try_for_each(|name| examples(steps, workspace, &driver, name))
+}
+
+/// The examples of a crate.
+fn examples(
+    steps: &mut Steps,
+    workspace: &Metadata,
+    driver: &SoftwareDriver,
+    name: &str,
+) -> Result<(), String> {
+    let package = workspace.members().find(|member| member.name == name);
     let targets = package.map_or(&[][..], |package| &package.targets);
     for example in targets.iter().filter(|target| target.kind == ["example"]) {
-        steps.run(format!("{CRATE}'s example `{}`", example.name), || {
-            let mut command = cargo(["run", "--package", CRATE, "--example", &example.name]);
+        steps.run(format!("{name}'s example `{}`", example.name), || {
+            let mut command = cargo(["run", "--package", name, "--example", &example.name]);
             command.args(["--features", &example.required_features.join(",")]);
-            succeed(driver.before(&mut command))
+            let command = driver.before(&mut command);
+            if name == CUDARC_CRATE {
+                command.env(FOR_CUDARC.0, FOR_CUDARC.1);
+            }
+            succeed(command)
         })?;
     }
     Ok(())
