@@ -54,5 +54,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{} MiB for the solver, {left} tiles left", (large.len() * 4) >> 20);
     assert!(theirs.clone_dtoh(&large.slice(..8))?.iter().all(|&zero| zero == 0.0));
     println!("{runtime}");
+    for used in runtime.ensure_ready()?.stats.labels().unwrap_or_default() {
+        println!("{}: {}", used.label, used.usage);
+    }
     Ok(())
 }

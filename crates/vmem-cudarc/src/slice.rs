@@ -58,6 +58,7 @@ impl<T, R: MemoryResource> VmemSlice<T, R> {
     ///
     /// # Safety
     /// The elements are written before they are read.
+    #[inline]
     pub unsafe fn alloc(resource: R, len: usize, stream: &SharedStream) -> Result<Self, AllocError>
     where
         T: DeviceRepr,
@@ -120,6 +121,7 @@ impl<T, R: MemoryResource> VmemSlice<T, R> {
 
     /// The slice over a buffer's memory, which has `len` elements or room for more. Its home stream is
     /// `stream`.
+    #[inline]
     pub(crate) fn over(
         buffer: DeviceBuffer<R>,
         len: usize,
@@ -137,19 +139,21 @@ impl<T, R: MemoryResource> VmemSlice<T, R> {
         // SAFETY: a live block of the buffer's with room for the elements, which goes back to its
         // resource after the slice has let go of it, and never to cudarc.
         let upgrade = || unsafe { stream.upgrade_device_ptr::<T>(address, len) };
+        let made =
+            |slice| Self { slice: ManuallyDrop::new(slice), buffer: ManuallyDrop::new(buffer) };
+        if !is_tracking {
+            return Ok(made(upgrade()));
+        }
         // It panics if an event cannot be made, and then has made nothing.
         let slice = catch_unwind(AssertUnwindSafe(upgrade)).map_err(|_| {
             let error = DriverError::new(CALL, DriverCode::UNKNOWN);
             error.with_detail("cudarc could not make the events of a slice")
         })?;
-        let (slice, buffer) = (ManuallyDrop::new(slice), ManuallyDrop::new(buffer));
-        let mut made = Self { slice, buffer };
-        if is_tracking {
-            // Of a slice without a write, another stream would not wait for what its memory was used
-            // for before. Nobody else's errors are taken for this one's: there was none above.
-            drop(made.slice.device_ptr_mut(stream));
-            context.check_err().map_err(failed)?;
-        }
+        let mut made = made(slice);
+        // Of a slice without a write, another stream would not wait for what its memory was used for
+        // before. Nobody else's errors are taken for this one's: there was none above.
+        drop(made.slice.device_ptr_mut(stream));
+        context.check_err().map_err(failed)?;
         Ok(made)
     }
 
@@ -206,6 +210,7 @@ impl<T, R: MemoryResource> VmemSlice<T, R> {
     ///
     /// # Safety
     /// The slice is not used afterwards.
+    #[inline]
     pub(crate) unsafe fn end(&mut self) -> Option<DeviceBuffer<R>> {
         // SAFETY: taken once, by the caller's promise.
         let slice = unsafe { ManuallyDrop::take(&mut self.slice) };
@@ -239,6 +244,7 @@ impl<T, R: MemoryResource> fmt::Debug for VmemSlice<T, R> {
 
 /// Ends cudarc's side of a slice, which frees nothing: its stream waits for the last read and the last
 /// write that were tracked.
+#[inline]
 fn give_up<T>(slice: CudaSlice<T>) -> Result<(), DriverError> {
     let context = slice.context();
     if !context.is_managing_stream_synchronization() {
