@@ -91,11 +91,20 @@ fn features(steps: &mut Steps, workspace: &Metadata) -> Result<(), String> {
         let all: Vec<_> = package.features.keys().map(String::as_str).collect();
         steps.run(format!("{} without and with {}", package.name, all.join(", ")), || {
             let check = ["check", "--package", &package.name, "--no-default-features"];
-            succeed(&mut cargo(check))?;
-            for feature in &all {
+            let mut none = cargo(check);
+            if package.name == driver::CUDARC_CRATE {
+                // Without its feature nobody has chosen cudarc's version of CUDA but the environment.
+                none.env("CUDARC_CUDA_VERSION", "13000");
+            }
+            succeed(&mut none)?;
+            for feature in all.iter().filter(|feature| **feature != "default") {
                 succeed(cargo(check).args(["--features", feature]))?;
             }
-            if all.len() > 1 { succeed(cargo(check).arg("--all-features")) } else { Ok(()) }
+            if all.len() > 1 && package.name != driver::CUDARC_CRATE {
+                succeed(cargo(check).arg("--all-features"))
+            } else {
+                Ok(())
+            }
         })?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cargo::{cargo, executable, output, root};
-use crate::driver::{self, LINK_VARIABLE, SoftwareDriver, before_loader};
+use crate::driver::{self, FOR_CUDARC, LINK_VARIABLE, SoftwareDriver, before_loader};
 use crate::metadata::Metadata;
 use crate::package::{Packages, Unpacked};
 use crate::page::{self, Program};
@@ -27,6 +27,10 @@ const SIMULATED: Consumer = Consumer { name: "simulated", page: "README.md", pla
 const CUDA: Consumer = Consumer { name: "cuda", page: "README.md", place: 1 };
 /// The one on the bindings, which link the driver.
 const CUST: Consumer = Consumer { name: "with-cust", page: "docs/cuda.md", place: 0 };
+
+/// Those on cudarc, which choose a version of CUDA each.
+const CUDARC_12: Consumer = Consumer { name: "with-cudarc-12", page: "docs/rust-gpu.md", place: 0 };
+const CUDARC_13: Consumer = Consumer { name: "with-cudarc-13", page: "docs/rust-gpu.md", place: 1 };
 
 /// Makes the packages and looks into them; builds and runs the programs from them.
 ///
@@ -73,7 +77,19 @@ pub(crate) fn test(steps: &mut Steps, workspace: &Metadata) -> Result<(), String
     steps.run("docs/cuda.md: the program with cust", || {
         let program = CUST.build(&outside, &packages, |build| driver.before(build))?;
         expect(driver.before(&mut Command::new(&program)), "on a stream of cust's: [7, 7, 7]")
-    })
+    })?;
+    for (consumer, version) in [(CUDARC_12, "12.0"), (CUDARC_13, "13.0")] {
+        steps.run(
+            format!("docs/rust-gpu.md: the program with cudarc for CUDA {version}"),
+            || {
+                let program = consumer.build(&outside, &packages, plainly)?;
+                let mut command = Command::new(&program);
+                let command = driver.before(&mut command).env(FOR_CUDARC.0, FOR_CUDARC.1);
+                expect(command, "on cudarc's stream: [1.0, 2.0, 3.0]")
+            },
+        )?;
+    }
+    Ok(())
 }
 
 /// As on a machine without CUDA.
@@ -136,8 +152,9 @@ fn manifest(name: &str, program: &Program, packages: &[&Unpacked]) -> String {
          [workspace]\n\n[[bin]]\nname = \"{name}\"\npath = \"main.rs\"\n\n[dependencies]\n",
     );
     for one in &program.dependencies {
-        let (name, features) = (&one.name, &one.features);
-        manifest += &format!("{name} = {{ version = \"*\", features = {features:?} }}\n");
+        let (name, features, defaults) = (&one.name, &one.features, one.defaults);
+        manifest += &format!("{name} = {{ version = \"*\", features = {features:?}");
+        manifest += if defaults { " }\n" } else { ", default-features = false }\n" };
     }
     manifest += "\n[patch.crates-io]\n";
     for one in packages {
@@ -181,9 +198,14 @@ mod tests {
         let added = |name: &str, features: &[&str]| Dependency {
             name: name.to_owned(),
             features: features.iter().map(|&feature| feature.to_owned()).collect(),
+            defaults: name != "cudarc",
         };
         let program = Program {
-            dependencies: vec![added("cust", &[]), added("vmem-cuda", &["cust"])],
+            dependencies: vec![
+                added("cust", &[]),
+                added("vmem-cuda", &["cust"]),
+                added("cudarc", &["std"]),
+            ],
             text: String::new(),
         };
         let packages = Packages::unpacked("/packages", &[("vmem-cuda", &["vmem-core", "libc"])]);
@@ -192,6 +214,7 @@ mod tests {
             "\n[workspace]\n",
             "\ncust = { version = \"*\", features = [] }\n",
             "\nvmem-cuda = { version = \"*\", features = [\"cust\"] }\n",
+            "\ncudarc = { version = \"*\", features = [\"std\"], default-features = false }\n",
             "[patch.crates-io]\nvmem-cuda = { path = '/packages/vmem-cuda' }\n",
         ];
         for part in expected {

@@ -17,6 +17,12 @@ pub(crate) const CRATE: &str = "vmem-cuda";
 /// The crate that is the C ABI over it.
 const C_CRATE: &str = "vmem-capi";
 
+/// The crate that brings cudarc.
+pub(crate) const CUDARC_CRATE: &str = "vmem-cudarc";
+
+/// What programs on cudarc rely on, which the software driver does only without a strictness of its own.
+pub(crate) const FOR_CUDARC: (&str, &str) = (STRICTNESS_VARIABLE, "-PAGEABLE_COPIES");
+
 /// The feature of the CUDA crate under which the driver is linked.
 pub(crate) const LINKING: &str = "cust";
 
@@ -57,10 +63,11 @@ impl SoftwareDriver {
         let driver = Self { folder: root().join(FOLDER) };
         let folder = driver.libraries();
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        // The loader looks for the first name, the linker for the second.
-        for name in ["libcuda.so.1", "libcuda.so"] {
-            replace(&built, &folder.join(name))?;
-        }
+        // The loader looks for the first name, the linker and cudarc for the second. One file, as on
+        // an installed system: of two the loader would make two drivers in one process.
+        let named = folder.join("libcuda.so.1");
+        replace(&built, &named)?;
+        link(&named, &folder.join("libcuda.so"))?;
         Ok(driver)
     }
 
@@ -149,13 +156,31 @@ pub(crate) fn test(steps: &mut Steps, workspace: &Metadata) -> Result<(), String
         command.envs(wheels.iter().map(|folders| (rmm::VARIABLE, folders)));
         succeed(driver.before(&mut command))
     })?;
-    let package = workspace.members().find(|member| member.name == CRATE);
+    steps.run(format!("{CUDARC_CRATE} over the software driver"), || {
+        let mut command = cargo(["test", "--package", CUDARC_CRATE]);
+        succeed(driver.before(&mut command).env(FOR_CUDARC.0, FOR_CUDARC.1))
+    })?;
+    [CRATE, CUDARC_CRATE].into_iter().try_for_each(|name| examples(steps, workspace, &driver, name))
+}
+
+/// The examples of a crate.
+fn examples(
+    steps: &mut Steps,
+    workspace: &Metadata,
+    driver: &SoftwareDriver,
+    name: &str,
+) -> Result<(), String> {
+    let package = workspace.members().find(|member| member.name == name);
     let targets = package.map_or(&[][..], |package| &package.targets);
     for example in targets.iter().filter(|target| target.kind == ["example"]) {
-        steps.run(format!("{CRATE}'s example `{}`", example.name), || {
-            let mut command = cargo(["run", "--package", CRATE, "--example", &example.name]);
+        steps.run(format!("{name}'s example `{}`", example.name), || {
+            let mut command = cargo(["run", "--package", name, "--example", &example.name]);
             command.args(["--features", &example.required_features.join(",")]);
-            succeed(driver.before(&mut command))
+            let command = driver.before(&mut command);
+            if name == CUDARC_CRATE {
+                command.env(FOR_CUDARC.0, FOR_CUDARC.1);
+            }
+            succeed(command)
         })?;
     }
     Ok(())
@@ -188,6 +213,18 @@ fn replace(from: &Path, to: &Path) -> Result<(), String> {
     let partial = to.with_extension("partial");
     fs::write(&partial, new).map_err(failed(&partial))?;
     fs::rename(&partial, to).map_err(failed(to))
+}
+
+/// Makes `to` another name of the file `from`, whatever it was before.
+fn link(from: &Path, to: &Path) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", to.display());
+    let partial = to.with_extension("link");
+    let _ = fs::remove_file(&partial);
+    fs::hard_link(from, &partial).map_err(failed)?;
+    fs::rename(&partial, to).map_err(failed)?;
+    // It stays where both were one file before.
+    let _ = fs::remove_file(&partial);
+    Ok(())
 }
 
 #[cfg(test)]

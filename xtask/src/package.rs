@@ -29,9 +29,11 @@ const EXPECTED: &[&str] = &[
 /// What the addresses in packages start with: pages that were seen to exist. A page of ours on
 /// `docs.rs` or `crates.io` exists once the package is published.
 const ADDRESSES: &[&str] = &[
+    "https://crates.io/crates/cudarc",
     "https://crates.io/crates/cust",
     "https://crates.io/crates/offset-allocator",
     "https://docs.nvidia.com/cuda/",
+    "https://docs.rs/cudarc",
     "https://docs.rs/cust",
     "https://doc.rust-lang.org/",
 ];

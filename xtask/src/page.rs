@@ -16,6 +16,8 @@ pub(crate) struct Dependency {
     pub(crate) name: String,
     /// The features named for it.
     pub(crate) features: Vec<String>,
+    /// Whether it has its default features too.
+    pub(crate) defaults: bool,
 }
 
 /// The programs of a page, in its order: every Rust block with a `main` below a block with `cargo add`.
@@ -45,17 +47,24 @@ pub(crate) fn programs(page: &str) -> Vec<Program> {
     found
 }
 
+const WITHOUT_DEFAULTS: &str = "--no-default-features";
+
 /// What the arguments of one `cargo add` add.
 fn added(arguments: &str) -> Vec<Dependency> {
     // A comment may follow.
     let arguments = arguments.split('#').next().unwrap_or_default();
-    let (names, features) = arguments.split_once("--features").unwrap_or((arguments, ""));
+    let defaults = !arguments.contains(WITHOUT_DEFAULTS);
+    let arguments = arguments.replace(WITHOUT_DEFAULTS, "");
+    let (names, features) = arguments.split_once("--features").unwrap_or((&arguments, ""));
     let features: Vec<String> = features
         .split([',', ' '])
         .filter(|feature| !feature.is_empty())
         .map(str::to_owned)
         .collect();
-    let named = |name: &str| Dependency { name: name.to_owned(), features: features.clone() };
+    let named = |name: &str| {
+        let (name, features) = (name.to_owned(), features.clone());
+        Dependency { name, features, defaults }
+    };
     names.split_whitespace().map(named).collect()
 }
 

@@ -13,6 +13,7 @@ pub(crate) const PREFIX: &str = "VMEM_SIM_DRIVER_";
 /// The names of the driver's own strictness.
 const CONTEXTS: &str = "CONTEXTS";
 const DEAD_STREAMS: &str = "DEAD_STREAMS";
+const PAGEABLE_COPIES: &str = "PAGEABLE_COPIES";
 
 /// The most devices.
 const MOST_DEVICES: usize = 16;
@@ -28,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) strict_contexts: bool,
     /// Whether a call that names a destroyed stream ends the process.
     pub(crate) trap_dead_streams: bool,
+    /// Whether a copy touches pageable memory when it runs, and not during its call.
+    pub(crate) late_pageable_copies: bool,
     /// A failure from the start.
     pub(crate) fail: Option<Rule>,
     /// Whether `CONCURRENT_MANAGED` was said; without, it follows `MANAGED`.
@@ -45,6 +48,7 @@ impl Default for Config {
             version: 12_060,
             strict_contexts: true,
             trap_dead_streams: true,
+            late_pageable_copies: true,
             fail: None,
             concurrent: None,
         }
@@ -126,8 +130,12 @@ impl Config {
 
     /// Takes `all`, `none`, or what is left out of all, each name after a `-`.
     fn set_strictness(&mut self, value: &str) -> Result<(), String> {
-        let accepted =
-            || format!("all, none, -{CONTEXTS}, -{DEAD_STREAMS} and further names, each after a -");
+        let accepted = || {
+            format!(
+                "all, none, -{CONTEXTS}, -{DEAD_STREAMS}, -{PAGEABLE_COPIES} and further names, each \
+                 after a -"
+            )
+        };
         let is_strict = |own: &str| match value {
             "all" => Ok(true),
             "none" => Ok(false),
@@ -136,7 +144,8 @@ impl Config {
         };
         self.strict_contexts = is_strict(CONTEXTS)?;
         self.trap_dead_streams = is_strict(DEAD_STREAMS)?;
-        let own = [CONTEXTS, DEAD_STREAMS].map(|own| format!("-{own}"));
+        self.late_pageable_copies = is_strict(PAGEABLE_COPIES)?;
+        let own = [CONTEXTS, DEAD_STREAMS, PAGEABLE_COPIES].map(|own| format!("-{own}"));
         let of_devices = own.iter().fold(value.to_owned(), |rest, own| rest.replace(own, ""));
         let of_devices = if of_devices.is_empty() { "all" } else { &of_devices };
         self.device.strictness =

@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vmem-sim", &["vmem-core"]),
     ("vmem-sim-driver", &["vmem-core", "vmem-sim"]),
     ("vmem-cuda", &["vmem-core"]),
+    ("vmem-cudarc", &["vmem-core", "vmem-cuda"]),
     ("vmem-pool", &["vmem-core"]),
     ("vmem-adaptors", &["vmem-core"]),
     ("vmem-managed", &["vmem-core"]),

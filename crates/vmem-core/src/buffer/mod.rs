@@ -224,6 +224,15 @@ impl<R: MemoryResource> DeviceBuffer<R> {
         Ok(self.block.take())
     }
 
+    /// Never frees the memory, and counts a failed drop, with the reason, in
+    /// [`DropFailures`](crate::author::DropFailures): for memory with a use that cannot be ordered before
+    /// a free.
+    pub fn abandon(mut self, why: &dyn fmt::Display) {
+        if self.block.take().is_some() {
+            self.leak(why);
+        }
+    }
+
     fn relocate(&mut self, bytes: u64) -> Result<(), AllocError> {
         let layout = BlockLayout::with_alignment(bytes.max(1), self.alignment)?;
         let fault = |error| AllocError::from_driver(error, layout, NAME);

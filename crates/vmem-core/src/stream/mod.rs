@@ -9,6 +9,7 @@ mod order;
 mod pool;
 mod thread;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -71,6 +72,8 @@ struct Shared {
     /// Held for reading over every driver call that names the stream; after `retire` it holds the
     /// marker that covers all the stream's work.
     retired: RwLock<Option<Event>>,
+    /// What keeps a foreign stream alive. Dropped after the last call that names the stream.
+    owner: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Stream {
@@ -140,6 +143,27 @@ impl Stream {
         Ok(Self::build(raw, StreamKind::Foreign, device))
     }
 
+    /// The same, of a stream that lives while `owner` is held. The last handle to go lets go of the
+    /// owner, after the last driver call that names the stream.
+    ///
+    /// # Errors
+    /// Those of [`foreign`](Self::foreign).
+    ///
+    /// # Safety
+    /// The raw stream is valid, and outlives a clone of `owner`.
+    pub unsafe fn foreign_owned_by(
+        device: Arc<dyn Device>,
+        raw: RawStream,
+        owner: Arc<dyn Any + Send + Sync>,
+    ) -> Result<Self, DriverError> {
+        // SAFETY: the caller's promise, with the owner held by what the handle and its clones share.
+        let mut stream = unsafe { Self::foreign(device, raw) }?;
+        if let Some(shared) = Arc::get_mut(&mut stream.0) {
+            shared.owner = Some(owner);
+        }
+        Ok(stream)
+    }
+
     fn build(raw: RawStream, kind: StreamKind, device: Arc<dyn Device>) -> Self {
         Self::build_with(raw, kind, device, None, Arc::default())
     }
@@ -162,6 +186,7 @@ impl Stream {
             inbox,
             notes: Notes::default(),
             retired: RwLock::new(None),
+            owner: None,
         }))
     }
 
@@ -287,7 +312,11 @@ impl fmt::Debug for Stream {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream").field("id", &self.id).field("kind", &self.kind).finish()
+        f.debug_struct("Stream")
+            .field("id", &self.id)
+            .field("kind", &self.kind)
+            .field("is_owned_by_another", &self.owner.is_some())
+            .finish()
     }
 }
 

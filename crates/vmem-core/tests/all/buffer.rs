@@ -25,6 +25,19 @@ fn bytes(count: usize) -> Vec<u8> {
 }
 
 #[test]
+fn an_abandoned_buffer_is_never_freed_and_counted() {
+    let (device, stream, memory) = setup(0);
+    let failures = device.base().drop_failures();
+    memory.owned_buffer(0, &stream).unwrap().abandon(&"it holds nothing");
+    assert_eq!(failures.count(), 0);
+    memory.owned_buffer(4096, &stream).unwrap().abandon(&"nobody knows who uses it");
+    assert_eq!(failures.count(), 1);
+    assert!(format!("{:?}", failures.first()).contains("nobody knows who uses it"));
+    drop((stream, memory));
+    assert!(!device.leaks().is_empty());
+}
+
+#[test]
 fn an_empty_buffer_holds_no_block_and_makes_no_call() {
     let (device, stream, memory) = setup(0);
     let before = device.calls();

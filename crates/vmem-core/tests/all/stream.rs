@@ -1,9 +1,10 @@
 //! Streams of every kind.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use vmem_core::author::StreamExt;
-use vmem_core::{DriverCode, RawStream, Stream, StreamKind, StreamPool};
+use vmem_core::{Device, DriverCode, RawStream, Stream, StreamKind, StreamPool};
 use vmem_sim::{CallKind, Kernel};
 
 use crate::common::{code, dyn_device, is_alive, launch, scratch, sim, stream};
@@ -51,6 +52,24 @@ fn foreign_streams_are_never_destroyed_here() {
     assert_eq!((foreign.kind(), foreign.raw()), (StreamKind::Foreign, raw));
     drop(foreign);
     assert!(is_alive(&device, raw));
+    device.assert_clean();
+}
+
+#[test]
+fn a_foreign_streams_owner_is_held_until_the_last_handle_goes() {
+    let device = sim(0);
+    let raw = device.create_blocking_stream().unwrap();
+    let owner = Arc::new(());
+    // SAFETY: the stream is destroyed below, when nobody holds the owner any more.
+    let stream = unsafe { Stream::foreign_owned_by(device.clone(), raw, owner.clone()) }.unwrap();
+    let clone = stream.clone();
+    stream.retire().unwrap();
+    drop(stream);
+    assert_eq!(Arc::strong_count(&owner), 2);
+    drop(clone);
+    assert_eq!(Arc::strong_count(&owner), 1);
+    // SAFETY: contract, devices/handles: nothing names the stream any more.
+    unsafe { device.destroy_stream(raw) }.unwrap();
     device.assert_clean();
 }
 

@@ -1,5 +1,6 @@
-//! Functions that `cust` links and this library does not model. A program that uses one gets an
-//! error; without them, one that merely links `cust` would not start.
+//! Functions that `cust` links or `cudarc` looks up, and this library does not model. A program that
+//! uses one gets an error; without them, one that merely links `cust` would not start, and `cudarc`
+//! would panic.
 
 use crate::api::Export;
 use crate::refusal::Refusal;
@@ -45,6 +46,13 @@ absent! {
 
     cuMemcpy2D_v2 cuMemcpyAtoH_v2 cuMemcpyDtoD_v2 cuMemcpyDtoH_v2 cuMemcpyHtoA_v2
     cuMemcpyHtoD_v2 cuMemsetD16_v2 cuMemsetD32_v2 cuMemsetD8_v2
+
+    cuCtxCreate_v3 cuCtxCreate_v4 cuCtxSetFlags cuDeviceGetDefaultMemPool cuDeviceGetMemPool
+    cuDeviceSetMemPool cuFuncSetAttribute cuGraphExecDestroy cuGraphInstantiateWithFlags cuGraphLaunch
+    cuGraphUpload cuLaunchCooperativeKernel cuMemAdvise_v2 cuMemPrefetchAsync_v2 cuMemcpyPeerAsync
+    cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags cuOccupancyMaxActiveClusters
+    cuOccupancyMaxPotentialBlockSizeWithFlags cuOccupancyMaxPotentialClusterSize cuProfilerStart
+    cuProfilerStop cuStreamAttachMemAsync
 
     cuSurfObjectCreate cuSurfObjectDestroy cuSurfObjectGetResourceDesc cuTexObjectCreate
     cuTexObjectDestroy cuTexObjectGetResourceDesc cuTexObjectGetResourceViewDesc

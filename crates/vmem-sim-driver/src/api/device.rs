@@ -5,7 +5,8 @@ use std::ffi::{c_char, c_int, c_uint};
 use vmem_sim::{Parts, SimConfig};
 
 use super::exports;
-use crate::refusal::Refusal;
+use crate::driver::Driver;
+use crate::refusal::{Answer, Refusal};
 use crate::types::Out;
 
 exports! {
@@ -47,6 +48,15 @@ exports! {
         Ok(())
     }
 
+    /// The device's number and no more: another one in another process is not another device here.
+    fn cuDeviceGetUuid(driver, uuid: Out<[u8; 16]>, device: c_int) {
+        uuid_of(driver, &uuid, device)
+    }
+
+    fn cuDeviceGetUuid_v2(driver, uuid: Out<[u8; 16]>, device: c_int) {
+        uuid_of(driver, &uuid, device)
+    }
+
     fn cuDeviceTotalMem_v2(driver, bytes: Out<usize>, device: c_int) {
         let slot = bytes.slot()?;
         let total = driver.session()?.facts(device)?.total_memory;
@@ -61,6 +71,13 @@ exports! {
         slot.put(attribute_of(&session.config.device, attribute)?);
         Ok(())
     }
+}
+
+fn uuid_of(driver: &mut Driver, uuid: &Out<[u8; 16]>, device: c_int) -> Answer {
+    let slot = uuid.slot()?;
+    let ordinal = driver.session()?.ordinal(device)? as u128;
+    slot.put(ordinal.to_be_bytes());
+    Ok(())
 }
 
 /// Attributes are numbered from one; the newest header known here ends with this one.

@@ -7,6 +7,7 @@ use vmem_core::{Device, RawEvent, RawStream};
 
 use super::exports;
 use super::stream::ready;
+use crate::driver::Driver;
 use crate::refusal::{Answer, Refusal};
 use crate::session::Here;
 use crate::types::Out;
@@ -56,15 +57,11 @@ exports! {
 
     /// Milliseconds of virtual time.
     fn cuEventElapsedTime(driver, milliseconds: Out<f32>, start: u64, end: u64) {
-        let slot = milliseconds.slot()?;
-        let (session, start, end) = (driver.session()?, event(start)?, event(end)?);
-        let sim = session.maker(start.0.get())?.sim;
-        // SAFETY: contract, devices/handles: the caller's events; the simulation refuses dead
-        // handles.
-        let elapsed = unsafe { sim.elapsed_ns(start, end) }?;
-        #[expect(clippy::cast_possible_truncation, reason = "the answer has so few digits")]
-        slot.put((elapsed as f64 / 1e6) as f32);
-        Ok(())
+        elapsed(driver, &milliseconds, start, end)
+    }
+
+    fn cuEventElapsedTime_v2(driver, milliseconds: Out<f32>, start: u64, end: u64) {
+        elapsed(driver, &milliseconds, start, end)
     }
 
     fn cuEventDestroy_v2(driver, destroyed: u64) {
@@ -74,6 +71,17 @@ exports! {
         // handle.
         Ok(unsafe { sim.destroy_event(destroyed) }?)
     }
+}
+
+fn elapsed(driver: &mut Driver, milliseconds: &Out<f32>, start: u64, end: u64) -> Answer {
+    let slot = milliseconds.slot()?;
+    let (session, start, end) = (driver.session()?, event(start)?, event(end)?);
+    let sim = session.maker(start.0.get())?.sim;
+    // SAFETY: contract, devices/handles: the caller's events; the simulation refuses dead handles.
+    let elapsed = unsafe { sim.elapsed_ns(start, end) }?;
+    #[expect(clippy::cast_possible_truncation, reason = "the answer has so few digits")]
+    slot.put((elapsed as f64 / 1e6) as f32);
+    Ok(())
 }
 
 /// An event that is not null.

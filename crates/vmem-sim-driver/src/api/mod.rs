@@ -82,14 +82,17 @@ mod tests {
 
     use super::*;
 
-    /// What is there for tests of captures, for `cust`, and for programs that set contexts
-    /// themselves.
+    /// What is there for tests of captures, for `cust` and `cudarc`, and for programs that set
+    /// contexts themselves.
     const BESIDES: &[&[Export]] = &[absent::EXPORTS, graph::EXPORTS];
     const BESIDES_BY_NAME: &[&str] = &[
         "cuCtxGetDevice",
         "cuCtxGetStreamPriorityRange",
         "cuCtxSetCurrent",
+        "cuDeviceGetUuid",
+        "cuDeviceGetUuid_v2",
         "cuDevicePrimaryCtxGetState",
+        "cuEventElapsedTime_v2",
         "cuMemAllocAsync",
         "cuMemAllocHost_v2",
         "cuStreamCreateWithPriority",

@@ -43,7 +43,16 @@ impl In<c_char> {
 }
 
 /// Functions newer than CUDA 11.4, with the version that brought them.
-const NEW: &[(&str, c_int)] = &[("cuStreamGetCtx_v2", 12_050), ("cuStreamGetId", 12_000)];
+const NEW: &[(&str, c_int)] = &[
+    ("cuCtxCreate_v4", 12_050),
+    ("cuEventElapsedTime_v2", 12_080),
+    ("cuMemAdvise_v2", 12_020),
+    ("cuMemPrefetchAsync_v2", 12_020),
+    ("cuOccupancyMaxActiveClusters", 11_080),
+    ("cuOccupancyMaxPotentialClusterSize", 11_080),
+    ("cuStreamGetCtx_v2", 12_050),
+    ("cuStreamGetId", 12_000),
+];
 
 /// The function of a name without a suffix, as a program of a version means it.
 fn find(name: &str, version: c_int) -> Option<&'static Export> {

@@ -10,6 +10,7 @@ macro_rules! c {
 
 mod captures;
 mod contexts;
+mod copies;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr::null_mut;
@@ -36,6 +37,8 @@ unsafe extern "C" {
     fn cuEventElapsedTime(milliseconds: *mut f32, start: u64, end: u64) -> c_uint;
     fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> c_uint;
     fn cuMemFree_v2(address: u64) -> c_uint;
+    fn cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: u64) -> c_uint;
+    fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, stream: u64) -> c_uint;
     fn cuMemsetD8Async(to: u64, value: u8, count: usize, stream: u64) -> c_uint;
     fn cuMemsetD16Async(to: u64, value: u16, count: usize, stream: u64) -> c_uint;
     fn cuMemsetD32Async(to: u64, value: u32, count: usize, stream: u64) -> c_uint;
