@@ -224,6 +224,11 @@ impl TrackedBlock {
             Ok(()) => unsafe { resource.deallocate(block, stream) },
             Err(error) => Err(FreeError::from_driver(error, block, "TrackedBlock")),
         };
+        if freed.is_err() {
+            // An adaptor may have queued work on the block before it failed, as one that clears does. If that
+            // cannot be noted, the next use waits for the device.
+            let _ = history.note_use(stream, Access::Write);
+        }
         freed.map_err(|error| FailedFree::new(error, history))
     }
 }

@@ -48,6 +48,12 @@ impl History {
         self.wait(stream, access)?;
         let queued = work();
         // Even work that failed may have been queued in part.
+        self.note_use(stream, access)?;
+        queued
+    }
+
+    /// Notes what may have been queued on `stream`.
+    pub(crate) fn note_use(&mut self, stream: &Stream, access: Access) -> Result<(), DriverError> {
         match stream.marker() {
             Ok(done) => self.note(stream.id(), done, access),
             Err(error) if stream.synchronize().is_err() => {
@@ -56,7 +62,7 @@ impl History {
             }
             Err(_) => {}
         }
-        queued
+        Ok(())
     }
 
     /// Makes `stream` wait, on the device, for everything: what a free on it needs.

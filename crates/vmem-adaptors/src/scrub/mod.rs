@@ -39,7 +39,8 @@ const NAME: &str = "Scrub";
 ///
 /// # Who frees
 /// A block that was not allocated through it passes uncleared: it cannot know whether that is live.
-/// A free that the upstream refuses may have cleared the block.
+/// A free that the upstream refuses may have cleared the block, in the order of the stream that it names: whatever
+/// uses the block next comes after that.
 ///
 /// ```
 /// use vmem_adaptors::Scrub;
