@@ -64,10 +64,11 @@ impl SoftwareDriver {
         let folder = driver.libraries();
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         // The loader looks for the first name, the linker and cudarc for the second. One file, as on
-        // an installed system: of two the loader would make two drivers in one process.
-        let named = folder.join("libcuda.so.1");
-        replace(&built, &named)?;
-        link(&named, &folder.join("libcuda.so"))?;
+        // an installed system: of two the loader would make two drivers in one process. It is the one
+        // that was built, as cargo has the loader look among what it builds first.
+        for name in ["libcuda.so.1", "libcuda.so"] {
+            link(&built, &folder.join(name))?;
+        }
         Ok(driver)
     }
 
@@ -199,23 +200,8 @@ fn library(messages: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("building {PACKAGE} made no libcuda.so"))
 }
 
-/// Puts a copy of `from` at `to`, unless it is there already. Programs that have loaded the old one
+/// Makes `to` another name of the file `from`, whatever it was before. Programs that have loaded the old one
 /// keep it.
-fn replace(from: &Path, to: &Path) -> Result<(), String> {
-    let failed = |path: &Path| {
-        let path = path.display().to_string();
-        move |error: std::io::Error| format!("{path}: {error}")
-    };
-    let new = fs::read(from).map_err(failed(from))?;
-    if fs::read(to).is_ok_and(|old| old == new) {
-        return Ok(());
-    }
-    let partial = to.with_extension("partial");
-    fs::write(&partial, new).map_err(failed(&partial))?;
-    fs::rename(&partial, to).map_err(failed(to))
-}
-
-/// Makes `to` another name of the file `from`, whatever it was before.
 fn link(from: &Path, to: &Path) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("{}: {error}", to.display());
     let partial = to.with_extension("link");
