@@ -217,14 +217,15 @@ impl TrackedBlock {
     /// The resource's refusal, or the driver's in queuing a wait; with the block.
     pub fn free(self, resource: &dyn MemoryResource, stream: &Stream) -> Result<(), FailedFree> {
         let Self { block, mut history } = self;
-        let freed = match history.settle(stream) {
-            // SAFETY: contract, freeing/completion-order: `settle` made the stream wait for every
-            // use; freeing/no-later-use: a tracked block has no other user; freeing/valid-stream:
-            // the handle keeps the stream valid.
-            Ok(()) => unsafe { resource.deallocate(block, stream) },
-            Err(error) => Err(FreeError::from_driver(error, block, "TrackedBlock")),
-        };
-        if freed.is_err() {
+        if let Err(error) = history.settle(stream) {
+            let error = FreeError::from_driver(error, block, "TrackedBlock");
+            return Err(FailedFree::new(error, history));
+        }
+        // SAFETY: contract, freeing/completion-order: `settle` made the stream wait for every use;
+        // freeing/no-later-use: a tracked block has no other user; freeing/valid-stream: the handle keeps
+        // the stream valid.
+        let freed = unsafe { resource.deallocate(block, stream) };
+        if freed.is_err() && stream.device_id() == history.device_id() {
             // An adaptor may have queued work on the block before it failed, as one that clears does. If that
             // cannot be noted, the next use waits for the device.
             let _ = history.note_use(stream, Access::Write);

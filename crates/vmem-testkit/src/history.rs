@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vmem_core::{Device, DriverError, Event, Stream, StreamId};
+use vmem_core::{Device, DeviceId, DriverError, Event, Stream, StreamId};
 
 use crate::pattern::Pattern;
 
@@ -35,6 +35,10 @@ impl History {
         let first = Use { stream: stream.id(), done: ready, access: Access::Write };
         let device = stream.device().clone();
         Self { contents: None, device, uses: vec![first], lost: false }
+    }
+
+    pub(crate) fn device_id(&self) -> DeviceId {
+        self.device.id()
     }
 
     /// Queues `work` on `stream` after what it must follow, and notes it.
