@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
-"""CuPy array programs under RMM with logging (own code): a fallback that gives real
-CuPy+RMM allocation logs even when vibeSpatial does not run.
+"""Seven CuPy programs under CuPy's pool, RMM's pool and vmem: what each allocator holds, and what it takes.
 
-Same resource chain as vibeSpatial's default tier: statistics -> LOG client ->
-failure callback -> pool (1 MiB seed, ceiling = total - max(1 GiB, 10 %)) -> LOG upstream
--> cudaMalloc.  Writes <out>/cupy_like.json and <out>/cupy_like.tar.xz.
+  PYTHONPATH=<site> python3 cupy_programs.py --out DIR [--pools cupy,rmm,vmem] [--runs 2]
+
+One process a pool and run; a line of `cupy.jsonl` each. The programs are seeded.
 """
 import argparse
 import gc
@@ -12,9 +11,6 @@ import json
 import os
 import sys
 import time
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, HERE)
 
 PIP_SRC = r"""
 extern "C" __global__ void pip(const double* px, const double* py, const long long* cand_pt,
@@ -35,22 +31,15 @@ extern "C" __global__ void pip(const double* px, const double* py, const long lo
 
 
 class Env:
-    """Array module plus the matching scipy-like modules (NumPy/SciPy for a dry run)."""
+    """CuPy, and its modules that are like SciPy's."""
 
-    def __init__(self, dry):
-        self.dry = dry
-        if dry:
-            import numpy as xp
-            import scipy.ndimage as ndi
-            import scipy.sparse as sp
-            self.sync = lambda: None
-        else:
-            import cupy as xp
-            import cupyx.scipy.ndimage as ndi
-            import cupyx.scipy.sparse as sp
-            self.sync = lambda: xp.cuda.Device().synchronize()
-            self.pip = xp.RawKernel(PIP_SRC, "pip")
-        self.xp, self.ndi, self.sp = xp, ndi, sp
+    def __init__(self):
+        import cupy
+        import cupyx.scipy.ndimage
+        import cupyx.scipy.sparse
+        self.xp, self.ndi, self.sp = cupy, cupyx.scipy.ndimage, cupyx.scipy.sparse
+        self.sync = lambda: cupy.cuda.Device().synchronize()
+        self.pip = cupy.RawKernel(PIP_SRC, "pip")
 
 
 def rng(E, seed):
@@ -98,7 +87,7 @@ def point_in_polygon(E, n, rep):
             & (py[pt] >= by0[cand]) & (py[pt] <= by1[cand]))
     pt, cand = pt[keep], cand[keep]
     out = xp.zeros(pt.size, dtype=bool)
-    if not E.dry and pt.size:
+    if pt.size:
         E.pip(((int(pt.size) + 255) // 256,), (256,),
               (px, py, pt.astype(xp.int64), cand.astype(xp.int32), vx, vy, off,
                xp.int64(pt.size), out))
@@ -266,9 +255,8 @@ PROGRAMS = [point_in_polygon, raster_overlay, sort_groupby, fft_filter, sparse_s
             kmeans_chunks, time_windows]
 
 
-
 class Meter:
-    """Time inside an allocator's entry points: allocate as a function, free as the end of a block."""
+    """Calls of an allocator's function, and the nanoseconds in them. Frees are not in it: a block ends unseen."""
     calls = inside = 0
 
 
@@ -318,7 +306,7 @@ def setup(pool):
 
 
 def child(a):
-    E = Env(False)
+    E = Env()
     cp = E.xp
     free0 = cp.cuda.runtime.memGetInfo()[0]
     figures = setup(a.pool)

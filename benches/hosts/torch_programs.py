@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""Real PyTorch programs and what they ask of their allocator (own code).
+"""Four PyTorch programs with PyTorch's allocator, with expandable segments, and with vmem for everything.
 
-Each program runs in a process of its own, once with PyTorch's allocator and once with
-expandable segments: peak allocated, peak reserved, what the card lost, median step time,
-final loss; and, in a run of its own, the allocator's history as a snapshot (pickle, xz).
+  PYTHONPATH=<site> python3 torch_programs.py --out DIR [--only gpt,resnet,gnn,decode] [--steps 40] [--runs 1]
 
-  python3 run_torch.py --out DIR [--only gpt,resnet,gnn,decode] [--steps 50]
+One process a program, allocator and run; a line of `torch.jsonl` each: most held, most live, what the card lost,
+the time of each step, the losses.
 """
 import argparse
 import json
@@ -189,8 +188,7 @@ def child(name, alloc, steps):
     print("RESULT " + json.dumps({
         "program": name, "alloc": alloc, "steps": steps, "held": held, "peak_held": peak, "peak_live": live, "blocks": blocks, "lost": free0 - min(low),
         "median_ms": round(1e3 * statistics.median(times), 3), "first_ms": round(1e3 * times[0], 1), "total_s": round(sum(times), 3), "losses": losses, "times": [round(1e3 * t, 3) for t in times]}), flush=True)
-    if "--teardown" not in sys.argv:
-        os._exit(0)
+    os._exit(0)
 
 
 def main():
@@ -202,7 +200,6 @@ def main():
     ap.add_argument("--runs", type=int, default=1)
     ap.add_argument("--limit", type=int, default=120)
     ap.add_argument("--child", nargs=3)
-    ap.add_argument("--teardown", action="store_true")
     a = ap.parse_args()
     if a.child:
         return child(a.child[0], a.child[1], int(a.child[2]))
