@@ -1,16 +1,22 @@
 #!/usr/bin/env python3
 """Seven CuPy programs under CuPy's pool, RMM's pool and vmem: what each allocator holds, and what it takes.
 
-  PYTHONPATH=<site> python3 cupy_programs.py --out DIR [--pools cupy,rmm,vmem] [--runs 2]
+  PYTHONPATH=<site> python3 cupy_programs.py --out DIR [--pools cupy,rmm,vmem] [--solo]
 
-One process a pool and run; a line of `cupy.jsonl` each. The programs are seeded.
+One process a pool; they take turns, program by program, so that their times are pairs, or run one after the other
+(`--solo`), so that what the card loses is theirs. A line of `cupy.jsonl` each. The programs are seeded. The first
+round of a size is in no ratio.
 """
 import argparse
 import gc
 import json
 import os
+import subprocess
 import sys
+import threading
 import time
+
+import turns
 
 PIP_SRC = r"""
 extern "C" __global__ void pip(const double* px, const double* py, const long long* cand_pt,
@@ -328,39 +334,59 @@ def child(a):
                 out["steps"][name] = [round(1e3 * wall, 3), Meter.calls - calls, round((Meter.inside - inside) / 1e6, 3)]
                 low = min(low, cp.cuda.runtime.memGetInfo()[0])
                 held = max(held, figures()[0])
+                turns.over()
     now, peak, live = figures()
     out.update(held=max(held, peak or 0), peak_live=live, lost=free0 - low)
     print("RESULT " + json.dumps(out), flush=True)
     os._exit(0)
 
 
+def warm(line):
+    """The times and the milliseconds inside of the steps that are not a size's first round, in order."""
+    return [step for name, step in line.get("steps", {}).items() if not name.endswith(".r0")]
+
+
 def main():
-    import subprocess
-    ap = argparse.ArgumentParser()
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--out", default=os.environ.get("OUT", "out"))
     ap.add_argument("--pools", default="cupy,rmm,vmem,vmem-tight")
-    ap.add_argument("--runs", type=int, default=2)
+    ap.add_argument("--solo", action="store_true")
     ap.add_argument("--reps", type=int, default=4)
     ap.add_argument("--sizes", default="100000,1000000,10000000")
+    ap.add_argument("--limit", type=int, default=300, help="seconds")
     ap.add_argument("--child", action="store_true")
     ap.add_argument("--pool")
     a = ap.parse_args()
     if a.child:
         return child(a)
-    for run in range(a.runs):
-        for tag in a.pools.split(","):
-            cmd = [sys.executable, os.path.abspath(__file__), "--child", "--pool", tag, "--sizes", a.sizes, "--reps", str(a.reps)]
-            r = subprocess.run(cmd, capture_output=True, text=True, timeout=200)
-            line = [x for x in r.stdout.splitlines() if x.startswith("RESULT ")]
-            text = line[-1][7:] if line else json.dumps({"pool": tag, "error": (r.stdout[-300:] + r.stderr[-1500:]), "rc": r.returncode})
-            with open(os.path.join(a.out, "cupy.jsonl"), "a") as f:
-                f.write(text + "\n")
-            d = json.loads(text)
-            if "error" in d:
-                print("CUPY", text[-1200:], flush=True)
-            else:
-                print("CUPY", tag, "held", d["held"], "live", d["peak_live"], "lost", d["lost"], "failed", d["failed"][:3],
-                      "wall", round(sum(x[0] for x in d["steps"].values())), "inside", round(sum(x[2] for x in d["steps"].values()), 1), "calls", sum(x[1] for x in d["steps"].values()), flush=True)
+    os.makedirs(a.out, exist_ok=True)
+
+    def start(pool):
+        command = [sys.executable, os.path.abspath(__file__), "--child", "--pool", pool, "--sizes", a.sizes, "--reps", str(a.reps)]
+        return turns.start(command, os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    pools, lines = a.pools.split(","), {}
+    for group in [[pool] for pool in pools] if a.solo else [pools]:
+        begun = {pool: start(pool) for pool in group}
+        watch = threading.Timer(a.limit, lambda begun=begun: [process.kill() for process, _ in begun.values()])
+        watch.start()
+        turns.take_turns([side for _, side in begun.values()])
+        for pool, (process, _) in begun.items():
+            out = process.communicate()[0]
+            line = [x for x in out.splitlines() if x.startswith("RESULT ")]
+            lines[pool] = json.loads(line[-1][7:]) if line else {"pool": pool, "error": out[-1500:], "rc": process.returncode}
+        watch.cancel()
+    base = warm(lines.get("cupy", {}))
+    for pool, line in lines.items():
+        line["solo"], steps = a.solo, warm(line)
+        if not a.solo and base and len(steps) == len(base):
+            line["over_cupy"] = turns.ratio([x[0] for x in steps], [x[0] for x in base])
+            more = sorted(100 * (x[2] - b[2]) / x[0] for x, b in zip(steps, base))
+            line["more_inside_percent_of_step"] = {"median": round(more[len(more) // 2], 3), "least": round(more[0], 3), "most": round(more[-1], 3)}
+        with open(os.path.join(a.out, "cupy.jsonl"), "a") as f:
+            f.write(json.dumps(line) + "\n")
+        short = {k: v for k, v in line.items() if k not in ("values", "steps")}
+        print("CUPY", json.dumps(dict(short, wall_ms=round(sum(x[0] for x in steps)), inside_ms=round(sum(x[2] for x in steps), 1), calls=sum(x[1] for x in steps))), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """The real vibeSpatial over RMM's pool or over vmem: what it holds, what fails, what an allocator takes.
 
-  PYTHONPATH=<vibeSpatial>/src:<site> python3 vibespatial.py --out DIR [--only a_small,b_medium,c_large]
-  PYTHONPATH=...                      python3 vibespatial.py --out DIR --limits 2150,2200,2300 --runs 3
+  PYTHONPATH=<vibeSpatial>/src:<site> python3 run_vibespatial.py --out DIR [--only a_small,b_medium,c_large]
+  PYTHONPATH=...                      python3 run_vibespatial.py --out DIR --limits 2150,2200,2300 --runs 3
+  PYTHONPATH=...                      python3 run_vibespatial.py --out DIR --paired 8 --timed
 
 One process a scenario, allocator and run; allocators take turns. vibeSpatial builds its pool when it is imported,
 so the pool is replaced before. The resources are vibeSpatial's own otherwise (its default tier): statistics over
 a failure callback, that collects garbage, over the pool. Figures of a scenario are a line of `vibespatial.jsonl`.
 Areas are compared with Shapely's (`areas.py` writes them). `--timed` also adds up the time in allocate and free,
-RMM's pool being called through the same kind of resource in Python as vmem's.
+RMM's pool being called through the same kind of resource in Python as vmem's. `--paired` repeats the core steps at
+100 k pairs, the allocators taking turns step by step.
 """
 import argparse
 import concurrent.futures
@@ -19,9 +21,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 
+import turns
 import vibespatial_steps
 from vibespatial_steps import StepTimeout, Steps
 
@@ -30,7 +34,7 @@ GROUPS = ["core", "group", "more", "public"]
 SCENARIOS = [
     dict(name="a_small", pairs=10_000, reps=2, limit=260, groups=GROUPS, env={}),
     dict(name="b_medium", pairs=100_000, reps=2, limit=260, groups=GROUPS, env={}),
-    dict(name="c_large", pairs=1_000_000, reps=1, limit=260, groups=GROUPS, env={}),
+    dict(name="c_large", pairs=1_000_000, reps=1, limit=530, groups=GROUPS, env={}),
     dict(name="d_limit", pairs=200_000, reps=1, limit=100, groups=["core", "group"],
          env={"VIBESPATIAL_GPU_POOL_LIMIT": str(1 << 30)}),
 ]
@@ -150,6 +154,7 @@ class Child(Steps):
         if isinstance(value, float):
             s["value"] = value
         self.save()
+        turns.over()
         return value
 
     @staticmethod
@@ -213,7 +218,8 @@ def areas(folder, base, child):
     return off, compared
 
 
-def scenario(a, sc, allocator, run):
+def scenario(a, sc, allocator, run, begin=None):
+    """Runs one process, which `begin` starts, and appends its line."""
     name = "%s.%s.%d" % (sc["name"], allocator, run)
     work = os.path.join(a.out, name + ".json")
     cmd = [sys.executable, os.path.abspath(__file__), "--child", name, "--work", work, "--pairs", str(sc["pairs"]),
@@ -225,7 +231,8 @@ def scenario(a, sc, allocator, run):
     env.setdefault("CUDA_PATH", env["CUDA_HOME"])
     begun = time.time()
     with open(work + ".log", "wb") as log:
-        process = subprocess.Popen(cmd, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        begin = begin or subprocess.Popen
+        process = begin(cmd, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             rc = process.wait(timeout=sc["limit"])
         except subprocess.TimeoutExpired:
@@ -261,6 +268,34 @@ def scenario(a, sc, allocator, run):
     with open(os.path.join(a.out, "vibespatial.jsonl"), "a") as f:
         f.write(json.dumps(line) + "\n")
     print("VS", json.dumps({k: v for k, v in line.items() if k != "times"}), flush=True)
+    return line
+
+
+def paired(a):
+    """The core steps again and again, the allocators in turn: ratios of a step's times, and what is spent inside."""
+    sc = dict(name="b_medium", pairs=100_000, reps=a.paired, limit=a.limit or 400, groups=["core"], env={})
+    allocators, sides, started = a.allocators.split(","), [], threading.Semaphore(0)
+
+    def begin(command, **arguments):
+        process, side = turns.start(command, **arguments)
+        sides.append(side)
+        started.release()
+        return process
+
+    with concurrent.futures.ThreadPoolExecutor(len(allocators)) as pool:
+        work = [pool.submit(scenario, a, sc, allocator, 0, begin) for allocator in allocators]
+        for _ in allocators:
+            started.acquire()
+        turns.take_turns(sides)
+        times = [w.result()["times"] for w in work]
+    for allocator, mine in zip(allocators, times):
+        common = [n for n in mine if n in times[0] and ".overlay." in n and not n.endswith(".area") and not n.startswith("core0.")]
+        more = sorted(100 * (mine[n][2] - times[0][n][2]) / 1e3 / mine[n][0] for n in common)
+        print("PAIRED", json.dumps({
+            "allocator": allocator, "over": allocators[0], "steps": len(common),
+            "ratio": turns.ratio([mine[n][0] for n in common], [times[0][n][0] for n in common]),
+            "more_inside_percent_of_step": [round(more[int(q * (len(more) - 1))], 3) for q in (0, 0.5, 1)] if more else None,
+        }), flush=True)
 
 
 def main():
@@ -273,6 +308,7 @@ def main():
     ap.add_argument("--runs", type=int, default=1)
     ap.add_argument("--jobs", type=int, default=1, help="processes at once; more than one where the card's free memory does not matter")
     ap.add_argument("--timed", action="store_true")
+    ap.add_argument("--paired", type=int, default=0, help="instead: so many rounds in turns, the first of which is in no ratio")
     ap.add_argument("--jit", default="nvrtc", choices=["nvrtc", "numba"])
     for option in ("child", "work", "groups", "allocator"):
         ap.add_argument("--" + option, help=argparse.SUPPRESS)
@@ -284,6 +320,8 @@ def main():
         sys.stdout.flush()
         os._exit(0)  # adaptors of RMM that are written in Python may be gone when the interpreter ends
     os.makedirs(a.out, exist_ok=True)
+    if a.paired:
+        return paired(a)
     if a.limits:
         chosen = [dict(name="limit_" + m, pairs=100_000, reps=1, limit=200, groups=["core"],
                        env={"VIBESPATIAL_GPU_POOL_LIMIT": str(int(m) << 20)}) for m in a.limits.split(",")]

@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 """Four PyTorch programs with PyTorch's allocator, with expandable segments, and with vmem for everything.
 
-  PYTHONPATH=<site> python3 torch_programs.py --out DIR [--only gpt,resnet,gnn,decode] [--steps 40] [--runs 1]
+  PYTHONPATH=<site> python3 torch_programs.py --out DIR [--only gpt,resnet,gnn,decode] [--steps 40] [--solo]
 
-One process a program, allocator and run; a line of `torch.jsonl` each: most held, most live, what the card lost,
-the time of each step, the losses.
+One process a program and allocator; those of a program take turns, step by step, so that their times are pairs, or
+run one after the other (`--solo`), so that what the card loses is theirs. A line of `torch.jsonl` each: most held,
+most live, what the card lost, the time of each step, the losses, and what a step's requests take inside the
+allocator: those of the last step of PyTorch's own allocator are made again, through PyTorch's raw calls.
+
+Inputs are uploaded on a stream of their own, and `record_stream` says that the program's stream uses them.
 """
 import argparse
 import json
@@ -12,7 +16,21 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
+
+import turns
+
+
+def upload(torch, tensor, side=[]):
+    """To the device on a second stream, for the current one, as loaders do that fetch ahead."""
+    side = side or side.append(torch.cuda.Stream()) or side
+    current = torch.cuda.current_stream()
+    with torch.cuda.stream(side[0]):
+        there = tensor.pin_memory().cuda(non_blocking=True)
+    current.wait_stream(side[0])
+    there.record_stream(current)
+    return there
 
 
 def gpt(torch, steps, step):
@@ -44,7 +62,7 @@ def gpt(torch, steps, step):
     for i in range(steps):
         t = int(torch.randint(128, 1537, (1,), generator=r))
         b = int(torch.randint(4, 17, (1,), generator=r))
-        ids = torch.randint(0, vocab, (b, t), generator=r).cuda()
+        ids = upload(torch, torch.randint(0, vocab, (b, t), generator=r))
 
         def run():
             with torch.autocast("cuda", torch.bfloat16):
@@ -70,8 +88,8 @@ def resnet(torch, steps, step):
     for i in range(steps):
         side = int(torch.randint(5, 12, (1,), generator=r)) * 32
         n = int(torch.randint(16, 97, (1,), generator=r))
-        x = torch.randn(n, 3, side, side, generator=r).cuda().to(memory_format=torch.channels_last)
-        y = torch.randint(0, 1000, (n,), generator=r).cuda()
+        x = upload(torch, torch.randn(n, 3, side, side, generator=r)).to(memory_format=torch.channels_last)
+        y = upload(torch, torch.randint(0, 1000, (n,), generator=r))
 
         def run():
             loss = F.cross_entropy(model(x), y)
@@ -92,9 +110,9 @@ def gnn(torch, steps, step):
     for i in range(steps):
         n = int(2 ** (float(torch.rand(1, generator=r)) * 4 + 14))
         e = n * int(torch.randint(4, 25, (1,), generator=r))
-        x = torch.randn(n, 256, generator=r).cuda()
-        edges = torch.randint(0, n, (2, e), generator=r).cuda()
-        y = torch.randint(0, 47, (n,), generator=r).cuda()
+        x = upload(torch, torch.randn(n, 256, generator=r))
+        edges = upload(torch, torch.randint(0, n, (2, e), generator=r))
+        y = upload(torch, torch.randint(0, 47, (n,), generator=r))
 
         def run():
             h = x
@@ -146,7 +164,6 @@ def decode(torch, steps, step):
 PROGRAMS = {"gpt": gpt, "resnet": resnet, "gnn": gnn, "decode": decode}
 
 
-
 def install(torch, alloc):
     """The allocator; returns (held, most held, most live) in bytes."""
     if alloc.startswith("vmem"):
@@ -168,7 +185,52 @@ def install(torch, alloc):
     return figures
 
 
-def child(name, alloc, steps):
+def requests(torch, file, run):
+    """Runs a step of PyTorch's own allocator and writes its requests: sizes, and -k for the end of the k-th."""
+    torch.cuda.memory._record_memory_history(enabled="all", context=None, max_entries=1 << 20)
+    loss = run()
+    torch.cuda.synchronize()
+    trace = torch.cuda.memory._snapshot()["device_traces"][0]
+    torch.cuda.memory._record_memory_history(enabled=None)
+    made, begun, live = [], 0, {}
+    for entry in trace:
+        if entry["action"] == "alloc":
+            begun += 1
+            live[entry["addr"]] = begun
+            made.append(entry["size"])
+        elif entry["action"] == "free_requested" and entry["addr"] in live:
+            made.append(-live.pop(entry["addr"]))
+    with open(file, "w") as f:
+        json.dump(made, f)
+    return loss
+
+
+def inside(torch, file, rounds=30):
+    """Milliseconds that the requests of a step take in PyTorch's raw calls, by round, and how many they are."""
+    try:
+        with open(file) as f:
+            made = json.load(f)
+    except OSError:
+        return None
+    allocate, free = torch._C._cuda_cudaCachingAllocator_raw_alloc, torch._C._cuda_cudaCachingAllocator_raw_delete
+    stream, out = torch.cuda.current_stream().cuda_stream, []
+    for _ in range(rounds):
+        live, begun = {}, 0
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for size in made:
+            if size < 0:
+                free(live.pop(-size))
+            else:
+                begun += 1
+                live[begun] = allocate(size, stream)
+        out.append(1e3 * (time.perf_counter() - start))
+        for address in live.values():
+            free(address)
+    return {"calls": len(made), "median_ms": round(statistics.median(out), 4), "rounds": [round(x, 4) for x in out]}
+
+
+def child(name, alloc, steps, file):
     import torch
     torch.use_deterministic_algorithms(False)
     figures = install(torch, alloc)
@@ -178,51 +240,86 @@ def child(name, alloc, steps):
     def step(run):
         torch.cuda.synchronize()
         a = time.perf_counter()
-        loss = run()
+        last = alloc == "native" and len(times) == steps - 1
+        loss = requests(torch, file, run) if last else run()
         torch.cuda.synchronize()
         times.append(time.perf_counter() - a)
         losses.append(float(loss))
         low.append(torch.cuda.mem_get_info()[0])
+        turns.over()
     PROGRAMS[name](torch, steps, step)
     held, peak, live, blocks = figures()
+    made = inside(torch, file)
+    turns.over()
     print("RESULT " + json.dumps({
-        "program": name, "alloc": alloc, "steps": steps, "held": held, "peak_held": peak, "peak_live": live, "blocks": blocks, "lost": free0 - min(low),
-        "median_ms": round(1e3 * statistics.median(times), 3), "first_ms": round(1e3 * times[0], 1), "total_s": round(sum(times), 3), "losses": losses, "times": [round(1e3 * t, 3) for t in times]}), flush=True)
+        "program": name, "alloc": alloc, "steps": steps, "held": held, "peak_held": peak, "peak_live": live, "blocks": blocks,
+        "lost": free0 - min(low), "inside": made, "median_ms": round(1e3 * statistics.median(times), 3),
+        "first_ms": round(1e3 * times[0], 1), "total_s": round(sum(times), 3), "losses": losses,
+        "times": [round(1e3 * t, 3) for t in times]}), flush=True)
     os._exit(0)
 
 
+def collect(process, limit):
+    """What a child said, as a line."""
+    try:
+        out, err = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return {"error": "time limit"}
+    line = [x for x in out.splitlines() if x.startswith("RESULT ")]
+    return json.loads(line[-1][7:]) if line else {"error": out[-300:] + err[-1500:]}
+
+
+def together(start, allocs, limit):
+    """The children of a program, which take turns."""
+    begun = {alloc: start(alloc) for alloc in allocs}
+    deadline = time.monotonic() + limit
+    watch = threading.Timer(limit, lambda: [process.kill() for process, _ in begun.values()])
+    watch.start()
+    turns.take_turns([side for _, side in begun.values()])
+    lines = {alloc: collect(process, max(1, deadline - time.monotonic())) for alloc, (process, _) in begun.items()}
+    watch.cancel()
+    return lines
+
+
 def main():
-    ap = argparse.ArgumentParser(description=__doc__)
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--out", default=os.environ.get("OUT", "out"))
     ap.add_argument("--only", default=",".join(PROGRAMS))
     ap.add_argument("--allocs", default="native,vmem,expandable,vmem-tight")
     ap.add_argument("--steps", type=int, default=40)
-    ap.add_argument("--runs", type=int, default=1)
-    ap.add_argument("--limit", type=int, default=120)
-    ap.add_argument("--child", nargs=3)
+    ap.add_argument("--warm", type=int, default=10, help="steps whose times are in no ratio")
+    ap.add_argument("--solo", action="store_true")
+    ap.add_argument("--limit", type=int, default=120, help="seconds for a program")
+    ap.add_argument("--child", nargs=4)
     a = ap.parse_args()
     if a.child:
-        return child(a.child[0], a.child[1], int(a.child[2]))
+        return child(a.child[0], a.child[1], int(a.child[2]), a.child[3])
     os.makedirs(a.out, exist_ok=True)
-    for run in range(a.runs):
-        for name in a.only.split(","):
-            for alloc in a.allocs.split(","):
-                env = dict(os.environ)
-                env.pop("PYTORCH_CUDA_ALLOC_CONF", None)
-                if alloc == "expandable":
-                    env["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
-                cmd = [sys.executable, os.path.abspath(__file__), "--child", name, alloc, str(a.steps)]
-                try:
-                    r = subprocess.run(cmd, env=env, capture_output=True, text=True, timeout=a.limit)
-                    line = [x for x in r.stdout.splitlines() if x.startswith("RESULT ")]
-                    res = json.loads(line[-1][7:]) if line else {"program": name, "alloc": alloc, "error": (r.stdout[-300:] + r.stderr[-1500:])}
-                except subprocess.TimeoutExpired:
-                    res = {"program": name, "alloc": alloc, "error": "time limit"}
-                with open(os.path.join(a.out, "torch.jsonl"), "a") as f:
-                    f.write(json.dumps(res) + "\n")
-                short = {k: v for k, v in res.items() if k not in ("losses", "times")}
-                short["last"] = (res.get("losses") or [None])[-1]
-                print("TORCH " + json.dumps(short), flush=True)
+    for name in a.only.split(","):
+        made = os.path.join(a.out, "requests.%s.json" % name)
+
+        def start(alloc):
+            env = dict(os.environ)
+            env.pop("PYTORCH_CUDA_ALLOC_CONF", None)
+            if alloc == "expandable":
+                env["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
+            command = [sys.executable, os.path.abspath(__file__), "--child", name, alloc, str(a.steps), made]
+            return turns.start(command, env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+        allocs, lines = a.allocs.split(","), {}
+        for group in [[alloc] for alloc in allocs] if a.solo else [allocs]:
+            lines.update(together(start, group, a.limit))
+        base = lines.get("native", {}).get("times", [])[a.warm:-1]
+        for alloc, line in lines.items():
+            line = dict({"program": name, "alloc": alloc, "solo": a.solo}, **line)
+            if not a.solo and base:
+                line["over_native"] = turns.ratio(line.get("times", [])[a.warm:-1], base)
+            with open(os.path.join(a.out, "torch.jsonl"), "a") as f:
+                f.write(json.dumps(line) + "\n")
+            short = {k: v for k, v in line.items() if k not in ("losses", "times", "inside")}
+            short["inside_ms"], short["last"] = (line.get("inside") or {}).get("median_ms"), (line.get("losses") or [None])[-1]
+            print("TORCH " + json.dumps(short), flush=True)
 
 
 if __name__ == "__main__":

@@ -583,6 +583,18 @@ vmem_status vmem_stop_recording(int32_t device, uint64_t *events);
 vmem_status vmem_record_use(void *ptr,
                             vmem_stream stream);
 
+/**
+ * Notes that work on `stream` may use a block until it is freed: all that is queued there by then is over
+ * before the block is used again. Makes no call of the driver before the free, which leaves a marker on the
+ * stream if that is held (vmem_hold_stream) or the legacy default stream, or its last one if it was forgotten
+ * meanwhile. Otherwise, and where the marker cannot be had, because the stream captures say, the block, once
+ * freed, waits for `vmem_synchronize`. The calling thread's default stream can be marked by that thread alone.
+ *
+ * The caller sees to it that: The stream is valid during the call.
+ */
+vmem_status vmem_use_until_free(void *ptr,
+                                vmem_stream stream);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

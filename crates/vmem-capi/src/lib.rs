@@ -39,4 +39,4 @@ pub use memory::{VMEM_STREAM_LEGACY, VMEM_STREAM_PER_THREAD, vmem_allocate, vmem
 pub use order::{vmem_free, vmem_free_vouched};
 pub use recording::{vmem_start_recording, vmem_stop_recording};
 pub use status::vmem_status;
-pub use uses::vmem_record_use;
+pub use uses::{vmem_record_use, vmem_use_until_free};

@@ -198,9 +198,6 @@ unsafe fn free(live: Live, order: Order) -> Result<(), Failure> {
 /// Has all that was recorded come before what follows on a stream. Returns whether that could be had.
 #[cold]
 fn precede(uses: Option<&Uses>, after: Option<&Event>, stream: &Stream) -> bool {
-    if uses.is_some_and(Uses::has_lost) {
-        return false;
-    }
-    let others = uses.into_iter().flat_map(|uses| uses.but_of(stream.id()));
-    others.chain(after).all(|event| stream.wait_later(event).is_ok())
+    uses.is_none_or(|uses| uses.precede(stream))
+        && after.is_none_or(|event| stream.wait_later(event).is_ok())
 }

@@ -207,6 +207,20 @@ impl Streams {
         unsafe { Stream::borrowed(self.device.clone(), handle) }.map_err(stream_failure)
     }
 
+    /// The stream that a handle means and goes on to mean, as it is held or a default stream; without a call of
+    /// the driver that names it.
+    pub(crate) fn lasting(&self, handle: RawStream) -> Option<Stream> {
+        match normal(handle) {
+            RawStream::LEGACY => Some(self.legacy.clone()),
+            RawStream::PER_THREAD => Some(self.of_thread()),
+            other => {
+                let known = self.known();
+                let held = known.get(&other.0).filter(|known| known.lasts == Lasts::UntilForgotten);
+                held.map(|known| known.stream.clone())
+            }
+        }
+    }
+
     /// The stream that a handle last meant, without a call of the driver.
     pub(crate) fn remembered(&self, handle: RawStream) -> Option<Stream> {
         self.known().get(&handle.0).map(|known| known.stream.clone())

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vmem_core::author::StreamExt;
-use vmem_core::{Event, StreamId};
+use vmem_core::{Event, Stream, StreamId};
 
 use crate::boundary::guard;
 use crate::memory::{handle, vmem_stream};
@@ -56,11 +56,41 @@ pub unsafe extern "C" fn vmem_record_use(ptr: *mut c_void, stream: vmem_stream) 
     })
 }
 
+/// Notes that work on `stream` may use a block until it is freed: all that is queued there by then is over
+/// before the block is used again. Makes no call of the driver before the free, which leaves a marker on the
+/// stream if that is held (vmem_hold_stream) or the legacy default stream, or its last one if it was forgotten
+/// meanwhile. Otherwise, and where the marker cannot be had, because the stream captures say, the block, once
+/// freed, waits for `vmem_synchronize`. The calling thread's default stream can be marked by that thread alone.
+///
+/// # Safety
+/// The stream is valid during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vmem_use_until_free(ptr: *mut c_void, stream: vmem_stream) -> vmem_status {
+    guard("vmem_use_until_free", || {
+        let Some(address) = table::address(ptr) else { return Ok(()) };
+        let address = address.get();
+        let instance = table::with(address, |live| live.instance.clone());
+        let instance = instance.ok_or_else(|| not_a_block(address))?;
+        let lasting = instance.streams.lasting(handle(stream));
+        let noted = table::with(address, |live| {
+            let uses = live.uses.get_or_insert_default();
+            match lasting {
+                Some(stream) if uses.users.contains(&stream) => {}
+                Some(stream) => uses.users.push(stream),
+                None => uses.lost = true,
+            }
+        });
+        noted.ok_or_else(|| not_a_block(address))
+    })
+}
+
 /// Uses of a block that come before its free: the latest of each stream, or several where threads noted them
 /// at the same time.
 #[derive(Debug, Default)]
 pub(crate) struct Uses {
     list: Vec<Use>,
+    /// Streams that use it until it is freed.
+    users: Vec<Stream>,
     /// With so many it is looked which are over.
     look_at: usize,
     /// A use could not be marked: nothing tells when it is over but a wait for the device.
@@ -106,14 +136,17 @@ impl Uses {
         (covered, std::mem::take(&mut self.list))
     }
 
-    /// Whether a use is lost.
-    pub(crate) fn has_lost(&self) -> bool {
-        self.lost
-    }
-
-    /// The markers of all streams but one.
-    pub(crate) fn but_of(&self, stream: StreamId) -> impl Iterator<Item = &Event> {
-        self.list.iter().filter(move |used| used.user != stream).map(|used| &used.event)
+    /// Has what all streams but one did with the block come before what follows on that one. Returns whether
+    /// that could be had. To be called once no further use can begin.
+    pub(crate) fn precede(&self, stream: &Stream) -> bool {
+        let id = stream.id();
+        let mut before = self.list.iter().filter(|used| used.user != id);
+        !self.lost
+            && before.all(|used| stream.wait_later(&used.event).is_ok())
+            && self.users.iter().filter(|user| user.id() != id).all(|user| {
+                let marker = user.final_marker().map_or_else(|| user.marker(), Ok);
+                marker.is_ok_and(|event| stream.wait_later(&event).is_ok())
+            })
     }
 }
 

@@ -58,6 +58,7 @@ def test_every_function_of_the_header_can_be_called(driver, tmp_path):
     assert call("vmem_last_error_json").startswith(b"{")
     assert call("vmem_status_name", 3) == b"VMEM_ERROR_LIMIT"
     done("vmem_record_use", blocks[0], None)
+    done("vmem_use_until_free", blocks[0], stream)
     done("vmem_usable_size", blocks[0], c.byref(number))
     assert number.value == 1000
     found = Sized()

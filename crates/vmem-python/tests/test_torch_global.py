@@ -105,7 +105,7 @@ def test_exhaustion_with_the_companion_is_pytorchs_error_and_it_is_compiled_once
     allocator.free(ptr)
     companion = adaptor._load_companion.__globals__
     monkeypatch.setitem(companion, "_compile", lambda *_: pytest.fail("compiled again"))
-    adaptor._load_companion(vmem_gpu._native.torch_hooks(0)["try_allocate"])
+    adaptor._load_companion(vmem_gpu._native.torch_hooks(0, list)["try_allocate"])
 
 
 def test_without_a_compiler_exhaustion_is_a_runtime_error_and_a_warning_says_so(hosts, gpu, monkeypatch, tmp_path):
@@ -164,20 +164,88 @@ def test_nobody_waits_for_memory_with_the_interpreters_lock(hosts, torch, gpu, w
     torch.free(kept)
 
 
-def test_record_stream_keeps_what_another_stream_uses(torch, driver):
-    own, user = driver.create_stream(), driver.create_stream()
-    ptr = torch.malloc(MIB, stream=own)
-    assert driver.write(ptr, MIB, own) == 0
-    driver.order(own, user)
-    assert driver.write(ptr, MIB, user) == 0
-    torch.record_stream(ptr, user)
-    torch.free(ptr, MIB, stream=own)
-    again = torch.malloc(MIB, stream=own)
-    assert again == ptr and driver.write(again, MIB, own) == 0
-    assert driver.control("violations") == ""
-    torch.free(again, MIB, stream=own)
-    driver.destroy_stream(own)
-    driver.destroy_stream(user)
+@pytest.fixture
+def streams(hosts, driver):
+    """Two of PyTorch's pooled streams."""
+    stand_in, _ = hosts
+    stand_in.cuda.pooled = [driver.create_stream() for _ in range(2)]
+    yield stand_in.cuda.pooled
+    for stream in stand_in.cuda.pooled:
+        driver.destroy_stream(stream)
+
+
+class TestRecordStream:
+    def test_a_use_that_follows_it_is_over_before_the_memory_is_used_again(self, driver, streams, torch, gpu):
+        own, user = streams
+        ptr = torch.malloc(MIB, stream=own)
+        assert driver.write(ptr, MIB, own) == 0
+        driver.order(own, user)
+        torch.record_stream(ptr, user)
+        assert driver.write(ptr, MIB, user) == 0
+        torch.free(ptr, MIB, stream=own)
+        again = torch.malloc(MIB, stream=own)
+        assert again == ptr and driver.write(again, MIB, own) == 0
+        assert driver.control("violations") == ""
+        torch.free(again, MIB, stream=own)
+        for stream in streams:
+            gpu.forget_stream(stream)
+
+    def test_memory_on_the_default_stream_that_a_pooled_one_uses(self, driver, streams, torch, gpu):
+        ptr = torch.malloc(MIB)
+        torch.record_stream(ptr, streams[0])
+        assert driver.write(ptr, MIB, streams[0]) == 0
+        torch.free(ptr, MIB)
+        again = torch.malloc(MIB)
+        assert again == ptr and driver.write(again, MIB, 0) == 0
+        assert driver.control("violations") == ""
+        torch.free(again, MIB)
+        gpu.forget_stream(streams[0])
+
+    def test_memory_that_a_stream_of_others_uses_waits_for_the_device(self, driver, streams, torch, gpu):
+        theirs = driver.create_stream()
+        ptr = torch.malloc(40 * MIB, stream=streams[0])
+        driver.order(streams[0], theirs)
+        torch.record_stream(ptr, theirs)
+        assert driver.write(ptr, 40 * MIB, theirs) == 0
+        # Nobody can name it when the memory is freed.
+        driver.destroy_stream(theirs)
+        torch.free(ptr, 40 * MIB, stream=streams[0])
+        other = torch.malloc(MIB, stream=streams[0])
+        assert not ptr <= other < ptr + 40 * MIB
+        torch.free(other, MIB, stream=streams[0])
+        again = torch.malloc(48 * MIB, stream=streams[0])
+        assert driver.write(again, 48 * MIB, streams[0]) == 0
+        assert driver.control("violations") == ""
+        torch.free(again, stream=streams[0])
+        gpu.forget_stream(streams[0])
+
+    def test_a_stream_of_others_that_is_held_is_marked(self, driver, streams, torch, gpu):
+        theirs = driver.create_stream()
+        gpu.hold_stream(theirs)
+        ptr = torch.malloc(MIB, stream=streams[0])
+        driver.order(streams[0], theirs)
+        torch.record_stream(ptr, theirs)
+        assert driver.write(ptr, MIB, theirs) == 0
+        gpu.forget_stream(theirs)
+        driver.destroy_stream(theirs)
+        torch.free(ptr, MIB, stream=streams[0])
+        again = torch.malloc(MIB, stream=streams[0])
+        assert again == ptr and driver.write(again, MIB, streams[0]) == 0
+        assert driver.control("violations") == ""
+        torch.free(again, MIB, stream=streams[0])
+        gpu.forget_stream(streams[0])
+
+    def test_pooled_streams_share_what_they_free(self, driver, streams, torch, gpu):
+        first, second = streams
+        ptr = torch.malloc(48 * MIB, stream=first)
+        assert driver.write(ptr, 48 * MIB, first) == 0
+        torch.free(ptr, stream=first)
+        again = torch.malloc(48 * MIB, stream=second)
+        assert driver.write(again, 48 * MIB, second) == 0
+        assert driver.control("violations") == ""
+        torch.free(again, stream=second)
+        for stream in streams:
+            gpu.forget_stream(stream)
 
 
 def test_streams_may_be_gone_when_another_thread_frees(torch, gpu, driver):
@@ -491,7 +559,7 @@ flags = ["-std=c++20", "-shared", "-fPIC", "-w", "-isystem", root / "include", "
 subprocess.run(["g++", *flags, sys.argv[1], "-o", library, "-lc10"], check=True)
 caller = ctypes.CDLL(library)
 caller.torch_create.restype, caller.torch_what.restype = ctypes.c_void_p, ctypes.c_char_p
-hooks = _native.torch_hooks(0)
+hooks = _native.torch_hooks(0, list)
 vmem_gpu.open(0, "VMEM_OOM_SAFETY=1 VMEM_POOL_LIMIT=64M")
 for allocate in (hooks["allocate"], _torch_companion.load(hooks["try_allocate"])):
     own = ctypes.c_void_p(caller.torch_create(ctypes.c_uint64(allocate), ctypes.c_uint64(hooks["free"])))

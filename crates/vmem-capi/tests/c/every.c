@@ -156,7 +156,11 @@ static void addresses(void) {
     REFUSED(vmem_record_use((char *)block + 1, NULL), VMEM_ERROR_NOT_A_BLOCK, "lies inside the block");
     OK(vmem_record_use(NULL, NULL));
     OK(vmem_record_use(block, NULL));
+    REFUSED(vmem_use_until_free((char *)block + 1, NULL), VMEM_ERROR_NOT_A_BLOCK, "lies inside the block");
+    OK(vmem_use_until_free(NULL, NULL));
+    OK(vmem_use_until_free(block, NULL));
     OK(vmem_free(block, NULL));
+    REFUSED(vmem_use_until_free(block, NULL), VMEM_ERROR_NOT_A_BLOCK, "freed before");
     REFUSED(vmem_free(block, NULL), VMEM_ERROR_NOT_A_BLOCK, "freed before");
     REFUSED(vmem_free_vouched(block, NULL), VMEM_ERROR_NOT_A_BLOCK, "freed before");
     REFUSED(vmem_record_use(block, NULL), VMEM_ERROR_NOT_A_BLOCK, "freed before");

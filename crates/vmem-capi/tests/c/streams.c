@@ -165,6 +165,67 @@ static void recorded_uses_are_over_before_a_block_is_used_again(void) {
     OK(vmem_close(0));
 }
 
+/* What is said beforehand covers all that is queued until the free: on a stream that is held, or was. */
+static void a_use_that_lasts_until_the_free_is_over_before_a_block_is_used_again(int is_forgotten) {
+    open_with(TIGHT);
+    vmem_stream home = new_stream(), user = new_stream();
+    OK(vmem_hold_stream(0, user));
+    void *block = allocate(MIB, home), *event;
+    CU(cuEventCreate, (void **, unsigned), &event, 2);
+    fill(block, MIB, home);
+    CU(cuEventRecord, (void *, void *), event, home);
+    CU(cuStreamWaitEvent, (void *, void *, unsigned), user, event, 0);
+    long records = calls_of("cuEventRecord");
+    for (int i = 0; i < 100; i++)
+        OK(vmem_use_until_free(block, user));
+    CHECK(calls_of("cuEventRecord") == records);
+    fill(block, MIB, user);
+    if (is_forgotten) {
+        OK(vmem_forget_stream(0, user));
+        destroy(user);
+    }
+    OK(vmem_free(block, home));
+    CHECK(allocate(MIB, home) == block);
+    fill(block, MIB, home);
+    OK(vmem_free(block, home));
+    if (!is_forgotten) {
+        /* On the stream itself there is nothing to wait for. */
+        block = allocate(MIB, user);
+        OK(vmem_use_until_free(block, user));
+        records = calls_of("cuEventRecord");
+        OK(vmem_free(block, user));
+        CHECK(calls_of("cuEventRecord") == records);
+        OK(vmem_forget_stream(0, user));
+        destroy(user);
+    }
+    CU(cuEventDestroy_v2, (void *), event);
+    destroy(home);
+    OK(vmem_close(0));
+}
+
+/* Nobody promised that the stream would be there at the free: the block waits for the device. */
+static void a_use_until_the_free_on_a_stream_that_is_not_held_waits_for_the_device(void) {
+    open_with(TIGHT);
+    vmem_stream home = new_stream(), user = new_stream();
+    void *block = allocate(40 * MIB, home), *event, *none;
+    CU(cuEventCreate, (void **, unsigned), &event, 2);
+    fill(block, 40 * MIB, home);
+    CU(cuEventRecord, (void *, void *), event, home);
+    CU(cuStreamWaitEvent, (void *, void *, unsigned), user, event, 0);
+    OK(vmem_use_until_free(block, user));
+    fill(block, 40 * MIB, user);
+    destroy(user);
+    OK(vmem_free(block, home));
+    REFUSED(vmem_allocate(40 * MIB, 0, 0, home, NULL, &none), VMEM_ERROR_LIMIT, "limit");
+    OK(vmem_synchronize(0));
+    block = allocate(40 * MIB, home);
+    fill(block, 40 * MIB, home);
+    OK(vmem_free(block, home));
+    CU(cuEventDestroy_v2, (void *), event);
+    destroy(home);
+    OK(vmem_close(0));
+}
+
 /* A use that could not be marked, whichever call of the driver failed, is waited for with the device. */
 static void a_use_whose_record_failed_is_not_lost(void) {
     int failures = 0;
@@ -389,6 +450,9 @@ int main(void) {
     a_forgotten_stream_leaves_its_memory_to_others();
     forgetting_a_handles_next_owner_does_not_mark_the_one_before();
     recorded_uses_are_over_before_a_block_is_used_again();
+    a_use_that_lasts_until_the_free_is_over_before_a_block_is_used_again(0);
+    a_use_that_lasts_until_the_free_is_over_before_a_block_is_used_again(1);
+    a_use_until_the_free_on_a_stream_that_is_not_held_waits_for_the_device();
     a_use_whose_record_failed_is_not_lost();
     a_free_on_another_stream_goes_by_what_is_known_of_it();
     a_held_streams_memory_is_shared_without_its_being_forgotten();

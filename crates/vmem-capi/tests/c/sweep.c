@@ -54,6 +54,8 @@ static void use_it(struct use *use, const char *config) {
     }
     if (use->blocks[0] != NULL)
         note(use, vmem_record_use(use->blocks[0], use->other));
+    if (use->blocks[2] != NULL)
+        note(use, vmem_use_until_free(use->blocks[2], use->other));
     for (int i = 0; i < BLOCKS - 1; i++)
         give_back(use, i);
     note(use, vmem_forget_stream(0, use->dying));

@@ -50,9 +50,23 @@ class _Allocator(_torch.cuda.memory.CUDAPluggableAllocator):
         self._allocator = _torch._C._cuda_customAllocator(allocate, free)
 
 
+def _pooled_streams(device: int) -> set[int]:
+    """The handles of a device's pooled streams. PyTorch hands out those of a priority in turn; it has 32 for each of
+    four."""
+    found: set[int] = set()
+    for priority in (0, -1, -2, -3):
+        seen = 0
+        while seen < 64:
+            handle = _torch.cuda.Stream(device=device, priority=priority).cuda_stream
+            seen = seen + 1 if handle in found else 0
+            found.add(handle)
+    return found
+
+
 @_functools.cache
 def _made(companion: bool | None) -> _Allocator:
-    hooks = _native.torch_hooks(_ctypes.cast(_ctypes.pythonapi.PyGILState_Check, _ctypes.c_void_p).value or 0)
+    holds_lock = _ctypes.cast(_ctypes.pythonapi.PyGILState_Check, _ctypes.c_void_p).value or 0
+    hooks = _native.torch_hooks(holds_lock, _pooled_streams)
     allocate = hooks.pop("allocate")
     try_allocate = hooks.pop("try_allocate")
     if companion is not False:

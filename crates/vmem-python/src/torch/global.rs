@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use vmem::{vmem_options, vmem_status, vmem_stream};
 
 use super::graphs::{self, PoolId};
-use super::{ALIGNMENT, aside};
+use super::{ALIGNMENT, aside, pooled};
 use crate::allocation::block_at;
 use crate::calls::{self, Wanted, pointer};
 use crate::error::{Refusal, check};
@@ -124,6 +124,7 @@ fn allocate(wanted: Wanted<'_>) -> Result<usize, Refusal> {
     if let Some(pool) = unsafe { graphs::pool_of(wanted.device, wanted.stream) }? {
         return calls::marked(false, || graphs::allocate(pool, wanted));
     }
+    pooled::hold(wanted.device, wanted.stream);
     // SAFETY: as above.
     let ask = || calls::marked(true, || unsafe { aside::allocate_for(wanted) });
     ask().or_else(|refusal| match refusal.is_of_the_moment() && wait_for_all(wanted.device) {
@@ -158,16 +159,23 @@ pub(crate) unsafe extern "C" fn vmem_gpu_torch_free(
     let _ = unsafe { vmem::vmem_free(ptr, stream) };
 }
 
-/// Notes that a stream uses a block. What cannot be recorded makes the block wait for the device once it is
-/// freed; a graph that is being captured keeps what it uses, or its caller does.
+/// Notes that a stream uses a block until it is freed, as PyTorch's own allocator takes it: programs say so
+/// before they queue the work. What cannot be marked then, because the stream is none of PyTorch's and not held
+/// either, makes the block wait for the device; a graph that is being captured keeps what it uses, or its caller
+/// does.
 extern "C" fn record_stream(ptr: *mut c_void, stream: vmem_stream) {
     let address = ptr.expose_provenance();
     if exit::has_begun() || graphs::record_use(address) {
         return;
     }
     let stream = stream.expose_provenance();
-    // SAFETY: PyTorch's stream exists.
-    let call = || unsafe { vmem::vmem_record_use(pointer(address), pointer(stream)) };
+    let call = || {
+        if let Ok((_, _, device, _)) = block_at(address) {
+            pooled::hold(device, stream);
+        }
+        // SAFETY: PyTorch's stream exists.
+        unsafe { vmem::vmem_use_until_free(pointer(address), pointer(stream)) }
+    };
     let _ = catch_unwind(AssertUnwindSafe(|| without_lock(call)));
 }
 
@@ -257,9 +265,13 @@ extern "C" fn release_pool(_device: c_int, id: PoolId) {
 }
 
 /// The addresses of all that PyTorch calls, by the names of its setters, after a look at what throwing takes.
-/// `holds_lock` is the address of `PyGILState_Check`.
+/// `holds_lock` is the address of `PyGILState_Check`; `pooled_streams` lists the handles of PyTorch's pooled
+/// streams of a device.
 #[pyfunction]
-pub(crate) fn torch_hooks(holds_lock: usize) -> PyResult<BTreeMap<&'static str, usize>> {
+pub(crate) fn torch_hooks(
+    holds_lock: usize,
+    pooled_streams: Py<PyAny>,
+) -> PyResult<BTreeMap<&'static str, usize>> {
     // SAFETY: it only looks for symbols.
     let lacking = unsafe { shim::vmem_gpu_torch_prepare() };
     if !lacking.is_null() {
@@ -268,6 +280,7 @@ pub(crate) fn torch_hooks(holds_lock: usize) -> PyResult<BTreeMap<&'static str, 
         return Err(PyRuntimeError::new_err(format!("libstdc++ of this process lacks {lacking}")));
     }
     HOLDS_LOCK.store(holds_lock, Ordering::Relaxed);
+    pooled::listed_by(pooled_streams);
     Ok(BTreeMap::from([
         ("allocate", shim::vmem_gpu_torch_allocate as *const () as usize),
         ("free", vmem_gpu_torch_free as *const () as usize),

@@ -10,6 +10,8 @@ pub(crate) mod global;
 #[cfg(unix)]
 mod graphs;
 pub(crate) mod pool;
+#[cfg(unix)]
+mod pooled;
 
 /// What PyTorch's tensors are aligned to.
 const ALIGNMENT: u64 = 512;

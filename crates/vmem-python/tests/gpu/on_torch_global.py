@@ -43,7 +43,8 @@ with check("a network learns, with autograd's own thread"):
     del net, optimizer, inputs, wanted, loss
     gc.collect()
 
-with check("record_stream keeps what a second stream reads") as seen:
+def second_stream(said_first: bool) -> int:
+    """What one stream makes a second reads; returns how often its memory was used again."""
     one, two = torch.cuda.Stream(), torch.cuda.Stream()
     delay = torch.ones(4096, 4096, device="cuda")
     torch.cuda.synchronize()
@@ -53,9 +54,12 @@ with check("record_stream keeps what a second stream reads") as seen:
             shared = torch.full((8 * MIB,), value, dtype=torch.int32, device="cuda")
         two.wait_stream(one)
         with torch.cuda.stream(two):
+            if said_first:
+                shared.record_stream(two)
             product = delay @ delay
             results.append(shared + 0)
-            shared.record_stream(two)
+            if not said_first:
+                shared.record_stream(two)
         address = shared.data_ptr()
         del shared, product
         with torch.cuda.stream(one):
@@ -67,8 +71,19 @@ with check("record_stream keeps what a second stream reads") as seen:
             for index, result in enumerate(results):
                 assert result.min().item() == result.max().item() == value - 4 + index
             results.clear()
-    seen["addresses used again"] = reused
-    del delay, result
+    return reused
+
+
+with check("record_stream keeps what a second stream reads") as seen:
+    seen["addresses used again"] = second_stream(said_first=False)
+
+with check("record_stream keeps what a second stream reads later") as seen:
+    seen["addresses used again"] = second_stream(said_first=True)
+
+with check("all pooled streams are known") as seen:
+    pooled = vmem_gpu.torch._pooled_streams(0)
+    seen["streams"] = len(pooled)
+    assert {torch.cuda.Stream(priority=-(n % 4)).cuda_stream for n in range(500)} <= pooled
 
 with check("exhaustion is torch.OutOfMemoryError with vmem's text, after which there is memory"):
     make = lambda mib: torch.empty(mib * MIB, dtype=torch.uint8, device="cuda")  # noqa: E731

@@ -1,11 +1,26 @@
 from . import memory
 from .memory import empty_cache, memory_stats, reset_peak_memory_stats
 
-__all__ = ["MemPool", "current_device", "empty_cache", "memory", "memory_stats", "reset_peak_memory_stats"]
+__all__ = ["MemPool", "Stream", "current_device", "empty_cache", "memory", "memory_stats", "reset_peak_memory_stats"]
+
+# The handles of pooled streams, which a test makes.
+pooled = []
+_drawn = 0
 
 
 def current_device():
     return 0
+
+
+class Stream:
+    """One of the pool, in turn."""
+
+    def __init__(self, device=None, priority=0):
+        global _drawn
+        if not pooled:
+            raise RuntimeError("the test made no streams")
+        self.cuda_stream = pooled[_drawn % len(pooled)]
+        _drawn += 1
 
 
 class MemPool:
