@@ -4,14 +4,17 @@ use crate::author::{IdleEvent, StreamExt};
 use crate::{Device, DriverCode, DriverError, Event, RawStream, Stream, StreamId};
 
 /// The latest use of memory by each stream, which covers the earlier ones, until it is ordered before
-/// whatever ends the memory.
+/// whatever ends the memory. Oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct Uses {
-    /// Oldest first.
-    list: Vec<(StreamId, Event)>,
-    /// Streams with a use that could be neither marked nor waited for. Held, so that they can be marked
-    /// later, or have left a final marker.
-    lost: Vec<Stream>,
+pub(crate) struct Uses(Vec<Use>);
+
+#[derive(Debug)]
+enum Use {
+    /// Of a stream, up to the event.
+    UpTo(StreamId, Event),
+    /// It could be neither marked nor waited for. The stream is held, so that it can be marked later, or has
+    /// left a final marker.
+    Lost(Stream),
 }
 
 /// So many uses are remembered; the oldest beyond them is waited for.
@@ -24,19 +27,22 @@ impl Uses {
     /// Where several threads may note uses of the memory, the lock around this is taken before the
     /// marker is recorded: otherwise an older marker could replace another thread's newer one.
     pub(crate) fn note(&mut self, stream: StreamId, marker: Event) {
-        self.list.retain(|(id, event)| *id != stream && !event.was_observed());
-        self.list.push((stream, marker));
+        self.0.retain(|used| match used {
+            Use::UpTo(id, event) => *id != stream && !event.was_observed(),
+            Use::Lost(_) => true,
+        });
+        self.0.push(Use::UpTo(stream, marker));
     }
 
     /// Notes that a use by `stream` could be neither marked nor waited for. Until it can, nothing may be
     /// done with the memory.
     pub(crate) fn lose(&mut self, stream: &Stream) {
-        self.lost.push(stream.clone());
+        self.0.push(Use::Lost(stream.clone()));
     }
 
     /// Whether a use is [lost](Self::lose).
     pub(crate) fn has_lost(&self) -> bool {
-        !self.lost.is_empty()
+        self.0.iter().any(|used| matches!(used, Use::Lost(_)))
     }
 
     /// Tries again to mark what was lost.
@@ -44,44 +50,59 @@ impl Uses {
     /// # Errors
     /// [`ILLEGAL_STATE`](DriverCode::ILLEGAL_STATE) if that fails.
     pub(crate) fn recover(&mut self) -> Result<(), DriverError> {
-        for stream in std::mem::take(&mut self.lost) {
+        if !self.has_lost() {
+            return Ok(());
+        }
+        for lost in self.0.extract_if(.., |used| matches!(used, Use::Lost(_))).collect::<Vec<_>>() {
+            let Use::Lost(stream) = lost else { continue };
             match stream.marker() {
                 Ok(marker) => self.note(stream.id(), marker),
-                Err(_) => self.lost.push(stream),
+                Err(_) => self.0.push(Use::Lost(stream)),
             }
         }
-        if self.lost.is_empty() {
+        if !self.has_lost() {
             return Ok(());
         }
         let error = DriverError::new("the use of a block", DriverCode::ILLEGAL_STATE);
         Err(error.with_detail("the driver could neither mark it nor wait for it"))
     }
 
+    fn marked(&self) -> impl Iterator<Item = (StreamId, &Event)> {
+        self.0.iter().filter_map(|used| match used {
+            Use::UpTo(id, event) => Some((*id, event)),
+            Use::Lost(_) => None,
+        })
+    }
+
     /// The markers, oldest first.
     pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
-        self.list.iter().map(|(_, event)| event)
+        self.marked().map(|(_, event)| event)
     }
 
     /// The markers of all streams but one.
     pub(crate) fn events_but(&self, stream: StreamId) -> impl Iterator<Item = &Event> {
-        self.list.iter().filter(move |(id, _)| *id != stream).map(|(_, event)| event)
+        self.marked().filter(move |(id, _)| *id != stream).map(|(_, event)| event)
     }
 
     /// Forgets the oldest uses beyond [`MOST`], once they are over or `order` has ordered them before
     /// whatever ends the memory. If that fails they stay.
     pub(crate) fn limit(&mut self, order: impl Fn(&Event) -> Result<(), DriverError>) {
-        while self.list.len() > MOST {
-            let Some((_, oldest)) = self.list.first() else { return };
-            if !matches!(oldest.is_complete(), Ok(true)) && order(oldest).is_err() {
+        while self.marked().count() > MOST {
+            let is_marked = |used: &Use| matches!(used, Use::UpTo(..));
+            let Some(oldest) = self.0.iter().position(is_marked) else { return };
+            if let Use::UpTo(_, event) = &self.0[oldest]
+                && !matches!(event.is_complete(), Ok(true))
+                && order(event).is_err()
+            {
                 return;
             }
-            self.list.remove(0);
+            self.0.remove(oldest);
         }
     }
 
     /// Forgets all uses but those that were lost: they are ordered before whatever ends the memory.
     pub(crate) fn forget(&mut self) {
-        self.list.clear();
+        self.0.retain(|used| matches!(used, Use::Lost(_)));
     }
 
     /// Orders work that is about to be queued on `home` after all uses: `home` waits for them on the
@@ -97,7 +118,13 @@ impl Uses {
 
     /// Orders a free on `home` after all uses. Of a capturing stream the waits are left to whoever uses
     /// the memory again.
+    #[inline]
     pub(crate) fn precede_free(&mut self, home: &Stream) -> Result<(), DriverError> {
+        if self.0.is_empty() { Ok(()) } else { self.order_before_free(home) }
+    }
+
+    #[cold]
+    fn order_before_free(&mut self, home: &Stream) -> Result<(), DriverError> {
         self.recover()?;
         self.events().try_for_each(|event| wait_or_leave(home, event)).or_else(|error| {
             // The home stream cannot wait; the host can.

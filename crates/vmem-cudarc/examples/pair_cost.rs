@@ -1,7 +1,7 @@
 //! What making and dropping a slice costs, beside the pool's own pair and cudarc's slice, with event
 //! tracking and without.
 //!
-//! `cargo run --release -p vmem-cudarc --example pair_cost [PAIRS]`
+//! `cargo run --release -p vmem-cudarc --example pair_cost [PAIRS [ROW]]`: rows that start so, all without.
 
 #![expect(clippy::print_stdout, reason = "its answer")]
 
@@ -19,6 +19,10 @@ fn measure(
     pairs: u32,
     mut pair: impl FnMut() -> Result<(), Box<dyn Error>>,
 ) -> Result<(), Box<dyn Error>> {
+    let only = std::env::args().nth(2).unwrap_or_default();
+    if !name.starts_with(&only) {
+        return Ok(());
+    }
     for _ in 0..1000 {
         pair()?;
     }

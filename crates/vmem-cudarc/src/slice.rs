@@ -127,29 +127,34 @@ impl<T, R: MemoryResource> VmemSlice<T, R> {
         len: usize,
         stream: &Arc<CudaStream>,
     ) -> Result<Self, DriverError> {
+        if stream.context().is_event_tracking() {
+            return Self::over_tracked(buffer, len, stream);
+        }
+        // SAFETY: as in `over_tracked`.
+        let slice = unsafe { stream.upgrade_device_ptr(address_of(&buffer), len) };
+        Ok(Self { slice: ManuallyDrop::new(slice), buffer: ManuallyDrop::new(buffer) })
+    }
+
+    /// The same with the slice's events, the making of which can fail.
+    fn over_tracked(
+        buffer: DeviceBuffer<R>,
+        len: usize,
+        stream: &Arc<CudaStream>,
+    ) -> Result<Self, DriverError> {
         const CALL: &str = "CudaStream::upgrade_device_ptr";
         let failed = |error| driver_error(CALL, error);
-        let address = buffer.ptr().map_or(0, |ptr| ptr.get());
         let context = stream.context();
-        let is_tracking = context.is_event_tracking();
-        if is_tracking {
-            // An error that an earlier call left would be a panic below.
-            context.bind_to_thread().map_err(failed)?;
-        }
+        // An error that an earlier call left would be a panic below.
+        context.bind_to_thread().map_err(failed)?;
         // SAFETY: a live block of the buffer's with room for the elements, which goes back to its
         // resource after the slice has let go of it, and never to cudarc.
-        let upgrade = || unsafe { stream.upgrade_device_ptr::<T>(address, len) };
-        let made =
-            |slice| Self { slice: ManuallyDrop::new(slice), buffer: ManuallyDrop::new(buffer) };
-        if !is_tracking {
-            return Ok(made(upgrade()));
-        }
+        let upgrade = || unsafe { stream.upgrade_device_ptr(address_of(&buffer), len) };
         // It panics if an event cannot be made, and then has made nothing.
         let slice = catch_unwind(AssertUnwindSafe(upgrade)).map_err(|_| {
             let error = DriverError::new(CALL, DriverCode::UNKNOWN);
             error.with_detail("cudarc could not make the events of a slice")
         })?;
-        let mut made = made(slice);
+        let mut made = Self { slice: ManuallyDrop::new(slice), buffer: ManuallyDrop::new(buffer) };
         // Of a slice without a write, another stream would not wait for what its memory was used for
         // before. Nobody else's errors are taken for this one's: there was none above.
         drop(made.slice.device_ptr_mut(stream));
@@ -210,7 +215,6 @@ impl<T, R: MemoryResource> VmemSlice<T, R> {
     ///
     /// # Safety
     /// The slice is not used afterwards.
-    #[inline]
     pub(crate) unsafe fn end(&mut self) -> Option<DeviceBuffer<R>> {
         // SAFETY: taken once, by the caller's promise.
         let slice = unsafe { ManuallyDrop::take(&mut self.slice) };
@@ -227,9 +231,18 @@ impl<T, R: MemoryResource> VmemSlice<T, R> {
 }
 
 impl<T, R: MemoryResource> Drop for VmemSlice<T, R> {
+    #[inline]
     fn drop(&mut self) {
+        if self.slice.context().is_managing_stream_synchronization() {
+            // SAFETY: the slice goes.
+            drop(unsafe { self.end() });
+            return;
+        }
+        // There is nothing to wait for, and nothing that could fail.
         // SAFETY: the slice goes.
-        drop(unsafe { self.end() });
+        unsafe { ManuallyDrop::take(&mut self.slice) }.leak();
+        // SAFETY: the slice goes.
+        unsafe { ManuallyDrop::drop(&mut self.buffer) };
     }
 }
 
@@ -260,6 +273,10 @@ fn give_up<T>(slice: CudaSlice<T>) -> Result<(), DriverError> {
     context.record_err(earlier);
     context.record_err(waited);
     waited.map_err(|error| driver_error("CudaSlice::leak", error))
+}
+
+fn address_of<R: MemoryResource>(buffer: &DeviceBuffer<R>) -> u64 {
+    buffer.ptr().map_or(0, |ptr| ptr.get())
 }
 
 /// What `len` elements need.

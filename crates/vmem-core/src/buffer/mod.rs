@@ -85,6 +85,7 @@ impl<R: MemoryResource> DeviceBuffer<R> {
     /// # Errors
     /// Those of [`MemoryResource::allocate`]; [`InvalidLayout`](AllocErrorKind::InvalidLayout) if the
     /// alignment is not a power of two or above [`BlockLayout::MAX_ALIGNMENT`].
+    #[inline]
     pub fn aligned(
         resource: R,
         bytes: u64,
