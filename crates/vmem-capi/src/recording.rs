@@ -69,7 +69,7 @@ pub unsafe extern "C" fn vmem_stop_recording(device: i32, events: *mut u64) -> v
             let text = format!("device {device} is not recorded");
             return Err(Failure::new(vmem_status::VMEM_ERROR_UNSUPPORTED, text));
         };
-        let recorded = recording.recorder.flush().map_err(|error| io("the recording", &error))?;
+        let recorded = recording.recorder.finish().map_err(|error| io("the recording", &error))?;
         if let Ok(events) = place(events, "events") {
             // SAFETY: the caller's promise.
             unsafe { events.put(recorded) };

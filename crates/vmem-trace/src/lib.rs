@@ -67,9 +67,10 @@ mod write;
 
 pub use builder::{TraceBuilder, TraceError};
 pub use read::{
-    Format, Irregularity, Note, ReadError, ReadOptions, Reading, Strictness, read, read_path,
+    Format, Frames, Irregularity, Note, Packing, ReadError, ReadOptions, Reading, Sites,
+    Strictness, read, read_path,
 };
-pub use record::{Record, Recorder};
+pub use record::{Record, Recorder, write_recording};
 pub use replay::{
     Failure, ReplayError, ReplayOptions, ReplayReport, ReplayStack, min_device, replay,
 };

@@ -7,7 +7,7 @@ use vmem_core::{BlockLayout, Label};
 
 use super::Irregularity;
 use super::numbers::{Names, Numbers};
-use crate::{Event, Origin, Trace, TraceBuilder, TraceError};
+use crate::{Event, Mark, Origin, Trace, TraceBuilder, TraceError};
 
 /// Which stream and thread did something, as the log names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +54,8 @@ struct Early {
     dies: Option<usize>,
     size: u64,
     who: Who,
+    /// The number of its label; 0 for none.
+    label: u32,
 }
 
 /// Something in a log that cannot have been, or not as it is there.
@@ -75,6 +77,16 @@ impl History {
     /// The history in a log that has everything in the order in which it happened.
     pub(super) fn in_order() -> Self {
         Self { in_order: true, ..Self::default() }
+    }
+
+    /// What comes next happened at that time, in nanoseconds from any moment.
+    pub(super) fn at(&mut self, time: u64) {
+        self.builder.at(time);
+    }
+
+    /// A place is marked.
+    pub(super) fn mark(&mut self, mark: Mark) -> Result<(), Trouble> {
+        Ok(self.builder.mark(mark)?)
     }
 
     /// A block is allocated, at `place` in the log, under the label of that number; 0 for none.
@@ -133,7 +145,7 @@ impl History {
                 let Some(size) = size else { return Err(Trouble::NotLive { address }) };
                 BlockLayout::new(size).map_err(TraceError::Size)?;
                 let (born, dies) = (self.begins, Some(self.builder.len()));
-                self.early.push(Early { born, dies, size, who });
+                self.early.push(Early { born, dies, size, who, label: 0 });
                 self.blocks.insert(address, None);
                 Err(Trouble::Earlier { address })
             }
@@ -141,11 +153,16 @@ impl History {
     }
 
     /// Something that is live at the end of the log; told whether the log does not see it allocated.
-    pub(super) fn live_at_the_end(&mut self, address: u64, size: u64, who: Who) -> bool {
+    pub(super) fn live_at_the_end(
+        &mut self,
+        (address, size): (u64, u64),
+        who: Who,
+        label: u32,
+    ) -> bool {
         if self.blocks.contains_key(&address) || BlockLayout::new(size).is_err() {
             return false;
         }
-        self.early.push(Early { born: self.begins, dies: None, size, who });
+        self.early.push(Early { born: self.begins, dies: None, size, who, label });
         self.blocks.insert(address, None);
         true
     }
@@ -205,7 +222,7 @@ impl History {
         if early.is_empty() {
             return Ok(trace);
         }
-        with_early(&trace, &early, (&streams, &threads))
+        with_early(&trace, &early, names, (&streams, &threads))
     }
 
     fn origin(&mut self, who: Who) -> Origin {
@@ -251,6 +268,7 @@ impl History {
 fn with_early(
     trace: &Trace,
     early: &[Early],
+    names: &Names,
     (streams, threads): (&[u64], &[u64]),
 ) -> Result<Trace, TraceError> {
     let mut again = History::default();
@@ -264,9 +282,13 @@ fn with_early(
     let (mut born, mut dead) = (0, 0);
     let mortal: Vec<usize> = (0..early.len()).filter(|&i| early[i].dies.is_some()).collect();
     for at in 0..=trace.events().len() {
+        if let Some(&time) = trace.times.get(at) {
+            again.builder.at(time);
+        }
         while let Some(block) = early.get(born).filter(|block| block.born == at) {
             let origin = again.origin(block.who);
-            early_slots[born] = again.builder.allocate(block.size, origin, Label::NONE)?;
+            let label = Label::intern(names.get(block.label).unwrap_or_default());
+            early_slots[born] = again.builder.allocate(block.size, origin, label)?;
             born += 1;
         }
         while let Some(&index) = mortal.get(dead).filter(|&&index| early[index].dies == Some(at)) {
@@ -287,7 +309,8 @@ fn with_early(
                 let origin = again.origin(who(origin));
                 again.builder.failure(size, origin)?;
             }
-            Some(Event::Mark(_)) | None => {}
+            Some(&Event::Mark(mark)) => again.builder.mark(mark)?,
+            None => {}
         }
     }
     Ok(again.builder.finish(trace.name()))

@@ -72,14 +72,14 @@ fn formats_are_told_apart_by_their_first_line() {
     assert_eq!(Format::sniff(b"\x80\x04\x95"), Some(Format::PyTorchPickle));
     assert_eq!(
         sniff(
-            "vmem recording 1
+            "vmem recording 2
 "
         ),
         Some(Format::Recording)
     );
     assert_eq!(
         sniff(
-            "vmem recording 2
+            "vmem recording 1
 "
         ),
         None
