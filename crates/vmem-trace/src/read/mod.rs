@@ -112,10 +112,26 @@ impl ReadOptions {
     /// [`max_bytes`](Self::max_bytes), allocates nothing or, when strict, has an irregularity. It
     /// names the file, the line, its text and what is accepted.
     pub fn read_path(&self, path: impl AsRef<Path>) -> Result<Reading, ReadError> {
-        let path = path.as_ref();
+        self.read_path_with(path.as_ref(), None)
+    }
+
+    /// Reads a log of RMM from a file as [`read_path`](Self::read_path) does, and labels its blocks as
+    /// [`read_labelled`](Self::read_labelled) does.
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn read_path_labelled(
+        &self,
+        path: impl AsRef<Path>,
+        labels: Sites,
+    ) -> Result<Reading, ReadError> {
+        self.read_path_with(path.as_ref(), Some(labels))
+    }
+
+    fn read_path_with(&self, path: &Path, labels: Option<Sites>) -> Result<Reading, ReadError> {
         let file = path.display().to_string();
         let open = File::open(path).map_err(|error| ReadError::from_io(&file, error))?;
-        let mut reading = self.read(&file, open)?;
+        let mut reading = self.read_with(&file, open, labels)?;
         let packed = path.extension().is_some_and(|ext| ext == "gz" || ext == "zst");
         let name = if packed { path.with_extension("") } else { path.to_owned() };
         let name = name.file_stem().unwrap_or(path.as_os_str());

@@ -57,8 +57,7 @@ impl Labels {
                 }
                 Frames::Innermost => {}
                 Frames::All => {
-                    let Frame { name, filename, line } = frame;
-                    let frame = format!("{filename}:{line}:{name}");
+                    let frame = frame.whole();
                     if self.text.len() + 1 + frame.len() > Self::LONGEST {
                         break;
                     }
@@ -102,7 +101,20 @@ impl Frame<'_> {
         }
     }
 
+    /// A label of vmem's own that was written as a frame, in no file.
+    fn own_label(self) -> Option<String> {
+        (self.filename == "label" && self.line == 0).then(|| self.name.to_owned())
+    }
+
+    fn whole(self) -> String {
+        let Self { name, filename, line } = self;
+        self.own_label().unwrap_or_else(|| format!("{filename}:{line}:{name}"))
+    }
+
     fn short(self) -> String {
+        if let Some(label) = self.own_label() {
+            return label;
+        }
         let separator = |c: char| c == '/' || c == '\\';
         let end = self.filename.rmatch_indices(separator).nth(1).map_or(0, |(at, _)| at + 1);
         let file = &self.filename[end..];
@@ -135,6 +147,13 @@ mod tests {
         assert_eq!(label(Frames::Innermost, &STACK[..2]), "nn/linear.py:9:forward");
         assert_eq!(label(Frames::Innermost, &STACK[..1]), "??:0:at::empty");
         assert_eq!(label(Frames::Innermost, &[]), "");
+    }
+
+    #[test]
+    fn a_label_that_was_written_as_a_frame_is_that_label() {
+        let own = [Frame { name: "overlay/input", filename: "label", line: 0 }];
+        assert_eq!(label(Frames::Innermost, &own), "overlay/input");
+        assert_eq!(label(Frames::All, &own), "overlay/input");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Writers: traces as files that other tools read.
+//! Traces as tables.
 
 use std::io::{self, Write};
 
