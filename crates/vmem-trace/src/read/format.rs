@@ -96,7 +96,9 @@ impl fmt::Display for Format {
             Self::RmmLog => write!(f, "an RMM log ({})", rmm::HEADER),
             Self::Lifetimes => write!(f, "lifetimes ({})", lifetime::HEADER),
             Self::PyTorchSnapshot => f.write_str("a PyTorch memory snapshot in JSON"),
-            Self::PyTorchPickle => f.write_str("one as torch.cuda.memory._dump_snapshot writes it"),
+            Self::PyTorchPickle => {
+                f.write_str("a PyTorch memory snapshot as _dump_snapshot writes it")
+            }
             Self::Recording => f.write_str("a vmem recording"),
         }
     }

@@ -40,11 +40,12 @@ pub(super) struct History {
     labels: Vec<(usize, u32)>,
 }
 
+/// A live block, in few bytes: there can be as many as a file has entries.
 struct Live {
     slot: u32,
-    size: u64,
-    who: Who,
-    place: usize,
+    origin: Origin,
+    /// Where in the log it was allocated; what is further than 4 GiB counts as that far.
+    place: u32,
 }
 
 /// A block that was live before a log.
@@ -62,13 +63,13 @@ struct Early {
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// A block is allocated where one is live that was allocated at `place`.
-    StillLive { address: u64, place: usize },
+    StillLive { address: u64, place: u32 },
     /// A block is freed that the log does not see allocated.
     Earlier { address: u64 },
     /// Nothing is live there any more.
     NotLive { address: u64 },
     /// A block is freed that was allocated at `place` with another size.
-    WrongSize { address: u64, freed: u64, allocated: u64, place: usize },
+    WrongSize { address: u64, freed: u64, allocated: u64, place: u32 },
     /// It cannot be part of a trace.
     Refused(TraceError),
 }
@@ -101,11 +102,10 @@ impl History {
         let mut trouble = Ok(());
         if let Some(gone) = self.blocks.get_mut(&address).and_then(Option::take) {
             trouble = Err(Trouble::StillLive { address, place: gone.place });
+            let size = self.builder.free(gone.slot, gone.origin)?;
             if !self.in_order {
-                *self.late.entry((address, gone.size)).or_default() += 1;
+                *self.late.entry((address, size)).or_default() += 1;
             }
-            let origin = self.origin(gone.who);
-            self.builder.free(gone.slot, origin)?;
         }
         self.check_room(size)?;
         let at = self.builder.len();
@@ -114,7 +114,8 @@ impl History {
         if label != 0 {
             self.labels.push((at, label));
         }
-        self.blocks.insert(address, Some(Live { slot, size, who, place }));
+        let place = u32::try_from(place).unwrap_or(u32::MAX);
+        self.blocks.insert(address, Some(Live { slot, origin, place }));
         trouble
     }
 
@@ -181,8 +182,7 @@ impl History {
         let mut left: Vec<_> = mem::take(&mut self.blocks).into_values().flatten().collect();
         left.sort_unstable_by_key(|live| live.slot);
         for live in left {
-            let origin = self.origin(live.who);
-            self.builder.free(live.slot, origin)?;
+            self.builder.free(live.slot, live.origin)?;
         }
         self.late.clear();
         self.begins = self.builder.len();
@@ -248,8 +248,8 @@ impl History {
     /// lost.
     fn was_late(&mut self, address: u64, size: u64, thread: u64) -> bool {
         if let Some(Some(live)) = self.blocks.get(&address)
-            && live.size == size
-            && live.who.thread == thread
+            && self.builder.size_of(live.slot) == Some(size)
+            && live.origin.thread == self.threads.number_to_be(&thread)
         {
             return false;
         }

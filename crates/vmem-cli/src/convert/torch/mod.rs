@@ -45,8 +45,8 @@ pub(super) fn write(trace: &Trace, args: &Convert, to: &mut Vec<u8>) -> Result<T
     let Some(pool) = stack.pool.clone() else {
         let tier = args.tier;
         return Err(Error::usage(format!(
-            "--tier {tier} has no pool, whose memory a snapshot could show; accepted: a, b, a-bare, \
-             a-tight, a-chunks"
+            "--tier {tier} has no pool, whose memory a snapshot could show; accepted: a, b, \
+             fallback, a-bare, a-tight, a-chunks"
         )));
     };
     let camera = Arc::new(Camera::new(pool, trace, events));
