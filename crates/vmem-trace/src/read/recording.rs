@@ -3,7 +3,6 @@
 use std::io::BufRead;
 
 use flate2::Crc;
-use integer_encoding::VarInt;
 
 use super::history::{History, Trouble, Who};
 use super::notes::Judge;
@@ -12,6 +11,7 @@ use super::{Irregularity, ReadError};
 use crate::record::format::{
     FRAME_HEADER, Kind, LONGEST_FRAME, LONGEST_LABEL, MAGIC, Previous, given,
 };
+use crate::record::numbers::{take, unzigzag};
 use crate::{Mark, Trace};
 
 /// Reads a recording that starts with [`MAGIC`].
@@ -106,7 +106,7 @@ impl Reading<'_> {
             at = start + frame.len() - fields.rest.len() - 1;
             let done = match Kind::of(first) {
                 Some(Kind::Label) => self.label(&mut fields),
-                Some(Kind::End) if fields.number::<u64>().is_some() && fields.rest.is_empty() => {
+                Some(Kind::End) if fields.number().is_some() && fields.rest.is_empty() => {
                     return Ok(Frame::Last);
                 }
                 Some(kind) => self.entry(kind, first, &mut fields, &mut previous, &mut time, at),
@@ -127,7 +127,7 @@ impl Reading<'_> {
     }
 
     fn label(&mut self, fields: &mut Fields<'_>) -> Result<(), Odd> {
-        let length = fields.number().and_then(|length: u64| usize::try_from(length).ok());
+        let length = fields.number().and_then(|length| usize::try_from(length).ok());
         let name = length.filter(|&length| length <= LONGEST_LABEL).and_then(|l| fields.some(l));
         let name = name.and_then(|name| str::from_utf8(name).ok());
         let reason = || format!("a label that is no text in UTF-8 of up to {LONGEST_LABEL} bytes");
@@ -161,7 +161,7 @@ impl Reading<'_> {
             previous.stream = fields.number().ok_or_else(cut)?;
         }
         if kind != Kind::Failure {
-            let distance: i64 = fields.number().ok_or_else(cut)?;
+            let distance = unzigzag(fields.number().ok_or_else(cut)?);
             previous.address = previous.address.wrapping_add(distance.cast_unsigned());
         }
         let size = fields.number().ok_or_else(cut)?;
@@ -209,14 +209,14 @@ impl<'a> Fields<'a> {
         Some(some)
     }
 
-    fn number<N: VarInt>(&mut self) -> Option<N> {
-        let (number, length) = N::decode_var(self.rest)?;
-        self.rest = self.rest.get(length..)?;
+    fn number(&mut self) -> Option<u64> {
+        let (number, rest) = take(self.rest)?;
+        self.rest = rest;
         Some(number)
     }
 
     fn small(&mut self) -> Option<u32> {
-        self.number().and_then(|number: u64| u32::try_from(number).ok())
+        self.number().and_then(|number| u32::try_from(number).ok())
     }
 }
 

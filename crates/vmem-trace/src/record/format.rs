@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 
 use flate2::Crc;
-use integer_encoding::VarInt;
 use vmem_core::Label;
 
+use super::numbers::{Bytes, LONGEST, zigzag};
 use crate::{Mark, Origin};
 
 /// What a recording starts with.
@@ -27,8 +27,8 @@ pub(crate) const FRAME_HEADER: usize = 8;
 /// The longest that the entries of a frame are, in bytes.
 pub(crate) const LONGEST_FRAME: usize = 64 << 10;
 
-/// The longest entry that defines no label: its first byte, three numbers of 32 bits and four of 64.
-const LONGEST_ENTRY: usize = 1 + 3 * 5 + 4 * 10;
+/// The longest entry that defines no label: its first byte, two numbers of 32 bits and four of 64.
+const LONGEST_ENTRY: usize = 1 + 2 * 5 + 4 * LONGEST;
 
 /// What an entry says, as the low bits of its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,22 +143,23 @@ impl<W: Write> Encoder<W> {
         ] {
             first |= if differs { bit } else { 0 };
         }
-        self.begin(first, time);
+        let mut bytes = self.begin(first, time);
         if first & given::LABEL != 0 {
-            self.put(label);
+            bytes.put(label.into());
         }
         if first & given::THREAD != 0 {
-            self.put(entry.thread);
+            bytes.put(entry.thread.into());
         }
         if first & given::STREAM != 0 {
-            self.put(entry.stream);
+            bytes.put(entry.stream);
         }
         let mut address = previous.address;
         if kind != Kind::Failure {
             address = entry.address;
-            self.put(entry.address.wrapping_sub(previous.address).cast_signed());
+            bytes.put(zigzag(entry.address.wrapping_sub(previous.address).cast_signed()));
         }
-        self.put(entry.size);
+        bytes.put(entry.size);
+        self.frame.extend_from_slice(bytes.as_slice());
         self.previous = Previous { label, thread: entry.thread, stream: entry.stream, address };
         Ok(())
     }
@@ -173,7 +174,8 @@ impl<W: Write> Encoder<W> {
             Mark::Pass => Kind::Pass,
             Mark::Page => Kind::Page,
         };
-        self.begin(kind as u8, time);
+        let bytes = self.begin(kind as u8, time);
+        self.frame.extend_from_slice(bytes.as_slice());
         Ok(())
     }
 
@@ -183,7 +185,8 @@ impl<W: Write> Encoder<W> {
     /// The error of the writer.
     pub(crate) fn end(&mut self) -> io::Result<()> {
         self.make_room(LONGEST_ENTRY)?;
-        self.begin(Kind::End as u8, self.time);
+        let bytes = self.begin(Kind::End as u8, self.time);
+        self.frame.extend_from_slice(bytes.as_slice());
         self.flush()
     }
 
@@ -218,11 +221,12 @@ impl<W: Write> Encoder<W> {
     }
 
     /// The first byte of an entry, and its time since the one before.
-    fn begin(&mut self, first: u8, time: u64) {
+    fn begin(&mut self, first: u8, time: u64) -> Bytes<LONGEST_ENTRY> {
         let time = time.max(self.time);
-        self.frame.push(first);
-        self.put(time - self.time);
+        let mut bytes = Bytes::new(first);
+        bytes.put(time - self.time);
         self.time = time;
+        bytes
     }
 
     /// The number of a label, defined now if it is new.
@@ -245,8 +249,9 @@ impl<W: Write> Encoder<W> {
         let name = label.as_str();
         let name = &name[..name.floor_char_boundary(LONGEST_LABEL)];
         self.make_room(LONGEST_ENTRY + name.len())?;
-        self.frame.push(Kind::Label as u8);
-        self.put(name.len() as u64);
+        let mut bytes = Bytes::<LONGEST_ENTRY>::new(Kind::Label as u8);
+        bytes.put(name.len() as u64);
+        self.frame.extend_from_slice(bytes.as_slice());
         self.frame.extend_from_slice(name.as_bytes());
         // There are fewer than 2³² labels in a process.
         let number = u32::try_from(self.labels.len() + 1).unwrap_or(0);
@@ -256,20 +261,17 @@ impl<W: Write> Encoder<W> {
 
     /// Makes sure that so much has room in the frame, which is begun if it is empty.
     fn make_room(&mut self, bytes: usize) -> io::Result<()> {
-        if self.frame.len() + FRAME_HEADER + LONGEST_ENTRY + bytes > self.frame.capacity() {
+        if self.frame.len() + FRAME_HEADER + LONGEST + bytes > self.frame.capacity() {
             self.write_out()?;
         }
         if self.frame.is_empty() {
+            // The header, and the time so far behind it.
+            let mut start = Bytes::<{ 1 + LONGEST }>::new(0);
+            start.put(self.time);
             self.frame.extend_from_slice(&[0; FRAME_HEADER]);
-            self.put(self.time);
+            self.frame.extend_from_slice(&start.as_slice()[1..]);
         }
         Ok(())
-    }
-
-    fn put(&mut self, number: impl VarInt) {
-        let mut bytes = [0; 10];
-        let length = number.encode_var(&mut bytes);
-        self.frame.extend_from_slice(&bytes[..length]);
     }
 }
 
@@ -293,7 +295,7 @@ mod tests {
         let label = 2 + far.label.as_str().len();
         let start = MAGIC.len() + FRAME_HEADER + 1;
         // The label's number is small here, and takes one byte of the five it could.
-        assert_eq!(written.len() - start - label, LONGEST_ENTRY - 4 - 5);
+        assert_eq!(written.len() - start - label, LONGEST_ENTRY - 4);
     }
 
     #[test]

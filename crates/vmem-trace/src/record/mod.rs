@@ -1,6 +1,7 @@
 //! Recording: a program's allocations as a trace.
 
 pub(crate) mod format;
+pub(crate) mod numbers;
 mod recorder;
 mod write;
 

@@ -119,17 +119,11 @@ fn free(ptr: DevicePtr, layout: BlockLayout) -> MemoryEventKind {
 
 /// A recording of these events.
 pub(crate) fn recorded(events: &[MemoryEvent]) -> Vec<u8> {
-    recorded_by(events.len().max(1), events)
-}
-
-/// The same, so many of them to a frame.
-pub(crate) fn recorded_by(a_frame: usize, events: &[MemoryEvent]) -> Vec<u8> {
     let written = Shared::default();
     let recorder = Recorder::new(written.clone()).unwrap();
-    for events in events.chunks(a_frame) {
-        events.iter().for_each(|event| recorder.event(event));
-        recorder.flush().unwrap();
-    }
+    events.iter().for_each(|event| recorder.event(event));
+    // The end is in a frame of its own.
+    recorder.flush().unwrap();
     drop(recorder);
     written.bytes()
 }
