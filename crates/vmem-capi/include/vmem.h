@@ -571,7 +571,8 @@ vmem_status vmem_start_recording(int32_t device,
  *
  * The caller sees to it that: `events` is null or may be written to.
  */
-vmem_status vmem_stop_recording(int32_t device, uint64_t *events);
+vmem_status vmem_stop_recording(int32_t device,
+                                uint64_t *events);
 
 /**
  * Notes that work now on `stream` uses a block, so that it is over before the block is used again, whatever
