@@ -78,7 +78,8 @@ impl Block {
         let Origin { stream, thread } = origin;
         let name = label.as_str().lines().next().unwrap_or("block");
         let mut event = json!({
-            "ph": phase, "cat": "block", "name": name, "id": id, "pid": 0, "tid": thread, "ts": time,
+            "ph": phase, "cat": "block", "name": name, "id": format!("{id:#x}"), "pid": 0, "tid": thread,
+            "ts": time,
         });
         if phase == "b" {
             event["args"] = json!({"size": size, "stream": stream, "label": label.as_str()});

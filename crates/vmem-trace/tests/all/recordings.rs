@@ -359,6 +359,12 @@ fn a_trace_written_as_a_recording_reads_back_the_same_in_a_few_bytes_an_event() 
     let mut written = Vec::new();
     write_recording(&trace, &mut written).unwrap();
     assert_eq!(strictly("refused", &written).unwrap(), trace);
+    let timed = written.len();
+    let timeless = trace.without_times();
+    written.clear();
+    write_recording(&timeless, &mut written).unwrap();
+    assert_eq!(strictly("refused", &written).unwrap(), timeless);
+    assert!(written.len() < timed, "{} B and {timed} B with times", written.len());
 }
 
 #[test]

@@ -87,14 +87,18 @@ impl MemoryObserver for Camera {
             return;
         }
         state.calls += 1;
-        let mut goes_home = false;
+        // Whether other addresses have memory than before, as far as this alone tells.
+        let mut moved = false;
         match event.kind {
-            MemoryEventKind::Allocate { ptr, .. } => state.picture.addresses.push(ptr.get()),
+            MemoryEventKind::Allocate { ptr, .. } => {
+                state.picture.addresses.push(ptr.get());
+                moved = !state.has_memory(ptr.get());
+            }
             // Memory that is shown in a window is at home again, which nothing counts.
-            MemoryEventKind::Free { ptr, .. } => goes_home = state.windows.contains(&ptr.get()),
+            MemoryEventKind::Free { ptr, .. } => moved = state.windows.contains(&ptr.get()),
             _ => {}
         }
-        state.look(&self.pool, goes_home);
+        state.look(&self.pool, moved);
         // A request that is refused ends the replay.
         let refused = matches!(event.kind, MemoryEventKind::Failure { .. });
         if refused || state.calls == self.calls {
@@ -124,6 +128,13 @@ impl State {
         if !(unmapped.is_empty() && mapped.is_empty()) {
             self.picture.changes.push(Change { call: self.calls, unmapped, mapped });
         }
+    }
+
+    /// Whether an address was among those with memory when it was last looked.
+    fn has_memory(&self, address: u64) -> bool {
+        let after = self.picture.mapped.partition_point(|&(start, _)| start <= address);
+        let range = after.checked_sub(1).and_then(|at| self.picture.mapped.get(at));
+        range.is_some_and(|&(_, end)| address < end)
     }
 
     fn take(&mut self, pool: &PoolHandle) {
