@@ -3,13 +3,13 @@
 //! After [`MAGIC`] come frames, each with its length and a checksum, so that a file that was cut anywhere
 //! is read up to its last whole frame. Nothing in a frame but the numbers of labels refers to another.
 
-use std::collections::HashMap;
 use std::io::{self, Write};
 
 use flate2::Crc;
 use vmem_core::Label;
 
 use super::numbers::{Bytes, LONGEST, zigzag};
+use crate::trace::index;
 use crate::{Mark, Origin};
 
 /// What a recording starts with.
@@ -100,10 +100,13 @@ pub(crate) struct Encoder<W> {
     previous: Previous,
     /// When the last entry happened, in nanoseconds.
     time: u64,
-    /// The numbers of the labels defined so far.
-    labels: HashMap<Label, u32>,
-    last_label: (Label, u32),
+    /// The numbers of the labels defined so far, by their indices; 0 for others.
+    labels: Vec<u32>,
+    /// How many are defined.
+    defined: u32,
 }
+
+const _: () = assert!(LONGEST_ENTRY <= Bytes::PLACES);
 
 impl<W: Write> Encoder<W> {
     /// The longest frame that is written, in bytes: room for a few labels.
@@ -120,8 +123,8 @@ impl<W: Write> Encoder<W> {
             frame: Vec::with_capacity(Self::FRAME),
             previous: Previous::default(),
             time: 0,
-            labels: HashMap::new(),
-            last_label: (Label::NONE, 0),
+            labels: Vec::new(),
+            defined: 0,
         })
     }
 
@@ -221,7 +224,7 @@ impl<W: Write> Encoder<W> {
     }
 
     /// The first byte of an entry, and its time since the one before.
-    fn begin(&mut self, first: u8, time: u64) -> Bytes<LONGEST_ENTRY> {
+    fn begin(&mut self, first: u8, time: u64) -> Bytes {
         let time = time.max(self.time);
         let mut bytes = Bytes::new(first);
         bytes.put(time - self.time);
@@ -234,29 +237,28 @@ impl<W: Write> Encoder<W> {
         if label == Label::NONE {
             return Ok(0);
         }
-        if label == self.last_label.0 {
-            return Ok(self.last_label.1);
+        match self.labels.get(index(label.index())) {
+            Some(&number @ 1..) => Ok(number),
+            _ => self.define(label),
         }
-        let number = match self.labels.get(&label) {
-            Some(&number) => number,
-            None => self.define(label)?,
-        };
-        self.last_label = (label, number);
-        Ok(number)
     }
 
     fn define(&mut self, label: Label) -> io::Result<u32> {
         let name = label.as_str();
         let name = &name[..name.floor_char_boundary(LONGEST_LABEL)];
         self.make_room(LONGEST_ENTRY + name.len())?;
-        let mut bytes = Bytes::<LONGEST_ENTRY>::new(Kind::Label as u8);
+        let mut bytes = Bytes::new(Kind::Label as u8);
         bytes.put(name.len() as u64);
         self.frame.extend_from_slice(bytes.as_slice());
         self.frame.extend_from_slice(name.as_bytes());
+        let index = index(label.index());
+        if index >= self.labels.len() {
+            self.labels.resize(index + 1, 0);
+        }
         // There are fewer than 2³² labels in a process.
-        let number = u32::try_from(self.labels.len() + 1).unwrap_or(0);
-        self.labels.insert(label, number);
-        Ok(number)
+        self.defined += 1;
+        self.labels[index] = self.defined;
+        Ok(self.defined)
     }
 
     /// Makes sure that so much has room in the frame, which is begun if it is empty.
@@ -265,11 +267,11 @@ impl<W: Write> Encoder<W> {
             self.write_out()?;
         }
         if self.frame.is_empty() {
-            // The header, and the time so far behind it.
-            let mut start = Bytes::<{ 1 + LONGEST }>::new(0);
+            // The header, the last byte of which comes with the time so far.
+            self.frame.extend_from_slice(&[0; FRAME_HEADER - 1]);
+            let mut start = Bytes::new(0);
             start.put(self.time);
-            self.frame.extend_from_slice(&[0; FRAME_HEADER]);
-            self.frame.extend_from_slice(&start.as_slice()[1..]);
+            self.frame.extend_from_slice(start.as_slice());
         }
         Ok(())
     }

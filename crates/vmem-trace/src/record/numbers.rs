@@ -1,31 +1,37 @@
 //! Numbers in as few bytes as they need (LEB128), and differences (zigzag). By hand: an event takes six of
-//! them, between two looks at the clock, and a library for it took three times as long.
+//! them, and a library for it took longer.
 
 /// The most bytes that a number takes.
 pub(crate) const LONGEST: usize = 10;
 
-/// Bytes that are put together without heap memory.
-pub(crate) struct Bytes<const N: usize> {
-    bytes: [u8; N],
+/// A few bytes that are put together without heap memory: no more than there are places, which is a power of
+/// two so that a place need not be checked.
+pub(crate) struct Bytes {
+    bytes: [u8; Self::PLACES],
     length: usize,
 }
 
-impl<const N: usize> Bytes<N> {
+impl Bytes {
+    pub(crate) const PLACES: usize = 64;
+
+    #[inline]
     pub(crate) fn new(first: u8) -> Self {
-        let mut bytes = [0; N];
+        let mut bytes = [0; Self::PLACES];
         bytes[0] = first;
         Self { bytes, length: 1 }
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the lowest bits are what is put")]
+    #[inline]
     pub(crate) fn put(&mut self, mut number: u64) {
+        let mut length = self.length;
         while number >= 0x80 {
-            self.bytes[self.length] = number as u8 | 0x80;
-            self.length += 1;
+            self.bytes[length % Self::PLACES] = number as u8 | 0x80;
+            length += 1;
             number >>= 7;
         }
-        self.bytes[self.length] = number as u8;
-        self.length += 1;
+        self.bytes[length % Self::PLACES] = number as u8;
+        self.length = length + 1;
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
@@ -68,7 +74,7 @@ mod tests {
     #[test]
     fn a_number_is_taken_as_it_was_put() {
         for number in [0, 1, 0x7f, 0x80, 0x3fff, 0x4000, 1 << 63, u64::MAX] {
-            let mut bytes = Bytes::<11>::new(9);
+            let mut bytes = Bytes::new(9);
             bytes.put(number);
             let written = bytes.as_slice();
             assert_eq!(take(&written[1..]), Some((number, &[][..])));
