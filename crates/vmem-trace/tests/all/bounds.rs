@@ -3,8 +3,9 @@
 
 use vmem_trace::{ReadOptions, Sites, write_recording};
 
+use crate::frames::{MAGIC, frame};
 use crate::heap;
-use crate::recordings::{MAGIC, frame, recorded};
+use crate::recordings::recorded;
 use crate::support::{data, tolerantly};
 
 /// The most that a reader takes for each byte of a file after decompression.

@@ -7,8 +7,9 @@ use vmem_core::{
 };
 use vmem_trace::{Event, ReadOptions, Recorder, Strictness, read};
 
+use crate::frames::{MAGIC, frame};
 use crate::heap;
-use crate::recordings::{MAGIC, Shared, frame, recorded};
+use crate::recordings::{Shared, recorded};
 use crate::support::{data, strictly, tolerantly};
 
 struct Rng(SplitMix64);

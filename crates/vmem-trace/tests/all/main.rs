@@ -4,6 +4,7 @@
 
 mod bounds;
 mod compressed;
+mod frames;
 mod heap;
 mod hostile;
 mod irregular;
