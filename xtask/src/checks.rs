@@ -3,7 +3,7 @@
 use crate::cargo::{cargo, succeed};
 use crate::metadata::{Metadata, Package};
 use crate::steps::Steps;
-use crate::{bundle, consumers, driver, licences, public, python, tidy};
+use crate::{bundle, consumers, driver, licences, public, python, tidy, viewer};
 
 /// Everything that a change must pass, cheapest first.
 ///
@@ -77,10 +77,12 @@ fn test_workspace(steps: &mut Steps, workspace: &Metadata) -> Result<(), String>
     // Those of the CUDA crate ran over the software driver.
     let others = ["--workspace", "--exclude", driver::CRATE];
     steps.run("documentation examples", || succeed(cargo(["test", "--doc"]).args(others)))?;
+    let viewer = viewer::file(steps, workspace)?;
     // Last, so that what cargo says of the tests stands at the end.
     steps.run("tests, with features", || {
         let test = ["test", "--workspace", "--all-targets", "--features"];
-        succeed(cargo(test).arg(tested_features(workspace)))
+        let viewer = viewer.iter().map(|file| (viewer::VARIABLE, file));
+        succeed(cargo(test).arg(tested_features(workspace)).envs(viewer))
     })
 }
 

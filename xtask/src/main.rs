@@ -26,6 +26,7 @@ mod rmm;
 mod size;
 mod steps;
 mod tidy;
+mod viewer;
 
 use std::process::ExitCode;
 

@@ -555,7 +555,8 @@ vmem_status vmem_free_vouched(void *ptr,
 
 /**
  * Begins to record what is allocated and freed on a device into a new file, which vmem's tools read,
- * replay and compare. A recording in progress ends. An event costs some tens of nanoseconds.
+ * replay, compare and convert for others. A recording in progress ends. An event costs some tens of
+ * nanoseconds and ten bytes; of a process that dies fewer than the last 128 events are lost.
  *
  * The caller sees to it that: `path` ends with a zero.
  */
@@ -563,13 +564,15 @@ vmem_status vmem_start_recording(int32_t device,
                                  const char *path);
 
 /**
- * Ends the recording of a device, and says how many events it has. `events` may be null.
+ * Ends the recording of a device, which is then whole, and says how many events it has. `events` may be
+ * null.
  *
  * VMEM_ERROR_UNSUPPORTED if there is none, VMEM_ERROR_IO if not all of it could be written.
  *
  * The caller sees to it that: `events` is null or may be written to.
  */
-vmem_status vmem_stop_recording(int32_t device, uint64_t *events);
+vmem_status vmem_stop_recording(int32_t device,
+                                uint64_t *events);
 
 /**
  * Notes that work now on `stream` uses a block, so that it is over before the block is used again, whatever

@@ -36,7 +36,8 @@ fn record(instance: &Instance, kind: MemoryEventKind, stream: &Stream, label: La
 }
 
 /// Begins to record what is allocated and freed on a device into a new file, which vmem's tools read,
-/// replay and compare. A recording in progress ends. An event costs some tens of nanoseconds.
+/// replay, compare and convert for others. A recording in progress ends. An event costs some tens of
+/// nanoseconds and ten bytes; of a process that dies fewer than the last 128 events are lost.
 ///
 /// # Safety
 /// `path` ends with a zero.
@@ -54,7 +55,8 @@ pub unsafe extern "C" fn vmem_start_recording(device: i32, path: *const c_char) 
     })
 }
 
-/// Ends the recording of a device, and says how many events it has. `events` may be null.
+/// Ends the recording of a device, which is then whole, and says how many events it has. `events` may be
+/// null.
 ///
 /// VMEM_ERROR_UNSUPPORTED if there is none, VMEM_ERROR_IO if not all of it could be written.
 ///
@@ -69,7 +71,7 @@ pub unsafe extern "C" fn vmem_stop_recording(device: i32, events: *mut u64) -> v
             let text = format!("device {device} is not recorded");
             return Err(Failure::new(vmem_status::VMEM_ERROR_UNSUPPORTED, text));
         };
-        let recorded = recording.recorder.flush().map_err(|error| io("the recording", &error))?;
+        let recorded = recording.recorder.finish().map_err(|error| io("the recording", &error))?;
         if let Ok(events) = place(events, "events") {
             // SAFETY: the caller's promise.
             unsafe { events.put(recorded) };

@@ -5,9 +5,10 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use vmem_trace::Scale;
+use vmem_trace::{ReadOptions, Scale, Strictness};
 
 use crate::bytes;
+use crate::convert::{At, To};
 use crate::scenario::Item;
 use crate::tier::Tier;
 
@@ -23,6 +24,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     Bench(Bench),
     Replay(Replay),
+    Convert(Convert),
+    Inspect(Inspect),
 }
 
 /// Run generated workloads through stacks and print what they cost.
@@ -61,16 +64,83 @@ pub struct Replay {
     /// The trace files; `-` is standard input.
     #[arg(required = true, value_name = "TRACE")]
     pub(crate) traces: Vec<PathBuf>,
-    /// Refuse a file at the first thing in it that is not as it should be.
-    #[arg(long)]
-    pub(crate) strict: bool,
-    /// The device whose history is taken from a snapshot of several [default: the one with most
-    /// entries].
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u32>(0..=u32::MAX.into()))]
-    pub(crate) trace_device: Option<u32>,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
     /// What every run accepts.
     #[command(flatten)]
     pub common: Common,
+}
+
+/// Write a recorded trace in another format.
+///
+/// Reads what `replay` reads. A snapshot of PyTorch (--to torch) shows what a stack makes of the trace: it is
+/// taken during a replay on the simulated device, at the moment that --at names, and opens in PyTorch's
+/// memory_viz. What a format has no place for is said on standard error.
+#[derive(Debug, Args)]
+pub(crate) struct Convert {
+    /// The trace file; `-` is standard input.
+    #[arg(value_name = "TRACE")]
+    pub(crate) trace: PathBuf,
+    /// Write to this file, which appears or is replaced as a whole; `-` is standard output.
+    #[arg(long, short, value_name = "PATH")]
+    pub(crate) output: PathBuf,
+    /// The format: rmm, lifetimes, recording, torch (a pickle, as PyTorch's memory snapshots), chrome
+    /// (trace events, for Perfetto) [default: by the output's ending: .csv is rmm, .vmem recording,
+    /// .pickle torch, .json chrome].
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) to: Option<To>,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
+    /// Label the blocks of an RMM log from this file, which has the columns Pointer, Bytes and Site and a
+    /// row for each allocation.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) labels: Option<PathBuf>,
+    /// The names of the sites in --labels: a file with the columns Site, Place and Function.
+    #[arg(long, value_name = "PATH", requires = "labels")]
+    pub(crate) label_names: Option<PathBuf>,
+    /// When a snapshot is taken: at the peak of live memory, at the end, or after the event of this index.
+    #[arg(long, value_name = "MOMENT", default_value_t = At::Peak)]
+    pub(crate) at: At,
+    /// The stack that a snapshot is of: one with a pool.
+    #[arg(long, value_name = "TIER", default_value = "a")]
+    pub(crate) tier: Tier,
+    /// The memory of the simulated device that a snapshot is of [default: 24GiB].
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = bytes::parse)]
+    pub(crate) capacity: Option<u64>,
+}
+
+/// Say what trace files are, in ten lines each.
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The trace files; `-` is standard input.
+    #[arg(required = true, value_name = "TRACE")]
+    pub(crate) traces: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
+}
+
+/// How files are read.
+#[derive(Debug, Args)]
+pub(crate) struct ReadingArgs {
+    /// Refuse a file at the first thing in it that is not as it should be.
+    #[arg(long)]
+    strict: bool,
+    /// The device whose history is taken from a snapshot of several [default: the one with most
+    /// entries].
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u32>(0..=u32::MAX.into()))]
+    trace_device: Option<u32>,
+}
+
+impl ReadingArgs {
+    /// The same as options.
+    pub(crate) fn options(&self) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        options.device = self.trace_device;
+        if self.strict {
+            options.strictness = Strictness::Strict;
+        }
+        options
+    }
 }
 
 /// What every run accepts.

@@ -14,7 +14,7 @@ use crate::cuda::Cuda;
 use crate::measure::{Job, Place};
 use crate::output::Json;
 use crate::place::{self, Found};
-use crate::{Backend, Error, Report, Stop, bench, replay, table};
+use crate::{Backend, Error, Report, Stop, bench, convert, inspect, replay, table};
 
 /// The outputs of the program.
 pub struct Console<'a> {
@@ -189,6 +189,8 @@ fn execute(
             let jobs = |place: &Place, notes: &mut dyn Write| replay::jobs(replay, place, notes);
             rows(&replay.common, console, backend, table::write, jobs)
         }
+        Command::Convert(args) => convert::run(args, console),
+        Command::Inspect(args) => inspect::run(args, console),
     }
 }
 

@@ -4,6 +4,7 @@
 //! stacks by name (`--tier`) on a simulated device, or with `--device cuda` on the machine's, and
 //! print one row for each trace on each stack: memory held over memory live, driver calls, host time
 //! per pair of allocate and free. With `--json` the same rows come as one document, a [`Report`].
+//! `vmem convert` writes a recorded trace in another format, `vmem inspect` says what a file is.
 //!
 //! A simulated device that is measured keeps no bytes and checks no accesses, so that neither is in
 //! the times. CUDA's driver is loaded when one of its devices is asked for, and not before: the
@@ -32,9 +33,11 @@ mod backend;
 mod bench;
 mod bytes;
 mod console;
+mod convert;
 mod cuda;
 mod error;
 mod gauge;
+mod inspect;
 mod measure;
 mod output;
 mod place;

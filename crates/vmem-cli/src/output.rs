@@ -1,4 +1,4 @@
-//! Where the JSON document goes.
+//! Where documents go.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -9,11 +9,13 @@ use serde::Serialize;
 
 use crate::Error;
 
-/// The destination of `--json`.
+/// The destination of `--json`; `None` if it was not asked for.
 #[derive(Debug)]
-pub enum Json {
-    /// Not asked for.
-    Nowhere,
+pub struct Json(Option<Output>);
+
+/// The destination of a document.
+#[derive(Debug)]
+pub(crate) enum Output {
     /// Standard output.
     Stdout,
     /// A file that appears, or is replaced, as a whole.
@@ -34,16 +36,40 @@ impl Json {
     /// # Errors
     /// Usage, with the path and what stands in the way.
     pub fn open(argument: Option<&Path>) -> Result<Self, Error> {
-        let Some(named) = argument else {
-            return Ok(Self::Nowhere);
-        };
+        argument.map(|named| Output::open("--json", named)).transpose().map(Self)
+    }
+
+    /// Whether standard output belongs to the document.
+    pub fn is_stdout(&self) -> bool {
+        matches!(self.0, Some(Output::Stdout))
+    }
+
+    /// Writes the document.
+    ///
+    /// # Errors
+    /// What the file system or `stdout` answered; a file is then as it was.
+    pub fn write(&self, document: &impl Serialize, stdout: &mut dyn Write) -> Result<(), Error> {
+        let Some(output) = &self.0 else { return Ok(()) };
+        let mut text = serde_json::to_vec_pretty(document)
+            .map_err(|error| Error::failed(format!("it has no JSON form: {error}")))?;
+        text.push(b'\n');
+        output.write(&text, stdout)
+    }
+}
+
+impl Output {
+    /// Understands the argument of an option and makes sure, before any work, that it can be written to.
+    ///
+    /// # Errors
+    /// Usage, with the path and what stands in the way.
+    pub(crate) fn open(option: &str, named: &Path) -> Result<Self, Error> {
         if named == Path::new("-") {
             return Ok(Self::Stdout);
         }
         let refused = |error: &dyn std::fmt::Display| {
             let shown = named.display();
             Error::usage(format!(
-                "cannot write `{shown}`: {error}; --json accepts `-` or a file in a folder that exists"
+                "cannot write `{shown}`: {error}; {option} accepts `-` or a file in a folder that exists"
             ))
         };
         let folder = named.to_string_lossy().ends_with(std::path::is_separator);
@@ -69,29 +95,20 @@ impl Json {
         Ok(Self::File { named: named.to_owned(), path })
     }
 
-    /// Whether standard output belongs to the document.
-    pub fn is_stdout(&self) -> bool {
-        matches!(self, Self::Stdout)
-    }
-
     /// Writes the document.
     ///
     /// # Errors
     /// What the file system or `stdout` answered; a file is then as it was.
-    pub fn write(&self, document: &impl Serialize, stdout: &mut dyn Write) -> Result<(), Error> {
-        let mut text = serde_json::to_vec_pretty(document)
-            .map_err(|error| Error::failed(format!("it has no JSON form: {error}")))?;
-        text.push(b'\n');
+    pub(crate) fn write(&self, text: &[u8], stdout: &mut dyn Write) -> Result<(), Error> {
         match self {
-            Self::Nowhere => Ok(()),
-            Self::Stdout => stdout.write_all(&text).map_err(Error::from),
+            Self::Stdout => stdout.write_all(text).map_err(Error::from),
             Self::Sink(path) => fs::OpenOptions::new()
                 .write(true)
                 .open(path)
-                .and_then(|mut sink| sink.write_all(&text))
+                .and_then(|mut sink| sink.write_all(text))
                 .map_err(|error| unwritten(path, &error)),
             Self::File { named, path } => {
-                replace(path, &text).map_err(|error| unwritten(named, &error))
+                replace(path, text).map_err(|error| unwritten(named, &error))
             }
         }
     }

@@ -2,8 +2,6 @@
 
 use std::io::Write;
 
-use vmem_trace::{ReadOptions, Strictness};
-
 use crate::args::Replay;
 use crate::measure::{Job, Place, on_each_tier};
 use crate::{Error, traces};
@@ -13,11 +11,7 @@ use crate::{Error, traces};
 /// # Errors
 /// Usage, if a file cannot be read as a trace.
 pub fn jobs(args: &Replay, place: &Place, notes: &mut dyn Write) -> Result<Vec<Job>, Error> {
-    let mut options = ReadOptions::default();
-    options.device = args.trace_device;
-    if args.strict {
-        options.strictness = Strictness::Strict;
-    }
+    let options = args.reading.options();
     let mut jobs = Vec::new();
     for path in &args.traces {
         let trace = traces::read(path, &options, notes)?;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use vmem_trace::{ReadOptions, Trace};
+use vmem_trace::{ReadOptions, Reading, Sites, Trace};
 
 use crate::Error;
 
@@ -13,16 +13,32 @@ use crate::Error;
 /// # Errors
 /// Usage, if it cannot be read as a trace.
 pub fn read(path: &Path, options: &ReadOptions, notes: &mut dyn Write) -> Result<Trace, Error> {
-    let (shown, read) = if path.as_os_str() == "-" {
-        ("stdin".to_owned(), options.read("stdin", io::stdin().lock()))
-    } else {
-        (path.display().to_string(), options.read_path(path))
+    reading(path, options, None, notes).map(|reading| reading.trace)
+}
+
+/// The same with what is known of the file, and with labels from another one.
+///
+/// # Errors
+/// Those of [`read`].
+pub(crate) fn reading(
+    path: &Path,
+    options: &ReadOptions,
+    labels: Option<Sites>,
+    notes: &mut dyn Write,
+) -> Result<Reading, Error> {
+    let stdin = path.as_os_str() == "-";
+    let shown = if stdin { "stdin".to_owned() } else { path.display().to_string() };
+    let read = match labels {
+        None if stdin => options.read("stdin", io::stdin().lock()),
+        Some(labels) if stdin => options.read_labelled("stdin", io::stdin().lock(), labels),
+        None => options.read_path(path),
+        Some(labels) => options.read_path_labelled(path, labels),
     };
     let reading = read.map_err(|error| Error::usage(error.to_string()))?;
     for note in &reading.notes {
         writeln!(notes, "note: {shown}: {note}")?;
     }
-    Ok(reading.trace)
+    Ok(reading)
 }
 
 /// The files in a folder that end in `.csv`, by name.

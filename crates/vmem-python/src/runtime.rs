@@ -170,7 +170,8 @@ impl Runtime {
     }
 
     /// Records what is allocated and freed into a new file, until the returned object's `stop`, or the end
-    /// of a `with` statement on it.
+    /// of a `with` statement on it. `vmem inspect`, `replay` and `convert` read the file, and convert it for PyTorch's
+    /// memory_viz.
     fn record(&self, py: Python<'_>, path: std::path::PathBuf) -> PyResult<Recording> {
         let device = self.device;
         let path = CString::new(path.into_os_string().into_encoded_bytes())?;

@@ -17,6 +17,18 @@ pub struct TraceBuilder {
     empty: Vec<u32>,
     live: u64,
     totals: Totals,
+    times: Times,
+}
+
+/// When things happen, in nanoseconds.
+#[derive(Debug, Default)]
+struct Times {
+    /// The first time there was.
+    base: Option<u64>,
+    /// The latest, from that.
+    now: u64,
+    /// For each event so far; empty while there is no time.
+    of_events: Vec<u64>,
 }
 
 /// An event that cannot be part of a trace.
@@ -50,6 +62,13 @@ impl TraceBuilder {
     /// A trace without events.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What is added from now on happens at `time`, in nanoseconds from any moment. Times do not go back:
+    /// an earlier one counts as the latest so far. O(1).
+    pub fn at(&mut self, time: u64) {
+        let base = *self.times.base.get_or_insert(time);
+        self.times.now = self.times.now.max(time.saturating_sub(base));
     }
 
     /// A block of `size` bytes is allocated. Returns its slot. O(1).
@@ -131,7 +150,9 @@ impl TraceBuilder {
 
     /// The trace, under a name.
     pub fn finish(self, name: impl Into<String>) -> Trace {
-        Trace { name: name.into(), events: self.events, totals: self.totals }
+        // Where no time passes nothing is known of it.
+        let times = if self.times.now > 0 { self.times.of_events } else { Vec::new() };
+        Trace { name: name.into(), events: self.events, times, totals: self.totals }
     }
 
     fn push(&mut self, event: Event, origin: Option<Origin>) -> Result<(), TraceError> {
@@ -142,6 +163,10 @@ impl TraceBuilder {
             let streams = count(self.totals.streams, stream)?;
             self.totals.threads = count(self.totals.threads, thread)?;
             self.totals.streams = streams;
+        }
+        if self.times.base.is_some() {
+            self.times.of_events.resize(self.events.len(), 0);
+            self.times.of_events.push(self.times.now);
         }
         self.events.push(event);
         Ok(())
@@ -200,6 +225,22 @@ mod tests {
         assert_eq!(builder.allocate(9, HERE, Label::NONE), Ok(a));
         assert_eq!(builder.size_of(a), Some(9));
         assert_eq!(builder.finish("t").slots(), 1);
+    }
+
+    #[test]
+    fn times_count_from_the_first_and_do_not_go_back() {
+        let mut builder = TraceBuilder::new();
+        let a = builder.allocate(8, HERE, Label::NONE).unwrap();
+        for time in [5_000, 7_000, 6_000, 9_000] {
+            builder.at(time);
+            builder.failure(1, HERE).unwrap();
+        }
+        builder.free(a, HERE).unwrap();
+        assert_eq!(builder.finish("t").times(), Some(&[0, 0, 2_000, 2_000, 4_000, 4_000][..]));
+        let mut builder = TraceBuilder::new();
+        builder.at(5_000);
+        builder.failure(1, HERE).unwrap();
+        assert_eq!(builder.finish("no time passes").times(), None);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! * [`Trace`] is the model: validated [`Event`]s over numbers, made by a [`TraceBuilder`];
 //! * [`read_path`] reads RMM logs, lifetimes, PyTorch snapshots and recordings ([`Format`]), as they
 //!   are: cut, damaged, begun late; what it got over is in the [notes](Reading::notes).
-//!   [`write_rmm_log`] and [`write_lifetimes`] write traces for other tools;
+//!   [`write_rmm_log`], [`write_lifetimes`] and [`write_chrome_trace`] write traces for other tools,
+//!   [`write_recording`] for ours;
 //! * [`Record`] records what passes through a stack, with a [`Recorder`];
 //! * [`Workload`] generates the allocations of a geospatial engine's operations at any [`Scale`];
 //! * [`replay()`] carries a trace out on a stack of memory resources and reports what it cost,
@@ -67,9 +68,10 @@ mod write;
 
 pub use builder::{TraceBuilder, TraceError};
 pub use read::{
-    Format, Irregularity, Note, ReadError, ReadOptions, Reading, Strictness, read, read_path,
+    Format, Frames, Irregularity, Note, Packing, ReadError, ReadOptions, Reading, Sites,
+    Strictness, read, read_path,
 };
-pub use record::{Record, Recorder};
+pub use record::{Record, Recorder, write_recording};
 pub use replay::{
     Failure, ReplayError, ReplayOptions, ReplayReport, ReplayStack, min_device, replay,
 };
@@ -77,7 +79,7 @@ pub use trace::{Event, Mark, Origin, Trace};
 pub use workload::{
     GenerateError, ParseError, RandomConfig, Scale, Workload, WorkloadOptions, random,
 };
-pub use write::{write_lifetimes, write_rmm_log};
+pub use write::{write_chrome_trace, write_lifetimes, write_rmm_log};
 
 /// The examples of the README.
 #[cfg(doctest)]

@@ -96,6 +96,8 @@ pub enum Mark {
 pub struct Trace {
     pub(crate) name: String,
     pub(crate) events: Vec<Event>,
+    /// In nanoseconds from the first event; empty if not known.
+    pub(crate) times: Vec<u64>,
     pub(crate) totals: Totals,
 }
 
@@ -119,6 +121,17 @@ impl Trace {
     /// The events, in order.
     pub fn events(&self) -> &[Event] {
         &self.events
+    }
+
+    /// When each event happened, in nanoseconds from the first one; `None` if that is not known. Never
+    /// decreases.
+    pub fn times(&self) -> Option<&[u64]> {
+        (!self.times.is_empty()).then_some(&self.times)
+    }
+
+    /// The same without times: what a program asked for, not when. A recording of it is a third shorter.
+    pub fn without_times(self) -> Self {
+        Self { times: Vec::new(), ..self }
     }
 
     /// The number of blocks that were allocated.
@@ -152,8 +165,8 @@ impl Trace {
     }
 
     /// Repeats the trace `passes` times, each time marked as a pass, with everything still live
-    /// at the end of a pass freed there, by its allocating stream and thread. Marks of passes
-    /// within the trace are dropped. O(events × passes).
+    /// at the end of a pass freed there, by its allocating stream and thread. Times and the marks of
+    /// passes within the trace are dropped. O(events × passes).
     ///
     /// # Errors
     /// [`TraceError::TooManyEvents`] if the result would be longer than

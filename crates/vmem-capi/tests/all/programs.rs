@@ -101,6 +101,8 @@ fn every_function_does_what_it_says_and_refuses_what_it_must() {
     if path.exists() {
         let reading = vmem_trace::read_path(&path).unwrap();
         assert_eq!((reading.trace.allocations(), reading.trace.peak_live()), (1, 2000));
+        // It has its end, as only one that was stopped has.
+        assert_eq!(reading.notes, []);
     }
 }
 

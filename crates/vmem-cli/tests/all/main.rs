@@ -4,11 +4,14 @@
 
 mod bad_input;
 mod bench;
+mod convert;
 mod costs;
 mod ending;
 mod hardware;
+mod inspect;
 mod interrupted;
 mod json;
+mod memory_viz;
 #[cfg(target_os = "linux")]
 mod no_driver;
 mod process;

@@ -5,7 +5,7 @@ use std::fmt;
 use super::lines::{Line, Lines};
 use super::snapshot::PROTO;
 use super::{ReadError, lifetime, rmm};
-use crate::record::format::MAGIC;
+use crate::record::format::{MAGIC, VERSION};
 
 /// A format that traces can be read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,7 +13,7 @@ use crate::record::format::MAGIC;
 pub enum Format {
     /// The log of RMM's logging adaptor: a CSV file with the header
     /// `Thread,Time,Action,Pointer,Size,Stream` and the actions `allocate`, `free` (or
-    /// `deallocate`) and `allocate failure`. Events happen in file order; the time is not used.
+    /// `deallocate`) and `allocate failure`. Events happen in file order; the time of day tells when.
     /// Columns are found by their names; thread and stream may be missing, and so may the header of
     /// a log that was cut out of another. Also the log of RMM's debug logger at the level of traces
     /// (`[thread][time][trace] [A][stream 0x0][256B][0x7f00]`).
@@ -27,12 +27,13 @@ pub enum Format {
     /// `free_requested` are the program's, and so is `free_completed` where no request came before;
     /// what the allocator does (segments, completed frees) is left out, `oom` is noted as a failure.
     /// Blocks that the history does not see allocated, because it began late or its ring buffer was
-    /// full, are live from the start. One thread.
+    /// full, are live from the start. Labels are made of [stack frames](crate::Frames). One thread.
     PyTorchSnapshot,
     /// A memory snapshot of PyTorch as `torch.cuda.memory._dump_snapshot` writes it: a pickle of
     /// protocol 2 to 5, of plain values. Nothing in it is executed.
     PyTorchPickle,
-    /// A recording of a [`Recorder`](crate::Recorder).
+    /// A recording of a [`Recorder`](crate::Recorder), or a trace written by
+    /// [`write_recording`](crate::write_recording).
     Recording,
 }
 
@@ -71,6 +72,15 @@ impl Format {
         None
     }
 
+    /// The version of the format that a file starts with.
+    pub(super) fn version(self, start: &[u8]) -> Option<u32> {
+        match self {
+            Self::Recording => Some(VERSION),
+            Self::PyTorchPickle => start.get(1).copied().map(u32::from),
+            Self::RmmLog | Self::Lifetimes | Self::PyTorchSnapshot => None,
+        }
+    }
+
     fn of_line(line: &Line<'_>) -> Option<Self> {
         let fields = line.fields();
         if lifetime::Columns::of_header(&fields).is_some() {
@@ -86,7 +96,9 @@ impl fmt::Display for Format {
             Self::RmmLog => write!(f, "an RMM log ({})", rmm::HEADER),
             Self::Lifetimes => write!(f, "lifetimes ({})", lifetime::HEADER),
             Self::PyTorchSnapshot => f.write_str("a PyTorch memory snapshot in JSON"),
-            Self::PyTorchPickle => f.write_str("one as torch.cuda.memory._dump_snapshot writes it"),
+            Self::PyTorchPickle => {
+                f.write_str("a PyTorch memory snapshot as _dump_snapshot writes it")
+            }
             Self::Recording => f.write_str("a vmem recording"),
         }
     }

@@ -7,7 +7,7 @@ use vmem_core::{BlockLayout, Label};
 
 use super::Irregularity;
 use super::numbers::{Names, Numbers};
-use crate::{Event, Origin, Trace, TraceBuilder, TraceError};
+use crate::{Event, Mark, Origin, Trace, TraceBuilder, TraceError};
 
 /// Which stream and thread did something, as the log names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,11 +40,12 @@ pub(super) struct History {
     labels: Vec<(usize, u32)>,
 }
 
+/// A live block, in few bytes: there can be as many as a file has entries.
 struct Live {
     slot: u32,
-    size: u64,
-    who: Who,
-    place: usize,
+    origin: Origin,
+    /// Where in the log it was allocated; what is further than 4 GiB counts as that far.
+    place: u32,
 }
 
 /// A block that was live before a log.
@@ -54,19 +55,21 @@ struct Early {
     dies: Option<usize>,
     size: u64,
     who: Who,
+    /// The number of its label; 0 for none.
+    label: u32,
 }
 
 /// Something in a log that cannot have been, or not as it is there.
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// A block is allocated where one is live that was allocated at `place`.
-    StillLive { address: u64, place: usize },
+    StillLive { address: u64, place: u32 },
     /// A block is freed that the log does not see allocated.
     Earlier { address: u64 },
     /// Nothing is live there any more.
     NotLive { address: u64 },
     /// A block is freed that was allocated at `place` with another size.
-    WrongSize { address: u64, freed: u64, allocated: u64, place: usize },
+    WrongSize { address: u64, freed: u64, allocated: u64, place: u32 },
     /// It cannot be part of a trace.
     Refused(TraceError),
 }
@@ -75,6 +78,16 @@ impl History {
     /// The history in a log that has everything in the order in which it happened.
     pub(super) fn in_order() -> Self {
         Self { in_order: true, ..Self::default() }
+    }
+
+    /// What comes next happened at that time, in nanoseconds from any moment.
+    pub(super) fn at(&mut self, time: u64) {
+        self.builder.at(time);
+    }
+
+    /// A place is marked.
+    pub(super) fn mark(&mut self, mark: Mark) -> Result<(), Trouble> {
+        Ok(self.builder.mark(mark)?)
     }
 
     /// A block is allocated, at `place` in the log, under the label of that number; 0 for none.
@@ -89,11 +102,10 @@ impl History {
         let mut trouble = Ok(());
         if let Some(gone) = self.blocks.get_mut(&address).and_then(Option::take) {
             trouble = Err(Trouble::StillLive { address, place: gone.place });
+            let size = self.builder.free(gone.slot, gone.origin)?;
             if !self.in_order {
-                *self.late.entry((address, gone.size)).or_default() += 1;
+                *self.late.entry((address, size)).or_default() += 1;
             }
-            let origin = self.origin(gone.who);
-            self.builder.free(gone.slot, origin)?;
         }
         self.check_room(size)?;
         let at = self.builder.len();
@@ -102,7 +114,8 @@ impl History {
         if label != 0 {
             self.labels.push((at, label));
         }
-        self.blocks.insert(address, Some(Live { slot, size, who, place }));
+        let place = u32::try_from(place).unwrap_or(u32::MAX);
+        self.blocks.insert(address, Some(Live { slot, origin, place }));
         trouble
     }
 
@@ -133,7 +146,7 @@ impl History {
                 let Some(size) = size else { return Err(Trouble::NotLive { address }) };
                 BlockLayout::new(size).map_err(TraceError::Size)?;
                 let (born, dies) = (self.begins, Some(self.builder.len()));
-                self.early.push(Early { born, dies, size, who });
+                self.early.push(Early { born, dies, size, who, label: 0 });
                 self.blocks.insert(address, None);
                 Err(Trouble::Earlier { address })
             }
@@ -141,11 +154,16 @@ impl History {
     }
 
     /// Something that is live at the end of the log; told whether the log does not see it allocated.
-    pub(super) fn live_at_the_end(&mut self, address: u64, size: u64, who: Who) -> bool {
+    pub(super) fn live_at_the_end(
+        &mut self,
+        (address, size): (u64, u64),
+        who: Who,
+        label: u32,
+    ) -> bool {
         if self.blocks.contains_key(&address) || BlockLayout::new(size).is_err() {
             return false;
         }
-        self.early.push(Early { born: self.begins, dies: None, size, who });
+        self.early.push(Early { born: self.begins, dies: None, size, who, label });
         self.blocks.insert(address, None);
         true
     }
@@ -164,8 +182,7 @@ impl History {
         let mut left: Vec<_> = mem::take(&mut self.blocks).into_values().flatten().collect();
         left.sort_unstable_by_key(|live| live.slot);
         for live in left {
-            let origin = self.origin(live.who);
-            self.builder.free(live.slot, origin)?;
+            self.builder.free(live.slot, live.origin)?;
         }
         self.late.clear();
         self.begins = self.builder.len();
@@ -205,7 +222,7 @@ impl History {
         if early.is_empty() {
             return Ok(trace);
         }
-        with_early(&trace, &early, (&streams, &threads))
+        with_early(&trace, &early, names, (&streams, &threads))
     }
 
     fn origin(&mut self, who: Who) -> Origin {
@@ -231,8 +248,8 @@ impl History {
     /// lost.
     fn was_late(&mut self, address: u64, size: u64, thread: u64) -> bool {
         if let Some(Some(live)) = self.blocks.get(&address)
-            && live.size == size
-            && live.who.thread == thread
+            && self.builder.size_of(live.slot) == Some(size)
+            && live.origin.thread == self.threads.number_to_be(&thread)
         {
             return false;
         }
@@ -251,6 +268,7 @@ impl History {
 fn with_early(
     trace: &Trace,
     early: &[Early],
+    names: &Names,
     (streams, threads): (&[u64], &[u64]),
 ) -> Result<Trace, TraceError> {
     let mut again = History::default();
@@ -264,9 +282,13 @@ fn with_early(
     let (mut born, mut dead) = (0, 0);
     let mortal: Vec<usize> = (0..early.len()).filter(|&i| early[i].dies.is_some()).collect();
     for at in 0..=trace.events().len() {
+        if let Some(&time) = trace.times.get(at) {
+            again.builder.at(time);
+        }
         while let Some(block) = early.get(born).filter(|block| block.born == at) {
             let origin = again.origin(block.who);
-            early_slots[born] = again.builder.allocate(block.size, origin, Label::NONE)?;
+            let label = Label::intern(names.get(block.label).unwrap_or_default());
+            early_slots[born] = again.builder.allocate(block.size, origin, label)?;
             born += 1;
         }
         while let Some(&index) = mortal.get(dead).filter(|&&index| early[index].dies == Some(at)) {
@@ -287,7 +309,8 @@ fn with_early(
                 let origin = again.origin(who(origin));
                 again.builder.failure(size, origin)?;
             }
-            Some(Event::Mark(_)) | None => {}
+            Some(&Event::Mark(mark)) => again.builder.mark(mark)?,
+            None => {}
         }
     }
     Ok(again.builder.finish(trace.name()))

@@ -9,6 +9,7 @@ mod notes;
 mod numbers;
 mod recording;
 mod rmm;
+mod sites;
 mod snapshot;
 mod source;
 
@@ -23,6 +24,9 @@ use lines::Lines;
 use notes::Judge;
 pub use notes::{Irregularity, Note};
 pub(crate) use rmm::HEADER as RMM_HEADER;
+pub use sites::Sites;
+pub use snapshot::Frames;
+pub use source::Packing;
 use source::Source;
 
 use crate::Trace;
@@ -52,6 +56,8 @@ pub struct ReadOptions {
     /// The device whose history is taken from a snapshot of several; `None` for the one with most
     /// entries.
     pub device: Option<u32>,
+    /// What of a snapshot's stack frames becomes a label.
+    pub frames: Frames,
     /// The most that is read of a file, in bytes after decompression.
     pub max_bytes: u64,
 }
@@ -74,11 +80,22 @@ pub struct Reading {
     pub trace: Trace,
     /// The irregularities of the file, each kind once, in the order in which they were first met.
     pub notes: Vec<Note>,
+    /// The format of the file.
+    pub format: Format,
+    /// The version of the format: a recording's, or a pickle's protocol. `None` where there are none.
+    pub version: Option<u32>,
+    /// What the file was compressed with, if it was.
+    pub packed: Option<Packing>,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { strictness: Strictness::Tolerant, device: None, max_bytes: Self::MAX_BYTES }
+        Self {
+            strictness: Strictness::Tolerant,
+            device: None,
+            frames: Frames::Innermost,
+            max_bytes: Self::MAX_BYTES,
+        }
     }
 }
 
@@ -95,10 +112,26 @@ impl ReadOptions {
     /// [`max_bytes`](Self::max_bytes), allocates nothing or, when strict, has an irregularity. It
     /// names the file, the line, its text and what is accepted.
     pub fn read_path(&self, path: impl AsRef<Path>) -> Result<Reading, ReadError> {
-        let path = path.as_ref();
+        self.read_path_with(path.as_ref(), None)
+    }
+
+    /// Reads a log of RMM from a file as [`read_path`](Self::read_path) does, and labels its blocks as
+    /// [`read_labelled`](Self::read_labelled) does.
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn read_path_labelled(
+        &self,
+        path: impl AsRef<Path>,
+        labels: Sites,
+    ) -> Result<Reading, ReadError> {
+        self.read_path_with(path.as_ref(), Some(labels))
+    }
+
+    fn read_path_with(&self, path: &Path, labels: Option<Sites>) -> Result<Reading, ReadError> {
         let file = path.display().to_string();
         let open = File::open(path).map_err(|error| ReadError::from_io(&file, error))?;
-        let mut reading = self.read(&file, open)?;
+        let mut reading = self.read_with(&file, open, labels)?;
         let packed = path.extension().is_some_and(|ext| ext == "gz" || ext == "zst");
         let name = if packed { path.with_extension("") } else { path.to_owned() };
         let name = name.file_stem().unwrap_or(path.as_os_str());
@@ -118,18 +151,49 @@ impl ReadOptions {
     /// * of a snapshot in JSON, the histories of all devices, unless one is chosen, and 32 B for each
     ///   block in use at the end;
     /// * of a pickle, that too, and up to 24 times its length (after decompression), 1 MiB and never
-    ///   more than 8 GiB; a pickle whose values would take more is refused;
-    /// * of a recording, the texts of all labels that it defines, used or not.
+    ///   more than 8 GiB; a pickle whose values would take more, or whose stack frames make labels of
+    ///   more than a third of that, is refused;
+    /// * of a recording, the texts of all labels that it defines, used or not, and a frame of 64 KiB.
     ///
     /// # Errors
     /// Those of [`read_path`](Self::read_path).
     pub fn read(&self, name: &str, from: impl Read) -> Result<Reading, ReadError> {
+        self.read_with(name, from, None)
+    }
+
+    /// Reads a log of RMM from its bytes as [`read`](Self::read) does, and labels its blocks. Labels of
+    /// blocks that are not in it are [noted](Irregularity::UnusedLabel).
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read); a file in another format, which has no addresses to go by.
+    pub fn read_labelled(
+        &self,
+        name: &str,
+        from: impl Read,
+        labels: Sites,
+    ) -> Result<Reading, ReadError> {
+        self.read_with(name, from, Some(labels))
+    }
+
+    fn read_with(
+        &self,
+        name: &str,
+        from: impl Read,
+        labels: Option<Sites>,
+    ) -> Result<Reading, ReadError> {
         let io = |error: io::Error| ReadError::from_io(name, error);
         let mut judge = Judge::new(self.strictness == Strictness::Strict);
         let mut source = Source::open(from, self.max_bytes).map_err(io)?;
         let format = Format::sniff(&source.prefix);
+        if let (Some(format), Some(_)) = (format.filter(|&f| f != Format::RmmLog), &labels) {
+            let reason = format!("labels from another file are for logs of RMM; this is {format}");
+            return Err(ReadError::new(name, reason));
+        }
         let trace = match format {
-            Some(Format::RmmLog) => rmm::read(name, Lines::new(name, source.read()), &mut judge),
+            Some(Format::RmmLog) => {
+                let lines = Lines::new(name, source.read());
+                rmm::read(name, lines, labels.unwrap_or_default(), &mut judge)
+            }
             Some(Format::Lifetimes) => {
                 lifetime::read(name, Lines::new(name, source.read()), &mut judge)
             }
@@ -158,7 +222,9 @@ impl ReadOptions {
             let reason = format!("nothing is allocated in it{}", notes.concat());
             return Err(ReadError::new(name, reason));
         }
-        Ok(Reading { trace, notes: judge.notes })
+        let Some(format) = format else { return Err(format::unknown(name, &source.prefix)) };
+        let version = format.version(&source.prefix);
+        Ok(Reading { trace, notes: judge.notes, format, version, packed: source.packed })
     }
 }
 

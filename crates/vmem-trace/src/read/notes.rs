@@ -34,6 +34,8 @@ pub enum Irregularity {
     NoHeader,
     /// Events of devices other than the one that has most; left out.
     OtherDevice,
+    /// Labels in a [side file](crate::Sites) of blocks that the log does not have; left out.
+    UnusedLabel,
 }
 
 /// An [`Irregularity`] of a file, and how often it occurs.
@@ -105,6 +107,7 @@ impl fmt::Display for Irregularity {
             Self::NewRun => "further logs in the same file, at which what was live ends",
             Self::NoHeader => "no header; the columns are told from their contents",
             Self::OtherDevice => "events of other devices, left out",
+            Self::UnusedLabel => "labels of blocks that are not in the log, left out",
         })
     }
 }

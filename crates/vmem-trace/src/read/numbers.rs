@@ -50,7 +50,7 @@ impl<K: Copy + Default> Numbers<K> {
 }
 
 /// Names by their numbers, from 1, in the order in which they were added.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Names {
     text: String,
     /// Where each name ends in the text.
@@ -58,6 +58,15 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// Names with their numbers, which are from 1 without gaps.
+    pub(super) fn of<'a>(named: impl IntoIterator<Item = (&'a str, u32)>) -> Self {
+        let mut named: Vec<_> = named.into_iter().collect();
+        named.sort_unstable_by_key(|&(_, number)| number);
+        let mut names = Self::default();
+        named.iter().for_each(|(name, _)| names.push(name));
+        names
+    }
+
     pub(super) fn push(&mut self, name: &str) {
         self.text.push_str(name);
         self.ends.push(self.text.len());

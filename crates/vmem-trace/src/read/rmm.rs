@@ -5,8 +5,8 @@ use std::io::BufRead;
 use super::history::{History, Trouble, Who};
 use super::lines::{self, Fields, Line, Lines, MOST_COLUMNS};
 use super::notes::Judge;
-use super::numbers::{Names, Numbers};
-use super::{Irregularity, ReadError};
+use super::numbers::Numbers;
+use super::{Irregularity, ReadError, Sites};
 use crate::Trace;
 
 pub(crate) const HEADER: &str = "Thread,Time,Action,Pointer,Size,Stream";
@@ -20,6 +20,7 @@ struct Columns {
     text: String,
     count: usize,
     thread: Option<usize>,
+    time: Option<usize>,
     action: usize,
     pointer: usize,
     size: usize,
@@ -44,6 +45,7 @@ impl Columns {
             text: (0..fields.count).map(|column| fields.get(column)).collect::<Vec<_>>().join(","),
             count: fields.count,
             thread: fields.column(&["thread"]),
+            time: fields.column(&["time"]),
             action: fields.column(&["action", "event type"])?,
             pointer: fields.column(&["pointer", "address"])?,
             size: fields.column(&["size", "size (bytes)"])?,
@@ -65,6 +67,7 @@ impl Columns {
             text: text.to_owned(),
             count: fields.count,
             thread: today.then_some(0),
+            time: Some(first),
             action: first + 1,
             pointer: first + 2,
             size: first + 3,
@@ -85,13 +88,16 @@ pub(super) fn is_of_log(fields: &Fields<'_>, text: &str) -> bool {
 pub(super) fn read<R: BufRead>(
     file: &str,
     mut lines: Lines<'_, R>,
+    sites: Sites,
     judge: &mut Judge,
 ) -> Result<Trace, ReadError> {
-    let mut log = Log { columns: None, threads: Numbers::default(), history: History::default() };
+    let (threads, history) = (Numbers::default(), History::default());
+    let mut log = Log { columns: None, threads, history, sites, clock: Clock::default() };
     while let Some(line) = lines.next()? {
         log.line(&line, judge)?;
     }
-    let trace = log.history.finish(file, &Names::default());
+    log.sites.note_unused(file, judge)?;
+    let trace = log.history.finish(file, &log.sites.names);
     trace.map_err(|error| ReadError::new(file, error.to_string()))
 }
 
@@ -99,9 +105,56 @@ struct Log {
     columns: Option<Columns>,
     threads: Numbers<String>,
     history: History,
+    sites: Sites,
+    clock: Clock,
+}
+
+/// The time of day in a log that may run past midnight.
+#[derive(Default)]
+struct Clock {
+    /// The last time, in nanoseconds since the midnight before the log.
+    last: u64,
+}
+
+impl Clock {
+    const DAY: u64 = 86_400_000_000_000;
+
+    /// So many nanoseconds after that midnight, for a time of day. A time that is a little earlier than
+    /// the last is of a thread that wrote late; half a day earlier is tomorrow.
+    fn at(&mut self, of_day: u64) -> u64 {
+        let mut time = self.last - self.last % Self::DAY + of_day;
+        if self.last.saturating_sub(time) > Self::DAY / 2 {
+            time += Self::DAY;
+        }
+        self.last = self.last.max(time);
+        time
+    }
+}
+
+/// A time of day, in nanoseconds: hours, minutes, seconds, and a fraction of them after a point or, as the
+/// debug logger writes it, a colon.
+fn time_of_day(text: &str) -> Option<u64> {
+    let mut parts = text.split([':', '.']);
+    let mut below = |bound: u64| {
+        let part: u64 = parts.next()?.parse().ok()?;
+        (part < bound).then_some(part)
+    };
+    let seconds = below(24)? * 3600 + below(60)? * 60 + below(61)?;
+    let fraction = parts.next().unwrap_or("0");
+    let digits = u32::try_from(fraction.len()).ok().filter(|&digits| digits <= 9)?;
+    let fraction: u64 = fraction.parse().ok()?;
+    Some(seconds * 1_000_000_000 + fraction * 10_u64.pow(9 - digits))
 }
 
 impl Log {
+    /// What comes next happened at this time of day, if it is one.
+    fn at(&mut self, time: &str) {
+        if let Some(of_day) = time_of_day(time) {
+            let time = self.clock.at(of_day);
+            self.history.at(time);
+        }
+    }
+
     fn line(&mut self, line: &Line<'_>, judge: &mut Judge) -> Result<(), ReadError> {
         let foreign = |judge: &mut Judge, reason: String| {
             let what = if line.ended { Irregularity::ForeignLine } else { Irregularity::CutEnd };
@@ -186,6 +239,9 @@ impl Log {
             Err(reason) => return bad(judge, reason),
         };
         let who = Who { stream, thread: self.threads.number_to_be(thread).into() };
+        if let Some(time) = columns.time {
+            self.at(fields.get(time));
+        }
         let zero = |judge: &mut Judge| {
             judge.note(Irregularity::ZeroSize, || {
                 line.error("the size is 0; a block has at least 1 byte")
@@ -193,7 +249,10 @@ impl Log {
         };
         let done = match action {
             Action::Allocate if size == 0 => return zero(judge),
-            Action::Allocate => self.history.allocate((address, size), who, line.number, 0),
+            Action::Allocate => {
+                let label = self.sites.next(address, size);
+                self.history.allocate((address, size), who, line.number, label)
+            }
             Action::Free if size == 0 && !self.history.is_live(address) => return zero(judge),
             Action::Free => {
                 let size = (size != 0 || columns.frees_have_sizes).then_some(size);
@@ -210,10 +269,11 @@ impl Log {
         line: &Line<'_>,
         judge: &mut Judge,
     ) -> Result<(), ReadError> {
-        let DebugLine::Event { thread, frees, stream, size, address } = *debug else {
+        let DebugLine::Event { thread, time, frees, stream, size, address } = *debug else {
             return Ok(());
         };
         let who = Who { stream, thread: self.threads.number_to_be(thread).into() };
+        self.at(time);
         let done = if size == 0 || address == 0 {
             return judge
                 .note(Irregularity::ZeroSize, || line.error("nothing was allocated or freed"));
@@ -255,6 +315,7 @@ fn judged(judge: &mut Judge, line: &Line<'_>, trouble: &Trouble) -> Result<(), R
 enum DebugLine<'a> {
     Event {
         thread: &'a str,
+        time: &'a str,
         frees: bool,
         stream: u64,
         size: u64,
@@ -275,12 +336,12 @@ impl<'a> DebugLine<'a> {
         if thread.is_empty() || !numbers(thread) || !time.contains(':') || !numbers(time) {
             return None;
         }
-        Some(Self::event(thread, message.trim()).unwrap_or(Self::Other))
+        Some(Self::event((thread, time), message.trim()).unwrap_or(Self::Other))
     }
 
     /// `[A][stream 0x0][256B][0x7f00]`, or `D` for a free. A request without a pointer has not been
     /// answered yet.
-    fn event(thread: &'a str, message: &str) -> Option<Self> {
+    fn event((thread, time): (&'a str, &'a str), message: &str) -> Option<Self> {
         let message = message.strip_prefix('[')?.strip_suffix(']')?;
         let mut parts = message.split("][");
         let frees = match parts.next()? {
@@ -291,7 +352,7 @@ impl<'a> DebugLine<'a> {
         let stream = hexadecimal("stream", parts.next()?.strip_prefix("stream ")?).ok()?;
         let size = parts.next()?.strip_suffix('B')?.parse().ok()?;
         let address = hexadecimal("pointer", parts.next()?).ok()?;
-        parts.next().is_none().then_some(Self::Event { thread, frees, stream, size, address })
+        parts.next().is_none().then_some(Self::Event { thread, time, frees, stream, size, address })
     }
 }
 
@@ -308,7 +369,7 @@ fn action(field: &str) -> Option<Action> {
 
 /// An address or a stream handle. RMM writes both in hexadecimal, with or without `0x`; a null
 /// pointer as `(nil)` too.
-fn hexadecimal(what: &str, field: &str) -> Result<u64, String> {
+pub(super) fn hexadecimal(what: &str, field: &str) -> Result<u64, String> {
     if field == "(nil)" {
         return Ok(0);
     }

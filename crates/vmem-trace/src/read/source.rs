@@ -16,10 +16,21 @@ const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// How much of the beginning is looked at to tell a format, in bytes.
 pub(super) const PREFIX: usize = 64 << 10;
 
+/// What a file is compressed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Packing {
+    /// gzip.
+    Gzip,
+    /// zstd.
+    Zstd,
+}
+
 /// A file after decompression, its beginning kept aside.
 pub(super) struct Source<'a> {
     pub(super) prefix: Vec<u8>,
     pub(super) rest: Limited<'a>,
+    pub(super) packed: Option<Packing>,
 }
 
 /// What went wrong below, where the reader that notices it cannot tell.
@@ -51,23 +62,25 @@ impl<'a> Source<'a> {
         let mut tap = Tap { from, below: below.clone() };
         let mut start = Vec::new();
         (&mut tap).take(4).read_to_end(&mut start)?;
-        let (gzip, zstd) = (start.starts_with(GZIP), start.starts_with(ZSTD));
+        let packed = match &start[..] {
+            start if start.starts_with(GZIP) => Some(Packing::Gzip),
+            start if start.starts_with(ZSTD) => Some(Packing::Zstd),
+            _ => None,
+        };
         let whole = Cursor::new(start).chain(tap);
-        let from: Box<dyn Read + 'a> = if gzip {
-            Box::new(MultiGzDecoder::new(BufReader::new(whole)))
-        } else if zstd {
-            Box::new(Frames {
+        let from: Box<dyn Read + 'a> = match packed {
+            Some(Packing::Gzip) => Box::new(MultiGzDecoder::new(BufReader::new(whole))),
+            Some(Packing::Zstd) => Box::new(Frames {
                 from: BufReader::new(whole),
                 decoder: FrameDecoder::new(),
                 running: false,
-            })
-        } else {
-            Box::new(whole)
+            }),
+            None => Box::new(whole),
         };
         let mut rest = Limited { from, most, left: most, below };
         let mut prefix = Vec::new();
         (&mut rest).take(PREFIX as u64).read_to_end(&mut prefix)?;
-        Ok(Self { prefix, rest })
+        Ok(Self { prefix, rest, packed })
     }
 
     /// The whole, from the beginning on.

@@ -1,7 +1,9 @@
 //! Recording: a program's allocations as a trace.
 
 pub(crate) mod format;
+pub(crate) mod numbers;
 mod recorder;
+mod write;
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use vmem_core::{
     AllocError, Block, Capabilities, Device, FreeError, MemoryEvent, MemoryEventKind,
     MemoryObserver, MemoryResource, Request, ResourceId, Stream,
 };
+pub use write::write_recording;
 
 /// Tells an observer of every allocation, free and failure that passes through, in terms of what
 /// was asked for. Blocks pass unchanged.
@@ -34,7 +37,7 @@ use vmem_core::{
 ///     let _label = label("overlay/input");
 ///     drop(memory.buffer(1000, &stream)?);
 /// }
-/// recorder.flush()?;
+/// recorder.finish()?;
 ///
 /// let trace = vmem_trace::read_path(&path)?.trace;
 /// assert_eq!((trace.allocations(), trace.peak_live()), (1, 1000));

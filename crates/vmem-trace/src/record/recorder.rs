@@ -1,51 +1,48 @@
 //! An observer that writes recordings.
 
-use std::collections::HashMap;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
+use std::{fmt, mem};
 
 use vmem_core::author::fork;
-use vmem_core::{Label, MemoryEvent, MemoryEventKind, MemoryObserver};
+use vmem_core::{MemoryEvent, MemoryEventKind, MemoryObserver};
 
-use super::format::{Entry, Kind, LONGEST_LABEL, MAGIC};
+use super::format::{Encoder, Entry, Kind};
 
-/// Writes allocations, frees and failures to a file or another writer.
+/// Writes allocations, frees and failures, with their times, to a file or another writer.
 ///
-/// An event costs a short lock and 33 bytes in a buffer; no heap memory. Other kinds of events are
-/// ignored. The first error of the writer ends the recording; [`flush`](Self::flush) returns it.
+/// An event costs a short lock, a look at the clock and some ten bytes in a buffer; no heap memory. Other
+/// kinds of events are ignored. The first error of the writer ends the recording;
+/// [`flush`](Self::flush) and [`finish`](Self::finish) return it.
 ///
 /// # When the process dies
 /// The buffer is written after every [`MOST_UNWRITTEN`](Self::MOST_UNWRITTEN) events, at every
-/// failure, by [`flush`](Self::flush) and when the recorder is dropped. A process that is killed or
-/// aborts loses at most the events since then, always fewer than that; the file is read up to its
-/// end, wherever that is. What was written is the operating system's: a machine that stops may lose
-/// more.
+/// failure, by [`flush`](Self::flush) and when the recorder is finished or dropped. A process that is
+/// killed or aborts loses at most the events since then, always fewer than that; the file is read up to
+/// the last whole frame in it, wherever it was cut. What was written is the operating system's: a machine
+/// that stops may lose more.
 pub struct Recorder {
     state: Mutex<State>,
+    began: Instant,
 }
 
 struct State {
-    buffer: Vec<u8>,
-    to: Box<dyn Write + Send>,
-    /// The numbers of labels already defined.
-    labels: HashMap<Label, u32>,
-    last_label: (Label, u32),
+    encoder: Encoder<Box<dyn Write + Send>>,
     events: u64,
     /// How many of them are in the buffer.
     unwritten: usize,
+    /// The end is written; nothing comes after it.
+    ended: bool,
     error: Option<io::Error>,
 }
 
 impl Recorder {
     /// Events are written after this many, so that fewer are lost when the process dies: 128.
     pub const MOST_UNWRITTEN: usize = 128;
-
-    /// How many bytes are buffered at most: room for that many events and a few labels.
-    const BUFFER: usize = 16 << 10;
 
     /// Records into a new file at `path`, replacing what is there.
     ///
@@ -59,22 +56,15 @@ impl Recorder {
     ///
     /// # Errors
     /// The error of the writer, if it cannot be written to.
-    pub fn new(mut to: impl Write + Send + 'static) -> io::Result<Self> {
-        to.write_all(MAGIC)?;
-        Ok(Self {
-            state: Mutex::new(State {
-                buffer: Vec::with_capacity(Self::BUFFER),
-                to: Box::new(to),
-                labels: HashMap::new(),
-                last_label: (Label::NONE, 0),
-                events: 0,
-                unwritten: 0,
-                error: None,
-            }),
-        })
+    pub fn new(to: impl Write + Send + 'static) -> io::Result<Self> {
+        let to: Box<dyn Write + Send> = Box::new(to);
+        let encoder = Encoder::new(to)?;
+        let state = State { encoder, events: 0, unwritten: 0, ended: false, error: None };
+        Ok(Self { state: Mutex::new(state), began: Instant::now() })
     }
 
-    /// Writes what is buffered. Returns how many events have been recorded. Recording can go on.
+    /// Writes what is buffered. Returns how many events have been recorded. Recording can go on: without
+    /// [`finish`](Self::finish) what is written so far reads as one that was cut.
     ///
     /// # Errors
     /// The first error of the writer, once; what happened after it is lost. In a [forked](fork) child
@@ -82,15 +72,20 @@ impl Recorder {
     pub fn flush(&self) -> io::Result<u64> {
         fork::refuse("Recorder::flush").map_err(io::Error::other)?;
         let mut state = self.lock();
-        state.flush();
-        match state.error.take() {
-            Some(error) => {
-                // Whatever comes now would follow a gap.
-                state.error = Some(io::ErrorKind::BrokenPipe.into());
-                Err(error)
-            }
-            None => Ok(state.events),
-        }
+        state.carry_out(Encoder::flush);
+        state.answer()
+    }
+
+    /// Ends the recording, as dropping the recorder does. Returns how many events it has; later ones are
+    /// ignored.
+    ///
+    /// # Errors
+    /// Those of [`flush`](Self::flush).
+    pub fn finish(&self) -> io::Result<u64> {
+        fork::refuse("Recorder::finish").map_err(io::Error::other)?;
+        let mut state = self.lock();
+        state.end();
+        state.answer()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -110,89 +105,65 @@ impl MemoryObserver for Recorder {
             MemoryEventKind::Failure { layout } => (Kind::Failure, 0, layout),
             _ => return,
         };
-        let mut entry = Entry {
-            label: 0,
+        let entry = Entry {
+            label: event.label,
             thread: thread_number(),
             stream: event.stream.map_or(0, |stream| stream.get()),
             address,
             size: layout.size(),
         };
+        let time = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let mut state = self.lock();
-        if state.error.is_some() {
+        if state.error.is_some() || state.ended {
             return;
         }
-        entry.label = state.number(event.label);
-        state.append(&entry.encode(kind));
+        state.carry_out(|encoder| encoder.entry(kind, &entry, time));
         state.events += 1;
         state.unwritten += 1;
         // Memory that ran out is often the last thing that a process tells.
         if kind == Kind::Failure || state.unwritten >= Self::MOST_UNWRITTEN {
-            state.write_out();
+            state.carry_out(Encoder::write_out);
+            state.unwritten = 0;
         }
     }
 }
 
 impl State {
-    /// The number of a label, defined now if it is new.
-    fn number(&mut self, label: Label) -> u32 {
-        if label == Label::NONE {
-            return 0;
-        }
-        if label == self.last_label.0 {
-            return self.last_label.1;
-        }
-        let number = match self.labels.get(&label) {
-            Some(&number) => number,
-            None => self.define(label),
-        };
-        self.last_label = (label, number);
-        number
-    }
-
-    fn define(&mut self, label: Label) -> u32 {
-        // There are fewer than 2³² labels in a process, and longer names are cut.
-        let number = u32::try_from(self.labels.len() + 1).unwrap_or(0);
-        let name = label.as_str();
-        let name = &name[..name.floor_char_boundary(LONGEST_LABEL)];
-        let length = u32::try_from(name.len()).unwrap_or(0);
-        self.append(&[Kind::Label as u8]);
-        self.append(&number.to_le_bytes());
-        self.append(&length.to_le_bytes());
-        self.append(name.as_bytes());
-        self.labels.insert(label, number);
-        number
-    }
-
-    fn append(&mut self, bytes: &[u8]) {
-        if self.buffer.len() + bytes.len() > self.buffer.capacity() {
-            self.write_out();
-        }
-        self.buffer.extend_from_slice(bytes);
-    }
-
-    fn write_out(&mut self) {
+    /// Lets the encoder do something, unless the writer has failed.
+    fn carry_out(
+        &mut self,
+        work: impl FnOnce(&mut Encoder<Box<dyn Write + Send>>) -> io::Result<()>,
+    ) {
         if self.error.is_none() {
-            self.error = self.to.write_all(&self.buffer).err();
+            self.error = work(&mut self.encoder).err();
         }
-        self.buffer.clear();
-        self.unwritten = 0;
     }
 
-    fn flush(&mut self) {
-        self.write_out();
-        if self.error.is_none() {
-            self.error = self.to.flush().err();
+    fn end(&mut self) {
+        if !mem::replace(&mut self.ended, true) {
+            self.carry_out(Encoder::end);
+        }
+    }
+
+    fn answer(&mut self) -> io::Result<u64> {
+        match self.error.take() {
+            Some(error) => {
+                // Whatever comes now would follow a gap.
+                self.error = Some(io::ErrorKind::BrokenPipe.into());
+                Err(error)
+            }
+            None => Ok(self.events),
         }
     }
 }
 
 impl Drop for State {
-    /// Writes what is buffered; an error has nowhere to go but `flush`, which was not called.
+    /// Writes the end; an error has nowhere to go but `finish`, which was not called.
     fn drop(&mut self) {
         if fork::is_child() {
             return;
         }
-        self.flush();
+        self.end();
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use vmem_trace::{Irregularity, ReadOptions, read_path};
+use vmem_trace::{Irregularity, Packing, ReadOptions, read_path};
 
 use crate::heap;
 use crate::support::{count, data, strictly, tolerantly};
@@ -19,7 +19,10 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 fn gzip_and_zstd_are_read_as_what_is_in_them() {
     let plain = tolerantly("refused", &data("refused.csv")).unwrap();
     for name in ["refused.csv.gz", "refused.csv.zst"] {
-        assert_eq!(tolerantly("refused", &data(name)).unwrap(), plain, "{name}");
+        let packed = tolerantly("refused", &data(name)).unwrap();
+        assert_eq!((&packed.trace, &packed.notes), (&plain.trace, &plain.notes), "{name}");
+        let with = if name.ends_with("gz") { Packing::Gzip } else { Packing::Zstd };
+        assert_eq!((packed.packed, plain.packed), (Some(with), None));
         let path = format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"));
         assert_eq!(read_path(path).unwrap().trace, plain.trace);
     }

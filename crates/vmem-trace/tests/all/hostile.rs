@@ -7,8 +7,9 @@ use vmem_core::{
 };
 use vmem_trace::{Event, ReadOptions, Recorder, Strictness, read};
 
+use crate::frames::{MAGIC, frame};
 use crate::heap;
-use crate::recordings::{Shared, event, recorded};
+use crate::recordings::{Shared, recorded};
 use crate::support::{data, strictly, tolerantly};
 
 struct Rng(SplitMix64);
@@ -42,18 +43,29 @@ impl Rng {
     }
 }
 
+/// A recording of a few frames, put in by hand: one that is recorded has other times each time.
 fn a_recording() -> Vec<u8> {
-    let label = Label::intern("hostile/label");
-    let allocate = |ptr, layout| MemoryEventKind::Allocate { ptr, layout };
-    let free = |ptr, layout| MemoryEventKind::Free { ptr, layout };
-    let mut events = Vec::new();
-    for i in 1..20 {
-        events.push(event(allocate, i << 8, i * 10).with_label(label));
-        if i % 3 == 0 {
-            events.push(event(free, i << 8, i * 10));
+    let mut recording = recorded(&[])[..MAGIC].to_vec();
+    for first in (1..20).step_by(4) {
+        let mut entries = vec![first];
+        if first == 1 {
+            entries.extend(b"\0\x0dhostile/label");
         }
+        for i in first..first + 4 {
+            let previous = if i == first { 0 } else { i - 1 };
+            // A block of i bytes at i, under the label, a few nanoseconds after the one before.
+            let label: &[u8] = if i == first { &[1 | 1 << 3, i, 1] } else { &[1, i] };
+            entries.extend_from_slice(label);
+            entries.extend([2 * (i - previous), i]);
+            if i % 3 == 0 {
+                entries.extend([2, 1, 0, i]);
+            }
+        }
+        recording.extend(frame(&entries));
     }
-    recorded(&events)
+    recording.extend(frame(&[99, 6, 0]));
+    assert_eq!(strictly("by hand", &recording).unwrap().allocations(), 20);
+    recording
 }
 
 #[test]
@@ -92,6 +104,25 @@ fn no_mutation_of_a_file_makes_a_reader_panic_or_read_what_cannot_be() {
     assert!(read_anyway > 2_000, "{read_anyway} of {} were read", 600 * files.len());
 }
 
+/// Behind a wrong checksum nothing is looked at: what is behind a right one is mutated here.
+#[test]
+fn no_entries_of_a_recording_make_the_reader_panic() {
+    let recording = a_recording();
+    let (magic, frames) = recording.split_at(MAGIC);
+    let length = usize::try_from(u32::from_le_bytes(*frames.first_chunk().unwrap())).unwrap();
+    let entries = &frames[8..8 + length];
+    let mut rng = Rng(SplitMix64::seed_from_u64(9));
+    let mut read_anyway = 0;
+    for _ in 0..3_000 {
+        let bytes = [magic, &frame(&rng.mutated(entries))].concat();
+        if let Ok(reading) = read("mutated", &bytes) {
+            read_anyway += 1;
+            assert_eq!(reading.trace.repeated(1).unwrap().peak_live(), reading.trace.peak_live());
+        }
+    }
+    assert!(read_anyway > 500, "{read_anyway}");
+}
+
 /// Time that grows with the square of the length would be hours here.
 #[test]
 fn a_recording_whose_frees_all_come_late_is_read_in_linear_time() {
@@ -120,23 +151,21 @@ fn a_recording_whose_frees_all_come_late_is_read_in_linear_time() {
 fn labels_are_interned_only_if_they_are_in_the_trace() {
     let known = |name: &str| (0..).map_while(Label::from_index).any(|label| label.as_str() == name);
     // The labels are put in by hand: to record them would be to intern them.
-    let label = |number: u8, name: &str| {
-        let length = u8::try_from(name.len()).unwrap();
-        [&[0, number, 0, 0, 0, length, 0, 0, 0][..], name.as_bytes()].concat()
+    let entries = |entries: &[&[u8]]| {
+        let label =
+            |name: &str| [&[0, u8::try_from(name.len()).unwrap()], name.as_bytes()].concat();
+        let unused = label("hostile/defined and never used");
+        let used = label(str::from_utf8(entries[0]).unwrap());
+        // A block of 8 bytes at 1, under label 2.
+        let allocate = [1 | 1 << 3, 0, 2, 2, 8];
+        let start = [&[0], &unused[..], &used, &allocate].concat();
+        let magic = &recorded(&[])[..MAGIC];
+        [magic, &frame(&[&start[..], &entries[1..].concat()].concat())].concat()
     };
-    let recording =
-        recorded(&[event(|ptr, layout| MemoryEventKind::Allocate { ptr, layout }, 256, 8)]);
-    let (magic, entry) = recording.split_at(17);
-    let mut entry = entry.to_vec();
-    entry[1] = 2;
-    let unused = label(1, "hostile/defined and never used");
-    let refused = label(2, "hostile/only in a refused file");
-    let cut = [magic, &unused, &refused, &entry, &[9]].concat();
+    let cut = entries(&[b"hostile/only in a refused file", &[9]]);
     assert!(strictly("refused", &cut).is_err());
     assert!(!known("hostile/only in a refused file"));
-    let used = label(2, "hostile/in a trace");
-    let whole = [magic, &unused, &used, &entry].concat();
-    let trace = strictly("read", &whole).unwrap();
+    let trace = strictly("read", &entries(&[b"hostile/in a trace", &[6, 0]])).unwrap();
     assert!(
         matches!(trace.events()[0], Event::Allocate { label, .. } if label.as_str() == "hostile/in a trace")
     );

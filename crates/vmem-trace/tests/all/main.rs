@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod bounds;
 mod compressed;
+mod frames;
 mod heap;
 mod hostile;
 mod irregular;

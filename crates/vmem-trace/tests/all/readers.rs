@@ -72,14 +72,14 @@ fn formats_are_told_apart_by_their_first_line() {
     assert_eq!(Format::sniff(b"\x80\x04\x95"), Some(Format::PyTorchPickle));
     assert_eq!(
         sniff(
-            "vmem recording 1
+            "vmem recording 2
 "
         ),
         Some(Format::Recording)
     );
     assert_eq!(
         sniff(
-            "vmem recording 2
+            "vmem recording 1
 "
         ),
         None
@@ -182,4 +182,31 @@ fn text_that_is_not_utf_8_is_refused_in_strict_reading() {
     let error = strictly("file", b"id,lower,upper,size\n0,0,1,8\n\xff\xfe\n").unwrap_err();
     assert_eq!(error.line(), Some(3));
     assert!(error.reason().contains("UTF-8"), "{error}");
+}
+
+#[test]
+fn times_of_a_log_go_past_midnight_and_not_back_within_a_day() {
+    let row = |time: &str, pointer: u32| format!("1,{time},allocate,{pointer:#x},8,0\n");
+    let rows = [
+        ("23:59:59.5", 1),
+        ("23:59:59.75", 2),
+        // Of a thread that wrote late.
+        ("23:59:59.7", 3),
+        ("00:00:00.250000", 4),
+        ("no time", 5),
+        ("00:00:01", 6),
+    ];
+    let rows: String = rows.iter().map(|&(time, pointer)| row(time, pointer)).collect();
+    let trace = parse(&format!("Thread,Time,Action,Pointer,Size,Stream\n{rows}"));
+    let millis = trace.times().unwrap().iter().map(|time| time / 1_000_000);
+    assert_eq!(millis.collect::<Vec<_>>(), [0, 250, 250, 750, 750, 1500]);
+    // The debug logger has a colon before the fraction.
+    let line = |time: &str, pointer: u32| {
+        format!("[ 7][{time}][trace ] [A][stream 0x0][8B][{pointer:#x}]\n")
+    };
+    let trace = parse(&[line("10:00:00:000100", 16), line("10:00:00:000350", 32)].concat());
+    assert_eq!(trace.times(), Some(&[0, 250_000][..]));
+    // Without a column of times there are none.
+    let trace = parse("action,pointer,size\nalloc,1,8\nalloc,2,8\n");
+    assert_eq!(trace.times(), None);
 }

@@ -1,6 +1,6 @@
 //! Memory snapshots of PyTorch, in both forms.
 
-use vmem_trace::{Event, Irregularity, ReadOptions, Strictness, Trace, read};
+use vmem_trace::{Event, Frames, Irregularity, ReadOptions, Strictness, Trace, read};
 
 use crate::support::{count, data, strictly, tolerantly};
 
@@ -199,4 +199,109 @@ fn pickles_that_are_no_snapshots_are_refused_with_the_place() {
         let error = read("p", bytes).unwrap_err();
         assert!(error.reason().contains(reason), "{error}");
     }
+}
+
+/// A pickle of protocol 4, as Python writes these values; nothing is shared.
+fn pickled(value: &serde_json::Value) -> Vec<u8> {
+    fn put(value: &serde_json::Value, into: &mut Vec<u8>) {
+        let text = |text: &str, into: &mut Vec<u8>| {
+            into.push(b'X');
+            into.extend(u32::try_from(text.len()).unwrap().to_le_bytes());
+            into.extend(text.as_bytes());
+        };
+        match value {
+            serde_json::Value::Object(fields) => {
+                into.extend(b"}(");
+                for (key, value) in fields {
+                    text(key, into);
+                    put(value, into);
+                }
+                into.push(b'u');
+            }
+            serde_json::Value::Array(elements) => {
+                into.extend(b"](");
+                elements.iter().for_each(|element| put(element, into));
+                into.push(b'e');
+            }
+            serde_json::Value::Number(number) => {
+                into.extend([0x8a, 8]);
+                into.extend(number.as_i64().unwrap().to_le_bytes());
+            }
+            serde_json::Value::String(own) => text(own, into),
+            other => panic!("{other}"),
+        }
+    }
+    let mut bytes = vec![0x80, 4];
+    put(value, &mut bytes);
+    bytes.push(b'.');
+    bytes
+}
+
+const WITH_FRAMES: &str = r#"{"segments":[{"device":0,"address":65536,"stream":0,"blocks":[
+    {"size":512,"requested_size":500,"state":"active_allocated",
+     "frames":[{"name":"load","filename":"/home/me/model/data.py","line":3}]}]}],
+    "device_traces":[[
+    {"action":"alloc","addr":4096,"size":8,"stream":0,"time_us":1000,"frames":[
+        {"name":"at::empty","filename":"??","line":0},
+        {"name":"forward","filename":"/opt/python/torch/nn/linear.py","line":9},
+        {"name":"size","filename":"/home/me/model/train.py","line":30},
+        {"name":"main","filename":"train.py","line":1}]},
+    {"action":"alloc","addr":8192,"size":8,"stream":0,"time_us":1007,"frames":[]},
+    {"action":"free_requested","addr":4096,"size":8,"stream":0,"time_us":1010}]]}"#;
+
+#[test]
+fn stack_frames_become_labels_and_times_are_kept_in_both_forms() {
+    let value = serde_json::from_str(WITH_FRAMES).unwrap();
+    let mut options = ReadOptions::default();
+    for (frames, expected) in [
+        (Frames::Innermost, ["model/data.py:3:load", "model/train.py:30:size", ""]),
+        (
+            Frames::All,
+            [
+                "/home/me/model/data.py:3:load",
+                "??:0:at::empty\n/opt/python/torch/nn/linear.py:9:forward\n\
+                 /home/me/model/train.py:30:size\ntrain.py:1:main",
+                "",
+            ],
+        ),
+    ] {
+        options.frames = frames;
+        let json = options.read("s", WITH_FRAMES.as_bytes()).unwrap();
+        let labels = json.trace.events().iter().filter_map(|event| match event {
+            Event::Allocate { label, .. } => Some(label.as_str()),
+            _ => None,
+        });
+        assert_eq!(labels.collect::<Vec<_>>(), expected);
+        assert_eq!(json.trace.times(), Some(&[0, 0, 7_000, 10_000][..]));
+        let pickle = options.read("s", &pickled(&value)[..]).unwrap();
+        assert_eq!((pickle.trace, pickle.notes), (json.trace, json.notes));
+    }
+}
+
+/// Two frames with long names, and thousands of stacks of a few bytes that have them in every order.
+#[test]
+fn stacks_that_share_long_frames_are_refused_before_their_labels_fill_the_memory() {
+    let mut pickle = b"\x80\x04}\x8c\x0ddevice_traces](](".to_vec();
+    for stack in 0..3_000_u32 {
+        pickle.extend(b"}(\x8c\x06action\x8c\x05alloc\x8c\x06frames](");
+        for bit in 0..12 {
+            if stack == 0 && bit < 2 {
+                let name = [&[b'a' + bit][..], &[b'x'; 255]].concat();
+                pickle.extend(b"}(\x8c\x04nameX\0\x01\0\0");
+                pickle.extend(&name);
+                pickle.extend([b'u', b'q', bit]);
+            } else {
+                pickle.extend([b'h', u8::try_from(stack >> bit & 1).unwrap()]);
+            }
+        }
+        pickle.extend(b"e\x8c\x04addrJ");
+        pickle.extend((stack + 1).to_le_bytes());
+        pickle.extend(b"\x8c\x04sizeK\x08\x8c\x06streamK\0u");
+    }
+    pickle.extend(b"ees.");
+    let mut options = ReadOptions::default();
+    assert!(options.read("s", &pickle[..]).is_ok());
+    options.frames = Frames::All;
+    let error = options.read("s", &pickle[..]).unwrap_err();
+    assert!(error.reason().contains("labels of its stack frames"), "{error}");
 }

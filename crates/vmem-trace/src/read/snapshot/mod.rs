@@ -1,17 +1,19 @@
 //! Memory snapshots of PyTorch: what both of their forms say.
 
+mod frames;
 mod json;
 mod pickle;
 
 use std::collections::HashMap;
 use std::fmt;
 
+pub use frames::Frames;
+use frames::{Frame, Labels};
 pub(super) use json::read as read_json;
 pub(super) use pickle::{PROTO, read as read_pickle};
 
 use super::history::{History, Trouble, Who};
 use super::notes::Judge;
-use super::numbers::Names;
 use super::{Irregularity, ReadError, ReadOptions, Strictness};
 use crate::Trace;
 
@@ -60,6 +62,10 @@ struct Entry {
     address: Option<u64>,
     size: Option<u64>,
     stream: Option<u64>,
+    /// In microseconds.
+    time: Option<u64>,
+    /// The number of its label; 0 for none.
+    label: u32,
 }
 
 /// The histories of all devices, or of the one that is wanted.
@@ -69,6 +75,7 @@ struct Devices<'a> {
     devices: Vec<Device>,
     /// Blocks in use at the end, by device.
     in_use: Vec<InUse>,
+    labels: Labels,
 }
 
 struct Device {
@@ -85,11 +92,13 @@ struct InUse {
     address: u64,
     size: u64,
     stream: u64,
+    label: u32,
 }
 
 impl<'a> Devices<'a> {
     fn new(file: &'a str, options: ReadOptions) -> Self {
-        Self { file, options, devices: Vec::new(), in_use: Vec::new() }
+        let labels = Labels::new(options.frames);
+        Self { file, options, devices: Vec::new(), in_use: Vec::new(), labels }
     }
 
     /// The history of the next device begins. Returns its number; `None` if there are too many.
@@ -194,9 +203,10 @@ impl<'a> Devices<'a> {
             }
         };
         let Device { judge: mut own, mut history, .. } = self.devices.swap_remove(chosen);
-        for InUse { device, address, size, stream } in self.in_use {
+        for InUse { device, address, size, stream, label } in self.in_use {
             let who = Who { stream, thread: 0 };
-            if usize::try_from(device) == Ok(chosen) && history.live_at_the_end(address, size, who)
+            if usize::try_from(device) == Ok(chosen)
+                && history.live_at_the_end((address, size), who, label)
             {
                 own.note(Irregularity::EarlierBlock, || {
                     let reason = "is in use at the end and was allocated before the history begins";
@@ -205,7 +215,7 @@ impl<'a> Devices<'a> {
             }
         }
         judge.notes.append(&mut own.notes);
-        let trace = history.finish(file, &Names::default());
+        let trace = history.finish(file, &self.labels.names());
         trace.map_err(|error| ReadError::new(file, error.to_string()))
     }
 }
@@ -236,6 +246,9 @@ fn happened(
     }
     let size = entry.size.ok_or(Odd::Field("size"))?;
     let who = Who { stream: entry.stream.ok_or(Odd::Field("stream"))?, thread: 0 };
+    if let Some(time) = entry.time.and_then(|micros| micros.checked_mul(1_000)) {
+        history.at(time);
+    }
     if action == Action::OutOfMemory {
         return Ok(history.failure(size, who)?);
     }
@@ -244,7 +257,7 @@ fn happened(
         return Err(Odd::ZeroSize);
     }
     match action {
-        Action::Alloc => history.allocate((address, size), who, at, 0)?,
+        Action::Alloc => history.allocate((address, size), who, at, entry.label)?,
         Action::FreeRequested => {
             *requested.entry(address).or_default() += 1;
             history.free(address, Some(size), who)?;
@@ -276,4 +289,9 @@ impl fmt::Display for Entry {
         }
         Ok(())
     }
+}
+
+/// Whether the program uses a block in that state.
+fn is_in_use(state: &str) -> bool {
+    state == "active_allocated"
 }

@@ -8,11 +8,14 @@
 
 mod bytes;
 mod values;
+mod words;
 
+use std::collections::HashMap;
 use std::io::BufRead;
 
 use bytes::{Bytes, Stop};
-use values::{Dict, Item, Key, Values, Word, empty};
+use values::{Dict, Item, Values, empty};
+use words::{Key, Word};
 
 use super::{Devices, Entry, InUse, ReadOptions, TOO_MANY};
 use crate::Trace;
@@ -21,6 +24,9 @@ use crate::read::{Irregularity, ReadError};
 
 /// How a pickle of protocol 2 to 5 begins, before the number of the protocol.
 pub(in crate::read) const PROTO: u8 = 0x80;
+
+/// The longest text that is looked at, in bytes: names of C++ functions can be long.
+const LONGEST_TEXT: u64 = 4096;
 
 const ACCEPTED: &str = "accepted is a pickle of plain values, as \
                         torch.cuda.memory._dump_snapshot() writes it";
@@ -174,11 +180,18 @@ impl Values {
         bytes: &mut Bytes<'_, R>,
     ) -> Result<(), Stop> {
         let length = length(bytes)?;
-        let word = if length <= Word::LONGEST { Word::of(&bytes.some(length)?) } else { None };
-        if length > Word::LONGEST {
+        if length > LONGEST_TEXT {
             bytes.skip(length)?;
+            return self.push(Item::Other);
         }
-        self.push(word.map_or(Item::Other, Item::Word))
+        let text = bytes.some(length)?;
+        match str::from_utf8(&text) {
+            Ok(text) => match Word::of(text) {
+                Some(word) => self.push(Item::Word(word)),
+                None => self.new_text(text),
+            },
+            Err(_) => self.push(Item::Other),
+        }
     }
 
     /// The histories in a snapshot.
@@ -205,17 +218,22 @@ impl Values {
             })?;
             Ok::<(), ReadError>(())
         };
+        // The labels of the stacks met so far, by their lists.
+        let mut labels = HashMap::new();
         for history in self.elements(Some(histories)) {
             let begun = devices.begin().ok_or_else(|| ReadError::new(file, TOO_MANY))?;
             let Item::List(history) = *history else { continue };
             for &item in self.elements(Some(history)) {
                 spend()?;
                 let Some(dict) = self.dict(item) else { continue };
+                let label = self.label(dict, &mut labels, &mut devices, &mut spend)?;
                 let entry = Entry {
                     action: dict.action,
                     address: dict.number(Key::Address),
                     size: dict.number(Key::Size),
                     stream: dict.number(Key::Stream),
+                    time: dict.number(Key::Time),
+                    label,
                 };
                 devices.entry(begun, &entry)?;
             }
@@ -235,10 +253,37 @@ impl Values {
                 let (Some(address), true) = (address, block.in_use) else { continue };
                 let requested = block.number(Key::RequestedSize).filter(|&size| size > 0);
                 let size = requested.unwrap_or(size);
-                devices.in_use(InUse { device, address, size, stream });
+                let label = self.label(block, &mut labels, &mut devices, &mut spend)?;
+                devices.in_use(InUse { device, address, size, stream, label });
             }
         }
         Ok(devices)
+    }
+}
+
+impl Values {
+    /// The number of the label of an entry or a block, from its stack frames.
+    fn label(
+        &self,
+        dict: &Dict,
+        labels: &mut HashMap<u32, u32>,
+        devices: &mut Devices<'_>,
+        spend: &mut impl FnMut() -> Result<(), ReadError>,
+    ) -> Result<u32, ReadError> {
+        let Some(list) = dict.frames() else { return Ok(0) };
+        if let Some(&label) = labels.get(&list) {
+            return Ok(label);
+        }
+        let stack = self.elements(Some(list));
+        stack.iter().try_for_each(|_| spend())?;
+        let label = devices.labels.of(stack.iter().filter_map(|&frame| self.frame(frame)));
+        labels.insert(list, label);
+        // Stacks of a few bytes may share frames with long names.
+        if devices.labels.bytes > self.budget.most_of_labels() {
+            let reason = "the labels of its stack frames take many times its length";
+            return Err(ReadError::new(devices.file, format!("{reason}; {ACCEPTED}")));
+        }
+        Ok(label)
     }
 }
 

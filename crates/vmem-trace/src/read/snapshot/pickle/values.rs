@@ -1,8 +1,10 @@
 //! What a pickle has built: its values as far as they matter, and the stack that they wait on.
 
-use super::super::Action;
-use super::super::json::is_in_use;
+use std::mem;
+
+use super::super::{Action, Frame};
 use super::Stop;
+use super::words::{Key, Word};
 
 /// The most heap memory that values take, in bytes for each byte of the pickle that was read. What
 /// PyTorch writes takes less than half of it.
@@ -21,32 +23,10 @@ pub(super) enum Item {
     Other,
     Number(u64),
     Word(Word),
+    /// Another text, that may be of a stack frame.
+    Text(u32),
     List(u32),
     Dict(u32),
-}
-
-/// The texts that mean something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Word {
-    Key(Key),
-    Action(Action),
-    InUse,
-}
-
-/// The keys of dictionaries that matter. No dictionary has two of those that share a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Key {
-    /// `action`, `state`.
-    Kind,
-    /// `addr`, `address`.
-    Address,
-    Size,
-    RequestedSize,
-    Stream,
-    Device,
-    /// `device_traces`, `blocks`.
-    Parts,
-    Segments,
 }
 
 /// A dictionary, reduced to what matters.
@@ -54,61 +34,59 @@ pub(super) enum Key {
 pub(super) struct Dict {
     pub(super) action: Option<Action>,
     pub(super) in_use: bool,
-    /// Which of the numbers there are: a bit for each.
+    /// Which of the numbers and texts there are: a bit for each.
     given: u8,
-    /// By the keys from [`Key::Address`] to [`Key::Device`].
+    /// By the [places](Key::place) of the keys.
     numbers: [u64; 5],
     pub(super) parts: Option<u32>,
+    /// The segments, or the stack frames.
     pub(super) segments: Option<u32>,
 }
 
-impl Word {
-    pub(super) fn of(text: &[u8]) -> Option<Self> {
-        Some(Self::Key(match text {
-            b"action" | b"state" => Key::Kind,
-            b"addr" | b"address" => Key::Address,
-            b"size" => Key::Size,
-            b"requested_size" => Key::RequestedSize,
-            b"stream" => Key::Stream,
-            b"device" => Key::Device,
-            b"device_traces" | b"blocks" => Key::Parts,
-            b"segments" => Key::Segments,
-            _ => {
-                let text = str::from_utf8(text).ok()?;
-                return match Action::of(text) {
-                    Action::Other => is_in_use(text).then_some(Self::InUse),
-                    action => Some(Self::Action(action)),
-                };
-            }
-        }))
-    }
-
-    pub(super) const LONGEST: u64 = 32;
-}
-
 impl Dict {
+    /// The bits of texts in [`given`](Self::given), at the places of the name and the file.
+    const TEXTS: u8 = 8 - 2;
+
     pub(super) fn set(&mut self, key: Key, value: Item) {
         match (key, value) {
-            (Key::Kind, Item::Word(Word::Action(action))) => self.action = Some(action),
+            (Key::Kind, Item::Word(word)) if word.action().is_some() => self.action = word.action(),
             (Key::Kind, value) => {
                 self.action = Some(Action::Other);
-                self.in_use = value == Item::Word(Word::InUse);
+                self.in_use = matches!(value, Item::Word(word) if word.is_in_use());
             }
             (Key::Parts, Item::List(list)) => self.parts = Some(list),
-            (Key::Segments, Item::List(list)) => self.segments = Some(list),
-            (Key::Parts | Key::Segments, _) => {}
-            (key, Item::Number(number)) => {
-                let place = key as usize - Key::Address as usize;
-                self.numbers[place] = number;
-                self.given |= 1 << place;
+            (Key::Segments | Key::Frames, Item::List(list)) => self.segments = Some(list),
+            (Key::Name | Key::Filename, Item::Text(_) | Item::Word(_)) => {
+                let place = key.place();
+                // A word is told from a text by the half that it is in.
+                self.numbers[place] = match value {
+                    Item::Text(number) => number.into(),
+                    Item::Word(word) => u64::from(word.number()) << 32,
+                    _ => return,
+                };
+                self.given = self.given & !(1 << place) | 1 << (Self::TEXTS + key.text_place());
+            }
+            (key, Item::Number(number)) if key.is_number() => {
+                self.numbers[key.place()] = number;
+                self.given |= 1 << key.place();
             }
             (_, _) => {}
         }
     }
 
     pub(super) fn number(&self, key: Key) -> Option<u64> {
-        let place = key as usize - Key::Address as usize;
-        (self.given & (1 << place) != 0).then_some(self.numbers[place])
+        (self.given & (1 << key.place()) != 0).then(|| self.numbers[key.place()])
+    }
+
+    /// The number of a text, or else of a word in the upper half.
+    fn text(&self, key: Key) -> Option<u64> {
+        let bit = 1 << (Self::TEXTS + key.text_place());
+        (self.given & bit != 0).then(|| self.numbers[key.place()])
+    }
+
+    /// The list of stack frames.
+    pub(super) fn frames(&self) -> Option<u32> {
+        self.segments
     }
 }
 
@@ -145,6 +123,11 @@ impl Budget {
         Ok(())
     }
 
+    /// The most bytes that the labels made of the values may have: a third of what these may take.
+    pub(super) fn most_of_labels(&self) -> usize {
+        usize::try_from(self.most / 3).unwrap_or(usize::MAX)
+    }
+
     fn give_back<T>(&mut self, things: &Vec<T>) {
         self.taken -= things.capacity() as u64 * size_of::<T>() as u64;
     }
@@ -158,6 +141,9 @@ pub(super) struct Values {
     /// The containers in each list; other elements do not matter.
     lists: Vec<Vec<Item>>,
     pub(super) dicts: Vec<Dict>,
+    texts: String,
+    /// Where each text ends.
+    ends: Vec<usize>,
 }
 
 impl Values {
@@ -181,6 +167,20 @@ impl Values {
         self.budget.give_back(&items);
         self.stack.pop();
         Ok(items)
+    }
+
+    /// Keeps a text, and pushes it.
+    pub(super) fn new_text(&mut self, text: &str) -> Result<(), Stop> {
+        let number = number_of(&self.ends)?;
+        self.budget.make_room(&mut self.ends, 1)?;
+        // The bytes of a string are a vector's.
+        let mut bytes = mem::take(&mut self.texts).into_bytes();
+        let room = self.budget.make_room(&mut bytes, text.len());
+        self.texts = String::from_utf8(bytes).unwrap_or_default();
+        room?;
+        self.texts.push_str(text);
+        self.ends.push(self.texts.len());
+        self.push(Item::Text(number))
     }
 
     pub(super) fn new_list(&mut self, items: Vec<Item>) -> Result<(), Stop> {
@@ -212,7 +212,9 @@ impl Values {
             }
             Some(&Item::Dict(dict)) => {
                 for pair in items.chunks_exact(2) {
-                    if let Item::Word(Word::Key(key)) = pair[0] {
+                    if let Item::Word(word) = pair[0]
+                        && let Some(key) = word.key()
+                    {
                         self.dicts[crate::trace::index(dict)].set(key, pair[1]);
                     }
                 }
@@ -250,7 +252,8 @@ impl Values {
         while self.stack.len() > 1 {
             // A list's only element has no mark before it. That it is not a neighbour's is told by
             // the key before the list.
-            if let [.., Item::Word(_) | Item::Other, Item::List(_), top] = self.stack[..]
+            if let [.., Item::Word(_) | Item::Text(_) | Item::Other, Item::List(_), top] =
+                self.stack[..]
                 && matches!(top, Item::List(_) | Item::Dict(_))
             {
                 self.stack.pop();
@@ -277,6 +280,24 @@ impl Values {
 
     pub(super) fn elements(&self, list: Option<u32>) -> &[Item] {
         list.map_or(&[], |list| &self.lists[crate::trace::index(list)])
+    }
+
+    /// A stack frame.
+    pub(super) fn frame(&self, item: Item) -> Option<Frame<'_>> {
+        let dict = self.dict(item)?;
+        let text = |key| match dict.text(key) {
+            None => "",
+            Some(number) if number >> 32 > 0 => Word::text(number >> 32),
+            Some(number) => self.text_of(usize::try_from(number).unwrap_or(usize::MAX)),
+        };
+        let line = dict.number(Key::Line).unwrap_or_default();
+        Some(Frame { name: text(Key::Name), filename: text(Key::Filename), line })
+    }
+
+    fn text_of(&self, number: usize) -> &str {
+        let start = number.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied());
+        let range = start.zip(self.ends.get(number).copied());
+        range.and_then(|(start, end)| self.texts.get(start..end)).unwrap_or_default()
     }
 
     pub(super) fn dict(&self, item: Item) -> Option<&Dict> {

@@ -1,13 +1,18 @@
 //! Snapshots written with `json.dump`.
 
+mod stack;
+mod values;
+
 use std::fmt;
 use std::io::{self, BufReader, Read};
-use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
+
+use stack::Stack;
+use values::{Active, OfText, Whole, Word};
 
 use super::{Action, Devices, Entry, InUse, ReadOptions, TOO_MANY};
 use crate::Trace;
@@ -162,9 +167,15 @@ list!(Histories, "a list for each device", |self, seq| {
 });
 
 list!(OneHistory, "a list of entries", |self, seq| {
-    while let Some(Given { action, addr, size, stream }) = seq.next_element()? {
-        let action = action.map(|Word(action)| action);
-        let entry = Entry { action, address: addr.0, size: size.0, stream: stream.0 };
+    while let Some(Given { action, addr, size, stream, time_us, frames }) = seq.next_element()? {
+        let entry = Entry {
+            action: action.map(|Word(action)| action),
+            address: addr.0,
+            size: size.0,
+            stream: stream.0,
+            time: time_us.0,
+            label: self.0.devices.labels.of(frames.iter()),
+        };
         if let Err(refused) = self.0.devices.entry(self.1, &entry) {
             self.0.refused = Some(refused);
             return Err(S::Error::custom("an entry was refused"));
@@ -186,6 +197,7 @@ struct Blocks {
 struct InSegment {
     place: Place,
     size: u64,
+    frames: Stack,
 }
 
 /// An address, or how far it is from the segment's.
@@ -232,13 +244,14 @@ impl<'de> Visitor<'de> for Segment<'_, '_> {
             }
         }
         let (device, stream) = (device.0.unwrap_or_default(), stream.0.unwrap_or_default());
-        for InSegment { place, size } in blocks.in_use {
+        for InSegment { place, size, frames } in blocks.in_use {
             let address = match place {
                 Place::At(address) => Some(address),
                 Place::After(distance) => start.0.and_then(|start| start.checked_add(distance)),
             };
             if let Some(address) = address {
-                self.0.devices.in_use(InUse { device, address, size, stream });
+                let label = self.0.devices.labels.of(frames.iter());
+                self.0.devices.in_use(InUse { device, address, size, stream, label });
             }
         }
         Ok(())
@@ -261,13 +274,14 @@ impl<'de> Visitor<'de> for &mut Blocks {
     }
 
     fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<(), S::Error> {
-        while let Some(Block { address, size, requested_size, state }) = seq.next_element()? {
+        while let Some(block) = seq.next_element()? {
+            let Block { address, size, requested_size, state, frames } = block;
             let place = address.0.map(Place::At).or(self.next);
             let size = size.0.unwrap_or_default();
             self.next = place.and_then(|place| place.checked_add(size));
             let size = requested_size.0.filter(|&size| size > 0).unwrap_or(size);
             if let (Some(place), true, 1..) = (place, state.0, size) {
-                self.in_use.push(InSegment { place, size });
+                self.in_use.push(InSegment { place, size, frames });
             }
         }
         Ok(())
@@ -284,6 +298,10 @@ struct Given {
     size: Whole,
     #[serde(default)]
     stream: Whole,
+    #[serde(default)]
+    time_us: Whole,
+    #[serde(default)]
+    frames: Stack,
 }
 
 #[derive(Deserialize)]
@@ -296,13 +314,8 @@ struct Block {
     requested_size: Whole,
     #[serde(default)]
     state: Active,
-}
-
-/// What is told from a text, without keeping it.
-struct Word<T>(T);
-
-trait OfText {
-    fn of_text(text: &str) -> Self;
+    #[serde(default)]
+    frames: Stack,
 }
 
 #[derive(Clone, Copy)]
@@ -347,101 +360,4 @@ impl OfText for Action {
     fn of_text(text: &str) -> Self {
         Self::of(text)
     }
-}
-
-impl<'de, T: OfText> Deserialize<'de> for Word<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Texts<T>(PhantomData<T>);
-        impl<T: OfText> Visitor<'_> for Texts<T> {
-            type Value = Word<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Word<T>, E> {
-                Ok(Word(T::of_text(text)))
-            }
-        }
-        from.deserialize_str(Texts(PhantomData))
-    }
-}
-
-/// A whole number of at least 0; `None` for anything else.
-#[derive(Default)]
-struct Whole(Option<u64>);
-
-/// Whether a block is in use.
-#[derive(Default)]
-struct Active(bool);
-
-/// Any value, of which only a whole number or a text says something.
-struct AnyValue;
-
-enum Value {
-    Whole(u64),
-    InUse,
-    Other,
-}
-
-impl<'de> Deserialize<'de> for Whole {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Ok(match from.deserialize_any(AnyValue)? {
-            Value::Whole(number) => Self(Some(number)),
-            _ => Self(None),
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for Active {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Ok(Self(matches!(from.deserialize_any(AnyValue)?, Value::InUse)))
-    }
-}
-
-impl<'de> Visitor<'de> for AnyValue {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(Value::Whole(number))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
-        Ok(Value::Other)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::Other)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Other)
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Other)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(if is_in_use(text) { Value::InUse } else { Value::Other })
-    }
-
-    fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Value, S::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Value::Other)
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Value, M::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Value::Other)
-    }
-}
-
-/// Whether the program uses a block in that state.
-pub(super) fn is_in_use(state: &str) -> bool {
-    state == "active_allocated"
 }

@@ -1,4 +1,4 @@
-//! Writers: traces as files that other tools read.
+//! Traces as tables.
 
 use std::io::{self, Write};
 
@@ -8,8 +8,9 @@ use crate::{Event, Trace};
 
 /// Writes a trace as the log of RMM's logging adaptor; see [`Format::RmmLog`](crate::Format::RmmLog).
 ///
-/// Keeps streams, threads and noted failures; labels and marks have no place in the format. The
-/// time is the event's number in microseconds, the pointer stands for the slot.
+/// Keeps streams, threads, noted failures and times to the microsecond, as a time of day from midnight;
+/// labels and marks have no place in the format. Without times the event's number stands for microseconds. The
+/// pointer stands for the slot.
 ///
 /// # Errors
 /// The error of `to`, if it cannot be written to.
@@ -26,8 +27,9 @@ pub fn write_rmm_log(trace: &Trace, mut to: impl Write) -> io::Result<()> {
             Event::Failure { size, origin } => ("allocate failure", None, size, origin),
             Event::Mark(_) => continue,
         };
-        let (seconds, micros) = (at / 1_000_000, at % 1_000_000);
-        let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        let micros = trace.times().map_or(at as u64, |times| times[at] / 1_000);
+        let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
+        let (hours, minutes, seconds) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
         let time = format_args!("{hours:02}:{minutes:02}:{seconds:02}.{micros:06}");
         let pointer = slot.map_or(0, |slot| (u64::from(slot) + 1) << 8);
         writeln!(to, "{},{time},{action},{pointer:#x},{size},{:#x}", origin.thread, origin.stream)?;
