@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use vmem_trace::Scale;
+use vmem_trace::{Scale, Workload};
 
 use crate::bytes;
 use crate::scenario::Item;
@@ -23,6 +23,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     Bench(Bench),
     Replay(Replay),
+    Report(Report),
 }
 
 /// Run generated workloads through stacks and print what they cost.
@@ -71,6 +72,36 @@ pub struct Replay {
     /// What every run accepts.
     #[command(flatten)]
     pub common: Common,
+}
+
+/// Write a page about a trace: what is live and reserved over time, where it lies, what is called.
+///
+/// The page is one file that needs no other and no network. Reads what `replay` reads, and generates
+/// what `bench` does.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// The trace files; `-` is standard input.
+    #[arg(value_name = "TRACE", required_unless_present = "workload")]
+    pub(crate) traces: Vec<PathBuf>,
+    /// Workloads rather than files, separated by commas, at their own scale.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) workload: Vec<Workload>,
+    /// The file to write: .html for the page, .svg for a picture of live and reserved memory.
+    #[arg(long, short, value_name = "PATH", default_value = "report.html")]
+    pub(crate) output: PathBuf,
+    /// The stacks, separated by commas, side by side: those of `vmem replay`.
+    #[arg(long, value_name = "TIER", value_delimiter = ',', default_value = "a")]
+    pub(crate) tier: Vec<Tier>,
+    /// The simulated device's memory, as with `vmem replay` [default: 24GiB].
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = bytes::parse)]
+    pub(crate) capacity: Option<u64>,
+    /// Light on dark, for a picture; a page is as its reader likes it.
+    #[arg(long)]
+    pub(crate) dark: bool,
+    /// The device whose history is taken from a snapshot of several [default: the one with most
+    /// entries].
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u32>(0..=u32::MAX.into()))]
+    pub(crate) trace_device: Option<u32>,
 }
 
 /// What every run accepts.

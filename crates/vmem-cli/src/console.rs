@@ -12,9 +12,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::args::{Arguments, Command, Common, PlaceArgs};
 use crate::cuda::Cuda;
 use crate::measure::{Job, Place};
-use crate::output::Json;
+use crate::output::Document;
 use crate::place::{self, Found};
-use crate::{Backend, Error, Report, Stop, bench, replay, table};
+use crate::{Backend, Error, Report, Stop, bench, replay, report, table};
 
 /// The outputs of the program.
 pub struct Console<'a> {
@@ -189,6 +189,7 @@ fn execute(
             let jobs = |place: &Place, notes: &mut dyn Write| replay::jobs(replay, place, notes);
             rows(&replay.common, console, backend, table::write, jobs)
         }
+        Command::Report(args) => report::run(args, console, backend),
     }
 }
 
@@ -209,11 +210,11 @@ pub fn rows(
     let (place, facts, header) = match place::find(common, backend)? {
         Found::Place { place, facts, header } => (place, facts, header),
         Found::Absent(reason) => {
-            let json = Json::open(common.place.json.as_deref())?;
+            let json = Document::open("--json", common.place.json.as_deref())?;
             return absent(&common.place, &reason, &json, console);
         }
     };
-    let json = Json::open(common.place.json.as_deref())?;
+    let json = Document::open("--json", common.place.json.as_deref())?;
     let jobs = jobs(&place, console.err)?;
     let bar = bar(jobs.len(), console.progress);
     let mut rows = Vec::with_capacity(jobs.len());
@@ -243,7 +244,7 @@ pub fn rows(
 fn absent(
     args: &PlaceArgs,
     reason: &str,
-    json: &Json,
+    json: &Document,
     console: &mut Console<'_>,
 ) -> Result<Verdict, Error> {
     if args.require_device {
@@ -259,7 +260,7 @@ fn absent(
 
 impl Console<'_> {
     /// Where text for people goes beside a document.
-    pub fn people(&mut self, json: &Json) -> &mut dyn Write {
+    pub fn people(&mut self, json: &Document) -> &mut dyn Write {
         if json.is_stdout() { self.err } else { self.out }
     }
 }

@@ -39,6 +39,7 @@ mod measure;
 mod output;
 mod place;
 mod replay;
+mod report;
 mod row;
 mod scenario;
 mod stack;
@@ -63,7 +64,7 @@ pub mod parts {
     pub use crate::error::Error;
     pub use crate::gauge::Gauge;
     pub use crate::measure::{Job, Place, on_each_tier};
-    pub use crate::output::Json;
+    pub use crate::output::Document;
     pub use crate::scenario::Item;
     pub use crate::stack::{BuiltStack, config};
     pub use crate::target::{Bounds, DeviceRequest, KEPT_FREE, Opened, Purpose, Target};
@@ -87,6 +88,12 @@ pub mod parts {
     /// Recorded traces.
     pub mod replay {
         pub use crate::replay::jobs;
+    }
+
+    /// Pages about traces.
+    pub mod report {
+        pub use crate::args::Report as Arguments;
+        pub use crate::report::run;
     }
 
     /// Rows for people.

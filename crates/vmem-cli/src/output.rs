@@ -1,4 +1,4 @@
-//! Where the JSON document goes.
+//! Where a document goes.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use crate::Error;
 
-/// The destination of `--json`.
+/// The destination of a document: of `--json`, of a report.
 #[derive(Debug)]
-pub enum Json {
+pub enum Document {
     /// Not asked for.
     Nowhere,
     /// Standard output.
@@ -27,13 +27,13 @@ pub enum Json {
     Sink(PathBuf),
 }
 
-impl Json {
-    /// Understands the argument of `--json` and makes sure, before any work, that it can be
+impl Document {
+    /// Understands the argument of an option and makes sure, before any work, that it can be
     /// written to.
     ///
     /// # Errors
     /// Usage, with the path and what stands in the way.
-    pub fn open(argument: Option<&Path>) -> Result<Self, Error> {
+    pub fn open(option: &str, argument: Option<&Path>) -> Result<Self, Error> {
         let Some(named) = argument else {
             return Ok(Self::Nowhere);
         };
@@ -43,7 +43,7 @@ impl Json {
         let refused = |error: &dyn std::fmt::Display| {
             let shown = named.display();
             Error::usage(format!(
-                "cannot write `{shown}`: {error}; --json accepts `-` or a file in a folder that exists"
+                "cannot write `{shown}`: {error}; {option} accepts `-` or a file in a folder that exists"
             ))
         };
         let folder = named.to_string_lossy().ends_with(std::path::is_separator);
@@ -82,16 +82,24 @@ impl Json {
         let mut text = serde_json::to_vec_pretty(document)
             .map_err(|error| Error::failed(format!("it has no JSON form: {error}")))?;
         text.push(b'\n');
+        self.write_text(&text, stdout)
+    }
+
+    /// Writes a text.
+    ///
+    /// # Errors
+    /// As of [`write`](Self::write).
+    pub(crate) fn write_text(&self, text: &[u8], stdout: &mut dyn Write) -> Result<(), Error> {
         match self {
             Self::Nowhere => Ok(()),
-            Self::Stdout => stdout.write_all(&text).map_err(Error::from),
+            Self::Stdout => stdout.write_all(text).map_err(Error::from),
             Self::Sink(path) => fs::OpenOptions::new()
                 .write(true)
                 .open(path)
-                .and_then(|mut sink| sink.write_all(&text))
+                .and_then(|mut sink| sink.write_all(text))
                 .map_err(|error| unwritten(path, &error)),
             Self::File { named, path } => {
-                replace(path, &text).map_err(|error| unwritten(named, &error))
+                replace(path, text).map_err(|error| unwritten(named, &error))
             }
         }
     }

@@ -1,0 +1,115 @@
+//! `vmem report`: a page about a trace, or a picture.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use indicatif::ProgressBar;
+use vmem_core::chain;
+use vmem_report::{Report, Theme};
+use vmem_trace::{ReadOptions, Trace};
+
+use crate::args::Report as Arguments;
+use crate::console::{Verdict, bar};
+use crate::output::Document;
+use crate::target::{Costs, DeviceRequest, Target};
+use crate::{Backend, Console, Error, bytes, traces};
+
+/// Reads the traces, replays them, writes the page.
+///
+/// # Errors
+/// Usage: a trace that cannot be read, an output that cannot be written; a stack that cannot be built.
+pub fn run(
+    args: &Arguments,
+    console: &mut Console<'_>,
+    backend: &Arc<dyn Backend>,
+) -> Result<Verdict, Error> {
+    let kind = Kind::of(&args.output)?;
+    let output = Document::open("--output", Some(&args.output))?;
+    let target = Target::parse(None, Costs::default(), backend)?;
+    let request = DeviceRequest::measuring(args.capacity, 0);
+    let trace = traces_of(args, console.err)?.remove(0);
+    let opened = target.open(&request).map_err(|error| Error::usage(chain(&error).to_string()))?;
+    let room = bytes::show(opened.capacity());
+    let mut report = Report::of(&trace).on(format!("{target}, {room}"));
+    let progress = bar(trace.events().len() * args.tier.len(), console.progress);
+    let events = u64::try_from(trace.events().len()).unwrap_or(u64::MAX);
+    for (at, tier) in (0..).zip(&args.tier) {
+        if console.stop.is_requested() {
+            return Ok(Verdict::Interrupted);
+        }
+        progress.set_message(format!("{} on {tier}", trace.name()));
+        let stack = tier.build_on(&target, &request).map_err(failed)?;
+        let mut told = |done: u64| progress.set_position(at * events + done);
+        report
+            .replay(tier.name, &trace, &stack, &mut told)
+            .map_err(|error| Error::failed(error.to_string()))?;
+    }
+    finish(&progress, &report, kind, args, &output, console)?;
+    Ok(Verdict::Passed)
+}
+
+fn finish(
+    progress: &ProgressBar,
+    report: &Report,
+    kind: Kind,
+    args: &Arguments,
+    output: &Document,
+    console: &mut Console<'_>,
+) -> Result<(), Error> {
+    progress.set_message("writing");
+    let mut text = Vec::new();
+    match kind {
+        Kind::Page => report.write_html(&mut text)?,
+        Kind::Picture => {
+            let theme = if args.dark { Theme::Dark } else { Theme::Light };
+            text.extend_from_slice(report.svg(theme).map_err(failed)?.as_bytes());
+        }
+    }
+    progress.finish_and_clear();
+    output.write_text(&text, console.out)?;
+    let size = bytes::show(u64::try_from(text.len()).unwrap_or(u64::MAX));
+    writeln!(console.people(output), "{}: {size}", args.output.display())?;
+    Ok(())
+}
+
+fn failed(error: vmem_core::BoxedError) -> Error {
+    Error::failed(chain(&*error).to_string())
+}
+
+fn traces_of(args: &Arguments, notes: &mut dyn Write) -> Result<Vec<Trace>, Error> {
+    let mut options = ReadOptions::default();
+    options.device = args.trace_device;
+    let mut found = Vec::new();
+    for path in &args.traces {
+        found.push(traces::read(path, &options, notes)?);
+    }
+    for workload in &args.workload {
+        let trace = workload.generate(&workload.defaults());
+        found.push(trace.map_err(|error| Error::usage(error.to_string()))?);
+    }
+    Ok(found)
+}
+
+/// What is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Page,
+    Picture,
+}
+
+impl Kind {
+    fn of(output: &Path) -> Result<Self, Error> {
+        let extension = output.extension().unwrap_or_default().to_ascii_lowercase();
+        if extension == "html" || output.as_os_str() == "-" {
+            Ok(Self::Page)
+        } else if extension == "svg" {
+            Ok(Self::Picture)
+        } else {
+            Err(Error::usage(format!(
+                "`{}` is neither a page nor a picture; accepted: a name that ends in .html or .svg, or `-`",
+                output.display()
+            )))
+        }
+    }
+}
