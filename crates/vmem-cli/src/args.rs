@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use vmem_trace::{Scale, Workload};
+use vmem_trace::Scale;
 
 use crate::bytes;
 use crate::scenario::Item;
@@ -85,7 +85,7 @@ pub struct Report {
     pub(crate) traces: Vec<PathBuf>,
     /// Workloads rather than files, separated by commas, at their own scale.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub(crate) workload: Vec<Workload>,
+    pub(crate) workload: Vec<Item>,
     /// The file to write: .html for the page, .svg for a picture of live and reserved memory.
     #[arg(long, short, value_name = "PATH", default_value = "report.html")]
     pub(crate) output: PathBuf,

@@ -9,11 +9,12 @@ use vmem_core::chain;
 use vmem_report::{Report, Theme};
 use vmem_trace::{ReadOptions, Trace};
 
-use crate::args::Report as Arguments;
+use crate::args::{PlaceArgs, Report as Arguments};
 use crate::console::{Verdict, bar};
 use crate::output::Document;
-use crate::target::{Costs, DeviceRequest, Target};
-use crate::{Backend, Console, Error, bytes, traces};
+use crate::scenario::Item;
+use crate::target::DeviceRequest;
+use crate::{Backend, Console, Error, bytes, place, traces};
 
 /// Reads the traces, replays them, writes the page.
 ///
@@ -26,7 +27,8 @@ pub fn run(
 ) -> Result<Verdict, Error> {
     let kind = Kind::of(&args.output)?;
     let output = Document::open("--output", Some(&args.output))?;
-    let target = Target::parse(None, Costs::default(), backend)?;
+    let simulated = PlaceArgs { device: None, costs: None, json: None, require_device: false };
+    let target = place::target(&simulated, backend)?;
     let request = DeviceRequest::measuring(args.capacity, 0);
     let trace = traces_of(args, console.err)?.remove(0);
     let opened = target.open(&request).map_err(|error| Error::usage(chain(&error).to_string()))?;
@@ -84,7 +86,12 @@ fn traces_of(args: &Arguments, notes: &mut dyn Write) -> Result<Vec<Trace>, Erro
     for path in &args.traces {
         found.push(traces::read(path, &options, notes)?);
     }
-    for workload in &args.workload {
+    for item in &args.workload {
+        let Item::Workload(workload) = item else {
+            return Err(Error::usage(format!(
+                "a report is of a workload, and {item} is a scenario"
+            )));
+        };
         let trace = workload.generate(&workload.defaults());
         found.push(trace.map_err(|error| Error::usage(error.to_string()))?);
     }

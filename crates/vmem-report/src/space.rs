@@ -76,9 +76,11 @@ impl Frame {
     ) -> Self {
         let mut live = live.peekable();
         let mut ranges = Vec::new();
+        // A block may lie on several mappings side by side, and reach into the next.
+        let mut at = 0;
         for &(start, size) in backed {
-            let (mut at, end) = (start, start + size);
-            // Blocks outside of what is known to be backed still are where they are.
+            let end = start + size;
+            at = at.max(start);
             while let Some((block, size, group)) = live.next_if(|&(block, ..)| block < end) {
                 if block > at {
                     ranges.push(Range { start: at, size: block - at, kind: FREE });
@@ -88,6 +90,7 @@ impl Frame {
             }
             if at < end {
                 ranges.push(Range { start: at, size: end - at, kind: FREE });
+                at = end;
             }
         }
         ranges.extend(live.map(|(start, size, group)| Range { start, size, kind: LIVE + group }));
@@ -175,6 +178,14 @@ mod tests {
         );
         assert_eq!((frame.free(), frame.largest_free), (290, 100));
         assert_eq!(frame.bytes[usize::from(LIVE)], 110);
+    }
+
+    #[test]
+    fn a_block_on_several_mappings_leaves_none_of_them_free() {
+        let live = [(50, 200, 0)];
+        let frame = Frame::of_blocks(0, &[(0, 100), (100, 100), (200, 100)], live.into_iter());
+        let kinds: Vec<_> = frame.ranges.iter().map(|r| (r.start, r.size, r.kind)).collect();
+        assert_eq!(kinds, [(0, 50, FREE), (50, 200, LIVE), (250, 50, FREE)]);
     }
 
     #[test]

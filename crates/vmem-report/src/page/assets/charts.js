@@ -82,11 +82,15 @@ function timeAxis(p) {
   const { context: c } = p;
   c.fillStyle = colours.faint;
   c.textBaseline = 'top';
-  const marks = p.columns > 500 ? 6 : 3;
-  for (let i = 0; i <= marks; i++) {
-    c.textAlign = i === 0 ? 'left' : i === marks ? 'right' : 'center';
-    const x = p.left + (i / marks) * (p.right - p.left);
-    c.fillText(grouped(view.from + (i / marks) * (view.to - view.from)), x, p.bottom + 6);
+  c.textAlign = 'center';
+  const span = view.to - view.from;
+  const least = span / Math.max(2, p.columns / 110);
+  const scale = 10 ** Math.floor(Math.log10(Math.max(1, least)));
+  const step = [1, 2, 5, 10].map(n => n * scale).find(n => n >= least) ?? scale * 10;
+  for (let mark = Math.ceil(view.from / step) * step; mark <= view.to; mark += step) {
+    const x = across(p, mark);
+    if (x > p.right - 14) break;
+    c.fillText(grouped(mark), x, p.bottom + 6);
   }
 }
 
@@ -176,7 +180,10 @@ function drawLive(data) {
     }
     c.fill();
   }
-  about.stacks.forEach((stack, i) => line(p, data.reserved[i], most, colours.stacks[i % 6], stack.refused));
+  // The first stack is the one that is asked about: on top.
+  for (let i = about.stacks.length - 1; i >= 0; i--) {
+    line(p, data.reserved[i], most, colours.stacks[i % 6], about.stacks[i].refused);
+  }
   failureMarks(p);
   marks(p);
 }

@@ -27,8 +27,8 @@ async function main() {
     }),
   };
   $('charts').hidden = false;
-  readColours();
   readAddress();
+  readColours();
   drawGroupings();
   drawLegend();
   redraws.push(() => drawLive(data), () => drawOverview(data), () => drawMoment(data));

@@ -13,7 +13,6 @@ function drawMoment(data) {
   const live = data.most[0][bucket];
   const least = data.least[bucket];
   const head = element('p', {}, `Event ${grouped(view.at)}: `, amount(live), ' live');
-  head.querySelector('data').dataset.moment = 'live';
   if (least !== live) head.append(', at least ', amount(least), ' in the events drawn as one');
   const groups = grouping.names
     .map((name, group) => ({ name, group, bytes: data.numbers[grouping.at + bucket * grouping.names.length + group] }))
@@ -66,7 +65,8 @@ function drawLegend() {
   about.stacks.forEach((stack, i) => {
     const live = about.groupings[about.telling];
     $(`space-legend-${i}`).replaceChildren(
-      ...[0, 1, 3].map(kind => element('span', { className: 'key' }, swatch(colours.kinds[kind]), KINDS[kind])),
+      ...[0, 1, 3].map(kind =>
+        element('span', { className: 'key', title: MEANINGS[kind] }, swatch(colours.kinds[kind]), KINDS[kind])),
       element('span', { className: 'key' }, `live: coloured by ${live.title}`),
     );
   });

@@ -1,6 +1,11 @@
 // The address space: over time as a map, at one moment as a strip.
 
 const KINDS = ['free', 'pending', 'in quarantine', 'mapped elsewhere', 'being worked on'];
+const MEANINGS = {
+  0: 'no work touches it',
+  1: 'freed, and work queued before may still touch it: its own stream reuses it at once, others behind a wait',
+  3: 'addresses whose memory is in use at other addresses',
+};
 const LIVE = 5;
 const NOTHING = 255;
 

@@ -1,0 +1,126 @@
+//! `vmem report`: the page, in a browser, and the picture.
+
+use std::fs;
+use std::path::Path;
+
+use crate::browser::opened;
+use crate::support::{Folder, Outcome, assert_refused, document, ran};
+
+/// What programs really asked for; the folder that `VMEM_TRACES` names has them too.
+const REAL: [&str; 3] = ["overlay_1m", "limit_1gib", "torch_gpt"];
+
+/// The arguments that name a real trace; `None`, said loudly, where it is not there.
+fn real(name: &str) -> Option<Vec<String>> {
+    let Some(folder) = std::env::var_os("VMEM_TRACES") else {
+        crate::skip(&format!("{name}: VMEM_TRACES names no folder of public traces"));
+        return None;
+    };
+    let path = Path::new(&folder).join("vibespatial").join(format!("{name}.csv"));
+    path.is_file().then(|| vec![path.display().to_string()])
+}
+
+/// Opens the page about a trace and compares what it says with what replay says.
+fn compare(source: &[&str], replayed: &[&str], tiers: &str) {
+    let folder = Folder::new();
+    let page = folder.path("page.html");
+    let at = ["--tier", tiers, "--output", &page];
+    let Outcome { code, err, .. } = ran(&[&["report"], source, &at].concat());
+    assert_eq!(code, 0, "{err}");
+    let bytes = fs::metadata(&page).unwrap().len();
+    assert!(bytes < 10_000_000, "the page has {bytes} bytes");
+
+    let (_, replayed) = document(&[replayed, &["--tier", tiers]].concat());
+    let rows = replayed["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), tiers.split(',').count());
+    let most_live = rows.iter().map(|row| row["peak_live_bytes"].as_u64().unwrap()).max().unwrap();
+
+    let Some(dom) = opened(Path::new(&page), "") else { return };
+    for (at, row) in rows.iter().enumerate() {
+        let tier = row["tier"].as_str().unwrap();
+        let figure = |name: &str| {
+            let row = format!("<tr data-stack=\"{tier}\">");
+            dom.figure(&["id=\"figures\"", &row, &format!("data-figure=\"{name}\"")])
+        };
+        assert_eq!(figure("peak-live"), row["peak_live_bytes"], "{tier}");
+        assert_eq!(figure("peak-reserved"), row["peak_reserved_bytes"], "{tier}");
+        assert_eq!(figure("driver-calls"), row["driver_calls"], "{tier}");
+        // What is drawn, not only what is said. A stack may hold more for a moment within a request.
+        let drawn: u64 = dom
+            .attribute(&format!("<canvas id=\"space-{at}\""), "data-most-reserved")
+            .parse()
+            .unwrap();
+        let held = row["peak_reserved_bytes"].as_u64().unwrap();
+        assert!(drawn <= held && drawn >= row["peak_live_bytes"].as_u64().unwrap(), "{tier}");
+    }
+    let drawn: u64 = dom.attribute("<canvas id=\"live\"", "data-most-live").parse().unwrap();
+    assert_eq!(drawn, most_live);
+    // The page opens at the peak: what is said of the moment is what is live then, in each grouping.
+    assert_eq!(dom.figure(&["id=\"moment\""]), most_live);
+    assert_eq!(dom.figures("class=\"groups\"", "</ul>").iter().sum::<u64>(), most_live);
+    for by in ["label", "size", "stream"] {
+        let table = dom.figures(&format!("data-by=\"{by}\""), "</table>");
+        let bytes: u64 = table.iter().step_by(2).sum();
+        assert_eq!(bytes, most_live, "what is live at the peak by {by}");
+    }
+}
+
+#[test]
+fn the_page_of_a_generated_workload_says_and_draws_what_replay_says() {
+    let workload = ["--workload", "overlay-core"];
+    let replayed = ["bench", "--workload", "overlay-core"];
+    compare(&workload, &replayed, "a,fallback,plain");
+}
+
+#[test]
+fn the_pages_of_real_traces_say_and_draw_what_replay_says() {
+    for name in REAL {
+        if let Some(source) = real(name) {
+            let source: Vec<_> = source.iter().map(String::as_str).collect();
+            compare(&source, &[&["replay"], &source[..]].concat(), "a,plain");
+        }
+    }
+}
+
+#[test]
+fn the_page_of_a_snapshot_of_pytorch_says_and_draws_what_replay_says() {
+    let snapshot = concat!(env!("CARGO_MANIFEST_DIR"), "/../vmem-trace/tests/data/snapshot.pickle");
+    compare(&[snapshot], &["replay", snapshot], "a,plain");
+}
+
+#[test]
+fn a_page_names_nothing_outside_of_itself() {
+    let folder = Folder::new();
+    let page = folder.path("page.html");
+    ran(&["report", "--workload", "overlay-core", "--output", &page]);
+    let text = fs::read_to_string(&page).unwrap();
+    for reference in ["http:", "https:", "src=", "href=", "@import", "url("] {
+        let found =
+            text.match_indices(reference).map(|(at, _)| &text[at..(at + 60).min(text.len())]);
+        // A namespace is a name, not a place.
+        let found: Vec<_> = found.filter(|text| !text.starts_with("http://www.w3.org/")).collect();
+        assert_eq!(found, [""; 0], "{reference}");
+    }
+}
+
+#[test]
+fn a_picture_is_a_complete_drawing_in_light_and_in_dark() {
+    let folder = Folder::new();
+    let (light, dark) = (folder.path("light.svg"), folder.path("dark.svg"));
+    ran(&["report", "--workload", "overlay-core", "-o", &light]);
+    ran(&["report", "--workload", "overlay-core", "-o", &dark, "--dark"]);
+    let (light, dark) = (fs::read_to_string(light).unwrap(), fs::read_to_string(dark).unwrap());
+    for picture in [&light, &dark] {
+        assert!(picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"));
+        assert!(picture.contains("a reserved, "));
+    }
+    assert_ne!(light, dark);
+}
+
+#[test]
+fn an_output_that_is_neither_page_nor_picture_is_refused_before_anything_runs() {
+    assert_refused(&["report", "no such trace.csv", "-o", "report.pdf"], &["report.pdf", ".html"]);
+    assert_refused(
+        &["report", "no such trace.csv", "-o", "no/such/folder/a.html"],
+        &["no/such/folder"],
+    );
+}
