@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 use vmem_core::chain;
-use vmem_report::{Report, Theme};
+use vmem_report::{Need, Report, Theme};
 use vmem_trace::{ReadOptions, Trace};
 
 use crate::args::{PlaceArgs, Report as Arguments};
@@ -14,6 +14,7 @@ use crate::console::{Verdict, bar};
 use crate::output::Document;
 use crate::scenario::Item;
 use crate::target::DeviceRequest;
+use crate::tier::Tier;
 use crate::{Backend, Console, Error, bytes, place, traces};
 
 /// Reads the traces, replays them, writes the page.
@@ -47,8 +48,26 @@ pub fn run(
             .replay(tier.name, &trace, &stack, &mut told)
             .map_err(|error| Error::failed(error.to_string()))?;
     }
+    progress.set_message("asking other stacks");
+    let mut needs = |until: &Trace| -> Vec<Need> {
+        let (target, request) = (&target, request);
+        let build = |tier: Tier| {
+            move |most| tier.build_on(target, &DeviceRequest { capacity: Some(most), ..request })
+        };
+        asked(&args.tier).map(|tier| Need::of(tier.name, until, build(tier))).collect()
+    };
+    report.explain(&trace, args.capacity, &mut needs);
     finish(&progress, &report, kind, args, &output, console)?;
     Ok(Verdict::Passed)
+}
+
+/// The stacks that are asked what a refused request would have needed there: those of the report, and
+/// ours. Managed memory has no smallest device.
+fn asked(tiers: &[Tier]) -> impl Iterator<Item = Tier> {
+    let ours =
+        Tier::ours().filter(|own| ["a", "a-chunks", "fallback", "plain"].contains(&own.name));
+    let others = ours.filter(|own| tiers.iter().all(|tier| tier.name != own.name));
+    tiers.iter().copied().chain(others).filter(|tier| !tier.is_managed())
 }
 
 fn finish(
@@ -70,6 +89,9 @@ fn finish(
     }
     progress.finish_and_clear();
     output.write_text(&text, console.out)?;
+    for refusal in report.refusals() {
+        writeln!(console.people(output), "{refusal}\n")?;
+    }
     let size = bytes::show(u64::try_from(text.len()).unwrap_or(u64::MAX));
     writeln!(console.people(output), "{}: {size}", args.output.display())?;
     Ok(())

@@ -5,6 +5,7 @@ use std::hash::Hash;
 
 use serde::Serialize;
 use vmem_core::Label;
+use vmem_trace::{Event, Trace};
 
 use crate::grouping::UNLABELLED;
 
@@ -67,6 +68,25 @@ impl Composition {
             sizes: shares(&sizes, |size| crate::bytes::show(*size)),
         }
     }
+}
+
+/// The blocks that are live before the event at `index`, oldest first. O(index).
+pub(crate) fn held_before(trace: &Trace, index: usize) -> Vec<Held> {
+    let mut table: HashMap<u32, Held> = HashMap::new();
+    for (at, event) in trace.events().iter().enumerate().take(index) {
+        match *event {
+            Event::Allocate { slot, size, origin, label } => {
+                table.insert(slot, Held { size, label, stream: origin.stream, since: at });
+            }
+            Event::Free { slot, .. } => {
+                table.remove(&slot);
+            }
+            _ => {}
+        }
+    }
+    let mut held: Vec<_> = table.into_values().collect();
+    held.sort_unstable_by_key(|held| held.since);
+    held
 }
 
 type Sums<K> = HashMap<K, (u64, u64)>;

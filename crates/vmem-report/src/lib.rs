@@ -11,15 +11,18 @@ mod axis;
 mod buckets;
 mod bytes;
 mod composition;
+mod explain;
 mod frames;
 mod grouping;
 mod page;
 mod picture;
+mod refusal;
 mod report;
 mod space;
 mod stack;
 mod timeline;
 
 pub use picture::Theme;
+pub use refusal::{Need, Refusal};
 pub use report::Report;
 pub use stack::Observed;

@@ -125,7 +125,7 @@ fn draw(report: &Report, theme: Theme, text: &mut String) -> Result<(), Box<dyn 
     for (at, stack) in report.stacks.iter().enumerate() {
         let line = colour(lines[at % lines.len()]);
         legend.draw(&PathElement::new(vec![(2, y + 6), (18, y + 6)], line.stroke_width(2)))?;
-        let words = format!("{} reserved, {}", stack.name, shown(stack.report.peak_reserved));
+        let words = format!("{} reserved, {}", stack.name, shown(stack.figures.peak_reserved));
         legend.draw(&Text::new(words, (24, y), font(13)))?;
         y += 20;
     }

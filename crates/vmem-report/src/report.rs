@@ -8,6 +8,7 @@ use vmem_trace::{ReplayError, ReplayReport, Trace, replay_watched};
 
 use crate::page;
 use crate::picture::{self, Theme};
+use crate::refusal::Refusal;
 use crate::stack::{Observed, Observer, StackView};
 use crate::timeline::Timeline;
 
@@ -15,14 +16,19 @@ use crate::timeline::Timeline;
 pub struct Report {
     pub(crate) timeline: Timeline,
     pub(crate) stacks: Vec<StackView>,
+    pub(crate) refusals: Vec<Refusal>,
     /// The device in words.
     pub(crate) place: Option<String>,
+    /// Whether it is of one moment only: nothing is told of what was before.
+    pub(crate) moment: bool,
 }
 
 impl Report {
     /// A report on a trace alone. O(events).
     pub fn of(trace: &Trace) -> Self {
-        Self { timeline: Timeline::of(trace), stacks: Vec::new(), place: None }
+        let timeline = Timeline::of(trace);
+        let (stacks, refusals) = (Vec::new(), Vec::new());
+        Self { timeline, stacks, refusals, place: None, moment: false }
     }
 
     /// Returns it with the device in words.
@@ -46,7 +52,7 @@ impl Report {
     ) -> Result<ReplayReport, ReplayError> {
         let mut observer = Observer::new(stack, &self.timeline, progress);
         let report = replay_watched(trace, stack, &mut observer)?;
-        let view = observer.finish(name.into(), report.clone());
+        let view = observer.finish(name.into(), &report);
         self.stacks.push(view);
         Ok(report)
     }

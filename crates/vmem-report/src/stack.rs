@@ -25,10 +25,24 @@ pub trait Observed: ReplayStack {
 pub(crate) struct StackView {
     /// What it is called on the page.
     pub(crate) name: String,
-    pub(crate) report: ReplayReport,
+    pub(crate) figures: Figures,
     pub(crate) series: Series,
     pub(crate) frames: Vec<Frame>,
     pub(crate) refusal: Option<Refused>,
+}
+
+/// What a stack came to.
+#[derive(Debug, Clone)]
+pub(crate) struct Figures {
+    /// The stack in words.
+    pub(crate) stack: String,
+    pub(crate) peak_live: u64,
+    pub(crate) peak_reserved: u64,
+    pub(crate) driver_calls: Option<u64>,
+    /// Bytes moved to other addresses.
+    pub(crate) moved: u64,
+    /// The event and the size of the request that was refused.
+    pub(crate) failure: Option<(usize, u64)>,
 }
 
 /// A request that the stack refused.
@@ -50,6 +64,13 @@ pub(crate) struct Series {
     pub(crate) calls: Vec<u64>,
     /// Bytes of memory moved to other addresses in the bucket.
     pub(crate) moved: Vec<u64>,
+}
+
+impl Series {
+    /// Those of one moment.
+    pub(crate) fn constant(buckets: usize, reserved: u64) -> Self {
+        Self { reserved: vec![reserved; buckets], calls: vec![0; buckets], moved: vec![0; buckets] }
+    }
 }
 
 /// Writes down what happens to a stack.
@@ -92,9 +113,10 @@ impl<'a> Observer<'a> {
         }
     }
 
-    pub(crate) fn finish(self, name: String, report: ReplayReport) -> StackView {
+    pub(crate) fn finish(self, name: String, report: &ReplayReport) -> StackView {
         let Self { series, frames, refusal, .. } = self;
-        StackView { name, report, series, frames: frames.frames, refusal }
+        let figures = Figures::of(report, &series);
+        StackView { name, figures, series, frames: frames.frames, refusal }
     }
 
     /// The address space now, and how many ranges it was made from.
@@ -165,7 +187,7 @@ impl fmt::Debug for StackView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StackView")
             .field("name", &self.name)
-            .field("report", &self.report)
+            .field("figures", &self.figures)
             .field("frames", &self.frames.len())
             .finish_non_exhaustive()
     }

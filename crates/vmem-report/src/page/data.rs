@@ -25,6 +25,7 @@ pub(crate) fn of(report: &Report) -> (Value, Blob) {
     let failures = timeline.failures.iter().map(|failure| failure.live.index);
     let description = json!({
         "trace": timeline.name,
+        "moment": report.moment,
         "events": timeline.buckets.events(),
         "buckets": timeline.buckets.count(),
         "groupings": groupings,

@@ -3,6 +3,7 @@
 mod data;
 mod html;
 mod pack;
+mod refusals;
 mod tables;
 
 use std::io::{self, Write};
@@ -39,8 +40,12 @@ pub(crate) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     )?;
     tables::header(report, out)?;
     tables::figures(report, out)?;
-    tables::refusals(report, out)?;
-    write_charts(report, out)?;
+    refusals::write(report, out)?;
+    if report.moment {
+        write_moment(report, out)?;
+    } else {
+        write_charts(report, out)?;
+    }
     tables::peak(report, out)?;
     tables::footer(report, out)?;
     let description = description.to_string().replace('<', "\\u003c");
@@ -51,6 +56,20 @@ pub(crate) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
          <script>\n'use strict';\n(() => {{\n{}}})();\n</script>\n</body></html>\n",
         SCRIPT.concat()
     )
+}
+
+/// The address space of one moment.
+fn write_moment(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "<section id=\"charts\" hidden><h2>Addresses</h2>\n<p id=\"legend\"></p>")?;
+    for at in 0..report.stacks.len() {
+        writeln!(
+            out,
+            "<figure><figcaption id=\"space-legend-{at}\"></figcaption><figcaption \
+             id=\"strip-caption-{at}\"></figcaption><canvas id=\"strip-{at}\" role=\"img\" \
+             aria-label=\"address space\"></canvas></figure>"
+        )?;
+    }
+    writeln!(out, "</section>")
 }
 
 /// The places that the script draws in; the static picture where there is no script.
@@ -70,7 +89,7 @@ fn write_charts(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     )?;
     for (at, stack) in report.stacks.iter().enumerate() {
         let name = escape(&stack.name);
-        let described = escape(&stack.report.stack);
+        let described = escape(&stack.figures.stack);
         write!(
             out,
             "<section class=\"stack\" data-stack=\"{name}\"><h3><i class=\"line line-{at}\"></i>{name} \

@@ -11,6 +11,13 @@ use crate::stack::StackView;
 pub(super) fn header(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let timeline = &report.timeline;
     let (name, events) = (escape(&timeline.name), timeline.buckets.events());
+    if report.moment {
+        let (live, blocks) = (bytes(timeline.peak.live), timeline.peak.blocks);
+        return writeln!(
+            out,
+            "<header><h1>{name}</h1><p>At this moment {live} are live in {blocks} blocks.</p></header>"
+        );
+    }
     write!(
         out,
         "<header><h1>{name}</h1><p>{} allocations in {events} events; at the peak, after event {}, \
@@ -47,29 +54,27 @@ pub(super) fn figures(report: &Report, out: &mut dyn Write) -> io::Result<()> {
          <th>Moved</th><th>Result</th></tr></thead><tbody>\n"
     )?;
     for (at, stack) in report.stacks.iter().enumerate() {
-        let StackView { name, report, .. } = stack;
-        let moved: u64 = stack.series.moved.iter().sum();
+        let StackView { name, figures, .. } = stack;
         write!(
             out,
             "<tr data-stack=\"{0}\"><th><i class=\"line line-{at}\"></i>{0}</th>\
              <td data-figure=\"peak-live\">{1}</td><td data-figure=\"peak-reserved\">{2}</td>\
              <td>{3}</td><td data-figure=\"driver-calls\">{4}</td><td>{5}</td><td>{6}</td></tr>\n",
             escape(name),
-            bytes(report.peak_live),
-            bytes(report.peak_reserved),
-            match report.peak_live {
+            bytes(figures.peak_live),
+            bytes(figures.peak_reserved),
+            match figures.peak_live {
                 0 => "–".to_owned(),
-                live => format!("{:.4}", ratio(report.peak_reserved, live)),
+                live => format!("{:.4}", ratio(figures.peak_reserved, live)),
             },
-            report.driver_calls.map_or_else(|| "–".to_owned(), number),
-            bytes(moved),
-            match &report.failure {
-                None => "passed".to_owned(),
-                Some(failure) => format!(
-                    "<strong class=\"bad\">refused <data value=\"{}\">{}</data> at event {}</strong>",
-                    failure.size,
-                    crate::bytes::show(failure.size),
-                    failure.index
+            figures.driver_calls.map_or_else(|| "–".to_owned(), number),
+            bytes(figures.moved),
+            match figures.failure {
+                None => "served".to_owned(),
+                Some((index, size)) => format!(
+                    "<strong class=\"bad\">refused <data value=\"{size}\">{}</data> at event {index}\
+                     </strong>",
+                    crate::bytes::show(size),
                 ),
             }
         )?;
@@ -80,10 +85,17 @@ pub(super) fn figures(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 /// What is live at the peak.
 pub(super) fn peak(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let peak = &report.timeline.peak;
+    if report.moment && !report.refusals.is_empty() {
+        // It stands there already.
+        return Ok(());
+    }
+    let (title, when) = match report.moment {
+        true => ("Live", "Now".to_owned()),
+        false => ("Live at the peak", format!("After event {}", peak.index)),
+    };
     write!(
         out,
-        "<section id=\"peak\"><h2>Live at the peak</h2><p>After event {}: {} in {} blocks.</p>\n",
-        peak.index,
+        "<section id=\"peak\"><h2>{title}</h2><p>{when}: {} in {} blocks.</p>\n",
         bytes(peak.live),
         peak.blocks
     )?;
@@ -123,13 +135,10 @@ fn table(title: &str, shares: &[Share], all: u64, out: &mut dyn Write) -> io::Re
     writeln!(out, "</tbody></table>")
 }
 
-/// The refusals that were looked into.
-pub(super) fn refusals(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let _ = (report, out);
-    Ok(())
-}
-
 pub(super) fn footer(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    if report.moment {
+        return writeln!(out, "<footer>Made by vmem {}.</footer>", env!("CARGO_PKG_VERSION"));
+    }
     writeln!(
         out,
         "<footer>Made by vmem {}. Series have {} buckets of the trace's {} events; what is drawn of a \
@@ -140,6 +149,6 @@ pub(super) fn footer(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     )
 }
 
-fn number(value: u64) -> String {
+pub(super) fn number(value: u64) -> String {
     format!("<data value=\"{value}\">{value}</data>")
 }

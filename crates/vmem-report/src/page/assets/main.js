@@ -29,13 +29,37 @@ async function main() {
   $('charts').hidden = false;
   readAddress();
   readColours();
-  drawGroupings();
+  about.stacks.forEach((_, i) => {
+    redraws.push(() => drawStrip(data, i));
+    listenStrip(data, i);
+  });
+  if (about.moment) view.grouping = about.telling;
+  else follow(data);
   drawLegend();
+  const again = () => {
+    readColours();
+    drawLegend();
+    redraw();
+  };
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', again);
+  addEventListener('resize', redraw);
+  addEventListener('hashchange', () => {
+    readAddress();
+    if (!about.moment) drawGroupings();
+    again();
+  });
+  themes(again);
+  for (const draw of redraws) draw();
+  document.documentElement.dataset.ready = 'yes';
+}
+
+/** What is drawn over time. */
+function follow(data) {
+  drawGroupings();
   redraws.push(() => drawLive(data), () => drawOverview(data), () => drawMoment(data));
   about.stacks.forEach((_, i) => {
-    redraws.push(() => drawSpace(data, i), () => drawStrip(data, i), () => drawFree(data, i), () => drawCalls(data, i));
+    redraws.push(() => drawSpace(data, i), () => drawFree(data, i), () => drawCalls(data, i));
     for (const id of ['space', 'free', 'calls']) listen($(`${id}-${i}`));
-    listenStrip(data, i);
   });
   listen($('live'));
   listenOverview($('overview'));
@@ -46,19 +70,6 @@ async function main() {
     e.preventDefault();
     key(e);
   });
-  const again = () => {
-    readColours();
-    drawLegend();
-    redraw();
-  };
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', again);
-  addEventListener('resize', redraw);
-  addEventListener('hashchange', () => {
-    readAddress();
-    drawGroupings();
-    again();
-  });
-  themes(again);
   // What is drawn, for those who want to check it.
   const drawn = $('live').dataset;
   drawn.mostLive = String(mostIn(data.most, 0, about.buckets));
@@ -67,8 +78,6 @@ async function main() {
     dataset.mostReserved = String(mostIn(data.reserved[i], 0, about.buckets));
     dataset.frames = String(stack.frames);
   });
-  for (const draw of redraws) draw();
-  document.documentElement.dataset.ready = 'yes';
 }
 
 function listenStrip(data, i) {
