@@ -147,6 +147,10 @@ impl Observed for BuiltStack {
         self.pool.as_ref()
     }
 
+    fn most(&self) -> Option<u64> {
+        Some(self.opened.capacity())
+    }
+
     fn backed(&self) -> Vec<(u64, u64)> {
         match &self.opened.gauge {
             Gauge::Simulated(device) => {

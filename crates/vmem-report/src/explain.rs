@@ -30,7 +30,7 @@ impl Report {
         needs: &mut dyn FnMut(&Trace) -> Vec<Need>,
     ) {
         let mut cases: Vec<_> =
-            self.stacks.iter().filter_map(|stack| of_replay(trace, stack, most)).collect();
+            self.stacks.iter().filter_map(|stack| of_replay(trace, stack)).collect();
         cases.extend(of_log(trace, &self.timeline, most));
         for case in cases {
             let index = case.index.unwrap_or(0);
@@ -161,13 +161,13 @@ impl Refusal {
 }
 
 /// The request that ended a replay.
-fn of_replay(trace: &Trace, stack: &StackView, most: Option<u64>) -> Option<Case> {
+fn of_replay(trace: &Trace, stack: &StackView) -> Option<Case> {
     let refused = stack.refusal.as_ref()?;
     let Event::Allocate { size, origin, label, .. } = trace.events()[refused.index] else {
         return None;
     };
     let ceiling = refused.report.as_ref().and_then(|report| report.ceiling);
-    let case = Case::in_trace(trace, refused.index, size, ceiling.or(most));
+    let case = Case::in_trace(trace, refused.index, size, ceiling.or(refused.most));
     Some(Case {
         stack: Some(stack.name.clone()),
         text: Some(refused.text.clone()),

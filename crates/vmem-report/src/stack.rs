@@ -16,6 +16,9 @@ pub trait Observed: ReplayStack {
     /// The pool, which knows what is at each address; `None` where there is none.
     fn pool(&self) -> Option<&PoolHandle>;
 
+    /// The most bytes that it may hold; `None` if nobody says.
+    fn most(&self) -> Option<u64>;
+
     /// The addresses with memory behind them, by address, as start and size in bytes; none where nobody
     /// says. Asked only where there is no pool.
     fn backed(&self) -> Vec<(u64, u64)>;
@@ -53,6 +56,8 @@ pub(crate) struct Refused {
     pub(crate) report: Option<ExhaustionReport>,
     /// The address space then.
     pub(crate) frame: Frame,
+    /// The most that the stack could hold.
+    pub(crate) most: Option<u64>,
 }
 
 /// Figures for each bucket of the trace.
@@ -179,7 +184,8 @@ impl Watch for Observer<'_> {
         let (frame, looked_at) = self.look(index);
         self.frames.push(frame.clone(), looked_at);
         let text = vmem_core::chain(error).to_string();
-        self.refusal = Some(Refused { index, text, report: error.report().cloned(), frame });
+        let (report, most) = (error.report().cloned(), self.stack.most());
+        self.refusal = Some(Refused { index, text, report, frame, most });
     }
 }
 

@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use crate::picture::{self, Theme};
 use crate::report::Report;
 use html::escape;
+use refusals::Which;
 
 const STYLE: &str = include_str!("assets/page.css");
 
@@ -40,12 +41,13 @@ pub(crate) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     )?;
     tables::header(report, out)?;
     tables::figures(report, out)?;
-    refusals::write(report, out)?;
+    refusals::write(report, Which::First, out)?;
     if report.moment {
         write_moment(report, out)?;
     } else {
         write_charts(report, out)?;
     }
+    refusals::write(report, Which::Others, out)?;
     tables::peak(report, out)?;
     tables::footer(report, out)?;
     let description = description.to_string().replace('<', "\\u003c");

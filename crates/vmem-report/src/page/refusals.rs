@@ -8,12 +8,25 @@ use crate::grouping::UNLABELLED;
 use crate::refusal::{Case, Missing, Refusal, Window};
 use crate::report::Report;
 
+/// The refusals that the page is about, of its first stack and of the log, which stand first; or the
+/// others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    First,
+    Others,
+}
+
 /// Each refusal that was looked into.
-pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(report: &Report, which: Which, out: &mut dyn Write) -> io::Result<()> {
+    let first = report.stacks.first().map(|stack| &stack.name);
     for refusal in &report.refusals {
-        write_one(refusal, out)?;
+        let stack = refusal.case.stack.as_ref();
+        let stands_first = report.moment || stack.is_none() || stack == first;
+        if stands_first == (which == Which::First) {
+            write_one(refusal, out)?;
+        }
     }
-    if !report.refusals.is_empty() && report.timeline.failures.len() > 1 {
+    if which == Which::Others && report.timeline.failures.len() > 1 {
         logged(report, out)?;
     }
     Ok(())
@@ -134,10 +147,11 @@ fn write_missing(case: &Case, missing: &Missing, out: &mut dyn Write) -> io::Res
     if let Some(Window { start, size, live, pieces }) = missing.window {
         writeln!(
             out,
-            "<p>The cheapest addresses side by side, {} at {start:#x}, hold {} of live memory in {pieces} \
-             pieces.</p>",
+            "<p>The cheapest addresses side by side, {} at {start:#x}, hold {} of live memory, in {pieces} \
+             {}.</p>",
             bytes(size),
-            bytes(live)
+            bytes(live),
+            if pieces == 1 { "piece" } else { "pieces" }
         )?;
     }
     Ok(())

@@ -118,7 +118,7 @@ fn table(title: &str, shares: &[Share], all: u64, out: &mut dyn Write) -> io::Re
     let kind = title.to_lowercase();
     write!(
         out,
-        "<table class=\"shares\" data-by=\"{kind}\"><thead><tr><th>{title}</th><th>Live</th>\
+        "<div class=\"scroll\"><table class=\"shares\" data-by=\"{kind}\"><thead><tr><th>{title}</th><th>Live</th>\
          <th>Blocks</th><th>Share</th></tr></thead><tbody>"
     )?;
     for share in shares {
@@ -132,7 +132,7 @@ fn table(title: &str, shares: &[Share], all: u64, out: &mut dyn Write) -> io::Re
             number(share.blocks)
         )?;
     }
-    writeln!(out, "</tbody></table>")
+    writeln!(out, "</tbody></table></div>")
 }
 
 pub(super) fn footer(report: &Report, out: &mut dyn Write) -> io::Result<()> {

@@ -118,9 +118,10 @@ fn go(case: &Case, missing: &Missing) -> Option<Remedy> {
         return Some(Remedy {
             price: Price::Code,
             text: format!(
-                "free the {} that lie in {} pieces between {:#x} and {:#x} before the request",
+                "free the {} that lie in {} {} between {:#x} and {:#x} before the request",
                 show(window.live),
                 window.pieces,
+                if window.pieces == 1 { "piece" } else { "pieces" },
                 window.start,
                 window.start + window.size
             ),

@@ -10,8 +10,30 @@ function readColours() {
   const list = (prefix, count) => Array.from({ length: count }, (_, i) => of(`--${prefix}-${i}`));
   colours = {
     ink: of('--ink'), faint: of('--faint'), grid: of('--grid'), paper: of('--paper'), bad: of('--bad'),
-    groups: list('group', 12), stacks: list('stack', 6), kinds: list('kind', 5),
+    turn: (colours.turn ?? 0) + 1, groups: list('group', 12), stacks: list('stack', 6), kinds: list('kind', 5),
   };
+}
+
+const bases = new Map();
+
+/**
+ * A plot whose picture is drawn again only when something else is shown; what is over it, such as the
+ * moment pointed at, each time.
+ */
+function layered(id, height, base, over) {
+  const p = plot(id, height);
+  const shown = [view.from, view.to, view.grouping, p.canvas.width, p.canvas.height, colours.turn].join();
+  let kept = bases.get(id);
+  if (kept?.shown !== shown) {
+    base(p);
+    kept ??= { picture: document.createElement('canvas') };
+    [kept.shown, kept.picture.width, kept.picture.height] = [shown, p.canvas.width, p.canvas.height];
+    kept.picture.getContext('2d').drawImage(p.canvas, 0, 0);
+    bases.set(id, kept);
+  } else {
+    p.context.drawImage(kept.picture, 0, 0, p.width, p.height);
+  }
+  over(p);
 }
 
 /** A canvas of the width it has on the page, in the screen's own pixels. */
@@ -152,7 +174,10 @@ function line(p, levels, most, colour, until) {
 
 /** Live bytes, stacked by group, under what each stack holds. */
 function drawLive(data) {
-  const p = plot('live', innerHeight > 700 ? 300 : 220);
+  layered('live', innerHeight > 700 ? 300 : 220, p => liveBase(p, data), marks);
+}
+
+function liveBase(p, data) {
   const { context: c } = p;
   const most = Math.max(1, ...data.reserved.map(levels => mostIn(levels, ...bucketsIn())), mostIn(data.most, ...bucketsIn())) * 1.04;
   axes(p, most, short, true);
@@ -185,7 +210,6 @@ function drawLive(data) {
     line(p, data.reserved[i], most, colours.stacks[i % 6], about.stacks[i].refused);
   }
   failureMarks(p);
-  marks(p);
 }
 
 /** The buckets that are shown. */
@@ -254,7 +278,10 @@ function frameAt(frames, event) {
 
 /** Free bytes, and the largest free block in them: what lies between is fragmentation. */
 function drawFree(data, i) {
-  const p = plot(`free-${i}`, 110);
+  layered(`free-${i}`, 110, p => freeBase(p, data, i), marks);
+}
+
+function freeBase(p, data, i) {
   const { context: c } = p;
   const frames = data.frames[i];
   const [first, last] = [Math.max(0, frameAt(frames, view.from)), frameAt(frames, view.to)];
@@ -277,12 +304,14 @@ function drawFree(data, i) {
   };
   area(frames.free, colours.kinds[0], 0.9);
   area(frames.largest, colours.stacks[i % 6], 0.75);
-  marks(p);
 }
 
 /** Driver calls upwards; under them, where memory moved. */
 function drawCalls(data, i) {
-  const p = plot(`calls-${i}`, 90);
+  layered(`calls-${i}`, 90, p => callsBase(p, data, i), marks);
+}
+
+function callsBase(p, data, i) {
   const { context: c } = p;
   const perBucket = Math.max(1, about.events / about.buckets);
   const most = Math.max(1, mostIn(data.calls[i], ...bucketsIn())) * 1.05;
@@ -304,5 +333,4 @@ function drawCalls(data, i) {
   c.textAlign = 'right';
   c.textBaseline = 'top';
   c.fillText(perBucket > 1 ? `calls in ${grouped(perBucket)} events` : 'calls of an event', p.right, p.top);
-  marks(p);
 }

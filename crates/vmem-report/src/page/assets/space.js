@@ -43,7 +43,10 @@ function bytesOf(colour) {
 
 /** Addresses upwards, the trace from left to right. */
 function drawSpace(data, i) {
-  const p = plot(`space-${i}`, 190);
+  layered(`space-${i}`, 190, p => spaceBase(p, data, i), marks);
+}
+
+function spaceBase(p, data, i) {
   const { context: c } = p;
   const [stack, frames] = [about.stacks[i], data.frames[i]];
   const width = Math.max(1, Math.round(p.columns * p.ratio));
@@ -80,7 +83,6 @@ function drawSpace(data, i) {
     c.stroke();
     c.setLineDash([]);
   }
-  marks(p);
 }
 
 /** The address space at the moment pointed at, to the byte. */
