@@ -14,6 +14,7 @@ mod composition;
 mod explain;
 mod frames;
 mod grouping;
+mod live;
 mod page;
 mod picture;
 mod refusal;
@@ -22,6 +23,9 @@ mod space;
 mod stack;
 mod timeline;
 
+pub use live::Live;
+#[cfg(all(unix, feature = "signals"))]
+pub use live::{Listener, Signals};
 pub use picture::Theme;
 pub use refusal::{Need, Refusal};
 pub use report::Report;

@@ -78,23 +78,16 @@ fn synchronise(case: &Case) -> Option<Remedy> {
 /// A stack that serves it on no larger a device.
 fn another_stack(case: &Case, needs: &[Need]) -> Option<Remedy> {
     let most = case.most?;
-    let other = |need: &&Need| case.stack.as_ref() != Some(&need.name);
-    let served =
-        needs.iter().filter(other).filter_map(|need| Some((*need.bytes.as_ref().ok()?, need)));
-    let (bytes, need) = served.min_by_key(|(bytes, _)| *bytes)?;
-    (bytes <= most).then(|| Remedy {
+    // The first that fits is what was asked about first, or what is recommended; the smallest is often
+    // a driver call for each block.
+    let fits = |need: &&Need| {
+        let other = case.stack.as_ref() != Some(&need.name);
+        other && need.bytes.as_ref().is_ok_and(|&bytes| bytes <= most)
+    };
+    needs.iter().find(fits).map(|need| Remedy {
         price: Price::Configuration,
-        text: format!(
-            "on another stack the {} are enough: {} serves it from {} on",
-            show(most),
-            need.name,
-            show(bytes)
-        ),
+        text: format!("on another stack the {} are enough: {need}", show(most)),
     })
-}
-
-fn need_bytes(need: &Need) -> Option<&u64> {
-    need.bytes.as_ref().ok()
 }
 
 /// Smaller requests that fit where memory is free.
@@ -227,7 +220,7 @@ mod tests {
         let refusal = case(1000).explained(vec![need("own", 1500), need("other", 990)]);
         let prices: Vec<_> = refusal.remedies.iter().map(|remedy| remedy.price).collect();
         assert_eq!(prices, [Price::Configuration, Price::Code, Price::Code]);
-        assert!(refusal.remedies[0].text.contains("other serves it from 990 B on"));
+        assert!(refusal.remedies[0].text.contains("other serves it on a device of 990 B"));
         assert!(refusal.remedies[1].text.starts_with("free the block of 300 B (unlabelled"));
         assert!(refusal.remedies[2].text.starts_with("ask 3 events later"));
     }
