@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use vmem_trace::Scale;
 
 use crate::bytes;
@@ -24,6 +25,7 @@ pub(crate) enum Command {
     Bench(Bench),
     Replay(Replay),
     Report(Report),
+    Completions(Completions),
 }
 
 /// Run generated workloads through stacks and print what they cost.
@@ -102,6 +104,13 @@ pub struct Report {
     /// entries].
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u32>(0..=u32::MAX.into()))]
     pub(crate) trace_device: Option<u32>,
+}
+
+/// Print what completes this program's options in a shell.
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell: its own documentation says where to put what is printed.
+    pub(crate) shell: Shell,
 }
 
 /// What every run accepts.

@@ -10,7 +10,7 @@ use vmem_report::{Need, Report, Theme};
 use vmem_trace::{ReadOptions, Trace};
 
 use crate::args::{PlaceArgs, Report as Arguments};
-use crate::console::{Verdict, bar};
+use crate::console::{Verdict, bar, reading};
 use crate::output::Document;
 use crate::scenario::Item;
 use crate::target::DeviceRequest;
@@ -31,7 +31,7 @@ pub fn run(
     let simulated = PlaceArgs { device: None, costs: None, json: None, require_device: false };
     let target = place::target(&simulated, backend)?;
     let request = DeviceRequest::measuring(args.capacity, 0);
-    let trace = traces_of(args, console.err)?.remove(0);
+    let trace = reading(console, |notes| traces_of(args, notes))?.remove(0);
     let opened = target.open(&request).map_err(|error| Error::usage(chain(&error).to_string()))?;
     let room = bytes::show(opened.capacity());
     let mut report = Report::of(&trace).on(format!("{target}, {room}"));

@@ -44,6 +44,11 @@ pub(crate) fn opened(page: &Path, fragment: &str) -> Option<Dom> {
 pub(crate) struct Dom(String);
 
 impl Dom {
+    /// The part from this text on.
+    pub(crate) fn after(&self, text: &str) -> Self {
+        Self(self.from(text).to_owned())
+    }
+
     /// What is from this text on.
     pub(crate) fn from(&self, text: &str) -> &str {
         let at = self.0.find(text).unwrap_or_else(|| panic!("the page has no {text:?}"));

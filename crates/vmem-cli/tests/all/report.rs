@@ -58,7 +58,7 @@ fn compare(source: &[&str], replayed: &[&str], tiers: &str) {
     assert_eq!(dom.figure(&["id=\"moment\""]), most_live);
     assert_eq!(dom.figures("class=\"groups\"", "</ul>").iter().sum::<u64>(), most_live);
     for by in ["label", "size", "stream"] {
-        let table = dom.figures(&format!("data-by=\"{by}\""), "</table>");
+        let table = dom.after("id=\"peak\"").figures(&format!("data-by=\"{by}\""), "</table>");
         let bytes: u64 = table.iter().step_by(2).sum();
         assert_eq!(bytes, most_live, "what is live at the peak by {by}");
     }
@@ -85,6 +85,54 @@ fn the_pages_of_real_traces_say_and_draw_what_replay_says() {
 fn the_page_of_a_snapshot_of_pytorch_says_and_draws_what_replay_says() {
     let snapshot = concat!(env!("CARGO_MANIFEST_DIR"), "/../vmem-trace/tests/data/snapshot.pickle");
     compare(&[snapshot], &["replay", snapshot], "a,plain");
+}
+
+#[test]
+fn the_page_of_a_refused_request_says_what_replay_says_of_it() {
+    let folder = Folder::new();
+    let page = folder.path("page.html");
+    let source = ["--workload", "overlay-core", "--tier", "a,a-chunks", "--capacity", "1200MiB"];
+    let told = ran(&[&["report"], &source[..], &["-o", &page]].concat());
+    assert_eq!(told.code, 0, "{}", told.err);
+    let (_, replayed) =
+        document(&[&["bench", "--passes", "1", "--min-device"], &source[..]].concat());
+    let Some(dom) = opened(Path::new(&page), "") else { return };
+    for row in replayed["rows"].as_array().unwrap() {
+        let tier = row["tier"].as_str().unwrap();
+        let section = dom.after(&format!("class=\"refusal\" data-stack=\"{tier}\""));
+        let index = row["failed_index"].as_u64().unwrap();
+        // What was asked for, the event, what was live then.
+        assert_eq!(section.figures("<h2>", "</p>")[1], index, "{tier}");
+        assert!(section.figures("<h2>", "</p>")[2] <= row["peak_live_bytes"].as_u64().unwrap());
+        // The stack that refused needs more than it had; none needs more than for all of the trace.
+        for other in replayed["rows"].as_array().unwrap() {
+            let (name, most) = (other["tier"].as_str().unwrap(), &other["min_device_bytes"]);
+            let needed = section.figure(&["class=\"needs\"", &format!("<th>{name}</th>")]);
+            assert!(needed <= most.as_u64().unwrap(), "{name}");
+            assert!(name != tier || needed > 1200 << 20, "{name}");
+        }
+        assert!(section.from("class=\"remedies\"").split("</ol>").next().unwrap().contains("<li>"));
+    }
+}
+
+#[test]
+fn the_page_of_a_pool_at_a_moment_is_drawn() {
+    use vmem_core::{ResourceExt, Stream};
+    use vmem_pool::{Pool, PoolConfig, VirtualArena};
+    use vmem_sim::SimDevice;
+
+    let device = SimDevice::new(64 << 20);
+    let stream = Stream::new(device.clone()).unwrap();
+    let pool = Pool::new(VirtualArena::new(device).unwrap(), PoolConfig::default()).unwrap();
+    let held = pool.buffer(40 << 20, &stream).unwrap();
+    let error = pool.buffer(30 << 20, &stream).unwrap_err();
+    let folder = Folder::new();
+    let page = folder.path("refused.html");
+    let refusal = vmem_report::Refusal::write(&error, &pool.handle(), &page).unwrap();
+    let Some(dom) = opened(Path::new(&page), "") else { return };
+    assert_eq!(dom.figures("class=\"refusal\"", "</p>")[0], refusal.requested());
+    assert_eq!(dom.figure(&["<header>"]), refusal.live());
+    drop(held);
 }
 
 #[test]
