@@ -3,7 +3,7 @@
 use crate::cargo::{cargo, succeed};
 use crate::metadata::{Metadata, Package};
 use crate::steps::Steps;
-use crate::{bundle, consumers, driver, licences, public, python, tidy};
+use crate::{browser, bundle, consumers, driver, licences, public, python, tidy};
 
 /// Everything that a change must pass, cheapest first.
 ///
@@ -77,10 +77,12 @@ fn test_workspace(steps: &mut Steps, workspace: &Metadata) -> Result<(), String>
     // Those of the CUDA crate ran over the software driver.
     let others = ["--workspace", "--exclude", driver::CRATE];
     steps.run("documentation examples", || succeed(cargo(["test", "--doc"]).args(others)))?;
+    let browser = browser::browser(steps)?;
     // Last, so that what cargo says of the tests stands at the end.
     steps.run("tests, with features", || {
-        let test = ["test", "--workspace", "--all-targets", "--features"];
-        succeed(cargo(test).arg(tested_features(workspace)))
+        let mut test = cargo(["test", "--workspace", "--all-targets", "--features"]);
+        test.arg(tested_features(workspace));
+        succeed(test.envs(browser.iter().map(|browser| (browser::VARIABLE, browser))))
     })
 }
 

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stderr, reason = "a program for people at a terminal says what it does")]
 
+mod browser;
 mod bundle;
 mod cargo;
 mod checks;
