@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use vmem_core::{AllocError, chain};
+use vmem_core::{AllocError, AllocErrorKind, chain};
 use vmem_pool::{PoolHandle, RangeState, Snapshot};
 use vmem_trace::{Event, Origin, ReplayReport, Trace, TraceBuilder};
 
@@ -139,7 +139,10 @@ impl Refusal {
         let asked = error.layout()?.size();
         let report = error.report().cloned();
         let ceiling = report.as_ref().and_then(|report| report.ceiling);
-        let most = ceiling.or_else(|| pool.capacity()?.ceiling);
+        // Without a ceiling it is the device that gave no more than what is held.
+        let full = error.kind() == AllocErrorKind::OutOfMemory;
+        let held_now = full.then_some(snapshot.counters.reserved);
+        let most = ceiling.or_else(|| pool.capacity()?.ceiling).or(held_now);
         let needs = fresh(&held, asked);
         let case = Case {
             stack: Some(error.resource().to_owned()),

@@ -54,7 +54,22 @@ impl Grouping {
             "" => UNLABELLED.to_owned(),
             name => name.to_owned(),
         };
-        let (names, groups) = largest(areas, name, "other labels");
+        if !too_many(areas) {
+            let (names, groups) = largest(areas, name, "other labels");
+            return (Self::new("label", names, buckets), groups);
+        }
+        // Labels that begin alike belong together: `edges.x` and `edges.y`, functions of one file.
+        let mut joined: HashMap<&str, u128> = HashMap::new();
+        for (label, area) in areas {
+            *joined.entry(beginning(label.as_str())).or_default() += area;
+        }
+        let name = |begin: &&str| match *begin {
+            "" => UNLABELLED.to_owned(),
+            begin => format!("{begin}…"),
+        };
+        let (names, of_beginnings) = largest(&joined, name, "other labels");
+        let group = |label: &Label| of_beginnings[beginning(label.as_str())];
+        let groups = areas.keys().map(|label| (*label, group(label))).collect();
         (Self::new("label", names, buckets), groups)
     }
 
@@ -75,6 +90,19 @@ impl Grouping {
         let groups = self.names.len();
         self.bytes[bucket * groups..][..groups].copy_from_slice(sums);
     }
+}
+
+/// Whether most of the picture would be without a colour of its own.
+fn too_many(areas: &HashMap<Label, u128>) -> bool {
+    let mut order: Vec<_> = areas.values().copied().collect();
+    order.sort_unstable_by(|a, b| b.cmp(a));
+    let rest: u128 = order.iter().skip(MOST - 1).sum();
+    order.len() > MOST && rest > order.iter().sum::<u128>() / 3
+}
+
+/// A label up to the first sign that parts names.
+fn beginning(label: &str) -> &str {
+    label.split_inclusive(['.', '/', ':']).next().unwrap_or(label)
 }
 
 /// Groups of their own for what fills most of the picture, largest first, and one for the rest.
@@ -106,6 +134,22 @@ mod tests {
         assert_eq!(grouping.names.len(), MOST);
         assert_eq!((grouping.names[0].as_str(), groups[&19]), ("stream 19", 0));
         assert_eq!((grouping.names[MOST - 1].as_str(), groups[&0]), ("other streams", 11));
+    }
+
+    #[test]
+    fn labels_are_joined_by_how_they_begin_where_most_would_have_no_colour() {
+        let many = |names: &dyn Fn(u32) -> String| -> HashMap<Label, u128> {
+            (0..40).map(|n| (Label::intern(&names(n)), 1)).collect()
+        };
+        let apart = many(&|n| format!("{}.{}", ["a", "b"][n as usize % 2], n));
+        let (grouping, groups) = Grouping::of_labels(&apart, Buckets::of(1));
+        assert_eq!(grouping.names, ["a.…", "b.…"]);
+        assert_eq!(groups[&Label::intern("b.7")], 1);
+        // Where a few fill the picture they keep their names.
+        let mut few = apart;
+        few.insert(Label::intern("a.large"), 1000);
+        let (grouping, _) = Grouping::of_labels(&few, Buckets::of(1));
+        assert_eq!((grouping.names[0].as_str(), grouping.names.len()), ("a.large", MOST));
     }
 
     #[test]

@@ -13,10 +13,19 @@ pub(super) fn header(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let (name, events) = (escape(&timeline.name), timeline.buckets.events());
     if report.moment {
         let (live, blocks) = (bytes(timeline.peak.live), timeline.peak.blocks);
-        return writeln!(
-            out,
-            "<header><h1>{name}</h1><p>At this moment {live} are live in {blocks} blocks.</p></header>"
-        );
+        write!(out, "<header><h1>{name}</h1><p>At this moment {live} are live in {blocks} blocks")?;
+        for stack in &report.stacks {
+            let held = stack.series.reserved.first().copied().unwrap_or(0);
+            let StackView { figures, .. } = stack;
+            write!(
+                out,
+                ", and {} are held. The most so far: {} live, {} held",
+                bytes(held),
+                bytes(figures.peak_live),
+                bytes(figures.peak_reserved)
+            )?;
+        }
+        return writeln!(out, ".</p></header>");
     }
     write!(
         out,
@@ -44,7 +53,7 @@ pub(super) fn header(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 
 /// One row for each stack.
 pub(super) fn figures(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    if report.stacks.is_empty() {
+    if report.stacks.is_empty() || report.moment {
         return Ok(());
     }
     write!(

@@ -96,16 +96,16 @@ pub(crate) fn fresh(held: &[Held], asked: u64) -> Vec<Need> {
 type Build = fn(Arc<SimDevice>, PoolConfig) -> Result<Arc<dyn MemoryResource>, BoxedError>;
 
 const FRESH: [(&str, Build); 4] = [
-    ("a pool over virtual memory", |device, config| {
+    ("pool over virtual memory", |device, config| {
         Ok(Arc::new(Pool::new(VirtualArena::new(device)?, config)?))
     }),
-    ("a pool over chunks", |device, config| {
+    ("pool over chunks", |device, config| {
         Ok(Arc::new(Pool::new(Chunks::new(DeviceMemory::new(device)), config)?))
     }),
-    ("a pool of powers of two", |device, config| {
+    ("bins of powers of two", |device, config| {
         Ok(Arc::new(BinningPool::new(DeviceMemory::new(device), config)?))
     }),
-    ("a driver call for each block", |device, _| Ok(Arc::new(DeviceMemory::new(device)))),
+    ("a driver call a block", |device, _| Ok(Arc::new(DeviceMemory::new(device)))),
 ];
 
 /// A stack on a simulated device of its own.

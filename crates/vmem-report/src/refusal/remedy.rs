@@ -156,19 +156,22 @@ fn later(case: &Case, missing: &Missing) -> Option<Remedy> {
 
 /// A larger device, or limit.
 fn more(case: &Case, missing: &Missing, needs: &[Need]) -> Option<Remedy> {
-    let own = needs.iter().find(|need| case.stack.as_ref() == Some(&need.name));
-    let served = |need: &Need| Some((*need.bytes.as_ref().ok()?, need.name.clone()));
-    let above = |need: &(u64, String)| case.most.is_none_or(|most| need.0 > most);
-    let known =
-        own.and_then(served).or_else(|| needs.iter().filter_map(served).filter(above).min());
-    let text = match (known, case.most, missing.short) {
-        (Some((bytes, name)), Some(most), _) if bytes > most => {
-            format!("let {name} hold {}: {} more than it may", show(bytes), show(bytes - most))
+    let above = |need: &&Need| {
+        let bytes = need.bytes.as_ref().ok();
+        bytes.is_some_and(|&bytes| case.most.is_none_or(|most| bytes > most))
+    };
+    let own = needs.iter().filter(above).find(|need| case.stack.as_ref() == Some(&need.name));
+    let least = || needs.iter().filter(above).min_by_key(|need| need.bytes.as_ref().ok().copied());
+    let text = match (own.or_else(least), case.most, missing.short) {
+        (Some(Need { name, bytes: Ok(bytes) }), Some(most), _) => format!(
+            "give it {}, which is {} more: enough on {name}",
+            show(*bytes),
+            show(bytes - most)
+        ),
+        (Some(Need { name, bytes: Ok(bytes) }), None, _) => {
+            format!("give it {}: enough on {name}", show(*bytes))
         }
-        (Some((bytes, name)), None, _) => format!("run it on {name} with {}", show(bytes)),
-        (None, Some(_), Some(short)) if short > 0 => {
-            format!("let it hold at least {} more", show(short))
-        }
+        (_, Some(_), Some(short)) if short > 0 => format!("give it at least {} more", show(short)),
         _ => return None,
     };
     Some(Remedy { price: Price::Memory, text })
@@ -231,7 +234,7 @@ mod tests {
         let refusal = case.explained(vec![need("own", 1500), need("other", 1400)]);
         let [_, last, slow] = &refusal.remedies[..] else { panic!("{refusal}") };
         assert_eq!(slow.price, Price::Speed);
-        assert_eq!(last.text, "let own hold 1.465 KiB: 500 B more than it may");
+        assert_eq!(last.text, "give it 1.465 KiB, which is 500 B more: enough on own");
         assert_eq!(last.price, Price::Memory);
     }
 

@@ -56,7 +56,7 @@ fn a_pool_under_a_ceiling_tells_the_fewest_blocks_and_how_much_more_it_needs() {
     assert!(text.contains("4.000 MiB too few: one block of 6.000 MiB would be enough"), "{text}");
     let remedies: Vec<_> = refusal.remedies().collect();
     assert!(remedies[0].starts_with("free the block of 6.000 MiB (unlabelled)"), "{remedies:?}");
-    assert!(remedies[1].contains("4.000 MiB more than it may"), "{remedies:?}");
+    assert!(remedies[1].contains("which is 4.000 MiB more"), "{remedies:?}");
     drop(held);
 }
 

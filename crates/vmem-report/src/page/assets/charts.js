@@ -21,6 +21,9 @@ const bases = new Map();
  * moment pointed at, each time.
  */
 function layered(id, height, base, over) {
+  const box = $(id).getBoundingClientRect();
+  // What cannot be seen is drawn once it comes near.
+  if (box.height > 0 && (box.bottom < -300 || box.top > innerHeight + 300) && bases.has(id)) return;
   const p = plot(id, height);
   const shown = [view.from, view.to, view.grouping, p.canvas.width, p.canvas.height, colours.turn].join();
   let kept = bases.get(id);

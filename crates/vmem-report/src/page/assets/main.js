@@ -43,6 +43,7 @@ async function main() {
   };
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', again);
   addEventListener('resize', redraw);
+  addEventListener('scroll', redraw, { passive: true });
   addEventListener('hashchange', () => {
     readAddress();
     if (!about.moment) drawGroupings();
