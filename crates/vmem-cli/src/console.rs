@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::args::{Arguments, Command, Common, PlaceArgs};
 use crate::cuda::Cuda;
 use crate::measure::{Job, Place};
-use crate::output::Document;
+use crate::output::Json;
 use crate::place::{self, Found};
 use crate::{Backend, Error, Report, Stop, bench, replay, report, table};
 
@@ -217,11 +217,11 @@ pub fn rows(
     let (place, facts, header) = match place::find(common, backend)? {
         Found::Place { place, facts, header } => (place, facts, header),
         Found::Absent(reason) => {
-            let json = Document::open("--json", common.place.json.as_deref())?;
+            let json = Json::open(common.place.json.as_deref())?;
             return absent(&common.place, &reason, &json, console);
         }
     };
-    let json = Document::open("--json", common.place.json.as_deref())?;
+    let json = Json::open(common.place.json.as_deref())?;
     let jobs = reading(console, |notes| jobs(&place, notes))?;
     let bar = bar(jobs.len(), console.progress);
     let mut rows = Vec::with_capacity(jobs.len());
@@ -251,7 +251,7 @@ pub fn rows(
 fn absent(
     args: &PlaceArgs,
     reason: &str,
-    json: &Document,
+    json: &Json,
     console: &mut Console<'_>,
 ) -> Result<Verdict, Error> {
     if args.require_device {
@@ -267,7 +267,7 @@ fn absent(
 
 impl Console<'_> {
     /// Where text for people goes beside a document.
-    pub fn people(&mut self, json: &Document) -> &mut dyn Write {
+    pub fn people(&mut self, json: &Json) -> &mut dyn Write {
         if json.is_stdout() { self.err } else { self.out }
     }
 }

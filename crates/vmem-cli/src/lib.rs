@@ -64,7 +64,7 @@ pub mod parts {
     pub use crate::error::Error;
     pub use crate::gauge::Gauge;
     pub use crate::measure::{Job, Place, on_each_tier};
-    pub use crate::output::Document;
+    pub use crate::output::Json;
     pub use crate::scenario::Item;
     pub use crate::stack::{BuiltStack, config};
     pub use crate::target::{Bounds, DeviceRequest, KEPT_FREE, Opened, Purpose, Target};

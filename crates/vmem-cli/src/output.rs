@@ -1,4 +1,4 @@
-//! Where a document goes.
+//! Where documents go.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -9,11 +9,13 @@ use serde::Serialize;
 
 use crate::Error;
 
-/// The destination of a document: of `--json`, of a report.
+/// The destination of `--json`; `None` if it was not asked for.
 #[derive(Debug)]
-pub enum Document {
-    /// Not asked for.
-    Nowhere,
+pub struct Json(Option<Output>);
+
+/// The destination of a document.
+#[derive(Debug)]
+pub(crate) enum Output {
     /// Standard output.
     Stdout,
     /// A file that appears, or is replaced, as a whole.
@@ -27,16 +29,40 @@ pub enum Document {
     Sink(PathBuf),
 }
 
-impl Document {
-    /// Understands the argument of an option and makes sure, before any work, that it can be
+impl Json {
+    /// Understands the argument of `--json` and makes sure, before any work, that it can be
     /// written to.
     ///
     /// # Errors
     /// Usage, with the path and what stands in the way.
-    pub fn open(option: &str, argument: Option<&Path>) -> Result<Self, Error> {
-        let Some(named) = argument else {
-            return Ok(Self::Nowhere);
-        };
+    pub fn open(argument: Option<&Path>) -> Result<Self, Error> {
+        argument.map(|named| Output::open("--json", named)).transpose().map(Self)
+    }
+
+    /// Whether standard output belongs to the document.
+    pub fn is_stdout(&self) -> bool {
+        matches!(self.0, Some(Output::Stdout))
+    }
+
+    /// Writes the document.
+    ///
+    /// # Errors
+    /// What the file system or `stdout` answered; a file is then as it was.
+    pub fn write(&self, document: &impl Serialize, stdout: &mut dyn Write) -> Result<(), Error> {
+        let Some(output) = &self.0 else { return Ok(()) };
+        let mut text = serde_json::to_vec_pretty(document)
+            .map_err(|error| Error::failed(format!("it has no JSON form: {error}")))?;
+        text.push(b'\n');
+        output.write(&text, stdout)
+    }
+}
+
+impl Output {
+    /// Understands the argument of an option and makes sure, before any work, that it can be written to.
+    ///
+    /// # Errors
+    /// Usage, with the path and what stands in the way.
+    pub(crate) fn open(option: &str, named: &Path) -> Result<Self, Error> {
         if named == Path::new("-") {
             return Ok(Self::Stdout);
         }
@@ -69,29 +95,12 @@ impl Document {
         Ok(Self::File { named: named.to_owned(), path })
     }
 
-    /// Whether standard output belongs to the document.
-    pub fn is_stdout(&self) -> bool {
-        matches!(self, Self::Stdout)
-    }
-
     /// Writes the document.
     ///
     /// # Errors
     /// What the file system or `stdout` answered; a file is then as it was.
-    pub fn write(&self, document: &impl Serialize, stdout: &mut dyn Write) -> Result<(), Error> {
-        let mut text = serde_json::to_vec_pretty(document)
-            .map_err(|error| Error::failed(format!("it has no JSON form: {error}")))?;
-        text.push(b'\n');
-        self.write_text(&text, stdout)
-    }
-
-    /// Writes a text.
-    ///
-    /// # Errors
-    /// As of [`write`](Self::write).
-    pub(crate) fn write_text(&self, text: &[u8], stdout: &mut dyn Write) -> Result<(), Error> {
+    pub(crate) fn write(&self, text: &[u8], stdout: &mut dyn Write) -> Result<(), Error> {
         match self {
-            Self::Nowhere => Ok(()),
             Self::Stdout => stdout.write_all(text).map_err(Error::from),
             Self::Sink(path) => fs::OpenOptions::new()
                 .write(true)

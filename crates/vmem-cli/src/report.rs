@@ -11,7 +11,7 @@ use vmem_trace::{ReadOptions, Trace};
 
 use crate::args::{PlaceArgs, Report as Arguments};
 use crate::console::{Verdict, bar, reading};
-use crate::output::Document;
+use crate::output::Output;
 use crate::scenario::Item;
 use crate::target::DeviceRequest;
 use crate::tier::Tier;
@@ -27,7 +27,7 @@ pub fn run(
     backend: &Arc<dyn Backend>,
 ) -> Result<Verdict, Error> {
     let kind = Kind::of(&args.output)?;
-    let output = Document::open("--output", Some(&args.output))?;
+    let output = Output::open("--output", &args.output)?;
     let simulated = PlaceArgs { device: None, costs: None, json: None, require_device: false };
     let target = place::target(&simulated, backend)?;
     let request = DeviceRequest::measuring(args.capacity, 0);
@@ -75,7 +75,7 @@ fn finish(
     report: &Report,
     kind: Kind,
     args: &Arguments,
-    output: &Document,
+    output: &Output,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
     progress.set_message("writing");
@@ -88,12 +88,14 @@ fn finish(
         }
     }
     progress.finish_and_clear();
-    output.write_text(&text, console.out)?;
+    output.write(&text, console.out)?;
+    let people =
+        if matches!(output, Output::Stdout) { &mut *console.err } else { &mut *console.out };
     for refusal in report.refusals() {
-        writeln!(console.people(output), "{refusal}\n")?;
+        writeln!(people, "{refusal}\n")?;
     }
     let size = bytes::show(u64::try_from(text.len()).unwrap_or(u64::MAX));
-    writeln!(console.people(output), "{}: {size}", args.output.display())?;
+    writeln!(people, "{}: {size}", args.output.display())?;
     Ok(())
 }
 

@@ -29,7 +29,7 @@ impl Buckets {
 
     /// The bucket of the event at `index`.
     pub(crate) fn of_event(self, index: usize) -> usize {
-        if self.events == 0 { 0 } else { index * self.count / self.events }
+        (index * self.count).checked_div(self.events).unwrap_or(0)
     }
 }
 

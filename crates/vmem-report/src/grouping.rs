@@ -65,7 +65,7 @@ impl Grouping {
         }
         let name = |begin: &&str| match *begin {
             "" => UNLABELLED.to_owned(),
-            begin => format!("{begin}…"),
+            begin => format!("{begin}*"),
         };
         let (names, of_beginnings) = largest(&joined, name, "other labels");
         let group = |label: &Label| of_beginnings[beginning(label.as_str())];
@@ -143,7 +143,7 @@ mod tests {
         };
         let apart = many(&|n| format!("{}.{}", ["a", "b"][n as usize % 2], n));
         let (grouping, groups) = Grouping::of_labels(&apart, Buckets::of(1));
-        assert_eq!(grouping.names, ["a.…", "b.…"]);
+        assert_eq!(grouping.names, ["a.*", "b.*"]);
         assert_eq!(groups[&Label::intern("b.7")], 1);
         // Where a few fill the picture they keep their names.
         let mut few = apart;

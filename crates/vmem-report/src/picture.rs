@@ -94,7 +94,7 @@ fn draw(report: &Report, theme: Theme, text: &mut String) -> Result<(), Box<dyn 
         .margin(14)
         .x_label_area_size(38)
         .y_label_area_size(58)
-        .build_cartesian_2d(0..columns.count, 0.0..scaled(top) * 1.05)?;
+        .build_cartesian_2d(0..events.max(1), 0.0..scaled(top) * 1.05)?;
     chart
         .configure_mesh()
         .disable_x_mesh()
@@ -105,19 +105,24 @@ fn draw(report: &Report, theme: Theme, text: &mut String) -> Result<(), Box<dyn 
         .y_labels(6)
         .x_desc("events of the trace")
         .y_desc(name)
-        .x_label_formatter(&|column| grouped(columns.event(*column, events)))
+        .x_label_formatter(&|event| grouped(*event))
         .y_label_formatter(&|value| format!("{value:.1}"))
         .label_style(font(13))
         .axis_desc_style(font(13))
         .draw()?;
     for layer in layers.iter().rev() {
-        let points = layer.tops.iter().enumerate().map(|(x, &bytes)| (x, scaled(bytes)));
+        let points = layer.tops.iter().enumerate();
+        let points = points.map(|(x, &bytes)| (columns.event(x, events), scaled(bytes)));
         let fill = colour(GROUPS[layer.group % GROUPS.len()]);
         chart.draw_series(AreaSeries::new(points, 0.0, fill.filled()))?;
     }
     let lines = STACKS[usize::from(theme == Theme::Dark)];
-    for (at, series) in reserved.iter().enumerate() {
-        let points = series.iter().enumerate().map(|(x, &bytes)| (x, scaled(bytes)));
+    // The first stack is the one that is asked about: on top.
+    for (at, (stack, series)) in report.stacks.iter().zip(&reserved).enumerate().rev() {
+        let until = stack.refusal.as_ref().map_or(events, |refusal| refusal.index + 1);
+        let points = series.iter().enumerate();
+        let points = points.map(|(x, &bytes)| (columns.event(x, events), scaled(bytes)));
+        let points = points.take_while(|&(event, _)| event < until);
         let line = colour(lines[at % lines.len()]);
         chart.draw_series(LineSeries::new(points, line.stroke_width(2)))?;
     }

@@ -112,12 +112,9 @@ impl Timeline {
                         sums[usize::from(group)] -= held.size;
                     }
                 }
-                Event::Failure { size, origin } => {
-                    if self.failures.len() < MOST_REFUSALS {
-                        let live = Composition::of(index, held_in(&table));
-                        let stream = origin.stream;
-                        self.failures.push(LoggedFailure { size, stream, live });
-                    }
+                Event::Failure { size, origin } if self.failures.len() < MOST_REFUSALS => {
+                    let live = Composition::of(index, held_in(&table));
+                    self.failures.push(LoggedFailure { size, stream: origin.stream, live });
                 }
                 _ => {}
             }

@@ -15,7 +15,7 @@ mod workload;
 
 use std::sync::Arc;
 
-use vmem_cli::parts::{Document, Error, Target, Tier, Verdict, bar, place};
+use vmem_cli::parts::{Error, Json, Target, Tier, Verdict, bar, place};
 use vmem_cli::{Backend, Console, OpenError};
 
 pub use report::{CellResult, MATRIX_SCHEMA, MatrixCell, MatrixReport};
@@ -34,7 +34,7 @@ pub(crate) fn run(
     backend: &Arc<dyn Backend>,
 ) -> Result<Verdict, Error> {
     let target = place::target(&args.place, backend)?;
-    let json = Document::open("--json", args.place.json.as_deref())?;
+    let json = Json::open(args.place.json.as_deref())?;
     let checks = checks::chosen(args, console.err)?;
     let device = match target.open(&CheckContext::device(args.seed)) {
         Ok(opened) => Ok(opened.device.facts().clone()),

@@ -14,7 +14,7 @@ mod table;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use vmem_cli::parts::{Bounds, DeviceRequest, Document, Error, Purpose, Verdict, bar, place};
+use vmem_cli::parts::{Bounds, DeviceRequest, Error, Json, Purpose, Verdict, bar, place};
 use vmem_cli::{Backend, Console, OpenError};
 
 pub use report::{Beside, MICRO_SCHEMA, MicroClock, MicroNote, MicroReport, MicroRow};
@@ -47,8 +47,8 @@ pub(crate) fn run(
     backend: &Arc<dyn Backend>,
 ) -> Result<Verdict, Error> {
     let target = place::target(&args.place, backend)?;
-    let json = Document::open("--json", args.place.json.as_deref())?;
-    let table = Document::open("--json", args.table.as_deref())?;
+    let json = Json::open(args.place.json.as_deref())?;
+    let table = Json::open(args.table.as_deref())?;
     let bounds = Bounds { device: Some(MOST), managed: None };
     let request = DeviceRequest { capacity: None, bounds, seed: 0, purpose: Purpose::Verify };
     let opened = match target.open(&request) {

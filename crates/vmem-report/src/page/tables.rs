@@ -60,7 +60,7 @@ pub(super) fn figures(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         out,
         "<section><h2>Figures</h2><div class=\"wide\"><table id=\"figures\"><thead><tr><th>Stack</th>\
          <th>Peak live</th><th>Peak reserved</th><th>Reserved / live</th><th>Driver calls</th>\
-         <th>Moved</th><th>Result</th></tr></thead><tbody>\n"
+         <th>Moved</th><th>Result</th></tr></thead><tbody>"
     )?;
     for (at, stack) in report.stacks.iter().enumerate() {
         let StackView { name, figures, .. } = stack;
@@ -68,7 +68,7 @@ pub(super) fn figures(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             out,
             "<tr data-stack=\"{0}\"><th><i class=\"line line-{at}\"></i>{0}</th>\
              <td data-figure=\"peak-live\">{1}</td><td data-figure=\"peak-reserved\">{2}</td>\
-             <td>{3}</td><td data-figure=\"driver-calls\">{4}</td><td>{5}</td><td>{6}</td></tr>\n",
+             <td>{3}</td><td data-figure=\"driver-calls\">{4}</td><td>{5}</td><td>{6}</td></tr>",
             escape(name),
             bytes(figures.peak_live),
             bytes(figures.peak_reserved),
@@ -104,7 +104,7 @@ pub(super) fn peak(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     };
     write!(
         out,
-        "<section id=\"peak\"><h2>{title}</h2><p>{when}: {} in {} blocks.</p>\n",
+        "<section id=\"peak\"><h2>{title}</h2><p>{when}: {} in {} blocks.</p>",
         bytes(peak.live),
         peak.blocks
     )?;
