@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use indicatif::ProgressBar;
 use vmem_core::chain;
 use vmem_report::{Need, Report, Theme};
 use vmem_trace::{ReadOptions, Trace};
@@ -13,7 +12,7 @@ use crate::args::{PlaceArgs, Report as Arguments};
 use crate::console::{Verdict, bar, reading};
 use crate::output::Output;
 use crate::scenario::Item;
-use crate::target::DeviceRequest;
+use crate::target::{DeviceRequest, Target};
 use crate::tier::Tier;
 use crate::{Backend, Console, Error, bytes, place, traces};
 
@@ -27,38 +26,61 @@ pub fn run(
     backend: &Arc<dyn Backend>,
 ) -> Result<Verdict, Error> {
     let kind = Kind::of(&args.output)?;
+    if kind == Kind::Picture && args.traces.len() + args.workload.len() > 1 {
+        return Err(Error::usage("a picture is of one trace; several go into one page, in .html"));
+    }
     let output = Output::open("--output", &args.output)?;
     let simulated = PlaceArgs { device: None, costs: None, json: None, require_device: false };
     let target = place::target(&simulated, backend)?;
+    let traces = reading(console, |notes| traces_of(args, notes))?;
+    let mut reports = Vec::with_capacity(traces.len());
+    for trace in &traces {
+        match of_trace(trace, args, &target, console)? {
+            Some(report) => reports.push(report),
+            None => return Ok(Verdict::Interrupted),
+        }
+    }
+    write(&reports, kind, args, &output, console)?;
+    Ok(Verdict::Passed)
+}
+
+/// The report on one trace; `None` if the program was asked to end.
+fn of_trace(
+    trace: &Trace,
+    args: &Arguments,
+    target: &Target,
+    console: &Console<'_>,
+) -> Result<Option<Report>, Error> {
     let request = DeviceRequest::measuring(args.capacity, 0);
-    let trace = reading(console, |notes| traces_of(args, notes))?.remove(0);
     let opened = target.open(&request).map_err(|error| Error::usage(chain(&error).to_string()))?;
     let room = bytes::show(opened.capacity());
-    let mut report = Report::of(&trace).on(format!("{target}, {room}"));
+    let mut report = Report::of(trace).on(format!("{target}, {room}"));
     let progress = bar(trace.events().len() * args.tier.len(), console.progress);
     let events = u64::try_from(trace.events().len()).unwrap_or(u64::MAX);
     for (at, tier) in (0..).zip(&args.tier) {
         if console.stop.is_requested() {
-            return Ok(Verdict::Interrupted);
+            progress.finish_and_clear();
+            return Ok(None);
         }
         progress.set_message(format!("{} on {tier}", trace.name()));
-        let stack = tier.build_on(&target, &request).map_err(failed)?;
+        let stack = tier.build_on(target, &request).map_err(failed)?;
         let mut told = |done: u64| progress.set_position(at * events + done);
         report
-            .replay(tier.name, &trace, &stack, &mut told)
+            .replay(tier.name, trace, &stack, &mut told)
             .map_err(|error| Error::failed(error.to_string()))?;
     }
-    progress.set_message("asking other stacks");
     let mut needs = |until: &Trace| -> Vec<Need> {
-        let (target, request) = (&target, request);
-        let build = |tier: Tier| {
-            move |most| tier.build_on(target, &DeviceRequest { capacity: Some(most), ..request })
+        let need = |tier: Tier| {
+            progress.set_message(format!("asking what {tier} needs"));
+            Need::of(tier.name, until, |most| {
+                tier.build_on(target, &DeviceRequest { capacity: Some(most), ..request })
+            })
         };
-        asked(&args.tier).map(|tier| Need::of(tier.name, until, build(tier))).collect()
+        asked(&args.tier).map(need).collect()
     };
-    report.explain(&trace, args.capacity, &mut needs);
-    finish(&progress, &report, kind, args, &output, console)?;
-    Ok(Verdict::Passed)
+    report.explain(trace, args.capacity, &mut needs);
+    progress.finish_and_clear();
+    Ok(Some(report))
 }
 
 /// The stacks that are asked what a refused request would have needed there: those of the report, and
@@ -70,28 +92,25 @@ fn asked(tiers: &[Tier]) -> impl Iterator<Item = Tier> {
     tiers.iter().copied().chain(others).filter(|tier| !tier.is_managed())
 }
 
-fn finish(
-    progress: &ProgressBar,
-    report: &Report,
+fn write(
+    reports: &[Report],
     kind: Kind,
     args: &Arguments,
     output: &Output,
     console: &mut Console<'_>,
 ) -> Result<(), Error> {
-    progress.set_message("writing");
     let mut text = Vec::new();
-    match kind {
-        Kind::Page => report.write_html(&mut text)?,
-        Kind::Picture => {
+    match (kind, reports) {
+        (Kind::Picture, [report]) => {
             let theme = if args.dark { Theme::Dark } else { Theme::Light };
             text.extend_from_slice(report.svg(theme).map_err(failed)?.as_bytes());
         }
+        _ => Report::write_several(reports, &mut text)?,
     }
-    progress.finish_and_clear();
     output.write(&text, console.out)?;
-    let people =
-        if matches!(output, Output::Stdout) { &mut *console.err } else { &mut *console.out };
-    for refusal in report.refusals() {
+    let document = matches!(output, Output::Stdout);
+    let people = if document { &mut *console.err } else { &mut *console.out };
+    for refusal in reports.iter().flat_map(Report::refusals) {
         writeln!(people, "{refusal}\n")?;
     }
     let size = bytes::show(u64::try_from(text.len()).unwrap_or(u64::MAX));

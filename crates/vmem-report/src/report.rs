@@ -65,6 +65,17 @@ impl Report {
         page::write(self, out)
     }
 
+    /// Writes one page with the pages of several reports in it, one of them shown at a time.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn write_several(reports: &[Self], out: &mut dyn Write) -> io::Result<()> {
+        match reports {
+            [one] => one.write_html(out),
+            several => page::write_several(several, out),
+        }
+    }
+
     /// The picture of live and reserved memory over the trace, as SVG.
     ///
     /// # Errors

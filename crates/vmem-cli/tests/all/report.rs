@@ -2,21 +2,37 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use crate::browser::opened;
 use crate::support::{Folder, Outcome, assert_refused, document, ran};
 
-/// What programs really asked for; the folder that `VMEM_TRACES` names has them too.
+/// What programs really asked for.
 const REAL: [&str; 3] = ["overlay_1m", "limit_1gib", "torch_gpt"];
 
-/// The arguments that name a real trace; `None`, said loudly, where it is not there.
-fn real(name: &str) -> Option<Vec<String>> {
-    let Some(folder) = std::env::var_os("VMEM_TRACES") else {
+/// The arguments that name a real trace to `report` and to `replay` or `bench`: a workload where the program
+/// has it, or else a file in the folder that `VMEM_TRACES` names; `None`, said loudly, without either.
+fn real(name: &str, folder: &Folder) -> Option<(Vec<String>, Vec<String>)> {
+    let workload = ["--workload", name].map(ToOwned::to_owned).to_vec();
+    if ran(&["report", "--workload", name, "-o", &folder.path("trial.html")]).code == 0 {
+        return Some((workload.clone(), [vec!["bench".to_owned()], workload].concat()));
+    }
+    let Some(traces) = std::env::var_os("VMEM_TRACES") else {
         crate::skip(&format!("{name}: VMEM_TRACES names no folder of public traces"));
         return None;
     };
-    let path = Path::new(&folder).join("vibespatial").join(format!("{name}.csv"));
-    path.is_file().then(|| vec![path.display().to_string()])
+    let log = Path::new(&traces).join("vibespatial").join(format!("{name}.csv"));
+    let path = if log.is_file() {
+        log.display().to_string()
+    } else {
+        let packed = Path::new(&traces).join("torch").join(format!("{name}.pickle.xz"));
+        let unpacked = Command::new("xz").arg("-dc").arg(&packed).output().unwrap();
+        assert!(unpacked.status.success(), "{}", packed.display());
+        let path = folder.path(&format!("{name}.pickle"));
+        fs::write(&path, unpacked.stdout).unwrap();
+        path
+    };
+    Some((vec![path.clone()], vec!["replay".to_owned(), path]))
 }
 
 /// Opens the page about a trace and compares what it says with what replay says.
@@ -73,10 +89,12 @@ fn the_page_of_a_generated_workload_says_and_draws_what_replay_says() {
 
 #[test]
 fn the_pages_of_real_traces_say_and_draw_what_replay_says() {
+    let folder = Folder::new();
     for name in REAL {
-        if let Some(source) = real(name) {
-            let source: Vec<_> = source.iter().map(String::as_str).collect();
-            compare(&source, &[&["replay"], &source[..]].concat(), "a,plain");
+        if let Some((source, replayed)) = real(name, &folder) {
+            let [source, replayed] =
+                [&source, &replayed].map(|all| all.iter().map(String::as_str).collect::<Vec<_>>());
+            compare(&source, &replayed, "a,plain");
         }
     }
 }
@@ -133,6 +151,23 @@ fn the_page_of_a_pool_at_a_moment_is_drawn() {
     assert_eq!(dom.figures("class=\"refusal\"", "</p>")[0], refusal.requested());
     assert_eq!(dom.figure(&["<header>"]), refusal.live());
     drop(held);
+}
+
+#[test]
+fn several_traces_are_in_one_page_each_with_its_own_figures() {
+    let folder = Folder::new();
+    let small = folder.file("small.csv", "id,lower,upper,size\n0,0,2,1000\n1,1,3,500\n");
+    let page = folder.path("page.html");
+    let told = ran(&["report", &small, "--workload", "overlay-core", "-o", &page]);
+    assert_eq!(told.code, 0, "{}", told.err);
+    let Some(dom) = opened(Path::new(&page), "") else { return };
+    assert_eq!(dom.attribute("<iframe", "data-trace"), "small");
+    assert_eq!(dom.attribute("<iframe", "data-ready"), "yes");
+    assert_eq!(dom.after("<iframe").after("</iframe>").attribute("<iframe", "data-ready"), "yes");
+    assert_refused(
+        &["report", &small, "--workload", "overlay-core", "-o", &folder.path("a.svg")],
+        &["one trace"],
+    );
 }
 
 #[test]

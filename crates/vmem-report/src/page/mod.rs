@@ -4,6 +4,7 @@ mod data;
 mod html;
 mod pack;
 mod refusals;
+mod several;
 mod tables;
 
 use std::io::{self, Write};
@@ -12,6 +13,7 @@ use crate::picture::{self, Theme};
 use crate::report::Report;
 use html::escape;
 use refusals::Which;
+pub(crate) use several::write as write_several;
 
 const STYLE: &str = include_str!("assets/page.css");
 
