@@ -25,3 +25,8 @@ pub(crate) fn show(bytes: u64) -> String {
 pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
+
+/// So many blocks, in words.
+pub(crate) fn blocks(count: u64) -> String {
+    if count == 1 { "1 block".to_owned() } else { format!("{count} blocks") }
+}

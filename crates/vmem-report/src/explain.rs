@@ -97,7 +97,7 @@ impl Refusal {
     /// let error = pool.buffer(30 << 20, &stream).expect_err("24 MiB are left");
     /// let refusal = Refusal::of_error(&error, &pool.handle()).expect("the pool exists");
     /// assert_eq!((refusal.requested(), refusal.live()), (30 << 20, 40 << 20));
-    /// assert!(refusal.to_string().contains("edges: 40.00 MiB, 1 blocks"));
+    /// assert!(refusal.to_string().contains("edges: 40.00 MiB in 1 block"));
     /// # drop(edges);
     /// # Ok(())
     /// # }

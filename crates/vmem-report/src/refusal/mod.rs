@@ -14,7 +14,7 @@ pub(crate) use elsewhere::{fresh, until};
 pub(crate) use remedy::Remedy;
 pub(crate) use room::{Missing, Window};
 
-use crate::bytes::show;
+use crate::bytes::{blocks, show};
 use crate::composition::{Composition, Held, held_before};
 use crate::space::Frame;
 
@@ -129,9 +129,9 @@ impl fmt::Display for Refusal {
         if let Some(stack) = &self.case.stack {
             write!(f, " on {stack}")?;
         }
-        write!(f, ", with {} live in {} blocks", show(live.live), live.blocks)?;
+        write!(f, ", with {} live in {}", show(live.live), blocks(live.blocks))?;
         for share in live.labels.iter().take(3) {
-            write!(f, "\n  {}: {}, {} blocks", share.name, show(share.bytes), share.blocks)?;
+            write!(f, "\n  {}: {} in {}", share.name, show(share.bytes), blocks(share.blocks))?;
         }
         write!(f, "\n{}", self.missing)?;
         for attempt in self.case.attempts() {

@@ -41,7 +41,7 @@ function stacksAt(data, bucket) {
     if (f >= 0 && !over) {
       $(`strip-caption-${i}`).textContent = stripCaption(frames, f);
     } else {
-      $(`strip-caption-${i}`).textContent = over ? 'the stack had refused a request before' : '';
+      $(`strip-caption-${i}`).textContent = over ? 'Addresses from low to high, when a request was refused' : '';
     }
     return row;
   });
