@@ -75,8 +75,11 @@ fn long(events: usize) -> Trace {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (size, label) = (256 << (seed >> 33 & 12) | (seed >> 40 & 255), (seed >> 50) % 40);
         let origin = Origin::stream(n % 3);
-        live.push_back((builder.allocate(size, origin, labels[label as usize]).unwrap(), origin));
-        while live.len() > 100 + (seed >> 20) as usize % 600 {
+        live.push_back((
+            builder.allocate(size, origin, labels[usize::try_from(label).unwrap()]).unwrap(),
+            origin,
+        ));
+        while live.len() > 100 + usize::try_from((seed >> 20) % 600).unwrap() {
             let (slot, origin) = live.pop_front().unwrap();
             builder.free(slot, origin).unwrap();
         }
