@@ -52,7 +52,8 @@ impl Report {
     pub fn of_pool(name: &str, pool: &PoolHandle) -> Option<Self> {
         let snapshot = pool.snapshot()?;
         let trace = live_in(name, &snapshot);
-        let timeline = Timeline::of(&trace);
+        let mut timeline = Timeline::of(&trace);
+        timeline.peak.streams.clear();
         let last = timeline.buckets.events().saturating_sub(1);
         let mut frame = Frame::of_pool(last, &snapshot, &timeline);
         frame.largest_request = pool.capacity().map(|capacity| capacity.largest_now);
@@ -155,7 +156,7 @@ impl Refusal {
             most,
             report,
             frame: Some(Frame::of_pool(0, snapshot, &timeline)),
-            live: Composition::of(0, held.iter()),
+            live: Composition { streams: Vec::new(), ..Composition::of(0, held.iter()) },
             held,
             room_after: None,
         };

@@ -154,6 +154,25 @@ fn the_page_of_a_pool_at_a_moment_is_drawn() {
 }
 
 #[test]
+fn the_pages_of_the_shortest_traces_are_drawn() {
+    let folder = Folder::new();
+    let head = "Thread,Time,Action,Pointer,Size,Stream\n";
+    let (refused, served) =
+        ("1,16:00:00.000001,allocate failure,(nil),1000,0\n", "1,16:00:01,allocate,0x700,1000,0\n");
+    for log in [format!("{head}{served}"), format!("{head}{refused}{served}")] {
+        let trace = folder.file("short <of> it.csv", &log);
+        let page = folder.path("page.html");
+        let told = ran(&["report", &trace, "-o", &page]);
+        assert_eq!(told.code, 0, "{}", told.err);
+        // What is asked for in the address and is not there does no harm.
+        if let Some(dom) = opened(Path::new(&page), "from=5&to=1&at=77&by=nothing") {
+            assert_eq!(dom.figure(&["id=\"moment\""]), 1000, "{log}");
+            dom.from("<h1>short &lt;of&gt; it</h1>");
+        }
+    }
+}
+
+#[test]
 fn several_traces_are_in_one_page_each_with_its_own_figures() {
     let folder = Folder::new();
     let small = folder.file("small.csv", "id,lower,upper,size\n0,0,2,1000\n1,1,3,500\n");

@@ -144,7 +144,9 @@ fn write_missing(case: &Case, missing: &Missing, out: &mut dyn Write) -> io::Res
         }
         writeln!(out, "</ul>")?;
     }
-    if let Some(Window { start, size, live, pieces }) = missing.window {
+    // Where bytes are too few no addresses help.
+    let window = missing.window.filter(|_| missing.short.is_none_or(|short| short == 0));
+    if let Some(Window { start, size, live, pieces }) = window {
         writeln!(
             out,
             "<p>The cheapest addresses side by side, {} at {start:#x}, hold {} of live memory, in {pieces} \

@@ -118,7 +118,10 @@ pub(super) fn composition(live: &Composition, out: &mut dyn Write) -> io::Result
     for (title, shares) in
         [("Label", &live.labels), ("Size", &live.sizes), ("Stream", &live.streams)]
     {
-        table(title, shares, live.live, out)?;
+        // Of what lies in a pool nobody knows the streams.
+        if !shares.is_empty() {
+            table(title, shares, live.live, out)?;
+        }
     }
     writeln!(out, "</div>")
 }
