@@ -138,6 +138,11 @@ impl<'a> Observer<'a> {
         (Frame::of_blocks(index, &backed, live), backed.len() + self.live.len())
     }
 
+    fn note_reserved(&mut self, index: usize) {
+        let reserved = &mut self.series.reserved[self.timeline.buckets.of_event(index)];
+        *reserved = (*reserved).max(self.stack.reserved());
+    }
+
     fn follow(&mut self, moment: &Moment) {
         let Some(block) = moment.block else { return };
         match moment.event {
@@ -159,8 +164,7 @@ impl Watch for Observer<'_> {
         if self.stack.pool().is_none() {
             self.follow(moment);
         }
-        let reserved = &mut self.series.reserved[bucket];
-        *reserved = (*reserved).max(self.stack.reserved());
+        self.note_reserved(moment.index);
         let calls = moment.driver_calls.unwrap_or(0);
         // Memory moves by driver calls only.
         if calls != self.calls {
@@ -181,6 +185,7 @@ impl Watch for Observer<'_> {
     }
 
     fn refused(&mut self, index: usize, error: &AllocError) {
+        self.note_reserved(index);
         let (frame, looked_at) = self.look(index);
         self.frames.push(frame.clone(), looked_at);
         let text = vmem_core::chain(error).to_string();

@@ -153,6 +153,31 @@ fn the_page_of_a_pool_at_a_moment_is_drawn() {
     drop(held);
 }
 
+/// Two blocks of 2 MiB are freed with others between them; a request for 4 MiB then takes both, moved side
+/// by side, and their own addresses are left without memory of their own.
+#[test]
+fn what_is_free_pending_and_mapped_elsewhere_at_a_moment_is_what_the_pool_has_then() {
+    const MIB: u64 = 1 << 20;
+    let folder = Folder::new();
+    let lives = "id,lower,upper,size\n0,0,10,2097152\n1,1,30,2097152\n2,2,11,2097152\n\
+                 3,3,31,2097152\n4,20,32,4194304\n";
+    let (trace, page) = (folder.file("moves.csv", lives), folder.path("page.html"));
+    let tiers = ["--tier", "a-bare,plain", "--capacity", "8MiB"];
+    ran(&[&["report", &trace, "-o", &page], &tiers[..]].concat());
+    // Reserved, free, pending, mapped elsewhere, largest free block, served without more memory.
+    for (event, pool) in [(5, [8, 0, 4, 0, 2, 4]), (6, [8, 0, 0, 4, 0, 0])] {
+        let Some(dom) = opened(Path::new(&page), &format!("at={event}")) else { return };
+        let moment = dom.after("id=\"moment\"");
+        let row = moment.figures("<tr data-stack=\"a-bare\">", "</tr>");
+        assert_eq!(row, pool.map(|mib| mib * MIB), "event {event}");
+        let plain = moment.figures("<tr data-stack=\"plain\">", "</tr>");
+        assert_eq!(plain, [if event == 5 { 4 * MIB } else { 8 * MIB }, 0, 0, 0, 0]);
+        let figures = dom.after("id=\"figures\"");
+        let moved = figures.figures("<tr data-stack=\"a-bare\">", "</tr>");
+        assert_eq!(moved.last(), Some(&(4 * MIB)));
+    }
+}
+
 #[test]
 fn the_pages_of_the_shortest_traces_are_drawn() {
     let folder = Folder::new();
