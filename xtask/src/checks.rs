@@ -3,7 +3,7 @@
 use crate::cargo::{cargo, succeed};
 use crate::metadata::{Metadata, Package};
 use crate::steps::Steps;
-use crate::{bundle, consumers, driver, licences, public, python, tidy, viewer};
+use crate::{browser, bundle, consumers, driver, licences, public, python, tidy, viewer};
 
 /// Everything that a change must pass, cheapest first.
 ///
@@ -77,12 +77,15 @@ fn test_workspace(steps: &mut Steps, workspace: &Metadata) -> Result<(), String>
     // Those of the CUDA crate ran over the software driver.
     let others = ["--workspace", "--exclude", driver::CRATE];
     steps.run("documentation examples", || succeed(cargo(["test", "--doc"]).args(others)))?;
+    let browser = browser::browser(steps)?;
     let viewer = viewer::file(steps, workspace)?;
     // Last, so that what cargo says of the tests stands at the end.
     steps.run("tests, with features", || {
-        let test = ["test", "--workspace", "--all-targets", "--features"];
-        let viewer = viewer.iter().map(|file| (viewer::VARIABLE, file));
-        succeed(cargo(test).arg(tested_features(workspace)).envs(viewer))
+        let mut test = cargo(["test", "--workspace", "--all-targets", "--features"]);
+        test.arg(tested_features(workspace));
+        test.envs(browser.iter().map(|browser| (browser::VARIABLE, browser)));
+        test.envs(viewer.iter().map(|file| (viewer::VARIABLE, file)));
+        succeed(&mut test)
     })
 }
 

@@ -10,6 +10,7 @@ usage: cargo xtask COMMAND [ARGUMENT…]
   bench [ARGUMENT…]   build `vmem` in release mode and run `vmem bench ARGUMENT…`; `vmem-lab`, which
                       knows other allocators too, where stacks are named or compared
   replay [ARGUMENT…]  the same for `replay`
+  report [ARGUMENT…]  the same for `report`
   matrix [ARGUMENT…]  build `vmem-lab` in release mode and run `vmem-lab matrix ARGUMENT…`
   micro [ARGUMENT…]   the same for `micro`
   soak [ARGUMENT…]    the same for `soak`
@@ -103,6 +104,7 @@ impl Command {
         match name.to_str() {
             Some("bench") => Ok(measured("bench", args.collect())),
             Some("replay") => Ok(measured("replay", args.collect())),
+            Some("report") => Ok(measured("report", args.collect())),
             Some("matrix") => matrix(args.collect()),
             Some("micro") => Ok(in_the_lab("micro", args.collect())),
             Some("soak") => Ok(in_the_lab("soak", args.collect())),

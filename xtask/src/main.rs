@@ -1,6 +1,6 @@
 //! The repository's commands, run as `cargo xtask …`.
 //!
-//! `bench`, `replay`, `matrix`, `micro` and `soak` build `vmem` or `vmem-lab` in release mode and
+//! `bench`, `replay`, `report`, `matrix`, `micro` and `soak` build `vmem` or `vmem-lab` in release mode and
 //! hand it every further argument; `driver` runs a command over the software driver; `test` and `ci`
 //! run the checks that a change must pass. This program links no crate of vmem: it builds, lays out
 //! and forwards.
@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stderr, reason = "a program for people at a terminal says what it does")]
 
+mod browser;
 mod bundle;
 mod cargo;
 mod checks;

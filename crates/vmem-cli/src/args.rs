@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use vmem_trace::{ReadOptions, Scale, Strictness};
 
 use crate::bytes;
@@ -26,6 +27,8 @@ pub(crate) enum Command {
     Replay(Replay),
     Convert(Convert),
     Inspect(Inspect),
+    Report(Report),
+    Completions(Completions),
 }
 
 /// Run generated workloads through stacks and print what they cost.
@@ -141,6 +144,43 @@ impl ReadingArgs {
         }
         options
     }
+}
+
+/// Write a page about a trace: what is live and reserved over time, where it lies, what is called.
+///
+/// The page is one file that needs no other and no network. Reads what `replay` reads, and generates
+/// what `bench` does.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// The trace files; `-` is standard input.
+    #[arg(value_name = "TRACE", required_unless_present = "workload")]
+    pub(crate) traces: Vec<PathBuf>,
+    /// Workloads rather than files, separated by commas, at their own scale.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) workload: Vec<Item>,
+    /// The file to write: .html for the page, .svg for a picture of live and reserved memory.
+    #[arg(long, short, value_name = "PATH", default_value = "report.html")]
+    pub(crate) output: PathBuf,
+    /// The stacks, separated by commas, side by side: those of `vmem replay`.
+    #[arg(long, value_name = "TIER", value_delimiter = ',', default_value = "a")]
+    pub(crate) tier: Vec<Tier>,
+    /// The simulated device's memory, as with `vmem replay` [default: 24GiB].
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = bytes::parse)]
+    pub(crate) capacity: Option<u64>,
+    /// Light on dark, for a picture; a page is as its reader likes it.
+    #[arg(long)]
+    pub(crate) dark: bool,
+    /// The device whose history is taken from a snapshot of several [default: the one with most
+    /// entries].
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u32>(0..=u32::MAX.into()))]
+    pub(crate) trace_device: Option<u32>,
+}
+
+/// Print what completes this program's options in a shell.
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell: its own documentation says where to put what is printed.
+    pub(crate) shell: Shell,
 }
 
 /// What every run accepts.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches};
@@ -14,7 +15,7 @@ use crate::cuda::Cuda;
 use crate::measure::{Job, Place};
 use crate::output::Json;
 use crate::place::{self, Found};
-use crate::{Backend, Error, Report, Stop, bench, convert, inspect, replay, table};
+use crate::{Backend, Error, Report, Stop, bench, convert, inspect, replay, report, table};
 
 /// The outputs of the program.
 pub struct Console<'a> {
@@ -191,6 +192,13 @@ fn execute(
         }
         Command::Convert(args) => convert::run(args, console),
         Command::Inspect(args) => inspect::run(args, console),
+        Command::Report(args) => report::run(args, console, backend),
+        Command::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Arguments::command(), "vmem", &mut script);
+            console.out.write_all(&script)?;
+            Ok(Verdict::Passed)
+        }
     }
 }
 
@@ -216,7 +224,7 @@ pub fn rows(
         }
     };
     let json = Json::open(common.place.json.as_deref())?;
-    let jobs = jobs(&place, console.err)?;
+    let jobs = reading(console, |notes| jobs(&place, notes))?;
     let bar = bar(jobs.len(), console.progress);
     let mut rows = Vec::with_capacity(jobs.len());
     for job in &jobs {
@@ -266,14 +274,51 @@ impl Console<'_> {
     }
 }
 
-/// A bar of `steps` steps.
+/// Does what reads or makes traces, with a sign that it goes on; what it notes stands above that.
+pub(crate) fn reading<T>(
+    console: &mut Console<'_>,
+    read: impl FnOnce(&mut dyn Write) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let bar = bar(0, console.progress).with_message("reading");
+    let read = read(&mut Above { bar: &bar, to: console.err });
+    bar.finish_and_clear();
+    read
+}
+
+/// Writes while a bar is shown.
+struct Above<'a> {
+    bar: &'a ProgressBar,
+    to: &'a mut dyn Write,
+}
+
+impl Write for Above<'_> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.bar.suspend(|| self.to.write(text))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// How often a bar moves while one step lasts.
+const TICK: Duration = Duration::from_millis(200);
+
+/// A bar of `steps` steps; none for one whose end is not known. It moves while a step lasts.
 pub fn bar(steps: usize, progress: Progress) -> ProgressBar {
     let target = match progress {
         Progress::Shown => ProgressDrawTarget::stderr(),
         Progress::Hidden => ProgressDrawTarget::hidden(),
     };
-    let steps = u64::try_from(steps).unwrap_or(u64::MAX);
-    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}")
-        .expect("the template is a valid one");
-    ProgressBar::with_draw_target(Some(steps), target).with_style(style)
+    let steps = u64::try_from(steps).ok().filter(|&steps| steps > 0);
+    let template = match steps {
+        Some(_) => "{spinner} {bar:24} {human_pos}/{human_len} {elapsed} {wide_msg}",
+        None => "{spinner} {elapsed} {wide_msg}",
+    };
+    let style = ProgressStyle::with_template(template).expect("the template is a valid one");
+    let bar = ProgressBar::with_draw_target(steps, target).with_style(style);
+    if !bar.is_hidden() {
+        bar.enable_steady_tick(TICK);
+    }
+    bar
 }

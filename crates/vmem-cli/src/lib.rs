@@ -42,6 +42,7 @@ mod measure;
 mod output;
 mod place;
 mod replay;
+mod report;
 mod row;
 mod scenario;
 mod stack;
@@ -90,6 +91,12 @@ pub mod parts {
     /// Recorded traces.
     pub mod replay {
         pub use crate::replay::jobs;
+    }
+
+    /// Pages about traces.
+    pub mod report {
+        pub use crate::args::Report as Arguments;
+        pub use crate::report::run;
     }
 
     /// Rows for people.

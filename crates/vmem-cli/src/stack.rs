@@ -6,6 +6,7 @@ use std::time::Duration;
 use vmem_adaptors::{AdaptorExt, Budget, RecoveryHandle};
 use vmem_core::{BoxedError, MemoryResource};
 use vmem_pool::PoolHandle;
+use vmem_report::Observed;
 use vmem_runtime::{PoolLimit, Recovery, RuntimeConfig, Size, Stack, Tier};
 use vmem_trace::ReplayStack;
 
@@ -137,6 +138,25 @@ impl ReplayStack for BuiltStack {
         match &self.opened.gauge {
             Gauge::Simulated(device) if self.migrates => Some(device.migrated_bytes()),
             _ => None,
+        }
+    }
+}
+
+impl Observed for BuiltStack {
+    fn pool(&self) -> Option<&PoolHandle> {
+        self.pool.as_ref()
+    }
+
+    fn most(&self) -> Option<u64> {
+        Some(self.opened.capacity())
+    }
+
+    fn backed(&self) -> Vec<(u64, u64)> {
+        match &self.opened.gauge {
+            Gauge::Simulated(device) => {
+                device.backed_addresses().into_iter().map(|(at, size)| (at.get(), size)).collect()
+            }
+            Gauge::Hardware(_) => Vec::new(),
         }
     }
 }

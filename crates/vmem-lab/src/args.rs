@@ -19,6 +19,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     Bench(Comparing),
     Replay(Replay),
+    Report(parts::report::Arguments),
     Matrix(Matrix),
     Micro(Micro),
     Soak(Soak),

@@ -6,7 +6,7 @@
 //!   simulated device can be given ([`vmem_sim::MeasuredCosts`]).
 //! * `soak` runs random programs on random stacks of a simulated device, with random faults, and
 //!   shrinks what fails; [`soak_bytes`] is the same for fuzzers.
-//! * `bench` and `replay` know the models of other allocators besides, and `bench --compare` sets
+//! * `bench`, `replay` and `report` know the models of other allocators besides, and `bench --compare` sets
 //!   them beside ours.
 //!
 //! Devices, output and exit codes are those of [`vmem_cli`].
@@ -30,3 +30,8 @@ pub use soak::soak_bytes;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/stacks.md")]
 struct Guides;
+
+/// The example in the page about reports.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/report.md")]
+struct Reports;

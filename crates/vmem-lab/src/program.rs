@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use clap::CommandFactory;
-use vmem_cli::parts::{Cuda, Error, Place, Verdict, bench, program, replay, rows, table};
+use vmem_cli::parts::{Cuda, Error, Place, Verdict, bench, program, replay, report, rows, table};
 use vmem_cli::{Backend, Console};
 
 use crate::args::{Arguments, Command, Comparing};
@@ -26,7 +26,7 @@ where
     I: IntoIterator<Item: Into<OsString> + Clone>,
 {
     let mut command = Arguments::command();
-    for name in ["bench", "replay"] {
+    for name in ["bench", "replay", "report"] {
         command = command.mut_subcommand(name, |command| {
             command.mut_arg("tier", |tier| tier.value_parser(peers::parse))
         });
@@ -56,6 +56,7 @@ fn execute(
             let jobs = |place: &Place, notes: &mut dyn Write| replay::jobs(replay, place, notes);
             rows(&replay.common, console, backend, table::write, jobs)
         }
+        Command::Report(args) => report::run(args, console, backend),
         Command::Matrix(args) => matrix::run(args, console, backend),
         Command::Micro(args) => micro::run(args, console, backend),
         Command::Soak(args) => soak::run(args, console),

@@ -73,7 +73,8 @@ pub use read::{
 };
 pub use record::{Record, Recorder, write_recording};
 pub use replay::{
-    Failure, ReplayError, ReplayOptions, ReplayReport, ReplayStack, min_device, replay,
+    Failure, Moment, ReplayError, ReplayOptions, ReplayReport, ReplayStack, Watch, min_device,
+    replay, replay_watched,
 };
 pub use trace::{Event, Mark, Origin, Trace};
 pub use workload::{

@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vmem-managed", &["vmem-core"]),
     ("vmem-trace", &["vmem-core"]),
     ("vmem-testkit", &["vmem-core"]),
+    ("vmem-report", &["vmem-core", "vmem-pool", "vmem-sim", "vmem-trace"]),
     ("vmem-runtime", &["vmem-core", "vmem-pool", "vmem-adaptors", "vmem-managed"]),
     (
         "vmem-cli",
@@ -29,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "vmem-adaptors",
             "vmem-managed",
             "vmem-trace",
+            "vmem-report",
             "vmem-runtime",
         ],
     ),

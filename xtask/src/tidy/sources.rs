@@ -22,6 +22,7 @@ const LOCKING: &[&str] = &[
     "vmem-cuda",
     "vmem-managed",
     "vmem-pool",
+    "vmem-report",
     "vmem-runtime",
     "vmem-sim",
     "vmem-trace",

@@ -4,6 +4,8 @@
 
 mod bad_input;
 mod bench;
+mod browser;
+mod completions;
 mod convert;
 mod costs;
 mod ending;
@@ -16,7 +18,14 @@ mod memory_viz;
 mod no_driver;
 mod process;
 mod replay;
+mod report;
 mod scenarios;
 mod support;
 
 use vmem_cli::{run, run_on};
+
+/// Says that something is not tested, past the capture of tests' output, so that it is seen.
+fn skip(what: &str) {
+    use std::io::Write;
+    std::io::stderr().write_all(format!("SKIPPED: {what}\n").as_bytes()).unwrap();
+}

@@ -25,6 +25,14 @@ impl SimDevice {
         self.core.lock().memory.peak
     }
 
+    /// The addresses that have device memory behind them, by address, as start and size in bytes: plain
+    /// and stream-ordered allocations and mappings. Memory that is mapped twice is there twice. O(n).
+    pub fn backed_addresses(&self) -> Vec<(DevicePtr, u64)> {
+        let state = self.core.lock();
+        let regions = state.memory.space.iter().filter(|(_, region)| !region.kind.is_host_memory());
+        regions.filter_map(|(start, region)| Some((DevicePtr::new(start)?, region.size))).collect()
+    }
+
     /// Starts the peak anew from what is in use now.
     pub fn reset_peak(&self) {
         let mut state = self.core.lock();

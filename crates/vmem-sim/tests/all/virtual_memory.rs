@@ -153,3 +153,16 @@ fn large_reservations_can_be_refused() {
     assert!(driver.vm().reserve(1 << 50).is_err());
     driver.assert_clean();
 }
+
+#[test]
+fn addresses_with_memory_behind_them_are_told_in_order_and_reserved_or_managed_ones_are_not() {
+    let driver = Driver::with_seed(0);
+    let plain = driver.alloc(3 * MIB);
+    let (base, handle) = driver.mapped(4);
+    driver.map(at(base, 2 * GRANULE), GRANULE, handle).unwrap();
+    driver.managed().allocate(5 * MIB).unwrap();
+    let told = driver.backed_addresses();
+    assert_eq!(told, [(plain, 3 * MIB), (base, GRANULE), (at(base, 2 * GRANULE), GRANULE)]);
+    driver.free(plain).unwrap();
+    assert_eq!(driver.backed_addresses().len(), 2);
+}

@@ -3,12 +3,16 @@
 use std::time::{Duration, Instant};
 
 use super::run::{Observer, Run, Unobserved};
+use vmem_core::{AllocError, RawBlock};
+
+use super::watch::{Moment, Watch};
 use super::{Failure, ReplayError, ReplayStack};
-use crate::Mark;
+use crate::{Event, Mark};
 
 /// Books what happens, and samples what the stack holds.
 pub(super) struct Account<'a> {
     stack: &'a dyn ReplayStack,
+    watch: Option<&'a mut dyn Watch>,
     live: u64,
     passes: u32,
     pub(super) allocations: u64,
@@ -19,9 +23,10 @@ pub(super) struct Account<'a> {
 }
 
 impl<'a> Account<'a> {
-    pub(super) fn new(stack: &'a dyn ReplayStack) -> Self {
+    pub(super) fn new(stack: &'a dyn ReplayStack, watch: Option<&'a mut dyn Watch>) -> Self {
         Self {
             stack,
+            watch,
             live: 0,
             passes: 0,
             allocations: 0,
@@ -50,6 +55,24 @@ impl Observer for Account<'_> {
             if self.passes == 2 {
                 self.calls_before_steady = driver_calls();
             }
+        }
+    }
+
+    fn after(
+        &mut self,
+        index: usize,
+        event: &Event,
+        block: Option<RawBlock>,
+        driver_calls: impl FnOnce() -> Option<u64>,
+    ) {
+        if let Some(watch) = &mut self.watch {
+            watch.after(&Moment { index, event: *event, block, driver_calls: driver_calls() });
+        }
+    }
+
+    fn refused(&mut self, index: usize, error: &AllocError) {
+        if let Some(watch) = &mut self.watch {
+            watch.refused(index, error);
         }
     }
 }

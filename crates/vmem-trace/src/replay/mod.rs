@@ -5,6 +5,7 @@ mod min_device;
 mod report;
 mod run;
 mod stack;
+mod watch;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ pub use min_device::min_device;
 pub use report::{Failure, ReplayError, ReplayReport};
 use run::Run;
 pub use stack::ReplayStack;
+pub use watch::{Moment, Watch};
 
 use crate::Trace;
 
@@ -51,8 +53,46 @@ pub fn replay(
     stack: &dyn ReplayStack,
     options: &ReplayOptions,
 ) -> Result<ReplayReport, ReplayError> {
+    account_for(trace, stack, options, None)
+}
+
+/// The same as [`replay`], untimed, with somebody who is told of every event.
+///
+/// ```
+/// use vmem_core::AllocError;
+/// use vmem_trace::{Moment, Watch};
+///
+/// /// Notes the highest address.
+/// #[derive(Default)]
+/// struct Highest(u64);
+///
+/// impl Watch for Highest {
+///     fn after(&mut self, moment: &Moment) {
+///         let address = moment.block.map_or(0, |block| block.ptr().get());
+///         self.0 = self.0.max(address);
+///     }
+///     fn refused(&mut self, _: usize, _: &AllocError) {}
+/// }
+/// ```
+///
+/// # Errors
+/// As of [`replay`].
+pub fn replay_watched(
+    trace: &Trace,
+    stack: &dyn ReplayStack,
+    watch: &mut dyn Watch,
+) -> Result<ReplayReport, ReplayError> {
+    account_for(trace, stack, &ReplayOptions::default(), Some(watch))
+}
+
+fn account_for<'a>(
+    trace: &Trace,
+    stack: &'a dyn ReplayStack,
+    options: &ReplayOptions,
+    watch: Option<&'a mut dyn Watch>,
+) -> Result<ReplayReport, ReplayError> {
     let mut run = Run::new(trace, stack)?;
-    let mut account = Account::new(stack);
+    let mut account = Account::new(stack, watch);
     let mut failure = run.once(&mut account)?;
     let own = run.own_costs();
     let driver_calls = run.driver_calls();

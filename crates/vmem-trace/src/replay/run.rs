@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use vmem_core::{AllocError, Block, BlockLayout, Label, MemoryResource, Request, Stream};
+use vmem_core::{AllocError, Block, BlockLayout, Label, MemoryResource, RawBlock, Request, Stream};
 
 use super::{Failure, ReplayError, ReplayStack};
 use crate::trace::index;
@@ -16,6 +16,17 @@ pub(super) trait Observer {
     fn freed(&mut self, size: u64);
     /// The trace is at a mark, with that many driver calls made for the stack so far.
     fn marked(&mut self, mark: Mark, driver_calls: impl FnOnce() -> Option<u64>);
+    /// The event at `index` has been carried out, on this block; with that many driver calls so far.
+    fn after(
+        &mut self,
+        _index: usize,
+        _event: &Event,
+        _block: Option<RawBlock>,
+        _driver_calls: impl FnOnce() -> Option<u64>,
+    ) {
+    }
+    /// The request at `index` was refused. What was live still is.
+    fn refused(&mut self, _index: usize, _error: &AllocError) {}
 }
 
 /// Takes no notice, and costs nothing.
@@ -117,15 +128,18 @@ impl<'a> Run<'a> {
 
     fn events(&mut self, observer: &mut impl Observer) -> Result<Option<Failure>, ReplayError> {
         for (at, event) in self.trace.events().iter().enumerate() {
+            let mut touched = None;
             match *event {
                 Event::Allocate { slot, size, origin, label } => {
                     match self.allocate(size, origin.stream, label) {
                         Ok(block) => {
+                            touched = Some(block.raw());
                             self.table[index(slot)] = Some((block, origin.stream));
                             self.ordered = None;
                             observer.allocated(size);
                         }
                         Err(error) => {
+                            observer.refused(at, &error);
                             return Ok(Some(Failure::new(at, size, self.live(), &error)));
                         }
                     }
@@ -138,11 +152,13 @@ impl<'a> Run<'a> {
                     }
                     let held = self.table[index(slot)].take();
                     let (block, _) = held.expect("a trace frees only what is live");
+                    touched = Some(block.raw());
                     observer.freed(self.free(block, origin.stream)?);
                 }
                 Event::Failure { .. } => {}
                 Event::Mark(mark) => observer.marked(mark, || self.driver_calls()),
             }
+            observer.after(at, event, touched, || self.driver_calls());
         }
         Ok(None)
     }

@@ -15,5 +15,6 @@ mod recordings;
 mod replays;
 mod snapshots;
 mod support;
+mod watched;
 mod workloads;
 mod writers;
