@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use vmem_trace::{ReadOptions, Scale, Strictness};
+use vmem_trace::{ReadOptions, Scale, Sites, Strictness};
 
+use crate::Error;
 use crate::bytes;
 use crate::convert::{At, To};
 use crate::scenario::Item;
@@ -94,13 +95,8 @@ pub(crate) struct Convert {
     pub(crate) to: Option<To>,
     #[command(flatten)]
     pub(crate) reading: ReadingArgs,
-    /// Label the blocks of an RMM log from this file, which has the columns Pointer, Bytes and Site and a
-    /// row for each allocation.
-    #[arg(long, value_name = "PATH")]
-    pub(crate) labels: Option<PathBuf>,
-    /// The names of the sites in --labels: a file with the columns Site, Place and Function.
-    #[arg(long, value_name = "PATH", requires = "labels")]
-    pub(crate) label_names: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) labelling: LabelArgs,
     /// When a snapshot is taken: at the peak of live memory, at the end, or after the event of this index.
     #[arg(long, value_name = "MOMENT", default_value_t = At::Peak)]
     pub(crate) at: At,
@@ -120,6 +116,30 @@ pub(crate) struct Inspect {
     pub(crate) traces: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) reading: ReadingArgs,
+}
+
+/// Labels from beside a log.
+#[derive(Debug, Args)]
+pub(crate) struct LabelArgs {
+    /// Label the blocks of an RMM log from this file, which has the columns Pointer, Bytes and Site and a
+    /// row for each allocation.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) labels: Option<PathBuf>,
+    /// The names of the sites in --labels: a file with the columns Site, Place and Function.
+    #[arg(long, value_name = "PATH", requires = "labels")]
+    pub(crate) label_names: Option<PathBuf>,
+}
+
+impl LabelArgs {
+    /// The labels, if a file is named.
+    ///
+    /// # Errors
+    /// Usage, if a file cannot be read as such.
+    pub(crate) fn sites(&self) -> Result<Option<Sites>, Error> {
+        let sites = |rows: &PathBuf| Sites::read_paths(rows, self.label_names.as_deref());
+        let sites = self.labels.as_ref().map(sites).transpose();
+        sites.map_err(|error| Error::usage(error.to_string()))
+    }
 }
 
 /// How files are read.
@@ -170,10 +190,10 @@ pub struct Report {
     /// Light on dark, for a picture; a page is as its reader likes it.
     #[arg(long)]
     pub(crate) dark: bool,
-    /// The device whose history is taken from a snapshot of several [default: the one with most
-    /// entries].
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u32>(0..=u32::MAX.into()))]
-    pub(crate) trace_device: Option<u32>,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
+    #[command(flatten)]
+    pub(crate) labelling: LabelArgs,
 }
 
 /// Print what completes this program's options in a shell.

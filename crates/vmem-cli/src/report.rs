@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use vmem_core::chain;
 use vmem_report::{Need, Report, Theme};
-use vmem_trace::{ReadOptions, Trace};
+use vmem_trace::Trace;
 
 use crate::args::{PlaceArgs, Report as Arguments};
 use crate::console::{Verdict, bar, reading};
@@ -123,11 +123,13 @@ fn failed(error: vmem_core::BoxedError) -> Error {
 }
 
 fn traces_of(args: &Arguments, notes: &mut dyn Write) -> Result<Vec<Trace>, Error> {
-    let mut options = ReadOptions::default();
-    options.device = args.trace_device;
+    let options = args.reading.options();
+    if args.labelling.labels.is_some() && args.traces.len() != 1 {
+        return Err(Error::usage("--labels are of one trace"));
+    }
     let mut found = Vec::new();
     for path in &args.traces {
-        found.push(traces::read(path, &options, notes)?);
+        found.push(traces::reading(path, &options, args.labelling.sites()?, notes)?.trace);
     }
     for item in &args.workload {
         let Item::Workload(workload) = item else {

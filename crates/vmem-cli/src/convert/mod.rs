@@ -9,8 +9,7 @@ use std::str::FromStr;
 
 pub(crate) use at::At;
 use vmem_trace::{
-    Event, Frames, Sites, Trace, write_chrome_trace, write_lifetimes, write_recording,
-    write_rmm_log,
+    Event, Frames, Trace, write_chrome_trace, write_lifetimes, write_recording, write_rmm_log,
 };
 
 use crate::args::Convert;
@@ -113,11 +112,7 @@ pub(crate) fn run(args: &Convert, console: &mut Console<'_>) -> Result<Verdict, 
     if to == To::Torch {
         options.frames = Frames::All;
     }
-    let labels = args.labels.as_deref().map(|rows| {
-        let sites = Sites::read_paths(rows, args.label_names.as_deref());
-        sites.map_err(|error| Error::usage(error.to_string()))
-    });
-    let reading = traces::reading(&args.trace, &options, labels.transpose()?, console.err)?;
+    let reading = traces::reading(&args.trace, &options, args.labelling.sites()?, console.err)?;
     let trace = &reading.trace;
     let mut bytes = Vec::new();
     let mut taken = None;
