@@ -39,7 +39,6 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod backing;
 mod binning;
 mod by_size;
 mod config;
@@ -51,9 +50,9 @@ mod lanes;
 mod observer;
 mod pool;
 mod space;
+mod supply;
 mod sync;
 
-pub use backing::{Backing, Chunks, VirtualArena};
 pub use binning::BinningPool;
 pub use by_size::BySize;
 pub use config::{
@@ -63,6 +62,7 @@ pub use figures::{Capacity, Counters, RangeInfo, RangeState, Segment, Snapshot, 
 pub use handle::PoolHandle;
 
 pub use pool::Pool;
+pub use supply::{Backing, Chunks, VirtualArena};
 
 /// The program of the README.
 #[cfg(doctest)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Control, Core, State};
 use crate::AutoTrim;
-use crate::backing::Backing;
+use crate::supply::Backing;
 
 /// A pool keeps at least an eighth more than it needed, so that rounding and gaps do not make it
 /// return what it takes again at once.

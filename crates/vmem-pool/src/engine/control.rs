@@ -3,8 +3,8 @@
 use vmem_core::{BoxedError, DevicePtr, HandleError, MemoryEventKind, RawBlock};
 
 use super::{Core, State};
-use crate::backing::Backing;
 use crate::space::{self, Slot, pointer};
+use crate::supply::Backing;
 use crate::{Capacity, Counters, RangeInfo, RangeState, Segment, Snapshot};
 
 /// A pool without its type.
@@ -27,12 +27,14 @@ impl<B: Backing> Control for Core<B> {
 
     fn capacity(&self) -> Capacity {
         self.note_orphans();
-        let (returnable, movable) = (B::returnable(self), B::movable(self));
         let state = self.lock();
+        let usable = |tag| !state.is_out_of_reach(tag);
+        let returnable = self.supply.returnable(&state.space, &usable);
+        let movable = self.supply.movable(&state.space, &usable);
         let ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
         let growth_left = ceiling.map(|ceiling| ceiling.saturating_sub(state.counters.reserved));
-        let stretches = state.space.free_stretches(|tag| !state.is_out_of_reach(tag));
-        let contiguous = stretches.iter().map(|(start, end)| end - start).max().unwrap_or(0);
+        let stretches = state.space.free_stretches(usable);
+        let contiguous = stretches.iter().map(|stretch| stretch.size).max().unwrap_or(0);
         let largest_now = contiguous.max(movable);
         Capacity {
             live: state.live(),
@@ -49,7 +51,7 @@ impl<B: Backing> Control for Core<B> {
         self.note_orphans();
         let state = self.lock();
         let mut snapshot = state.snapshot();
-        snapshot.windows = self.backing.windows_info();
+        snapshot.windows = state.aliases.info();
         snapshot
     }
 
@@ -60,12 +62,12 @@ impl<B: Backing> Control for Core<B> {
 
     fn trim_to(&self, keep: u64) -> Result<u64, HandleError> {
         self.wait_for_markers().map_err(HandleError::from)?;
-        self.give_back(keep)
+        self.trim(keep)
     }
 
     fn try_trim(&self, keep: u64) -> Result<u64, HandleError> {
         self.close_all().and_then(|()| self.refresh()).map_err(HandleError::from)?;
-        self.give_back(keep)
+        self.trim(keep)
     }
 
     fn synchronize(&self) -> Result<u64, HandleError> {
@@ -94,9 +96,9 @@ impl<B: Backing> Control for Core<B> {
 }
 
 impl<B: Backing> Core<B> {
-    fn give_back(&self, keep: u64) -> Result<u64, HandleError> {
+    fn trim(&self, keep: u64) -> Result<u64, HandleError> {
         let mut growing = self.lock_growth().map_err(HandleError::from)?;
-        let (returned, error) = B::give_back(self, keep, &mut growing);
+        let (returned, error) = self.give_back(keep, &mut growing);
         drop(growing);
         if returned > 0 {
             self.tell(MemoryEventKind::Trim { bytes: returned });
@@ -108,7 +110,7 @@ impl<B: Backing> Core<B> {
     /// The pool is being dropped.
     pub(crate) fn shut_down(&self) {
         let live = self.lock().live();
-        let failures = self.backing.device().base().drop_failures();
+        let failures = self.supply.device().base().drop_failures();
         if live > 0 {
             failures
                 .record(self.name(), &format_args!("blocks of {live} B in all are live and leak"));
@@ -119,8 +121,11 @@ impl<B: Backing> Core<B> {
         let holds = self.lock().counters.reserved > 0;
         let waited = if holds { self.wait_for_markers() } else { Ok(()) };
         let waited = waited.map_err(BoxedError::from);
-        let (error, service) = match self.lock_growth() {
-            Ok(mut growing) => (B::give_back(self, 0, &mut growing).1, growing.take()),
+        let (error, rest) = match self.lock_growth() {
+            Ok(mut growing) => {
+                let error = self.give_back(0, &mut growing).1;
+                (error, Some(std::mem::take(&mut *growing)))
+            }
             Err(error) => (Some(error), None),
         };
         let held = self.lock().counters.reserved;
@@ -132,7 +137,7 @@ impl<B: Backing> Core<B> {
             }
             None => {}
         }
-        drop(service);
+        drop(rest);
         let idle = self.lock().lanes.take_idle();
         drop(idle);
     }

@@ -4,9 +4,9 @@ use vmem_core::author::StreamExt;
 use vmem_core::{Block, RawBlock, Request, ResourceId, Stream};
 
 use super::Core;
-use crate::backing::Backing;
 use crate::lanes::{CLEAN, Reuse};
 use crate::space::{Need, Slot, Space, Tag, pointer};
+use crate::supply::Backing;
 
 impl<B: Backing> Core<B> {
     /// A block of what is free at hand. `None` says only that it takes more than that.
@@ -27,10 +27,10 @@ impl<B: Backing> Core<B> {
     /// closed; `None` says only that it takes more than that.
     #[inline]
     pub(super) fn free_at_hand(&self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
-        if self.backing.lends(raw.ptr().get()) {
+        let mut state = self.lock_at_hand();
+        if state.aliases.lend(raw.ptr().get()) {
             return None;
         }
-        let mut state = self.lock_at_hand();
         let lane = state.lanes.known(self.id, stream).filter(|&lane| state.lanes.is_open(lane))?;
         let slot = state.space.end_block(raw)?;
         let size = state.space[slot].size();

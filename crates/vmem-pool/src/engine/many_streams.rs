@@ -7,8 +7,8 @@ use vmem_core::{Block, BlockLayout, DeviceMemory, Request, Stream};
 use vmem_sim::{Kernel, SimDevice};
 
 use super::{Control, Core};
-use crate::backing::Backing;
 use crate::space::{Fit, visits};
+use crate::supply::Backing;
 use crate::{Batch, Chunks, Growth, PoolConfig, VirtualArena};
 
 const MIB: u64 = 1 << 20;

@@ -6,8 +6,8 @@ use vmem_core::author::{IdleEvent, StreamExt, StreamObserver};
 use vmem_core::{DriverCode, DriverError, Event, Stream};
 
 use super::{Core, Locked, State};
-use crate::backing::Backing;
 use crate::lanes::Lane;
+use crate::supply::Backing;
 
 /// What the driver says of a marker.
 #[derive(Debug)]
@@ -35,13 +35,13 @@ impl<B: Backing> Core<B> {
     fn join<'a>(&'a self, mut state: Locked<'a>, stream: &Stream) -> (Locked<'a>, u32) {
         let lane = state.lanes.add(stream);
         // Whatever ends the stream from here on finds the lane; what ended it before is seen below.
-        state.claims += 1;
+        state.pins += 1;
         drop(state);
         let me: std::sync::Weak<dyn StreamObserver> = self.me.clone();
         stream.observe(me);
         let marker = stream.final_marker();
         let mut state = self.lock();
-        state.claims -= 1;
+        state.pins -= 1;
         if let Some(marker) = marker {
             state.lanes.end(lane, Some(&marker));
         }
@@ -56,7 +56,7 @@ impl<B: Backing> Core<B> {
     }
 
     pub(crate) fn pin_locked(&self, state: &mut State) -> Pin<'_, B> {
-        state.claims += 1;
+        state.pins += 1;
         Pin(self)
     }
 
@@ -81,11 +81,11 @@ impl<B: Backing> Core<B> {
     pub(super) fn close_locked(&self, mut state: Locked<'_>, lane: u32) -> Result<(), DriverError> {
         let Some(closing) = state.lanes.begin_close(lane) else { return Ok(()) };
         // Nobody else gets the lane's number meanwhile.
-        state.claims += 1;
+        state.pins += 1;
         drop(state);
         let recorded = closing.record();
         let mut state = self.lock();
-        state.claims -= 1;
+        state.pins -= 1;
         let result = state.lanes.finish_close(recorded);
         // A stream that was retired meanwhile has left a final marker; one that captures cannot
         // be marked now. Neither is a fault.
@@ -93,12 +93,12 @@ impl<B: Backing> Core<B> {
         state.counters.markers += u64::from(result.is_ok());
         let due = state.lanes.marker_to_ask_about(lane).filter(|_| self.may_ask());
         // As above.
-        state.claims += usize::from(due.is_some());
+        state.pins += usize::from(due.is_some());
         drop(state);
         if let Some((epoch, marker)) = due {
             // A failure is noted in the lane, and is the business of whoever wants its memory.
             let _ = self.query(lane, epoch, marker);
-            self.lock().claims -= 1;
+            self.lock().pins -= 1;
         }
         match result {
             Err(_) if ended => Ok(()),
@@ -307,7 +307,7 @@ impl<B: Backing> Core<B> {
     pub(crate) fn synchronize_device(&self) -> Result<(), DriverError> {
         let pin = self.pin();
         let epochs = self.lock().lanes.before_device_sync();
-        self.backing.device().synchronize()?;
+        self.supply.device().synchronize()?;
         for (lane, epoch) in epochs {
             let done = self.lock().lanes.after_device_sync(lane, epoch);
             self.recycle(done);
@@ -358,13 +358,13 @@ pub(crate) struct Pin<'a, B: Backing>(&'a Core<B>);
 impl<B: Backing> Pin<'_, B> {
     /// Ends it for whoever has the lock.
     pub(super) fn unpin(self, state: &mut State) {
-        state.claims -= 1;
+        state.pins -= 1;
         std::mem::forget(self);
     }
 }
 
 impl<B: Backing> Drop for Pin<'_, B> {
     fn drop(&mut self) {
-        self.0.lock().claims -= 1;
+        self.0.lock().pins -= 1;
     }
 }

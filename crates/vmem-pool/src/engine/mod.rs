@@ -1,13 +1,13 @@
 //! What a pool, its handles and the streams it has seen share.
 
 mod auto_trim;
-mod claim;
 mod control;
 mod growing;
 mod hit;
 #[cfg(test)]
 mod many_streams;
 mod markers;
+mod order;
 mod retire;
 mod state;
 #[cfg(test)]
@@ -16,9 +16,9 @@ mod tests;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-pub(crate) use claim::{Claim, Obstacle, Waited};
 pub(crate) use control::Control;
-use growing::Growing;
+pub(crate) use growing::Growing;
+pub(crate) use order::Waited;
 pub(crate) use state::{Locked, State};
 use vmem_core::author::{StreamExt, fork};
 use vmem_core::{
@@ -26,18 +26,18 @@ use vmem_core::{
     FreeError, FreeErrorKind, MemoryEvent, MemoryEventKind, RawBlock, Request, ResourceId, Stream,
 };
 
-use crate::backing::{Backing, GrowthFailure};
 use crate::ladder::{Climb, HandOver};
 use crate::lanes::{CLEAN, Lane, Reuse};
 use crate::space::{Fit, GRAIN, MOST, Need, RangeState, Slot, Tag, visits};
+use crate::supply::{Aliases, Backing, Miss};
 use crate::sync::{Mutex, MutexGuard};
 use crate::{BuildError, BuildErrorKind, Placement, PoolConfig};
 
 /// A pool's inside. Driver calls are made without the state's lock; whoever makes them has claimed
 /// the ranges they concern.
-pub(crate) struct Core<B> {
+pub(crate) struct Core<B: Backing> {
     pub(crate) id: ResourceId,
-    pub(crate) backing: B,
+    pub(crate) supply: B,
     pub(crate) config: PoolConfig,
     pub(crate) ceiling: u64,
     device: DeviceId,
@@ -45,11 +45,14 @@ pub(crate) struct Core<B> {
     pub(crate) reuse: Reuse,
     watch: Watch,
     state: Mutex<State>,
-    /// Held while memory is taken from or returned to the backing, over the driver calls. Taken
-    /// before the state's lock.
-    growing: Mutex<Option<Stream>>,
+    /// Held while memory is taken from or returned to the supply, over the driver calls. Taken before
+    /// the state's lock.
+    growing: Mutex<B::Held>,
     me: Weak<Self>,
 }
+
+/// Why nothing can be placed where addresses are short.
+pub(crate) const NO_ADDRESSES: &str = "no stretch of the address range is long enough";
 
 /// Who wants to know of every request and free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +65,8 @@ enum Watch {
 }
 
 impl<B: Backing> Core<B> {
-    pub(crate) fn new(backing: B, config: PoolConfig, fit: Fit) -> Result<Arc<Self>, BuildError> {
-        let granule = backing.granule();
+    pub(crate) fn new(supply: B, config: PoolConfig, fit: Fit) -> Result<Arc<Self>, BuildError> {
+        let granule = supply.granule();
         let ceiling = config.ceiling.map_or(u64::MAX, |bytes| bytes - bytes % granule);
         if let (0, Some(asked)) = (ceiling, config.ceiling) {
             let kind = BuildErrorKind::CeilingTooLow { ceiling: asked, granule };
@@ -73,18 +76,19 @@ impl<B: Backing> Core<B> {
             let kind = BuildErrorKind::InitialAboveCeiling { initial: config.initial, ceiling };
             return Err(BuildError::new(kind));
         }
-        let observed = backing.capabilities().has(Features::HOST_ACCESSIBLE);
+        let observed = supply.capabilities().has(Features::HOST_ACCESSIBLE);
         let reuse = if observed { Reuse::Observed } else { Reuse::StreamOrdered };
-        let device = backing.device().id();
+        let device = supply.device().id();
         let watch = match (&config.auto_trim, &config.observer) {
             (Some(_), _) => Watch::Trim,
             (None, Some(_)) => Watch::Observer,
             (None, None) => Watch::Nobody,
         };
-        let state = Mutex::new(State::new(fit, reuse, config.batch));
+        let state =
+            Mutex::new(State::new(fit, reuse, config.batch, Aliases::new(supply.aliases_from())));
         let core = Arc::new_cyclic(|me| Self {
             id: ResourceId::new(),
-            backing,
+            supply,
             config,
             ceiling,
             device,
@@ -92,11 +96,11 @@ impl<B: Backing> Core<B> {
             reuse,
             watch,
             state,
-            growing: Mutex::new(None),
+            growing: Mutex::default(),
             me: me.clone(),
         });
-        for (start, size) in core.backing.address_ranges() {
-            core.lock().space.add_segment(start, size, RangeState::Unmapped);
+        for span in core.supply.addresses() {
+            core.lock().space.add_segment(span, RangeState::Unmapped);
         }
         if core.config.initial > 0
             && let Err(error) = core.take_initial()
@@ -108,7 +112,7 @@ impl<B: Backing> Core<B> {
     }
 
     fn take_initial(&self) -> Result<(), BuildError> {
-        let stream = Stream::new(self.backing.device().clone()).map_err(BuildError::refused)?;
+        let stream = Stream::new(self.supply.device().clone()).map_err(BuildError::refused)?;
         let layout = BlockLayout::new(self.config.initial).map_err(BuildError::refused)?;
         let need = self.need(layout);
         if need.size > MOST {
@@ -116,11 +120,10 @@ impl<B: Backing> Core<B> {
         }
         let request = Request::new(layout, &stream);
         let mut climb = Climb::new(&request, CLEAN.lane, need);
-        let slot = self.grow(&mut climb).map_err(|failure| match failure {
-            GrowthFailure::Refused(source) | GrowthFailure::Fault(source) => {
-                BuildError::refused(source)
-            }
-            GrowthFailure::Ceiling => BuildError::new(BuildErrorKind::InitialAboveCeiling {
+        let slot = self.grow(&mut climb).map_err(|miss| match miss {
+            Miss::Refused(source) | Miss::Fault(source) => BuildError::refused(source),
+            Miss::Addresses | Miss::Skip(_) => BuildError::refused(NO_ADDRESSES),
+            Miss::Ceiling => BuildError::new(BuildErrorKind::InitialAboveCeiling {
                 initial: self.config.initial,
                 ceiling: self.ceiling,
             }),
@@ -151,7 +154,7 @@ impl<B: Backing> Core<B> {
     ///
     /// # Errors
     /// Those of [`Growing::new`].
-    pub(crate) fn lock_growth(&self) -> Result<Growing<'_>, BoxedError> {
+    pub(crate) fn lock_growth(&self) -> Result<Growing<'_, B::Held>, BoxedError> {
         visits::note_lock();
         Growing::new(self.id, || fork::locked(|| self.growing.lock()))
     }
@@ -166,7 +169,7 @@ impl<B: Backing> Core<B> {
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
-        self.backing.capabilities().with(Features::STREAM_ORDERED | Features::TRIMS)
+        self.supply.capabilities().with(Features::STREAM_ORDERED | Features::TRIMS)
     }
 
     #[inline]
@@ -271,7 +274,8 @@ impl<B: Backing> Core<B> {
                     return Ok(self.mark_rest(state, lane, request, slot));
                 }
                 // The ladder finds out what is wrong, and what else there is.
-                state.give_up(claim, &mut climb);
+                state.space.give_up(claim);
+                climb.made_progress(1);
             }
             HandOver::No => {}
         }
@@ -393,10 +397,11 @@ impl<B: Backing> Core<B> {
 
     /// Makes a claimed or live range free.
     fn release(&self, state: &mut State, slot: Slot, tag: Tag) {
-        if self.backing.lends(state.space[slot].start) {
-            B::take_back(self, state, slot, tag);
+        let State { space, aliases, .. } = state;
+        if aliases.lend(space[slot].start) {
+            aliases.take_back(space, slot, tag);
         } else {
-            state.space.set_state(slot, RangeState::Free(tag));
+            space.set_state(slot, RangeState::Free(tag));
         }
     }
 
@@ -422,7 +427,7 @@ impl<B: Backing> fmt::Debug for Core<B> {
             .field("live", &live)
             .field("reserved", &reserved)
             .field("blocks", &blocks)
-            .field("backing", &self.backing)
+            .field("backing", &self.supply)
             .finish_non_exhaustive()
     }
 }

@@ -6,9 +6,9 @@ use vmem_core::author::StreamObserver;
 use vmem_core::{Event, MemoryEvent, MemoryEventKind, StreamId};
 
 use super::{Core, State};
-use crate::backing::Backing;
 use crate::lanes::{CLEAN, Sweep};
 use crate::space::{RangeState, Slot, Tag};
+use crate::supply::Backing;
 
 impl<B: Backing> StreamObserver for Core<B> {
     fn retiring(&self, stream: StreamId, marker: Option<&Event>) {
@@ -48,7 +48,7 @@ impl State {
 
     /// A sum that changes whenever more may be there to settle.
     fn changes(&self) -> u64 {
-        let claims = self.claims_ended + self.lanes.completions();
+        let claims = self.space.claims_ended + self.lanes.completions();
         self.allocations() + self.frees() + claims
     }
 
@@ -70,7 +70,7 @@ impl State {
 
     /// Forgets ended lanes that have no memory left, unless somebody may hold a tag of theirs.
     fn forget_ended(&mut self, sweep: Sweep) {
-        if self.claims > 0 {
+        if self.pins > 0 || self.space.claims > 0 {
             return;
         }
         let ended = self.lanes.take_ended(sweep);

@@ -6,7 +6,8 @@ use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId};
 
 use super::auto_trim::Needed;
 use crate::lanes::{Access, CLEAN, Lanes, Reuse};
-use crate::space::{Fit, Need, RangeState, Slot, Space, Tag};
+use crate::space::{Fit, Need, Slot, Space, Tag};
+use crate::supply::Aliases;
 use crate::sync::MutexGuard;
 use crate::{Batch, Counters};
 
@@ -15,12 +16,11 @@ use crate::{Batch, Counters};
 pub(crate) struct State {
     pub(crate) space: Space,
     pub(crate) lanes: Lanes,
+    pub(crate) aliases: Aliases,
     /// Without those of blocks, which the space counts.
     pub(crate) counters: Counters,
-    /// Threads that hold claims, and with them tags of lanes that must not be forgotten.
-    pub(crate) claims: usize,
-    /// Claims given up or finished so far.
-    pub(crate) claims_ended: u64,
+    /// Threads that know numbers of lanes, which must not be forgotten.
+    pub(super) pins: usize,
     pub(super) needed: Needed,
     /// What had been freed, finished and found complete when everything was last settled.
     pub(super) settled: Option<u64>,
@@ -63,13 +63,13 @@ impl Drop for Locked<'_> {
 }
 
 impl State {
-    pub(super) fn new(fit: Fit, reuse: Reuse, batch: Batch) -> Self {
+    pub(super) fn new(fit: Fit, reuse: Reuse, batch: Batch, aliases: Aliases) -> Self {
         Self {
             space: Space::new(fit),
             lanes: Lanes::new(reuse, batch),
+            aliases,
             counters: Counters::default(),
-            claims: 0,
-            claims_ended: 0,
+            pins: 0,
             needed: Needed::default(),
             settled: None,
         }
@@ -143,13 +143,6 @@ impl State {
     pub(crate) fn hit(&mut self, lane: u32, need: Need) -> Option<Slot> {
         let reuse = self.lanes.reuse();
         self.space.hit(lane, need, reuse)
-    }
-
-    /// Cuts a claimed range to what a request needs; the rest is free with the tag `rest`.
-    pub(crate) fn fit(&mut self, slot: Slot, need: Need, rest: Tag) {
-        let (start, size) = self.space[slot].extent();
-        let at = need.start_in(start, size).expect("a claimed range fits its request");
-        self.space.cut(slot, at, need.size, RangeState::Free(rest));
     }
 
     /// Turns a claimed range into a block.

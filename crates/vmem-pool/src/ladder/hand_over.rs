@@ -5,9 +5,9 @@ use vmem_core::Event;
 use vmem_core::author::StreamExt;
 
 use super::{Climb, Rung};
-use crate::engine::{Claim, State, Waited};
+use crate::engine::{State, Waited};
 use crate::lanes::{Access, Found, Reuse};
-use crate::space::Slot;
+use crate::space::{Claim, Slot};
 
 /// What another stream's memory comes to for a request.
 #[derive(Debug)]
@@ -50,12 +50,12 @@ impl State {
         match self.lanes.access(tag, climb.lane) {
             Access::Now => {
                 self.counters.completed += 1;
-                let claim = self.claim_one(slot);
+                let claim = self.space.claim_one(slot);
                 HandOver::Now(self.finish(claim, climb.lane, climb.need, Waited::No))
             }
             Access::After { marker, .. } => {
                 self.lanes.note_theft(tag.lane, Found::Marker);
-                HandOver::After(self.claim_one(slot), marker)
+                HandOver::After(self.space.claim_one(slot), marker)
             }
             Access::Close | Access::Never => HandOver::No,
         }

@@ -14,10 +14,10 @@ pub(crate) use rung::Rung;
 use vmem_core::author::StreamExt;
 use vmem_core::{AllocError, AllocErrorKind, Attempt, Request};
 
-use crate::backing::{Backing, GrowthFailure};
-use crate::engine::{Core, Obstacle};
+use crate::engine::{Core, NO_ADDRESSES};
 use crate::lanes::{Access, Lanes, Reuse};
 use crate::space::{Need, Slot, Tag};
+use crate::supply::{Backing, Miss};
 
 /// How often a request that is about to be refused looks again because others made progress. What fits
 /// at every moment is found at the first look.
@@ -37,8 +37,6 @@ pub(crate) struct Climb<'a> {
     more: bool,
     /// What was tried so far.
     attempts: Vec<Attempt>,
-    /// Bytes moved for it.
-    moved: u64,
     /// Addresses were short that pending work keeps.
     short_of_addresses: bool,
     /// The pool's progress when the request last looked for memory, and its own since.
@@ -46,7 +44,7 @@ pub(crate) struct Climb<'a> {
     /// How often more had been found complete, by anybody, when it last looked for that.
     completions: u64,
     /// Why the backing last had nothing for it.
-    refused: Option<GrowthFailure>,
+    refused: Option<Miss>,
     /// Other lanes had nothing for it when it first looked, which it need not do again.
     looked: bool,
     /// No memory was mapped a second time when it first looked, so that there is nowhere to go back to.
@@ -63,7 +61,6 @@ impl<'a> Climb<'a> {
             everywhere: false,
             more: false,
             attempts: Vec::new(),
-            moved: 0,
             short_of_addresses: false,
             seen: 0,
             completions: 0,
@@ -126,27 +123,13 @@ impl<'a> Climb<'a> {
         any
     }
 
-    /// What to do about an obstacle: a lane that cannot be waited for now is avoided from now on.
-    ///
-    /// # Errors
-    /// What no other choice of memory gets round.
-    pub(crate) fn pass_by(&mut self, obstacle: Obstacle) -> Result<(), GrowthFailure> {
-        match obstacle {
-            Obstacle::Unavailable(lane) => {
-                self.avoid(lane);
-                Ok(())
-            }
-            Obstacle::Fault(error) => Err(error.into()),
-        }
-    }
-
     /// Notes a refusal of the backing, after which other rungs may hold.
     ///
     /// # Errors
     /// What ends the climb.
     fn unless_refused(&mut self, found: Step) -> Step {
         match found {
-            Err(refused @ (GrowthFailure::Ceiling | GrowthFailure::Refused(_))) => {
+            Err(refused @ (Miss::Ceiling | Miss::Addresses | Miss::Refused(_))) => {
                 self.refused = Some(refused);
                 Ok(None)
             }
@@ -173,15 +156,10 @@ impl<'a> Climb<'a> {
     pub(crate) fn may_resume(&self) -> bool {
         !self.no_windows
     }
-
-    /// Notes that memory was moved for the request.
-    pub(crate) fn moved(&mut self, bytes: u64) {
-        self.moved += bytes;
-    }
 }
 
 /// What trying a rung came to: a claimed range cut to the request, nothing, or what ends the climb.
-type Step = Result<Option<Slot>, GrowthFailure>;
+type Step = Result<Option<Slot>, Miss>;
 
 impl<B: Backing> Core<B> {
     /// Finds memory for a request that missed. The result is claimed.
@@ -190,19 +168,22 @@ impl<B: Backing> Core<B> {
     /// device may have more by then for reasons that the pool does not see.
     pub(crate) fn climb(&self, mut climb: Climb<'_>) -> Result<Slot, AllocError> {
         let Climb { request, need, .. } = climb;
-        if need.size > self.ceiling.min(B::most(&self.backing)) {
+        if need.size > self.ceiling.min(self.supply.most()) {
             return Err(self.refuse(&climb, AllocErrorKind::NeverFits));
         }
-        if let Some(slot) = B::resume(self, &climb) {
+        if let Some(slot) = self.resume(&climb) {
             return Ok(slot);
         }
         self.may_climb(request)?;
-        self.try_rungs(&mut climb).map_err(|failure| match failure {
-            GrowthFailure::Ceiling => self.refuse(&climb, AllocErrorKind::Limit),
-            GrowthFailure::Refused(source) => {
+        self.try_rungs(&mut climb).map_err(|miss| match miss {
+            Miss::Ceiling | Miss::Skip(_) => self.refuse(&climb, AllocErrorKind::Limit),
+            Miss::Addresses => {
+                self.refuse(&climb, AllocErrorKind::OutOfMemory).with_source(NO_ADDRESSES)
+            }
+            Miss::Refused(source) => {
                 self.refuse(&climb, AllocErrorKind::OutOfMemory).with_source(source)
             }
-            GrowthFailure::Fault(source) => {
+            Miss::Fault(source) => {
                 let error =
                     AllocError::new(AllocErrorKind::DeviceFault, request.layout, self.name());
                 error.with_source(source)
@@ -230,7 +211,7 @@ impl<B: Backing> Core<B> {
     }
 
     /// Looks for memory, then again after each thing that may make some usable, from cheap to dear.
-    fn try_rungs(&self, climb: &mut Climb<'_>) -> Result<Slot, GrowthFailure> {
+    fn try_rungs(&self, climb: &mut Climb<'_>) -> Result<Slot, Miss> {
         let others = std::iter::repeat_n(Wait::ForOthers, LOOKS_AGAIN);
         let first = [Wait::No, Wait::ForMarkers, Wait::Again];
         for wait in first.into_iter().chain(others) {
@@ -243,7 +224,7 @@ impl<B: Backing> Core<B> {
                 }
             }
         }
-        Err(climb.refused.take().unwrap_or(GrowthFailure::Ceiling))
+        Err(climb.refused.take().unwrap_or(Miss::Ceiling))
     }
 
     /// The rungs that need no memory from the backing.

@@ -3,8 +3,8 @@
 use vmem_core::{AllocError, AllocErrorKind, ExhaustionReport};
 
 use super::Climb;
-use crate::backing::Backing;
 use crate::engine::Core;
+use crate::supply::Backing;
 
 impl<B: Backing> Core<B> {
     /// The error of a request, with the state of the pool and what was tried.
@@ -31,6 +31,6 @@ impl crate::engine::State {
     /// the only thread that could.
     pub(super) fn progress(&self) -> u64 {
         let freed = self.frees() + self.counters.bytes_trimmed;
-        freed + self.claims_ended + self.lanes.opened()
+        freed + self.space.claims_ended + self.lanes.opened()
     }
 }

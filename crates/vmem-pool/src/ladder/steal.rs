@@ -3,10 +3,10 @@
 use vmem_core::Event;
 
 use super::{Climb, Rung, Step};
-use crate::backing::Backing;
-use crate::engine::{Claim, Core, Obstacle, State, Waited};
+use crate::engine::{Core, State, Waited};
 use crate::lanes::{Access, CLEAN, Found, Reuse};
-use crate::space::Slot;
+use crate::space::{Claim, Slot};
+use crate::supply::{Backing, Miss};
 
 /// Ranges of one lane that a thief looks at, best fit first, for one that needs no closing.
 const LOOKS: usize = 16;
@@ -36,7 +36,7 @@ impl<B: Backing> Core<B> {
         let found = state.best_complete(climb, &lanes);
         let slot = found.map(|slot| {
             state.counters.completed += 1;
-            let claim = state.claim_one(slot);
+            let claim = state.space.claim_one(slot);
             state.finish(claim, climb.lane, climb.need, Waited::No)
         });
         if slot.is_none() {
@@ -66,8 +66,8 @@ impl<B: Backing> Core<B> {
         while let Some(claim) = next(self, climb) {
             match self.settle_claim(climb, claim, rung) {
                 Ok(slot) => return Ok(Some(slot)),
-                Err(Obstacle::Unavailable(lane)) => climb.avoid(lane),
-                Err(Obstacle::Fault(error)) => return Err(error.into()),
+                Err(Miss::Skip(lane)) => climb.avoid(lane),
+                Err(miss) => return Err(miss),
             }
         }
         climb.tried(rung, 0);
@@ -91,7 +91,7 @@ impl<B: Backing> Core<B> {
             };
             state.lanes.note_theft(tag.lane, found);
         }
-        Some(state.claim_one(slot))
+        Some(state.space.claim_one(slot))
     }
 
     /// Joins neighbours that several streams freed, and makes the stream wait for all of them.
@@ -99,17 +99,12 @@ impl<B: Backing> Core<B> {
         self.until_settled(climb, Rung::Merge, |core, climb| {
             let mut state = core.lock();
             let run = state.space.best_run(climb.need, |tag| climb.may_use(&state.lanes, tag));
-            run.map(|run| state.claim_between(run.start, run.end))
+            run.map(|run| state.space.claim_all(run))
         })
     }
 
     /// Orders the stream after a claim's last uses and keeps it, or puts it back.
-    fn settle_claim(
-        &self,
-        climb: &mut Climb<'_>,
-        claim: Claim,
-        rung: Rung,
-    ) -> Result<Slot, Obstacle> {
+    fn settle_claim(&self, climb: &mut Climb<'_>, claim: Claim, rung: Rung) -> Result<Slot, Miss> {
         match self.order_after(&claim, climb.lane, climb.request.stream) {
             Ok(waited) => {
                 let mut state = self.lock();
@@ -119,9 +114,10 @@ impl<B: Backing> Core<B> {
                 }
                 Ok(state.finish(claim, climb.lane, climb.need, waited))
             }
-            Err(obstacle) => {
-                self.lock().give_up(claim, climb);
-                Err(obstacle)
+            Err(miss) => {
+                self.lock().space.give_up(claim);
+                climb.made_progress(1);
+                Err(miss)
             }
         }
     }

@@ -28,10 +28,8 @@ use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{Event, ResourceId, Stream, StreamId};
 
 use crate::Batch;
+pub(crate) use crate::space::CLEAN;
 use crate::space::{Tag, visits};
-
-/// The lane of ranges that no pending work touches.
-pub(crate) const CLEAN: Tag = Tag { lane: 0, epoch: 0 };
 
 /// Events kept for recording again.
 const IDLE_EVENTS: usize = 64;

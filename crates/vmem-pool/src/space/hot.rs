@@ -6,7 +6,7 @@
 use vmem_core::{BlockLayout, Label, RawBlock};
 
 use super::range::Kind;
-use super::{Fit, GRAIN, MOST, Need, Range, RangeState, Slot, Space, Tag};
+use super::{Fit, GRAIN, MOST, Need, Range, RangeState, Slot, Space, Span, Tag};
 
 impl Space {
     /// Claims the best fit of `lane`, cut to what is needed, and returns its slot. What is left of it
@@ -52,7 +52,7 @@ impl Space {
         let rest = rest.or(range.tag())?;
         self.claim(slot);
         let at = need.start_in(range.start, range.size()).unwrap_or(range.start);
-        self.cut(slot, at, need.size, RangeState::Free(rest));
+        self.cut(slot, Span::new(at, need.size), RangeState::Free(rest));
         Some(slot)
     }
 
