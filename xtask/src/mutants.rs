@@ -52,7 +52,7 @@ const MUTANTS: [Mutant; 4] = [
     },
     Mutant {
         name: "waits that others asked of a stream are not looked for at a hit",
-        file: "crates/vmem-pool/src/engine/hit.rs",
+        file: "crates/vmem-pool/src/alloc/mod.rs",
         from: "state.lanes.is_busy(lane) || request.stream.has_pending_waits()",
         to: "state.lanes.is_busy(lane)",
         test: Test::Loom("a_thread_waits_for_what_others_asked"),

@@ -6,7 +6,7 @@ use std::sync::Weak;
 use vmem_core::author::{Handle, Handled};
 use vmem_core::{DevicePtr, HandleError, RawBlock};
 
-use crate::engine::{Control, Core};
+use crate::alloc::{Control, Core};
 use crate::supply::Backing;
 use crate::{Capacity, Counters, Snapshot};
 

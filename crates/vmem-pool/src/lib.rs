@@ -39,17 +39,16 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod alloc;
 mod binning;
 mod by_size;
 mod config;
-mod engine;
 mod figures;
 mod handle;
-mod ladder;
-mod lanes;
 mod observer;
 mod pool;
 mod space;
+mod streams;
 mod supply;
 mod sync;
 

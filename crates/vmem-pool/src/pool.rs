@@ -8,7 +8,7 @@ use vmem_core::{
     AllocError, Block, Capabilities, Device, FreeError, MemoryResource, Request, Stream,
 };
 
-use crate::engine::Core;
+use crate::alloc::Core;
 use crate::observer::Contained;
 use crate::space::Fit;
 use crate::supply::Backing;
@@ -108,7 +108,7 @@ unsafe impl<B: Backing> MemoryResource for Pool<B> {
     }
 
     fn device(&self) -> &Arc<dyn Device> {
-        self.core.supply.device()
+        &self.core.streams.device
     }
 
     fn capabilities(&self) -> Capabilities {

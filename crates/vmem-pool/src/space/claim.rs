@@ -10,6 +10,8 @@ pub(crate) struct Claim {
     parts: Vec<(Slot, RangeState)>,
     /// Addresses at which the memory is to be used.
     alias: Vec<(Slot, RangeState)>,
+    /// The stream that gets it was made to wait for a last use of it.
+    pub(crate) waited: bool,
 }
 
 impl Claim {
@@ -30,7 +32,7 @@ impl Space {
     /// A claim to add to.
     pub(crate) fn begin_claim(&mut self) -> Claim {
         self.claims += 1;
-        Claim { parts: Vec::new(), alias: Vec::new() }
+        Claim { parts: Vec::new(), alias: Vec::new(), waited: false }
     }
 
     /// Claims one free range.

@@ -60,10 +60,6 @@ impl Space {
     #[inline]
     pub(crate) fn begin_block(&mut self, slot: Slot, layout: BlockLayout, label: Label) -> u32 {
         debug_assert!(self[slot].state() == RangeState::Claimed);
-        let tally = &mut self.tally;
-        tally.begun += 1;
-        tally.live += layout.size();
-        tally.peak = tally.peak.max(tally.live);
         self.at(slot).begin_block(layout, label)
     }
 
@@ -73,12 +69,8 @@ impl Space {
     pub(crate) fn end_block(&mut self, raw: &RawBlock) -> Option<Slot> {
         let slot = Slot::from_raw(raw.slot())?;
         let range = self.ranges.get_mut(slot.index())?;
-        if !range.end_block(raw.ptr().get(), raw.generation(), raw.layout()) {
-            return None;
-        }
-        self.tally.ended += 1;
-        self.tally.live -= raw.layout().size();
-        Some(slot)
+        let ended = range.end_block(raw.ptr().get(), raw.generation(), raw.layout());
+        ended.then_some(slot)
     }
 
     /// Frees a live range, coalescing with free neighbours of its lane under the latest tag.

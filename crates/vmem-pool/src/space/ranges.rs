@@ -24,23 +24,10 @@ pub(crate) struct Space {
     /// Ranges mapped to memory that is in use elsewhere.
     pub(super) dormant: FreeIndex,
     pub(super) directory: Directory,
-    pub(super) tally: Tally,
     /// Claims that are neither finished nor given up. Who has one may know tags of lanes.
     pub(crate) claims: usize,
     /// Claims finished and given up so far.
     pub(crate) claims_ended: u64,
-}
-
-/// The blocks of a space. Sizes are those asked for, in bytes.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Tally {
-    /// Blocks begun.
-    pub(crate) begun: u64,
-    /// Blocks ended.
-    pub(crate) ended: u64,
-    pub(crate) live: u64,
-    /// The most `live` has been.
-    pub(crate) peak: u64,
 }
 
 impl Space {
@@ -56,14 +43,9 @@ impl Space {
             unmapped: FreeIndex::default(),
             dormant: FreeIndex::default(),
             directory: Directory::default(),
-            tally: Tally::default(),
             claims: 0,
             claims_ended: 0,
         }
-    }
-
-    pub(crate) fn tally(&self) -> Tally {
-        self.tally
     }
 
     /// The smallest free range of `lane` that fits, the lowest one of equals. Takes `O(log n)`

@@ -3,26 +3,11 @@
 use vmem_core::author::{StreamExt, WeakStream};
 use vmem_core::{Event, Stream};
 
-use super::front::{Closer, Company};
+use super::front::{Closer, Front};
+use super::lane::{Access, Lane};
+use super::lanes::{Garbage, Lanes, Reuse};
 use super::queue::{is_threads_own, owner_of};
-use super::{Front, Garbage, Lane, Lanes, Reuse};
 use crate::sync::thread::ThreadId;
-
-/// When to look which of the lanes that have ended can be forgotten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sweep {
-    /// Once twice as many have ended as could not be forgotten the last time.
-    WhenDue,
-    /// Now.
-    Now,
-}
-
-/// What covered the memory that another lane takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
-    Marker,
-    NoMarker,
-}
 
 impl Lanes {
     /// Makes a lane for a stream that is not known.
@@ -49,13 +34,13 @@ impl Lanes {
         }
         self.lanes[number as usize] = Some(lane);
         self.by_stream.insert(stream.id(), number);
-        self.tell_company();
+        self.note_company();
         self.want_for_others(number);
         number
     }
 
-    fn tell_company(&mut self) {
-        self.company = if self.by_stream.len() > 1 { Company::Yes } else { Company::No };
+    fn note_company(&mut self) {
+        self.accompanied = self.by_stream.len() > 1;
     }
 
     /// Notes whose default stream a lane is, if that was not known and can be told here.
@@ -174,11 +159,11 @@ impl Lanes {
         possible.map(|(number, lane)| (number, lane.handle().clone())).collect()
     }
 
-    /// Another lane takes memory of this one, of which a marker was found, or is to be recorded first.
-    pub(crate) fn note_theft(&mut self, lane: u32, found: Found) {
-        let frees = match found {
-            Found::Marker => 2,
-            Found::NoMarker => 8,
+    /// Another lane takes memory of this one, for which it needs what `access` says.
+    pub(crate) fn note_theft(&mut self, lane: u32, access: &Access) {
+        let frees = match access {
+            Access::Close => 8,
+            _ => 2,
         };
         self.get_mut(lane).into_iter().for_each(|lane| lane.front_mut().note_theft(frees));
     }
@@ -272,15 +257,16 @@ impl Lanes {
         !self.poisoned().is_empty()
     }
 
-    /// Lanes that have ended, to look which of them can be forgotten; none before it is due. Each
-    /// must be [forgotten](Self::forget) or [kept](Self::keep_ended).
-    ///
-    /// Looking takes as many steps as there are, so it is put off until twice as many have ended as
-    /// could not be forgotten the last time.
-    pub(crate) fn take_ended(&mut self, sweep: Sweep) -> Vec<u32> {
-        if sweep == Sweep::WhenDue && self.ended.len() <= self.sweep_above {
-            return Vec::new();
-        }
+    /// Whether it is time to look which of the lanes that have ended can be forgotten. Looking takes as
+    /// many steps as there are, so it is put off until twice as many have ended as could not be
+    /// forgotten the last time.
+    pub(crate) fn is_sweep_due(&self) -> bool {
+        self.ended.len() > self.sweep_above
+    }
+
+    /// Lanes that have ended, to look which of them can be forgotten. Each must be
+    /// [forgotten](Self::forget) or [kept](Self::keep_ended).
+    pub(crate) fn take_ended(&mut self) -> Vec<u32> {
         self.sweep_above = 0;
         std::mem::take(&mut self.ended)
     }
@@ -304,7 +290,7 @@ impl Lanes {
         if let Some(owner) = forgotten.owner() {
             self.queues.remove(owner, lane);
         }
-        self.tell_company();
+        self.note_company();
         self.garbage.push(Garbage::Lane(forgotten));
     }
 }

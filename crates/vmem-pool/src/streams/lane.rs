@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use vmem_core::author::{StreamExt, WeakStream};
 use vmem_core::{Event, Stream, StreamId};
 
-use super::Front;
+use super::front::Front;
 use super::queue::owner_of;
 use crate::sync::thread::ThreadId;
 

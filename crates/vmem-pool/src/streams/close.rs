@@ -3,7 +3,8 @@
 use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{DriverError, Event, Stream};
 
-use super::{Garbage, Lanes};
+use super::lane::Lane;
+use super::lanes::{Garbage, Lanes};
 
 /// A closed epoch whose marker is yet to be recorded. Dropped without the lock.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Lanes {
     pub(crate) fn finish_close(&mut self, recorded: Recorded) -> Result<(), DriverError> {
         let Recorded { lane, epoch, before, stream, outcome } = recorded;
         let order = self.next_order();
-        self.opened += u64::from(self.get(lane).is_some_and(super::Lane::is_bound));
+        self.opened += u64::from(self.get(lane).is_some_and(Lane::is_bound));
         let result = match outcome {
             Outcome::Marker(event) => {
                 self.bequeath(before, &event, order);

@@ -1,25 +1,21 @@
-//! What a pool does when a stream ends, and how it lets go of ended lanes.
+//! How a pool lets go of streams that have ended, and what it does with memory that is complete.
 
 use std::collections::HashSet;
 
-use vmem_core::author::StreamObserver;
-use vmem_core::{Event, MemoryEvent, MemoryEventKind, StreamId};
+use vmem_core::{Event, StreamId};
 
-use super::{Core, State};
-use crate::lanes::{CLEAN, Sweep};
-use crate::space::{RangeState, Slot, Tag};
-use crate::supply::Backing;
+use super::{State, Streams};
+use crate::space::{CLEAN, RangeState, Slot, Tag};
 
-impl<B: Backing> StreamObserver for Core<B> {
-    fn retiring(&self, stream: StreamId, marker: Option<&Event>) {
+impl Streams {
+    /// A stream ends: no work will follow on it. `marker` covers all there was, if there is one.
+    pub(crate) fn retire(&self, stream: StreamId, marker: Option<&Event>) {
         let mut state = self.lock();
         if let Some(lane) = state.lanes.find(stream) {
             state.lanes.end(lane, marker);
         }
-        state.forget_ended(Sweep::WhenDue);
-        drop(state);
-        if let Some(observer) = &self.config.observer {
-            observer.event(&MemoryEvent::new(MemoryEventKind::Retire, self.id).with_stream(stream));
+        if state.lanes.is_sweep_due() {
+            state.forget_ended();
         }
     }
 }
@@ -43,13 +39,13 @@ impl State {
         }
         self.settle_dormant();
         self.settled = Some(now);
-        self.forget_ended(Sweep::Now);
+        self.forget_ended();
     }
 
     /// A sum that changes whenever more may be there to settle.
     fn changes(&self) -> u64 {
         let claims = self.space.claims_ended + self.lanes.completions();
-        self.allocations() + self.frees() + claims
+        self.counters.allocations + self.counters.frees + claims
     }
 
     /// Unties dormant addresses that no work touches any more from their lanes.
@@ -69,11 +65,11 @@ impl State {
     }
 
     /// Forgets ended lanes that have no memory left, unless somebody may hold a tag of theirs.
-    fn forget_ended(&mut self, sweep: Sweep) {
+    fn forget_ended(&mut self) {
         if self.pins > 0 || self.space.claims > 0 {
             return;
         }
-        let ended = self.lanes.take_ended(sweep);
+        let ended = self.lanes.take_ended();
         if ended.is_empty() {
             return;
         }

@@ -1,14 +1,17 @@
-//! The lock under which a pool takes memory from its backing and returns it, which a hook below the
+//! The lock under which a pool takes memory from its supply and returns it, which a hook below the
 //! pool finds refused rather than waits for.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
+use vmem_core::author::fork;
 use vmem_core::{BoxedError, ResourceId};
 
-use super::State;
+use super::Core;
 use crate::Counters;
-use crate::supply::Way;
+use crate::space::visits;
+use crate::streams::State;
+use crate::supply::Backing;
 use crate::sync::MutexGuard;
 
 #[cfg(not(loom))]
@@ -21,23 +24,22 @@ loom::thread_local! {
     static GROWING: RefCell<Vec<ResourceId>> = RefCell::new(Vec::new());
 }
 
-/// The lock, held by this thread.
-pub(crate) struct Growing<'a, H> {
-    pool: ResourceId,
-    held: MutexGuard<'a, H>,
+/// The lock, held by this thread: what takes memory from the supply and returns it.
+pub(super) struct Growing<'a, B: Backing> {
+    pub(super) core: &'a Core<B>,
+    held: MutexGuard<'a, B::Held>,
     /// What was taken, moved and returned since, in bytes; all else is zero.
-    pub(crate) changes: Counters,
+    pub(super) changes: Counters,
 }
 
-impl<'a, H> Growing<'a, H> {
-    /// Takes a pool's lock by `lock`.
+impl<B: Backing> Core<B> {
+    /// Locks growth.
     ///
     /// # Errors
     /// If this thread holds it: a resource below the pool has called something that calls the pool.
-    pub(super) fn new(
-        pool: ResourceId,
-        lock: impl FnOnce() -> MutexGuard<'a, H>,
-    ) -> Result<Self, BoxedError> {
+    pub(super) fn lock_growth(&self) -> Result<Growing<'_, B>, BoxedError> {
+        visits::note_lock();
+        let pool = self.streams.id;
         // While a thread ends nothing is noted, nor found.
         let held = GROWING.try_with(|growing| growing.borrow().contains(&pool));
         if held.unwrap_or(false) {
@@ -47,43 +49,40 @@ impl<'a, H> Growing<'a, H> {
                     .into(),
             );
         }
-        let guard = lock();
+        let held = fork::locked(|| self.growing.lock());
         let _ = GROWING.try_with(|growing| growing.borrow_mut().push(pool));
-        Ok(Self { pool, held: guard, changes: Counters::default() })
+        Ok(Growing { core: self, held, changes: Counters::default() })
     }
+}
 
-    /// So many bytes are held now.
-    pub(crate) fn note_held(&mut self, state: &mut State, bytes: u64) {
+impl<B: Backing> Growing<'_, B> {
+    /// Notes what is held now.
+    pub(super) fn note_held(&mut self, state: &mut State) {
         let before = state.counters;
-        state.set_reserved(bytes);
+        state.set_reserved(self.core.supply.held());
         self.changes.bytes_grown += state.counters.bytes_grown - before.bytes_grown;
         self.changes.bytes_trimmed += state.counters.bytes_trimmed - before.bytes_trimmed;
     }
-
-    /// A request was served this way.
-    pub(crate) fn note_way(&mut self, way: Way) {
-        if let Way::Move(bytes) = way {
-            self.changes.bytes_moved += bytes;
-        }
-    }
 }
 
-impl<H> Drop for Growing<'_, H> {
+impl<B: Backing> Drop for Growing<'_, B> {
     fn drop(&mut self) {
-        let _ = GROWING.try_with(|growing| growing.borrow_mut().retain(|&pool| pool != self.pool));
+        let pool = self.core.streams.id;
+        let _ = GROWING.try_with(|growing| growing.borrow_mut().retain(|&held| held != pool));
     }
 }
 
-impl<H> Deref for Growing<'_, H> {
-    type Target = H;
+/// What only the thread that grows or shrinks the pool may touch.
+impl<B: Backing> Deref for Growing<'_, B> {
+    type Target = B::Held;
 
-    fn deref(&self) -> &H {
+    fn deref(&self) -> &B::Held {
         &self.held
     }
 }
 
-impl<H> DerefMut for Growing<'_, H> {
-    fn deref_mut(&mut self) -> &mut H {
+impl<B: Backing> DerefMut for Growing<'_, B> {
+    fn deref_mut(&mut self) -> &mut B::Held {
         &mut self.held
     }
 }

@@ -1,9 +1,10 @@
 //! What handles can do with a pool.
 
-use vmem_core::{BoxedError, DevicePtr, HandleError, MemoryEventKind, RawBlock};
+use vmem_core::{BoxedError, DevicePtr, HandleError, RawBlock};
 
-use super::{Core, State};
+use super::Core;
 use crate::space::{self, Slot, pointer};
+use crate::streams::State;
 use crate::supply::Backing;
 use crate::{Capacity, Counters, RangeInfo, RangeState, Segment, Snapshot};
 
@@ -21,23 +22,23 @@ pub(crate) trait Control: Send + Sync {
 
 impl<B: Backing> Control for Core<B> {
     fn counters(&self) -> Counters {
-        self.note_orphans();
-        self.lock().counters()
+        self.streams.note_orphans();
+        self.streams.lock().counters()
     }
 
     fn capacity(&self) -> Capacity {
-        self.note_orphans();
-        let state = self.lock();
+        self.streams.note_orphans();
+        let state = self.streams.lock();
         let usable = |tag| !state.is_out_of_reach(tag);
         let returnable = self.supply.returnable(&state.space, &usable);
-        let movable = self.supply.movable(&state.space, &usable);
+        let movable = self.movable(&state);
         let ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
         let growth_left = ceiling.map(|ceiling| ceiling.saturating_sub(state.counters.reserved));
         let stretches = state.space.free_stretches(usable);
         let contiguous = stretches.iter().map(|stretch| stretch.size).max().unwrap_or(0);
         let largest_now = contiguous.max(movable);
         Capacity {
-            live: state.live(),
+            live: state.counters.live,
             reserved: state.counters.reserved,
             quarantined: state.quarantined(),
             ceiling,
@@ -48,37 +49,38 @@ impl<B: Backing> Control for Core<B> {
     }
 
     fn snapshot(&self) -> Snapshot {
-        self.note_orphans();
-        let state = self.lock();
+        self.streams.note_orphans();
+        let state = self.streams.lock();
         let mut snapshot = state.snapshot();
         snapshot.windows = state.aliases.info();
         snapshot
     }
 
     fn find(&self, ptr: DevicePtr) -> Option<RawBlock> {
-        let state = self.lock();
-        state.find(ptr, self.id)
+        let state = self.streams.lock();
+        state.find(ptr, self.streams.id)
     }
 
     fn trim_to(&self, keep: u64) -> Result<u64, HandleError> {
-        self.wait_for_markers().map_err(HandleError::from)?;
-        self.trim(keep)
+        self.streams.wait_for_markers().map_err(HandleError::from)?;
+        self.give_back(keep).map_err(HandleError::from)
     }
 
     fn try_trim(&self, keep: u64) -> Result<u64, HandleError> {
-        self.close_all().and_then(|()| self.refresh()).map_err(HandleError::from)?;
-        self.trim(keep)
+        let marked = self.streams.close_all().and_then(|()| self.streams.refresh());
+        marked.map_err(HandleError::from)?;
+        self.give_back(keep).map_err(HandleError::from)
     }
 
     fn synchronize(&self) -> Result<u64, HandleError> {
-        self.note_orphans();
-        let before = self.lock().quarantined();
-        self.synchronize_device().map_err(HandleError::from)?;
-        Ok(before.saturating_sub(self.lock().quarantined()))
+        self.streams.note_orphans();
+        let before = self.streams.lock().quarantined();
+        self.streams.synchronize_device().map_err(HandleError::from)?;
+        Ok(before.saturating_sub(self.streams.lock().quarantined()))
     }
 
     fn check_invariants(&self) {
-        let state = self.lock();
+        let state = self.streams.lock();
         state.space.check();
         let live = state.space.iter().filter(|(_, range)| range.is_live());
         let described = live.filter_map(|(_, range)| {
@@ -96,21 +98,10 @@ impl<B: Backing> Control for Core<B> {
 }
 
 impl<B: Backing> Core<B> {
-    fn trim(&self, keep: u64) -> Result<u64, HandleError> {
-        let mut growing = self.lock_growth().map_err(HandleError::from)?;
-        let (returned, error) = self.give_back(keep, &mut growing);
-        drop(growing);
-        if returned > 0 {
-            self.tell(MemoryEventKind::Trim { bytes: returned });
-            tracing::debug!(returned, "the pool shrank");
-        }
-        error.map_or(Ok(returned), |error| Err(HandleError::from(error)))
-    }
-
     /// The pool is being dropped.
     pub(crate) fn shut_down(&self) {
-        let live = self.lock().live();
-        let failures = self.supply.device().base().drop_failures();
+        let live = self.streams.lock().counters.live;
+        let failures = self.streams.device.base().drop_failures();
         if live > 0 {
             failures
                 .record(self.name(), &format_args!("blocks of {live} B in all are live and leak"));
@@ -118,17 +109,17 @@ impl<B: Backing> Core<B> {
         // What cannot be waited for stays where it is: waiting for the whole device would break whatever
         // captures. After a device fault nothing can be returned: it leaks.
         // A pool that holds nothing has nothing to wait for.
-        let holds = self.lock().counters.reserved > 0;
-        let waited = if holds { self.wait_for_markers() } else { Ok(()) };
+        let holds = self.streams.lock().counters.reserved > 0;
+        let waited = if holds { self.streams.wait_for_markers() } else { Ok(()) };
         let waited = waited.map_err(BoxedError::from);
         let (error, rest) = match self.lock_growth() {
             Ok(mut growing) => {
-                let error = self.give_back(0, &mut growing).1;
+                let error = growing.give_back(0).1;
                 (error, Some(std::mem::take(&mut *growing)))
             }
             Err(error) => (Some(error), None),
         };
-        let held = self.lock().counters.reserved;
+        let held = self.streams.lock().counters.reserved;
         match waited.err().or(error) {
             Some(error) => failures.record(self.name(), &error),
             None if live == 0 && held > 0 => {
@@ -138,7 +129,7 @@ impl<B: Backing> Core<B> {
             None => {}
         }
         drop(rest);
-        let idle = self.lock().lanes.take_idle();
+        let idle = self.streams.lock().lanes.take_idle();
         drop(idle);
     }
 }

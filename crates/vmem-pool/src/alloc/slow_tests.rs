@@ -1,4 +1,4 @@
-//! What needs two threads at exact points of a request's climb, played on one.
+//! What needs two threads at exact points of a request's slow, played on one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,10 +6,8 @@ use std::time::Duration;
 use vmem_core::{BlockLayout, PinnedMemory, Request, Stream};
 use vmem_sim::{Kernel, SimConfig, SimDevice};
 
-use super::{Climb, Wait};
-use crate::engine::{Control, Core};
-use crate::lanes::CLEAN;
-use crate::space::{Fit, Need, RangeState, visits};
+use super::{Control, Core, Slow, Wait};
+use crate::space::{CLEAN, Fit, Need, RangeState, visits};
 use crate::{Chunks, PoolConfig, VirtualArena};
 
 const SIZE: u64 = 1 << 20;
@@ -37,24 +35,22 @@ fn a_request_looks_again_after_others_found_its_memory_complete() {
         core.deallocate(block, &used).unwrap();
 
         let request = Request::new(layout, &wanting);
-        let (state, lane) = core.enter(&wanting);
+        let (state, lane) = core.streams.enter(core.streams.lock(), &wanting);
         drop(state);
-        let mut climb = Climb::new(&request, lane, Need { size: SIZE, alignment: 256 });
-        let looked = core.share(&mut climb).unwrap();
-        let looked = looked.or_else(|| core.grow_for(&mut climb).unwrap());
-        let looked = looked.or_else(|| core.make_room(&mut climb).unwrap());
-        let slot = match looked {
-            // The device was quick.
-            Some(slot) => slot,
-            None => {
-                played += 1;
-                used.synchronize().unwrap();
-                core.try_trim(u64::MAX).unwrap();
-                assert!(core.wait(&mut climb, wait).unwrap(), "{wait:?}: nothing to look for");
-                core.share(&mut climb).unwrap().expect("the memory is complete")
-            }
-        };
-        core.lock().space.set_state(slot, RangeState::Free(CLEAN));
+        let mut slow = Slow::new(&request, lane, Need { size: SIZE, alignment: 256 });
+        let looked = core.share(&mut slow).unwrap();
+        let looked = looked.or_else(|| core.grow_for(&mut slow).unwrap());
+        let looked = looked.or_else(|| core.make_room(&mut slow).unwrap());
+        // Unless the device was quick.
+        let (mut state, slot) = looked.unwrap_or_else(|| {
+            played += 1;
+            used.synchronize().unwrap();
+            core.try_trim(u64::MAX).unwrap();
+            assert!(core.wait(&mut slow, wait).unwrap(), "{wait:?}: nothing to look for");
+            core.share(&mut slow).unwrap().expect("the memory is complete")
+        });
+        state.space.set_state(slot, RangeState::Free(CLEAN));
+        drop(state);
         core.shut_down();
         drop((core, used, wanting));
         device.assert_clean();
@@ -62,9 +58,9 @@ fn a_request_looks_again_after_others_found_its_memory_complete() {
     assert!(played > 0, "the work was never pending");
 }
 
-/// What a climb notes of the pool's progress, and settling when nothing has changed, under all locks.
+/// What a slow notes of the pool's progress, and settling when nothing has changed, under all locks.
 #[test]
-fn a_climb_does_not_add_up_what_is_in_quarantine() {
+fn a_slow_does_not_add_up_what_is_in_quarantine() {
     let device = SimDevice::new(64 << 20);
     let arena = VirtualArena::new(device.clone()).unwrap();
     let core = Core::new(arena, PoolConfig::default(), Fit::Best).unwrap();
@@ -74,7 +70,7 @@ fn a_climb_does_not_add_up_what_is_in_quarantine() {
     let (holes, kept): (Vec<_>, Vec<_>) =
         blocks.enumerate().partition(|(number, _)| number % 2 == 0);
     holes.into_iter().for_each(|(_, block)| core.deallocate(block, &stream).unwrap());
-    let (mut state, lane) = core.enter(&stream);
+    let (mut state, lane) = core.streams.enter(core.streams.lock(), &stream);
     state.lanes.poison(lane);
     assert_eq!(state.quarantined(), 20 * SIZE);
     state.settle();

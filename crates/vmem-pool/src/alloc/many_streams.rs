@@ -195,7 +195,7 @@ fn nothing_of_streams_that_ended_stays() {
         scene.pair(MIB + 256 * (i % 64), &stream, Duration::ZERO);
         scene.pair(MIB, &scene.streams[0], Duration::ZERO);
     }
-    let state = scene.core.lock();
+    let state = scene.core.streams.lock();
     let lanes = state.lanes.count();
     drop(state);
     assert!(lanes < 100, "{lanes} lanes are known, of two streams that live");

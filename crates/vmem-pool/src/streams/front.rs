@@ -49,13 +49,6 @@ pub(crate) struct Front {
     ended: bool,
 }
 
-/// Whether a pool has several streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Company {
-    No,
-    Yes,
-}
-
 impl Front {
     pub(super) fn new(lane: u32, open: u64, batch: Batch, observed: bool, closer: Closer) -> Self {
         Self {
@@ -92,24 +85,23 @@ impl Front {
 
     /// Counts a free of so many bytes; returns its tag, and whether to close the batch.
     #[inline]
-    pub(super) fn note_free(&mut self, bytes: u64, company: Company) -> (Tag, bool) {
+    pub(super) fn note_free(&mut self, bytes: u64, accompanied: bool) -> (Tag, bool) {
         let tag = Tag { lane: self.lane, epoch: self.use_open_epoch() };
-        let heard = self.observed || self.needs_marks(company);
-        (tag, heard && self.count_free(bytes, company))
+        let heard = self.observed || self.needs_marks(accompanied);
+        (tag, heard && self.count_free(bytes, accompanied))
     }
 
     /// Counts a free that others may be interested in. Returns whether to close the batch.
     #[inline]
-    fn count_free(&mut self, bytes: u64, company: Company) -> bool {
+    fn count_free(&mut self, bytes: u64, accompanied: bool) -> bool {
         self.frees += 1;
         self.bytes = self.bytes.wrapping_add(bytes);
         let asked = self.contended | self.marked_at_once != 0;
-        (asked || self.wanted || self.always) && self.is_due(company)
+        (asked || self.wanted || self.always) && self.is_due(accompanied)
     }
 
     /// Whether a free that somebody has asked for closes the batch.
-    fn is_due(&mut self, company: Company) -> bool {
-        let accompanied = company == Company::Yes;
+    fn is_due(&mut self, accompanied: bool) -> bool {
         self.contended = self.contended.saturating_sub(1);
         let contended = self.contended > 0;
         let at_once = self.marked_at_once > 0;
@@ -134,8 +126,8 @@ impl Front {
     }
 
     /// Whether others may come for what the lane frees who cannot close it, or are there already.
-    pub(super) fn needs_marks(&self, company: Company) -> bool {
-        self.closer == Closer::Voucher || company == Company::Yes
+    pub(super) fn needs_marks(&self, accompanied: bool) -> bool {
+        self.closer == Closer::Voucher || accompanied
     }
 
     /// A free that was to close the batch could not. Once the batch is full, the next caller who can is to.

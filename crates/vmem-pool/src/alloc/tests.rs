@@ -36,13 +36,13 @@ fn a_lane_is_not_given_to_another_stream_while_somebody_knows_its_number() {
     core.deallocate(alloc(&core, &ended), &ended).unwrap();
     drop(ended);
 
-    let pin = core.pin();
-    let markers = core.newest_markers();
+    let pin = core.streams.pin();
+    let markers = core.streams.newest_markers();
     assert_eq!(markers.len(), 1);
 
     let block = alloc(&core, &thief);
     let short = Stream::new(device.clone()).unwrap();
-    drop(core.enter(&short));
+    drop(core.streams.enter(core.streams.lock(), &short));
     drop(short);
     let newcomer = Stream::new(device.clone()).unwrap();
     core.deallocate(block, &thief).unwrap();
@@ -52,7 +52,7 @@ fn a_lane_is_not_given_to_another_stream_while_somebody_knows_its_number() {
 
     for (lane, epoch, marker) in markers {
         marker.synchronize().unwrap();
-        core.note_complete(lane, epoch);
+        core.streams.note_complete(lane, epoch);
     }
     drop(pin);
     let block = alloc(&core, &thief);
@@ -71,29 +71,29 @@ fn a_lane_is_trusted_only_if_no_marker_came_after_the_one_that_was_waited_for() 
     let stream = Stream::new(device.clone()).unwrap();
     let mark = || {
         core.deallocate(alloc(&core, &stream), &stream).unwrap();
-        core.close_all().unwrap();
-        core.newest_markers().remove(0)
+        core.streams.close_all().unwrap();
+        core.streams.newest_markers().remove(0)
     };
-    let poisoned = || core.lock().lanes.any_poisoned();
+    let poisoned = || core.streams.lock().lanes.any_poisoned();
     let see = |(lane, epoch, marker): (u32, u64, Event)| {
         marker.synchronize().unwrap();
-        core.note_complete(lane, epoch);
-        core.lock().lanes.trust(lane);
+        core.streams.note_complete(lane, epoch);
+        core.streams.lock().lanes.trust(lane);
     };
     let first = mark();
     let later = mark();
-    core.lock().lanes.poison(later.0);
+    core.streams.lock().lanes.poison(later.0);
     see(first);
     assert!(poisoned(), "nobody has waited for the later marker");
     see(later);
     assert!(!poisoned());
 
-    let epochs = core.lock().lanes.before_device_sync();
+    let epochs = core.streams.lock().lanes.before_device_sync();
     let later = mark();
-    core.lock().lanes.poison(later.0);
+    core.streams.lock().lanes.poison(later.0);
     for (lane, epoch) in epochs {
-        let done = core.lock().lanes.after_device_sync(lane, epoch);
-        core.recycle(done);
+        let done = core.streams.lock().lanes.after_device_sync(lane, epoch);
+        core.streams.recycle(done);
     }
     assert!(poisoned(), "the device was waited for before the later marker");
     core.synchronize().unwrap();
@@ -125,33 +125,59 @@ fn returning_many_chunks_takes_a_few_steps_for_each() {
     device.assert_clean();
 }
 
-/// Every lock that another stream's request or free may need, growth and the backing's included.
+/// Every lock that another stream's request or free may need, growth's included.
+fn locks<R>(call: impl FnOnce() -> R) -> (R, u64) {
+    visits::take_locks();
+    let result = call();
+    (result, visits::take_locks())
+}
+
+const MOST_LOCKS: u64 = 6;
+
 #[test]
 fn a_request_takes_few_locks() {
     let device = SimDevice::new(64 << 20);
     let arena = VirtualArena::new(device.clone()).unwrap();
     let core = Core::new(arena, PoolConfig::default(), Fit::Best).unwrap();
-    let first = Stream::new(device.clone()).unwrap();
-    let locks = |call: &mut dyn FnMut()| {
-        visits::take_locks();
-        call();
-        visits::take_locks()
-    };
+    let [first, second] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     let layout = BlockLayout::new(2 << 20).unwrap();
-    let take = |stream: &Stream| core.allocate(&Request::new(layout, stream)).unwrap();
-    let mut block = Some(take(&first));
-    let free = |block: &mut Option<Block>, stream: &Stream| {
-        locks(&mut || core.deallocate(block.take().unwrap(), stream).unwrap())
-    };
-    assert_eq!(free(&mut block, &first), 1, "a free");
-    assert_eq!(locks(&mut || block = Some(take(&first))), 1, "a hit");
-    let mut more = None;
-    let grown = locks(&mut || more = Some(take(&first)));
-    assert!(grown <= 16, "{grown} for a granule more");
-    free(&mut more, &first);
-    free(&mut block, &first);
+    let take = |stream: &Stream| locks(|| core.allocate(&Request::new(layout, stream)).unwrap());
+    let free = |block: Block, stream: &Stream| locks(|| core.deallocate(block, stream).unwrap()).1;
+    let (block, new) = take(&first);
+    assert!(new <= MOST_LOCKS, "{new} for the first request");
+    assert_eq!(free(block, &first), 1, "a free");
+    let (block, hit) = take(&first);
+    assert_eq!(hit, 1, "a hit");
+    let (more, grown) = take(&first);
+    assert!(grown <= MOST_LOCKS, "{grown} for a granule more");
+    free(more, &first);
+    free(block, &first);
+    // Another stream's memory, which must be marked first.
+    core.deallocate(take(&second).0, &second).unwrap();
+    let (block, stolen) = take(&second);
+    assert!(stolen <= MOST_LOCKS, "{stolen} for what another stream freed");
+    free(block, &second);
     core.shut_down();
-    drop((core, first));
+    drop((core, first, second));
+    device.assert_clean();
+}
+
+#[test]
+fn a_request_takes_few_locks_over_chunks_too() {
+    let device = SimDevice::new(64 << 20);
+    let chunks = Chunks::new(DeviceMemory::new(device.clone()));
+    let core = Core::new(chunks, PoolConfig::default(), Fit::Best).unwrap();
+    let [first, second] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+    let layout = BlockLayout::new(2 << 20).unwrap();
+    let mut blocks = Vec::new();
+    for (stream, what) in [(&first, "first"), (&first, "second"), (&second, "other stream's")] {
+        let (block, taken) = locks(|| core.allocate(&Request::new(layout, stream)).unwrap());
+        assert!(taken <= MOST_LOCKS, "{taken} for the {what} chunk");
+        blocks.push((block, stream));
+    }
+    blocks.into_iter().for_each(|(block, stream)| core.deallocate(block, stream).unwrap());
+    core.shut_down();
+    drop((core, first, second));
     device.assert_clean();
 }
 

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use vmem_core::author::{IdleEvent, StreamExt, StreamObserver};
+use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{DriverCode, DriverError, Event, Stream};
 
-use super::{Core, Locked, State};
-use crate::lanes::Lane;
-use crate::supply::Backing;
+use super::{Lane, Locked, State, Streams};
 
 /// What the driver says of a marker.
 #[derive(Debug)]
@@ -21,48 +19,10 @@ pub(crate) enum Reached {
     Lost,
 }
 
-impl<B: Backing> Core<B> {
-    /// Locks the state and finds the stream's lane, making it if the stream is new.
-    pub(crate) fn enter(&self, stream: &Stream) -> (Locked<'_>, u32) {
-        let mut state = self.lock();
-        match state.lanes.known(self.id, stream) {
-            Some(lane) => (state, lane),
-            None => self.join(state, stream),
-        }
-    }
-
-    #[cold]
-    fn join<'a>(&'a self, mut state: Locked<'a>, stream: &Stream) -> (Locked<'a>, u32) {
-        let lane = state.lanes.add(stream);
-        // Whatever ends the stream from here on finds the lane; what ended it before is seen below.
-        state.pins += 1;
-        drop(state);
-        let me: std::sync::Weak<dyn StreamObserver> = self.me.clone();
-        stream.observe(me);
-        let marker = stream.final_marker();
-        let mut state = self.lock();
-        state.pins -= 1;
-        if let Some(marker) = marker {
-            state.lanes.end(lane, Some(&marker));
-        }
-        state.lanes.note_on(self.id, stream, lane);
-        (state, lane)
-    }
-
-    /// Keeps lanes from being forgotten, and their numbers from being given to other streams, while
-    /// lane numbers are used across a release of the lock.
-    pub(crate) fn pin(&self) -> Pin<'_, B> {
-        self.pin_locked(&mut self.lock())
-    }
-
-    pub(crate) fn pin_locked(&self, state: &mut State) -> Pin<'_, B> {
-        state.pins += 1;
-        Pin(self)
-    }
-
+impl Streams {
     /// Closes the open epoch of the stream's lane, for its owner, or leaves that to a caller who can.
     #[cold]
-    pub(super) fn close_batch(&self, stream: &Stream) -> Result<(), DriverError> {
+    pub(crate) fn close_batch(&self, stream: &Stream) -> Result<(), DriverError> {
         let mut state = self.lock();
         let Some(lane) = state.lanes.known(self.id, stream) else { return Ok(()) };
         if !stream.is_callable_here() {
@@ -78,7 +38,7 @@ impl<B: Backing> Core<B> {
         self.close_locked(self.lock(), lane)
     }
 
-    pub(super) fn close_locked(&self, mut state: Locked<'_>, lane: u32) -> Result<(), DriverError> {
+    pub(crate) fn close_locked(&self, mut state: Locked<'_>, lane: u32) -> Result<(), DriverError> {
         let Some(closing) = state.lanes.begin_close(lane) else { return Ok(()) };
         // Nobody else gets the lane's number meanwhile.
         state.pins += 1;
@@ -91,7 +51,7 @@ impl<B: Backing> Core<B> {
         // be marked now. Neither is a fault.
         let ended = state.lanes.get(lane).is_none_or(Lane::has_ended);
         state.counters.markers += u64::from(result.is_ok());
-        let due = state.lanes.marker_to_ask_about(lane).filter(|_| self.may_ask());
+        let due = state.lanes.marker_to_ask_about(lane).filter(|_| self.may_ask);
         // As above.
         state.pins += usize::from(due.is_some());
         drop(state);
@@ -211,7 +171,7 @@ impl<B: Backing> Core<B> {
     /// Finds out what has completed: by asking, or, where placement must not depend on the answer, by
     /// waiting until all has.
     pub(crate) fn observe(&self) -> Result<(), DriverError> {
-        if self.may_ask() {
+        if self.may_ask {
             self.close_all()?;
             self.refresh()
         } else {
@@ -263,7 +223,7 @@ impl<B: Backing> Core<B> {
     }
 
     /// The latest marker of each lane that has one.
-    pub(super) fn newest_markers(&self) -> Vec<(u32, u64, Event)> {
+    pub(crate) fn newest_markers(&self) -> Vec<(u32, u64, Event)> {
         let state = self.lock();
         let newest = |lane: u32| {
             let (epoch, marker) = state.lanes.get(lane)?.markers().last()?;
@@ -307,7 +267,7 @@ impl<B: Backing> Core<B> {
     pub(crate) fn synchronize_device(&self) -> Result<(), DriverError> {
         let pin = self.pin();
         let epochs = self.lock().lanes.before_device_sync();
-        self.supply.device().synchronize()?;
+        self.device.synchronize()?;
         for (lane, epoch) in epochs {
             let done = self.lock().lanes.after_device_sync(lane, epoch);
             self.recycle(done);
@@ -337,7 +297,7 @@ impl<B: Backing> Core<B> {
 
 /// Whether an answer about a marker says that it stands for nothing. The driver takes an event of a capture
 /// that is over for an invalid value.
-pub(super) fn stands_for_nothing(error: &DriverError) -> bool {
+pub(crate) fn stands_for_nothing(error: &DriverError) -> bool {
     error.code() == DriverCode::INVALID_VALUE
 }
 
@@ -349,22 +309,5 @@ impl State {
         let lanes: BTreeSet<u32> = free.chain(dormant).map(|tag| tag.lane).collect();
         let unmarked = |&lane: &u32| self.lanes.get(lane).is_some_and(Lane::has_unmarked_frees);
         lanes.into_iter().filter(unmarked).collect()
-    }
-}
-
-/// Dropped without the lock.
-pub(crate) struct Pin<'a, B: Backing>(&'a Core<B>);
-
-impl<B: Backing> Pin<'_, B> {
-    /// Ends it for whoever has the lock.
-    pub(super) fn unpin(self, state: &mut State) {
-        state.pins -= 1;
-        std::mem::forget(self);
-    }
-}
-
-impl<B: Backing> Drop for Pin<'_, B> {
-    fn drop(&mut self) {
-        self.0.lock().pins -= 1;
     }
 }

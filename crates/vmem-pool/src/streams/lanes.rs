@@ -1,35 +1,15 @@
-//! Lanes: who may reuse a freed block, and when. The marker protocol's state.
-//!
-//! Every stream that uses a pool is a *lane*. A lane has an open *epoch*; a free tags its range
-//! with the lane and that epoch and makes no driver call. *Closing* an epoch records an event on
-//! the stream, a *marker*, that covers every tag up to it. A thief, which wants a range that
-//! another lane freed, uses the earliest marker that covers the range's tag: if it has completed
-//! the range is free for all, otherwise the thief's stream waits for it on the device.
-//!
-//! Nothing here makes a driver call: closing is begun under the pool's lock, recorded without it,
-//! and finished under it again.
-
-#![forbid(unsafe_code)]
-
-mod close;
-mod front;
-mod lane;
-mod life;
-mod queue;
+//! What is known of all lanes. Nothing here makes a driver call.
 
 use std::collections::{BTreeSet, HashMap};
 
-pub(crate) use front::Front;
-use front::{Closer, Company};
-pub(crate) use lane::{Access, Lane};
-pub(crate) use life::{Found, Sweep};
-use queue::Queues;
 use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{Event, ResourceId, Stream, StreamId};
 
+use super::front::{Closer, Front};
+use super::lane::{Access, Lane};
+use super::queue::Queues;
 use crate::Batch;
-pub(crate) use crate::space::CLEAN;
-use crate::space::{Tag, visits};
+use crate::space::{CLEAN, Tag, visits};
 
 /// Events kept for recording again.
 const IDLE_EVENTS: usize = 64;
@@ -51,37 +31,37 @@ pub(crate) enum Reuse {
 /// of the sets here.
 #[derive(Debug)]
 pub(crate) struct Lanes {
-    reuse: Reuse,
-    batch: Batch,
+    pub(super) reuse: Reuse,
+    pub(super) batch: Batch,
     /// `None` where a lane ended and nothing refers to it. Number 0 is the clean lane.
-    lanes: Vec<Option<Lane>>,
+    pub(super) lanes: Vec<Option<Lane>>,
     /// The numbers of those.
-    vacant: Vec<u32>,
-    by_stream: HashMap<StreamId, u32>,
+    pub(super) vacant: Vec<u32>,
+    pub(super) by_stream: HashMap<StreamId, u32>,
     /// Whether there are several streams.
-    company: Company,
+    pub(super) accompanied: bool,
     /// Lanes with markers that are not known to be complete.
-    marked: BTreeSet<u32>,
+    pub(super) marked: BTreeSet<u32>,
     /// Lanes that have ended and are not forgotten.
-    ended: Vec<u32>,
+    pub(super) ended: Vec<u32>,
     /// With more of those it is time to look which can be forgotten.
-    sweep_above: usize,
+    pub(super) sweep_above: usize,
     /// Open lanes that only their stream's thread can close, or calls that vouch for it.
-    bound: BTreeSet<u32>,
+    pub(super) bound: BTreeSet<u32>,
     /// Those of them that another thread met first: whose they are is not known yet.
-    unowned: BTreeSet<u32>,
+    pub(super) unowned: BTreeSet<u32>,
     /// Lanes of which nothing may cover what they freed.
-    uncovered: BTreeSet<u32>,
-    queues: Queues,
-    idle: Vec<IdleEvent>,
+    pub(super) uncovered: BTreeSet<u32>,
+    pub(super) queues: Queues,
+    pub(super) idle: Vec<IdleEvent>,
     /// Orders markers by when they were recorded.
-    recorded: u64,
+    pub(super) recorded: u64,
     /// How often a lane that others could not close was marked, or a lane ended.
-    opened: u64,
+    pub(super) opened: u64,
     /// How often more was found to be complete.
-    completions: u64,
+    pub(super) completions: u64,
     /// What is to be dropped without the lock.
-    garbage: Vec<Garbage>,
+    pub(super) garbage: Vec<Garbage>,
 }
 
 /// Handles whose end may call the driver.
@@ -103,7 +83,7 @@ impl Lanes {
             lanes: vec![Some(Lane::clean(front))],
             vacant: Vec::new(),
             by_stream: HashMap::new(),
-            company: Company::No,
+            accompanied: false,
             marked: BTreeSet::new(),
             ended: Vec::new(),
             sweep_above: 0,
@@ -135,7 +115,7 @@ impl Lanes {
 
     /// Whether a lane is this stream's; another stream may have its number by now.
     #[inline]
-    fn is_of(&self, lane: u32, stream: StreamId) -> bool {
+    pub(super) fn is_of(&self, lane: u32, stream: StreamId) -> bool {
         let lane = self.lanes.get(lane as usize).and_then(Option::as_ref);
         lane.is_some_and(|lane| lane.stream() == Some(stream))
     }
@@ -182,7 +162,7 @@ impl Lanes {
     }
 
     #[inline]
-    fn get_mut(&mut self, lane: u32) -> Option<&mut Lane> {
+    pub(super) fn get_mut(&mut self, lane: u32) -> Option<&mut Lane> {
         visits::note();
         self.lanes.get_mut(lane as usize)?.as_mut()
     }
@@ -191,14 +171,14 @@ impl Lanes {
     /// open batch should be closed now.
     #[inline]
     pub(crate) fn tag_free(&mut self, lane: u32, bytes: u64) -> (Tag, bool) {
-        let company = self.company;
+        let accompanied = self.accompanied;
         let lane = self.lanes.get_mut(lane as usize).and_then(Option::as_mut);
-        lane.map_or((CLEAN, false), |lane| lane.front_mut().note_free(bytes, company))
+        lane.map_or((CLEAN, false), |lane| lane.front_mut().note_free(bytes, accompanied))
     }
 
     /// Whether others may come for what the lane frees who cannot close it, or are there already.
     pub(crate) fn needs_marks(&self, lane: u32) -> bool {
-        self.get(lane).is_some_and(|lane| lane.front().needs_marks(self.company))
+        self.get(lane).is_some_and(|lane| lane.front().needs_marks(self.accompanied))
     }
 
     /// The lane's open batch was to be closed and could not be by this caller.
@@ -243,7 +223,7 @@ impl Lanes {
     }
 
     /// Adds a marker unless a later epoch was recorded before it.
-    fn publish(&mut self, lane: u32, epoch: u64, event: Event, order: u64) {
+    pub(super) fn publish(&mut self, lane: u32, epoch: u64, event: Event, order: u64) {
         let displaced = match self.get_mut(lane) {
             Some(state) => {
                 let displaced = state.publish(epoch, event, order);
@@ -298,7 +278,7 @@ impl Lanes {
         std::mem::take(&mut self.idle)
     }
 
-    fn next_order(&mut self) -> u64 {
+    pub(super) fn next_order(&mut self) -> u64 {
         self.recorded += 1;
         self.recorded
     }
