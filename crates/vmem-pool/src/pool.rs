@@ -17,7 +17,7 @@ use crate::{BuildError, PoolConfig, PoolHandle};
 /// A coalescing pool over a [`Backing`].
 ///
 /// Sizes round up to 256 bytes. A request takes the smallest free range that fits, the lowest of
-/// equals, from memory freed on its own stream or with no work pending; failing that it climbs: a
+/// equals, from memory freed on its own stream or with no work pending; failing that, stage after stage: a
 /// range that another stream freed and that has completed, one it must wait for on the device,
 /// neighbours of several streams joined, more memory from the backing, unused memory returned to
 /// make room; and at last the same after a wait on the host for pending frees, where the stream could
@@ -95,7 +95,7 @@ impl<B: Backing> Pool<B> {
 // is live for one block until that is freed, and is mapped as long as it is live;
 // implementing/on-its-device: the backing's, which every stream is compared with;
 // implementing/owned: owner, slot, generation, address and layout are compared;
-// implementing/leaking-not-dangling: see `drop`; implementing/unwinding: every rung puts back what
+// implementing/leaking-not-dangling: see `drop`; implementing/unwinding: every stage puts back what
 // it claimed.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<B: Backing> MemoryResource for Pool<B> {

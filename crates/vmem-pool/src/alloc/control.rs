@@ -16,7 +16,7 @@ pub(crate) trait Control: Send + Sync {
     fn find(&self, ptr: DevicePtr) -> Option<RawBlock>;
     fn trim_to(&self, keep: u64) -> Result<u64, HandleError>;
     fn try_trim(&self, keep: u64) -> Result<u64, HandleError>;
-    fn synchronize(&self) -> Result<u64, HandleError>;
+    fn synchronize(&self) -> Result<(), HandleError>;
     fn check_invariants(&self);
 }
 
@@ -72,11 +72,9 @@ impl<B: Backing> Control for Core<B> {
         self.give_back(keep).map_err(HandleError::from)
     }
 
-    fn synchronize(&self) -> Result<u64, HandleError> {
+    fn synchronize(&self) -> Result<(), HandleError> {
         self.streams.note_orphans();
-        let before = self.streams.lock().quarantined();
-        self.streams.synchronize_device().map_err(HandleError::from)?;
-        Ok(before.saturating_sub(self.streams.lock().quarantined()))
+        self.streams.synchronize_device().map_err(HandleError::from)
     }
 
     fn check_invariants(&self) {

@@ -18,8 +18,7 @@ impl Space {
         }
         let wanted = need.grains();
         let index = self.free.get_mut(lane as usize)?;
-        index.prepare(wanted);
-        let slot = index.best(wanted)?;
+        let slot = index.search(wanted)?;
         let range = self.ranges[slot.index()];
         let same_lane = rest.is_none_or(|rest| rest.lane == lane);
         if !same_lane || !range.start.is_multiple_of(need.alignment) || self.fit == Fit::Bins {

@@ -48,14 +48,20 @@ impl Default for Bin {
 }
 
 impl Bin {
+    /// Puts a range in; returns whether it is the only one.
     #[inline]
-    pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot, key: Key) {
+    pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> bool {
         match self {
             Self::Few(entries) => {
-                ranges[slot.index()].set_position(position(entries.len()));
+                let at = entries.len();
+                ranges[slot.index()].set_position(position(at));
                 entries.push(Entry::new(key, slot));
+                at == 0
             }
-            Self::Many(ordered) => _ = ordered.insert((key, slot)),
+            Self::Many(ordered) => {
+                ordered.insert((key, slot));
+                false
+            }
         }
     }
 
@@ -63,6 +69,11 @@ impl Bin {
     #[inline]
     pub(super) fn remove(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> bool {
         match self {
+            // As nearly all classes are.
+            Self::Few(entries) if entries.len() == 1 => {
+                entries.clear();
+                true
+            }
             Self::Few(entries) => {
                 let at = ranges[slot.index()].position();
                 debug_assert_eq!(entries[at as usize].slot, slot);
@@ -70,7 +81,7 @@ impl Bin {
                 if let Some(moved) = entries.get(at as usize) {
                     ranges[moved.slot.index()].set_position(at);
                 }
-                entries.is_empty()
+                false
             }
             Self::Many(ordered) => {
                 let removed = ordered.remove(&(key, slot));
@@ -160,7 +171,7 @@ impl Bin {
         let entries: Vec<(Key, Slot)> = self.entries().collect();
         *self = Self::Few(Vec::with_capacity(FEW));
         for (key, slot) in entries {
-            self.insert(ranges, slot, key);
+            _ = self.insert(ranges, slot, key);
         }
     }
 }

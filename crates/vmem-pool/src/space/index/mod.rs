@@ -106,27 +106,27 @@ impl FreeIndex {
     #[inline]
     pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> Listing {
         self.len += 1;
-        self.put(ranges, slot, key)
+        self.put(class_of(key.grains()), ranges, slot, key)
     }
 
     #[inline]
-    fn put(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> Listing {
-        let class = class_of(key.grains());
-        self.bin(class).insert(ranges, slot, key);
-        let listed = self.occupied.insert(class) && self.listed.insert(class);
-        Listing(listed.then_some(class))
+    fn put(&mut self, class: usize, ranges: &mut [Range], slot: Slot, key: Key) -> Listing {
+        if !self.bin(class).insert(ranges, slot, key) {
+            return Listing(None);
+        }
+        self.occupied.insert(class);
+        Listing(self.listed.insert(class).then_some(class))
     }
 
     /// Takes a range out, which entered or was last updated with this key.
     #[inline]
     pub(super) fn remove(&mut self, ranges: &mut [Range], slot: Slot, key: Key) {
-        self.take_out(ranges, slot, key);
+        self.take_out(class_of(key.grains()), ranges, slot, key);
         self.len -= 1;
     }
 
     #[inline]
-    fn take_out(&mut self, ranges: &mut [Range], slot: Slot, key: Key) {
-        let class = class_of(key.grains());
+    fn take_out(&mut self, class: usize, ranges: &mut [Range], slot: Slot, key: Key) {
         if self.bins[class].remove(ranges, slot, key) {
             self.occupied.remove(class);
         }
@@ -141,13 +141,13 @@ impl FreeIndex {
         before: Key,
         now: Key,
     ) -> Listing {
-        let class = class_of(now.grains());
-        if class == class_of(before.grains()) {
+        let (class, from) = (class_of(now.grains()), class_of(before.grains()));
+        if class == from {
             self.bins[class].update(ranges, slot, before, now);
             return Listing(None);
         }
-        self.take_out(ranges, slot, before);
-        self.put(ranges, slot, now)
+        self.take_out(from, ranges, slot, before);
+        self.put(class, ranges, slot, now)
     }
 
     /// The bin of a class, made with all below it when it is first used.
@@ -164,13 +164,19 @@ impl FreeIndex {
         self.bins.resize_with(class + 1, Bin::default);
     }
 
-    /// Makes the next [`best`](Self::best) for this size cheap.
+    /// The same as [`best`](Self::best), after which it is cheap for this size.
     #[inline]
-    pub(super) fn prepare(&mut self, grains: u32) {
+    pub(super) fn search(&mut self, grains: u32) -> Option<Slot> {
         let class = class_of(grains);
+        let from = Key::of(grains, 0);
         if self.occupied.has(class) {
-            self.bins[class].prepare();
+            let bin = &mut self.bins[class];
+            bin.prepare();
+            if let Some(slot) = bin.least(from) {
+                return Some(slot);
+            }
         }
+        self.bins[self.occupied.next(class + 1)?].least(from)
     }
 
     /// The smallest range of at least so many grains, the lowest of equals.
