@@ -137,10 +137,7 @@ impl<B: Backing> Core<B> {
         let (mut state, mut lane) = self.streams.enter(state, stream);
         if state.lanes.get(lane).is_some_and(|lane| lane.front().is_wanted()) {
             // Nobody else can mark this thread's lane for the thief that asked.
-            let pin = self.streams.pin_locked(&mut state);
-            drop(state);
-            self.streams.close(lane).map_err(fault)?;
-            drop(pin);
+            self.streams.close_in_call(state, lane).map_err(fault)?;
             (state, lane) = self.streams.enter(self.streams.lock(), stream);
         }
         // Blocks freed on this stream by other threads rely on these waits, which were asked for
@@ -221,7 +218,7 @@ impl<B: Backing> Core<B> {
             stream.is_bound() && stream.is_callable_here() && state.lanes.needs_marks(lane);
         if needed
             && state.lanes.get(lane).is_some_and(Lane::has_unmarked_frees)
-            && let Err(error) = self.streams.close_locked(state, lane)
+            && let Err(error) = self.streams.close_in_call(state, lane)
         {
             tracing::debug!(%error, "what a request left could not be marked");
         }

@@ -17,6 +17,9 @@ pub(crate) struct Closing {
     event: Option<IdleEvent>,
 }
 
+/// How an event is recorded: as it can be anywhere, or in a call that names the stream.
+pub(crate) type Record = fn(&Stream, IdleEvent) -> Result<Event, (IdleEvent, DriverError)>;
+
 /// What recording came to. Dropped without the lock.
 #[derive(Debug)]
 pub(crate) struct Recorded {
@@ -85,13 +88,13 @@ impl Lanes {
 
 impl Closing {
     /// Records the marker at the stream's tail, which is after every free of the closed epoch.
-    pub(crate) fn record(self) -> Recorded {
+    pub(crate) fn record(self, record: Record) -> Recorded {
         let Self { lane, epoch, before, stream, event } = self;
         let event = match event {
             Some(event) => Ok(event),
             None => IdleEvent::new(stream.device().clone()),
         };
-        let outcome = match event.map(|event| stream.record(event)) {
+        let outcome = match event.map(|event| record(&stream, event)) {
             Ok(Ok(event)) => Outcome::Marker(event),
             // A stream that was retired meanwhile has left a marker behind all its frees.
             Ok(Err((idle, error))) => match stream.final_marker() {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{DriverCode, DriverError, Event, Stream};
 
+use super::close::Record;
 use super::{Lane, Locked, State, Streams};
 
 /// What the driver says of a marker.
@@ -29,21 +30,31 @@ impl Streams {
             state.lanes.leave_open(lane);
             return Ok(());
         }
-        self.close_locked(state, lane)
+        self.close_in_call(state, lane)
     }
 
     /// Closes a lane's open epoch and records its marker. Does nothing if this thread cannot, or while
     /// the stream captures: the next marker covers the epoch then.
     pub(crate) fn close(&self, lane: u32) -> Result<(), DriverError> {
-        self.close_locked(self.lock(), lane)
+        self.close_with(self.lock(), lane, StreamExt::record)
     }
 
-    pub(crate) fn close_locked(&self, mut state: Locked<'_>, lane: u32) -> Result<(), DriverError> {
+    /// The same in an allocation or a free on the lane's stream.
+    pub(crate) fn close_in_call(&self, state: Locked<'_>, lane: u32) -> Result<(), DriverError> {
+        self.close_with(state, lane, StreamExt::record_in_call)
+    }
+
+    fn close_with(
+        &self,
+        mut state: Locked<'_>,
+        lane: u32,
+        record: Record,
+    ) -> Result<(), DriverError> {
         let Some(closing) = state.lanes.begin_close(lane) else { return Ok(()) };
         // Nobody else gets the lane's number meanwhile.
         state.pins += 1;
         drop(state);
-        let recorded = closing.record();
+        let recorded = closing.record(record);
         let mut state = self.lock();
         state.pins -= 1;
         let result = state.lanes.finish_close(recorded);
