@@ -45,7 +45,6 @@ mod by_size;
 mod config;
 mod figures;
 mod handle;
-mod observer;
 mod pool;
 mod space;
 mod streams;

@@ -9,7 +9,6 @@ use vmem_core::{
 };
 
 use crate::alloc::Core;
-use crate::observer::Contained;
 use crate::space::Fit;
 use crate::supply::Backing;
 use crate::{BuildError, PoolConfig, PoolHandle};
@@ -71,12 +70,7 @@ impl<B: Backing> Pool<B> {
         Self::with_fit(backing, config, Fit::Best)
     }
 
-    pub(crate) fn with_fit(
-        backing: B,
-        mut config: PoolConfig,
-        fit: Fit,
-    ) -> Result<Self, BuildError> {
-        config.observer = config.observer.map(|observer| Arc::new(Contained(observer)) as _);
+    pub(crate) fn with_fit(backing: B, config: PoolConfig, fit: Fit) -> Result<Self, BuildError> {
         Ok(Self { core: Core::new(backing, config, fit)?.into() })
     }
 

@@ -1,6 +1,7 @@
 //! What a pool consists of.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use vmem_core::author::{StreamObserver, fork};
@@ -125,13 +126,19 @@ impl<B: Backing> Core<B> {
     }
 
     /// Tells the observer, if there is one. Not to be called under the lock.
+    ///
+    /// An observer must not panic. If it does all the same, that ends here: the event has happened, and
+    /// unwinding would take a block along that its owner never saw, or come out of a drop.
     pub(super) fn tell(
         &self,
         kind: MemoryEventKind,
         detail: impl FnOnce(MemoryEvent) -> MemoryEvent,
     ) {
         if let Some(observer) = &self.config.observer {
-            observer.event(&detail(MemoryEvent::new(kind, self.streams.id)));
+            let event = detail(MemoryEvent::new(kind, self.streams.id));
+            if catch_unwind(AssertUnwindSafe(|| observer.event(&event))).is_err() {
+                tracing::error!(?event, "an observer panicked");
+            }
         }
     }
 

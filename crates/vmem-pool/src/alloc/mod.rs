@@ -34,7 +34,7 @@ use vmem_core::{
     RawBlock, Request, Stream,
 };
 
-use crate::space::{Claim, RangeState, Slot, Tag};
+use crate::space::{Claim, RangeState, Slot, StreamIx, Tag};
 use crate::streams::{Lane, Locked, State};
 use crate::supply::{Backing, Miss};
 
@@ -210,7 +210,13 @@ impl<B: Backing> Core<B> {
 
     /// The block of a request, for which its stream may have been made to wait. What is left of the memory
     /// that it waited for, and what was freed on the stream, is marked if nobody else could do that later.
-    fn issue(&self, mut state: Locked<'_>, request: &Request<'_>, lane: u32, slot: Slot) -> Block {
+    fn issue(
+        &self,
+        mut state: Locked<'_>,
+        request: &Request<'_>,
+        lane: StreamIx,
+        slot: Slot,
+    ) -> Block {
         let stream = request.stream;
         let block = state.issue(slot, request, self.streams.id);
         state.most_needed = state.most_needed.max(state.counters.live);

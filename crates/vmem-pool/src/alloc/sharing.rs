@@ -5,7 +5,7 @@ use vmem_core::author::StreamExt;
 
 use super::{Core, Found, Slow};
 use crate::Counters;
-use crate::space::{CLEAN, Claim, Slot};
+use crate::space::{CLEAN, Claim, Slot, StreamIx};
 use crate::streams::{Access, Lane, Reuse, State};
 use crate::supply::Backing;
 
@@ -138,21 +138,25 @@ impl State {
     }
 
     /// Other lanes that have a range which fits.
-    fn lanes_for(&mut self, slow: &mut Slow<'_>) -> Vec<u32> {
+    fn lanes_for(&mut self, slow: &mut Slow<'_>) -> Vec<StreamIx> {
         // Those that are skipped do not count.
         let more = slow.skipped.len() + 2;
         let limit = if slow.everywhere { usize::MAX } else { LANES + more };
         let (mut lanes, cut_short) = self.space.lanes_that_fit(slow.need, limit);
         slow.more |= cut_short;
-        let others = |lane: u32| lane != slow.lane && lane != CLEAN.lane;
+        let others = |lane: StreamIx| lane != slow.lane && lane != CLEAN.lane;
         lanes.retain(|&lane| others(lane) && !slow.skipped.contains(&lane));
         lanes
     }
 
     /// The markers that would make some lane's best fit usable at once.
-    fn markers_of_interest(&self, slow: &Slow<'_>, lanes: &[u32]) -> Vec<(u32, u64, Event)> {
+    fn markers_of_interest(
+        &self,
+        slow: &Slow<'_>,
+        lanes: &[StreamIx],
+    ) -> Vec<(StreamIx, u64, Event)> {
         let own = Some(slow.lane).filter(|_| self.lanes.reuse() == Reuse::Observed);
-        let marker = |lane: u32| {
+        let marker = |lane: StreamIx| {
             let tag = self.space[self.space.best_fit(lane, slow.need)?].tag()?;
             match self.lanes.access(tag, slow.lane) {
                 Access::After { epoch, marker, .. } => Some((lane, epoch, marker)),
@@ -163,7 +167,7 @@ impl State {
     }
 
     /// The best fit among the complete ranges of these lanes, the own one and the clean one.
-    fn best_complete(&self, slow: &Slow<'_>, lanes: &[u32]) -> Option<Slot> {
+    fn best_complete(&self, slow: &Slow<'_>, lanes: &[StreamIx]) -> Option<Slot> {
         let complete = |slot: &Slot| {
             let tag = self.space[*slot].tag();
             tag.is_some_and(|tag| matches!(self.lanes.access(tag, slow.lane), Access::Now))
@@ -176,7 +180,7 @@ impl State {
     }
 
     /// The largest range that could be used at once, whether or not it fits.
-    pub(super) fn largest_complete(&self, lane: u32) -> u64 {
+    pub(super) fn largest_complete(&self, lane: StreamIx) -> u64 {
         let own = match self.lanes.reuse() {
             Reuse::StreamOrdered => self.space.largest_of(lane),
             Reuse::Observed => 0,
@@ -201,7 +205,7 @@ impl State {
 
     /// The range of one of these lanes, or the clean one, whose covering marker was recorded first; one
     /// whose lane must be closed only if there is no other.
-    fn smallest_wait(&self, slow: &Slow<'_>, lanes: &[u32]) -> Option<Slot> {
+    fn smallest_wait(&self, slow: &Slow<'_>, lanes: &[StreamIx]) -> Option<Slot> {
         let lanes = std::iter::once(CLEAN.lane).chain(lanes.iter().copied());
         let fits = lanes.flat_map(|lane| self.space.fits(lane, slow.need).take(LOOKS));
         let cost = |slot: Slot| {

@@ -3,7 +3,7 @@
 use vmem_core::{Attempt, Request};
 
 use crate::Counters;
-use crate::space::{Claim, Need, Tag};
+use crate::space::{Claim, Need, StreamIx, Tag};
 use crate::streams::{Access, Lanes, Reuse, State};
 use crate::supply::Miss;
 
@@ -11,10 +11,10 @@ use crate::supply::Miss;
 #[derive(Debug)]
 pub(crate) struct Slow<'a> {
     pub(super) request: &'a Request<'a>,
-    pub(super) lane: u32,
+    pub(super) lane: StreamIx,
     pub(super) need: Need,
     /// Lanes that turned out not to be closable now, which are done without.
-    pub(super) skipped: Vec<u32>,
+    pub(super) skipped: Vec<StreamIx>,
     /// Looks at all lanes, however many there are.
     pub(super) everywhere: bool,
     /// There were more lanes than it looked at.
@@ -38,7 +38,7 @@ pub(crate) struct Slow<'a> {
 }
 
 impl<'a> Slow<'a> {
-    pub(super) fn new(request: &'a Request<'a>, lane: u32, need: Need) -> Self {
+    pub(super) fn new(request: &'a Request<'a>, lane: StreamIx, need: Need) -> Self {
         Self {
             request,
             lane,

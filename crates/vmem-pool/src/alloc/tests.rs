@@ -7,7 +7,7 @@ use vmem_core::{Block, BlockLayout, DeviceMemory, Event, Request, Stream};
 use vmem_sim::{Kernel, SimDevice};
 
 use super::{Control, Core};
-use crate::space::{Fit, visits};
+use crate::space::{Fit, StreamIx, visits};
 use crate::{Chunks, Growth, PoolConfig, VirtualArena};
 
 const SIZE: u64 = 8 << 20;
@@ -75,7 +75,7 @@ fn a_lane_is_trusted_only_if_no_marker_came_after_the_one_that_was_waited_for() 
         core.streams.newest_markers().remove(0)
     };
     let poisoned = || core.streams.lock().lanes.any_poisoned();
-    let see = |(lane, epoch, marker): (u32, u64, Event)| {
+    let see = |(lane, epoch, marker): (StreamIx, u64, Event)| {
         marker.synchronize().unwrap();
         core.streams.note_complete(lane, epoch);
         core.streams.lock().lanes.trust(lane);

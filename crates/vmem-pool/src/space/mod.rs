@@ -27,7 +27,7 @@ use vmem_core::DevicePtr;
 
 pub(crate) use claim::Claim;
 use index::class_of;
-pub(crate) use range::{CLEAN, Range, RangeState, Slot, Tag};
+pub(crate) use range::{CLEAN, Range, RangeState, Slot, StreamIx, Tag};
 pub(crate) use ranges::Space;
 pub(crate) use span::Span;
 
@@ -86,7 +86,7 @@ impl Space {
     /// Lanes that have a free range which fits: `limit` of those whose best fit is smallest, or all if
     /// there are no more. In the order of their numbers. The second part says whether the limit was
     /// reached, so that there may be more.
-    pub(crate) fn lanes_that_fit(&mut self, need: Need, limit: usize) -> (Vec<u32>, bool) {
+    pub(crate) fn lanes_that_fit(&mut self, need: Need, limit: usize) -> (Vec<StreamIx>, bool) {
         let mut lanes = Vec::new();
         if need.size > MOST {
             return (lanes, false);

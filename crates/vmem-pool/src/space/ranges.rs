@@ -2,7 +2,7 @@
 
 use super::directory::Directory;
 use super::index::{FreeIndex, Key, Owners, class_of};
-use super::range::{Range, RangeState, Slot, grains};
+use super::range::{Range, RangeState, Slot, StreamIx, grains};
 use super::{Fit, GRAIN, MOST, Need, Span};
 
 /// The ranges of all segments, with an index over the free ones.
@@ -52,11 +52,11 @@ impl Space {
     /// steps for alignments up to [`GRAIN`]; above, it may have to pass over ranges that are large
     /// enough but misaligned.
     #[inline]
-    pub(crate) fn best_fit(&self, lane: u32, need: Need) -> Option<Slot> {
+    pub(crate) fn best_fit(&self, lane: StreamIx, need: Need) -> Option<Slot> {
         if need.size > MOST {
             return None;
         }
-        let best = self.free.get(lane as usize)?.best(need.grains())?;
+        let best = self.free.get(lane.index())?.best(need.grains())?;
         if self.fit == Fit::Bins && self[best].size() != need.size {
             return None;
         }
@@ -67,8 +67,8 @@ impl Space {
     }
 
     /// All free ranges of `lane` that fit, smallest and lowest first.
-    pub(crate) fn fits(&self, lane: u32, need: Need) -> impl Iterator<Item = Slot> {
-        let index = self.free.get(lane as usize).into_iter();
+    pub(crate) fn fits(&self, lane: StreamIx, need: Need) -> impl Iterator<Item = Slot> {
+        let index = self.free.get(lane.index()).into_iter();
         let index = index.filter(move |_| need.size <= MOST);
         let large = index.flat_map(move |index| index.at_least(need.grains()));
         let allowed = large.take_while(move |&slot| match self.fit {
@@ -79,13 +79,13 @@ impl Space {
     }
 
     /// All free ranges of `lane`.
-    pub(crate) fn free_of(&self, lane: u32) -> impl Iterator<Item = Slot> {
-        self.free.get(lane as usize).into_iter().flat_map(FreeIndex::slots)
+    pub(crate) fn free_of(&self, lane: StreamIx) -> impl Iterator<Item = Slot> {
+        self.free.get(lane.index()).into_iter().flat_map(FreeIndex::slots)
     }
 
     /// Whether `lane` has no free range.
-    pub(crate) fn owns_nothing(&self, lane: u32) -> bool {
-        self.free.get(lane as usize).is_none_or(|index| index.len() == 0)
+    pub(crate) fn owns_nothing(&self, lane: StreamIx) -> bool {
+        self.free.get(lane.index()).is_none_or(|index| index.len() == 0)
     }
 
     /// How many lanes have free ranges: none, one, or two for all above.
@@ -109,14 +109,14 @@ impl Space {
         need: Need,
         class: usize,
         limit: usize,
-        lanes: &mut Vec<u32>,
+        lanes: &mut Vec<StreamIx>,
     ) {
         let mut at = 0;
         while lanes.len() < limit
             && let Some(index) = self.owners.next_in(class, at, &mut self.free)
         {
             at += 1;
-            let lane = u32::try_from(index).expect("fewer than 2^31 streams");
+            let lane = StreamIx::at(index);
             let best = self.best_fit(lane, need);
             if best.is_some_and(|slot| class_of(self[slot].grains()) == class) {
                 lanes.push(lane);
@@ -140,8 +140,8 @@ impl Space {
     }
 
     /// The size of the largest free range of `lane`.
-    pub(crate) fn largest_of(&self, lane: u32) -> u64 {
-        let largest = self.free.get(lane as usize).and_then(FreeIndex::largest);
+    pub(crate) fn largest_of(&self, lane: StreamIx) -> u64 {
+        let largest = self.free.get(lane.index()).and_then(FreeIndex::largest);
         largest.map_or(0, |grains| u64::from(grains) * GRAIN)
     }
 
@@ -327,7 +327,7 @@ impl Space {
         let key = self.key_of(&range);
         match range.state() {
             RangeState::Free(tag) => {
-                let index = tag.lane as usize;
+                let index = tag.lane.index();
                 if self.free.len() <= index {
                     self.free.resize_with(index + 1, FreeIndex::default);
                 }
@@ -347,7 +347,7 @@ impl Space {
         let key = self.key_of(&range);
         match range.state() {
             RangeState::Free(tag) => {
-                self.free[tag.lane as usize].remove(&mut self.ranges, slot, key);
+                self.free[tag.lane.index()].remove(&mut self.ranges, slot, key);
             }
             RangeState::Unmapped => self.unmapped.remove(&mut self.ranges, slot, key),
             RangeState::Dormant(_) => self.dormant.remove(&mut self.ranges, slot, key),

@@ -1,7 +1,7 @@
 //! What a hit and a free change of their lane.
 
 use crate::Batch;
-use crate::space::Tag;
+use crate::space::{StreamIx, Tag};
 
 /// For how many frees a lane keeps closing its batches after another lane looked at it.
 const CONTENDED_FREES: u32 = 1024;
@@ -26,7 +26,7 @@ const MOST_MARKED: u32 = 64;
 /// A lane's open epoch, and when to close it.
 #[derive(Debug)]
 pub(crate) struct Front {
-    lane: u32,
+    lane: StreamIx,
     batch: Batch,
     /// Ranges are reused only after the host observed that the work on them completed.
     observed: bool,
@@ -50,7 +50,13 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    pub(super) fn new(lane: u32, open: u64, batch: Batch, observed: bool, closer: Closer) -> Self {
+    pub(super) fn new(
+        lane: StreamIx,
+        open: u64,
+        batch: Batch,
+        observed: bool,
+        closer: Closer,
+    ) -> Self {
         Self {
             lane,
             batch,

@@ -9,7 +9,7 @@ use super::front::{Closer, Front};
 use super::lane::{Access, Lane};
 use super::queue::Queues;
 use crate::Batch;
-use crate::space::{CLEAN, Tag, visits};
+use crate::space::{CLEAN, StreamIx, Tag, visits};
 
 /// Events kept for recording again.
 const IDLE_EVENTS: usize = 64;
@@ -36,22 +36,22 @@ pub(crate) struct Lanes {
     /// `None` where a lane ended and nothing refers to it. Number 0 is the clean lane.
     pub(super) lanes: Vec<Option<Lane>>,
     /// The numbers of those.
-    pub(super) vacant: Vec<u32>,
-    pub(super) by_stream: HashMap<StreamId, u32>,
+    pub(super) vacant: Vec<StreamIx>,
+    pub(super) by_stream: HashMap<StreamId, StreamIx>,
     /// Whether there are several streams.
     pub(super) accompanied: bool,
     /// Lanes with markers that are not known to be complete.
-    pub(super) marked: BTreeSet<u32>,
+    pub(super) marked: BTreeSet<StreamIx>,
     /// Lanes that have ended and are not forgotten.
-    pub(super) ended: Vec<u32>,
+    pub(super) ended: Vec<StreamIx>,
     /// With more of those it is time to look which can be forgotten.
     pub(super) sweep_above: usize,
     /// Open lanes that only their stream's thread can close, or calls that vouch for it.
-    pub(super) bound: BTreeSet<u32>,
+    pub(super) bound: BTreeSet<StreamIx>,
     /// Those of them that another thread met first: whose they are is not known yet.
-    pub(super) unowned: BTreeSet<u32>,
+    pub(super) unowned: BTreeSet<StreamIx>,
     /// Lanes of which nothing may cover what they freed.
-    pub(super) uncovered: BTreeSet<u32>,
+    pub(super) uncovered: BTreeSet<StreamIx>,
     pub(super) queues: Queues,
     pub(super) idle: Vec<IdleEvent>,
     /// Orders markers by when they were recorded.
@@ -106,8 +106,8 @@ impl Lanes {
 
     /// The lane of a stream that is known, which may have ended.
     #[inline]
-    pub(crate) fn known(&mut self, pool: ResourceId, stream: &Stream) -> Option<u32> {
-        match stream.noted(pool) {
+    pub(crate) fn known(&mut self, pool: ResourceId, stream: &Stream) -> Option<StreamIx> {
+        match stream.noted(pool).map(StreamIx) {
             Some(lane) if self.is_of(lane, stream.id()) => Some(lane),
             _ => self.look_up(pool, stream),
         }
@@ -115,13 +115,13 @@ impl Lanes {
 
     /// Whether a lane is this stream's; another stream may have its number by now.
     #[inline]
-    pub(super) fn is_of(&self, lane: u32, stream: StreamId) -> bool {
-        let lane = self.lanes.get(lane as usize).and_then(Option::as_ref);
+    pub(super) fn is_of(&self, lane: StreamIx, stream: StreamId) -> bool {
+        let lane = self.lanes.get(lane.index()).and_then(Option::as_ref);
         lane.is_some_and(|lane| lane.stream() == Some(stream))
     }
 
     #[cold]
-    fn look_up(&mut self, pool: ResourceId, stream: &Stream) -> Option<u32> {
+    fn look_up(&mut self, pool: ResourceId, stream: &Stream) -> Option<StreamIx> {
         let lane = self.find(stream.id())?;
         self.note_owner(lane, stream);
         self.note_on(pool, stream, lane);
@@ -130,72 +130,72 @@ impl Lanes {
 
     /// Notes the lane on its stream, so that it is found there. Not while it is not known whose default
     /// stream it is: its own thread is to be noticed.
-    pub(crate) fn note_on(&self, pool: ResourceId, stream: &Stream, lane: u32) {
+    pub(crate) fn note_on(&self, pool: ResourceId, stream: &Stream, lane: StreamIx) {
         if !self.unowned.contains(&lane) {
-            stream.note(pool, lane);
+            stream.note(pool, lane.0);
         }
     }
 
     /// The lane of a stream that is known.
-    pub(crate) fn find(&self, stream: StreamId) -> Option<u32> {
+    pub(crate) fn find(&self, stream: StreamId) -> Option<StreamIx> {
         self.by_stream.get(&stream).copied()
     }
 
     /// Whether the lane has not ended.
     #[inline]
-    pub(crate) fn is_open(&self, lane: u32) -> bool {
-        let lane = self.lanes.get(lane as usize).and_then(Option::as_ref);
+    pub(crate) fn is_open(&self, lane: StreamIx) -> bool {
+        let lane = self.lanes.get(lane.index()).and_then(Option::as_ref);
         lane.is_some_and(|lane| !lane.front().has_ended())
     }
 
     /// Whether the lane has ended, or its next caller is to close it.
     #[inline]
-    pub(crate) fn is_busy(&self, lane: u32) -> bool {
-        let lane = self.lanes.get(lane as usize).and_then(Option::as_ref);
+    pub(crate) fn is_busy(&self, lane: StreamIx) -> bool {
+        let lane = self.lanes.get(lane.index()).and_then(Option::as_ref);
         lane.is_none_or(|lane| lane.front().has_ended() || lane.front().is_wanted())
     }
 
     #[inline]
-    pub(crate) fn get(&self, lane: u32) -> Option<&Lane> {
+    pub(crate) fn get(&self, lane: StreamIx) -> Option<&Lane> {
         visits::note();
-        self.lanes.get(lane as usize)?.as_ref()
+        self.lanes.get(lane.index())?.as_ref()
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self, lane: u32) -> Option<&mut Lane> {
+    pub(super) fn get_mut(&mut self, lane: StreamIx) -> Option<&mut Lane> {
         visits::note();
-        self.lanes.get_mut(lane as usize)?.as_mut()
+        self.lanes.get_mut(lane.index())?.as_mut()
     }
 
     /// The tag of a range of `bytes` bytes that is being freed on `lane`, and whether the lane's
     /// open batch should be closed now.
     #[inline]
-    pub(crate) fn tag_free(&mut self, lane: u32, bytes: u64) -> (Tag, bool) {
+    pub(crate) fn tag_free(&mut self, lane: StreamIx, bytes: u64) -> (Tag, bool) {
         let accompanied = self.accompanied;
-        let lane = self.lanes.get_mut(lane as usize).and_then(Option::as_mut);
+        let lane = self.lanes.get_mut(lane.index()).and_then(Option::as_mut);
         lane.map_or((CLEAN, false), |lane| lane.front_mut().note_free(bytes, accompanied))
     }
 
     /// Whether others may come for what the lane frees who cannot close it, or are there already.
-    pub(crate) fn needs_marks(&self, lane: u32) -> bool {
+    pub(crate) fn needs_marks(&self, lane: StreamIx) -> bool {
         self.get(lane).is_some_and(|lane| lane.front().needs_marks(self.accompanied))
     }
 
     /// The lane's open batch was to be closed and could not be by this caller.
-    pub(crate) fn leave_open(&mut self, lane: u32) {
+    pub(crate) fn leave_open(&mut self, lane: StreamIx) {
         if let Some(lane) = self.get_mut(lane) {
             lane.front_mut().leave_open();
         }
     }
 
     /// The tag of what `lane` may use after work that is now queued on its stream.
-    pub(crate) fn open_tag(&mut self, lane: u32) -> Tag {
+    pub(crate) fn open_tag(&mut self, lane: StreamIx) -> Tag {
         let state = self.get_mut(lane);
         state.map_or(CLEAN, |state| Tag { lane, epoch: state.front_mut().use_open_epoch() })
     }
 
     /// What `thief` must do before it uses a range with this tag.
-    pub(crate) fn access(&self, tag: Tag, thief: u32) -> Access {
+    pub(crate) fn access(&self, tag: Tag, thief: StreamIx) -> Access {
         let own = tag.lane == thief && self.reuse == Reuse::StreamOrdered;
         match self.get(tag.lane) {
             _ if own => Access::Now,
@@ -212,7 +212,7 @@ impl Lanes {
     /// Notes that everything up to `epoch` has completed, and returns the markers that are of no
     /// more use, to be recycled without the lock.
     #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
-    pub(crate) fn complete(&mut self, lane: u32, epoch: u64) -> Vec<Event> {
+    pub(crate) fn complete(&mut self, lane: StreamIx, epoch: u64) -> Vec<Event> {
         self.completions += 1;
         let Some(state) = self.get_mut(lane) else { return Vec::new() };
         let done = state.complete(epoch);
@@ -223,7 +223,7 @@ impl Lanes {
     }
 
     /// Adds a marker unless a later epoch was recorded before it.
-    pub(super) fn publish(&mut self, lane: u32, epoch: u64, event: Event, order: u64) {
+    pub(super) fn publish(&mut self, lane: StreamIx, epoch: u64, event: Event, order: u64) {
         let displaced = match self.get_mut(lane) {
             Some(state) => {
                 let displaced = state.publish(epoch, event, order);
@@ -238,7 +238,7 @@ impl Lanes {
     }
 
     /// The lanes with markers that are not known to be complete.
-    pub(crate) fn marked(&self) -> Vec<u32> {
+    pub(crate) fn marked(&self) -> Vec<StreamIx> {
         self.marked.iter().copied().collect()
     }
 

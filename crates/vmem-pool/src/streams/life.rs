@@ -7,14 +7,15 @@ use super::front::{Closer, Front};
 use super::lane::{Access, Lane};
 use super::lanes::{Garbage, Lanes, Reuse};
 use super::queue::{is_threads_own, owner_of};
+use crate::space::StreamIx;
 use crate::sync::thread::ThreadId;
 
 impl Lanes {
     /// Makes a lane for a stream that is not known.
-    pub(crate) fn add(&mut self, stream: &Stream) -> u32 {
+    pub(crate) fn add(&mut self, stream: &Stream) -> StreamIx {
         let number = self.vacant.pop().unwrap_or_else(|| {
             self.lanes.push(None);
-            u32::try_from(self.lanes.len() - 1).expect("fewer than 2^31 streams")
+            StreamIx::at(self.lanes.len() - 1)
         });
         let observed = self.reuse == Reuse::Observed;
         let closer = match stream.is_bound() {
@@ -32,7 +33,7 @@ impl Lanes {
             None if is_threads_own(stream) => _ = self.unowned.insert(number),
             None => {}
         }
-        self.lanes[number as usize] = Some(lane);
+        self.lanes[number.index()] = Some(lane);
         self.by_stream.insert(stream.id(), number);
         self.note_company();
         self.want_for_others(number);
@@ -44,7 +45,7 @@ impl Lanes {
     }
 
     /// Notes whose default stream a lane is, if that was not known and can be told here.
-    pub(crate) fn note_owner(&mut self, lane: u32, stream: &Stream) {
+    pub(crate) fn note_owner(&mut self, lane: StreamIx, stream: &Stream) {
         if !is_threads_own(stream) {
             return;
         }
@@ -58,21 +59,21 @@ impl Lanes {
     }
 
     /// The lanes of the calling thread's default streams that have unmarked frees.
-    pub(crate) fn unmarked_here(&self) -> Vec<u32> {
-        let unmarked = |&number: &u32| {
+    pub(crate) fn unmarked_here(&self) -> Vec<StreamIx> {
+        let unmarked = |&number: &StreamIx| {
             self.get(number).is_some_and(|lane| !lane.has_ended() && lane.has_unmarked_frees())
         };
         self.queues.here().iter().copied().filter(unmarked).collect()
     }
 
     /// Default streams of which it is not known yet whose they are, with their lanes.
-    pub(crate) fn unowned(&self) -> Vec<(u32, WeakStream)> {
+    pub(crate) fn unowned(&self) -> Vec<(StreamIx, WeakStream)> {
         let lanes = self.unowned.iter().filter_map(|&number| Some((number, self.get(number)?)));
         lanes.map(|(number, lane)| (number, lane.handle().clone())).collect()
     }
 
     /// Ends a lane: no work will follow on its stream. `marker` covers all of it, if there is one.
-    pub(crate) fn end(&mut self, lane: u32, marker: Option<&Event>) {
+    pub(crate) fn end(&mut self, lane: StreamIx, marker: Option<&Event>) {
         let order = self.next_order();
         self.opened += 1;
         let Some(state) = self.get_mut(lane).filter(|state| !state.has_ended()) else { return };
@@ -91,7 +92,7 @@ impl Lanes {
     }
 
     /// A lane has ended, and nothing covers its last frees.
-    fn leave_unmarked(&mut self, lane: u32, owner: Option<ThreadId>) {
+    fn leave_unmarked(&mut self, lane: StreamIx, owner: Option<ThreadId>) {
         self.uncovered.insert(lane);
         // The thread's next default stream can still cover what was freed on this one.
         let others = owner.map_or(&[][..], |owner| self.queues.of(owner)).to_vec();
@@ -100,7 +101,7 @@ impl Lanes {
 
     /// A marker of the lane stands for nothing. What it was to cover can be marked again, unless the stream
     /// has ended.
-    pub(crate) fn lose(&mut self, lane: u32, epoch: u64) {
+    pub(crate) fn lose(&mut self, lane: StreamIx, epoch: u64) {
         let Some(state) = self.get_mut(lane) else { return };
         let Some(lost) = state.lose(epoch) else { return };
         let (unmarked, owner) = (state.is_unmarked(), state.owner());
@@ -114,15 +115,15 @@ impl Lanes {
     }
 
     /// Earlier default streams of the lane's thread that ended unmarked.
-    pub(super) fn unmarked_before(&self, lane: u32) -> Vec<u32> {
+    pub(super) fn unmarked_before(&self, lane: StreamIx) -> Vec<StreamIx> {
         let owner = self.get(lane).and_then(Lane::owner);
         let lanes = owner.map_or(&[][..], |owner| self.queues.of(owner));
-        let unmarked = |other: &u32| self.get(*other).is_some_and(Lane::is_unmarked);
+        let unmarked = |other: &StreamIx| self.get(*other).is_some_and(Lane::is_unmarked);
         lanes.iter().copied().filter(unmarked).collect()
     }
 
     /// Asks the next caller of an open lane to mark it, if that would cover what other lanes freed.
-    pub(super) fn want_for_others(&mut self, lane: u32) {
+    pub(super) fn want_for_others(&mut self, lane: StreamIx) {
         if !self.unmarked_before(lane).is_empty()
             && let Some(state) = self.get_mut(lane).filter(|state| !state.has_ended())
         {
@@ -132,7 +133,7 @@ impl Lanes {
 
     /// A marker recorded after these lanes had ended unmarked, on a later default stream of their
     /// thread, covers them.
-    pub(super) fn bequeath(&mut self, lanes: Vec<u32>, marker: &Event, order: u64) {
+    pub(super) fn bequeath(&mut self, lanes: Vec<StreamIx>, marker: &Event, order: u64) {
         for lane in lanes {
             // One that ended meanwhile in another way needs it no more.
             if let Some(state) = self.get_mut(lane).filter(|state| state.is_unmarked()) {
@@ -145,7 +146,7 @@ impl Lanes {
     }
 
     /// A marker of the lane could not be queried: nobody else may rely on its markers.
-    pub(crate) fn poison(&mut self, lane: u32) {
+    pub(crate) fn poison(&mut self, lane: StreamIx) {
         if let Some(state) = self.get_mut(lane) {
             state.poison();
             self.uncovered.insert(lane);
@@ -153,14 +154,14 @@ impl Lanes {
     }
 
     /// Streams of threads that may have ended, leaving unmarked frees, with their lanes.
-    pub(crate) fn possible_orphans(&self) -> Vec<(u32, WeakStream)> {
+    pub(crate) fn possible_orphans(&self) -> Vec<(StreamIx, WeakStream)> {
         let lanes = self.bound.iter().filter_map(|&number| Some((number, self.get(number)?)));
         let possible = lanes.filter(|(_, lane)| !lane.is_orphaned() && lane.has_unmarked_frees());
         possible.map(|(number, lane)| (number, lane.handle().clone())).collect()
     }
 
     /// Another lane takes memory of this one, for which it needs what `access` says.
-    pub(crate) fn note_theft(&mut self, lane: u32, access: &Access) {
+    pub(crate) fn note_theft(&mut self, lane: StreamIx, access: &Access) {
         let frees = match access {
             Access::Close => 8,
             _ => 2,
@@ -169,7 +170,7 @@ impl Lanes {
     }
 
     /// Whether the lane marks what it frees at once, because others take it.
-    pub(crate) fn marks_at_once(&self, lane: u32) -> bool {
+    pub(crate) fn marks_at_once(&self, lane: StreamIx) -> bool {
         self.get(lane).is_some_and(|lane| lane.front().marks_at_once())
     }
 
@@ -179,7 +180,7 @@ impl Lanes {
     }
 
     /// Another lane looked at what this one freed.
-    pub(crate) fn contend(&mut self, lane: u32) {
+    pub(crate) fn contend(&mut self, lane: StreamIx) {
         self.get_mut(lane).into_iter().for_each(Lane::contend);
     }
 
@@ -187,7 +188,7 @@ impl Lanes {
     /// what they free from then on.
     pub(crate) fn contend_bound(&mut self) {
         for &number in &self.bound {
-            let lane = self.lanes.get_mut(number as usize).and_then(Option::as_mut);
+            let lane = self.lanes.get_mut(number.index()).and_then(Option::as_mut);
             if let Some(lane) = lane.filter(|lane| lane.has_unmarked_frees()) {
                 lane.contend();
             }
@@ -195,7 +196,7 @@ impl Lanes {
     }
 
     /// The thread that alone could close the lane has ended.
-    pub(crate) fn orphan(&mut self, lane: u32) {
+    pub(crate) fn orphan(&mut self, lane: StreamIx) {
         if let Some(state) = self.get_mut(lane).filter(|lane| !lane.has_ended()) {
             state.orphan();
             self.uncovered.insert(lane);
@@ -203,18 +204,18 @@ impl Lanes {
     }
 
     /// The lanes of which some frees may be beyond any marker for good.
-    pub(crate) fn uncovered(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn uncovered(&self) -> impl Iterator<Item = StreamIx> {
         self.uncovered.iter().copied()
     }
 
-    pub(crate) fn is_uncovered(&self, lane: u32) -> bool {
+    pub(crate) fn is_uncovered(&self, lane: StreamIx) -> bool {
         self.uncovered.contains(&lane)
     }
 
     /// Begins a synchronisation of the device: returns each lane with the epoch that it will complete.
-    pub(crate) fn before_device_sync(&mut self) -> Vec<(u32, u64)> {
+    pub(crate) fn before_device_sync(&mut self) -> Vec<(StreamIx, u64)> {
         self.opened += 1;
-        let lanes = (0_u32..).zip(&mut self.lanes).skip(1);
+        let lanes = (0..).map(StreamIx::at).zip(&mut self.lanes).skip(1);
         lanes
             .filter_map(|(number, lane)| Some((number, lane.as_mut()?.before_device_sync())))
             .collect()
@@ -222,7 +223,7 @@ impl Lanes {
 
     /// The device was synchronised since `epoch` was closed.
     #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
-    pub(crate) fn after_device_sync(&mut self, lane: u32, epoch: u64) -> Vec<Event> {
+    pub(crate) fn after_device_sync(&mut self, lane: StreamIx, epoch: u64) -> Vec<Event> {
         let done = self.complete(lane, epoch);
         // A later marker was recorded meanwhile, and may be the one that could not be queried.
         if let Some(state) = self.get_mut(lane).filter(|state| !state.has_markers()) {
@@ -236,7 +237,7 @@ impl Lanes {
 
     /// The host has waited for the lane's latest marker: what could not be queried before is complete,
     /// unless a later marker was recorded meanwhile, which may be the one that could not.
-    pub(crate) fn trust(&mut self, lane: u32) {
+    pub(crate) fn trust(&mut self, lane: StreamIx) {
         let settled = |state: &&mut Lane| state.is_poisoned() && !state.has_markers();
         if let Some(state) = self.get_mut(lane).filter(settled) {
             state.trust();
@@ -247,8 +248,8 @@ impl Lanes {
     }
 
     /// Lanes whose markers could not be queried.
-    pub(crate) fn poisoned(&self) -> Vec<u32> {
-        let is_poisoned = |lane: &u32| self.get(*lane).is_some_and(Lane::is_poisoned);
+    pub(crate) fn poisoned(&self) -> Vec<StreamIx> {
+        let is_poisoned = |lane: &StreamIx| self.get(*lane).is_some_and(Lane::is_poisoned);
         self.uncovered.iter().copied().filter(is_poisoned).collect()
     }
 
@@ -266,20 +267,20 @@ impl Lanes {
 
     /// Lanes that have ended, to look which of them can be forgotten. Each must be
     /// [forgotten](Self::forget) or [kept](Self::keep_ended).
-    pub(crate) fn take_ended(&mut self) -> Vec<u32> {
+    pub(crate) fn take_ended(&mut self) -> Vec<StreamIx> {
         self.sweep_above = 0;
         std::mem::take(&mut self.ended)
     }
 
     /// Lanes that have ended cannot be forgotten yet.
-    pub(crate) fn keep_ended(&mut self, lanes: Vec<u32>) {
+    pub(crate) fn keep_ended(&mut self, lanes: Vec<StreamIx>) {
         self.sweep_above = 2 * lanes.len();
         self.ended = lanes;
     }
 
     /// Forgets an ended lane that no range refers to.
-    pub(crate) fn forget(&mut self, lane: u32) {
-        let forgotten = self.lanes.get_mut(lane as usize).and_then(Option::take);
+    pub(crate) fn forget(&mut self, lane: StreamIx) {
+        let forgotten = self.lanes.get_mut(lane.index()).and_then(Option::take);
         let Some(forgotten) = forgotten else { return };
         self.vacant.push(lane);
         self.marked.remove(&lane);

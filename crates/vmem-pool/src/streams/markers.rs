@@ -7,6 +7,7 @@ use vmem_core::{DriverCode, DriverError, Event, Stream};
 
 use super::close::Record;
 use super::{Lane, Locked, State, Streams};
+use crate::space::StreamIx;
 
 /// What the driver says of a marker.
 #[derive(Debug)]
@@ -35,29 +36,33 @@ impl Streams {
 
     /// Closes a lane's open epoch and records its marker. Does nothing if this thread cannot, or while
     /// the stream captures: the next marker covers the epoch then.
-    pub(crate) fn close(&self, lane: u32) -> Result<(), DriverError> {
+    pub(crate) fn close(&self, lane: StreamIx) -> Result<(), DriverError> {
         self.close_with(self.lock(), lane, StreamExt::record)
     }
 
     /// The same in an allocation or a free on the lane's stream.
-    pub(crate) fn close_in_call(&self, state: Locked<'_>, lane: u32) -> Result<(), DriverError> {
+    pub(crate) fn close_in_call(
+        &self,
+        state: Locked<'_>,
+        lane: StreamIx,
+    ) -> Result<(), DriverError> {
         self.close_with(state, lane, StreamExt::record_in_call)
     }
 
     fn close_with(
         &self,
         mut state: Locked<'_>,
-        lane: u32,
+        lane: StreamIx,
         record: Record,
     ) -> Result<(), DriverError> {
-        let Some(closing) = state.lanes.begin_close(lane) else { return Ok(()) };
+        let Some(mut closing) = state.lanes.begin_close(lane) else { return Ok(()) };
         // Nobody else gets the lane's number meanwhile.
         state.pins += 1;
         drop(state);
         let recorded = closing.record(record);
         let mut state = self.lock();
         state.pins -= 1;
-        let result = state.lanes.finish_close(recorded);
+        let result = state.lanes.finish_close(closing, recorded);
         // A stream that was retired meanwhile has left a final marker; one that captures cannot
         // be marked now. Neither is a fault.
         let ended = state.lanes.get(lane).is_none_or(Lane::has_ended);
@@ -81,7 +86,7 @@ impl Streams {
     /// Asks whether a marker has completed. Poisons the lane if the driver fails.
     pub(crate) fn query(
         &self,
-        lane: u32,
+        lane: StreamIx,
         epoch: u64,
         marker: Event,
     ) -> Result<Reached, DriverError> {
@@ -108,22 +113,22 @@ impl Streams {
     }
 
     /// Drops a marker that stands for nothing.
-    fn lose(&self, lane: u32, epoch: u64) {
+    fn lose(&self, lane: StreamIx, epoch: u64) {
         self.lock().lanes.lose(lane, epoch);
     }
 
     /// Closes a lane that has frees which no marker covers.
-    pub(crate) fn close_unmarked(&self, lane: u32) -> Result<(), DriverError> {
+    pub(crate) fn close_unmarked(&self, lane: StreamIx) -> Result<(), DriverError> {
         let unmarked = self.lock().lanes.get(lane).is_some_and(Lane::has_unmarked_frees);
         if unmarked { self.close(lane) } else { Ok(()) }
     }
 
-    fn poison(&self, lane: u32) {
+    fn poison(&self, lane: StreamIx) {
         self.lock().lanes.poison(lane);
     }
 
     /// Notes that everything the lane freed up to `epoch` has completed.
-    pub(crate) fn note_complete(&self, lane: u32, epoch: u64) {
+    pub(crate) fn note_complete(&self, lane: StreamIx, epoch: u64) {
         let done = self.lock().lanes.complete(lane, epoch);
         self.recycle(done);
     }
@@ -173,7 +178,7 @@ impl Streams {
         result
     }
 
-    fn oldest_marker(&self, lane: u32) -> Option<(u64, Event)> {
+    fn oldest_marker(&self, lane: StreamIx) -> Option<(u64, Event)> {
         let state = self.lock();
         let (epoch, marker) = state.lanes.get(lane)?.markers().next()?;
         Some((epoch, marker.clone()))
@@ -234,9 +239,9 @@ impl Streams {
     }
 
     /// The latest marker of each lane that has one.
-    pub(crate) fn newest_markers(&self) -> Vec<(u32, u64, Event)> {
+    pub(crate) fn newest_markers(&self) -> Vec<(StreamIx, u64, Event)> {
         let state = self.lock();
-        let newest = |lane: u32| {
+        let newest = |lane: StreamIx| {
             let (epoch, marker) = state.lanes.get(lane)?.markers().last()?;
             Some((lane, epoch, marker.clone()))
         };
@@ -259,7 +264,7 @@ impl Streams {
     /// Marks what the calling thread freed on its own default streams, which no thief can mark.
     /// Without that, what one thread frees on its default stream and wants on another of its streams
     /// could not be shared.
-    pub(crate) fn close_bound_here(&self, but: u32) -> Result<(), DriverError> {
+    pub(crate) fn close_bound_here(&self, but: StreamIx) -> Result<(), DriverError> {
         let _pin = self.pin();
         let unowned = self.lock().lanes.unowned();
         for (lane, stream) in unowned {
@@ -314,11 +319,12 @@ pub(crate) fn stands_for_nothing(error: &DriverError) -> bool {
 
 impl State {
     /// Lanes that have free memory, or addresses that memory was used at, which no marker covers.
-    fn unmarked(&self) -> BTreeSet<u32> {
+    fn unmarked(&self) -> BTreeSet<StreamIx> {
         let free = self.space.all_free().filter_map(|slot| self.space[slot].tag());
         let dormant = self.space.dormant().filter_map(|slot| self.dormant_tag(slot));
-        let lanes: BTreeSet<u32> = free.chain(dormant).map(|tag| tag.lane).collect();
-        let unmarked = |&lane: &u32| self.lanes.get(lane).is_some_and(Lane::has_unmarked_frees);
+        let lanes: BTreeSet<StreamIx> = free.chain(dormant).map(|tag| tag.lane).collect();
+        let unmarked =
+            |&lane: &StreamIx| self.lanes.get(lane).is_some_and(Lane::has_unmarked_frees);
         lanes.into_iter().filter(unmarked).collect()
     }
 }

@@ -29,7 +29,7 @@ pub(crate) use state::{Locked, State};
 use vmem_core::author::{StreamExt, StreamObserver, fork};
 use vmem_core::{Device, ResourceId, Stream};
 
-use crate::space::visits;
+use crate::space::{StreamIx, visits};
 use crate::sync::{Mutex, MutexGuard};
 
 /// The streams of a pool, and the pool's one lock.
@@ -70,7 +70,11 @@ impl Streams {
     }
 
     /// Finds the stream's lane, making it if the stream is new.
-    pub(crate) fn enter<'a>(&'a self, mut state: Locked<'a>, stream: &Stream) -> (Locked<'a>, u32) {
+    pub(crate) fn enter<'a>(
+        &'a self,
+        mut state: Locked<'a>,
+        stream: &Stream,
+    ) -> (Locked<'a>, StreamIx) {
         match state.lanes.known(self.id, stream) {
             Some(lane) => (state, lane),
             None => self.join(state, stream),
@@ -78,7 +82,7 @@ impl Streams {
     }
 
     #[cold]
-    fn join<'a>(&'a self, mut state: Locked<'a>, stream: &Stream) -> (Locked<'a>, u32) {
+    fn join<'a>(&'a self, mut state: Locked<'a>, stream: &Stream) -> (Locked<'a>, StreamIx) {
         let lane = state.lanes.add(stream);
         // Whatever ends the stream from here on finds the lane; what ended it before is seen below.
         state.pins += 1;

@@ -5,7 +5,7 @@ use vmem_core::author::StreamExt;
 
 use super::markers::{Reached, stands_for_nothing};
 use super::{Access, Reuse, Streams};
-use crate::space::{Claim, Tag};
+use crate::space::{Claim, StreamIx, Tag};
 use crate::supply::Miss;
 
 impl Streams {
@@ -16,7 +16,7 @@ impl Streams {
     pub(crate) fn order_after(
         &self,
         claim: &mut Claim,
-        lane: u32,
+        lane: StreamIx,
         stream: &Stream,
     ) -> Result<(), Miss> {
         for tag in claim.tags() {
@@ -26,7 +26,7 @@ impl Streams {
     }
 
     /// Returns whether the stream was made to wait.
-    fn order_after_tag(&self, tag: Tag, lane: u32, stream: &Stream) -> Result<bool, Miss> {
+    fn order_after_tag(&self, tag: Tag, lane: StreamIx, stream: &Stream) -> Result<bool, Miss> {
         // A marker may be lost to a capture. One that is recorded instead is the last.
         let mut closings = 0;
         loop {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use vmem_core::author::StreamExt;
 use vmem_core::{Stream, StreamKind};
 
+use crate::space::StreamIx;
 use crate::sync::thread::{self, ThreadId};
 
 /// Whether it is some thread's default stream.
@@ -21,14 +22,14 @@ pub(super) fn owner_of(stream: &Stream) -> Option<ThreadId> {
 /// The lanes of each thread's default streams. An event recorded on a later one covers the work of
 /// those before it, because vmem hands what these had yet to wait for on to it.
 #[derive(Debug, Default)]
-pub(super) struct Queues(HashMap<ThreadId, Vec<u32>>);
+pub(super) struct Queues(HashMap<ThreadId, Vec<StreamIx>>);
 
 impl Queues {
-    pub(super) fn add(&mut self, owner: ThreadId, lane: u32) {
+    pub(super) fn add(&mut self, owner: ThreadId, lane: StreamIx) {
         self.0.entry(owner).or_default().push(lane);
     }
 
-    pub(super) fn remove(&mut self, owner: ThreadId, lane: u32) {
+    pub(super) fn remove(&mut self, owner: ThreadId, lane: StreamIx) {
         if let Some(lanes) = self.0.get_mut(&owner) {
             lanes.retain(|&known| known != lane);
             if lanes.is_empty() {
@@ -37,11 +38,11 @@ impl Queues {
         }
     }
 
-    pub(super) fn of(&self, owner: ThreadId) -> &[u32] {
+    pub(super) fn of(&self, owner: ThreadId) -> &[StreamIx] {
         self.0.get(&owner).map_or(&[], Vec::as_slice)
     }
 
-    pub(super) fn here(&self) -> &[u32] {
+    pub(super) fn here(&self) -> &[StreamIx] {
         if self.0.is_empty() { &[] } else { self.of(thread::current().id()) }
     }
 }

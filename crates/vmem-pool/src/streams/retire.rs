@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use vmem_core::{Event, StreamId};
 
 use super::{State, Streams};
-use crate::space::{CLEAN, RangeState, Slot, Tag};
+use crate::space::{CLEAN, RangeState, Slot, StreamIx, Tag};
 
 impl Streams {
     /// A stream ends: no work will follow on it. `marker` covers all there was, if there is one.
@@ -73,14 +73,14 @@ impl State {
         if ended.is_empty() {
             return;
         }
-        let tied: HashSet<u32> = self
+        let tied: HashSet<StreamIx> = self
             .space
             .dormant()
             .filter_map(|slot| self.dormant_tag(slot))
             .map(|tag| tag.lane)
             .collect();
-        let kept = |lane: &u32| tied.contains(lane) || !self.space.owns_nothing(*lane);
-        let (kept, gone): (Vec<u32>, Vec<u32>) = ended.into_iter().partition(kept);
+        let kept = |lane: &StreamIx| tied.contains(lane) || !self.space.owns_nothing(*lane);
+        let (kept, gone): (Vec<StreamIx>, Vec<StreamIx>) = ended.into_iter().partition(kept);
         self.lanes.keep_ended(kept);
         gone.into_iter().for_each(|number| self.lanes.forget(number));
     }

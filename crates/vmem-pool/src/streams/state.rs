@@ -6,7 +6,7 @@ use std::time::Duration;
 use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId};
 
 use super::{Access, Lanes, Reuse};
-use crate::space::{CLEAN, Claim, Fit, Need, Slot, Space, Tag, pointer};
+use crate::space::{CLEAN, Claim, Fit, Need, Slot, Space, StreamIx, Tag, pointer};
 use crate::supply::Aliases;
 use crate::sync::MutexGuard;
 use crate::{Batch, Counters};
@@ -116,7 +116,7 @@ impl State {
     /// Takes the best fit from the lane's own memory, or else from memory that no pending work
     /// touches. The result is claimed.
     #[inline]
-    pub(crate) fn hit(&mut self, lane: u32, need: Need) -> Option<Slot> {
+    pub(crate) fn hit(&mut self, lane: StreamIx, need: Need) -> Option<Slot> {
         match self.lanes.reuse() {
             Reuse::StreamOrdered => {
                 let own = self.space.take_best(lane, need, None);
@@ -129,13 +129,13 @@ impl State {
 
     /// Joins the parts of a claim, keeps what the request needs (claimed) and leaves the rest to the
     /// lane.
-    pub(crate) fn finish(&mut self, claim: Claim, lane: u32, need: Need) -> Slot {
+    pub(crate) fn finish(&mut self, claim: Claim, lane: StreamIx, need: Need) -> Slot {
         let rest = self.rest_of(&claim, lane);
         self.space.finish(claim, need, rest)
     }
 
     /// The tag of what a request leaves of the memory it claimed.
-    pub(crate) fn rest_of(&mut self, claim: &Claim, lane: u32) -> Tag {
+    pub(crate) fn rest_of(&mut self, claim: &Claim, lane: StreamIx) -> Tag {
         // What the stream waited for is covered by the lane's next marker, not by earlier ones.
         let own = claim.tags().into_iter().find(|tag| tag.lane == lane);
         match (self.lanes.reuse(), own) {

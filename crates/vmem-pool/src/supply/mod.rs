@@ -22,14 +22,14 @@ pub use arena::VirtualArena;
 pub use chunks::Chunks;
 use vmem_core::{BoxedError, Capabilities, Device, DriverError, Request};
 
-use crate::space::{Claim, Need, Slot, Space, Span, Tag};
+use crate::space::{Claim, Need, Slot, Space, Span, StreamIx, Tag};
 use crate::{Footprint, Growth};
 
 /// Why an attempt to get memory came to nothing.
 #[derive(Debug)]
 pub(crate) enum Miss {
     /// Work of this lane's stream cannot be waited for by this thread, or now.
-    Skip(u32),
+    Skip(StreamIx),
     /// The pool's ceiling is reached.
     Ceiling,
     /// No stretch of addresses is long enough.

@@ -96,26 +96,21 @@ impl Classes {
     }
 }
 
-/// What entering a range came to.
-#[derive(Debug, Clone, Copy)]
-#[must_use = "owners are found by their lists"]
-pub(super) struct Listing(Option<usize>);
-
 impl FreeIndex {
-    /// Adds a range of this key.
+    /// Adds a range of this key. Returns the class in whose list of [`Owners`] the index is to be put.
     #[inline]
-    pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> Listing {
+    pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> Option<usize> {
         self.len += 1;
         self.put(class_of(key.grains()), ranges, slot, key)
     }
 
     #[inline]
-    fn put(&mut self, class: usize, ranges: &mut [Range], slot: Slot, key: Key) -> Listing {
+    fn put(&mut self, class: usize, ranges: &mut [Range], slot: Slot, key: Key) -> Option<usize> {
         if !self.bin(class).insert(ranges, slot, key) {
-            return Listing(None);
+            return None;
         }
         self.occupied.insert(class);
-        Listing(self.listed.insert(class).then_some(class))
+        self.listed.insert(class).then_some(class)
     }
 
     /// Takes a range out, which entered or was last updated with this key.
@@ -132,7 +127,7 @@ impl FreeIndex {
         }
     }
 
-    /// A range has grown or shrunk.
+    /// A range has grown or shrunk. Returns the same as [`insert`](Self::insert).
     #[inline]
     pub(super) fn update(
         &mut self,
@@ -140,11 +135,11 @@ impl FreeIndex {
         slot: Slot,
         before: Key,
         now: Key,
-    ) -> Listing {
+    ) -> Option<usize> {
         let (class, from) = (class_of(now.grains()), class_of(before.grains()));
         if class == from {
             self.bins[class].update(ranges, slot, before, now);
-            return Listing(None);
+            return None;
         }
         self.take_out(from, ranges, slot, before);
         self.put(class, ranges, slot, now)
