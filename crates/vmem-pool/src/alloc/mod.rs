@@ -34,7 +34,7 @@ use vmem_core::{
     RawBlock, Request, Stream,
 };
 
-use crate::space::{Claim, RangeState, Slot, StreamIx, Tag};
+use crate::space::{RangeState, Slot, StreamIx, Tag};
 use crate::streams::{Lane, Locked, State};
 use crate::supply::{Backing, Miss};
 
@@ -156,56 +156,56 @@ impl<B: Backing> Core<B> {
         }
         let mut slow = Slow::new(request, lane, need);
         if let Some((mut claim, marker)) = state.hand_over(&mut slow) {
-            if let Some(marker) = marker {
-                drop(state);
-                claim.waited = stream.wait(&marker).is_ok();
-                drop(marker);
-                state = self.streams.lock();
-                state.counters.waits += u64::from(claim.waited);
-            } else {
-                state.counters.completed += 1;
-                return Ok(self.keep(state, claim, &slow));
-            }
-            if claim.waited {
-                return Ok(self.keep(state, claim, &slow));
+            let is_handed_over = match marker {
+                None => {
+                    state.counters.completed += 1;
+                    true
+                }
+                Some(marker) => {
+                    drop(state);
+                    claim.waited = stream.wait(&marker).is_ok();
+                    drop(marker);
+                    state = self.streams.lock();
+                    state.counters.waits += u64::from(claim.waited);
+                    claim.waited
+                }
+            };
+            if is_handed_over {
+                let slot = state.finish(claim, lane, need);
+                return Ok(self.issue(state, request, lane, slot));
             }
             // The stages find out what is wrong, and what else there is.
             slow.put_back(&mut state, claim);
         }
+        let allocated = self.alloc_in_stages(state, &mut slow);
+        self.tell_changes(&slow);
+        allocated
+    }
+
+    /// The same for a request that has found nothing yet that it could have without more ado.
+    fn alloc_in_stages<'a>(
+        &'a self,
+        mut state: Locked<'a>,
+        slow: &mut Slow<'_>,
+    ) -> Result<Block, AllocError> {
+        let (request, lane) = (slow.request, slow.lane);
         let pin = self.streams.pin_locked(&mut state);
-        let found = self.find(state, &mut slow);
-        let (mut state, slot) = match found {
-            Ok(found) => found,
-            Err(error) => {
-                self.streams.lock().counters.failures += 1;
-                drop(pin);
-                self.tell_changes(&slow);
-                return Err(error);
-            }
-        };
-        if stream.has_pending_waits() {
+        let (mut state, slot) = self.find(state, slow).inspect_err(|_| {
+            self.streams.lock().counters.failures += 1;
+        })?;
+        if request.stream.has_pending_waits() {
             drop(state);
-            let queued = stream.queue_pending_waits();
+            let queued = request.stream.queue_pending_waits();
             state = self.streams.lock();
             if let Err(error) = queued {
                 let tag = state.lanes.open_tag(lane);
                 state.release(slot, tag);
                 pin.unpin(&mut state);
-                drop(state);
-                self.tell_changes(&slow);
-                return Err(fault(error));
+                return Err(AllocError::from_driver(error, request.layout, self.name()));
             }
         }
         pin.unpin(&mut state);
-        let block = self.issue(state, request, lane, slot);
-        self.tell_changes(&slow);
-        Ok(block)
-    }
-
-    /// The block of a claim, behind whose last uses the request's stream was ordered.
-    fn keep(&self, mut state: Locked<'_>, claim: Claim, slow: &Slow<'_>) -> Block {
-        let slot = state.finish(claim, slow.lane, slow.need);
-        self.issue(state, slow.request, slow.lane, slot)
+        Ok(self.issue(state, request, lane, slot))
     }
 
     /// The block of a request, for which its stream may have been made to wait. What is left of the memory

@@ -13,7 +13,8 @@ pub(super) use owners::Owners;
 
 use super::{Range, Slot};
 
-const WORDS: usize = CLASSES.div_ceil(64);
+/// A power of two, so that a class finds its word without a comparison.
+const WORDS: usize = CLASSES.div_ceil(64).next_power_of_two();
 
 /// Free ranges in classes of similar size, with a bitmap of the classes that are not empty.
 ///
@@ -25,9 +26,6 @@ const WORDS: usize = CLASSES.div_ceil(64);
 #[derive(Debug, Default)]
 pub(super) struct FreeIndex {
     occupied: Classes,
-    /// The classes in whose list of [`Owners`] this index is. A class that was emptied since stays
-    /// there until somebody looks.
-    listed: Classes,
     /// Those up to the largest class that was ever used.
     bins: Vec<Bin>,
     len: usize,
@@ -46,25 +44,21 @@ const _: () = assert!(WORDS <= 64, "one word says which words are not zero");
 impl Classes {
     #[inline]
     fn has(&self, class: usize) -> bool {
-        self.words[class / 64] >> (class % 64) & 1 == 1
+        self.words[class / 64 % WORDS] >> (class % 64) & 1 == 1
     }
 
-    /// Returns whether the class was not there before.
     #[inline]
-    fn insert(&mut self, class: usize) -> bool {
-        let (word, bit) = (&mut self.words[class / 64], 1 << (class % 64));
-        let new = *word & bit == 0;
-        *word |= bit;
-        self.above |= 1 << (class / 64);
-        new
+    fn insert(&mut self, class: usize) {
+        self.words[class / 64 % WORDS] |= 1 << (class % 64);
+        self.above |= 1 << (class / 64 % WORDS);
     }
 
     #[inline]
     fn remove(&mut self, class: usize) {
-        let word = &mut self.words[class / 64];
+        let word = &mut self.words[class / 64 % WORDS];
         *word &= !(1 << (class % 64));
         let empty = u64::from(*word == 0);
-        self.above &= !(empty << (class / 64));
+        self.above &= !(empty << (class / 64 % WORDS));
     }
 
     /// The first class from this one on.
@@ -106,11 +100,13 @@ impl FreeIndex {
 
     #[inline]
     fn put(&mut self, class: usize, ranges: &mut [Range], slot: Slot, key: Key) -> Option<usize> {
-        if !self.bin(class).insert(ranges, slot, key) {
+        let bin = self.bin(class);
+        if !bin.insert(ranges, slot, key) {
             return None;
         }
+        let listed = std::mem::replace(&mut bin.listed, true);
         self.occupied.insert(class);
-        self.listed.insert(class).then_some(class)
+        (!listed).then_some(class)
     }
 
     /// Takes a range out, which entered or was last updated with this key.

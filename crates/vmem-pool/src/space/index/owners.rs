@@ -98,7 +98,7 @@ impl FreeIndex {
     fn stays_listed(&mut self, class: usize) -> bool {
         let stays = self.occupied.has(class);
         if !stays {
-            self.listed.remove(class);
+            self.bins[class].listed = false;
         }
         stays
     }
