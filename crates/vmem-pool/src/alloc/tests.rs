@@ -211,7 +211,7 @@ fn a_block_that_goes_back_and_forth_is_handed_over_in_few_locks_and_calls() {
             late += calls;
         }
     }
-    assert!(late <= 650, "{late} calls in a hundred turns");
+    assert!(late <= 480, "{late} calls in a hundred turns");
     let counters = core.counters();
     assert!(counters.waits + counters.completed > 190, "{counters:?}");
     core.shut_down();
