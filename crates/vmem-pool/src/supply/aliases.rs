@@ -344,6 +344,22 @@ mod tests {
     }
 
     #[test]
+    fn an_alias_that_the_driver_was_not_asked_to_unmap_serves_again() {
+        let grains = |from: u64, upto: u64| Span::between(from << 8, upto << 8);
+        let mut space = Space::new(crate::space::Fit::Best);
+        space.add_segment(grains(1000, 2000), RangeState::Dormant(CLEAN));
+        let mut aliases = Aliases::new(1000 << 8);
+        aliases.add(grains(1000, 1100), vec![grains(0, 100)]);
+        aliases.put(1000 << 8);
+        let hidden = aliases.hide(&mut space, 1000 << 8, |_| true).unwrap();
+        assert_eq!(aliases.oldest(need(100 << 8), |_| true), None, "it is about to go");
+        aliases.hidden(&mut space, hidden);
+        assert!(aliases.oldest(need(100 << 8), |_| true).is_some());
+        assert_eq!((aliases.bytes(), space.unmapped_below(u64::MAX)), (100 << 8, 0));
+        space.check();
+    }
+
+    #[test]
     fn what_is_left_of_an_alias_shows_what_it_showed_and_serves_nobody() {
         let mut aliases = Aliases::new(1000);
         let homes = [Span::between(0, 60), Span::between(80, 120)];
