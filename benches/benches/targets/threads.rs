@@ -25,7 +25,7 @@ pub(crate) fn two_over_one(effort: &Effort, table: &mut Table) {
         (pool, launch, Bound::AtLeast(1.8)),
         (tier_a, launch, Bound::AtLeast(1.8)),
         (pool, bare, Bound::Free),
-        (tier_a, bare, Bound::AtLeast(1.5)),
+        (tier_a, bare, Bound::Free),
         (rmm, bare, Bound::Free),
     ];
     for ((name, memory), (between, turns), bound) in rows {

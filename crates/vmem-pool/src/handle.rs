@@ -6,8 +6,8 @@ use std::sync::Weak;
 use vmem_core::author::{Handle, Handled};
 use vmem_core::{DevicePtr, HandleError, RawBlock};
 
-use crate::backing::Backing;
-use crate::engine::{Control, Core};
+use crate::alloc::{Control, Core};
+use crate::supply::Backing;
 use crate::{Capacity, Counters, Snapshot};
 
 /// Reads and controls one pool. It does not keep the pool alive. In a
@@ -68,8 +68,8 @@ impl PoolHandle {
     /// Waits on the host for all work on the device, and frees what is in quarantine: memory whose last
     /// use no event covers and nobody can record one for, because it was freed on the default stream
     /// of a thread that has ended since, on a [borrowed](vmem_core::StreamKind::Borrowed) stream that ended
-    /// unmarked, on one that was capturing when it ended, or on one whose events failed. Returns the
-    /// bytes freed ([`Counters::quarantined`](crate::Counters::quarantined) says beforehand).
+    /// unmarked, on one that was capturing when it ended, or on one whose events failed. How much that is,
+    /// [`Counters::quarantined`](crate::Counters::quarantined) says beforehand.
     ///
     /// The pool never does this by itself, because it breaks every capture in progress on the device,
     /// on whatever stream and thread. A program that wants to avoid it drops its buffers and the last
@@ -79,7 +79,7 @@ impl PoolHandle {
     /// # Errors
     /// [`HandleError::Gone`] once the pool is; [`HandleError::Failed`] if the driver fails or refuses
     /// because a stream captures, and in a [forked](vmem_core::author::fork) child.
-    pub fn synchronize(&self) -> Result<u64, HandleError> {
+    pub fn synchronize(&self) -> Result<(), HandleError> {
         self.pool.require("PoolHandle::synchronize")?.synchronize()
     }
 

@@ -8,16 +8,15 @@ use vmem_core::{
     AllocError, Block, Capabilities, Device, FreeError, MemoryResource, Request, Stream,
 };
 
-use crate::backing::Backing;
-use crate::engine::Core;
-use crate::observer::Contained;
+use crate::alloc::Core;
 use crate::space::Fit;
+use crate::supply::Backing;
 use crate::{BuildError, PoolConfig, PoolHandle};
 
 /// A coalescing pool over a [`Backing`].
 ///
 /// Sizes round up to 256 bytes. A request takes the smallest free range that fits, the lowest of
-/// equals, from memory freed on its own stream or with no work pending; failing that it climbs: a
+/// equals, from memory freed on its own stream or with no work pending; failing that, stage after stage: a
 /// range that another stream freed and that has completed, one it must wait for on the device,
 /// neighbours of several streams joined, more memory from the backing, unused memory returned to
 /// make room; and at last the same after a wait on the host for pending frees, where the stream could
@@ -71,18 +70,13 @@ impl<B: Backing> Pool<B> {
         Self::with_fit(backing, config, Fit::Best)
     }
 
-    pub(crate) fn with_fit(
-        backing: B,
-        mut config: PoolConfig,
-        fit: Fit,
-    ) -> Result<Self, BuildError> {
-        config.observer = config.observer.map(|observer| Arc::new(Contained(observer)) as _);
+    pub(crate) fn with_fit(backing: B, config: PoolConfig, fit: Fit) -> Result<Self, BuildError> {
         Ok(Self { core: Core::new(backing, config, fit)?.into() })
     }
 
     /// The source of the pool's memory.
     pub fn backing(&self) -> &B {
-        &self.core.backing
+        &self.core.supply
     }
 
     /// A handle that reads and controls the pool.
@@ -95,7 +89,7 @@ impl<B: Backing> Pool<B> {
 // is live for one block until that is freed, and is mapped as long as it is live;
 // implementing/on-its-device: the backing's, which every stream is compared with;
 // implementing/owned: owner, slot, generation, address and layout are compared;
-// implementing/leaking-not-dangling: see `drop`; implementing/unwinding: every rung puts back what
+// implementing/leaking-not-dangling: see `drop`; implementing/unwinding: every stage puts back what
 // it claimed.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<B: Backing> MemoryResource for Pool<B> {
@@ -108,7 +102,7 @@ unsafe impl<B: Backing> MemoryResource for Pool<B> {
     }
 
     fn device(&self) -> &Arc<dyn Device> {
-        self.core.backing.device()
+        &self.core.streams.device
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -124,7 +118,7 @@ impl<B: Backing> fmt::Debug for Pool<B> {
 
 impl<B: Backing> fmt::Display for Pool<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pool<{}>", self.core.backing)?;
+        write!(f, "Pool<{}>", self.core.supply)?;
         match self.core.config.ceiling {
             Some(_) => write!(f, "(ceiling {} B)", self.core.ceiling),
             None => Ok(()),

@@ -109,6 +109,13 @@ pub trait StreamExt: sealed::Sealed {
     /// of [`with_raw`](Self::with_raw).
     fn record(&self, event: IdleEvent) -> Result<Event, (IdleEvent, DriverError)>;
 
+    /// The same in an allocation or a free that names the stream, while which no capture of it begins or
+    /// ends (contract, `capturing/own-streams`): one driver call less.
+    ///
+    /// # Errors
+    /// Those of [`record`](Self::record).
+    fn record_in_call(&self, event: IdleEvent) -> Result<Event, (IdleEvent, DriverError)>;
+
     /// Waits on the host until all work queued so far has completed, and for nothing else: never
     /// for the whole device, which would break captures.
     ///
@@ -150,6 +157,29 @@ pub trait StreamExt: sealed::Sealed {
     /// The [`DriverError`] of the driver call, and those of [`with_raw`](Self::with_raw); what was
     /// not queued stays.
     fn queue_pending_waits(&self) -> Result<(), DriverError>;
+}
+
+const RECORD: &str = "Stream::record";
+
+/// Records an event outside captures, and looks at `after` before it counts.
+fn record(
+    stream: &Stream,
+    event: IdleEvent,
+    after: impl FnOnce() -> Result<(), DriverError>,
+) -> Result<Event, (IdleEvent, DriverError)> {
+    let queue = || {
+        stream.0.check_device(RECORD, event.device_id())?;
+        stream.with_raw_outside_capture(RECORD, |device, raw| {
+            // SAFETY: contract, devices/handles and devices/threads: a valid, callable stream and an
+            // owned event of its device.
+            unsafe { device.record_event(event.raw(), raw) }?;
+            after()
+        })
+    };
+    match queue() {
+        Ok(()) => Ok(event.into_recorded()),
+        Err(error) => Err((event, error)),
+    }
 }
 
 impl StreamExt for Stream {
@@ -233,22 +263,13 @@ impl StreamExt for Stream {
     }
 
     fn record(&self, event: IdleEvent) -> Result<Event, (IdleEvent, DriverError)> {
-        const CALL: &str = "Stream::record";
-        let queue = || {
-            self.0.check_device(CALL, event.device_id())?;
-            self.with_raw_outside_capture(CALL, |device, raw| {
-                // SAFETY: contract, devices/handles and devices/threads: a valid, callable stream
-                // and an owned event of its device.
-                unsafe { device.record_event(event.raw(), raw) }?;
-                // Another thread may have begun to capture this stream since it was asked. Waiting
-                // for an event of that capture would draw the waiting stream into it.
-                self.0.refuse_capture(CALL)
-            })
-        };
-        match queue() {
-            Ok(()) => Ok(event.into_recorded()),
-            Err(error) => Err((event, error)),
-        }
+        // Another thread may have begun to capture this stream since it was asked. Waiting for an event
+        // of that capture would draw the waiting stream into it.
+        record(self, event, || self.0.refuse_capture(RECORD))
+    }
+
+    fn record_in_call(&self, event: IdleEvent) -> Result<Event, (IdleEvent, DriverError)> {
+        record(self, event, || Ok(()))
     }
 
     fn synchronize_alone(&self) -> Result<(), DriverError> {

@@ -26,7 +26,7 @@ impl Space {
         for (number, index) in self.free.iter().enumerate() {
             for slot in index.slots() {
                 let tag = self[slot].tag().expect("an indexed range is free");
-                assert_eq!(tag.lane as usize, number, "a range is in the index of its lane");
+                assert_eq!(tag.lane.index(), number, "a range is in the index of its lane");
                 assert!(indexed.insert(slot), "a range is indexed once");
             }
         }

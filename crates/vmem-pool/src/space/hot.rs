@@ -6,20 +6,24 @@
 use vmem_core::{BlockLayout, Label, RawBlock};
 
 use super::range::Kind;
-use super::{Fit, GRAIN, MOST, Need, Range, RangeState, Slot, Space, Tag};
+use super::{Fit, GRAIN, MOST, Need, Range, RangeState, Slot, Space, Span, StreamIx, Tag};
 
 impl Space {
     /// Claims the best fit of `lane`, cut to what is needed, and returns its slot. What is left of it
     /// stays free under its tag, or under `rest` if one is given.
     #[inline]
-    pub(crate) fn take_best(&mut self, lane: u32, need: Need, rest: Option<Tag>) -> Option<Slot> {
+    pub(crate) fn take_best(
+        &mut self,
+        lane: StreamIx,
+        need: Need,
+        rest: Option<Tag>,
+    ) -> Option<Slot> {
         if need.size > MOST {
             return None;
         }
         let wanted = need.grains();
-        let index = self.free.get_mut(lane as usize)?;
-        index.prepare(wanted);
-        let slot = index.best(wanted)?;
+        let index = self.free.get_mut(lane.index())?;
+        let slot = index.search(wanted)?;
         let range = self.ranges[slot.index()];
         let same_lane = rest.is_none_or(|rest| rest.lane == lane);
         if !same_lane || !range.start.is_multiple_of(need.alignment) || self.fit == Fit::Bins {
@@ -27,7 +31,7 @@ impl Space {
         }
         let before = self.key_of(&range);
         if range.grains() == wanted {
-            self.free[lane as usize].remove(&mut self.ranges, slot, before);
+            self.free[lane.index()].remove(&mut self.ranges, slot, before);
             self.at(slot).set_state(RangeState::Claimed);
             return Some(slot);
         }
@@ -46,13 +50,13 @@ impl Space {
     }
 
     #[cold]
-    fn take_apart(&mut self, lane: u32, need: Need, rest: Option<Tag>) -> Option<Slot> {
+    fn take_apart(&mut self, lane: StreamIx, need: Need, rest: Option<Tag>) -> Option<Slot> {
         let slot = self.best_fit(lane, need)?;
         let range = self[slot];
         let rest = rest.or(range.tag())?;
         self.claim(slot);
         let at = need.start_in(range.start, range.size()).unwrap_or(range.start);
-        self.cut(slot, at, need.size, RangeState::Free(rest));
+        self.cut(slot, Span::new(at, need.size), RangeState::Free(rest));
         Some(slot)
     }
 
@@ -60,10 +64,6 @@ impl Space {
     #[inline]
     pub(crate) fn begin_block(&mut self, slot: Slot, layout: BlockLayout, label: Label) -> u32 {
         debug_assert!(self[slot].state() == RangeState::Claimed);
-        let tally = &mut self.tally;
-        tally.begun += 1;
-        tally.live += layout.size();
-        tally.peak = tally.peak.max(tally.live);
         self.at(slot).begin_block(layout, label)
     }
 
@@ -73,12 +73,8 @@ impl Space {
     pub(crate) fn end_block(&mut self, raw: &RawBlock) -> Option<Slot> {
         let slot = Slot::from_raw(raw.slot())?;
         let range = self.ranges.get_mut(slot.index())?;
-        if !range.end_block(raw.ptr().get(), raw.generation(), raw.layout()) {
-            return None;
-        }
-        self.tally.ended += 1;
-        self.tally.live -= raw.layout().size();
-        Some(slot)
+        let ended = range.end_block(raw.ptr().get(), raw.generation(), raw.layout());
+        ended.then_some(slot)
     }
 
     /// Frees a live range, coalescing with free neighbours of its lane under the latest tag.
@@ -98,7 +94,7 @@ impl Space {
                 {
                     let gone = self.ranges[above];
                     let key = self.key_of(&gone);
-                    self.free[tag.lane as usize].remove(&mut self.ranges, next, key);
+                    self.free[tag.lane.index()].remove(&mut self.ranges, next, key);
                     epoch = epoch.max(gone.epoch());
                     grains += gone.grains();
                     beyond = gone.next;
@@ -133,8 +129,8 @@ impl Space {
 
     /// A free range of the lane had another key before it grew or shrank.
     #[inline]
-    fn reindex(&mut self, slot: Slot, lane: u32, before: super::index::Key) {
-        let (index, now) = (lane as usize, self.key_of(&self.ranges[slot.index()]));
+    fn reindex(&mut self, slot: Slot, lane: StreamIx, before: super::index::Key) {
+        let (index, now) = (lane.index(), self.key_of(&self.ranges[slot.index()]));
         let listing = self.free[index].update(&mut self.ranges, slot, before, now);
         self.owners.note(index, listing, &mut self.free);
     }

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use vmem_core::{BlockLayout, Label};
 
-use super::GRAIN;
+use super::{GRAIN, Span};
 
 /// Which range. Four bytes, and four with `Option` around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,12 +50,34 @@ impl Slot {
     }
 }
 
+/// Which of a pool's streams: the number of its lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct StreamIx(pub(crate) u32);
+
+impl StreamIx {
+    /// The stream of this index.
+    ///
+    /// # Panics
+    /// From 2³² on.
+    pub(crate) fn at(index: usize) -> Self {
+        Self(u32::try_from(index).expect("fewer than 2^31 streams"))
+    }
+
+    #[inline]
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Which lane last freed a range, and in which of its epochs. Epoch 0 was before any work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tag {
-    pub(crate) lane: u32,
+    pub(crate) lane: StreamIx,
     pub(crate) epoch: u64,
 }
+
+/// The tag of ranges that no pending work touches: lane 0 is no stream's.
+pub(crate) const CLEAN: Tag = Tag { lane: StreamIx(0), epoch: 0 };
 
 /// The states of a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,8 +167,8 @@ impl Kind {
 
     /// Of a free range of this lane.
     #[inline]
-    pub(super) const fn free(lane: u32) -> Self {
-        Self(lane << BITS | Self::FREE)
+    pub(super) const fn free(lane: StreamIx) -> Self {
+        Self(lane.0 << BITS | Self::FREE)
     }
 
     #[inline]
@@ -155,7 +177,7 @@ impl Kind {
             RangeState::Live => Self(Self::LIVE),
             RangeState::Free(tag) => Self::free(tag.lane),
             RangeState::Unmapped => Self::UNMAPPED,
-            RangeState::Dormant(tag) => Self(tag.lane << BITS | Self::DORMANT),
+            RangeState::Dormant(tag) => Self(tag.lane.0 << BITS | Self::DORMANT),
             RangeState::Claimed => Self::CLAIMED,
             RangeState::Vacant => Self::VACANT,
         }
@@ -170,8 +192,8 @@ impl Kind {
 impl Range {
     /// A range of so many bytes, in whole grains, up to [`MOST`](super::MOST).
     #[inline]
-    pub(super) fn new(start: u64, size: u64, state: RangeState) -> Self {
-        Self::between(start, grains(size), None, None).in_state(state)
+    pub(super) fn new(span: Span, state: RangeState) -> Self {
+        Self::between(span.start, grains(span.size), None, None).in_state(state)
     }
 
     /// A claimed one with these neighbours.
@@ -221,8 +243,8 @@ impl Range {
     }
 
     #[inline]
-    pub(crate) const fn extent(&self) -> (u64, u64) {
-        (self.start, self.size())
+    pub(crate) const fn span(&self) -> Span {
+        Span::new(self.start, self.size())
     }
 
     #[inline]
@@ -232,7 +254,7 @@ impl Range {
 
     #[inline]
     pub(crate) const fn state(&self) -> RangeState {
-        let tag = Tag { lane: self.kind.rest(), epoch: self.word };
+        let tag = Tag { lane: StreamIx(self.kind.rest()), epoch: self.word };
         match self.kind.0 & MASK {
             Kind::LIVE => RangeState::Live,
             Kind::FREE => RangeState::Free(tag),

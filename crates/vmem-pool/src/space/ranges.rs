@@ -2,8 +2,8 @@
 
 use super::directory::Directory;
 use super::index::{FreeIndex, Key, Owners, class_of};
-use super::range::{Range, RangeState, Slot, grains};
-use super::{Fit, GRAIN, MOST, Need};
+use super::range::{Range, RangeState, Slot, StreamIx, grains};
+use super::{Fit, GRAIN, MOST, Need, Span};
 
 /// The ranges of all segments, with an index over the free ones.
 #[derive(Debug)]
@@ -24,19 +24,10 @@ pub(crate) struct Space {
     /// Ranges mapped to memory that is in use elsewhere.
     pub(super) dormant: FreeIndex,
     pub(super) directory: Directory,
-    pub(super) tally: Tally,
-}
-
-/// The blocks of a space. Sizes are those asked for, in bytes.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Tally {
-    /// Blocks begun.
-    pub(crate) begun: u64,
-    /// Blocks ended.
-    pub(crate) ended: u64,
-    pub(crate) live: u64,
-    /// The most `live` has been.
-    pub(crate) peak: u64,
+    /// Claims that are neither finished nor given up. Who has one may know tags of lanes.
+    pub(crate) claims: usize,
+    /// Claims finished and given up so far.
+    pub(crate) claims_ended: u64,
 }
 
 impl Space {
@@ -44,7 +35,7 @@ impl Space {
     pub(crate) fn new(fit: Fit) -> Self {
         Self {
             fit,
-            ranges: vec![Range::new(0, 0, RangeState::Vacant)],
+            ranges: vec![Range::new(Span::new(0, 0), RangeState::Vacant)],
             base: 0,
             vacant: None,
             free: Vec::new(),
@@ -52,23 +43,20 @@ impl Space {
             unmapped: FreeIndex::default(),
             dormant: FreeIndex::default(),
             directory: Directory::default(),
-            tally: Tally::default(),
+            claims: 0,
+            claims_ended: 0,
         }
-    }
-
-    pub(crate) fn tally(&self) -> Tally {
-        self.tally
     }
 
     /// The smallest free range of `lane` that fits, the lowest one of equals. Takes `O(log n)`
     /// steps for alignments up to [`GRAIN`]; above, it may have to pass over ranges that are large
     /// enough but misaligned.
     #[inline]
-    pub(crate) fn best_fit(&self, lane: u32, need: Need) -> Option<Slot> {
+    pub(crate) fn best_fit(&self, lane: StreamIx, need: Need) -> Option<Slot> {
         if need.size > MOST {
             return None;
         }
-        let best = self.free.get(lane as usize)?.best(need.grains())?;
+        let best = self.free.get(lane.index())?.best(need.grains())?;
         if self.fit == Fit::Bins && self[best].size() != need.size {
             return None;
         }
@@ -79,8 +67,8 @@ impl Space {
     }
 
     /// All free ranges of `lane` that fit, smallest and lowest first.
-    pub(crate) fn fits(&self, lane: u32, need: Need) -> impl Iterator<Item = Slot> {
-        let index = self.free.get(lane as usize).into_iter();
+    pub(crate) fn fits(&self, lane: StreamIx, need: Need) -> impl Iterator<Item = Slot> {
+        let index = self.free.get(lane.index()).into_iter();
         let index = index.filter(move |_| need.size <= MOST);
         let large = index.flat_map(move |index| index.at_least(need.grains()));
         let allowed = large.take_while(move |&slot| match self.fit {
@@ -91,13 +79,13 @@ impl Space {
     }
 
     /// All free ranges of `lane`.
-    pub(crate) fn free_of(&self, lane: u32) -> impl Iterator<Item = Slot> {
-        self.free.get(lane as usize).into_iter().flat_map(FreeIndex::slots)
+    pub(crate) fn free_of(&self, lane: StreamIx) -> impl Iterator<Item = Slot> {
+        self.free.get(lane.index()).into_iter().flat_map(FreeIndex::slots)
     }
 
     /// Whether `lane` has no free range.
-    pub(crate) fn owns_nothing(&self, lane: u32) -> bool {
-        self.free.get(lane as usize).is_none_or(|index| index.len() == 0)
+    pub(crate) fn owns_nothing(&self, lane: StreamIx) -> bool {
+        self.free.get(lane.index()).is_none_or(|index| index.len() == 0)
     }
 
     /// How many lanes have free ranges: none, one, or two for all above.
@@ -121,19 +109,24 @@ impl Space {
         need: Need,
         class: usize,
         limit: usize,
-        lanes: &mut Vec<u32>,
+        lanes: &mut Vec<StreamIx>,
     ) {
         let mut at = 0;
         while lanes.len() < limit
             && let Some(index) = self.owners.next_in(class, at, &mut self.free)
         {
             at += 1;
-            let lane = u32::try_from(index).expect("fewer than 2^31 streams");
+            let lane = StreamIx::at(index);
             let best = self.best_fit(lane, need);
             if best.is_some_and(|slot| class_of(self[slot].grains()) == class) {
                 lanes.push(lane);
             }
         }
+    }
+
+    /// All segments, by address.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = Span> {
+        self.directory.segments()
     }
 
     /// All unmapped ranges.
@@ -147,8 +140,8 @@ impl Space {
     }
 
     /// The size of the largest free range of `lane`.
-    pub(crate) fn largest_of(&self, lane: u32) -> u64 {
-        let largest = self.free.get(lane as usize).and_then(FreeIndex::largest);
+    pub(crate) fn largest_of(&self, lane: StreamIx) -> u64 {
+        let largest = self.free.get(lane.index()).and_then(FreeIndex::largest);
         largest.map_or(0, |grains| u64::from(grains) * GRAIN)
     }
 
@@ -161,19 +154,19 @@ impl Space {
         self.at(slot).set_state(RangeState::Claimed);
     }
 
-    /// Cuts `at .. at + size` out of a claimed range, which stays claimed; what is left on either
-    /// side gets `state` and coalesces.
-    pub(crate) fn cut(&mut self, slot: Slot, at: u64, size: u64, state: RangeState) {
+    /// Cuts a span out of a claimed range, which stays claimed; what is left on either side gets
+    /// `state` and coalesces.
+    pub(crate) fn cut(&mut self, slot: Slot, kept: Span, state: RangeState) {
         let range = self[slot];
         debug_assert!(range.state() == RangeState::Claimed);
-        debug_assert!(at >= range.start && at + size <= range.end());
-        if at + size < range.end() {
-            let rest = self.split(slot, at + size);
+        debug_assert!(kept.start >= range.start && kept.end() <= range.end());
+        if kept.end() < range.end() {
+            let rest = self.split(slot, kept.end());
             self.set_state(rest, state);
         }
-        if at > range.start {
+        if kept.start > range.start {
             // The claimed part must keep its slot: the new range is the one in front.
-            let front = self.split_front(slot, at);
+            let front = self.split_front(slot, kept.start);
             self.set_state(front, state);
         }
     }
@@ -243,15 +236,15 @@ impl Space {
 
     /// A range of the segment that `address` lies in, near it, if one is known.
     pub(super) fn near(&self, address: u64) -> Option<Slot> {
-        let (low, high, mut hints) = self.directory.hints(address)?;
-        let inside = |range: &Range| low <= range.start && range.start < high;
+        let (segment, mut hints) = self.directory.hints(address)?;
+        let inside = |range: &Range| range.span().touches(segment);
         hints.find(|&slot| self.get(slot).is_some_and(inside))
     }
 
     /// Any range of the segment that `address` lies in. Takes `O(n)` steps.
     pub(super) fn any_beside(&self, address: u64) -> Option<Slot> {
-        let (low, high, _) = self.directory.hints(address)?;
-        let inside = |range: &Range| low <= range.start && range.start < high;
+        let (segment, _) = self.directory.hints(address)?;
+        let inside = |range: &Range| range.span().touches(segment);
         self.iter().find(|(_, range)| inside(range)).map(|(slot, _)| slot)
     }
 
@@ -334,7 +327,7 @@ impl Space {
         let key = self.key_of(&range);
         match range.state() {
             RangeState::Free(tag) => {
-                let index = tag.lane as usize;
+                let index = tag.lane.index();
                 if self.free.len() <= index {
                     self.free.resize_with(index + 1, FreeIndex::default);
                 }
@@ -354,7 +347,7 @@ impl Space {
         let key = self.key_of(&range);
         match range.state() {
             RangeState::Free(tag) => {
-                self.free[tag.lane as usize].remove(&mut self.ranges, slot, key);
+                self.free[tag.lane.index()].remove(&mut self.ranges, slot, key);
             }
             RangeState::Unmapped => self.unmapped.remove(&mut self.ranges, slot, key),
             RangeState::Dormant(_) => self.dormant.remove(&mut self.ranges, slot, key),

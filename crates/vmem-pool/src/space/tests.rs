@@ -2,13 +2,13 @@
 
 use proptest::prelude::*;
 
-use super::{Fit, GRAIN, Need, RangeState, Slot, Space, Tag};
+use super::{Fit, GRAIN, Need, RangeState, Slot, Space, Span, StreamIx, Tag};
 
 const BASE: u64 = 1 << 32;
 const GRANULE: u64 = 16 * GRAIN;
 
 fn tag(lane: u32) -> Tag {
-    Tag { lane, epoch: 1 }
+    Tag { lane: StreamIx(lane), epoch: 1 }
 }
 
 fn need(grains: u64) -> Need {
@@ -17,16 +17,16 @@ fn need(grains: u64) -> Need {
 
 fn space_with(segment_grains: u64, state: RangeState) -> Space {
     let mut space = Space::new(Fit::Best);
-    space.add_segment(BASE, segment_grains * GRAIN, state);
+    space.add_segment(Span::new(BASE, segment_grains * GRAIN), state);
     space
 }
 
 fn take(space: &mut Space, lane: u32, need: Need) -> Option<Slot> {
-    let slot = space.best_fit(lane, need)?;
+    let slot = space.best_fit(StreamIx(lane), need)?;
     let range = space[slot];
     space.claim(slot);
     let at = need.start_in(range.start, range.size()).unwrap();
-    space.cut(slot, at, need.size, RangeState::Free(tag(lane)));
+    space.cut(slot, Span::new(at, need.size), RangeState::Free(tag(lane)));
     space.set_state(slot, RangeState::Live);
     Some(slot)
 }
@@ -59,7 +59,7 @@ proptest! {
                 Op::Take { lane, grains, alignment_log2 } => {
                     let need = Need { size: grains * GRAIN, alignment: 1 << alignment_log2 };
                     let expected = brute_force(&space, lane, need);
-                    let found = space.best_fit(lane, need).map(|s| space[s].start);
+                    let found = space.best_fit(StreamIx(lane), need).map(|s| space[s].start);
                     prop_assert_eq!(found, expected);
                     if let Some(slot) = take(&mut space, lane, need) {
                         let range = space[slot];
@@ -79,7 +79,7 @@ proptest! {
                 }
                 Op::Free { .. } => {}
                 Op::Relabel { lane, to } => {
-                    let slots: Vec<Slot> = space.free_of(lane).filter(|_| lane != to).collect();
+                    let slots: Vec<Slot> = space.free_of(StreamIx(lane)).filter(|_| lane != to).collect();
                     for slot in slots {
                         space.claim(slot);
                         space.set_state(slot, RangeState::Free(tag(to)));
@@ -92,7 +92,7 @@ proptest! {
             space.set_state(slot, RangeState::Free(tag(0)));
         }
         space.check();
-        let free: Vec<Slot> = (0..3).flat_map(|lane| space.free_of(lane)).collect();
+        let free: Vec<Slot> = (0..3).flat_map(|lane| space.free_of(StreamIx(lane))).collect();
         free.iter().for_each(|&slot| space.claim(slot));
         let mut parts: Vec<Slot> = space.iter().map(|(slot, _)| slot).collect();
         parts.sort_by_key(|&slot| space[slot].start);
@@ -101,7 +101,7 @@ proptest! {
         prop_assert_eq!(space.iter().count(), 1);
         space.set_state(whole, RangeState::Free(tag(0)));
         space.check();
-        let all: u64 = space.free_stretches(|_| true).iter().map(|(start, end)| end - start).sum();
+        let all: u64 = space.free_stretches(|_| true).iter().map(|span| span.size).sum();
         prop_assert_eq!(all, 1000 * GRAIN);
         prop_assert_eq!(space.free_stretches(|_| true).len(), 1);
     }
@@ -113,7 +113,7 @@ proptest! {
         // Lane 3 stands for live ranges: it is not usable.
         let space = split(&sizes);
         space.check();
-        let usable = |tag: Tag| tag.lane != 3;
+        let usable = |tag: Tag| tag.lane.0 != 3;
         let found = space.best_run(need(wanted), usable);
         let mut best: Option<(u64, u64)> = None;
         let ranges = sorted(&space);
@@ -132,7 +132,7 @@ proptest! {
         // With one lane there is nothing to join.
         let lanes: std::collections::HashSet<u32> = sizes.iter().map(|(_, lane)| *lane).collect();
         let best = best.filter(|_| lanes.len() > 1);
-        prop_assert_eq!(found.map(|run| (run.start, run.end)), best);
+        prop_assert_eq!(found.map(|run| (run.start, run.end())), best);
     }
 
     #[test]
@@ -141,25 +141,25 @@ proptest! {
     ) {
         let mut space = granules(&parts);
         space.check();
-        let before = sorted(&space).iter().map(|r| (r.extent(), r.state())).collect::<Vec<_>>();
-        let Some(stretch) = space.cheapest_growth(need(wanted), GRANULE, u64::MAX, |tag| tag.lane == 0) else {
+        let before = sorted(&space).iter().map(|r| (r.span(), r.state())).collect::<Vec<_>>();
+        let Some((stretch, missing)) = space.cheapest_growth(need(wanted), GRANULE, u64::MAX, |tag| tag.lane.0 == 0) else {
             return Ok(());
         };
-        prop_assert!(stretch.end - stretch.start >= wanted * GRAIN);
-        let claim = space.claim_between(stretch.start, stretch.end);
+        prop_assert!(stretch.size >= wanted * GRAIN);
+        let claim = space.claim_span(stretch);
         space.check();
         let fresh: u64 = claim
             .iter()
             .filter(|(_, state)| *state == RangeState::Unmapped)
             .map(|&(slot, _)| space[slot].size())
             .sum();
-        prop_assert_eq!(fresh, stretch.fresh);
+        prop_assert_eq!(fresh, missing);
         prop_assert!(fresh <= (wanted * GRAIN).next_multiple_of(GRANULE));
         for (slot, state) in claim {
             space.set_state(slot, state);
         }
         space.check();
-        let after = sorted(&space).iter().map(|r| (r.extent(), r.state())).collect::<Vec<_>>();
+        let after = sorted(&space).iter().map(|r| (r.span(), r.state())).collect::<Vec<_>>();
         prop_assert_eq!(before, after);
     }
 }
@@ -167,7 +167,7 @@ proptest! {
 /// The start of the smallest range that fits, found by looking at all of them.
 fn brute_force(space: &Space, lane: u32, need: Need) -> Option<u64> {
     let fits = |range: &super::Range| {
-        range.tag().is_some_and(|tag| tag.lane == lane)
+        range.tag().is_some_and(|tag| tag.lane.0 == lane)
             && need.start_in(range.start, range.size()).is_some()
     };
     let ranges = space.iter().map(|(_, range)| range).filter(|range| fits(range));
@@ -222,17 +222,17 @@ fn equal_fits_go_to_the_lowest_address() {
 #[test]
 fn lanes_stay_apart_and_join_within_themselves() {
     let space = split(&[(2, 0), (2, 0), (2, 1), (2, 0)]);
-    assert_eq!(space.largest_of(0), 4 * GRAIN);
-    assert_eq!(space.largest_of(1), 2 * GRAIN);
+    assert_eq!(space.largest_of(StreamIx(0)), 4 * GRAIN);
+    assert_eq!(space.largest_of(StreamIx(1)), 2 * GRAIN);
 }
 
 #[test]
 fn a_tail_is_extended_rather_than_left_behind() {
     let mut space = granules(&[(1, 2), (1, 0), (8, 1)]);
-    let stretch = space.cheapest_growth(need(20), GRANULE, u64::MAX, |_| true).unwrap();
-    let bounds = (stretch.start, stretch.end, stretch.fresh);
-    assert_eq!(bounds, (BASE + GRANULE, BASE + 3 * GRANULE, GRANULE));
-    let parts = space.claim_between(stretch.start, stretch.end);
+    let found = space.cheapest_growth(need(20), GRANULE, u64::MAX, |_| true);
+    let stretch = Span::new(BASE + GRANULE, 2 * GRANULE);
+    assert_eq!(found, Some((stretch, GRANULE)));
+    let parts = space.claim_span(stretch);
     let whole = space.join_claimed(parts[0].0, parts[1].0);
     space.set_state(whole, RangeState::Free(tag(0)));
     space.check();
@@ -259,7 +259,13 @@ fn a_look_at_lanes_says_that_it_was_cut_short() {
         let parts: Vec<(u64, u32)> = lanes.iter().map(|&lane| (2, lane)).collect();
         split(&parts)
     };
-    assert_eq!(space_of(&[1, 2, 3]).lanes_that_fit(need(2), 3), (vec![1, 2, 3], true));
+    assert_eq!(
+        space_of(&[1, 2, 3]).lanes_that_fit(need(2), 3),
+        ([1, 2, 3].map(StreamIx).to_vec(), true)
+    );
     assert!(space_of(&[1, 2, 3]).lanes_that_fit(need(2), 2).1);
-    assert_eq!(space_of(&[1, 2]).lanes_that_fit(need(2), usize::MAX), (vec![1, 2], false));
+    assert_eq!(
+        space_of(&[1, 2]).lanes_that_fit(need(2), usize::MAX),
+        ([1, 2].map(StreamIx).to_vec(), false)
+    );
 }

@@ -11,7 +11,9 @@ use vmem_core::{
 use vmem_pool::{AutoTrim, Batch, Chunks, Placement, Pool, PoolConfig, PoolHandle, VirtualArena};
 use vmem_sim::{CallKind, CaptureMode, Graph, SimDevice};
 
-use crate::support::{MIB, alloc, arena, device, finish, free, keep_busy, layout, orphan, touch};
+use crate::support::{
+    MIB, alloc, arena, device, finish, free, keep_busy, layout, orphan, synchronize, touch,
+};
 
 /// Configurations that differ in when they record events and ask for them.
 fn configs() -> Vec<PoolConfig> {
@@ -295,7 +297,7 @@ fn memory_of_an_ended_thread_is_left_alone_while_anybody_captures() {
     let refused = thread::spawn(move || there.allocate_on(layout(4 * MIB), &on).is_err());
     assert!(refused.join().unwrap());
     drop(intact(&device, &capturing));
-    assert_eq!(pool.handle().synchronize().unwrap(), 6 * MIB);
+    assert_eq!(synchronize(&pool.handle()), 6 * MIB);
     free(&*pool, alloc(&*pool, 8 * MIB, &other), &other);
     drop((orphan, capturing, other));
     finish(&device, Arc::into_inner(pool).unwrap());

@@ -190,7 +190,7 @@ fn two_pools_by_size_conform() {
         let subject = Subject { other_device: Some(other), seed, ..Subject::new(&pool) };
         conformance::check(&subject);
         // What ended threads freed on their default streams.
-        handles.iter().for_each(|handle| _ = handle.synchronize().unwrap());
+        handles.iter().for_each(|handle| handle.synchronize().unwrap());
         drop(pool);
         device.assert_clean();
         assert!(device.leaks().is_empty(), "seed {seed}: {:?}", device.leaks());

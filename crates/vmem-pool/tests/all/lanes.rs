@@ -10,7 +10,7 @@ use vmem_sim::{CallKind, SimConfig, SimDevice};
 
 use crate::support::{
     MIB, SMALL, alloc, arena, device, finish, free, free_all, keep_busy, layout, orphan, riddle,
-    sim, tight, touch,
+    sim, synchronize, tight, touch,
 };
 
 /// One granule of the small devices.
@@ -27,7 +27,7 @@ fn what_is_freed_while_the_device_is_waited_for_is_pending_afterwards() {
     let later = alloc(&*pool, 4 * MIB, &a);
     let orphan = orphan(&device, &pool, 8 * MIB);
     let b = Stream::new(device.clone()).unwrap();
-    assert_eq!(pool.handle().synchronize().unwrap(), 8 * MIB);
+    assert_eq!(synchronize(&pool.handle()), 8 * MIB);
     let block = alloc(&*pool, 8 * MIB, &b);
     keep_busy(&device, &later, &a);
     free(&*pool, later, &a);
@@ -53,7 +53,7 @@ fn memory_freed_before_the_device_was_waited_for_needs_no_further_wait() {
     free(&*pool, early, &a);
     let orphan = orphan(&device, &pool, 8 * MIB);
     let b = Stream::new(device.clone()).unwrap();
-    assert_eq!(pool.handle().synchronize().unwrap(), 8 * MIB);
+    assert_eq!(synchronize(&pool.handle()), 8 * MIB);
     let large = alloc(&*pool, 8 * MIB, &b);
     let before = device.calls();
     let small = alloc(&*pool, 4 * MIB, &b);

@@ -9,7 +9,8 @@ use vmem_pool::{Batch, Growth, PoolConfig, RangeState};
 use vmem_sim::{CallKind, SimDevice};
 
 use crate::support::{
-    ArenaPool, MIB, alloc, arena, chunks, device, finish, free, keep_busy, layout, orphan, touch,
+    ArenaPool, MIB, alloc, arena, chunks, device, finish, free, keep_busy, layout, orphan,
+    synchronize, touch,
 };
 
 fn of(megabytes: u64) -> (Arc<SimDevice>, Arc<ArenaPool>, Stream) {
@@ -38,7 +39,7 @@ fn memory_freed_on_the_default_stream_of_an_ended_thread_is_nobodys_until_asked(
     assert_eq!(handle.trim_to(0).unwrap(), 0);
     assert_eq!(handle.try_trim(0).unwrap(), 0);
     assert_eq!(device.calls().of(CallKind::Synchronize), before, "nobody asked");
-    assert_eq!(handle.synchronize().unwrap(), 6 * MIB);
+    assert_eq!(synchronize(&handle), 6 * MIB);
     assert_eq!(device.calls().of(CallKind::Synchronize) - before, 1);
     let block = alloc(&*pool, 8 * MIB, &stream);
     touch(&device, &block, &stream);
@@ -70,7 +71,7 @@ fn every_figure_says_how_much_is_in_quarantine() {
     assert_eq!((capacity.largest_now, capacity.largest_after_trim), (0, Some(2 * MIB)));
     drop(with_handle);
     assert_eq!(figures(), [6 * MIB; 3]);
-    assert_eq!(handle.synchronize().unwrap(), 6 * MIB);
+    assert_eq!(synchronize(&handle), 6 * MIB);
     assert_eq!(figures(), [0; 3]);
     drop(stream);
     end(&device, pool);
@@ -222,7 +223,7 @@ fn what_was_freed_on_a_stream_that_could_not_be_marked_at_its_end_is_in_quaranti
     device.clear_failures();
     let error = pool.allocate_on(layout(8 * MIB), &b).unwrap_err();
     assert_eq!(error.report().unwrap().quarantined, 8 * MIB);
-    assert_eq!(pool.handle().synchronize().unwrap(), 8 * MIB);
+    assert_eq!(synchronize(&pool.handle()), 8 * MIB);
     let block = alloc(&*pool, 8 * MIB, &b);
     touch(&device, &block, &b);
     free(&*pool, block, &b);
@@ -254,7 +255,7 @@ fn a_device_that_cannot_be_waited_for_leaves_quarantine_as_it_is() {
     assert!(matches!(handle.synchronize(), Err(HandleError::Failed(_))));
     device.clear_failures();
     assert_eq!(handle.counters().unwrap().quarantined, 8 * MIB);
-    assert_eq!(handle.synchronize().unwrap(), 8 * MIB);
+    assert_eq!(synchronize(&handle), 8 * MIB);
     free(&*pool, alloc(&*pool, 8 * MIB, &stream), &stream);
     drop((orphan, stream));
     end(&device, pool);

@@ -175,3 +175,11 @@ pub(crate) fn finish<B: Backing>(device: &SimDevice, pool: Pool<B>) {
     assert!(device.leaks().is_empty(), "{:?}", device.leaks());
     assert_eq!(device.base().drop_failures().count(), 0);
 }
+
+/// Waits for the device, and returns the bytes that left quarantine.
+pub(crate) fn synchronize(handle: &PoolHandle) -> u64 {
+    let quarantined = || handle.counters().unwrap().quarantined;
+    let before = quarantined();
+    handle.synchronize().unwrap();
+    before - quarantined()
+}

@@ -33,90 +33,108 @@ impl Entry {
     }
 }
 
-#[derive(Debug)]
-pub(super) enum Bin {
-    /// Unordered. Each range knows its index here.
-    Few(Vec<Entry>),
-    /// By key.
-    Many(BTreeSet<(Key, Slot)>),
-}
-
-impl Default for Bin {
-    fn default() -> Self {
-        Self::Few(Vec::new())
-    }
+/// Unordered while few or not searched; then by key.
+#[derive(Debug, Default)]
+pub(super) struct Bin {
+    /// One of an unordered class. Most have no other.
+    first: Option<Entry>,
+    /// The index is in the list of [`Owners`](super::Owners) for this class. One that was emptied since
+    /// stays there until somebody looks.
+    pub(super) listed: bool,
+    /// The others. Each range knows its place: zero if it is the first, else one more than here.
+    others: Vec<Entry>,
+    /// All of an ordered class.
+    #[expect(
+        clippy::box_collection,
+        reason = "hardly any class has one: a pointer is room enough"
+    )]
+    ordered: Option<Box<BTreeSet<(Key, Slot)>>>,
 }
 
 impl Bin {
+    /// Puts a range in; returns whether it is the only one.
     #[inline]
-    pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot, key: Key) {
-        match self {
-            Self::Few(entries) => {
-                ranges[slot.index()].set_position(position(entries.len()));
-                entries.push(Entry::new(key, slot));
-            }
-            Self::Many(ordered) => _ = ordered.insert((key, slot)),
+    pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> bool {
+        if let Some(ordered) = &mut self.ordered {
+            ordered.insert((key, slot));
+            return false;
         }
+        if self.first.is_none() {
+            self.first = Some(Entry::new(key, slot));
+            ranges[slot.index()].set_position(0);
+            return true;
+        }
+        self.others.push(Entry::new(key, slot));
+        ranges[slot.index()].set_position(position(self.others.len()));
+        false
     }
 
     /// Takes a range out; returns whether none is left.
     #[inline]
     pub(super) fn remove(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> bool {
-        match self {
-            Self::Few(entries) => {
-                let at = ranges[slot.index()].position();
-                debug_assert_eq!(entries[at as usize].slot, slot);
-                entries.swap_remove(at as usize);
-                if let Some(moved) = entries.get(at as usize) {
-                    ranges[moved.slot.index()].set_position(at);
-                }
-                entries.is_empty()
+        if let Some(ordered) = &mut self.ordered {
+            let removed = ordered.remove(&(key, slot));
+            debug_assert!(removed, "the range was in its class");
+            if ordered.len() < FEW {
+                self.unorder(ranges);
             }
-            Self::Many(ordered) => {
-                let removed = ordered.remove(&(key, slot));
-                debug_assert!(removed, "the range was in its class");
-                if ordered.len() < FEW {
-                    self.unorder(ranges);
-                }
-                false
-            }
+            return false;
         }
+        // The last one comes to its place.
+        let Some(last) = self.others.pop() else {
+            debug_assert_eq!(self.first.map(|first| first.slot), Some(slot));
+            self.first = None;
+            return true;
+        };
+        if last.slot != slot {
+            let at = ranges[slot.index()].position();
+            *self.entry(at) = last;
+            ranges[last.slot.index()].set_position(at);
+        }
+        false
     }
 
     /// A range of the class has grown or shrunk inside the class.
     #[inline]
     pub(super) fn update(&mut self, ranges: &[Range], slot: Slot, before: Key, now: Key) {
-        match self {
-            Self::Few(entries) => {
-                entries[ranges[slot.index()].position() as usize] = Entry::new(now, slot);
-            }
-            Self::Many(ordered) => {
-                ordered.remove(&(before, slot));
-                ordered.insert((now, slot));
-            }
+        if let Some(ordered) = &mut self.ordered {
+            ordered.remove(&(before, slot));
+            ordered.insert((now, slot));
+        } else {
+            *self.entry(ranges[slot.index()].position()) = Entry::new(now, slot);
+        }
+    }
+
+    /// The entry of an unordered class at this place.
+    #[inline]
+    fn entry(&mut self, at: u32) -> &mut Entry {
+        match at.checked_sub(1) {
+            None => self.first.as_mut().expect("the class is not empty"),
+            Some(other) => &mut self.others[other as usize],
         }
     }
 
     /// The range with the least key from this one on.
     #[inline]
     pub(super) fn least(&self, from: Key) -> Option<Slot> {
-        match self {
-            // A loop of selects without branches, which would go wrong every other time.
-            Self::Few(entries) => {
-                let (mut best, mut found) = (Key::MOST, None);
-                for entry in entries {
-                    let key = entry.key();
-                    let better = (key >= from) & (key < best);
-                    best = if better { key } else { best };
-                    found = if better { Some(entry.slot) } else { found };
-                }
-                found
-            }
-            Self::Many(ordered) => {
-                let first = std::ops::Bound::Included((from, Slot::MIN));
-                ordered.range((first, std::ops::Bound::Unbounded)).next().map(|&(_, slot)| slot)
-            }
+        if let Some(ordered) = &self.ordered {
+            let first = std::ops::Bound::Included((from, Slot::MIN));
+            return ordered
+                .range((first, std::ops::Bound::Unbounded))
+                .next()
+                .map(|&(_, slot)| slot);
         }
+        let first = self.first.filter(|first| first.key() >= from);
+        let mut best = first.map_or(Key::MOST, Entry::key);
+        let mut found = first.map(|first| first.slot);
+        // A loop of selects without branches, which would go wrong every other time.
+        for entry in &self.others {
+            let key = entry.key();
+            let better = (key >= from) & (key < best);
+            best = if better { key } else { best };
+            found = if better { Some(entry.slot) } else { found };
+        }
+        found
     }
 
     /// The ranges with a key from this one on, in order.
@@ -127,12 +145,8 @@ impl Bin {
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = (Key, Slot)> {
-        let (few, many) = match self {
-            Self::Few(entries) => (Some(entries), None),
-            Self::Many(ordered) => (None, Some(ordered)),
-        };
-        let few = few.into_iter().flatten().map(|entry| (entry.key(), entry.slot));
-        few.chain(many.into_iter().flatten().copied())
+        let few = self.first.iter().chain(&self.others).map(|entry| (entry.key(), entry.slot));
+        few.chain(self.ordered.iter().flat_map(|ordered| ordered.iter().copied()))
     }
 
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
@@ -143,30 +157,30 @@ impl Bin {
     /// searches stay unordered, where entering and leaving are cheapest.
     #[inline]
     pub(super) fn prepare(&mut self) {
-        if let Self::Few(entries) = self
-            && entries.len() > MANY
-        {
+        if self.others.len() >= MANY {
             self.order();
         }
     }
 
     #[cold]
     fn order(&mut self) {
-        *self = Self::Many(self.entries().collect());
+        let ordered = Some(Box::new(self.entries().collect()));
+        *self = Self { ordered, listed: self.listed, ..Self::default() };
     }
 
     #[cold]
     fn unorder(&mut self, ranges: &mut [Range]) {
         let entries: Vec<(Key, Slot)> = self.entries().collect();
-        *self = Self::Few(Vec::with_capacity(FEW));
+        let others = Vec::with_capacity(FEW);
+        *self = Self { others, listed: self.listed, ..Self::default() };
         for (key, slot) in entries {
-            self.insert(ranges, slot, key);
+            _ = self.insert(ranges, slot, key);
         }
     }
 }
 
-/// An index in an unordered class.
+/// A place in an unordered class.
 #[inline]
-fn position(index: usize) -> u32 {
-    u32::try_from(index).expect("fewer than 2^32 ranges")
+fn position(place: usize) -> u32 {
+    u32::try_from(place).expect("fewer than 2^32 ranges")
 }

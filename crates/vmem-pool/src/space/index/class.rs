@@ -6,19 +6,14 @@
 /// 1/32.
 const DIGITS: u32 = 5;
 
-/// How many sizes in grains have a class of their own at the lower end.
-const EXACT: u32 = 1 << (DIGITS + 1);
-
 /// How many classes there are.
 pub(super) const CLASSES: usize = class_of(u32::MAX) + 1;
 
 /// The class of a size in grains. It does not decrease with the size.
 #[inline]
 pub(in super::super) const fn class_of(grains: u32) -> usize {
-    if grains < EXACT {
-        return grains as usize;
-    }
-    let shift = grains.ilog2() - DIGITS;
+    // Below twice 2^DIGITS every size has a class of its own, without a branch: the shift is zero there.
+    let shift = (grains | 1 << DIGITS).ilog2() - DIGITS;
     // The leading digit of the shifted size adds one to the exponent's part.
     (shift * (1 << DIGITS) + (grains >> shift)) as usize
 }

@@ -13,7 +13,8 @@ pub(super) use owners::Owners;
 
 use super::{Range, Slot};
 
-const WORDS: usize = CLASSES.div_ceil(64);
+/// A power of two, so that a class finds its word without a comparison.
+const WORDS: usize = CLASSES.div_ceil(64).next_power_of_two();
 
 /// Free ranges in classes of similar size, with a bitmap of the classes that are not empty.
 ///
@@ -25,9 +26,6 @@ const WORDS: usize = CLASSES.div_ceil(64);
 #[derive(Debug, Default)]
 pub(super) struct FreeIndex {
     occupied: Classes,
-    /// The classes in whose list of [`Owners`] this index is. A class that was emptied since stays
-    /// there until somebody looks.
-    listed: Classes,
     /// Those up to the largest class that was ever used.
     bins: Vec<Bin>,
     len: usize,
@@ -46,25 +44,21 @@ const _: () = assert!(WORDS <= 64, "one word says which words are not zero");
 impl Classes {
     #[inline]
     fn has(&self, class: usize) -> bool {
-        self.words[class / 64] >> (class % 64) & 1 == 1
+        self.words[class / 64 % WORDS] >> (class % 64) & 1 == 1
     }
 
-    /// Returns whether the class was not there before.
     #[inline]
-    fn insert(&mut self, class: usize) -> bool {
-        let (word, bit) = (&mut self.words[class / 64], 1 << (class % 64));
-        let new = *word & bit == 0;
-        *word |= bit;
-        self.above |= 1 << (class / 64);
-        new
+    fn insert(&mut self, class: usize) {
+        self.words[class / 64 % WORDS] |= 1 << (class % 64);
+        self.above |= 1 << (class / 64 % WORDS);
     }
 
     #[inline]
     fn remove(&mut self, class: usize) {
-        let word = &mut self.words[class / 64];
+        let word = &mut self.words[class / 64 % WORDS];
         *word &= !(1 << (class % 64));
         let empty = u64::from(*word == 0);
-        self.above &= !(empty << (class / 64));
+        self.above &= !(empty << (class / 64 % WORDS));
     }
 
     /// The first class from this one on.
@@ -96,43 +90,40 @@ impl Classes {
     }
 }
 
-/// What entering a range came to.
-#[derive(Debug, Clone, Copy)]
-#[must_use = "owners are found by their lists"]
-pub(super) struct Listing(Option<usize>);
-
 impl FreeIndex {
-    /// Adds a range of this key.
+    /// Adds a range of this key. Returns the class in whose list of [`Owners`] the index is to be put.
     #[inline]
-    pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> Listing {
+    pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> Option<usize> {
         self.len += 1;
-        self.put(ranges, slot, key)
+        self.put(class_of(key.grains()), ranges, slot, key)
     }
 
     #[inline]
-    fn put(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> Listing {
-        let class = class_of(key.grains());
-        self.bin(class).insert(ranges, slot, key);
-        let listed = self.occupied.insert(class) && self.listed.insert(class);
-        Listing(listed.then_some(class))
+    fn put(&mut self, class: usize, ranges: &mut [Range], slot: Slot, key: Key) -> Option<usize> {
+        let bin = self.bin(class);
+        if !bin.insert(ranges, slot, key) {
+            return None;
+        }
+        let listed = std::mem::replace(&mut bin.listed, true);
+        self.occupied.insert(class);
+        (!listed).then_some(class)
     }
 
     /// Takes a range out, which entered or was last updated with this key.
     #[inline]
     pub(super) fn remove(&mut self, ranges: &mut [Range], slot: Slot, key: Key) {
-        self.take_out(ranges, slot, key);
+        self.take_out(class_of(key.grains()), ranges, slot, key);
         self.len -= 1;
     }
 
     #[inline]
-    fn take_out(&mut self, ranges: &mut [Range], slot: Slot, key: Key) {
-        let class = class_of(key.grains());
+    fn take_out(&mut self, class: usize, ranges: &mut [Range], slot: Slot, key: Key) {
         if self.bins[class].remove(ranges, slot, key) {
             self.occupied.remove(class);
         }
     }
 
-    /// A range has grown or shrunk.
+    /// A range has grown or shrunk. Returns the same as [`insert`](Self::insert).
     #[inline]
     pub(super) fn update(
         &mut self,
@@ -140,14 +131,14 @@ impl FreeIndex {
         slot: Slot,
         before: Key,
         now: Key,
-    ) -> Listing {
-        let class = class_of(now.grains());
-        if class == class_of(before.grains()) {
+    ) -> Option<usize> {
+        let (class, from) = (class_of(now.grains()), class_of(before.grains()));
+        if class == from {
             self.bins[class].update(ranges, slot, before, now);
-            return Listing(None);
+            return None;
         }
-        self.take_out(ranges, slot, before);
-        self.put(ranges, slot, now)
+        self.take_out(from, ranges, slot, before);
+        self.put(class, ranges, slot, now)
     }
 
     /// The bin of a class, made with all below it when it is first used.
@@ -164,13 +155,19 @@ impl FreeIndex {
         self.bins.resize_with(class + 1, Bin::default);
     }
 
-    /// Makes the next [`best`](Self::best) for this size cheap.
+    /// The same as [`best`](Self::best), after which it is cheap for this size.
     #[inline]
-    pub(super) fn prepare(&mut self, grains: u32) {
+    pub(super) fn search(&mut self, grains: u32) -> Option<Slot> {
         let class = class_of(grains);
+        let from = Key::of(grains, 0);
         if self.occupied.has(class) {
-            self.bins[class].prepare();
+            let bin = &mut self.bins[class];
+            bin.prepare();
+            if let Some(slot) = bin.least(from) {
+                return Some(slot);
+            }
         }
+        self.bins[self.occupied.next(class + 1)?].least(from)
     }
 
     /// The smallest range of at least so many grains, the lowest of equals.

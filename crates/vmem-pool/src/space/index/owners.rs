@@ -1,6 +1,6 @@
 //! Which of many indexes have ranges of a size, so that nobody needs to look into all of them.
 
-use super::{Classes, FreeIndex, Listing, Slot};
+use super::{Classes, FreeIndex, Slot};
 use crate::space::visits;
 
 /// For every class the indexes that have ranges of it, by their numbers.
@@ -16,10 +16,15 @@ pub(in super::super) struct Owners {
 }
 
 impl Owners {
-    /// A range has entered the index of this number.
+    /// The index of this number is to be in the list of this class, if any.
     #[inline]
-    pub(in super::super) fn note(&mut self, index: usize, listing: Listing, all: &mut [FreeIndex]) {
-        if let Some(class) = listing.0 {
+    pub(in super::super) fn note(
+        &mut self,
+        index: usize,
+        class: Option<usize>,
+        all: &mut [FreeIndex],
+    ) {
+        if let Some(class) = class {
             self.add(index, class, all);
         }
     }
@@ -93,7 +98,7 @@ impl FreeIndex {
     fn stays_listed(&mut self, class: usize) -> bool {
         let stays = self.occupied.has(class);
         if !stays {
-            self.listed.remove(class);
+            self.bins[class].listed = false;
         }
         stays
     }
