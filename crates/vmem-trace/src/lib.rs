@@ -3,9 +3,10 @@
 //! * [`Trace`] is the model: validated [`Event`]s over numbers, made by a [`TraceBuilder`];
 //! * [`read_path`] reads RMM logs, lifetimes, PyTorch snapshots and recordings ([`Format`]), as they
 //!   are: cut, damaged, begun late; what it got over is in the [notes](Reading::notes).
-//!   [`write_rmm_log`] and [`write_lifetimes`] write traces for other tools;
+//!   [`write_rmm_log`] and [`write_lifetimes`] write traces for other tools, [`write_recording`] for us;
 //! * [`Record`] records what passes through a stack, with a [`Recorder`];
 //! * [`Workload`] generates the allocations of a geospatial engine's operations at any [`Scale`];
+//! * [`Log`] has what real programs asked for;
 //! * [`replay()`] carries a trace out on a stack of memory resources and reports what it cost,
 //!   [`min_device`] finds the smallest device it runs on.
 //!
@@ -58,6 +59,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod builder;
+mod log;
 mod read;
 mod record;
 mod replay;
@@ -66,12 +68,14 @@ mod workload;
 mod write;
 
 pub use builder::{TraceBuilder, TraceError};
+pub use log::Log;
 pub use read::{
     Format, Irregularity, Note, ReadError, ReadOptions, Reading, Strictness, read, read_path,
 };
-pub use record::{Record, Recorder};
+pub use record::{Record, Recorder, write_recording};
 pub use replay::{
-    Failure, ReplayError, ReplayOptions, ReplayReport, ReplayStack, min_device, replay,
+    AskedAgain, Failure, LoggedFailures, ReplayError, ReplayOptions, ReplayReport, ReplayStack,
+    min_device, replay,
 };
 pub use trace::{Event, Mark, Origin, Trace};
 pub use workload::{

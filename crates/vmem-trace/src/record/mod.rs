@@ -2,6 +2,7 @@
 
 pub(crate) mod format;
 mod recorder;
+mod write;
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use vmem_core::{
     AllocError, Block, Capabilities, Device, FreeError, MemoryEvent, MemoryEventKind,
     MemoryObserver, MemoryResource, Request, ResourceId, Stream,
 };
+pub use write::write_recording;
 
 /// Tells an observer of every allocation, free and failure that passes through, in terms of what
 /// was asked for. Blocks pass unchanged.

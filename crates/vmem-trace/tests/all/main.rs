@@ -6,6 +6,7 @@ mod compressed;
 mod heap;
 mod hostile;
 mod irregular;
+mod logs;
 mod min_device;
 mod public_traces;
 mod readers;
