@@ -6,8 +6,8 @@ use std::sync::Weak;
 use vmem_core::author::{Handle, Handled};
 use vmem_core::{DevicePtr, HandleError, RawBlock};
 
-use crate::backing::Backing;
-use crate::engine::{Control, Core};
+use crate::alloc::{Control, Core};
+use crate::supply::Backing;
 use crate::{Capacity, Counters, Snapshot};
 
 /// Reads and controls one pool. It does not keep the pool alive. In a

@@ -39,21 +39,19 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod backing;
+mod alloc;
 mod binning;
 mod by_size;
 mod config;
-mod engine;
 mod figures;
 mod handle;
-mod ladder;
-mod lanes;
 mod observer;
 mod pool;
 mod space;
+mod streams;
+mod supply;
 mod sync;
 
-pub use backing::{Backing, Chunks, VirtualArena};
 pub use binning::BinningPool;
 pub use by_size::BySize;
 pub use config::{
@@ -63,6 +61,7 @@ pub use figures::{Capacity, Counters, RangeInfo, RangeState, Segment, Snapshot, 
 pub use handle::PoolHandle;
 
 pub use pool::Pool;
+pub use supply::{Backing, Chunks, VirtualArena};
 
 /// The program of the README.
 #[cfg(doctest)]

@@ -8,10 +8,10 @@ use vmem_core::{
     AllocError, Block, Capabilities, Device, FreeError, MemoryResource, Request, Stream,
 };
 
-use crate::backing::Backing;
-use crate::engine::Core;
+use crate::alloc::Core;
 use crate::observer::Contained;
 use crate::space::Fit;
+use crate::supply::Backing;
 use crate::{BuildError, PoolConfig, PoolHandle};
 
 /// A coalescing pool over a [`Backing`].
@@ -82,7 +82,7 @@ impl<B: Backing> Pool<B> {
 
     /// The source of the pool's memory.
     pub fn backing(&self) -> &B {
-        &self.core.backing
+        &self.core.supply
     }
 
     /// A handle that reads and controls the pool.
@@ -108,7 +108,7 @@ unsafe impl<B: Backing> MemoryResource for Pool<B> {
     }
 
     fn device(&self) -> &Arc<dyn Device> {
-        self.core.backing.device()
+        &self.core.streams.device
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -124,7 +124,7 @@ impl<B: Backing> fmt::Debug for Pool<B> {
 
 impl<B: Backing> fmt::Display for Pool<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pool<{}>", self.core.backing)?;
+        write!(f, "Pool<{}>", self.core.supply)?;
         match self.core.config.ceiling {
             Some(_) => write!(f, "(ceiling {} B)", self.core.ceiling),
             None => Ok(()),

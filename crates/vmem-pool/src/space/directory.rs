@@ -1,6 +1,6 @@
 //! From an address to a range near it.
 
-use super::Slot;
+use super::{Slot, Span};
 
 /// Segments are cut into pages of this many bytes.
 const PAGE: u64 = 2 << 20;
@@ -18,21 +18,20 @@ pub(super) struct Directory {
 
 #[derive(Debug)]
 struct Segment {
-    start: u64,
-    end: u64,
+    span: Span,
     pages: Vec<Option<Slot>>,
 }
 
 impl Directory {
-    pub(super) fn add_segment(&mut self, start: u64, size: u64) {
-        let at = self.segments.partition_point(|s| s.start < start);
-        let apart = self.segments.get(at).is_none_or(|next| start + size <= next.start);
+    pub(super) fn add_segment(&mut self, span: Span) {
+        let at = self.segments.partition_point(|s| s.span.start < span.start);
+        let apart = self.segments.get(at).is_none_or(|next| !span.touches(next.span));
         debug_assert!(apart, "segments do not overlap");
-        self.segments.insert(at, Segment { start, end: start + size, pages: Vec::new() });
+        self.segments.insert(at, Segment { span, pages: Vec::new() });
     }
 
     pub(super) fn remove_segment(&mut self, start: u64) {
-        if let Ok(at) = self.segments.binary_search_by_key(&start, |s| s.start) {
+        if let Ok(at) = self.segments.binary_search_by_key(&start, |s| s.span.start) {
             self.segments.remove(at);
         }
     }
@@ -48,20 +47,30 @@ impl Directory {
         }
     }
 
+    /// All segments, by address.
+    pub(super) fn segments(&self) -> impl Iterator<Item = Span> {
+        self.segments.iter().map(|segment| segment.span)
+    }
+
     /// The hints for the page of `address` and the pages below it, nearest first, with the bounds
     /// of the segment, in which a slot that is still worth following lies.
-    pub(super) fn hints(&self, address: u64) -> Option<(u64, u64, impl Iterator<Item = Slot>)> {
-        let at = self.segments.partition_point(|s| s.start <= address).checked_sub(1)?;
-        let segment = self.segments.get(at).filter(|segment| address < segment.end)?;
+    pub(super) fn hints(&self, address: u64) -> Option<(Span, impl Iterator<Item = Slot>)> {
+        let at = self.segments.partition_point(|s| s.span.start <= address).checked_sub(1)?;
+        let segment = self.segments.get(at).filter(|segment| address < segment.span.end())?;
         let upto = (segment.page(address) + 1).min(segment.pages.len());
         let hints = segment.pages[..upto].iter().rev().copied().flatten();
-        Some((segment.start, segment.end, hints))
+        Some((segment.span, hints))
     }
 }
 
 impl Segment {
+    #[inline]
+    fn holds(&self, address: u64) -> bool {
+        self.span.start <= address && address < self.span.end()
+    }
+
     fn page(&self, address: u64) -> usize {
-        usize::try_from((address - self.start) / PAGE).expect("a page number fits usize")
+        usize::try_from((address - self.span.start) / PAGE).expect("a page number fits usize")
     }
 
     #[cold]
@@ -74,9 +83,9 @@ impl Segment {
 #[inline]
 fn segment_of(segments: &mut [Segment], address: u64) -> Option<&mut Segment> {
     // The first one is where all free memory of an arena is.
-    if segments.first().is_some_and(|first| first.start <= address && address < first.end) {
+    if segments.first().is_some_and(|first| first.holds(address)) {
         return segments.first_mut();
     }
-    let at = segments.partition_point(|s| s.start <= address).checked_sub(1)?;
+    let at = segments.partition_point(|s| s.span.start <= address).checked_sub(1)?;
     segments.get_mut(at)
 }

@@ -1,11 +1,11 @@
 //! Free memory by whole granules: what can be moved, and back to where.
 
-use super::{Need, RangeState, Slot, Space, Tag};
+use super::{Need, RangeState, Slot, Space, Span, Tag};
 
 impl Space {
-    /// The longest stretches of neighbouring free ranges whose tag is `usable`, as start and end, in
-    /// no particular order. Takes `O(f)` steps for `f` free ranges.
-    pub(crate) fn free_stretches(&self, usable: impl Fn(Tag) -> bool) -> Vec<(u64, u64)> {
+    /// The longest stretches of neighbouring free ranges whose tag is `usable`, in no particular
+    /// order. Takes `O(f)` steps for `f` free ranges.
+    pub(crate) fn free_stretches(&self, usable: impl Fn(Tag) -> bool) -> Vec<Span> {
         let joins = |slot: Slot| self[slot].tag().is_some_and(&usable);
         let free = self.all_free();
         let firsts = free.filter(|&s| joins(s) && !self[s].prev.is_some_and(joins));
@@ -16,89 +16,84 @@ impl Space {
             }
             self[last].end()
         };
-        firsts.map(|first| (self[first].start, end(first))).collect()
+        firsts.map(|first| Span::between(self[first].start, end(first))).collect()
     }
 
-    /// The whole granules in those stretches, as start and end: the shortest first, the lowest of
-    /// equals.
-    pub(crate) fn free_granules(
-        &self,
-        granule: u64,
-        usable: impl Fn(Tag) -> bool,
-    ) -> Vec<(u64, u64)> {
-        let whole = |(start, end)| whole_granules(start, end, granule);
-        let mut whole: Vec<_> = self.free_stretches(usable).into_iter().filter_map(whole).collect();
-        whole.sort_unstable_by_key(|&(start, end)| (end - start, start));
+    /// The whole granules in those stretches: the shortest first, the lowest of equals.
+    pub(crate) fn free_granules(&self, granule: u64, usable: impl Fn(Tag) -> bool) -> Vec<Span> {
+        let stretches = self.free_stretches(usable).into_iter();
+        let mut whole: Vec<Span> =
+            stretches.filter_map(|stretch| stretch.whole_granules(granule)).collect();
+        whole.sort_unstable_by_key(|span| (span.size, span.start));
         whole
     }
 
-    /// Where in the smallest unmapped range from `from` on that holds them `size` bytes could begin;
-    /// the lowest of equals. Takes `O(h)` steps for `h` unmapped ranges.
-    pub(crate) fn smallest_unmapped(&self, from: u64, size: u64, alignment: u64) -> Option<u64> {
-        let need = Need { size, alignment };
+    /// Where in the smallest unmapped range from `from` on that holds it the need could begin; the
+    /// lowest of equals. Takes `O(h)` steps for `h` unmapped ranges.
+    pub(crate) fn smallest_unmapped(&self, from: u64, need: Need) -> Option<Span> {
         let unmapped = self.unmapped().map(|slot| self[slot]).filter(|range| range.start >= from);
         let fitting = unmapped
             .filter_map(|range| Some((range.size(), need.start_in(range.start, range.size())?)));
-        fitting.min().map(|(_, at)| at)
+        fitting.min().map(|(_, at)| Span::new(at, need.size))
     }
 
-    /// The lowest unmapped ranges below `limit`, `size` bytes in all, as start and size. Takes
-    /// `O(h log h)` steps for `h` unmapped ranges.
-    pub(crate) fn lowest_unmapped(&self, limit: u64, size: u64) -> Vec<(u64, u64)> {
-        let unmapped = self.unmapped().map(|slot| self[slot].extent());
-        let mut unmapped: Vec<_> = unmapped.filter(|&(start, _)| start < limit).collect();
+    /// The lowest unmapped ranges below `limit`, `size` bytes in all. Takes `O(h log h)` steps for
+    /// `h` unmapped ranges.
+    pub(crate) fn lowest_unmapped(&self, limit: u64, size: u64) -> Vec<Span> {
+        let unmapped = self.unmapped().map(|slot| self[slot].span());
+        let mut unmapped: Vec<Span> = unmapped.filter(|span| span.start < limit).collect();
         unmapped.sort_unstable();
         let mut missing = size;
         let mut chosen = Vec::new();
-        for (start, size) in unmapped {
+        for Span { start, size } in unmapped {
             let taken = size.min(missing);
             if taken > 0 {
-                chosen.push((start, taken));
+                chosen.push(Span::new(start, taken));
             }
             missing -= taken;
         }
         chosen
     }
 
-    /// The ranges that `start..end` touches, lowest first.
-    pub(crate) fn within(&self, start: u64, end: u64) -> impl Iterator<Item = Slot> {
-        let next = move |slot: &Slot| self[*slot].next;
-        let first = if start < end { self.covering(start) } else { None };
-        let slots = std::iter::successors(first, next);
-        slots.take_while(move |&slot| self[slot].start < end)
+    /// The unmapped bytes below `limit`. Takes `O(h)` steps for `h` unmapped ranges.
+    pub(crate) fn unmapped_below(&self, limit: u64) -> u64 {
+        let unmapped = self.unmapped().map(|slot| self[slot]);
+        unmapped.filter(|range| range.start < limit).map(|range| range.size()).sum()
     }
 
-    /// Whether all of `start..end` is free with a `usable` tag.
-    pub(crate) fn is_free(&self, start: u64, end: u64, usable: impl Fn(Tag) -> bool) -> bool {
-        let mut upto = start;
-        for slot in self.within(start, end) {
+    /// The ranges that a span touches, lowest first.
+    pub(crate) fn within(&self, span: Span) -> impl Iterator<Item = Slot> {
+        let next = move |slot: &Slot| self[*slot].next;
+        let first = if span.size > 0 { self.covering(span.start) } else { None };
+        let slots = std::iter::successors(first, next);
+        slots.take_while(move |&slot| self[slot].start < span.end())
+    }
+
+    /// Whether all of a span is free with a `usable` tag.
+    pub(crate) fn is_free(&self, span: Span, usable: impl Fn(Tag) -> bool) -> bool {
+        let mut upto = span.start;
+        for slot in self.within(span) {
             if !self[slot].tag().is_some_and(&usable) {
                 return false;
             }
             upto = self[slot].end();
         }
-        upto >= end
+        upto >= span.end()
     }
 
-    /// Claims `start..end`, none of which is live or claimed, and returns the parts, lowest first,
-    /// with the state each had.
-    pub(crate) fn claim_between(&mut self, start: u64, end: u64) -> Vec<(Slot, RangeState)> {
-        let slots: Vec<Slot> = self.within(start, end).collect();
+    /// Claims a span, none of which is live or claimed, and returns the parts, lowest first, with
+    /// the state each had.
+    pub(crate) fn claim_span(&mut self, span: Span) -> Vec<(Slot, RangeState)> {
+        let slots: Vec<Slot> = self.within(span).collect();
         let mut parts = Vec::with_capacity(slots.len());
         for slot in slots {
             let state = self[slot].state();
             self.claim(slot);
             let range = self[slot];
-            let (at, upto) = (range.start.max(start), range.end().min(end));
-            self.cut(slot, at, upto - at, state);
+            let (at, upto) = (range.start.max(span.start), range.end().min(span.end()));
+            self.cut(slot, Span::between(at, upto), state);
             parts.push((slot, state));
         }
         parts
     }
-}
-
-/// The whole granules in `start..end`.
-pub(crate) fn whole_granules(start: u64, end: u64, granule: u64) -> Option<(u64, u64)> {
-    let (start, end) = (start.checked_next_multiple_of(granule)?, end - end % granule);
-    (start < end).then_some((start, end))
 }

@@ -6,7 +6,7 @@
 use vmem_core::{BlockLayout, Label, RawBlock};
 
 use super::range::Kind;
-use super::{Fit, GRAIN, MOST, Need, Range, RangeState, Slot, Space, Tag};
+use super::{Fit, GRAIN, MOST, Need, Range, RangeState, Slot, Space, Span, Tag};
 
 impl Space {
     /// Claims the best fit of `lane`, cut to what is needed, and returns its slot. What is left of it
@@ -52,7 +52,7 @@ impl Space {
         let rest = rest.or(range.tag())?;
         self.claim(slot);
         let at = need.start_in(range.start, range.size()).unwrap_or(range.start);
-        self.cut(slot, at, need.size, RangeState::Free(rest));
+        self.cut(slot, Span::new(at, need.size), RangeState::Free(rest));
         Some(slot)
     }
 
@@ -60,10 +60,6 @@ impl Space {
     #[inline]
     pub(crate) fn begin_block(&mut self, slot: Slot, layout: BlockLayout, label: Label) -> u32 {
         debug_assert!(self[slot].state() == RangeState::Claimed);
-        let tally = &mut self.tally;
-        tally.begun += 1;
-        tally.live += layout.size();
-        tally.peak = tally.peak.max(tally.live);
         self.at(slot).begin_block(layout, label)
     }
 
@@ -73,12 +69,8 @@ impl Space {
     pub(crate) fn end_block(&mut self, raw: &RawBlock) -> Option<Slot> {
         let slot = Slot::from_raw(raw.slot())?;
         let range = self.ranges.get_mut(slot.index())?;
-        if !range.end_block(raw.ptr().get(), raw.generation(), raw.layout()) {
-            return None;
-        }
-        self.tally.ended += 1;
-        self.tally.live -= raw.layout().size();
-        Some(slot)
+        let ended = range.end_block(raw.ptr().get(), raw.generation(), raw.layout());
+        ended.then_some(slot)
     }
 
     /// Frees a live range, coalescing with free neighbours of its lane under the latest tag.

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod claim;
 mod directory;
 mod granules;
 mod hot;
@@ -19,15 +20,16 @@ mod index;
 mod range;
 mod ranges;
 mod runs;
+mod span;
 pub(crate) mod visits;
 
 use vmem_core::DevicePtr;
 
-pub(crate) use granules::whole_granules;
+pub(crate) use claim::Claim;
 use index::class_of;
-pub(crate) use range::{Range, RangeState, Slot, Tag};
+pub(crate) use range::{CLEAN, Range, RangeState, Slot, Tag};
 pub(crate) use ranges::Space;
-pub(crate) use runs::Stretch;
+pub(crate) use span::Span;
 
 /// All sizes and addresses are multiples of this many bytes.
 pub(crate) const GRAIN: u64 = 256;
@@ -64,10 +66,10 @@ impl Need {
 
 impl Space {
     /// Adds a segment as one range in `state`.
-    pub(crate) fn add_segment(&mut self, start: u64, size: u64, state: RangeState) -> Slot {
-        self.directory.add_segment(start, size);
-        self.set_base(start);
-        let slot = self.new_range(Range::new(start, size, state));
+    pub(crate) fn add_segment(&mut self, span: Span, state: RangeState) -> Slot {
+        self.directory.add_segment(span);
+        self.set_base(span.start);
+        let slot = self.new_range(Range::new(span, state));
         self.enter(slot);
         slot
     }

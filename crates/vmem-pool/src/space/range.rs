@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use vmem_core::{BlockLayout, Label};
 
-use super::GRAIN;
+use super::{GRAIN, Span};
 
 /// Which range. Four bytes, and four with `Option` around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +56,9 @@ pub(crate) struct Tag {
     pub(crate) lane: u32,
     pub(crate) epoch: u64,
 }
+
+/// The tag of ranges that no pending work touches: lane 0 is no stream's.
+pub(crate) const CLEAN: Tag = Tag { lane: 0, epoch: 0 };
 
 /// The states of a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,8 +173,8 @@ impl Kind {
 impl Range {
     /// A range of so many bytes, in whole grains, up to [`MOST`](super::MOST).
     #[inline]
-    pub(super) fn new(start: u64, size: u64, state: RangeState) -> Self {
-        Self::between(start, grains(size), None, None).in_state(state)
+    pub(super) fn new(span: Span, state: RangeState) -> Self {
+        Self::between(span.start, grains(span.size), None, None).in_state(state)
     }
 
     /// A claimed one with these neighbours.
@@ -221,8 +224,8 @@ impl Range {
     }
 
     #[inline]
-    pub(crate) const fn extent(&self) -> (u64, u64) {
-        (self.start, self.size())
+    pub(crate) const fn span(&self) -> Span {
+        Span::new(self.start, self.size())
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 use super::directory::Directory;
 use super::index::{FreeIndex, Key, Owners, class_of};
 use super::range::{Range, RangeState, Slot, grains};
-use super::{Fit, GRAIN, MOST, Need};
+use super::{Fit, GRAIN, MOST, Need, Span};
 
 /// The ranges of all segments, with an index over the free ones.
 #[derive(Debug)]
@@ -24,19 +24,10 @@ pub(crate) struct Space {
     /// Ranges mapped to memory that is in use elsewhere.
     pub(super) dormant: FreeIndex,
     pub(super) directory: Directory,
-    pub(super) tally: Tally,
-}
-
-/// The blocks of a space. Sizes are those asked for, in bytes.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Tally {
-    /// Blocks begun.
-    pub(crate) begun: u64,
-    /// Blocks ended.
-    pub(crate) ended: u64,
-    pub(crate) live: u64,
-    /// The most `live` has been.
-    pub(crate) peak: u64,
+    /// Claims that are neither finished nor given up. Who has one may know tags of lanes.
+    pub(crate) claims: usize,
+    /// Claims finished and given up so far.
+    pub(crate) claims_ended: u64,
 }
 
 impl Space {
@@ -44,7 +35,7 @@ impl Space {
     pub(crate) fn new(fit: Fit) -> Self {
         Self {
             fit,
-            ranges: vec![Range::new(0, 0, RangeState::Vacant)],
+            ranges: vec![Range::new(Span::new(0, 0), RangeState::Vacant)],
             base: 0,
             vacant: None,
             free: Vec::new(),
@@ -52,12 +43,9 @@ impl Space {
             unmapped: FreeIndex::default(),
             dormant: FreeIndex::default(),
             directory: Directory::default(),
-            tally: Tally::default(),
+            claims: 0,
+            claims_ended: 0,
         }
-    }
-
-    pub(crate) fn tally(&self) -> Tally {
-        self.tally
     }
 
     /// The smallest free range of `lane` that fits, the lowest one of equals. Takes `O(log n)`
@@ -136,6 +124,11 @@ impl Space {
         }
     }
 
+    /// All segments, by address.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = Span> {
+        self.directory.segments()
+    }
+
     /// All unmapped ranges.
     pub(super) fn unmapped(&self) -> impl Iterator<Item = Slot> {
         self.unmapped.slots()
@@ -161,19 +154,19 @@ impl Space {
         self.at(slot).set_state(RangeState::Claimed);
     }
 
-    /// Cuts `at .. at + size` out of a claimed range, which stays claimed; what is left on either
-    /// side gets `state` and coalesces.
-    pub(crate) fn cut(&mut self, slot: Slot, at: u64, size: u64, state: RangeState) {
+    /// Cuts a span out of a claimed range, which stays claimed; what is left on either side gets
+    /// `state` and coalesces.
+    pub(crate) fn cut(&mut self, slot: Slot, kept: Span, state: RangeState) {
         let range = self[slot];
         debug_assert!(range.state() == RangeState::Claimed);
-        debug_assert!(at >= range.start && at + size <= range.end());
-        if at + size < range.end() {
-            let rest = self.split(slot, at + size);
+        debug_assert!(kept.start >= range.start && kept.end() <= range.end());
+        if kept.end() < range.end() {
+            let rest = self.split(slot, kept.end());
             self.set_state(rest, state);
         }
-        if at > range.start {
+        if kept.start > range.start {
             // The claimed part must keep its slot: the new range is the one in front.
-            let front = self.split_front(slot, at);
+            let front = self.split_front(slot, kept.start);
             self.set_state(front, state);
         }
     }
@@ -243,15 +236,15 @@ impl Space {
 
     /// A range of the segment that `address` lies in, near it, if one is known.
     pub(super) fn near(&self, address: u64) -> Option<Slot> {
-        let (low, high, mut hints) = self.directory.hints(address)?;
-        let inside = |range: &Range| low <= range.start && range.start < high;
+        let (segment, mut hints) = self.directory.hints(address)?;
+        let inside = |range: &Range| range.span().touches(segment);
         hints.find(|&slot| self.get(slot).is_some_and(inside))
     }
 
     /// Any range of the segment that `address` lies in. Takes `O(n)` steps.
     pub(super) fn any_beside(&self, address: u64) -> Option<Slot> {
-        let (low, high, _) = self.directory.hints(address)?;
-        let inside = |range: &Range| low <= range.start && range.start < high;
+        let (segment, _) = self.directory.hints(address)?;
+        let inside = |range: &Range| range.span().touches(segment);
         self.iter().find(|(_, range)| inside(range)).map(|(slot, _)| slot)
     }
 

@@ -1,21 +1,11 @@
 //! Neighbouring ranges that together satisfy a request.
 
-use super::{Fit, Need, Range, RangeState, Slot, Space, Tag, visits};
-
-/// Addresses that a request could have if what lies there were joined: whole free ranges, and
-/// whole granules of unmapped ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stretch {
-    pub(crate) start: u64,
-    pub(crate) end: u64,
-    /// Bytes of it that must be mapped first.
-    pub(crate) fresh: u64,
-}
+use super::{Fit, Need, Range, RangeState, Slot, Space, Span, Tag, visits};
 
 impl Space {
     /// The smallest stretch of neighbouring free ranges that fits, the lowest of equals, using only
     /// ranges whose tag is `usable`. Takes `O(f)` steps for `f` free ranges.
-    pub(crate) fn best_run(&self, need: Need, usable: impl Fn(Tag) -> bool) -> Option<Stretch> {
+    pub(crate) fn best_run(&self, need: Need, usable: impl Fn(Tag) -> bool) -> Option<Span> {
         // Neighbours of one lane have coalesced already.
         if self.fit == Fit::Bins || self.owners() < 2 {
             return None;
@@ -24,7 +14,7 @@ impl Space {
         let starts =
             self.all_free().filter(|&slot| joins(slot) && !self[slot].prev.is_some_and(joins));
         let shortest = |first: Slot| self.shortest_window(first, need, joins);
-        starts.filter_map(shortest).min_by_key(|run| (run.end - run.start, run.start))
+        starts.filter_map(shortest).min_by_key(|run| (run.size, run.start))
     }
 
     /// The shortest window that fits among the neighbours from `first` on.
@@ -33,15 +23,15 @@ impl Space {
         first: Slot,
         need: Need,
         joins: impl Fn(Slot) -> bool,
-    ) -> Option<Stretch> {
-        let mut best: Option<Stretch> = None;
+    ) -> Option<Span> {
+        let mut best: Option<Span> = None;
         let mut low = first;
         let mut high = Some(first);
         while let Some(slot) = high.filter(|&slot| joins(slot)) {
             let end = self[slot].end();
             while need.start_in(self[low].start, end - self[low].start).is_some() {
-                let window = Stretch { start: self[low].start, end, fresh: 0 };
-                if best.is_none_or(|b| window.end - window.start < b.end - b.start) {
+                let window = Span::between(self[low].start, end);
+                if best.is_none_or(|best| window.size < best.size) {
                     best = Some(window);
                 }
                 match self[low].next {
@@ -54,16 +44,16 @@ impl Space {
         best
     }
 
-    /// The stretch that fits after mapping the fewest bytes, the lowest of equals: an unmapped
-    /// range below `limit`, or granules of one, with the free neighbours whose tag is `usable`. Takes
-    /// `O(h + f)` steps for `h` unmapped ranges with `f` free neighbours.
+    /// The stretch that fits after mapping the fewest bytes, the lowest of equals, and how many those
+    /// are: an unmapped range below `limit`, or granules of one, with the free neighbours whose tag is
+    /// `usable`. Takes `O(h + f)` steps for `h` unmapped ranges with `f` free neighbours.
     pub(crate) fn cheapest_growth(
         &self,
         need: Need,
         granule: u64,
         limit: u64,
         usable: impl Fn(Tag) -> bool,
-    ) -> Option<Stretch> {
+    ) -> Option<(Span, u64)> {
         let joins = |slot: Slot| self[slot].tag().is_some_and(&usable);
         self.unmapped()
             .filter(|&unmapped| self[unmapped].start < limit)
@@ -72,7 +62,7 @@ impl Space {
                     .map(|direction| self.stretch(unmapped, direction, need, granule, joins))
             })
             .flatten()
-            .min_by_key(|stretch| (stretch.fresh, stretch.start))
+            .min_by_key(|(span, fresh)| (*fresh, span.start))
     }
 
     /// From the farthest free neighbour behind an unmapped range in this direction as far as it takes.
@@ -83,7 +73,7 @@ impl Space {
         need: Need,
         granule: u64,
         joins: impl Fn(Slot) -> bool,
-    ) -> Option<Stretch> {
+    ) -> Option<(Span, u64)> {
         let step = |slot: Slot, way: Direction| match way {
             Direction::Up => self[slot].next,
             Direction::Down => self[slot].prev,
@@ -108,14 +98,14 @@ impl Space {
                 Direction::Down => far <= to,
             };
             match (reaches, is_unmapped(slot)) {
-                (true, false) => return Some(direction.stretch(from, far, fresh)),
+                (true, false) => return Some((direction.span(from, far), fresh)),
                 (true, true) => {
                     let part = direction.distance(near, to).next_multiple_of(granule);
                     let end = match direction {
                         Direction::Up => near + part,
                         Direction::Down => near - part,
                     };
-                    return Some(direction.stretch(from, end, fresh + part));
+                    return Some((direction.span(from, end), fresh + part));
                 }
                 (false, true) => fresh += self[slot].size(),
                 (false, false) => {}
@@ -124,13 +114,10 @@ impl Space {
         }
     }
 
-    /// Free ranges that have no neighbours: segments without anything live. As slot, start and size.
-    pub(crate) fn whole_segments(&self) -> impl Iterator<Item = (Slot, u64, u64)> {
+    /// Free ranges that have no neighbours: segments without anything live.
+    pub(crate) fn whole_segments(&self) -> impl Iterator<Item = Slot> {
         let alone = |r: &Range| r.prev.is_none() && r.next.is_none() && r.tag().is_some();
-        self.iter()
-            .inspect(|_| visits::note())
-            .filter(move |(_, r)| alone(r))
-            .map(|(slot, r)| (slot, r.start, r.size()))
+        self.iter().inspect(|_| visits::note()).filter(move |(_, r)| alone(r)).map(|(slot, _)| slot)
     }
 }
 
@@ -165,7 +152,10 @@ impl Direction {
         }
     }
 
-    fn stretch(self, from: u64, to: u64, fresh: u64) -> Stretch {
-        Stretch { start: from.min(to), end: from.max(to), fresh }
+    fn span(self, from: u64, to: u64) -> Span {
+        match self {
+            Self::Up => Span::between(from, to),
+            Self::Down => Span::between(to, from),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Fit, GRAIN, Need, RangeState, Slot, Space, Tag};
+use super::{Fit, GRAIN, Need, RangeState, Slot, Space, Span, Tag};
 
 const BASE: u64 = 1 << 32;
 const GRANULE: u64 = 16 * GRAIN;
@@ -17,7 +17,7 @@ fn need(grains: u64) -> Need {
 
 fn space_with(segment_grains: u64, state: RangeState) -> Space {
     let mut space = Space::new(Fit::Best);
-    space.add_segment(BASE, segment_grains * GRAIN, state);
+    space.add_segment(Span::new(BASE, segment_grains * GRAIN), state);
     space
 }
 
@@ -26,7 +26,7 @@ fn take(space: &mut Space, lane: u32, need: Need) -> Option<Slot> {
     let range = space[slot];
     space.claim(slot);
     let at = need.start_in(range.start, range.size()).unwrap();
-    space.cut(slot, at, need.size, RangeState::Free(tag(lane)));
+    space.cut(slot, Span::new(at, need.size), RangeState::Free(tag(lane)));
     space.set_state(slot, RangeState::Live);
     Some(slot)
 }
@@ -101,7 +101,7 @@ proptest! {
         prop_assert_eq!(space.iter().count(), 1);
         space.set_state(whole, RangeState::Free(tag(0)));
         space.check();
-        let all: u64 = space.free_stretches(|_| true).iter().map(|(start, end)| end - start).sum();
+        let all: u64 = space.free_stretches(|_| true).iter().map(|span| span.size).sum();
         prop_assert_eq!(all, 1000 * GRAIN);
         prop_assert_eq!(space.free_stretches(|_| true).len(), 1);
     }
@@ -132,7 +132,7 @@ proptest! {
         // With one lane there is nothing to join.
         let lanes: std::collections::HashSet<u32> = sizes.iter().map(|(_, lane)| *lane).collect();
         let best = best.filter(|_| lanes.len() > 1);
-        prop_assert_eq!(found.map(|run| (run.start, run.end)), best);
+        prop_assert_eq!(found.map(|run| (run.start, run.end())), best);
     }
 
     #[test]
@@ -141,25 +141,25 @@ proptest! {
     ) {
         let mut space = granules(&parts);
         space.check();
-        let before = sorted(&space).iter().map(|r| (r.extent(), r.state())).collect::<Vec<_>>();
-        let Some(stretch) = space.cheapest_growth(need(wanted), GRANULE, u64::MAX, |tag| tag.lane == 0) else {
+        let before = sorted(&space).iter().map(|r| (r.span(), r.state())).collect::<Vec<_>>();
+        let Some((stretch, missing)) = space.cheapest_growth(need(wanted), GRANULE, u64::MAX, |tag| tag.lane == 0) else {
             return Ok(());
         };
-        prop_assert!(stretch.end - stretch.start >= wanted * GRAIN);
-        let claim = space.claim_between(stretch.start, stretch.end);
+        prop_assert!(stretch.size >= wanted * GRAIN);
+        let claim = space.claim_span(stretch);
         space.check();
         let fresh: u64 = claim
             .iter()
             .filter(|(_, state)| *state == RangeState::Unmapped)
             .map(|&(slot, _)| space[slot].size())
             .sum();
-        prop_assert_eq!(fresh, stretch.fresh);
+        prop_assert_eq!(fresh, missing);
         prop_assert!(fresh <= (wanted * GRAIN).next_multiple_of(GRANULE));
         for (slot, state) in claim {
             space.set_state(slot, state);
         }
         space.check();
-        let after = sorted(&space).iter().map(|r| (r.extent(), r.state())).collect::<Vec<_>>();
+        let after = sorted(&space).iter().map(|r| (r.span(), r.state())).collect::<Vec<_>>();
         prop_assert_eq!(before, after);
     }
 }
@@ -229,10 +229,10 @@ fn lanes_stay_apart_and_join_within_themselves() {
 #[test]
 fn a_tail_is_extended_rather_than_left_behind() {
     let mut space = granules(&[(1, 2), (1, 0), (8, 1)]);
-    let stretch = space.cheapest_growth(need(20), GRANULE, u64::MAX, |_| true).unwrap();
-    let bounds = (stretch.start, stretch.end, stretch.fresh);
-    assert_eq!(bounds, (BASE + GRANULE, BASE + 3 * GRANULE, GRANULE));
-    let parts = space.claim_between(stretch.start, stretch.end);
+    let found = space.cheapest_growth(need(20), GRANULE, u64::MAX, |_| true);
+    let stretch = Span::new(BASE + GRANULE, 2 * GRANULE);
+    assert_eq!(found, Some((stretch, GRANULE)));
+    let parts = space.claim_span(stretch);
     let whole = space.join_claimed(parts[0].0, parts[1].0);
     space.set_state(whole, RangeState::Free(tag(0)));
     space.check();

@@ -176,7 +176,7 @@ fn pools_their_parts_and_their_errors_say_what_they_are() {
     }
     assert_eq!(on_chunks.to_string(), "Pool<Chunks<DeviceMemory>>(ceiling 8388608 B)");
     assert_eq!(bins.to_string(), "BinningPool<DeviceMemory>");
-    assert!(format!("{on_chunks:?}").contains("DeviceMemory> { chunks: 0, .. }"));
+    assert!(format!("{on_chunks:?}").contains("DeviceMemory> { held: 0, .. }"));
     assert!(format!("{on_arena:?}").contains("VirtualArena { base: "));
     assert!(format!("{:?}", on_arena.handle()).starts_with("PoolHandle { live: 0,"));
     let policies = [Growth::Exact, Growth::AtLeast(64), Growth::Double].map(|g| g.to_string());

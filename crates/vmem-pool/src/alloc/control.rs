@@ -1,0 +1,172 @@
+//! What handles can do with a pool.
+
+use vmem_core::{BoxedError, DevicePtr, HandleError, RawBlock};
+
+use super::Core;
+use crate::space::{self, Slot, pointer};
+use crate::streams::State;
+use crate::supply::Backing;
+use crate::{Capacity, Counters, RangeInfo, RangeState, Segment, Snapshot};
+
+/// A pool without its type.
+pub(crate) trait Control: Send + Sync {
+    fn counters(&self) -> Counters;
+    fn capacity(&self) -> Capacity;
+    fn snapshot(&self) -> Snapshot;
+    fn find(&self, ptr: DevicePtr) -> Option<RawBlock>;
+    fn trim_to(&self, keep: u64) -> Result<u64, HandleError>;
+    fn try_trim(&self, keep: u64) -> Result<u64, HandleError>;
+    fn synchronize(&self) -> Result<u64, HandleError>;
+    fn check_invariants(&self);
+}
+
+impl<B: Backing> Control for Core<B> {
+    fn counters(&self) -> Counters {
+        self.streams.note_orphans();
+        self.streams.lock().counters()
+    }
+
+    fn capacity(&self) -> Capacity {
+        self.streams.note_orphans();
+        let state = self.streams.lock();
+        let usable = |tag| !state.is_out_of_reach(tag);
+        let returnable = self.supply.returnable(&state.space, &usable);
+        let movable = self.movable(&state);
+        let ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
+        let growth_left = ceiling.map(|ceiling| ceiling.saturating_sub(state.counters.reserved));
+        let stretches = state.space.free_stretches(usable);
+        let contiguous = stretches.iter().map(|stretch| stretch.size).max().unwrap_or(0);
+        let largest_now = contiguous.max(movable);
+        Capacity {
+            live: state.counters.live,
+            reserved: state.counters.reserved,
+            quarantined: state.quarantined(),
+            ceiling,
+            growth_left,
+            largest_now,
+            largest_after_trim: growth_left.map(|left| largest_now.max(left + returnable)),
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.streams.note_orphans();
+        let state = self.streams.lock();
+        let mut snapshot = state.snapshot();
+        snapshot.windows = state.aliases.info();
+        snapshot
+    }
+
+    fn find(&self, ptr: DevicePtr) -> Option<RawBlock> {
+        let state = self.streams.lock();
+        state.find(ptr, self.streams.id)
+    }
+
+    fn trim_to(&self, keep: u64) -> Result<u64, HandleError> {
+        self.streams.wait_for_markers().map_err(HandleError::from)?;
+        self.give_back(keep).map_err(HandleError::from)
+    }
+
+    fn try_trim(&self, keep: u64) -> Result<u64, HandleError> {
+        let marked = self.streams.close_all().and_then(|()| self.streams.refresh());
+        marked.map_err(HandleError::from)?;
+        self.give_back(keep).map_err(HandleError::from)
+    }
+
+    fn synchronize(&self) -> Result<u64, HandleError> {
+        self.streams.note_orphans();
+        let before = self.streams.lock().quarantined();
+        self.streams.synchronize_device().map_err(HandleError::from)?;
+        Ok(before.saturating_sub(self.streams.lock().quarantined()))
+    }
+
+    fn check_invariants(&self) {
+        let state = self.streams.lock();
+        state.space.check();
+        let live = state.space.iter().filter(|(_, range)| range.is_live());
+        let described = live.filter_map(|(_, range)| {
+            let (layout, ..) = range.block()?;
+            assert!(layout.size() <= range.size(), "a block has the size asked for");
+            assert!(range.start.is_multiple_of(layout.alignment()), "and the alignment");
+            Some(layout.size())
+        });
+        let (count, bytes) = described.fold((0, 0), |(n, sum), size| (n + 1, sum + size));
+        let counters = state.counters();
+        assert_eq!(counters.live, bytes, "live is the sum of the requested sizes");
+        assert_eq!(counters.allocations - counters.frees, count, "live blocks are counted");
+        assert!(counters.reserved <= self.ceiling, "the ceiling holds");
+    }
+}
+
+impl<B: Backing> Core<B> {
+    /// The pool is being dropped.
+    pub(crate) fn shut_down(&self) {
+        let live = self.streams.lock().counters.live;
+        let failures = self.streams.device.base().drop_failures();
+        if live > 0 {
+            failures
+                .record(self.name(), &format_args!("blocks of {live} B in all are live and leak"));
+        }
+        // What cannot be waited for stays where it is: waiting for the whole device would break whatever
+        // captures. After a device fault nothing can be returned: it leaks.
+        // A pool that holds nothing has nothing to wait for.
+        let holds = self.streams.lock().counters.reserved > 0;
+        let waited = if holds { self.streams.wait_for_markers() } else { Ok(()) };
+        let waited = waited.map_err(BoxedError::from);
+        let (error, rest) = match self.lock_growth() {
+            Ok(mut growing) => {
+                let error = growing.give_back(0).1;
+                (error, Some(std::mem::take(&mut *growing)))
+            }
+            Err(error) => (Some(error), None),
+        };
+        let held = self.streams.lock().counters.reserved;
+        match waited.err().or(error) {
+            Some(error) => failures.record(self.name(), &error),
+            None if live == 0 && held > 0 => {
+                let reason = "no event covers the work on it, and nobody synchronised the device";
+                failures.record(self.name(), &format_args!("{held} B leak: {reason}"));
+            }
+            None => {}
+        }
+        drop(rest);
+        let idle = self.streams.lock().lanes.take_idle();
+        drop(idle);
+    }
+}
+
+impl State {
+    fn snapshot(&self) -> Snapshot {
+        let firsts = self.space.iter().filter(|(_, range)| range.prev.is_none());
+        let mut segments: Vec<Segment> = firsts.map(|(first, _)| self.segment(first)).collect();
+        segments.sort_by_key(|segment| segment.start);
+        Snapshot { counters: self.counters(), segments, windows: Vec::new() }
+    }
+
+    fn segment(&self, first: Slot) -> Segment {
+        let mut ranges = Vec::new();
+        let mut next = Some(first);
+        while let Some(slot) = next {
+            let range = self.space[slot];
+            let start = pointer(range.start);
+            ranges.push(RangeInfo { start, size: range.size(), state: self.range_state(slot) });
+            next = range.next;
+        }
+        let size = ranges.iter().map(|range| range.size).sum();
+        Segment { start: pointer(self.space[first].start), size, ranges }
+    }
+
+    fn range_state(&self, slot: Slot) -> RangeState {
+        match self.space[slot].state() {
+            space::RangeState::Live => match self.space[slot].block() {
+                Some((layout, label, _)) => RangeState::Live { layout, label },
+                None => RangeState::Busy,
+            },
+            space::RangeState::Free(tag) if self.lanes.is_complete(tag) => RangeState::Free,
+            space::RangeState::Free(tag) if self.is_out_of_reach(tag) => RangeState::Quarantined,
+            space::RangeState::Free(_) => RangeState::Pending,
+            space::RangeState::Unmapped => RangeState::Unmapped,
+            space::RangeState::Dormant(_) => RangeState::Dormant,
+            space::RangeState::Claimed | space::RangeState::Vacant => RangeState::Busy,
+        }
+    }
+}

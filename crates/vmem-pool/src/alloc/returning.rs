@@ -1,0 +1,185 @@
+//! Returning memory and addresses: when asked, to make room, and without being asked what has not
+//! been needed for a while.
+
+use vmem_core::{BoxedError, MemoryEventKind};
+
+use super::growth_lock::Growing;
+use super::{Core, Found, Slow};
+use crate::AutoTrim;
+use crate::streams::{Locked, State};
+use crate::supply::{Backing, Miss, Return};
+
+/// A pool keeps at least an eighth more than it needed, so that rounding and gaps do not make it
+/// return what it takes again at once.
+const SLACK: u64 = 8;
+
+impl<B: Backing> Core<B> {
+    /// Returns unused memory that has completed, and tells the observer. Returns the bytes returned.
+    pub(super) fn give_back(&self, keep: u64) -> Result<u64, BoxedError> {
+        let mut growing = self.lock_growth()?;
+        let (returned, error) = growing.give_back(keep);
+        drop(growing);
+        if returned > 0 {
+            self.tell(MemoryEventKind::Trim { bytes: returned }, |event| event);
+            tracing::debug!(returned, "the pool shrank");
+        }
+        error.map_or(Ok(returned), Err)
+    }
+
+    /// Returns what has not been needed for the configured time. Called before a free, without the
+    /// lock; looks at the clock only if there is something to return.
+    #[cold]
+    pub(super) fn trim_unneeded(&self, policy: AutoTrim) {
+        if !self.streams.lock().holds_more_than(policy.threshold) {
+            return;
+        }
+        let now = self.config.clock.now();
+        let keep = {
+            let mut state = self.streams.lock();
+            if now.saturating_sub(state.needed_since) < policy.age {
+                return;
+            }
+            let live = state.counters.live;
+            let needed = if policy.age.is_zero() { live } else { state.most_needed };
+            (state.most_needed, state.needed_since) = (live, now);
+            policy.threshold.max(needed + needed / SLACK)
+        };
+        let marked = self.streams.close_all().and_then(|()| self.streams.refresh());
+        if let Err(error) = marked.map_err(BoxedError::from).and_then(|()| self.give_back(keep)) {
+            tracing::debug!(%error, "unneeded memory could not be returned");
+        }
+    }
+}
+
+impl State {
+    /// Whether there may be something to return.
+    pub(super) fn holds_more_than(&self, threshold: u64) -> bool {
+        let live = self.counters.live;
+        self.counters.reserved > threshold.max(live + live / SLACK)
+    }
+}
+
+impl<'a, B: Backing> Growing<'a, B> {
+    /// Returns unused memory that has completed until at most `keep` bytes are held, or nothing more
+    /// can be returned. Returns the bytes returned, and the first error that kept it from returning
+    /// more.
+    pub(super) fn give_back(&mut self, keep: u64) -> (u64, Option<BoxedError>) {
+        let Core { supply, streams, .. } = self.core;
+        let before = supply.held();
+        supply.let_go_of_spares(self);
+        let mut error = None;
+        while error.is_none() {
+            let mut state = streams.lock();
+            self.note_held(&mut state);
+            state.settle();
+            let State { space, aliases, .. } = &mut *state;
+            let Some(going) = supply.surplus(space, aliases, keep) else { break };
+            drop(state);
+            error = self.carry_back(going).err();
+        }
+        (before - supply.held(), error)
+    }
+
+    /// Makes the driver calls of a return, and notes how far they came.
+    fn carry_back(&mut self, mut going: Return) -> Result<(), BoxedError> {
+        let Core { supply, streams, .. } = self.core;
+        let result = supply.give_back(self, &mut going);
+        let mut state = streams.lock();
+        let State { space, aliases, counters, .. } = &mut *state;
+        supply.note_gone(space, aliases, going);
+        counters.aliased = aliases.bytes();
+        self.note_held(&mut state);
+        result
+    }
+
+    /// Returns unused memory, as much as the request is large, then all there is, and grows again. For
+    /// supplies that cannot move memory.
+    pub(super) fn trim_and_grow(&mut self, slow: &mut Slow<'_>) -> Found<'a> {
+        let Core { supply, streams, .. } = self.core;
+        streams.observe()?;
+        // Twice a granule covers what rounding to granules at both ends adds.
+        let wanted = slow.need.size.saturating_add(2 * supply.granule());
+        let enough = supply.held().saturating_sub(wanted);
+        let mut total = 0;
+        let mut found = Ok(None);
+        // Chunks go whole: should the exact amount not do, all that is unused goes.
+        for keep in [enough, 0] {
+            let (returned, error) = self.give_back(keep);
+            total += returned;
+            let mut state = streams.lock();
+            found = match error {
+                Some(error) => Err(error.into()),
+                None if returned > 0 => {
+                    let grown = self.grow(state, slow);
+                    slow.unless_refused(grown)
+                }
+                // What has completed may be enough, although none of it could go.
+                None => Ok(state.hit(slow.lane, slow.need).map(|slot| (state, slot))),
+            };
+            if !matches!(found, Ok(None)) {
+                break;
+            }
+        }
+        slow.tried("trimming", total);
+        found
+    }
+
+    /// Unmaps as many unused aliases as it takes to place a new one. If work through them is pending,
+    /// that is left to a later try, after a wait.
+    pub(super) fn make_addresses(&mut self, slow: &mut Slow<'_>) -> Result<(), Miss> {
+        let Core { supply, streams, .. } = self.core;
+        let has_some = |state: &State| supply.has_addresses(&state.space, slow.need);
+        let state = streams.lock();
+        if has_some(&state) {
+            return Ok(());
+        }
+        if state.aliases.bytes() == 0 {
+            return Err(Miss::Addresses);
+        }
+        drop(state);
+        let observed = streams.observe().map_err(BoxedError::from);
+        if let Err(error) = observed.and_then(|()| self.unmap_aliases(has_some)) {
+            tracing::warn!(%error, "addresses could not be unmapped");
+        }
+        if !has_some(&streams.lock()) {
+            slow.short_of_addresses = true;
+            return Err(Miss::Addresses);
+        }
+        Ok(())
+    }
+
+    /// Unmaps aliases beyond the supply's cap, as far as the work through them has completed.
+    pub(super) fn limit_aliases(&mut self, state: Locked<'a>) -> Locked<'a> {
+        let Core { supply, streams, .. } = self.core;
+        let Some(few) = supply.too_many(&state.aliases) else { return state };
+        drop(state);
+        let observed = streams.observe().map_err(BoxedError::from);
+        let is_enough = |state: &State| state.aliases.bytes() <= few;
+        if let Err(error) = observed.and_then(|()| self.unmap_aliases(is_enough)) {
+            tracing::warn!(%error, "unused addresses could not be unmapped");
+        }
+        streams.lock()
+    }
+
+    /// Unmaps aliases that nothing uses, the longest unused first, until there is enough, as far as the
+    /// host has observed that the work through them completed. Goes on past failures; the first is
+    /// returned.
+    fn unmap_aliases(&mut self, is_enough: impl Fn(&State) -> bool) -> Result<(), BoxedError> {
+        let streams = &self.core.streams;
+        let longest_unused = streams.lock().aliases.longest_unused();
+        let mut result = Ok(());
+        for start in longest_unused {
+            let mut state = streams.lock();
+            if is_enough(&state) {
+                break;
+            }
+            let State { space, aliases, lanes, .. } = &mut *state;
+            let hidden = aliases.hide(space, start, |tag| lanes.is_complete(tag));
+            drop(state);
+            if let Some(hidden) = hidden {
+                result = result.and(self.carry_back(Return::of_alias(hidden)));
+            }
+        }
+        result
+    }
+}

@@ -1,0 +1,146 @@
+//! Ranges taken out for one request while the lock is not held.
+
+use super::{CLEAN, Need, RangeState, Slot, Space, Span, Tag};
+
+/// Ranges with the state that each must get back if the claim is given up.
+#[derive(Debug)]
+#[must_use = "a claim is finished or given up"]
+pub(crate) struct Claim {
+    /// Where the memory is. Neighbours, lowest first, unless it is to be lent to an alias.
+    parts: Vec<(Slot, RangeState)>,
+    /// Addresses at which the memory is to be used.
+    alias: Vec<(Slot, RangeState)>,
+    /// The stream that gets it was made to wait for a last use of it.
+    pub(crate) waited: bool,
+}
+
+impl Claim {
+    /// The tags of the free parts, one per lane: the latest.
+    pub(crate) fn tags(&self) -> Vec<Tag> {
+        let mut tags: Vec<Tag> = Vec::new();
+        for tag in self.parts.iter().filter_map(|(_, state)| state.tag()) {
+            match tags.iter_mut().find(|t| t.lane == tag.lane) {
+                Some(known) => known.epoch = known.epoch.max(tag.epoch),
+                None => tags.push(tag),
+            }
+        }
+        tags
+    }
+}
+
+impl Space {
+    /// A claim to add to.
+    pub(crate) fn begin_claim(&mut self) -> Claim {
+        self.claims += 1;
+        Claim { parts: Vec::new(), alias: Vec::new(), waited: false }
+    }
+
+    /// Claims one free range.
+    pub(crate) fn claim_one(&mut self, slot: Slot) -> Claim {
+        let mut claim = self.begin_claim();
+        claim.parts.push((slot, self[slot].state()));
+        self.claim(slot);
+        claim
+    }
+
+    /// Claims all of a span, none of which is live or claimed.
+    pub(crate) fn claim_all(&mut self, span: Span) -> Claim {
+        let mut claim = self.begin_claim();
+        self.add_to(&mut claim, span);
+        claim
+    }
+
+    /// Adds all of a span, none of which is live or claimed, to the memory of a claim.
+    pub(crate) fn add_to(&mut self, claim: &mut Claim, span: Span) {
+        claim.parts.extend(self.claim_span(span));
+    }
+
+    /// Adds addresses at which the memory is to be used.
+    pub(crate) fn add_alias(&mut self, claim: &mut Claim, span: Span) {
+        claim.alias.extend(self.claim_span(span));
+    }
+
+    /// The parts of a claim that have no memory yet.
+    pub(crate) fn unmapped_in(&self, claim: &Claim) -> Vec<Span> {
+        let unmapped = claim.parts.iter().filter(|(_, before)| *before == RangeState::Unmapped);
+        unmapped.map(|&(slot, _)| self[slot].span()).collect()
+    }
+
+    /// Gives every part its state back.
+    pub(crate) fn give_up(&mut self, claim: Claim) {
+        self.end_claim();
+        for (slot, state) in claim.parts.into_iter().chain(claim.alias) {
+            self.set_state(slot, state);
+        }
+    }
+
+    /// Joins the parts, and keeps what the request needs claimed; the rest is free with this tag.
+    pub(crate) fn finish(&mut self, claim: Claim, need: Need, rest: Tag) -> Slot {
+        self.end_claim();
+        let whole = self.join(&claim.parts);
+        self.fit(whole, need, rest);
+        whole
+    }
+
+    /// The memory of a claim came with addresses of its own: the rest of it is free with this tag.
+    pub(crate) fn finish_with(
+        &mut self,
+        claim: Claim,
+        segment: Span,
+        need: Need,
+        rest: Tag,
+    ) -> Slot {
+        debug_assert!(claim.parts.is_empty() && claim.alias.is_empty());
+        self.end_claim();
+        let whole = self.add_segment(segment, RangeState::Claimed);
+        self.fit(whole, need, rest);
+        whole
+    }
+
+    /// Lends the memory of a claim to its alias, which stays claimed and is returned.
+    pub(crate) fn lend(&mut self, claim: Claim) -> Slot {
+        self.end_claim();
+        for (slot, _) in claim.parts {
+            // Work at home is pending no longer than work at the alias will be.
+            self.set_state(slot, RangeState::Dormant(CLEAN));
+        }
+        self.join(&claim.alias)
+    }
+
+    fn join(&mut self, parts: &[(Slot, RangeState)]) -> Slot {
+        self.join_claimed(parts[0].0, parts[parts.len() - 1].0)
+    }
+
+    /// What was claimed and is not kept is there for others again.
+    fn end_claim(&mut self) {
+        self.claims -= 1;
+        self.claims_ended += 1;
+    }
+
+    /// Cuts a claimed range to what a request needs; the rest is free with the tag `rest`.
+    fn fit(&mut self, slot: Slot, need: Need, rest: Tag) {
+        let Span { start, size } = self[slot].span();
+        let at = need.start_in(start, size).expect("a claimed range fits its request");
+        self.cut(slot, Span::new(at, need.size), RangeState::Free(rest));
+    }
+
+    /// The memory that is at home in a span is free there again.
+    pub(crate) fn wake(&mut self, span: Span, tag: Tag) {
+        let lent = |slot: &Slot| matches!(self[*slot].state(), RangeState::Dormant(_));
+        let slots: Vec<Slot> = self.within(span).filter(lent).collect();
+        for slot in slots {
+            let range = self[slot].span();
+            let (at, upto) = (range.start.max(span.start), range.end().min(span.end()));
+            self.claim(slot);
+            self.cut(slot, Span::between(at, upto), RangeState::Dormant(CLEAN));
+            self.set_state(slot, RangeState::Free(tag));
+        }
+    }
+
+    /// Gives all of a span, none of which is live or claimed, another state.
+    pub(crate) fn change(&mut self, span: Span, state: RangeState) {
+        for (slot, _) in self.claim_span(span) {
+            self.set_state(slot, state);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! One lane: a stream's epochs, its markers, and how far its work is known to have come.
+
+use std::collections::VecDeque;
+
+use vmem_core::author::{StreamExt, WeakStream};
+use vmem_core::{Event, Stream, StreamId};
+
+use super::front::Front;
+use super::queue::owner_of;
+use crate::sync::thread::ThreadId;
+
+/// Markers kept per lane; beyond that a newer one stands in for the oldest.
+const MARKERS: usize = 32;
+
+/// What a thief must do before it uses a range.
+#[derive(Debug, Clone)]
+pub(crate) enum Access {
+    /// Nothing.
+    Now,
+    /// Wait for the marker. Markers of lower order were recorded earlier.
+    After { epoch: u64, marker: Event, order: u64 },
+    /// Close the lane's open batch first.
+    Close,
+    /// Nobody else can use it as things are: nothing covers the work on it, and what could must come
+    /// from the stream's own thread, or from a program that synchronises the device.
+    Never,
+}
+
+#[derive(Debug)]
+struct Marker {
+    epoch: u64,
+    event: Event,
+    order: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// The stream lives.
+    Open,
+    /// It ended, and a final marker covers it.
+    Ended,
+    /// It ended without a marker.
+    Unmarked,
+}
+
+#[derive(Debug)]
+pub(crate) struct Lane {
+    stream: Option<StreamId>,
+    handle: WeakStream,
+    /// Only the stream's own thread can close it, or a call that vouches for the stream.
+    bound: bool,
+    /// The thread whose default stream it is, as far as that is known.
+    owner: Option<ThreadId>,
+    /// Its thread has ended, so that nobody can close it.
+    orphaned: bool,
+    front: Front,
+    /// In order of epochs.
+    markers: VecDeque<Marker>,
+    /// Every tag up to this epoch has completed.
+    complete: u64,
+    life: Life,
+    /// A marker could not be queried: nobody else may rely on this lane's markers.
+    poisoned: bool,
+}
+
+/// Whether only its own thread can record an event on a stream, or whoever vouches for it.
+pub(super) fn is_bound(stream: &Stream) -> bool {
+    stream.is_bound()
+}
+
+impl Lane {
+    pub(super) fn clean(front: Front) -> Self {
+        Self {
+            stream: None,
+            handle: WeakStream::new(),
+            bound: false,
+            owner: None,
+            orphaned: false,
+            front,
+            markers: VecDeque::new(),
+            complete: u64::MAX,
+            life: Life::Open,
+            poisoned: false,
+        }
+    }
+
+    pub(super) fn new(stream: &Stream, front: Front) -> Self {
+        Self {
+            stream: Some(stream.id()),
+            handle: stream.downgrade(),
+            bound: is_bound(stream),
+            owner: owner_of(stream),
+            complete: 0,
+            ..Self::clean(front)
+        }
+    }
+
+    #[inline]
+    pub(crate) fn front(&self) -> &Front {
+        &self.front
+    }
+
+    #[inline]
+    pub(super) fn front_mut(&mut self) -> &mut Front {
+        &mut self.front
+    }
+
+    pub(crate) fn handle(&self) -> &WeakStream {
+        &self.handle
+    }
+
+    pub(super) fn stream(&self) -> Option<StreamId> {
+        self.stream
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.life != Life::Open
+    }
+
+    pub(crate) fn is_bound(&self) -> bool {
+        self.bound
+    }
+
+    pub(super) fn owner(&self) -> Option<ThreadId> {
+        self.owner
+    }
+
+    pub(super) fn set_owner(&mut self, owner: ThreadId) {
+        self.owner = Some(owner);
+    }
+
+    /// Whether its stream ended without a marker.
+    pub(super) fn is_unmarked(&self) -> bool {
+        self.life == Life::Unmarked
+    }
+
+    pub(super) fn is_orphaned(&self) -> bool {
+        self.orphaned
+    }
+
+    pub(super) fn orphan(&mut self) {
+        self.orphaned = true;
+    }
+
+    pub(super) fn has_markers(&self) -> bool {
+        !self.markers.is_empty()
+    }
+
+    pub(crate) fn is_complete(&self, epoch: u64) -> bool {
+        epoch <= self.complete
+    }
+
+    /// Another lane looked at what this one freed.
+    pub(crate) fn contend(&mut self) {
+        self.front.contend();
+    }
+
+    /// Whether something was freed that no marker covers yet.
+    pub(crate) fn has_unmarked_frees(&self) -> bool {
+        let marked = self.markers.back().map_or(0, |marker| marker.epoch);
+        self.front.last_freed() > self.complete.max(marked)
+    }
+
+    pub(super) fn access(&self, epoch: u64) -> Access {
+        if self.is_complete(epoch) {
+            return Access::Now;
+        }
+        if self.poisoned {
+            return Access::Never;
+        }
+        let covering = self.markers.iter().find(|marker| marker.epoch >= epoch);
+        match covering {
+            Some(marker) => Access::After {
+                epoch: marker.epoch,
+                marker: marker.event.clone(),
+                order: marker.order,
+            },
+            None if self.life == Life::Open && !self.bound => Access::Close,
+            None => Access::Never,
+        }
+    }
+
+    /// Adds a marker unless a later epoch was recorded before it; returns what it displaces.
+    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
+    pub(super) fn publish(&mut self, epoch: u64, event: Event, order: u64) -> Option<Event> {
+        if self.is_complete(epoch) || self.markers.back().is_some_and(|m| m.epoch >= epoch) {
+            return Some(event);
+        }
+        self.markers.push_back(Marker { epoch, event, order });
+        if self.markers.len() > MARKERS {
+            return self.markers.pop_front().map(|marker| marker.event);
+        }
+        None
+    }
+
+    /// Takes out the marker of an epoch, which covers nothing. What it was to cover is as if it had not been
+    /// recorded.
+    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
+    pub(super) fn lose(&mut self, epoch: u64) -> Option<Event> {
+        let at = self.markers.iter().position(|marker| marker.epoch == epoch)?;
+        let lost = self.markers.remove(at)?;
+        if self.life == Life::Ended && epoch == u64::MAX {
+            self.life = Life::Unmarked;
+        }
+        if self.bound {
+            self.front.want();
+        }
+        Some(lost.event)
+    }
+
+    pub(super) fn complete(&mut self, epoch: u64) -> Vec<Event> {
+        self.complete = self.complete.max(epoch);
+        let done = self.markers.iter().take_while(|m| m.epoch <= self.complete).count();
+        self.markers.drain(..done).map(|marker| marker.event).collect()
+    }
+
+    /// A marker to ask about when there are nearly as many as are kept: all before it are complete if it
+    /// is.
+    pub(super) fn marker_to_ask_about(&self) -> Option<(u64, Event)> {
+        let full = self.markers.len() + 1 >= MARKERS;
+        let marker = self.markers.get(MARKERS / 2 - 1).filter(|_| full)?;
+        Some((marker.epoch, marker.event.clone()))
+    }
+
+    /// Its markers, oldest first.
+    pub(crate) fn markers(&self) -> impl Iterator<Item = (u64, &Event)> {
+        self.markers.iter().map(|marker| (marker.epoch, &marker.event))
+    }
+
+    pub(super) fn poison(&mut self) {
+        self.poisoned = true;
+    }
+
+    /// Begins a synchronisation of the device: returns the epoch that it will complete.
+    pub(super) fn before_device_sync(&mut self) -> u64 {
+        if self.has_ended() { u64::MAX } else { self.front.close() }
+    }
+
+    /// All that its markers stand for has completed, as the host has seen.
+    pub(super) fn trust(&mut self) {
+        self.poisoned = false;
+    }
+
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    /// Ends the lane, or gives one that ended unmarked its marker after all.
+    pub(super) fn end(&mut self, marker: Option<Event>, order: u64) {
+        self.life = match marker {
+            Some(event) => {
+                self.markers.push_back(Marker { epoch: u64::MAX, event, order });
+                Life::Ended
+            }
+            None => Life::Unmarked,
+        };
+        self.front.end();
+    }
+}

@@ -1,0 +1,285 @@
+//! What is known of all lanes. Nothing here makes a driver call.
+
+use std::collections::{BTreeSet, HashMap};
+
+use vmem_core::author::{IdleEvent, StreamExt};
+use vmem_core::{Event, ResourceId, Stream, StreamId};
+
+use super::front::{Closer, Front};
+use super::lane::{Access, Lane};
+use super::queue::Queues;
+use crate::Batch;
+use crate::space::{CLEAN, Tag, visits};
+
+/// Events kept for recording again.
+const IDLE_EVENTS: usize = 64;
+
+/// When a freed range may be reused by the stream that freed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reuse {
+    /// At once: the stream's own order protects it.
+    StreamOrdered,
+    /// After the host observed that the work before the free completed, because the host may touch
+    /// the memory.
+    Observed,
+}
+
+/// All lanes of a pool.
+///
+/// There may be thousands. Nothing that a request or a free does looks at all of them: what it needs
+/// is found by the stream, by the size of what is free (see [`Space`](crate::space::Space)), or in one
+/// of the sets here.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    pub(super) reuse: Reuse,
+    pub(super) batch: Batch,
+    /// `None` where a lane ended and nothing refers to it. Number 0 is the clean lane.
+    pub(super) lanes: Vec<Option<Lane>>,
+    /// The numbers of those.
+    pub(super) vacant: Vec<u32>,
+    pub(super) by_stream: HashMap<StreamId, u32>,
+    /// Whether there are several streams.
+    pub(super) accompanied: bool,
+    /// Lanes with markers that are not known to be complete.
+    pub(super) marked: BTreeSet<u32>,
+    /// Lanes that have ended and are not forgotten.
+    pub(super) ended: Vec<u32>,
+    /// With more of those it is time to look which can be forgotten.
+    pub(super) sweep_above: usize,
+    /// Open lanes that only their stream's thread can close, or calls that vouch for it.
+    pub(super) bound: BTreeSet<u32>,
+    /// Those of them that another thread met first: whose they are is not known yet.
+    pub(super) unowned: BTreeSet<u32>,
+    /// Lanes of which nothing may cover what they freed.
+    pub(super) uncovered: BTreeSet<u32>,
+    pub(super) queues: Queues,
+    pub(super) idle: Vec<IdleEvent>,
+    /// Orders markers by when they were recorded.
+    pub(super) recorded: u64,
+    /// How often a lane that others could not close was marked, or a lane ended.
+    pub(super) opened: u64,
+    /// How often more was found to be complete.
+    pub(super) completions: u64,
+    /// What is to be dropped without the lock.
+    pub(super) garbage: Vec<Garbage>,
+}
+
+/// Handles whose end may call the driver.
+#[derive(Debug)]
+#[expect(dead_code, reason = "they are only dropped")]
+pub(crate) enum Garbage {
+    Stream(Stream),
+    Event(Event),
+    Idle(IdleEvent),
+    Lane(Lane),
+}
+
+impl Lanes {
+    pub(crate) fn new(reuse: Reuse, batch: Batch) -> Self {
+        let front = Front::new(CLEAN.lane, u64::MAX, batch, false, Closer::Anybody);
+        Self {
+            reuse,
+            batch,
+            lanes: vec![Some(Lane::clean(front))],
+            vacant: Vec::new(),
+            by_stream: HashMap::new(),
+            accompanied: false,
+            marked: BTreeSet::new(),
+            ended: Vec::new(),
+            sweep_above: 0,
+            bound: BTreeSet::new(),
+            unowned: BTreeSet::new(),
+            uncovered: BTreeSet::new(),
+            queues: Queues::default(),
+            idle: Vec::new(),
+            recorded: 0,
+            opened: 0,
+            completions: 0,
+            garbage: Vec::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn reuse(&self) -> Reuse {
+        self.reuse
+    }
+
+    /// The lane of a stream that is known, which may have ended.
+    #[inline]
+    pub(crate) fn known(&mut self, pool: ResourceId, stream: &Stream) -> Option<u32> {
+        match stream.noted(pool) {
+            Some(lane) if self.is_of(lane, stream.id()) => Some(lane),
+            _ => self.look_up(pool, stream),
+        }
+    }
+
+    /// Whether a lane is this stream's; another stream may have its number by now.
+    #[inline]
+    pub(super) fn is_of(&self, lane: u32, stream: StreamId) -> bool {
+        let lane = self.lanes.get(lane as usize).and_then(Option::as_ref);
+        lane.is_some_and(|lane| lane.stream() == Some(stream))
+    }
+
+    #[cold]
+    fn look_up(&mut self, pool: ResourceId, stream: &Stream) -> Option<u32> {
+        let lane = self.find(stream.id())?;
+        self.note_owner(lane, stream);
+        self.note_on(pool, stream, lane);
+        Some(lane)
+    }
+
+    /// Notes the lane on its stream, so that it is found there. Not while it is not known whose default
+    /// stream it is: its own thread is to be noticed.
+    pub(crate) fn note_on(&self, pool: ResourceId, stream: &Stream, lane: u32) {
+        if !self.unowned.contains(&lane) {
+            stream.note(pool, lane);
+        }
+    }
+
+    /// The lane of a stream that is known.
+    pub(crate) fn find(&self, stream: StreamId) -> Option<u32> {
+        self.by_stream.get(&stream).copied()
+    }
+
+    /// Whether the lane has not ended.
+    #[inline]
+    pub(crate) fn is_open(&self, lane: u32) -> bool {
+        let lane = self.lanes.get(lane as usize).and_then(Option::as_ref);
+        lane.is_some_and(|lane| !lane.front().has_ended())
+    }
+
+    /// Whether the lane has ended, or its next caller is to close it.
+    #[inline]
+    pub(crate) fn is_busy(&self, lane: u32) -> bool {
+        let lane = self.lanes.get(lane as usize).and_then(Option::as_ref);
+        lane.is_none_or(|lane| lane.front().has_ended() || lane.front().is_wanted())
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, lane: u32) -> Option<&Lane> {
+        visits::note();
+        self.lanes.get(lane as usize)?.as_ref()
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, lane: u32) -> Option<&mut Lane> {
+        visits::note();
+        self.lanes.get_mut(lane as usize)?.as_mut()
+    }
+
+    /// The tag of a range of `bytes` bytes that is being freed on `lane`, and whether the lane's
+    /// open batch should be closed now.
+    #[inline]
+    pub(crate) fn tag_free(&mut self, lane: u32, bytes: u64) -> (Tag, bool) {
+        let accompanied = self.accompanied;
+        let lane = self.lanes.get_mut(lane as usize).and_then(Option::as_mut);
+        lane.map_or((CLEAN, false), |lane| lane.front_mut().note_free(bytes, accompanied))
+    }
+
+    /// Whether others may come for what the lane frees who cannot close it, or are there already.
+    pub(crate) fn needs_marks(&self, lane: u32) -> bool {
+        self.get(lane).is_some_and(|lane| lane.front().needs_marks(self.accompanied))
+    }
+
+    /// The lane's open batch was to be closed and could not be by this caller.
+    pub(crate) fn leave_open(&mut self, lane: u32) {
+        if let Some(lane) = self.get_mut(lane) {
+            lane.front_mut().leave_open();
+        }
+    }
+
+    /// The tag of what `lane` may use after work that is now queued on its stream.
+    pub(crate) fn open_tag(&mut self, lane: u32) -> Tag {
+        let state = self.get_mut(lane);
+        state.map_or(CLEAN, |state| Tag { lane, epoch: state.front_mut().use_open_epoch() })
+    }
+
+    /// What `thief` must do before it uses a range with this tag.
+    pub(crate) fn access(&self, tag: Tag, thief: u32) -> Access {
+        let own = tag.lane == thief && self.reuse == Reuse::StreamOrdered;
+        match self.get(tag.lane) {
+            _ if own => Access::Now,
+            Some(lane) => lane.access(tag.epoch),
+            None => Access::Never,
+        }
+    }
+
+    /// Whether a range with this tag is known to be free of pending work.
+    pub(crate) fn is_complete(&self, tag: Tag) -> bool {
+        self.get(tag.lane).is_some_and(|lane| lane.is_complete(tag.epoch))
+    }
+
+    /// Notes that everything up to `epoch` has completed, and returns the markers that are of no
+    /// more use, to be recycled without the lock.
+    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
+    pub(crate) fn complete(&mut self, lane: u32, epoch: u64) -> Vec<Event> {
+        self.completions += 1;
+        let Some(state) = self.get_mut(lane) else { return Vec::new() };
+        let done = state.complete(epoch);
+        if !state.has_markers() {
+            self.marked.remove(&lane);
+        }
+        done
+    }
+
+    /// Adds a marker unless a later epoch was recorded before it.
+    pub(super) fn publish(&mut self, lane: u32, epoch: u64, event: Event, order: u64) {
+        let displaced = match self.get_mut(lane) {
+            Some(state) => {
+                let displaced = state.publish(epoch, event, order);
+                if state.has_markers() {
+                    self.marked.insert(lane);
+                }
+                displaced
+            }
+            None => Some(event),
+        };
+        self.garbage.extend(displaced.map(Garbage::Event));
+    }
+
+    /// The lanes with markers that are not known to be complete.
+    pub(crate) fn marked(&self) -> Vec<u32> {
+        self.marked.iter().copied().collect()
+    }
+
+    /// Changes whenever others may use what they could not before although it was free.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    /// Changes whenever more is known to be complete.
+    pub(crate) fn completions(&self) -> u64 {
+        self.completions
+    }
+
+    /// How many lanes there are, the clean one aside.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.by_stream.len()
+    }
+
+    /// Keeps events for recording again, as many as there is room for.
+    pub(crate) fn keep_idle(&mut self, events: impl IntoIterator<Item = IdleEvent>) {
+        for event in events {
+            match self.idle.len() < IDLE_EVENTS {
+                true => self.idle.push(event),
+                false => self.garbage.push(Garbage::Idle(event)),
+            }
+        }
+    }
+
+    /// Takes what is to be dropped without the lock.
+    pub(crate) fn take_garbage(&mut self) -> Vec<Garbage> {
+        std::mem::take(&mut self.garbage)
+    }
+
+    /// Takes all events kept, for the end of the pool.
+    pub(crate) fn take_idle(&mut self) -> Vec<IdleEvent> {
+        std::mem::take(&mut self.idle)
+    }
+
+    pub(super) fn next_order(&mut self) -> u64 {
+        self.recorded += 1;
+        self.recorded
+    }
+}

@@ -1,0 +1,296 @@
+//! How lanes begin and end, and what is done about those that ended without a marker.
+
+use vmem_core::author::{StreamExt, WeakStream};
+use vmem_core::{Event, Stream};
+
+use super::front::{Closer, Front};
+use super::lane::{Access, Lane};
+use super::lanes::{Garbage, Lanes, Reuse};
+use super::queue::{is_threads_own, owner_of};
+use crate::sync::thread::ThreadId;
+
+impl Lanes {
+    /// Makes a lane for a stream that is not known.
+    pub(crate) fn add(&mut self, stream: &Stream) -> u32 {
+        let number = self.vacant.pop().unwrap_or_else(|| {
+            self.lanes.push(None);
+            u32::try_from(self.lanes.len() - 1).expect("fewer than 2^31 streams")
+        });
+        let observed = self.reuse == Reuse::Observed;
+        let closer = match stream.is_bound() {
+            true if is_threads_own(stream) => Closer::Thread,
+            true => Closer::Voucher,
+            false => Closer::Anybody,
+        };
+        let front = Front::new(number, 1, self.batch, observed, closer);
+        let lane = Lane::new(stream, front);
+        if lane.is_bound() {
+            self.bound.insert(number);
+        }
+        match lane.owner() {
+            Some(owner) => self.queues.add(owner, number),
+            None if is_threads_own(stream) => _ = self.unowned.insert(number),
+            None => {}
+        }
+        self.lanes[number as usize] = Some(lane);
+        self.by_stream.insert(stream.id(), number);
+        self.note_company();
+        self.want_for_others(number);
+        number
+    }
+
+    fn note_company(&mut self) {
+        self.accompanied = self.by_stream.len() > 1;
+    }
+
+    /// Notes whose default stream a lane is, if that was not known and can be told here.
+    pub(crate) fn note_owner(&mut self, lane: u32, stream: &Stream) {
+        if !is_threads_own(stream) {
+            return;
+        }
+        let unknown = self.get(lane).is_some_and(|lane| lane.owner().is_none());
+        if unknown && let Some(owner) = owner_of(stream) {
+            self.queues.add(owner, lane);
+            self.unowned.remove(&lane);
+            self.get_mut(lane).into_iter().for_each(|lane| lane.set_owner(owner));
+            self.want_for_others(lane);
+        }
+    }
+
+    /// The lanes of the calling thread's default streams that have unmarked frees.
+    pub(crate) fn unmarked_here(&self) -> Vec<u32> {
+        let unmarked = |&number: &u32| {
+            self.get(number).is_some_and(|lane| !lane.has_ended() && lane.has_unmarked_frees())
+        };
+        self.queues.here().iter().copied().filter(unmarked).collect()
+    }
+
+    /// Default streams of which it is not known yet whose they are, with their lanes.
+    pub(crate) fn unowned(&self) -> Vec<(u32, WeakStream)> {
+        let lanes = self.unowned.iter().filter_map(|&number| Some((number, self.get(number)?)));
+        lanes.map(|(number, lane)| (number, lane.handle().clone())).collect()
+    }
+
+    /// Ends a lane: no work will follow on its stream. `marker` covers all of it, if there is one.
+    pub(crate) fn end(&mut self, lane: u32, marker: Option<&Event>) {
+        let order = self.next_order();
+        self.opened += 1;
+        let Some(state) = self.get_mut(lane).filter(|state| !state.has_ended()) else { return };
+        state.end(marker.cloned(), order);
+        let owner = state.owner();
+        self.bound.remove(&lane);
+        self.unowned.remove(&lane);
+        self.ended.push(lane);
+        match marker {
+            Some(_) => {
+                self.uncovered.remove(&lane);
+                self.marked.insert(lane);
+            }
+            None => self.leave_unmarked(lane, owner),
+        }
+    }
+
+    /// A lane has ended, and nothing covers its last frees.
+    fn leave_unmarked(&mut self, lane: u32, owner: Option<ThreadId>) {
+        self.uncovered.insert(lane);
+        // The thread's next default stream can still cover what was freed on this one.
+        let others = owner.map_or(&[][..], |owner| self.queues.of(owner)).to_vec();
+        others.into_iter().for_each(|other| self.want_for_others(other));
+    }
+
+    /// A marker of the lane stands for nothing. What it was to cover can be marked again, unless the stream
+    /// has ended.
+    pub(crate) fn lose(&mut self, lane: u32, epoch: u64) {
+        let Some(state) = self.get_mut(lane) else { return };
+        let Some(lost) = state.lose(epoch) else { return };
+        let (unmarked, owner) = (state.is_unmarked(), state.owner());
+        if !state.has_markers() {
+            self.marked.remove(&lane);
+        }
+        if unmarked {
+            self.leave_unmarked(lane, owner);
+        }
+        self.garbage.push(Garbage::Event(lost));
+    }
+
+    /// Earlier default streams of the lane's thread that ended unmarked.
+    pub(super) fn unmarked_before(&self, lane: u32) -> Vec<u32> {
+        let owner = self.get(lane).and_then(Lane::owner);
+        let lanes = owner.map_or(&[][..], |owner| self.queues.of(owner));
+        let unmarked = |other: &u32| self.get(*other).is_some_and(Lane::is_unmarked);
+        lanes.iter().copied().filter(unmarked).collect()
+    }
+
+    /// Asks the next caller of an open lane to mark it, if that would cover what other lanes freed.
+    pub(super) fn want_for_others(&mut self, lane: u32) {
+        if !self.unmarked_before(lane).is_empty()
+            && let Some(state) = self.get_mut(lane).filter(|state| !state.has_ended())
+        {
+            state.front_mut().want();
+        }
+    }
+
+    /// A marker recorded after these lanes had ended unmarked, on a later default stream of their
+    /// thread, covers them.
+    pub(super) fn bequeath(&mut self, lanes: Vec<u32>, marker: &Event, order: u64) {
+        for lane in lanes {
+            // One that ended meanwhile in another way needs it no more.
+            if let Some(state) = self.get_mut(lane).filter(|state| state.is_unmarked()) {
+                state.end(Some(marker.clone()), order);
+                self.opened += 1;
+                self.uncovered.remove(&lane);
+                self.marked.insert(lane);
+            }
+        }
+    }
+
+    /// A marker of the lane could not be queried: nobody else may rely on its markers.
+    pub(crate) fn poison(&mut self, lane: u32) {
+        if let Some(state) = self.get_mut(lane) {
+            state.poison();
+            self.uncovered.insert(lane);
+        }
+    }
+
+    /// Streams of threads that may have ended, leaving unmarked frees, with their lanes.
+    pub(crate) fn possible_orphans(&self) -> Vec<(u32, WeakStream)> {
+        let lanes = self.bound.iter().filter_map(|&number| Some((number, self.get(number)?)));
+        let possible = lanes.filter(|(_, lane)| !lane.is_orphaned() && lane.has_unmarked_frees());
+        possible.map(|(number, lane)| (number, lane.handle().clone())).collect()
+    }
+
+    /// Another lane takes memory of this one, for which it needs what `access` says.
+    pub(crate) fn note_theft(&mut self, lane: u32, access: &Access) {
+        let frees = match access {
+            Access::Close => 8,
+            _ => 2,
+        };
+        self.get_mut(lane).into_iter().for_each(|lane| lane.front_mut().note_theft(frees));
+    }
+
+    /// Whether the lane marks what it frees at once, because others take it.
+    pub(crate) fn marks_at_once(&self, lane: u32) -> bool {
+        self.get(lane).is_some_and(|lane| lane.front().marks_at_once())
+    }
+
+    /// Whether the calling thread has nothing to mark on default streams of its own, as far as is known.
+    pub(crate) fn owes_nothing_here(&self) -> bool {
+        self.unowned.is_empty() && self.queues.here().is_empty()
+    }
+
+    /// Another lane looked at what this one freed.
+    pub(crate) fn contend(&mut self, lane: u32) {
+        self.get_mut(lane).into_iter().for_each(Lane::contend);
+    }
+
+    /// Asks threads to mark what they freed on their default streams when they next call the pool, and
+    /// what they free from then on.
+    pub(crate) fn contend_bound(&mut self) {
+        for &number in &self.bound {
+            let lane = self.lanes.get_mut(number as usize).and_then(Option::as_mut);
+            if let Some(lane) = lane.filter(|lane| lane.has_unmarked_frees()) {
+                lane.contend();
+            }
+        }
+    }
+
+    /// The thread that alone could close the lane has ended.
+    pub(crate) fn orphan(&mut self, lane: u32) {
+        if let Some(state) = self.get_mut(lane).filter(|lane| !lane.has_ended()) {
+            state.orphan();
+            self.uncovered.insert(lane);
+        }
+    }
+
+    /// The lanes of which some frees may be beyond any marker for good.
+    pub(crate) fn uncovered(&self) -> impl Iterator<Item = u32> {
+        self.uncovered.iter().copied()
+    }
+
+    pub(crate) fn is_uncovered(&self, lane: u32) -> bool {
+        self.uncovered.contains(&lane)
+    }
+
+    /// Begins a synchronisation of the device: returns each lane with the epoch that it will complete.
+    pub(crate) fn before_device_sync(&mut self) -> Vec<(u32, u64)> {
+        self.opened += 1;
+        let lanes = (0_u32..).zip(&mut self.lanes).skip(1);
+        lanes
+            .filter_map(|(number, lane)| Some((number, lane.as_mut()?.before_device_sync())))
+            .collect()
+    }
+
+    /// The device was synchronised since `epoch` was closed.
+    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
+    pub(crate) fn after_device_sync(&mut self, lane: u32, epoch: u64) -> Vec<Event> {
+        let done = self.complete(lane, epoch);
+        // A later marker was recorded meanwhile, and may be the one that could not be queried.
+        if let Some(state) = self.get_mut(lane).filter(|state| !state.has_markers()) {
+            state.trust();
+            if !state.is_orphaned() {
+                self.uncovered.remove(&lane);
+            }
+        }
+        done
+    }
+
+    /// The host has waited for the lane's latest marker: what could not be queried before is complete,
+    /// unless a later marker was recorded meanwhile, which may be the one that could not.
+    pub(crate) fn trust(&mut self, lane: u32) {
+        let settled = |state: &&mut Lane| state.is_poisoned() && !state.has_markers();
+        if let Some(state) = self.get_mut(lane).filter(settled) {
+            state.trust();
+            if !state.is_orphaned() && !state.is_unmarked() {
+                self.uncovered.remove(&lane);
+            }
+        }
+    }
+
+    /// Lanes whose markers could not be queried.
+    pub(crate) fn poisoned(&self) -> Vec<u32> {
+        let is_poisoned = |lane: &u32| self.get(*lane).is_some_and(Lane::is_poisoned);
+        self.uncovered.iter().copied().filter(is_poisoned).collect()
+    }
+
+    /// Whether there are any.
+    pub(crate) fn any_poisoned(&self) -> bool {
+        !self.poisoned().is_empty()
+    }
+
+    /// Whether it is time to look which of the lanes that have ended can be forgotten. Looking takes as
+    /// many steps as there are, so it is put off until twice as many have ended as could not be
+    /// forgotten the last time.
+    pub(crate) fn is_sweep_due(&self) -> bool {
+        self.ended.len() > self.sweep_above
+    }
+
+    /// Lanes that have ended, to look which of them can be forgotten. Each must be
+    /// [forgotten](Self::forget) or [kept](Self::keep_ended).
+    pub(crate) fn take_ended(&mut self) -> Vec<u32> {
+        self.sweep_above = 0;
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Lanes that have ended cannot be forgotten yet.
+    pub(crate) fn keep_ended(&mut self, lanes: Vec<u32>) {
+        self.sweep_above = 2 * lanes.len();
+        self.ended = lanes;
+    }
+
+    /// Forgets an ended lane that no range refers to.
+    pub(crate) fn forget(&mut self, lane: u32) {
+        let forgotten = self.lanes.get_mut(lane as usize).and_then(Option::take);
+        let Some(forgotten) = forgotten else { return };
+        self.vacant.push(lane);
+        self.marked.remove(&lane);
+        self.uncovered.remove(&lane);
+        if let Some(stream) = forgotten.stream() {
+            self.by_stream.remove(&stream);
+        }
+        if let Some(owner) = forgotten.owner() {
+            self.queues.remove(owner, lane);
+        }
+        self.note_company();
+        self.garbage.push(Garbage::Lane(forgotten));
+    }
+}

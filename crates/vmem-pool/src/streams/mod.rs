@@ -1,0 +1,124 @@
+//! Streams: who may reuse a freed block, and when.
+//!
+//! Every stream that uses a pool is a *lane*. A lane has an open *epoch*; a free tags its range
+//! with the lane and that epoch and makes no driver call. *Closing* an epoch records an event on
+//! the stream, a *marker*, that covers every tag up to it. A thief, which wants a range that
+//! another lane freed, uses the earliest marker that covers the range's tag: if it has completed
+//! the range is free for all, otherwise the thief's stream waits for it on the device.
+//!
+//! What is known of the lanes is plain data ([`Lanes`]) under the pool's one lock, beside the space.
+//! Driver calls are made without it: closing is begun under the lock, recorded without it, and
+//! finished under it again.
+
+mod close;
+mod front;
+mod lane;
+mod lanes;
+mod life;
+mod markers;
+mod order;
+mod queue;
+mod retire;
+mod state;
+
+use std::sync::{Arc, Weak};
+
+pub(crate) use lane::{Access, Lane};
+pub(crate) use lanes::{Lanes, Reuse};
+pub(crate) use state::{Locked, State};
+use vmem_core::author::{StreamExt, StreamObserver, fork};
+use vmem_core::{Device, ResourceId, Stream};
+
+use crate::space::visits;
+use crate::sync::{Mutex, MutexGuard};
+
+/// The streams of a pool, and the pool's one lock.
+pub(crate) struct Streams {
+    pub(crate) id: ResourceId,
+    pub(crate) device: Arc<dyn Device>,
+    pub(crate) reuse: Reuse,
+    /// Whether the device may be asked how far it has come.
+    pub(crate) may_ask: bool,
+    /// Who is told when a stream ends.
+    pub(crate) observer: Weak<dyn StreamObserver>,
+    state: Mutex<State>,
+}
+
+impl Streams {
+    pub(crate) fn new(
+        device: Arc<dyn Device>,
+        reuse: Reuse,
+        may_ask: bool,
+        observer: Weak<dyn StreamObserver>,
+        state: State,
+    ) -> Self {
+        let (id, state) = (ResourceId::new(), Mutex::new(state));
+        Self { id, device, reuse, may_ask, observer, state }
+    }
+
+    /// Locks the pool.
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        Locked::new(self.lock_fast())
+    }
+
+    /// Locks the pool for what lets go of no handle.
+    #[inline]
+    pub(crate) fn lock_fast(&self) -> MutexGuard<'_, State> {
+        visits::note_lock();
+        // A panic under the lock is a bug in the pool's own arithmetic; the tests look for them.
+        fork::locked(|| self.state.lock())
+    }
+
+    /// Finds the stream's lane, making it if the stream is new.
+    pub(crate) fn enter<'a>(&'a self, mut state: Locked<'a>, stream: &Stream) -> (Locked<'a>, u32) {
+        match state.lanes.known(self.id, stream) {
+            Some(lane) => (state, lane),
+            None => self.join(state, stream),
+        }
+    }
+
+    #[cold]
+    fn join<'a>(&'a self, mut state: Locked<'a>, stream: &Stream) -> (Locked<'a>, u32) {
+        let lane = state.lanes.add(stream);
+        // Whatever ends the stream from here on finds the lane; what ended it before is seen below.
+        state.pins += 1;
+        drop(state);
+        stream.observe(self.observer.clone());
+        let marker = stream.final_marker();
+        let mut state = self.lock();
+        state.pins -= 1;
+        if let Some(marker) = marker {
+            state.lanes.end(lane, Some(&marker));
+        }
+        state.lanes.note_on(self.id, stream, lane);
+        (state, lane)
+    }
+
+    /// Keeps lanes from being forgotten, and their numbers from being given to other streams, while
+    /// lane numbers are used across a release of the lock.
+    pub(crate) fn pin(&self) -> Pin<'_> {
+        self.pin_locked(&mut self.lock())
+    }
+
+    pub(crate) fn pin_locked(&self, state: &mut State) -> Pin<'_> {
+        state.pins += 1;
+        Pin(self)
+    }
+}
+
+/// Dropped without the lock.
+pub(crate) struct Pin<'a>(&'a Streams);
+
+impl Pin<'_> {
+    /// Ends it for whoever has the lock.
+    pub(crate) fn unpin(self, state: &mut State) {
+        state.pins -= 1;
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        self.0.lock().pins -= 1;
+    }
+}

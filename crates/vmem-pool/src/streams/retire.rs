@@ -1,0 +1,95 @@
+//! How a pool lets go of streams that have ended, and what it does with memory that is complete.
+
+use std::collections::HashSet;
+
+use vmem_core::{Event, StreamId};
+
+use super::{State, Streams};
+use crate::space::{CLEAN, RangeState, Slot, Tag};
+
+impl Streams {
+    /// A stream ends: no work will follow on it. `marker` covers all there was, if there is one.
+    pub(crate) fn retire(&self, stream: StreamId, marker: Option<&Event>) {
+        let mut state = self.lock();
+        if let Some(lane) = state.lanes.find(stream) {
+            state.lanes.end(lane, marker);
+        }
+        if state.lanes.is_sweep_due() {
+            state.forget_ended();
+        }
+    }
+}
+
+impl State {
+    /// Hands everything that has completed to the clean lane, where neighbours of all lanes join. Takes `O(f)` steps for `f` free ranges, none if nothing
+    /// has changed since the last time.
+    pub(crate) fn settle(&mut self) {
+        let now = self.changes();
+        if self.settled == Some(now) {
+            return;
+        }
+        let ready = |slot: &Slot| {
+            let Some(tag) = self.space[*slot].tag() else { return false };
+            tag.lane != CLEAN.lane && self.lanes.is_complete(tag)
+        };
+        let slots: Vec<Slot> = self.space.all_free().filter(ready).collect();
+        for slot in slots {
+            self.space.claim(slot);
+            self.space.set_state(slot, RangeState::Free(CLEAN));
+        }
+        self.settle_dormant();
+        self.settled = Some(now);
+        self.forget_ended();
+    }
+
+    /// A sum that changes whenever more may be there to settle.
+    fn changes(&self) -> u64 {
+        let claims = self.space.claims_ended + self.lanes.completions();
+        self.counters.allocations + self.counters.frees + claims
+    }
+
+    /// Unties dormant addresses that no work touches any more from their lanes.
+    fn settle_dormant(&mut self) {
+        let complete = |slot: &Slot| match self.space[*slot].state() {
+            RangeState::Dormant(tag) => tag.lane != CLEAN.lane && self.lanes.is_complete(tag),
+            _ => false,
+        };
+        let slots: Vec<Slot> = self.space.dormant().filter(complete).collect();
+        for slot in slots {
+            // A neighbour may have taken it in meanwhile.
+            if let Some(RangeState::Dormant(_)) = self.space.get(slot).map(|range| range.state()) {
+                self.space.claim(slot);
+                self.space.set_state(slot, RangeState::Dormant(CLEAN));
+            }
+        }
+    }
+
+    /// Forgets ended lanes that have no memory left, unless somebody may hold a tag of theirs.
+    fn forget_ended(&mut self) {
+        if self.pins > 0 || self.space.claims > 0 {
+            return;
+        }
+        let ended = self.lanes.take_ended();
+        if ended.is_empty() {
+            return;
+        }
+        let tied: HashSet<u32> = self
+            .space
+            .dormant()
+            .filter_map(|slot| self.dormant_tag(slot))
+            .map(|tag| tag.lane)
+            .collect();
+        let kept = |lane: &u32| tied.contains(lane) || !self.space.owns_nothing(*lane);
+        let (kept, gone): (Vec<u32>, Vec<u32>) = ended.into_iter().partition(kept);
+        self.lanes.keep_ended(kept);
+        gone.into_iter().for_each(|number| self.lanes.forget(number));
+    }
+
+    /// What used dormant addresses last.
+    pub(super) fn dormant_tag(&self, slot: Slot) -> Option<Tag> {
+        match self.space[slot].state() {
+            RangeState::Dormant(tag) => Some(tag),
+            _ => None,
+        }
+    }
+}

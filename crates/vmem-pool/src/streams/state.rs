@@ -1,0 +1,181 @@
+//! What the pool's lock protects.
+
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId};
+
+use super::{Access, Lanes, Reuse};
+use crate::space::{CLEAN, Claim, Fit, Need, Slot, Space, Tag, pointer};
+use crate::supply::Aliases;
+use crate::sync::MutexGuard;
+use crate::{Batch, Counters};
+
+/// All of a pool that its one lock protects.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) space: Space,
+    pub(crate) aliases: Aliases,
+    pub(crate) lanes: Lanes,
+    /// All of them but what is in quarantine, which is counted when somebody asks.
+    pub(crate) counters: Counters,
+    /// Threads that know numbers of lanes, which must not be forgotten.
+    pub(crate) pins: usize,
+    /// The most that was live since the pool last looked what it could return, in bytes.
+    pub(crate) most_needed: u64,
+    /// When that was.
+    pub(crate) needed_since: Duration,
+    /// What had been freed, finished and found complete when everything was last settled.
+    pub(super) settled: Option<u64>,
+}
+
+/// A pool's state, locked. Handles that the lanes let go are dropped after it is unlocked, because
+/// their end may call the driver.
+#[derive(Debug)]
+pub(crate) struct Locked<'a>(Option<MutexGuard<'a, State>>);
+
+impl<'a> Locked<'a> {
+    pub(crate) fn new(state: MutexGuard<'a, State>) -> Self {
+        Self(Some(state))
+    }
+}
+
+const HELD: &str = "it is locked until it is dropped";
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        self.0.as_ref().expect(HELD)
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.0.as_mut().expect(HELD)
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let Some(mut state) = self.0.take() else { return };
+        let garbage = state.lanes.take_garbage();
+        drop(state);
+        drop(garbage);
+    }
+}
+
+impl State {
+    pub(crate) fn new(fit: Fit, reuse: Reuse, batch: Batch, aliases: Aliases) -> Self {
+        Self {
+            space: Space::new(fit),
+            aliases,
+            lanes: Lanes::new(reuse, batch),
+            counters: Counters::default(),
+            pins: 0,
+            most_needed: 0,
+            needed_since: Duration::ZERO,
+            settled: None,
+        }
+    }
+
+    /// The counters, what is in quarantine included. Takes as many steps as
+    /// [`quarantined`](Self::quarantined).
+    pub(crate) fn counters(&self) -> Counters {
+        Counters { quarantined: self.quarantined(), ..self.counters }
+    }
+
+    /// Free bytes that nobody can have who does not synchronise the device. Takes as many steps as
+    /// there are free ranges of lanes that have some.
+    pub(crate) fn quarantined(&self) -> u64 {
+        let free = self.lanes.uncovered().flat_map(|lane| self.space.free_of(lane));
+        let kept =
+            free.filter(|&slot| self.space[slot].tag().is_some_and(|t| self.is_out_of_reach(t)));
+        kept.map(|slot| self.space[slot].size()).sum()
+    }
+
+    /// Whether a lane that left nothing to cover this tag is why others cannot have memory with it.
+    pub(crate) fn is_out_of_reach(&self, tag: Tag) -> bool {
+        let never = matches!(self.lanes.access(tag, CLEAN.lane), Access::Never);
+        never && self.lanes.is_uncovered(tag.lane)
+    }
+
+    /// Bytes held from the supply, as they are now.
+    pub(crate) fn set_reserved(&mut self, bytes: u64) {
+        let counters = &mut self.counters;
+        let before = counters.reserved;
+        if bytes > before {
+            counters.growths += 1;
+            counters.bytes_grown += bytes - before;
+        }
+        counters.bytes_trimmed += before.saturating_sub(bytes);
+        counters.reserved = bytes;
+        counters.peak_reserved = counters.peak_reserved.max(bytes);
+    }
+
+    /// Takes the best fit from the lane's own memory, or else from memory that no pending work
+    /// touches. The result is claimed.
+    #[inline]
+    pub(crate) fn hit(&mut self, lane: u32, need: Need) -> Option<Slot> {
+        match self.lanes.reuse() {
+            Reuse::StreamOrdered => {
+                let own = self.space.take_best(lane, need, None);
+                let rest = Tag { lane, epoch: 0 };
+                own.or_else(|| self.space.take_best(CLEAN.lane, need, Some(rest)))
+            }
+            Reuse::Observed => self.space.take_best(CLEAN.lane, need, None),
+        }
+    }
+
+    /// Joins the parts of a claim, keeps what the request needs (claimed) and leaves the rest to the
+    /// lane.
+    pub(crate) fn finish(&mut self, claim: Claim, lane: u32, need: Need) -> Slot {
+        let rest = self.rest_of(&claim, lane);
+        self.space.finish(claim, need, rest)
+    }
+
+    /// The tag of what a request leaves of the memory it claimed.
+    pub(crate) fn rest_of(&mut self, claim: &Claim, lane: u32) -> Tag {
+        // What the stream waited for is covered by the lane's next marker, not by earlier ones.
+        let own = claim.tags().into_iter().find(|tag| tag.lane == lane);
+        match (self.lanes.reuse(), own) {
+            (Reuse::Observed, _) => CLEAN,
+            _ if claim.waited => self.lanes.open_tag(lane),
+            (_, Some(tag)) => tag,
+            (_, None) => Tag { lane, epoch: 0 },
+        }
+    }
+
+    /// Turns a claimed range into a block.
+    #[inline]
+    pub(crate) fn issue(&mut self, slot: Slot, request: &Request<'_>, owner: ResourceId) -> Block {
+        let Request { layout, label, .. } = *request;
+        let counters = &mut self.counters;
+        counters.allocations += 1;
+        counters.live += layout.size();
+        counters.peak_live = counters.peak_live.max(counters.live);
+        let generation = self.space.begin_block(slot, layout, label);
+        let ptr = pointer(self.space[slot].start);
+        let raw = RawBlock::new(ptr, layout, owner, slot.raw(), generation, label);
+        // SAFETY: contract, implementing/disjoint: the range was claimed until now, so no other
+        // block has it, and its generation has not been issued before.
+        unsafe { Block::from_raw(raw) }
+    }
+
+    /// Ends the block that `raw` describes, whose range stays live until it is freed. `None` if there
+    /// is no such block.
+    #[inline]
+    pub(crate) fn end_block(&mut self, raw: &RawBlock) -> Option<Slot> {
+        let slot = self.space.end_block(raw)?;
+        self.counters.frees += 1;
+        self.counters.live -= raw.layout().size();
+        Some(slot)
+    }
+
+    /// The raw parts of the live block that starts at `ptr`.
+    pub(crate) fn find(&self, ptr: DevicePtr, owner: ResourceId) -> Option<RawBlock> {
+        let slot = self.space.find(ptr.get())?;
+        let (layout, label, generation) = self.space[slot].block()?;
+        Some(RawBlock::new(ptr, layout, owner, slot.raw(), generation, label))
+    }
+}

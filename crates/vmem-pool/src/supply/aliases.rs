@@ -1,0 +1,357 @@
+//! Aliases: addresses at which memory that is at home elsewhere is mapped side by side. Bookkeeping
+//! only: it makes no driver call.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::WindowInfo;
+use crate::space::{CLEAN, Claim, Need, RangeState, Slot, Space, Span, Tag, pointer};
+
+/// An alias that is larger than a request by at most this part of it may serve it.
+const SLACK: u64 = 16;
+
+/// How many idle aliases of one size are looked at for a request, so that a search takes less than a
+/// driver call for each granule of a new alias would.
+const LOOKS: usize = 4096;
+
+/// Addresses, and the memory that is mapped there as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Alias {
+    span: Span,
+    /// Where the memory is at home, in the order of the alias.
+    homes: Arc<[Span]>,
+    /// When it was last given to a request or taken back.
+    used: u64,
+}
+
+/// All aliases of a pool, in the order in which they were made.
+///
+/// A program that repeats itself meets the same free memory again. A request is given the oldest
+/// alias that can serve it: what could not serve it the last time cannot now, so it finds the alias
+/// that it was given or that was made for it then, and a repeated pattern settles.
+#[derive(Debug)]
+pub(crate) struct Aliases {
+    /// All addresses from this one on are for aliases.
+    from: u64,
+    by_age: BTreeMap<u64, Alias>,
+    by_start: BTreeMap<u64, u64>,
+    /// Size and age of those that nothing uses: only they are given to requests.
+    idle: BTreeSet<(u64, u64)>,
+    /// Ages of what is left of aliases that the driver would not unmap. It can only be unmapped.
+    broken: BTreeSet<u64>,
+    made: u64,
+    now: u64,
+    bytes: u64,
+}
+
+/// An alias that is about to be unmapped, with its addresses claimed.
+#[derive(Debug)]
+pub(crate) struct Hidden {
+    pub(super) span: Span,
+    homes: Arc<[Span]>,
+    parts: Vec<Slot>,
+    /// How many bytes the driver unmapped, from the start; `None` if it was not asked.
+    pub(super) unmapped: Option<u64>,
+}
+
+impl Aliases {
+    /// No aliases, for which there are the addresses from `from` on.
+    pub(crate) fn new(from: u64) -> Self {
+        Self {
+            from,
+            by_age: BTreeMap::new(),
+            by_start: BTreeMap::new(),
+            idle: BTreeSet::new(),
+            broken: BTreeSet::new(),
+            made: 0,
+            now: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Whether a block at this address uses memory that is at home elsewhere.
+    #[inline]
+    pub(crate) fn lend(&self, start: u64) -> bool {
+        start >= self.from
+    }
+
+    /// An alias was mapped, for a request that uses it.
+    pub(super) fn add(&mut self, span: Span, homes: Vec<Span>) {
+        self.made += 1;
+        self.now += 1;
+        self.by_start.insert(span.start, self.made);
+        self.by_age.insert(self.made, Alias { span, homes: homes.into(), used: self.now });
+        self.bytes += span.size;
+    }
+
+    /// Of an alias at `start` that showed `homes`, the driver kept a span mapped.
+    pub(super) fn add_broken(&mut self, start: u64, homes: &[Span], kept: Span) {
+        let mut at = start;
+        let mut shown = Vec::new();
+        for home in homes {
+            let low = kept.start.max(at);
+            let high = kept.end().min(at + home.size);
+            if low < high {
+                shown.push(Span::new(home.start + (low - at), high - low));
+            }
+            at += home.size;
+        }
+        self.add(kept, shown);
+        self.broken.insert(self.made);
+    }
+
+    /// The oldest alias that serves the need, that nothing uses and whose memory is free by `is_free`.
+    fn oldest(&self, need: Need, mut is_free: impl FnMut(Span) -> bool) -> Option<&Alias> {
+        let Need { size, alignment } = need;
+        let mut oldest: Option<u64> = None;
+        let mut from = size;
+        let largest = size + size / SLACK;
+        // Size by size, as long as an older one than the oldest so far could be found: of each size only
+        // those before it are looked at, so that the search ends with the oldest of all.
+        while from <= largest
+            && let Some(&(this, _)) = self.idle.range((from, 0)..=(largest, u64::MAX)).next()
+        {
+            let upto = oldest.unwrap_or(u64::MAX);
+            let ages = self.idle.range((this, 0)..(this, upto)).map(|&(_, age)| age).take(LOOKS);
+            let serves = |age: &u64| {
+                self.by_age.get(age).is_some_and(|alias| {
+                    alias.span.start.is_multiple_of(alignment)
+                        && alias.homes.iter().all(|&home| is_free(home))
+                })
+            };
+            oldest = ages.into_iter().find(serves).or(oldest);
+            from = this + 1;
+        }
+        self.by_age.get(&oldest?)
+    }
+
+    /// Claims an alias that serves the need, and the memory it shows, all of it with a tag that is
+    /// `allowed`. Returns where it begins, too.
+    pub(super) fn claim(
+        &mut self,
+        space: &mut Space,
+        need: Need,
+        allowed: &dyn Fn(Tag) -> bool,
+    ) -> Option<(u64, Claim)> {
+        let alias = self.oldest(need, |home| space.is_free(home, allowed))?;
+        let Alias { span, homes, .. } = alias.clone();
+        self.take(span.start);
+        let mut claim = space.begin_claim();
+        homes.iter().for_each(|&home| space.add_to(&mut claim, home));
+        space.add_alias(&mut claim, span);
+        Some((span.start, claim))
+    }
+
+    fn at(&self, start: u64) -> Option<&Alias> {
+        self.by_age.get(self.by_start.get(&start)?)
+    }
+
+    /// From now on something uses the alias at `start`: a block, or who is about to unmap it.
+    fn take(&mut self, start: u64) {
+        if let Some((age, size)) = self.touch(start) {
+            self.idle.remove(&(size, age));
+        }
+    }
+
+    /// Nothing uses the alias at `start` any more.
+    pub(super) fn put(&mut self, start: u64) {
+        if let Some((age, size)) = self.touch(start) {
+            self.idle.insert((size, age));
+        }
+    }
+
+    fn touch(&mut self, start: u64) -> Option<(u64, u64)> {
+        self.now += 1;
+        let age = *self.by_start.get(&start)?;
+        let alias = self.by_age.get_mut(&age)?;
+        alias.used = self.now;
+        Some((age, alias.span.size))
+    }
+
+    /// The block at an alias is freed: its memory is free at home again, at once.
+    pub(crate) fn take_back(&mut self, space: &mut Space, slot: Slot, tag: Tag) {
+        let start = space[slot].start;
+        self.put(start);
+        if let Some(alias) = self.at(start) {
+            alias.homes.iter().for_each(|&home| space.wake(home, tag));
+        }
+        space.set_state(slot, RangeState::Dormant(tag));
+    }
+
+    /// The starts of the aliases that nothing uses, the longest unused first.
+    pub(crate) fn longest_unused(&self) -> Vec<u64> {
+        let ages = self.idle.iter().map(|(_, age)| age).chain(&self.broken);
+        let mut aliases: Vec<&Alias> = ages.filter_map(|age| self.by_age.get(age)).collect();
+        aliases.sort_unstable_by_key(|alias| alias.used);
+        aliases.into_iter().map(|alias| alias.span.start).collect()
+    }
+
+    /// Begins to unmap the alias at `start`, unless it is in use or work through it may be pending.
+    pub(crate) fn hide(
+        &mut self,
+        space: &mut Space,
+        start: u64,
+        is_complete: impl Fn(Tag) -> bool,
+    ) -> Option<Hidden> {
+        let span = self.at(start)?.span;
+        let idle = |slot: Slot| match space[slot].state() {
+            RangeState::Dormant(tag) => is_complete(tag),
+            _ => false,
+        };
+        let is_idle = space.within(span).all(idle);
+        is_idle.then(|| self.begin_to_hide(space, span))
+    }
+
+    /// Begins to unmap all aliases that show some of this memory, for a caller that has claimed it and
+    /// knows that no work is pending on it: whoever used it last was ordered after every earlier use,
+    /// through whatever alias.
+    pub(super) fn hide_showing(&mut self, space: &mut Space, memory: &[Span]) -> Vec<Hidden> {
+        let goes = |home: &Span| memory.iter().any(|gone| home.touches(*gone));
+        let shows = |alias: &&Alias| alias.homes.iter().any(goes);
+        let showing: Vec<Span> =
+            self.by_age.values().filter(shows).map(|alias| alias.span).collect();
+        showing.into_iter().map(|span| self.begin_to_hide(space, span)).collect()
+    }
+
+    fn begin_to_hide(&mut self, space: &mut Space, span: Span) -> Hidden {
+        // Nobody may be given an alias that is being unmapped.
+        self.take(span.start);
+        let homes = self.at(span.start).map_or_else(|| [].into(), |alias| alias.homes.clone());
+        let parts = space.claim_span(span).into_iter().map(|(slot, _)| slot).collect();
+        Hidden { span, homes, parts, unmapped: None }
+    }
+
+    /// The driver unmapped some of an alias, or all of it, or was not asked.
+    pub(super) fn hidden(&mut self, space: &mut Space, alias: Hidden) {
+        let Hidden { span, homes, parts, unmapped } = alias;
+        let done = span.start + unmapped.unwrap_or(0);
+        for slot in parts {
+            let Span { start, size } = space[slot].span();
+            let unmapped = done.saturating_sub(start).min(size);
+            if unmapped > 0 {
+                space.cut(slot, Span::new(start, unmapped), RangeState::Dormant(CLEAN));
+                space.set_state(slot, RangeState::Unmapped);
+            } else {
+                space.set_state(slot, RangeState::Dormant(CLEAN));
+            }
+        }
+        if unmapped.is_none() {
+            self.put(span.start);
+            return;
+        }
+        self.remove(span.start);
+        if done < span.end() {
+            self.add_broken(span.start, &homes, Span::between(done, span.end()));
+        }
+    }
+
+    fn remove(&mut self, start: u64) {
+        let age = self.by_start.remove(&start);
+        if let Some((age, alias)) = age.and_then(|age| self.by_age.remove_entry(&age)) {
+            self.idle.remove(&(alias.span.size, age));
+            self.broken.remove(&age);
+            self.bytes -= alias.span.size;
+        }
+    }
+
+    /// All aliases, by address.
+    pub(crate) fn info(&self) -> Vec<WindowInfo> {
+        let aliases = self.by_start.values().filter_map(|age| self.by_age.get(age));
+        aliases.map(Alias::info).collect()
+    }
+
+    /// How many bytes of addresses all aliases take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Alias {
+    fn info(&self) -> WindowInfo {
+        let homes = self.homes.iter().map(|home| (pointer(home.start), home.size)).collect();
+        WindowInfo { start: pointer(self.span.start), size: self.span.size, homes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn need(size: u64) -> Need {
+        Need { size, alignment: 1 }
+    }
+
+    fn three() -> Aliases {
+        let mut aliases = Aliases::new(1000);
+        aliases.add(Span::new(3000, 104), vec![Span::between(300, 404)]);
+        aliases.add(Span::new(1000, 100), vec![Span::between(0, 60), Span::between(80, 120)]);
+        aliases.add(Span::new(2000, 100), vec![Span::between(200, 300)]);
+        [1000, 2000, 3000].into_iter().for_each(|start| aliases.put(start));
+        aliases
+    }
+
+    #[test]
+    fn the_oldest_idle_alias_whose_memory_is_free_serves() {
+        let mut aliases = three();
+        let start = |aliases: &Aliases, size, busy: u64| {
+            let is_free = |home: Span| !home.touches(Span::new(busy, 1));
+            aliases.oldest(need(size), is_free).map(|alias| alias.span.start)
+        };
+        assert_eq!(start(&aliases, 100, 999), Some(3000), "the oldest, although it is larger");
+        assert_eq!(start(&aliases, 100, 350), Some(1000));
+        assert_eq!(start(&aliases, 97, 350), Some(1000));
+        assert_eq!(start(&aliases, 101, 999), Some(3000));
+        assert_eq!(start(&aliases, 90, 999), None, "none is near enough in size");
+        assert_eq!(start(&aliases, 98, 350), Some(1000), "104 is the largest that may serve it");
+        aliases.take(3000);
+        assert_eq!(start(&aliases, 100, 90), Some(2000), "1000 shows what is busy, 3000 is used");
+        aliases.take(2000);
+        assert_eq!(start(&aliases, 100, 90), None);
+    }
+
+    #[test]
+    fn aliases_are_found_by_use() {
+        let mut aliases = three();
+        aliases.take(2000);
+        assert_eq!(aliases.longest_unused(), [1000, 3000]);
+        aliases.put(2000);
+        assert_eq!(aliases.longest_unused(), [1000, 3000, 2000]);
+        aliases.remove(2000);
+        assert_eq!((aliases.bytes(), aliases.at(2000)), (204, None));
+    }
+
+    #[test]
+    fn only_the_aliases_that_show_memory_are_hidden_with_it() {
+        let starts = |hidden: &[Hidden]| -> Vec<u64> {
+            hidden.iter().map(|alias| alias.span.start).collect()
+        };
+        let mut aliases = Aliases::new(256 << 10);
+        let grains = |from: u64, upto: u64| Span::between(from << 8, upto << 8);
+        let mut space = Space::new(crate::space::Fit::Best);
+        space.add_segment(grains(1000, 4000), RangeState::Dormant(CLEAN));
+        aliases.add(grains(3000, 3104), vec![grains(300, 404)]);
+        aliases.add(grains(1000, 1100), vec![grains(0, 60), grains(80, 120)]);
+        aliases.add(grains(2000, 2100), vec![grains(200, 300)]);
+        assert_eq!(starts(&aliases.hide_showing(&mut space, &[grains(60, 80)])), [0; 0]);
+        let hidden = aliases.hide_showing(&mut space, &[grains(100, 250), grains(90, 110)]);
+        assert_eq!(starts(&hidden), [1000 << 8, 2000 << 8]);
+        for mut alias in hidden {
+            alias.unmapped = Some(alias.span.size);
+            aliases.hidden(&mut space, alias);
+        }
+        assert_eq!(aliases.bytes(), 104 << 8);
+        assert_eq!(space.unmapped_below(u64::MAX), 200 << 8);
+    }
+
+    #[test]
+    fn what_is_left_of_an_alias_shows_what_it_showed_and_serves_nobody() {
+        let mut aliases = Aliases::new(1000);
+        let homes = [Span::between(0, 60), Span::between(80, 120)];
+        aliases.add_broken(1000, &homes, Span::new(1020, 50));
+        let left = aliases.at(1020).unwrap();
+        let shown = [Span::between(20, 60), Span::between(80, 90)];
+        assert_eq!((left.span.size, &*left.homes), (50, &shown[..]));
+        assert_eq!(aliases.oldest(need(50), |_| true), None);
+        assert_eq!(aliases.longest_unused(), [1020]);
+    }
+}

@@ -1,0 +1,245 @@
+//! Physical memory mapped into one range of addresses.
+//!
+//! The lower half of the range is *home*: every granule of memory that the arena takes is mapped
+//! there, next to what is there already, and that is where it is free. The upper half is for
+//! *aliases*: a request that finds no contiguous room at home gets whole free granules from several
+//! places, mapped a second time side by side. When its block is freed, the memory is free at home
+//! again; the alias stays mapped, and the next request like it gets it without a driver call.
+
+mod going;
+mod mapping;
+mod plans;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub(crate) use mapping::Handles;
+use mapping::Mapping;
+pub(crate) use plans::Work;
+use vmem_core::{Allowance, BoxedError, Capabilities, Device, Features, Request};
+
+use super::{Aliases, Ask, Growth, Miss, Plan, Return, Supply};
+use crate::space::{MOST, Need, Slot, Space, Span, Tag};
+use crate::{BuildError, BuildErrorKind, Footprint};
+
+/// How many times the device's memory the address range spans at first; halved until the driver
+/// agrees.
+const RANGE_FACTOR: u64 = 8;
+
+/// A backing that maps physical memory into one contiguous range of addresses, one granule at a
+/// time, so that all of it joins, and moves it to where contiguous room is needed.
+///
+/// A move copies nothing: the physical memory of whole free granules is mapped at other addresses
+/// as well, side by side. Those stay mapped, so that a program that repeats itself finds them again
+/// without a driver call. Beyond four times the memory held, the longest unused are unmapped as
+/// their work completes. Where the driver reserves no more addresses than the device has memory,
+/// nothing moves.
+pub struct VirtualArena {
+    mapping: Mapping,
+    /// Where addresses for aliases begin; below is home.
+    aliases_from: u64,
+}
+
+impl VirtualArena {
+    /// Reserves an address range on `device`: eight times its memory, or half of that, and so on
+    /// down to its memory, below 2 TiB. No memory is taken.
+    ///
+    /// # Errors
+    /// [`Unsupported`](BuildErrorKind::Unsupported) if the device has no virtual memory,
+    /// [`Refused`](BuildErrorKind::Refused) if even the smallest range is refused.
+    pub fn new(device: Arc<dyn Device>) -> Result<Self, BuildError> {
+        let Some(vm) = device.virtual_memory() else {
+            return Err(BuildError::new(BuildErrorKind::Unsupported));
+        };
+        let granule = vm.granularity();
+        let memory = device.facts().total_memory.next_multiple_of(granule);
+        let mut factor = RANGE_FACTOR;
+        loop {
+            let size = memory.saturating_mul(factor);
+            if factor > 1 && size / 2 > MOST {
+                factor /= 2;
+                continue;
+            }
+            let size = if factor == 1 { size.min(MOST / granule * granule) } else { size };
+            match vm.reserve(size) {
+                Ok(base) => {
+                    let home = if factor == 1 { size } else { size / 2 };
+                    return Ok(Self {
+                        aliases_from: base.get() + home,
+                        mapping: Mapping::new(device, base, size, granule),
+                    });
+                }
+                Err(error) if factor == 1 => return Err(BuildError::refused(error)),
+                Err(_) => factor /= 2,
+            }
+        }
+    }
+
+    /// Returns it as an arena that charges `allowance` for the physical memory that it holds, in
+    /// use or not, and giving back what the device has taken back. A pool that is refused by it is
+    /// out of memory, as if the device were. Several pools with parts of one budget hold no more than
+    /// that together.
+    #[must_use]
+    pub fn charged_to(mut self, allowance: impl Allowance + 'static) -> Self {
+        self.mapping.charge_to(Arc::new(allowance));
+        self
+    }
+
+    /// The length of the address range, in bytes.
+    pub fn address_space(&self) -> u64 {
+        self.mapping.range().size
+    }
+}
+
+impl Supply for VirtualArena {
+    type Held = Handles;
+    type Work = Work;
+
+    fn device(&self) -> &Arc<dyn Device> {
+        self.mapping.device()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new(Features::empty())
+    }
+
+    fn granule(&self) -> u64 {
+        self.mapping.granule()
+    }
+
+    fn addresses(&self) -> Vec<Span> {
+        let range = self.mapping.range();
+        let home = Span::between(range.start, self.aliases_from);
+        let aliases = Span::between(self.aliases_from, range.end());
+        [home, aliases].into_iter().filter(|span| span.size > 0).collect()
+    }
+
+    fn aliases_from(&self) -> u64 {
+        self.aliases_from
+    }
+
+    fn most(&self) -> u64 {
+        self.device().facts().total_memory.min(MOST)
+    }
+
+    fn held(&self) -> u64 {
+        self.mapping.held()
+    }
+
+    fn moves(&self) -> bool {
+        true
+    }
+
+    fn default_growth(&self) -> Growth {
+        Growth::Exact
+    }
+
+    fn let_go_of_stuck(&self, held: &mut Handles) {
+        if held.has_stuck() {
+            self.mapping.release_spares(held);
+        }
+    }
+
+    fn let_go_of_spares(&self, held: &mut Handles) {
+        self.mapping.release_spares(held);
+    }
+
+    fn resume(
+        &self,
+        space: &mut Space,
+        aliases: &mut Aliases,
+        need: Need,
+        allowed: &dyn Fn(Tag) -> bool,
+    ) -> Option<Plan<Work>> {
+        plans::resume(self, space, aliases, need, allowed)
+    }
+
+    fn extend(
+        &self,
+        held: &Handles,
+        space: &mut Space,
+        ask: &Ask<'_>,
+        size: u64,
+    ) -> Result<Plan<Work>, Miss> {
+        plans::extend(self, held, space, ask, size)
+    }
+
+    fn prefers_moving(&self, space: &Space, ask: &Ask<'_>, footprint: Footprint) -> bool {
+        footprint == Footprint::Tight && plans::saves_memory(self, space, ask)
+    }
+
+    fn gather(&self, held: &Handles, space: &mut Space, ask: &Ask<'_>) -> Result<Plan<Work>, Miss> {
+        plans::gather(self, held, space, ask)
+    }
+
+    fn has_addresses(&self, space: &Space, need: Need) -> bool {
+        plans::room_for_alias(self, space, need).is_some()
+    }
+
+    fn too_many(&self, aliases: &Aliases) -> Option<u64> {
+        going::too_many(self, aliases)
+    }
+
+    fn carry_out(
+        &self,
+        held: &mut Handles,
+        plan: &mut Plan<Work>,
+        _request: &Request<'_>,
+    ) -> Result<(), Miss> {
+        plan.work.carry_out(&self.mapping, held).map_err(Miss::from)
+    }
+
+    fn finish(
+        &self,
+        space: &mut Space,
+        aliases: &mut Aliases,
+        plan: Plan<Work>,
+        need: Need,
+        rest: Tag,
+    ) -> Slot {
+        plans::finish(space, aliases, plan, need, rest)
+    }
+
+    fn give_up(&self, space: &mut Space, aliases: &mut Aliases, plan: Plan<Work>) {
+        plans::give_up(space, aliases, plan);
+    }
+
+    fn surplus(&self, space: &mut Space, aliases: &mut Aliases, keep: u64) -> Option<Return> {
+        going::surplus(self, space, aliases, keep)
+    }
+
+    fn give_back(&self, held: &mut Handles, going: &mut Return) -> Result<(), BoxedError> {
+        going::give_back(&self.mapping, held, going).map_err(BoxedError::from)
+    }
+
+    fn note_gone(&self, space: &mut Space, aliases: &mut Aliases, going: Return) {
+        going::note_gone(space, aliases, going);
+    }
+
+    fn returnable(&self, space: &Space, usable: &dyn Fn(Tag) -> bool) -> u64 {
+        // What is held and not at home is spare.
+        let home = self.aliases_from - self.mapping.range().start;
+        let at_home = home - space.unmapped_below(self.aliases_from);
+        going::free_granules(self, space, usable) + self.held().saturating_sub(at_home)
+    }
+
+    fn movable(&self, space: &Space, usable: &dyn Fn(Tag) -> bool) -> u64 {
+        let addresses = self.mapping.range().end() - self.aliases_from;
+        going::free_granules(self, space, usable).min(addresses)
+    }
+}
+
+impl fmt::Debug for VirtualArena {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VirtualArena")
+            .field("base", &self.mapping.base())
+            .field("size", &self.address_space())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for VirtualArena {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VirtualArena")
+    }
+}
