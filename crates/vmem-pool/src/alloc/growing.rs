@@ -109,7 +109,9 @@ impl<'a, B: Backing> Growing<'a, B> {
             }
             state = streams.lock();
         }
-        let may_move = config.footprint == Footprint::Tight && has_budget(&state.counters);
+        let limit = (*ceiling).min(supply.most());
+        let may_move =
+            config.footprint == Footprint::Tight && may_move_first(&state.counters, limit);
         let moving = may_move
             && state.asking(slow, *ceiling, |space, aliases, ask| {
                 supply.gathering_saves(space, aliases, ask)
@@ -221,11 +223,15 @@ impl<'a, B: Backing> Growing<'a, B> {
     }
 }
 
-/// Whether memory may still be moved where more could be taken instead. Three times what is held is what it
-/// takes a program that repeats itself to settle; one that does not gets more as it allocates.
-fn has_budget(counters: &Counters) -> bool {
+/// Whether memory may be moved where more could be taken instead.
+///
+/// Three times what is held is what it takes a program that repeats itself to settle; one that does not gets
+/// more as it allocates. Where most of what there is has been needed, memory not taken helps nobody, and
+/// what lies together at home leaves more room for what comes later.
+fn may_move_first(counters: &Counters, limit: u64) -> bool {
     let from_start = counters.peak_reserved.saturating_mul(3);
-    counters.bytes_moved <= from_start.saturating_add(counters.bytes_allocated / 128)
+    let budget = from_start.saturating_add(counters.bytes_allocated / 128);
+    counters.bytes_moved <= budget && counters.peak_live <= limit / 4 * 3
 }
 
 impl State {
