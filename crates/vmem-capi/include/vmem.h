@@ -164,7 +164,8 @@ typedef struct vmem_options {
    */
   uint32_t on_failed_setup;
   /**
-   * 0 and 1: take memory before moving what is there; 2: move first, for the least memory held.
+   * 0 and 2: move what is there before taking memory, for the least memory held; 1: move only where no more
+   * is to be had.
    */
   uint32_t footprint;
 } vmem_options;

@@ -24,7 +24,8 @@ pub struct vmem_options {
     pub config: *const c_char,
     /// What to do where the configured stack cannot be built: 0 builds the fallback, 1 fails.
     pub on_failed_setup: u32,
-    /// 0 and 1: take memory before moving what is there; 2: move first, for the least memory held.
+    /// 0 and 2: move what is there before taking memory, for the least memory held; 1: move only where no more
+    /// is to be had.
     pub footprint: u32,
 }
 
@@ -90,8 +91,8 @@ fn config(
         other => return Err(refused("on_failed_setup", other, "0 and 1")),
     };
     let pool_footprint = match options.footprint {
-        0 | 1 => Footprint::Lazy,
-        2 => Footprint::Tight,
+        0 | 2 => Footprint::Tight,
+        1 => Footprint::Lazy,
         other => return Err(refused("footprint", other, "0, 1 and 2")),
     };
     Ok(config.with_on_failed_setup(on_failed_setup).with_pool_footprint(pool_footprint))

@@ -32,22 +32,24 @@ pub(crate) enum Command {
     Completions(Completions),
 }
 
-/// Run generated workloads through stacks and print what they cost.
+/// Run workloads through stacks and print what they cost.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// The workloads and scenarios, separated by commas: overlay, overlay-core, overlay-paged,
-    /// overlay-2s, dissolve, spatial-join, random, and those that show what a tier is for: reclaim,
-    /// face-walk-local, face-walk-global, face-walk-dependent, set-up-failure [default: the
-    /// workloads].
+    /// The workloads and scenarios, separated by commas. Generated: overlay, overlay-core, overlay-paged,
+    /// overlay-2s, dissolve, spatial-join, random. What real programs asked for: overlay_1m, overlay_100k,
+    /// limit_1gib, cupy_programs, torch_gpt, torch_resnet, torch_gnn. Those that show what a tier is for:
+    /// reclaim, face-walk-local, face-walk-global, face-walk-dependent, set-up-failure [default: all but
+    /// the last five].
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_values_t = Item::workloads(), hide_default_value = true)]
     pub workload: Vec<Item>,
-    /// How large, in the workload's unit: 10k, 100k, 1m or any number (polygons a side, points,
+    /// How large a generated workload is, in its unit: 10k, 100k, 1m or any number (polygons a side, points,
     /// allocations) [default: 1m for dissolve and spatial-join, 100k for the others].
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) scale: Option<Scale>,
-    /// How often the pattern is repeated; the steady state is from the second pass on.
-    #[arg(long, value_name = "N", default_value_t = 3, allow_negative_numbers = true, value_parser = whole::<u32>(1..=u32::MAX.into()))]
-    pub(crate) passes: u32,
+    /// How often the pattern is repeated; the steady state is from the second pass on [default: 3 for
+    /// what is generated, 1 for what real programs asked for].
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u32>(1..=u32::MAX.into()))]
+    pub(crate) passes: Option<u32>,
     /// Candidate pairs in a page of overlay-paged [default: 2000].
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<NonZeroU64>(1..=u64::MAX))]
     pub(crate) page_pairs: Option<NonZeroU64>,
@@ -103,7 +105,7 @@ pub(crate) struct Convert {
     /// The stack that a snapshot is of: one with a pool.
     #[arg(long, value_name = "TIER", default_value = "a")]
     pub(crate) tier: Tier,
-    /// The memory of the simulated device that a snapshot is of [default: 24GiB].
+    /// The memory of the simulated device that a snapshot is of [default: 80GiB].
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = bytes::parse)]
     pub(crate) capacity: Option<u64>,
 }
@@ -184,7 +186,7 @@ pub struct Report {
     /// The stacks, separated by commas, side by side: those of `vmem replay`.
     #[arg(long, value_name = "TIER", value_delimiter = ',', default_value = "a")]
     pub(crate) tier: Vec<Tier>,
-    /// The simulated device's memory, as with `vmem replay` [default: 24GiB].
+    /// The simulated device's memory, as with `vmem replay` [default: 80GiB].
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = bytes::parse)]
     pub(crate) capacity: Option<u64>,
     /// Light on dark, for a picture; a page is as its reader likes it.
@@ -212,13 +214,17 @@ pub struct Common {
     #[arg(long, value_name = "TIER", value_delimiter = ',', default_values_t = Tier::default_names())]
     pub(crate) tier: Vec<Tier>,
     /// The simulated device's memory; on hardware, the most that a stack may hold. Whole
-    /// bytes, or with K, M, G, T (KiB, MiB, GiB, TiB) in powers of 1024 [default: 24GiB; on hardware
+    /// bytes, or with K, M, G, T (KiB, MiB, GiB, TiB) in powers of 1024 [default: 80GiB; on hardware
     /// what is free, less 1 GiB].
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = bytes::parse)]
     pub(crate) capacity: Option<u64>,
     /// Look for the smallest simulated device that each workload or trace passes on as well.
     #[arg(long)]
     pub(crate) min_device: bool,
+    /// Also make the requests that failed where a trace was taken. They are freed at once and count as
+    /// nothing that is live; which of them were served is said.
+    #[arg(long)]
+    pub(crate) with_failures: bool,
     /// Chooses among the random workloads and the schedules of the simulated device.
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true, value_parser = whole::<u64>(0..=u64::MAX))]
     pub(crate) seed: u64,
@@ -232,8 +238,8 @@ pub struct PlaceArgs {
     /// The device: sim, the simulated one; cuda, the driver's first one; cuda:1, … [default: sim].
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<String>,
-    /// Let the simulated device's calls cost what was measured: h100, or a table that
-    /// `vmem-lab micro --table` wrote.
+    /// What the simulated device's calls cost: a table that `vmem-lab micro --table` wrote [default: what
+    /// they cost on an H100].
     #[arg(long, value_name = "PATH")]
     pub(crate) costs: Option<PathBuf>,
     /// Write the rows as JSON to this file; with `-` to standard output, the table then goes to

@@ -161,7 +161,7 @@ fn explain(answer: &clap::Error, console: Console<'_>) -> u8 {
 }
 
 /// What only the laboratory knows.
-const LABORATORY: &[&str] = &["matrix", "micro", "soak", "--compare", "--traces"];
+const LABORATORY: &[&str] = &["matrix", "micro", "soak", "compact", "--compare", "--traces"];
 
 /// Where to find what is not in this program.
 fn elsewhere(answer: &clap::Error) -> String {

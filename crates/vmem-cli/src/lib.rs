@@ -55,7 +55,7 @@ mod traces;
 pub use backend::{Backend, OpenError};
 pub use console::{Console, Progress, run, run_on};
 use error::Error;
-pub use row::{Report, Row, SCHEMA};
+pub use row::{AskedAgain, Report, Row, SCHEMA};
 pub use stop::Stop;
 
 /// What `vmem-lab`, the laboratory of vmem's repository, is built of besides. It changes without notice.
@@ -78,9 +78,9 @@ pub mod parts {
         pub use crate::bytes::{ratio, show};
     }
 
-    /// Generated workloads.
+    /// Workloads.
     pub mod bench {
-        pub use crate::bench::{generate, jobs};
+        pub use crate::bench::{jobs, trace};
     }
 
     /// The device that was asked for.

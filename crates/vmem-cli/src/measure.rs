@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use vmem_core::{AllocError, BoxedError, chain};
-use vmem_trace::{ReplayOptions, ReplayReport, Scale, Trace, min_device, replay};
+use vmem_trace::{LoggedFailures, ReplayOptions, ReplayReport, Scale, Trace, min_device, replay};
 
 use crate::target::{DeviceRequest, Target};
 use crate::tier::Tier;
@@ -62,6 +62,8 @@ pub struct Place {
     pub(crate) simulated: bool,
     /// What is asked of each stack.
     pub(crate) question: Question,
+    /// What becomes of requests that failed where a trace was taken.
+    pub(crate) failures: LoggedFailures,
 }
 
 impl Place {
@@ -147,5 +149,6 @@ fn cost(trace: &Trace, tier: Tier, place: &Place) -> Result<ReplayReport, BoxedE
         .into());
     }
     let stack = tier.build_on(&place.target, &place.request(place.capacity))?;
-    Ok(replay(trace, &stack, &ReplayOptions { timing: Some(TIMING) })?)
+    let options = ReplayOptions { timing: Some(TIMING), failures: place.failures };
+    Ok(replay(trace, &stack, &options)?)
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use vmem_core::{BoxedError, DeviceFacts, chain};
 use vmem_sim::MeasuredCosts;
+use vmem_trace::LoggedFailures;
 
 use crate::args::{Common, PlaceArgs};
 use crate::measure::{Place, Question};
-use crate::target::{Costs, DeviceRequest, Target};
+use crate::target::{DeviceRequest, Target};
 use crate::{Backend, Error, OpenError, bytes};
 
 /// What came of looking for the device.
@@ -30,13 +31,7 @@ pub(crate) enum Found {
 /// # Errors
 /// Usage: an unknown device, or a file of costs that cannot be read as such.
 pub fn target(args: &PlaceArgs, backend: &Arc<dyn Backend>) -> Result<Target, Error> {
-    let costs = match &args.costs {
-        None => Costs::Documented,
-        Some(path) if path.as_os_str() == "h100" => {
-            Costs::Measured(Box::new(MeasuredCosts::h100()))
-        }
-        Some(path) => Costs::Measured(Box::new(read_costs(path)?)),
-    };
+    let costs = args.costs.as_deref().map(read_costs).transpose()?;
     Target::parse(args.device.as_deref(), costs, backend)
 }
 
@@ -68,7 +63,11 @@ pub(crate) fn find(common: &Common, backend: &Arc<dyn Backend>) -> Result<Found,
         format!("{}, stacks hold at most {room}, seed {seed}", describe(&target, &facts))
     };
     let simulated = facts.simulated;
-    let place = Place { target, capacity, seed, simulated, question: Question::Cost };
+    let failures = match common.with_failures {
+        true => LoggedFailures::AskedAgain,
+        false => LoggedFailures::Skipped,
+    };
+    let place = Place { target, capacity, seed, simulated, question: Question::Cost, failures };
     let place = if common.min_device { place.with_min_device()? } else { place };
     Ok(Found::Place { place, facts, header })
 }
@@ -88,7 +87,7 @@ fn read_costs(path: &Path) -> Result<MeasuredCosts, Error> {
     read().map_err(|error| {
         let shown = path.display();
         Error::usage(format!(
-            "`{shown}` is no table of costs: {error}; accepted: h100, or what `vmem-lab micro --table` writes"
+            "`{shown}` is no table of costs: {error}; accepted: what `vmem-lab micro --table` writes"
         ))
     })
 }

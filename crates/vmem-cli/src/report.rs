@@ -132,13 +132,17 @@ fn traces_of(args: &Arguments, notes: &mut dyn Write) -> Result<Vec<Trace>, Erro
         found.push(traces::reading(path, &options, args.labelling.sites()?, notes)?.trace);
     }
     for item in &args.workload {
-        let Item::Workload(workload) = item else {
-            return Err(Error::usage(format!(
-                "a report is of a workload, and {item} is a scenario"
-            )));
+        let trace = match item {
+            Item::Workload(workload) => workload
+                .generate(&workload.defaults())
+                .map_err(|error| Error::usage(error.to_string()))?,
+            Item::Log(log) => log.trace(),
+            Item::Scenario(_) => {
+                let text = format!("a report is of a workload, and {item} is a scenario");
+                return Err(Error::usage(text));
+            }
         };
-        let trace = workload.generate(&workload.defaults());
-        found.push(trace.map_err(|error| Error::usage(error.to_string()))?);
+        found.push(trace);
     }
     Ok(found)
 }

@@ -75,12 +75,30 @@ pub struct Row {
     /// Time on the simulated device's clock over that of the same run on a device that holds all of
     /// it; nothing where there was no such run.
     pub slowdown: Option<f64>,
+    /// The requests that failed where the trace was taken, as far as they were made again; left out if
+    /// none was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub asked_again: Vec<AskedAgain>,
     /// True if the scenario is there to show that this stack cannot serve it.
     #[serde(skip)]
     pub meant_to_fail: bool,
     /// The reason why it did not pass, as text.
     #[serde(skip)]
     pub failure: Option<String>,
+}
+
+/// A request that failed where a trace was taken, made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AskedAgain {
+    /// The index in the trace of the event that it is.
+    pub index: u64,
+    /// The size asked for, in bytes.
+    pub size_bytes: u64,
+    /// The sum of the requested sizes of the blocks live then, in bytes.
+    pub live_bytes: u64,
+    /// True if it was served.
+    pub served: bool,
 }
 
 impl Report {
@@ -121,6 +139,7 @@ impl Row {
             migrated_bytes: None,
             virtual_ms: None,
             slowdown: None,
+            asked_again: Vec::new(),
             meant_to_fail: false,
             failure: None,
         }
@@ -129,6 +148,12 @@ impl Row {
     /// Returns it with the results of a replay.
     pub fn with_report(self, report: ReplayReport) -> Self {
         let failed = report.failure.as_ref();
+        let asked_again = report.asked_again.iter().map(|asked| AskedAgain {
+            index: asked.index as u64,
+            size_bytes: asked.size,
+            live_bytes: asked.live_bytes,
+            served: asked.failure.is_none(),
+        });
         Self {
             stack: Some(report.stack),
             passed: failed.is_none(),
@@ -137,6 +162,7 @@ impl Row {
             peak_live_bytes: report.peak_live,
             // Managed memory that nothing touches is nowhere, which is not the same as held: 0 B.
             peak_reserved_bytes: Some(report.peak_reserved).filter(|&bytes| bytes > 0),
+            asked_again: asked_again.collect(),
             driver_calls: report.driver_calls,
             driver_calls_steady: report.driver_calls_steady,
             ns_per_pair: report.ns_per_pair,

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// let (mut out, mut err) = (Vec::new(), Vec::new());
 /// let console = Console { out: &mut out, err: &mut err, progress: Progress::Hidden, stop };
 /// assert_eq!(run(["vmem", "bench"], console), 130);
-/// assert!(String::from_utf8(out)?.contains("interrupted: 0 of 28 done"));
+/// assert!(String::from_utf8(out)?.contains("interrupted: 0 of 56 done"));
 /// # Ok::<(), std::string::FromUtf8Error>(())
 /// ```
 #[derive(Debug, Clone, Default)]

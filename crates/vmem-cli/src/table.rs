@@ -71,11 +71,28 @@ pub fn write(header: &str, rows: &[Row], out: &mut dyn Write) -> io::Result<()> 
             seen.push(tier);
         }
     }
+    rows.iter().try_for_each(|row| write_asked_again(row, out))?;
     for row in rows {
         if let Some(failure) = &row.failure {
             let verdict = if row.meant_to_fail { "failed as it should" } else { "FAILED" };
             writeln!(out, "{verdict}: {} on {}: {failure}", row.workload, row.tier)?;
         }
+    }
+    Ok(())
+}
+
+/// Says what became of requests that failed where the trace was taken.
+fn write_asked_again(row: &Row, out: &mut dyn Write) -> io::Result<()> {
+    if row.asked_again.is_empty() {
+        return Ok(());
+    }
+    let served = row.asked_again.iter().filter(|asked| asked.served).count();
+    let (workload, tier, all) = (&row.workload, row.tier, row.asked_again.len());
+    writeln!(out, "{workload} on {tier}: of {all} requests that had failed, {served} were served")?;
+    for asked in &row.asked_again {
+        let (size, live) = (bytes::show(asked.size_bytes), bytes::show(asked.live_bytes));
+        let outcome = if asked.served { "served" } else { "refused" };
+        writeln!(out, "  event {}: {size} with {live} live: {outcome}", asked.index)?;
     }
     Ok(())
 }

@@ -17,13 +17,13 @@ pub const KEPT_FREE: u64 = 1 << 30;
 const MANAGED_ON_HARDWARE: u64 = 128 << 20;
 
 /// The simulated device's memory unless something else is asked for.
-const SIMULATED: u64 = 24 << 30;
+const SIMULATED: u64 = 80 << 30;
 
 /// Where stacks run.
 #[derive(Debug, Clone)]
 pub enum Target {
-    /// A new simulated device for each run.
-    Simulated(Costs),
+    /// A new simulated device for each run, with these costs.
+    Simulated(Box<MeasuredCosts>),
     /// The one device of this number.
     Hardware {
         /// Whose device.
@@ -31,16 +31,6 @@ pub enum Target {
         /// Its number.
         ordinal: u32,
     },
-}
-
-/// Where the simulated device's costs come from.
-#[derive(Debug, Clone, Default)]
-pub enum Costs {
-    /// The documented estimates.
-    #[default]
-    Documented,
-    /// A table measured on hardware.
-    Measured(Box<MeasuredCosts>),
 }
 
 /// What a run needs of its device.
@@ -93,17 +83,17 @@ impl Target {
     /// Usage, with what is accepted.
     pub fn parse(
         argument: Option<&str>,
-        costs: Costs,
+        costs: Option<MeasuredCosts>,
         backend: &Arc<dyn Backend>,
     ) -> Result<Self, Error> {
         let argument = argument.map_or("sim", str::trim);
         let (name, number) = argument.split_once(':').unwrap_or((argument, "0"));
         if name.eq_ignore_ascii_case("sim") && number == "0" {
-            return Ok(Self::Simulated(costs));
+            return Ok(Self::Simulated(Box::new(costs.unwrap_or_else(MeasuredCosts::h100))));
         }
         let known = backend.name().eq_ignore_ascii_case(name);
         match number.parse() {
-            Ok(_) if known && matches!(costs, Costs::Measured(_)) => {
+            Ok(_) if known && costs.is_some() => {
                 Err(Error::usage("--costs is for the simulated device; hardware has its own"))
             }
             Ok(ordinal) if known => Ok(Self::Hardware { backend: backend.clone(), ordinal }),
@@ -130,8 +120,8 @@ impl Target {
     /// What simulated calls cost.
     pub fn costs(&self) -> CostTable {
         match self {
-            Self::Simulated(Costs::Measured(table)) => table.costs,
-            _ => CostTable::default(),
+            Self::Simulated(table) => table.costs,
+            Self::Hardware { .. } => CostTable::default(),
         }
     }
 
@@ -210,10 +200,7 @@ impl Opened {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Simulated(Costs::Documented) => f.write_str("simulated device"),
-            Self::Simulated(Costs::Measured(table)) => {
-                write!(f, "simulated device (costs of {table})")
-            }
+            Self::Simulated(table) => write!(f, "simulated device (costs of {table})"),
             Self::Hardware { .. } => f.write_str(&self.name()),
         }
     }

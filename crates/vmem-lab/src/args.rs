@@ -23,6 +23,18 @@ pub(crate) enum Command {
     Matrix(Matrix),
     Micro(Micro),
     Soak(Soak),
+    Compact(Compact),
+}
+
+/// Write traces as compressed recordings, as those of real programs that come with vmem-trace are.
+#[derive(Debug, Args)]
+pub(crate) struct Compact {
+    /// The trace files, in any format that `replay` reads.
+    #[arg(required = true, value_name = "TRACE")]
+    pub(crate) traces: Vec<PathBuf>,
+    /// The folder for them: the recording of `NAME.csv` is `NAME.trace.gz`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) into: PathBuf,
 }
 
 /// Run generated workloads through stacks and print what they cost.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use vmem_cli::Row;
-use vmem_cli::parts::{Bench, Error, Item, Job, Place, Tier, bench, bytes, on_each_tier, traces};
+use vmem_cli::parts::{Bench, Error, Job, Place, Tier, bench, bytes, on_each_tier, traces};
 use vmem_trace::ReadOptions;
 
 use crate::peers;
@@ -15,7 +15,7 @@ struct Aspect {
     cell: fn(&Row) -> Option<String>,
 }
 
-const ASPECTS: [Aspect; 4] = [
+const ASPECTS: [Aspect; 5] = [
     Aspect {
         heading: "peak reserved over peak live",
         cell: |row| over_live(row, row.peak_reserved_bytes),
@@ -27,6 +27,10 @@ const ASPECTS: [Aspect; 4] = [
     Aspect {
         heading: "driver calls in all",
         cell: |row| row.driver_calls.map(|calls| calls.to_string()),
+    },
+    Aspect {
+        heading: "virtual ms in all",
+        cell: |row| row.virtual_ms.map(|ms| format!("{ms:.2}")),
     },
     Aspect {
         heading: "driver calls from the second pass on",
@@ -48,11 +52,10 @@ pub(crate) fn jobs(
     let place = &place.clone().with_min_device()?;
     let mut jobs = Vec::new();
     for item in &args.workload {
-        let Item::Workload(workload) = item else {
+        let Some((trace, scale)) = bench::trace(*item, args)? else {
             let message = format!("--compare takes workloads, not scenarios such as {item}");
             return Err(Error::usage(message));
         };
-        let (trace, scale) = bench::generate(*workload, args)?;
         jobs.extend(on_each_tier(trace, scale, &tiers, place));
     }
     let paths = match traces {

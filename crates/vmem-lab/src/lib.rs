@@ -6,6 +6,7 @@
 //!   simulated device can be given ([`vmem_sim::MeasuredCosts`]).
 //! * `soak` runs random programs on random stacks of a simulated device, with random faults, and
 //!   shrinks what fails; [`soak_bytes`] is the same for fuzzers.
+//! * `compact` writes traces as the logs that come with [`vmem_trace`].
 //! * `bench`, `replay` and `report` know the models of other allocators besides, and `bench --compare` sets
 //!   them beside ours.
 //!
@@ -14,6 +15,7 @@
 #![deny(unsafe_code)]
 
 mod args;
+mod compact;
 mod compare;
 mod matrix;
 mod micro;

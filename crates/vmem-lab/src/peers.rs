@@ -9,9 +9,9 @@ fn peers() -> impl Iterator<Item = Tier> {
     vmem_benches::ALL.iter().map(tier)
 }
 
-/// What is compared: tier A, its pool with the tight footprint, and every model.
+/// What is compared: tier A, its pool with the lazy footprint, and every model.
 pub(crate) fn compared() -> impl Iterator<Item = Tier> {
-    let ours = |tier: &Tier| ["a", "a-tight"].contains(&tier.name);
+    let ours = |tier: &Tier| ["a", "a-bare"].contains(&tier.name);
     Tier::ours().filter(ours).chain(peers())
 }
 

@@ -9,7 +9,7 @@ use vmem_cli::parts::{Cuda, Error, Place, Verdict, bench, program, replay, repor
 use vmem_cli::{Backend, Console};
 
 use crate::args::{Arguments, Command, Comparing};
-use crate::{compare, matrix, micro, peers, soak};
+use crate::{compact, compare, matrix, micro, peers, soak};
 
 /// Runs the program with these arguments, the first of which is its name. Exit codes are those of
 /// [`vmem_cli::run`].
@@ -60,5 +60,6 @@ fn execute(
         Command::Matrix(args) => matrix::run(args, console, backend),
         Command::Micro(args) => micro::run(args, console, backend),
         Command::Soak(args) => soak::run(args, console),
+        Command::Compact(args) => compact::run(args, console),
     }
 }

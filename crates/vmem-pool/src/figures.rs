@@ -11,6 +11,8 @@ use vmem_core::{BlockLayout, DevicePtr, Label};
 pub struct Counters {
     /// Blocks handed out.
     pub allocations: u64,
+    /// Requested sizes of all blocks handed out, together.
+    pub bytes_allocated: u64,
     /// Blocks taken back.
     pub frees: u64,
     /// Requests refused.

@@ -24,9 +24,9 @@ pub(crate) fn device_count(py: Python<'_>) -> PyResult<i32> {
 
 /// Opens a device by its number. `config` has settings as `NAME=VALUE` in place of the environment's
 /// variables, whose names begin with `prefix` (`VMEM`). Where the configured stack cannot be built, the
-/// fallback is, unless `fallback` is false. `footprint` is `"lazy"`, or `"tight"` for the least memory held.
+/// fallback is, unless `fallback` is false. `footprint` is `"tight"`, or `"lazy"` to move memory only where no more is to be had.
 #[pyfunction]
-#[pyo3(signature = (device=0, config=None, *, prefix=None, fallback=true, footprint="lazy"))]
+#[pyo3(signature = (device=0, config=None, *, prefix=None, fallback=true, footprint="tight"))]
 pub(crate) fn open(
     py: Python<'_>,
     device: i32,

@@ -3,13 +3,12 @@
 use std::fmt;
 
 macro_rules! costs {
-    ($($(#[$doc:meta])* $field:ident = $estimate:literal, $h100:literal;)*) => {
+    ($($(#[$doc:meta])* $field:ident = $h100:literal;)*) => {
         /// The cost model: one table, in nanoseconds and bytes per microsecond.
         ///
-        /// **The default values are estimates**, in the order of magnitude that public measurements of
-        /// PCIe-attached data-centre GPUs report; those of [`CostTable::H100`] were measured on one GPU.
-        /// Both are there to compare designs with one another, and whatever is computed from them
-        /// must be labelled simulated. What the model says:
+        /// The default values, [`CostTable::H100`], were measured on one GPU. They are there to compare
+        /// designs with one another, and whatever is computed from them must be labelled simulated. What
+        /// the model says:
         ///
         /// * Every call advances the device's host clock by its own cost. All threads share that
         ///   clock, so calls that serialise inside a driver (map, set access, unmap) serialise here.
@@ -29,9 +28,9 @@ macro_rules! costs {
         }
 
         impl Default for CostTable {
-            /// The estimates.
+            /// [`CostTable::H100`].
             fn default() -> Self {
-                Self { $($field: $estimate,)* }
+                Self::H100
             }
         }
 
@@ -57,80 +56,80 @@ macro_rules! costs {
     };
 }
 
-// The estimate, then what was measured on an H100.
+// What was measured on an H100.
 costs! {
     /// Asking for the free memory.
-    memory_info_ns = 1_000, 7_423;
+    memory_info_ns = 7_423;
     /// Allocating plain memory.
-    allocate_ns = 100_000, 49_297;
+    allocate_ns = 49_297;
     /// Freeing plain or managed memory, besides the wait for the device.
-    free_ns = 50_000, 40_263;
+    free_ns = 40_263;
     /// Creating a stream.
-    create_stream_ns = 10_000, 2_804;
+    create_stream_ns = 2_804;
     /// Destroying a stream.
-    destroy_stream_ns = 5_000, 2_875;
+    destroy_stream_ns = 2_875;
     /// A query: of a stream, an event, a capture or an attribute.
-    query_ns = 500, 975;
+    query_ns = 975;
     /// A host wait, besides the time waited.
-    synchronize_ns = 3_000, 1_074;
+    synchronize_ns = 1_074;
     /// Creating an event.
-    create_event_ns = 500, 765;
+    create_event_ns = 765;
     /// Destroying an event.
-    destroy_event_ns = 300, 702;
+    destroy_event_ns = 702;
     /// Recording an event.
-    record_event_ns = 1_000, 776;
+    record_event_ns = 776;
     /// Queuing a wait for an event.
-    wait_event_ns = 1_000, 758;
+    wait_event_ns = 758;
     /// Queuing a copy, fill, prefetch, kernel or graph.
-    launch_ns = 4_000, 1_915;
+    launch_ns = 1_915;
     /// Reserving an address range.
-    reserve_ns = 3_000, 1_022;
+    reserve_ns = 1_022;
     /// Freeing an address range.
-    free_range_ns = 3_000, 1_057;
+    free_range_ns = 1_057;
     /// Creating physical memory.
-    create_ns = 20_000, 12_555;
+    create_ns = 12_555;
     /// Creating physical memory, per granule besides (it is cleared).
-    create_granule_ns = 10_000, 45;
+    create_granule_ns = 45;
     /// Releasing physical memory.
-    release_ns = 15_000, 12_847;
+    release_ns = 12_847;
     /// Mapping a handle.
-    map_ns = 2_000, 1_297;
+    map_ns = 1_297;
     /// Setting access.
-    set_access_ns = 20_000, 0;
+    set_access_ns = 0;
     /// Setting access, per handle in the range besides.
-    set_access_handle_ns = 3_000, 32_347;
+    set_access_handle_ns = 32_347;
     /// Unmapping.
-    unmap_ns = 20_000, 0;
+    unmap_ns = 0;
     /// Unmapping, per handle in the range besides.
-    unmap_handle_ns = 2_000, 21_765;
+    unmap_handle_ns = 21_765;
     /// Allocating managed memory.
-    managed_allocate_ns = 30_000, 12_146;
+    managed_allocate_ns = 12_146;
     /// Advising on managed memory.
-    advise_ns = 5_000, 1_940;
+    advise_ns = 1_940;
     /// Allocating pinned memory.
-    pinned_allocate_ns = 50_000, 0;
+    pinned_allocate_ns = 0;
     /// Allocating pinned memory, per MiB besides (it is page-locked).
-    pinned_mebibyte_ns = 250_000, 503_270;
+    pinned_mebibyte_ns = 503_270;
     /// Freeing pinned memory.
-    pinned_free_ns = 50_000, 377_753;
+    pinned_free_ns = 377_753;
     /// Queuing an allocation of the stream-ordered pool that it has at hand.
-    async_allocate_ns = 1_500, 964;
+    async_allocate_ns = 964;
     /// The stream-ordered pool growing, besides.
-    async_growth_ns = 100_000, 52_533;
+    async_growth_ns = 52_533;
     /// Queuing a free of the stream-ordered pool.
-    async_free_ns = 1_000, 1_091;
+    async_free_ns = 1_091;
     /// Trimming the stream-ordered pool.
-    async_trim_ns = 20_000, 63_560;
+    async_trim_ns = 63_560;
     /// Work on the device starting, once for each piece of queued work.
-    work_ns = 2_000, 1_373;
+    work_ns = 1_373;
     /// Bytes per microsecond between host and device.
-    link_bytes_per_us = 25_000, 55_676;
+    link_bytes_per_us = 55_676;
     /// Bytes per microsecond within the device's memory.
-    memory_bytes_per_us = 1_500_000, 2_613_612;
+    memory_bytes_per_us = 2_613_612;
     /// A fault of the device on managed memory, for each page group that it moves.
-    device_fault_ns = 20_000, 247_352;
+    device_fault_ns = 247_352;
     /// A fault of the host on managed memory, for each page group that it moves.
-    host_fault_ns = 10_000, 367_883;
+    host_fault_ns = 367_883;
 }
 
 impl CostTable {
@@ -164,7 +163,7 @@ impl fmt::Display for CostTable {
 /// A cost table measured on a device, with where and when.
 ///
 /// With the feature `serde` it is read from what `vmem-lab micro` writes. A cost that such a file leaves
-/// out keeps its estimate.
+/// out keeps its default.
 ///
 /// ```
 /// use vmem_sim::{CostTable, MeasuredCosts, SimConfig, SimDevice};
@@ -194,14 +193,14 @@ pub struct MeasuredCosts {
     pub device: String,
     /// The driver that was loaded.
     pub driver: String,
-    /// The fields of `costs` that could not be measured and keep their estimates.
+    /// The fields of `costs` that could not be measured there and keep their defaults.
     pub estimated: Vec<String>,
     /// The costs.
     pub costs: CostTable,
 }
 
 impl MeasuredCosts {
-    /// [`CostTable::H100`], with where and when it was measured. No value of it is an estimate.
+    /// [`CostTable::H100`], with where and when it was measured.
     ///
     /// ```
     /// use vmem_sim::MeasuredCosts;
@@ -233,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_measured_table_is_read_and_what_it_leaves_out_keeps_its_estimate() {
+    fn a_measured_table_is_read_and_what_it_leaves_out_keeps_its_default() {
         let text = r#"{
             "name": "n", "date": "2025-01-31", "device": "d", "driver": "v",
             "estimated": ["work_ns"], "costs": { "allocate_ns": 7 }

@@ -7,6 +7,7 @@
 //!   [`write_recording`] for ours;
 //! * [`Record`] records what passes through a stack, with a [`Recorder`];
 //! * [`Workload`] generates the allocations of a geospatial engine's operations at any [`Scale`];
+//! * [`Log`] has what real programs asked for;
 //! * [`replay()`] carries a trace out on a stack of memory resources and reports what it cost,
 //!   [`min_device`] finds the smallest device it runs on.
 //!
@@ -59,6 +60,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod builder;
+mod log;
 mod read;
 mod record;
 mod replay;
@@ -67,14 +69,15 @@ mod workload;
 mod write;
 
 pub use builder::{TraceBuilder, TraceError};
+pub use log::Log;
 pub use read::{
     Format, Frames, Irregularity, Note, Packing, ReadError, ReadOptions, Reading, Sites,
     Strictness, read, read_path,
 };
 pub use record::{Record, Recorder, write_recording};
 pub use replay::{
-    Failure, Moment, ReplayError, ReplayOptions, ReplayReport, ReplayStack, Watch, min_device,
-    replay, replay_watched,
+    AskedAgain, Failure, LoggedFailures, Moment, ReplayError, ReplayOptions, ReplayReport,
+    ReplayStack, Watch, min_device, replay, replay_watched,
 };
 pub use trace::{Event, Mark, Origin, Trace};
 pub use workload::{

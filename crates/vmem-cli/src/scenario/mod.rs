@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use face_walk::Walk;
-use vmem_trace::Workload;
+use vmem_trace::{Log, Workload};
 
 use crate::Error;
 use crate::args::Bench;
@@ -20,6 +20,8 @@ use crate::tier::Tier;
 pub enum Item {
     /// A generated workload.
     Workload(Workload),
+    /// What a real program asked for.
+    Log(Log),
     /// A scenario of its own.
     Scenario(Scenario),
 }
@@ -38,7 +40,8 @@ pub enum Scenario {
 impl Item {
     /// What runs unless something else is asked for.
     pub(crate) fn workloads() -> impl Iterator<Item = Self> {
-        Workload::ALL.into_iter().map(Self::Workload)
+        let generated = Workload::ALL.into_iter().map(Self::Workload);
+        generated.chain(Log::ALL.into_iter().map(Self::Log))
     }
 
     fn all() -> impl Iterator<Item = Self> {
@@ -119,6 +122,7 @@ impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Workload(workload) => workload.fmt(f),
+            Self::Log(log) => log.fmt(f),
             Self::Scenario(scenario) => scenario.fmt(f),
         }
     }

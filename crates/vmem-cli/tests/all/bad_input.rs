@@ -131,7 +131,7 @@ fn a_refused_trace_leaves_an_existing_output_alone() {
 fn help_lists_what_is_accepted() {
     let Outcome { code, out, err } = ran(&["bench", "--help"]);
     assert_eq!((code, err.as_str()), (0, ""));
-    for word in ["overlay-2s", "a-chunks", "24GiB", "--json", "100k"] {
+    for word in ["overlay-2s", "a-chunks", "80GiB", "--json", "100k"] {
         assert!(out.contains(word), "`{word}` is not in {out}");
     }
 }

@@ -8,10 +8,12 @@ fn every_workload_runs_on_every_stack_in_the_order_asked_for() {
     assert_eq!(code, 0, "{document:#}");
     let rows = document["rows"].as_array().unwrap();
     let text = |index: usize, key: &str| rows[index][key].as_str().unwrap().to_owned();
-    assert_eq!(rows.len(), 7 * 4);
+    assert_eq!(rows.len(), 14 * 4);
     assert_eq!((text(0, "workload"), text(0, "tier")), ("overlay".into(), "a".into()));
     assert_eq!((text(1, "workload"), text(1, "tier")), ("overlay".into(), "b".into()));
     assert_eq!((text(27, "workload"), text(27, "tier")), ("random".into(), "fallback".into()));
+    assert_eq!((text(28, "workload"), text(28, "tier")), ("overlay_1m".into(), "a".into()));
+    assert_eq!(rows[28]["scale"], serde_json::Value::Null);
     assert!(rows.iter().all(|row| row["passed"] == true));
     assert!(rows.iter().all(|row| row["passes"] == 2));
 }
@@ -80,7 +82,8 @@ fn a_row_that_runs_out_of_memory_says_where_and_the_others_still_run() {
 fn the_table_is_aligned_and_says_that_the_device_is_simulated() {
     let table = ran(&["bench", "--workload", "overlay-core", "--scale", "10k"]).out;
     let lines: Vec<_> = table.lines().collect();
-    assert_eq!(lines[0], "simulated device, 24.00 GiB, seed 0");
+    let device = "simulated device (costs of h100, NVIDIA H100 80GB HBM3, 2026-11-23)";
+    assert_eq!(lines[0], format!("{device}, 80.00 GiB, seed 0"));
     assert_eq!(lines[1], "");
     assert!(lines[2].starts_with("workload"));
     assert!(lines[2].contains("peak live"));
@@ -91,4 +94,15 @@ fn the_table_is_aligned_and_says_that_the_device_is_simulated() {
     }
     let last = "fallback = Statistics<Reservations<BinningPool<DeviceMemory>>>";
     assert_eq!(lines.last(), Some(&last));
+}
+
+#[test]
+fn what_a_real_program_asked_for_runs_once_unless_repetitions_are_asked_for() {
+    let args = ["bench", "--workload", "limit_1gib", "--tier", "a"];
+    let (code, once) = document(&args);
+    assert_eq!((code, &once["rows"][0]["passes"]), (0, &1.into()));
+    assert_eq!(once["rows"][0]["allocations"], 27_584);
+    let (code, twice) = document(&[&args[..], &["--passes", "2"]].concat());
+    assert_eq!((code, &twice["rows"][0]["passes"]), (0, &2.into()));
+    assert_eq!(twice["rows"][0]["allocations"], 2 * 27_584);
 }

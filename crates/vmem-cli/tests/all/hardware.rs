@@ -16,7 +16,8 @@ fn rows_are_those_of_the_simulated_device_but_for_its_clock() {
     let (code, on_card) = document_on(card(8 << 30), &[SMALL, &tiers].concat());
     assert_eq!(code, 0, "{on_card:#}");
     assert_eq!(on_card["device"]["total_memory"], 8_u64 << 30);
-    let (_, simulated) = document(&[SMALL, &tiers].concat());
+    // How large handles are depends on how much there is.
+    let (_, simulated) = document(&[SMALL, &tiers, &["--capacity", "7GiB"]].concat());
     let rows = |document: &serde_json::Value| document["rows"].as_array().unwrap().clone();
     for (card, own) in rows(&on_card).iter().zip(&rows(&simulated)) {
         let tier = &own["tier"];

@@ -91,3 +91,28 @@ fn the_device_of_a_snapshot_can_be_chosen() {
     assert_eq!(outcome.code, 2);
     assert!(outcome.err.contains("device 2 has no history"), "{}", outcome.err);
 }
+
+#[test]
+fn requests_that_had_failed_are_made_again_when_asked_and_their_outcome_is_said() {
+    let folder = Folder::new();
+    let log = folder.file("log.csv", &format!("{RMM_LOG}1,4,allocate failure,(nil),3145728,0\n"));
+    let args = ["replay", &log, "--tier", "plain", "--capacity", "2MiB"];
+    let (code, silent) = document(&args);
+    assert_eq!((code, silent["rows"][0].get("asked_again")), (0, None));
+
+    for (capacity, outcome) in [("2MiB", "refused"), ("4MiB", "served")] {
+        let args = ["replay", &log, "--tier", "plain", "--capacity", capacity, "--with-failures"];
+        let (code, document) = document(&args);
+        assert_eq!(code, 0, "{document:#}");
+        let row = &document["rows"][0];
+        assert_eq!(row["peak_live_bytes"], 1500);
+        let asked = &row["asked_again"][0];
+        assert_eq!((&asked["index"], &asked["size_bytes"]), (&4.into(), &3_145_728.into()));
+        assert_eq!(asked["served"], outcome == "served");
+        let table = ran(&args).out;
+        let served = usize::from(outcome == "served");
+        let summary = format!("log on plain: of 1 requests that had failed, {served} were served");
+        assert!(table.contains(&summary), "{table}");
+        assert!(table.contains(&format!("event 4: 3.000 MiB with 0 B live: {outcome}")), "{table}");
+    }
+}

@@ -9,7 +9,7 @@ use super::{copies, mappings, memory, streams};
 /// One cost, as far as it could be measured.
 type Cost = Option<u64>;
 
-/// The table, under a name. What was not measured keeps its estimate, and is listed.
+/// The table, under a name. What was not measured keeps its default, and is listed.
 pub(super) fn table(
     rows: &[MicroRow],
     facts: &DeviceFacts,

@@ -49,7 +49,7 @@ pub(super) fn write(header: &str, report: &MicroReport, out: &mut dyn Write) -> 
     if let Some(table) = &report.table {
         writeln!(out, "costs ({table}):\n\n{}", table.costs)?;
         if !table.estimated.is_empty() {
-            writeln!(out, "not measured, as estimated: {}", table.estimated.join(", "))?;
+            writeln!(out, "not measured, as on an H100: {}", table.estimated.join(", "))?;
         }
     }
     Ok(())

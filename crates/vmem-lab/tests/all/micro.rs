@@ -64,7 +64,7 @@ fn rows_say_what_was_measured_how_often_and_beside_what() {
 }
 
 #[test]
-fn what_a_device_lacks_is_left_out_and_keeps_its_estimate() {
+fn what_a_device_lacks_is_left_out_and_keeps_its_default() {
     let config = SimConfig { capacity: 3 << 30, parts: Parts::empty(), ..SimConfig::default() };
     let (code, document) = document_on(Hardware::new(config), &["micro", "--samples", "5"]);
     assert_eq!(code, 0, "{:#}", document["failures"]);

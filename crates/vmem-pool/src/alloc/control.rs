@@ -30,7 +30,7 @@ impl<B: Backing> Control for Core<B> {
         self.streams.note_orphans();
         let state = self.streams.lock();
         let usable = |tag| !state.is_out_of_reach(tag);
-        let returnable = self.supply.returnable(&state.space, &usable);
+        let returnable = self.supply.returnable(&state.space, &state.aliases, &usable);
         let movable = self.movable(&state);
         let ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
         let growth_left = ceiling.map(|ceiling| ceiling.saturating_sub(state.counters.reserved));

@@ -7,6 +7,7 @@ use super::{Core, Found, Slow};
 use crate::space::{CLEAN, GRAIN, MOST, Slot, Space};
 use crate::streams::{Access, Locked, State};
 use crate::supply::{Aliases, Ask, Backing, Miss, Plan, Way};
+use crate::{Counters, Footprint};
 
 impl<B: Backing> Core<B> {
     /// Memory at an alias that is mapped already, all of it free for the request's stream at once. Makes
@@ -60,7 +61,7 @@ impl<B: Backing> Core<B> {
 
     /// Bytes that could be gathered into one range if everything pending were complete.
     pub(super) fn movable(&self, state: &State) -> u64 {
-        self.supply.movable(&state.space, &|tag| !state.is_out_of_reach(tag))
+        self.supply.movable(&state.space, &state.aliases, &|tag| !state.is_out_of_reach(tag))
     }
 }
 
@@ -108,9 +109,13 @@ impl<'a, B: Backing> Growing<'a, B> {
             }
             state = streams.lock();
         }
-        let moving = state.asking(slow, *ceiling, |space, _, ask| {
-            supply.prefers_moving(space, ask, config.footprint)
-        });
+        let limit = (*ceiling).min(supply.most());
+        let may_move =
+            config.footprint == Footprint::Tight && may_move_first(&state.counters, limit);
+        let moving = may_move
+            && state.asking(slow, *ceiling, |space, aliases, ask| {
+                supply.gathering_saves(space, aliases, ask)
+            });
         if moving {
             drop(state);
             match self.gather(slow) {
@@ -160,8 +165,9 @@ impl<'a, B: Backing> Growing<'a, B> {
         self.make_addresses(slow)?;
         loop {
             let mut state = core.streams.lock();
-            let plan = state
-                .asking(slow, core.ceiling, |space, _, ask| core.supply.gather(self, space, ask))?;
+            let plan = state.asking(slow, core.ceiling, |space, aliases, ask| {
+                core.supply.gather(self, space, aliases, ask)
+            })?;
             match self.carry_out(state, slow, plan) {
                 Ok((state, slot)) => return Ok((self.limit_aliases(state), slot)),
                 Err(miss) => slow.skip(miss)?,
@@ -215,6 +221,17 @@ impl<'a, B: Backing> Growing<'a, B> {
         counters.aliased = aliases.bytes();
         Ok((state, slot?))
     }
+}
+
+/// Whether memory may be moved where more could be taken instead.
+///
+/// Three times what is held is what it takes a program that repeats itself to settle; one that does not gets
+/// more as it allocates. Where most of what there is has been needed, memory not taken helps nobody, and
+/// what lies together at home leaves more room for what comes later.
+fn may_move_first(counters: &Counters, limit: u64) -> bool {
+    let from_start = counters.peak_reserved.saturating_mul(3);
+    let budget = from_start.saturating_add(counters.bytes_allocated / 128);
+    counters.bytes_moved <= budget && counters.peak_live <= limit / 4 * 3
 }
 
 impl State {

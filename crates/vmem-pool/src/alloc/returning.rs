@@ -128,7 +128,8 @@ impl<'a, B: Backing> Growing<'a, B> {
     /// that is left to a later try, after a wait.
     pub(super) fn make_addresses(&mut self, slow: &mut Slow<'_>) -> Result<(), Miss> {
         let Core { supply, streams, .. } = self.core;
-        let has_some = |state: &State| supply.has_addresses(&state.space, slow.need);
+        let has_some =
+            |state: &State| supply.has_addresses(&state.space, &state.aliases, slow.need);
         let state = streams.lock();
         if has_some(&state) {
             return Ok(());

@@ -38,17 +38,16 @@ impl Batch {
 }
 
 /// The first measure of a pool for a request that finds no contiguous room.
-///
-/// Provisional: the pool is to find the balance by itself. Then this goes, or keeps one value for who
-/// needs another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Footprint {
-    /// Take more memory; move what is held only where no more is to be had. The fewest driver calls.
-    #[default]
+    /// Take more memory; move what is held only where no more is to be had. For a program that has the
+    /// device to itself and must make no driver call that is not for more memory.
     Lazy,
-    /// Move what is held; take more memory only for what is missing. The least memory.
+    /// Move what is held, and take more memory only for what is missing; but where three times what is held
+    /// was moved, and a 128th of what was allocated since, take more.
+    #[default]
     Tight,
 }
 

@@ -1,4 +1,4 @@
-//! Free memory by whole granules: what can be moved, and back to where.
+//! Stretches of addresses: what is free and can be moved, and back to where.
 
 use super::{Need, RangeState, Slot, Space, Span, Tag};
 
@@ -17,15 +17,6 @@ impl Space {
             self[last].end()
         };
         firsts.map(|first| Span::between(self[first].start, end(first))).collect()
-    }
-
-    /// The whole granules in those stretches: the shortest first, the lowest of equals.
-    pub(crate) fn free_granules(&self, granule: u64, usable: impl Fn(Tag) -> bool) -> Vec<Span> {
-        let stretches = self.free_stretches(usable).into_iter();
-        let mut whole: Vec<Span> =
-            stretches.filter_map(|stretch| stretch.whole_granules(granule)).collect();
-        whole.sort_unstable_by_key(|span| (span.size, span.start));
-        whole
     }
 
     /// Where in the smallest unmapped range from `from` on that holds it the need could begin; the

@@ -29,11 +29,4 @@ impl Span {
     pub(crate) const fn touches(self, other: Self) -> bool {
         self.start < other.end() && other.start < self.end()
     }
-
-    /// The whole granules in it.
-    pub(crate) fn whole_granules(self, granule: u64) -> Option<Self> {
-        let end = self.end();
-        let (start, end) = (self.start.checked_next_multiple_of(granule)?, end - end % granule);
-        (start < end).then(|| Self::between(start, end))
-    }
 }

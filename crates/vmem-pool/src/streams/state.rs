@@ -152,6 +152,7 @@ impl State {
         let Request { layout, label, .. } = *request;
         let counters = &mut self.counters;
         counters.allocations += 1;
+        counters.bytes_allocated += layout.size();
         counters.live += layout.size();
         counters.peak_live = counters.peak_live.max(counters.live);
         let generation = self.space.begin_block(slot, layout, label);

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::cuts::Cuts;
 use crate::WindowInfo;
 use crate::space::{CLEAN, Claim, Need, RangeState, Slot, Space, Span, Tag, pointer};
 
@@ -17,8 +18,12 @@ const LOOKS: usize = 4096;
 /// Addresses, and the memory that is mapped there as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Alias {
+    /// Its addresses.
     span: Span,
-    /// Where the memory is at home, in the order of the alias.
+    /// How many bytes of them, from the start, are for use. Of the last handle that is mapped there
+    /// more may be in use elsewhere.
+    size: u64,
+    /// Where the memory that is for use is at home, in the order of the alias.
     homes: Arc<[Span]>,
     /// When it was last given to a request or taken back.
     used: u64,
@@ -42,13 +47,15 @@ pub(crate) struct Aliases {
     made: u64,
     now: u64,
     bytes: u64,
+    /// Where the memory is cut into handles.
+    pub(super) cuts: Cuts,
 }
 
 /// An alias that is about to be unmapped, with its addresses claimed.
 #[derive(Debug)]
 pub(crate) struct Hidden {
     pub(super) span: Span,
-    homes: Arc<[Span]>,
+    pub(super) homes: Arc<[Span]>,
     parts: Vec<Slot>,
     /// How many bytes the driver unmapped, from the start; `None` if it was not asked.
     pub(super) unmapped: Option<u64>,
@@ -66,6 +73,7 @@ impl Aliases {
             made: 0,
             now: 0,
             bytes: 0,
+            cuts: Cuts::default(),
         }
     }
 
@@ -75,12 +83,13 @@ impl Aliases {
         start >= self.from
     }
 
-    /// An alias was mapped, for a request that uses it.
+    /// An alias was mapped that shows these homes, for a request that uses it.
     pub(super) fn add(&mut self, span: Span, homes: Vec<Span>) {
         self.made += 1;
         self.now += 1;
         self.by_start.insert(span.start, self.made);
-        self.by_age.insert(self.made, Alias { span, homes: homes.into(), used: self.now });
+        let size = homes.iter().map(|home| home.size).sum();
+        self.by_age.insert(self.made, Alias { span, size, homes: homes.into(), used: self.now });
         self.bytes += span.size;
     }
 
@@ -134,11 +143,11 @@ impl Aliases {
         allowed: &dyn Fn(Tag) -> bool,
     ) -> Option<(u64, Claim)> {
         let alias = self.oldest(need, |home| space.is_free(home, allowed))?;
-        let Alias { span, homes, .. } = alias.clone();
+        let Alias { span, size, homes, .. } = alias.clone();
         self.take(span.start);
         let mut claim = space.begin_claim();
         homes.iter().for_each(|&home| space.add_to(&mut claim, home));
-        space.add_alias(&mut claim, span);
+        space.add_alias(&mut claim, Span::new(span.start, size));
         Some((span.start, claim))
     }
 
@@ -165,7 +174,7 @@ impl Aliases {
         let age = *self.by_start.get(&start)?;
         let alias = self.by_age.get_mut(&age)?;
         alias.used = self.now;
-        Some((age, alias.span.size))
+        Some((age, alias.size))
     }
 
     /// The block at an alias is freed: its memory is free at home again, at once.
@@ -248,7 +257,7 @@ impl Aliases {
     fn remove(&mut self, start: u64) {
         let age = self.by_start.remove(&start);
         if let Some((age, alias)) = age.and_then(|age| self.by_age.remove_entry(&age)) {
-            self.idle.remove(&(alias.span.size, age));
+            self.idle.remove(&(alias.size, age));
             self.broken.remove(&age);
             self.bytes -= alias.span.size;
         }
@@ -269,7 +278,7 @@ impl Aliases {
 impl Alias {
     fn info(&self) -> WindowInfo {
         let homes = self.homes.iter().map(|home| (pointer(home.start), home.size)).collect();
-        WindowInfo { start: pointer(self.span.start), size: self.span.size, homes }
+        WindowInfo { start: pointer(self.span.start), size: self.size, homes }
     }
 }
 

@@ -11,7 +11,6 @@ use vmem_core::{
 };
 
 use super::{Aliases, Ask, Growth, Miss, Plan, Return, Supply, Way};
-use crate::Footprint;
 use crate::space::{CLEAN, GRAIN, MOST, Need, RangeState, Slot, Space, Span, Tag};
 
 /// A backing that takes chunks of memory from an upstream resource.
@@ -160,7 +159,7 @@ impl<U: MemoryResource + 'static> Supply for Chunks<U> {
         Ok(Plan { claim: space.begin_claim(), way: Way::Growth, work })
     }
 
-    fn prefers_moving(&self, _space: &Space, _ask: &Ask<'_>, _footprint: Footprint) -> bool {
+    fn gathering_saves(&self, _: &Space, _: &Aliases, _: &Ask<'_>) -> bool {
         false
     }
 
@@ -168,12 +167,13 @@ impl<U: MemoryResource + 'static> Supply for Chunks<U> {
         &self,
         _taken: &Taken,
         _space: &mut Space,
+        _aliases: &Aliases,
         _ask: &Ask<'_>,
     ) -> Result<Plan<Take>, Miss> {
         Err(Miss::Addresses)
     }
 
-    fn has_addresses(&self, _space: &Space, _need: Need) -> bool {
+    fn has_addresses(&self, _space: &Space, _aliases: &Aliases, _need: Need) -> bool {
         false
     }
 
@@ -250,13 +250,13 @@ impl<U: MemoryResource + 'static> Supply for Chunks<U> {
         }
     }
 
-    fn returnable(&self, space: &Space, usable: &dyn Fn(Tag) -> bool) -> u64 {
+    fn returnable(&self, space: &Space, _aliases: &Aliases, usable: &dyn Fn(Tag) -> bool) -> u64 {
         let chunks: HashSet<Span> = space.segments().collect();
         let free = space.free_stretches(usable).into_iter();
         free.filter(|free| chunks.contains(free)).map(|free| free.size).sum()
     }
 
-    fn movable(&self, _space: &Space, _usable: &dyn Fn(Tag) -> bool) -> u64 {
+    fn movable(&self, _: &Space, _: &Aliases, _: &dyn Fn(Tag) -> bool) -> u64 {
         0
     }
 }

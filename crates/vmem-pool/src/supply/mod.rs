@@ -13,6 +13,7 @@
 mod aliases;
 mod arena;
 mod chunks;
+mod cuts;
 
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
@@ -22,8 +23,8 @@ pub use arena::VirtualArena;
 pub use chunks::Chunks;
 use vmem_core::{BoxedError, Capabilities, Device, DriverError, Request};
 
+use crate::Growth;
 use crate::space::{Claim, Need, Slot, Space, Span, StreamIx, Tag};
-use crate::{Footprint, Growth};
 
 /// Why an attempt to get memory came to nothing.
 #[derive(Debug)]
@@ -180,8 +181,8 @@ pub(crate) trait Supply {
         size: u64,
     ) -> Result<Plan<Self::Work>, Miss>;
 
-    /// Whether the request is to have memory moved for it before more is taken.
-    fn prefers_moving(&self, space: &Space, ask: &Ask<'_>, footprint: Footprint) -> bool;
+    /// Whether gathering memory for the request takes less new memory than growth.
+    fn gathering_saves(&self, space: &Space, aliases: &Aliases, ask: &Ask<'_>) -> bool;
 
     /// Plans with free memory from wherever it is, and new memory only for what is missing.
     ///
@@ -191,11 +192,12 @@ pub(crate) trait Supply {
         &self,
         held: &Self::Held,
         space: &mut Space,
+        aliases: &Aliases,
         ask: &Ask<'_>,
     ) -> Result<Plan<Self::Work>, Miss>;
 
     /// Whether there are addresses to gather memory at.
-    fn has_addresses(&self, space: &Space, need: Need) -> bool;
+    fn has_addresses(&self, space: &Space, aliases: &Aliases, need: Need) -> bool;
 
     /// How many bytes of aliases are to be left when there are too many now.
     fn too_many(&self, aliases: &Aliases) -> Option<u64>;
@@ -233,9 +235,9 @@ pub(crate) trait Supply {
     fn note_gone(&self, space: &mut Space, aliases: &mut Aliases, going: Return);
 
     /// Bytes that could be returned if everything that is `usable` were complete.
-    fn returnable(&self, space: &Space, usable: &dyn Fn(Tag) -> bool) -> u64;
+    fn returnable(&self, space: &Space, aliases: &Aliases, usable: &dyn Fn(Tag) -> bool) -> u64;
 
     /// Bytes that could be gathered into one range without growing, if everything that is `usable`
     /// were complete.
-    fn movable(&self, space: &Space, usable: &dyn Fn(Tag) -> bool) -> u64;
+    fn movable(&self, space: &Space, aliases: &Aliases, usable: &dyn Fn(Tag) -> bool) -> u64;
 }

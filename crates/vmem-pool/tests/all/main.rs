@@ -17,6 +17,7 @@ mod footprint;
 mod forks;
 mod growth;
 mod handed_over;
+mod handles;
 mod hooks;
 mod ladder;
 mod lanes;

@@ -10,7 +10,8 @@ use vmem_pool::{PoolConfig, RangeState, VirtualArena};
 use vmem_sim::{CallKind, SimConfig, SimDevice};
 
 use crate::support::{
-    MIB, alloc, arena, device, finish, free, free_all, keep_busy, layout, riddle, tight, touch,
+    MIB, alloc, arena, device, finish, free, free_all, keep_busy, layout, lazy, riddle, tight,
+    touch,
 };
 
 /// One granule.
@@ -51,7 +52,8 @@ fn what_is_missing_is_taken_new_and_no_more() {
     let large = alloc(&pool, 5 * G - 1000, &stream);
     touch(&device, &large, &stream);
     assert_eq!(device.used(), 9 * G);
-    assert_eq!(pool.handle().counters().unwrap().bytes_moved, 4 * G, "the fifth granule is new");
+    let moved = pool.handle().counters().unwrap().bytes_moved;
+    assert_eq!(moved, 4 * G - 1000 / 256 * 256, "a whole granule is new");
     let error = pool.allocate_on(layout(G), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::Limit);
     free(&pool, large, &stream);
@@ -62,7 +64,7 @@ fn what_is_missing_is_taken_new_and_no_more() {
 
 #[test]
 fn the_lazy_footprint_grows_first_and_the_tight_one_moves_first() {
-    for (config, used, moves) in [(PoolConfig::default(), 12 * G, 0), (tight(), 8 * G, 1)] {
+    for (config, used, moves) in [(lazy(), 12 * G, 0), (tight(), 8 * G, 1)] {
         let device = device();
         let pool = arena(device.clone(), config);
         let stream = Stream::new(device.clone()).unwrap();
@@ -222,7 +224,7 @@ fn addresses_of_unused_windows_are_used_again_when_they_are_short() {
 #[test]
 fn windows_beyond_the_cap_are_unmapped() {
     let device = device();
-    let pool = arena(device.clone(), tight());
+    let pool = arena(device.clone(), capped(60));
     let stream = Stream::new(device.clone()).unwrap();
     let kept = riddle(&pool, G, 60, &stream);
     for granules in 2..=30 {
@@ -277,7 +279,7 @@ fn a_snapshot_shows_where_memory_is_lent_from() {
     let [window] = &snapshot.windows[..] else { panic!("{:?}", snapshot.windows) };
     assert_eq!((window.start, window.size), (large.ptr(), 2 * G));
     let home = |i: usize| snapshot.segments[0].ranges[i].start;
-    assert_eq!(window.homes, [(home(0), G), (home(2), G)]);
+    assert_eq!(window.homes, [(home(2), G), (home(0), G)]);
     free(&pool, large, &stream);
     free_all(&pool, kept, &stream);
     drop(stream);

@@ -64,6 +64,11 @@ pub(crate) fn sim(granules: u64, addresses: u64) -> Arc<SimDevice> {
     SimDevice::with_config(config).unwrap()
 }
 
+/// A configuration that takes more memory before it moves any.
+pub(crate) fn lazy() -> PoolConfig {
+    PoolConfig::default().with_footprint(Footprint::Lazy)
+}
+
 /// The configuration that moves memory before it takes more.
 pub(crate) fn tight() -> PoolConfig {
     PoolConfig::default().with_footprint(Footprint::Tight)

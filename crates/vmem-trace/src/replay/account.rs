@@ -6,13 +6,14 @@ use super::run::{Observer, Run, Unobserved};
 use vmem_core::{AllocError, RawBlock};
 
 use super::watch::{Moment, Watch};
-use super::{Failure, ReplayError, ReplayStack};
+use super::{AskedAgain, Failure, LoggedFailures, ReplayError, ReplayStack};
 use crate::{Event, Mark};
 
 /// Books what happens, and samples what the stack holds.
 pub(super) struct Account<'a> {
     stack: &'a dyn ReplayStack,
     watch: Option<&'a mut dyn Watch>,
+    failures: LoggedFailures,
     live: u64,
     passes: u32,
     pub(super) allocations: u64,
@@ -20,19 +21,26 @@ pub(super) struct Account<'a> {
     pub(super) peak_reserved: u64,
     /// Driver calls made before the second pass.
     pub(super) calls_before_steady: Option<u64>,
+    pub(super) asked_again: Vec<AskedAgain>,
 }
 
 impl<'a> Account<'a> {
-    pub(super) fn new(stack: &'a dyn ReplayStack, watch: Option<&'a mut dyn Watch>) -> Self {
+    pub(super) fn new(
+        stack: &'a dyn ReplayStack,
+        failures: LoggedFailures,
+        watch: Option<&'a mut dyn Watch>,
+    ) -> Self {
         Self {
             stack,
             watch,
+            failures,
             live: 0,
             passes: 0,
             allocations: 0,
             peak_live: 0,
             peak_reserved: stack.peak_reserved(),
             calls_before_steady: None,
+            asked_again: Vec::new(),
         }
     }
 }
@@ -43,6 +51,19 @@ impl Observer for Account<'_> {
         self.live += size;
         self.peak_live = self.peak_live.max(self.live);
         self.peak_reserved = self.peak_reserved.max(self.stack.reserved());
+    }
+
+    fn failed_then(
+        &mut self,
+        (index, size): (usize, u64),
+        ask: impl FnOnce() -> Result<Option<Failure>, ReplayError>,
+    ) -> Result<(), ReplayError> {
+        if self.failures == LoggedFailures::AskedAgain {
+            let failure = ask()?;
+            self.peak_reserved = self.peak_reserved.max(self.stack.reserved());
+            self.asked_again.push(AskedAgain { index, size, live_bytes: self.live, failure });
+        }
+        Ok(())
     }
 
     fn freed(&mut self, size: u64) {

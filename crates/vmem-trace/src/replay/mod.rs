@@ -11,19 +11,33 @@ use std::time::Duration;
 
 use account::Account;
 pub use min_device::min_device;
-pub use report::{Failure, ReplayError, ReplayReport};
+pub use report::{AskedAgain, Failure, ReplayError, ReplayReport};
 use run::Run;
 pub use stack::ReplayStack;
 pub use watch::{Moment, Watch};
 
 use crate::Trace;
 
-/// Options for a replay. `Default` replays once, without timing.
+/// Options for a replay. `Default` replays once, without timing and without what had failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReplayOptions {
     /// After the replay that is reported, repeat the trace on the same stack for at least this
     /// long, and at least once, to time it; `None` does not time.
     pub timing: Option<Duration>,
+    /// What becomes of requests that failed where the trace was taken.
+    pub failures: LoggedFailures,
+}
+
+/// The treatment of requests that failed where a trace was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum LoggedFailures {
+    /// They are passed over.
+    #[default]
+    Skipped,
+    /// They are asked for again where they stand, and freed at once if served. That is no part of
+    /// [`allocations`](ReplayReport::allocations) or [`peak_live`](ReplayReport::peak_live); what the
+    /// stack takes for it and what it costs is the stack's, as everything else is. Timing passes them over.
+    AskedAgain,
 }
 
 /// Replays a trace through a stack and reports what it cost.
@@ -92,7 +106,7 @@ fn account_for<'a>(
     watch: Option<&'a mut dyn Watch>,
 ) -> Result<ReplayReport, ReplayError> {
     let mut run = Run::new(trace, stack)?;
-    let mut account = Account::new(stack, watch);
+    let mut account = Account::new(stack, options.failures, watch);
     let mut failure = run.once(&mut account)?;
     let own = run.own_costs();
     let driver_calls = run.driver_calls();
@@ -111,6 +125,7 @@ fn account_for<'a>(
         migrated_bytes: stack.migrated_bytes(),
         ns_per_pair: None,
         failure: None,
+        asked_again: account.asked_again,
     };
     if let (None, Some(at_least)) = (&failure, options.timing) {
         match account::time(&mut run, at_least)? {

@@ -35,6 +35,9 @@ pub struct ReplayReport {
     pub ns_per_pair: Option<f64>,
     /// The request that failed, if one did.
     pub failure: Option<Failure>,
+    /// The requests that failed where the trace was taken, and what became of them here; none unless
+    /// [asked](crate::LoggedFailures::AskedAgain).
+    pub asked_again: Vec<AskedAgain>,
 }
 
 impl ReplayReport {
@@ -44,7 +47,22 @@ impl ReplayReport {
     }
 }
 
-/// The request that ended a replay.
+/// A request that failed where the trace was taken, asked for again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct AskedAgain {
+    /// The event's place in the trace, counted from 0.
+    pub index: usize,
+    /// The size asked for, in bytes.
+    pub size: u64,
+    /// The sum of the sizes of the blocks live then, in bytes.
+    pub live_bytes: u64,
+    /// How it failed here too; `None` if it was served.
+    pub failure: Option<Failure>,
+}
+
+/// A request that a stack could not serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -14,6 +14,13 @@ pub(super) trait Observer {
     fn allocated(&mut self, size: u64);
     /// A block of `size` bytes was freed.
     fn freed(&mut self, size: u64);
+    /// The trace has a request at this event, of this size, that failed where it was taken; `ask` asks for
+    /// it and frees it at once.
+    fn failed_then(
+        &mut self,
+        at: (usize, u64),
+        ask: impl FnOnce() -> Result<Option<Failure>, ReplayError>,
+    ) -> Result<(), ReplayError>;
     /// The trace is at a mark, with that many driver calls made for the stack so far.
     fn marked(&mut self, mark: Mark, driver_calls: impl FnOnce() -> Option<u64>);
     /// The event at `index` has been carried out, on this block; with that many driver calls so far.
@@ -35,6 +42,13 @@ pub(super) struct Unobserved;
 impl Observer for Unobserved {
     fn allocated(&mut self, _: u64) {}
     fn freed(&mut self, _: u64) {}
+    fn failed_then(
+        &mut self,
+        _: (usize, u64),
+        _: impl FnOnce() -> Result<Option<Failure>, ReplayError>,
+    ) -> Result<(), ReplayError> {
+        Ok(())
+    }
     fn marked(&mut self, _: Mark, _: impl FnOnce() -> Option<u64>) {}
 }
 
@@ -155,7 +169,13 @@ impl<'a> Run<'a> {
                     touched = Some(block.raw());
                     observer.freed(self.free(block, origin.stream)?);
                 }
-                Event::Failure { .. } => {}
+                Event::Failure { size, origin } => {
+                    let ask = || match self.allocate(size, origin.stream, Label::NONE) {
+                        Ok(block) => self.free(block, origin.stream).map(|_| None),
+                        Err(error) => Ok(Some(Failure::new(at, size, self.live(), &error))),
+                    };
+                    observer.failed_then((at, size), ask)?;
+                }
                 Event::Mark(mark) => observer.marked(mark, || self.driver_calls()),
             }
             observer.after(at, event, touched, || self.driver_calls());

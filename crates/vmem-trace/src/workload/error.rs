@@ -72,7 +72,7 @@ pub struct ParseError {
 }
 
 impl ParseError {
-    pub(super) fn new(what: &'static str, given: &str, accepted: impl Into<String>) -> Self {
+    pub(crate) fn new(what: &'static str, given: &str, accepted: impl Into<String>) -> Self {
         Self { what, given: given.to_owned(), accepted: accepted.into() }
     }
 }

@@ -8,6 +8,7 @@ mod frames;
 mod heap;
 mod hostile;
 mod irregular;
+mod logs;
 mod min_device;
 mod public_traces;
 mod readers;

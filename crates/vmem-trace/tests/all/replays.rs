@@ -7,12 +7,13 @@ use vmem_core::{
     ExhaustionReport, FreeError, FreeErrorKind, MemoryResource, Request, Stream,
 };
 use vmem_sim::{CallKind, Checker};
-use vmem_trace::{Event, Mark, ReplayOptions, Trace, Workload, replay};
+use vmem_trace::{Event, LoggedFailures, Mark, ReplayOptions, Trace, Workload, read, replay};
 
 use crate::support::{device, generate, plain, stack_of};
 
-const QUIET: ReplayOptions = ReplayOptions { timing: None };
-const TIMED: ReplayOptions = ReplayOptions { timing: Some(Duration::ZERO) };
+const QUIET: ReplayOptions = ReplayOptions { timing: None, failures: LoggedFailures::Skipped };
+const TIMED: ReplayOptions = ReplayOptions { timing: Some(Duration::ZERO), ..QUIET };
+const ASKING: ReplayOptions = ReplayOptions { failures: LoggedFailures::AskedAgain, ..TIMED };
 
 #[test]
 fn a_replay_reports_what_the_trace_says_and_leaves_nothing_allocated() {
@@ -52,7 +53,7 @@ fn driver_calls_are_those_of_the_stack_and_steady_ones_those_from_the_second_pas
 fn one_pass_has_no_steady_state() {
     let trace = generate(Workload::Overlay, "100").repeated(1).unwrap();
     let device = device(1 << 30, Checker::Off);
-    let once = vmem_trace::read("one", b"id,lower,upper,size\n0,0,1,8\n").unwrap().trace;
+    let once = read("one", b"id,lower,upper,size\n0,0,1,8\n").unwrap().trace;
     for trace in [once, trace.repeated(1).unwrap()] {
         let report = replay(&trace, &plain(&device), &QUIET).unwrap();
         assert_eq!(report.driver_calls_steady, None);
@@ -295,4 +296,31 @@ fn a_report_serialises_with_its_failure() {
     assert_eq!(json["trace"], "overlay-core");
     assert_eq!(json["failure"]["kind"], "OutOfMemory");
     assert_eq!(json["ns_per_pair"], serde_json::Value::Null);
+}
+
+#[test]
+fn what_failed_where_the_trace_was_taken_is_asked_for_again_and_counts_as_nothing_live() {
+    let log = b"Thread,Time,Action,Pointer,Size,Stream\n\
+        1,0,allocate,0x10,100,0\n\
+        1,1,allocate failure,(nil),60,0\n\
+        1,2,allocate failure,(nil),50,1\n\
+        1,3,free,0x10,100,0\n";
+    let trace = read("log", log).unwrap().trace;
+    let run = |options: &ReplayOptions, requests| {
+        let device = device(1 << 20, Checker::On);
+        let wrap =
+            |memory| -> Arc<dyn MemoryResource> { Arc::new(Refusing::new(memory, 150, requests)) };
+        let report = replay(&trace, &stack_of(&device, wrap), options).unwrap();
+        assert!(report.passed(), "{:?}", report.failure);
+        assert_eq!((report.allocations, report.peak_live, device.used()), (1, 100, 0));
+        report.asked_again
+    };
+    assert_eq!(run(&QUIET, 1), []);
+    // The run that is timed asks for no more than the first block again.
+    let asked = run(&ReplayOptions { timing: None, ..ASKING }, 2);
+    let outcomes: Vec<_> =
+        asked.iter().map(|a| (a.index, a.size, a.live_bytes, a.failure.is_none())).collect();
+    assert_eq!(outcomes, [(1, 60, 100, false), (2, 50, 100, true)]);
+    assert_eq!(asked[0].failure.as_ref().unwrap().largest_free, Some(50));
+    assert_eq!(run(&ASKING, u64::MAX), asked);
 }

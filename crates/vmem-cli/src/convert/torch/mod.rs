@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use camera::{Camera, Picture};
 use vmem_core::chain;
+use vmem_sim::MeasuredCosts;
 use vmem_trace::{Failure, Record, ReplayOptions, ReplayStack, Trace, replay};
 
 use crate::args::Convert;
 use crate::stack::BuiltStack;
-use crate::target::{Costs, DeviceRequest, Target};
+use crate::target::{DeviceRequest, Target};
 use crate::{Error, bytes};
 
 /// What was written.
@@ -37,7 +38,7 @@ pub(super) struct Taken {
 pub(super) fn write(trace: &Trace, args: &Convert, to: &mut Vec<u8>) -> Result<Taken, Error> {
     let events = args.at.events(trace).map_err(|reason| Error::usage(format!("--at: {reason}")))?;
     let request = DeviceRequest::measuring(args.capacity, 0);
-    let target = Target::Simulated(Costs::Documented);
+    let target = Target::Simulated(Box::new(MeasuredCosts::h100()));
     let stack = args
         .tier
         .build_on(&target, &request)

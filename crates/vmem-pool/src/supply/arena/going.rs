@@ -4,7 +4,7 @@ use vmem_core::DriverError;
 
 use super::mapping::{Handles, Mapping};
 use super::{Aliases, Return, Supply, VirtualArena};
-use crate::space::{CLEAN, RangeState, Slot, Space, Span, Tag};
+use crate::space::{CLEAN, RangeState, Slot, Space, Span};
 
 /// How many times the memory held may be mapped at aliases.
 const ALIASES: u64 = 4;
@@ -16,7 +16,7 @@ pub(super) fn too_many(arena: &VirtualArena, aliases: &Aliases) -> Option<u64> {
     (aliases.bytes() > cap).then_some(cap / 4 * 3)
 }
 
-/// Claims whole granules without a live or pending byte, the highest first, no more than what is held
+/// Claims whole handles without a live or pending byte, the highest first, no more than what is held
 /// above `keep`, and the aliases that show them.
 pub(super) fn surplus(
     arena: &VirtualArena,
@@ -24,19 +24,13 @@ pub(super) fn surplus(
     aliases: &mut Aliases,
     keep: u64,
 ) -> Option<Return> {
-    let granule = arena.granule();
-    let mut surplus = arena.held().saturating_sub(keep) / granule * granule;
-    let whole = |slot| Some((slot, space[slot].span().whole_granules(granule)?));
-    let mut runs: Vec<(Slot, Span)> = space.free_of(CLEAN.lane).filter_map(whole).collect();
-    runs.sort_unstable_by_key(|(_, run)| std::cmp::Reverse(run.end()));
+    let mut surplus = arena.held().saturating_sub(keep);
+    let mut free: Vec<Slot> = space.free_of(CLEAN.lane).collect();
+    free.sort_unstable_by_key(|&slot| std::cmp::Reverse(space[slot].start));
     let mut going = Return::default();
-    for (slot, run) in runs {
-        let size = run.size.min(surplus);
-        if size == 0 {
-            break;
-        }
-        surplus -= size;
-        let run = Span::new(run.end() - size, size);
+    for slot in free {
+        let Some(run) = highest(aliases.cuts.whole(space[slot].span()), surplus) else { continue };
+        surplus -= run.size;
         space.claim(slot);
         space.cut(slot, run, RangeState::Free(CLEAN));
         going.memory.push((slot, run));
@@ -49,6 +43,20 @@ pub(super) fn surplus(
     Some(going)
 }
 
+/// The highest neighbouring handles that are no more than `most` bytes together.
+fn highest(handles: impl DoubleEndedIterator<Item = Span>, most: u64) -> Option<Span> {
+    let mut run: Option<Span> = None;
+    for handle in handles.rev() {
+        let end = run.map_or(handle.end(), Span::end);
+        if end - handle.start <= most {
+            run = Some(Span::between(handle.start, end));
+        } else if run.is_some() {
+            break;
+        }
+    }
+    run
+}
+
 /// Unmaps the aliases, then returns the memory, as far as the driver agrees.
 pub(super) fn give_back(
     mapping: &Mapping,
@@ -56,7 +64,7 @@ pub(super) fn give_back(
     going: &mut Return,
 ) -> Result<(), DriverError> {
     for alias in &mut going.aliases {
-        let (unmapped, stopped) = mapping.hide(alias.span);
+        let (unmapped, stopped) = mapping.hide(held, alias.span, &alias.homes);
         alias.unmapped = Some(unmapped);
         stopped.map_or(Ok(()), Err)?;
     }
@@ -76,6 +84,7 @@ pub(super) fn note_gone(space: &mut Space, aliases: &mut Aliases, going: Return)
     for (slot, run) in memory {
         let gone = left.min(run.size);
         left -= gone;
+        aliases.cuts.remove(Span::new(run.start, gone));
         if gone < run.size {
             let rest = if gone > 0 { space.split(slot, run.start + gone) } else { slot };
             space.set_state(rest, RangeState::Free(CLEAN));
@@ -84,13 +93,4 @@ pub(super) fn note_gone(space: &mut Space, aliases: &mut Aliases, going: Return)
             space.set_state(slot, RangeState::Unmapped);
         }
     }
-}
-
-/// Bytes in whole granules that are free with a `usable` tag.
-pub(super) fn free_granules(
-    arena: &VirtualArena,
-    space: &Space,
-    usable: &dyn Fn(Tag) -> bool,
-) -> u64 {
-    space.free_granules(arena.granule(), usable).into_iter().map(|run| run.size).sum()
 }

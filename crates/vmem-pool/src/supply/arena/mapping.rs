@@ -1,6 +1,6 @@
 //! Physical memory and where it is mapped. The only file here that makes driver calls.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,8 +11,8 @@ use vmem_core::{
 
 use crate::space::{Span, pointer};
 
-/// A range of addresses and physical memory, one handle a granule. Every handle has a granule of its
-/// own, its *home*, and can be mapped at aliases besides.
+/// A range of addresses and physical memory, in handles of whole granules. Every handle has addresses of
+/// its own, its *home*, and can be mapped at aliases besides.
 ///
 /// What it holds is what the driver has not confirmed to have taken back, so the figures stay true
 /// whichever call fails.
@@ -23,25 +23,49 @@ pub(super) struct Mapping {
     granule: u64,
     /// What is charged for every handle, if anything is.
     allowance: Option<Arc<dyn Allowance>>,
-    /// Handles at home and spare. Changed by whoever has those.
+    /// Bytes at home and spare. Changed by whoever has those.
     held: AtomicU64,
 }
 
 /// The physical memory, which only the thread that grows or shrinks the pool may touch.
 #[derive(Default)]
 pub(crate) struct Handles {
-    /// By granule of the address range.
-    at_home: Vec<Option<PhysicalHandle>>,
+    /// By where they are at home.
+    at_home: BTreeMap<u64, Piece>,
     /// Mapped nowhere, because the driver did not take them back.
-    spare: Vec<PhysicalHandle>,
+    spare: Vec<Piece>,
     /// Homes that stayed mapped when a failed mapping was to be undone. Nothing is placed there.
     stuck: BTreeSet<u64>,
+}
+
+/// A handle, and how many bytes it has.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    handle: PhysicalHandle,
+    size: u64,
+}
+
+/// Memory that is to be mapped at home.
+#[derive(Debug, Default)]
+pub(super) struct Fresh {
+    /// Unmapped spans of whole granules.
+    pub(super) spans: Vec<Span>,
+    /// The most that a handle is to have, in bytes: whole granules.
+    pub(super) largest: u64,
+    /// The handles that were mapped there, once that is so.
+    pub(super) handles: Vec<Span>,
 }
 
 impl Handles {
     /// Whether memory is held that nothing can use.
     pub(super) fn has_stuck(&self) -> bool {
         !self.stuck.is_empty()
+    }
+
+    /// The handles at these homes, in their order. Of the last one only the lower end may be meant.
+    fn shown(&self, homes: &[Span]) -> impl Iterator<Item = Piece> {
+        let pieces = homes.iter().flat_map(|home| self.at_home.range(home.start..home.end()));
+        pieces.map(|(_, &piece)| piece)
     }
 }
 
@@ -74,19 +98,22 @@ impl Mapping {
 
     /// Physical bytes held, mapped or not.
     pub(super) fn held(&self) -> u64 {
-        self.held.load(Ordering::Relaxed) * self.granule
+        self.held.load(Ordering::Relaxed)
     }
 
-    /// Physical bytes held that are mapped nowhere.
+    /// Physical bytes held that are mapped nowhere, and can be wherever there is to be memory.
     pub(super) fn spare(&self, held: &Handles) -> u64 {
-        held.spare.len() as u64 * self.granule
+        let granules = held.spare.iter().filter(|piece| piece.size == self.granule);
+        granules.map(|piece| piece.size).sum()
     }
 
     /// Maps memory at home at all of several unmapped spans, or at none.
-    pub(super) fn map_all(&self, held: &mut Handles, spans: &[Span]) -> Result<(), DriverError> {
+    pub(super) fn map_all(&self, held: &mut Handles, fresh: &mut Fresh) -> Result<(), DriverError> {
+        let Fresh { spans, largest, handles } = fresh;
         for (i, &span) in spans.iter().enumerate() {
-            if let Err(error) = self.map(held, span) {
+            if let Err(error) = self.map(held, span, *largest, handles) {
                 spans[..i].iter().for_each(|&mapped| self.undo(held, mapped));
+                handles.clear();
                 return Err(error);
             }
         }
@@ -95,12 +122,21 @@ impl Mapping {
 
     /// Maps memory at home at every granule of an unmapped span and makes it accessible. If a call
     /// fails, undoes exactly the mappings it made.
-    fn map(&self, held: &mut Handles, span: Span) -> Result<(), DriverError> {
+    fn map(
+        &self,
+        held: &mut Handles,
+        span: Span,
+        largest: u64,
+        handles: &mut Vec<Span>,
+    ) -> Result<(), DriverError> {
         let mut done = 0;
         let mut result = Ok(());
         while done < span.size && result.is_ok() {
-            result = self.map_granule(held, span.start + done);
-            done += if result.is_ok() { self.granule } else { 0 };
+            let rest = Span::between(span.start + done, span.end());
+            result = self.map_one(held, rest, largest).map(|size| {
+                handles.push(Span::new(rest.start, size));
+                done += size;
+            });
         }
         let accessible = result.and_then(|()| self.make_accessible(span));
         if accessible.is_err() {
@@ -113,28 +149,39 @@ impl Mapping {
     /// [`release_spares`](Self::release_spares) asks again, or used when its addresses are.
     pub(super) fn undo(&self, held: &mut Handles, span: Span) {
         let (done, _) = self.unmap(held, span);
-        held.stuck.extend(self.granules(Span::between(span.start + done, span.end())));
+        let left = Span::between(span.start + done, span.end());
+        let stuck = held.at_home.range(left.start..left.end()).map(|(&at, _)| at);
+        held.stuck.extend(stuck);
     }
 
-    fn map_granule(&self, held: &mut Handles, at: u64) -> Result<(), DriverError> {
-        let index = self.index(at);
-        if held.at_home.len() <= index {
-            held.at_home.resize(index + 1, None);
-        }
-        if held.at_home[index].is_some() {
+    /// Maps one handle where an unmapped span begins. Returns its size.
+    fn map_one(&self, held: &mut Handles, span: Span, largest: u64) -> Result<u64, DriverError> {
+        let mut room = span.size;
+        if let Some((&at, &piece)) = held.at_home.range(..span.end()).next_back()
+            && at + piece.size > span.start
+        {
+            // What is mapped there is stuck.
+            if at == span.start && piece.size <= room {
+                held.stuck.remove(&at);
+                return Ok(piece.size);
+            }
+            let (_, stopped) = self.unmap(held, Span::new(at, piece.size));
+            stopped.map_or(Ok(()), Err)?;
             held.stuck.remove(&at);
-            return Ok(());
+            return self.map_one(held, span, largest);
         }
-        let handle = match held.spare.pop() {
-            Some(handle) => handle,
-            None => self.create()?,
+        room = room.min(largest);
+        let spare = held.spare.iter().position(|piece| piece.size <= room);
+        let piece = match spare {
+            Some(index) => held.spare.swap_remove(index),
+            None => self.create_upto(room)?,
         };
-        if let Err(error) = self.map_handle(at, handle) {
-            self.release(held, handle);
+        if let Err(error) = self.map_handle(span.start, piece) {
+            self.release(held, piece);
             return Err(error);
         }
-        held.at_home[index] = Some(handle);
-        Ok(())
+        held.at_home.insert(span.start, piece);
+        Ok(piece.size)
     }
 
     /// Maps the memory that is at home at `homes`, one after the other, at an unmapped alias as well,
@@ -148,44 +195,54 @@ impl Mapping {
     ) -> Result<(), (DriverError, Option<Span>)> {
         let mut at = alias;
         let mut result = Ok(());
-        for home in homes.iter().flat_map(|&home| self.granules(home)) {
-            let handle = held.at_home[self.index(home)].expect("a home is mapped");
-            result = self.map_handle(at, handle);
+        for piece in held.shown(homes) {
+            result = self.map_handle(at, piece);
             if result.is_err() {
                 break;
             }
-            at += self.granule;
+            at += piece.size;
         }
         let mapped = Span::between(alias, at);
         let accessible = result.and_then(|()| self.make_accessible(mapped));
         accessible.map_err(|error| {
-            let (done, stopped) = self.hide(mapped);
+            let (done, stopped) = self.hide(held, mapped, homes);
             (error, stopped.map(|_| Span::between(alias + done, at)))
         })
     }
 
-    /// Unmaps an alias through which no work is pending, granule by granule. Returns how many bytes are
-    /// unmapped, from the start, and what stopped it.
-    pub(super) fn hide(&self, alias: Span) -> (u64, Option<DriverError>) {
-        for at in self.granules(alias) {
-            if let Err(error) = self.unmap_handle(at) {
+    /// Unmaps an alias of these homes, as far as it reaches, through which no work is pending, handle by
+    /// handle. Returns how many bytes are unmapped, from the start, and what stopped it.
+    pub(super) fn hide(
+        &self,
+        held: &Handles,
+        alias: Span,
+        homes: &[Span],
+    ) -> (u64, Option<DriverError>) {
+        let mut at = alias.start;
+        for piece in held.shown(homes) {
+            if at >= alias.end() {
+                break;
+            }
+            if let Err(error) = self.unmap_handle(at, piece) {
                 return (at - alias.start, Some(error));
             }
+            at += piece.size;
         }
         (alias.size, None)
     }
 
-    /// Unmaps and releases every granule of a span of homes that no work touches and that no alias
+    /// Unmaps and releases every handle of a span of homes that no work touches and that no alias
     /// shows, from the lowest, as far as the driver agrees. Returns how many bytes are unmapped, and
     /// what stopped it.
     pub(super) fn unmap(&self, held: &mut Handles, span: Span) -> (u64, Option<DriverError>) {
-        for at in self.granules(span) {
-            if let Err(error) = self.unmap_handle(at) {
+        let pieces: Vec<(u64, Piece)> =
+            held.at_home.range(span.start..span.end()).map(|(&at, &piece)| (at, piece)).collect();
+        for (at, piece) in pieces {
+            if let Err(error) = self.unmap_handle(at, piece) {
                 return (at - span.start, Some(error));
             }
-            if let Some(handle) = held.at_home[self.index(at)].take() {
-                self.release(held, handle);
-            }
+            held.at_home.remove(&at);
+            self.release(held, piece);
         }
         (span.size, None)
     }
@@ -193,57 +250,70 @@ impl Mapping {
     /// Offers what the driver would not take back to it again.
     pub(super) fn release_spares(&self, held: &mut Handles) {
         for at in std::mem::take(&mut held.stuck) {
-            self.undo(held, Span::new(at, self.granule));
+            if let Some(piece) = held.at_home.get(&at).copied() {
+                self.undo(held, Span::new(at, piece.size));
+            }
         }
-        for handle in std::mem::take(&mut held.spare) {
-            self.release(held, handle);
+        for piece in std::mem::take(&mut held.spare) {
+            self.release(held, piece);
         }
     }
 
-    /// A new handle, for which the allowance is charged until it is released.
-    fn create(&self) -> Result<PhysicalHandle, DriverError> {
+    /// A new handle of at most so many bytes, whole granules: half of them, and so on, where there is no
+    /// more. The allowance is charged for it until it is released.
+    fn create_upto(&self, most: u64) -> Result<Piece, DriverError> {
+        let mut size = most;
+        loop {
+            match self.create(size) {
+                Err(error) if error.is_out_of_memory() && size > self.granule => {
+                    size = (size / 2).next_multiple_of(self.granule);
+                }
+                created => return created,
+            }
+        }
+    }
+
+    fn create(&self, size: u64) -> Result<Piece, DriverError> {
         let allowance = self.allowance.as_ref();
-        if let Some(allowance) = allowance.filter(|allowance| !allowance.take(self.granule)) {
+        if let Some(allowance) = allowance.filter(|allowance| !allowance.take(size)) {
             let refused = DriverError::new("Allowance::take", DriverCode::OUT_OF_MEMORY);
-            return Err(
-                refused.with_detail(format!("{allowance:?} has not {} B left", self.granule))
-            );
+            return Err(refused.with_detail(format!("{allowance:?} has not {size} B left")));
         }
-        let created = self.vm().create(self.granule);
+        let created = self.vm().create(size);
         match created {
-            Ok(_) => _ = self.held.fetch_add(1, Ordering::Relaxed),
-            Err(_) => allowance.into_iter().for_each(|it| it.give_back(self.granule)),
+            Ok(_) => _ = self.held.fetch_add(size, Ordering::Relaxed),
+            Err(_) => allowance.into_iter().for_each(|it| it.give_back(size)),
         }
-        created
+        created.map(|handle| Piece { handle, size })
     }
 
     /// Gives a handle that is mapped nowhere back, or keeps it as a spare if the driver refuses.
-    fn release(&self, held: &mut Handles, handle: PhysicalHandle) {
+    fn release(&self, held: &mut Handles, piece: Piece) {
         // SAFETY: contract, devices/handles: a handle of ours; it is used again only if this fails.
-        match unsafe { self.vm().release(handle) } {
+        match unsafe { self.vm().release(piece.handle) } {
             Ok(()) => {
-                self.held.fetch_sub(1, Ordering::Relaxed);
+                self.held.fetch_sub(piece.size, Ordering::Relaxed);
                 if let Some(allowance) = &self.allowance {
-                    allowance.give_back(self.granule);
+                    allowance.give_back(piece.size);
                 }
             }
             Err(error) => {
-                held.spare.push(handle);
+                held.spare.push(piece);
                 tracing::warn!(%error, "physical memory was not taken back; it is kept for reuse");
             }
         }
     }
 
-    fn map_handle(&self, at: u64, handle: PhysicalHandle) -> Result<(), DriverError> {
-        // SAFETY: contract, devices/handles and devices/ranges: an unmapped granule of our range, a
+    fn map_handle(&self, at: u64, piece: Piece) -> Result<(), DriverError> {
+        // SAFETY: contract, devices/handles and devices/ranges: unmapped granules of our range, a
         // whole handle of ours.
-        unsafe { self.vm().map(pointer(at), self.granule, handle) }
+        unsafe { self.vm().map(pointer(at), piece.size, piece.handle) }
     }
 
-    fn unmap_handle(&self, at: u64) -> Result<(), DriverError> {
+    fn unmap_handle(&self, at: u64, piece: Piece) -> Result<(), DriverError> {
         // SAFETY: contract, devices/ranges and devices/pending-work: one whole mapping; the caller
         // has claimed the range and the host has observed that all work through it completed.
-        unsafe { self.vm().unmap(pointer(at), self.granule) }
+        unsafe { self.vm().unmap(pointer(at), piece.size) }
     }
 
     /// Only for what was just mapped: access is never set over a range in use.
@@ -252,18 +322,8 @@ impl Mapping {
         unsafe { self.vm().set_access(pointer(span.start), span.size) }
     }
 
-    /// The addresses of the granules of a span.
-    fn granules(&self, span: Span) -> impl Iterator<Item = u64> + use<> {
-        let granule = self.granule;
-        (0..span.size / granule).map(move |i| span.start + i * granule)
-    }
-
     fn vm(&self) -> &dyn VirtualMemory {
         self.device.virtual_memory().expect("the device had virtual memory at construction")
-    }
-
-    fn index(&self, address: u64) -> usize {
-        usize::try_from((address - self.base.get()) / self.granule).expect("a granule fits usize")
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! The lower half of the range is *home*: every granule of memory that the arena takes is mapped
 //! there, next to what is there already, and that is where it is free. The upper half is for
-//! *aliases*: a request that finds no contiguous room at home gets whole free granules from several
-//! places, mapped a second time side by side. When its block is freed, the memory is free at home
+//! *aliases*: a request that finds no contiguous room at home gets free handles from several places,
+//! mapped a second time side by side, and of the last one perhaps the lower end only. When its block is freed, the memory is free at home
 //! again; the alias stays mapped, and the next request like it gets it without a driver call.
 
 mod going;
+mod handles;
 mod mapping;
 mod plans;
 
@@ -14,23 +15,27 @@ use std::fmt;
 use std::sync::Arc;
 
 pub(crate) use mapping::Handles;
-use mapping::Mapping;
+use mapping::{Fresh, Mapping};
 pub(crate) use plans::Work;
 use vmem_core::{Allowance, BoxedError, Capabilities, Device, Features, Request};
 
 use super::{Aliases, Ask, Growth, Miss, Plan, Return, Supply};
 use crate::space::{MOST, Need, Slot, Space, Span, Tag};
-use crate::{BuildError, BuildErrorKind, Footprint};
+use crate::{BuildError, BuildErrorKind};
 
 /// How many times the device's memory the address range spans at first; halved until the driver
 /// agrees.
 const RANGE_FACTOR: u64 = 8;
 
-/// A backing that maps physical memory into one contiguous range of addresses, one granule at a
-/// time, so that all of it joins, and moves it to where contiguous room is needed.
+/// A backing that maps physical memory into one contiguous range of addresses, so that all of it joins,
+/// and moves it to where contiguous room is needed.
 ///
-/// A move copies nothing: the physical memory of whole free granules is mapped at other addresses
-/// as well, side by side. Those stay mapped, so that a program that repeats itself finds them again
+/// It takes memory in handles of whole granules: one to five for a request, of up to a two-thousandth of
+/// a device of 80 GiB, and of one granule where the device has, or the ceiling is, less than 25 GiB. A
+/// handle is mapped and returned whole.
+///
+/// A move copies nothing: the physical memory of free handles is mapped at other addresses as well, side
+/// by side; of the last one a free lower end is enough. Those addresses stay mapped, so that a program that repeats itself finds them again
 /// without a driver call. Beyond four times the memory held, the longest unused are unmapped as
 /// their work completes. Where the driver reserves no more addresses than the device has memory,
 /// nothing moves.
@@ -83,6 +88,14 @@ impl VirtualArena {
     pub fn charged_to(mut self, allowance: impl Allowance + 'static) -> Self {
         self.mapping.charge_to(Arc::new(allowance));
         self
+    }
+
+    /// New memory at unmapped spans for a request.
+    fn fresh(&self, spans: Vec<Span>, ask: &Ask<'_>) -> Fresh {
+        let missing = spans.iter().map(|span| span.size).sum();
+        let limit = ask.room.saturating_add(self.held()).min(self.most());
+        let largest = handles::largest(limit, self.held(), missing, self.granule());
+        Fresh { spans, largest, handles: Vec::new() }
     }
 
     /// The length of the address range, in bytes.
@@ -151,7 +164,7 @@ impl Supply for VirtualArena {
         need: Need,
         allowed: &dyn Fn(Tag) -> bool,
     ) -> Option<Plan<Work>> {
-        plans::resume(self, space, aliases, need, allowed)
+        plans::resume(space, aliases, need, allowed)
     }
 
     fn extend(
@@ -164,16 +177,22 @@ impl Supply for VirtualArena {
         plans::extend(self, held, space, ask, size)
     }
 
-    fn prefers_moving(&self, space: &Space, ask: &Ask<'_>, footprint: Footprint) -> bool {
-        footprint == Footprint::Tight && plans::saves_memory(self, space, ask)
+    fn gathering_saves(&self, space: &Space, aliases: &Aliases, ask: &Ask<'_>) -> bool {
+        plans::gathering_saves(self, space, aliases, ask)
     }
 
-    fn gather(&self, held: &Handles, space: &mut Space, ask: &Ask<'_>) -> Result<Plan<Work>, Miss> {
-        plans::gather(self, held, space, ask)
+    fn gather(
+        &self,
+        held: &Handles,
+        space: &mut Space,
+        aliases: &Aliases,
+        ask: &Ask<'_>,
+    ) -> Result<Plan<Work>, Miss> {
+        plans::gather(self, held, space, aliases, ask)
     }
 
-    fn has_addresses(&self, space: &Space, need: Need) -> bool {
-        plans::room_for_alias(self, space, need).is_some()
+    fn has_addresses(&self, space: &Space, aliases: &Aliases, need: Need) -> bool {
+        plans::has_addresses(self, space, aliases, need)
     }
 
     fn too_many(&self, aliases: &Aliases) -> Option<u64> {
@@ -216,16 +235,17 @@ impl Supply for VirtualArena {
         going::note_gone(space, aliases, going);
     }
 
-    fn returnable(&self, space: &Space, usable: &dyn Fn(Tag) -> bool) -> u64 {
+    fn returnable(&self, space: &Space, aliases: &Aliases, usable: &dyn Fn(Tag) -> bool) -> u64 {
         // What is held and not at home is spare.
         let home = self.aliases_from - self.mapping.range().start;
         let at_home = home - space.unmapped_below(self.aliases_from);
-        going::free_granules(self, space, usable) + self.held().saturating_sub(at_home)
+        let spare = self.held().saturating_sub(at_home);
+        plans::in_whole_handles(aliases, &space.free_stretches(usable)) + spare
     }
 
-    fn movable(&self, space: &Space, usable: &dyn Fn(Tag) -> bool) -> u64 {
+    fn movable(&self, space: &Space, aliases: &Aliases, usable: &dyn Fn(Tag) -> bool) -> u64 {
         let addresses = self.mapping.range().end() - self.aliases_from;
-        going::free_granules(self, space, usable).min(addresses)
+        plans::most_gathered(aliases, &space.free_stretches(usable)).min(addresses)
     }
 }
 

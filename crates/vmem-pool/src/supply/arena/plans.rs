@@ -1,19 +1,18 @@
 //! Where memory for a request is to come from: mapped beside free neighbours at home, or gathered
-//! from several places at an alias. Nothing is copied: the physical memory of whole free granules is
-//! mapped a second time.
+//! from several places at an alias. Nothing is copied: the physical memory is mapped a second time.
 
 use vmem_core::DriverError;
 
-use super::mapping::{Handles, Mapping};
+use super::mapping::{Fresh, Handles, Mapping};
 use super::{Aliases, Ask, Miss, Plan, Supply, VirtualArena};
-use crate::space::{Need, RangeState, Slot, Space, Span, Tag};
+use crate::space::{CLEAN, Need, RangeState, Slot, Space, Span, Tag};
 use crate::supply::Way;
 
 /// What is to be mapped for a plan.
 #[derive(Debug)]
 pub(crate) struct Work {
     /// Homes that have no memory yet.
-    fresh: Vec<Span>,
+    fresh: Fresh,
     place: Place,
 }
 
@@ -23,7 +22,8 @@ enum Place {
     Home,
     /// At the alias that begins here.
     Alias(u64),
-    /// At an alias that is to be mapped, which shows these homes.
+    /// At an alias that is to be mapped, which shows these homes: whole handles, but for the last, of
+    /// which it may be the lower end that the request gets.
     NewAlias {
         span: Span,
         homes: Vec<Span>,
@@ -34,15 +34,13 @@ enum Place {
 
 /// Plans with an alias that is mapped already and whose memory is free at home.
 pub(super) fn resume(
-    arena: &VirtualArena,
     space: &mut Space,
     aliases: &mut Aliases,
     need: Need,
     allowed: &dyn Fn(Tag) -> bool,
 ) -> Option<Plan<Work>> {
-    let need = in_granules(arena, need);
     let (start, claim) = aliases.claim(space, need, allowed)?;
-    let work = Work { fresh: Vec::new(), place: Place::Alias(start) };
+    let work = Work { fresh: Fresh::default(), place: Place::Alias(start) };
     Some(Plan { claim, way: Way::Resumption, work })
 }
 
@@ -57,7 +55,8 @@ pub(super) fn extend(
     let (stretch, fresh) = cheapest_growth(arena, space, ask, size).ok_or(Miss::Addresses)?;
     check_room(arena, held, ask, fresh)?;
     let claim = space.claim_all(stretch);
-    let work = Work { fresh: space.unmapped_in(&claim), place: Place::Home };
+    let fresh = arena.fresh(space.unmapped_in(&claim), ask);
+    let work = Work { fresh, place: Place::Home };
     Ok(Plan { claim, way: Way::Growth, work })
 }
 
@@ -73,68 +72,137 @@ fn cheapest_growth(
 }
 
 /// Whether an alias needs less new memory than growth at home.
-pub(super) fn saves_memory(arena: &VirtualArena, space: &Space, ask: &Ask<'_>) -> bool {
+pub(super) fn gathering_saves(
+    arena: &VirtualArena,
+    space: &Space,
+    aliases: &Aliases,
+    ask: &Ask<'_>,
+) -> bool {
     let at_home = cheapest_growth(arena, space, ask, ask.need.size);
-    let (_, missing) = free_homes(arena, space, ask);
+    let missing = gatherable(arena, space, aliases, ask).missing;
     at_home.is_none_or(|(_, fresh)| missing < fresh)
 }
 
-/// Plans with an alias of whole free granules, and new memory only for what is missing.
+/// Plans with an alias of free memory from wherever it is, and new memory only for what is missing.
 pub(super) fn gather(
     arena: &VirtualArena,
     held: &Handles,
     space: &mut Space,
+    aliases: &Aliases,
     ask: &Ask<'_>,
 ) -> Result<Plan<Work>, Miss> {
-    let span = room_for_alias(arena, space, ask.need).ok_or(Miss::Addresses)?;
-    let (mut homes, missing) = free_homes(arena, space, ask);
+    let Gathered { whole, missing, last } = gatherable(arena, space, aliases, ask);
     check_room(arena, held, ask, missing)?;
     let fresh = space.lowest_unmapped(arena.aliases_from, missing);
     if fresh.iter().map(|span| span.size).sum::<u64>() < missing {
         return Err(Miss::Addresses);
     }
-    homes.extend(&fresh);
+    let shown = last.and_then(|last| aliases.cuts.at(last.start));
+    let mut homes = [&whole[..], &fresh[..]].concat();
+    let mapped: u64 = homes.iter().chain(&shown).map(|home| home.size).sum();
+    let need = Need { size: mapped, ..ask.need };
+    let span = space.smallest_unmapped(arena.aliases_from, need).ok_or(Miss::Addresses)?;
+    homes.extend(last);
     let mut claim = space.begin_claim();
     homes.iter().for_each(|&home| space.add_to(&mut claim, home));
     space.add_alias(&mut claim, span);
-    let work = Work { fresh, place: Place::NewAlias { span, homes, left: None } };
-    Ok(Plan { claim, way: Way::Move(span.size - missing), work })
-}
-
-/// Where a new alias for the request could be.
-pub(super) fn room_for_alias(arena: &VirtualArena, space: &Space, need: Need) -> Option<Span> {
-    space.smallest_unmapped(arena.aliases_from, in_granules(arena, need))
-}
-
-/// Whole free granules, as many as the request needs at most, from the shortest stretches first so
-/// that long ones stay whole: those that are ready if they suffice, otherwise also those to be
-/// waited for; and how many bytes are missing.
-fn free_homes(arena: &VirtualArena, space: &Space, ask: &Ask<'_>) -> (Vec<Span>, u64) {
-    let size = in_granules(arena, ask.need).size;
-    let (chosen, missing) = take_first(space.free_granules(arena.granule(), ask.ready), size);
-    if missing == 0 {
-        return (chosen, 0);
+    // Of new memory what is more than the request needs is free.
+    let all: u64 = homes.iter().map(|home| home.size).sum();
+    if let Some(last) = homes.last_mut() {
+        last.size -= all - ask.need.size;
     }
-    take_first(space.free_granules(arena.granule(), ask.usable), size)
+    let work =
+        Work { fresh: arena.fresh(fresh, ask), place: Place::NewAlias { span, homes, left: None } };
+    let moved = ask.need.size.saturating_sub(missing);
+    Ok(Plan { claim, way: Way::Move(moved), work })
 }
 
-/// The first `size` bytes, the upper ones of the last stretch, and how many are missing.
-fn take_first(stretches: Vec<Span>, size: u64) -> (Vec<Span>, u64) {
-    let mut missing = size;
-    let mut chosen = Vec::new();
+/// Memory for a request from several places: whole handles, then what is missing, then the lower end of
+/// one handle.
+struct Gathered {
+    whole: Vec<Span>,
+    /// Bytes of new memory, whole granules.
+    missing: u64,
+    last: Option<Span>,
+}
+
+/// Where the request's memory could come from: what is ready if that suffices, otherwise also what is to
+/// be waited for.
+fn gatherable(arena: &VirtualArena, space: &Space, aliases: &Aliases, ask: &Ask<'_>) -> Gathered {
+    let size = ask.need.size;
+    let ready = choose(arena, aliases, space.free_stretches(ask.ready), size);
+    if ready.missing == 0 {
+        return ready;
+    }
+    choose(arena, aliases, space.free_stretches(ask.usable), size)
+}
+
+/// Handles of the largest order of magnitude first, because each costs a driver call, and of those the
+/// ones in the shortest stretches, so that long ones stay whole.
+fn choose(arena: &VirtualArena, aliases: &Aliases, stretches: Vec<Span>, size: u64) -> Gathered {
+    let mut handles: Vec<(u64, Span)> = Vec::new();
+    let mut ends: Vec<Span> = Vec::new();
     for stretch in stretches {
-        if missing == 0 {
-            break;
-        }
-        let taken = missing.min(stretch.size);
-        missing -= taken;
-        chosen.push(Span::new(stretch.end() - taken, taken));
+        handles.extend(aliases.cuts.whole(stretch).map(|handle| (stretch.size, handle)));
+        ends.extend(aliases.cuts.lower_end(stretch));
     }
-    (chosen, missing)
+    let order = |&(stretch, Span { start, size }): &(u64, Span)| {
+        (std::cmp::Reverse(size.ilog2()), stretch, std::cmp::Reverse(start))
+    };
+    handles.sort_unstable_by_key(order);
+    let mut missing = size;
+    let mut whole = Vec::new();
+    for (_, handle) in handles {
+        if handle.size <= missing {
+            missing -= handle.size;
+            whole.push(handle);
+        } else {
+            ends.push(handle);
+        }
+    }
+    if missing == 0 {
+        return Gathered { whole, missing, last: None };
+    }
+    let enough =
+        ends.iter().filter(|end| end.size >= missing).min_by_key(|end| (end.size, end.start));
+    if let Some(&Span { start, .. }) = enough {
+        return Gathered { whole, missing: 0, last: Some(Span::new(start, missing)) };
+    }
+    let most = ends.iter().max_by_key(|end| (end.size, std::cmp::Reverse(end.start)));
+    let fresh = |less: u64| (missing - less).next_multiple_of(arena.granule());
+    match most {
+        Some(end) if fresh(end.size) < fresh(0) && fresh(end.size) < missing => {
+            let taken = missing - fresh(end.size);
+            Gathered { whole, missing: fresh(end.size), last: Some(Span::new(end.start, taken)) }
+        }
+        _ => Gathered { whole, missing: fresh(0), last: None },
+    }
 }
 
-fn in_granules(arena: &VirtualArena, need: Need) -> Need {
-    Need { size: need.size.next_multiple_of(arena.granule()), ..need }
+/// How many bytes could be gathered of these stretches.
+pub(super) fn most_gathered(aliases: &Aliases, stretches: &[Span]) -> u64 {
+    let end = stretches.iter().filter_map(|&stretch| aliases.cuts.lower_end(stretch));
+    let end = end.map(|end| end.size).max().unwrap_or(0);
+    end + in_whole_handles(aliases, stretches)
+}
+
+/// How many bytes of these stretches are in whole handles.
+pub(super) fn in_whole_handles(aliases: &Aliases, stretches: &[Span]) -> u64 {
+    let whole = stretches.iter().flat_map(|&stretch| aliases.cuts.whole(stretch));
+    whole.map(|handle| handle.size).sum()
+}
+
+/// Whether an alias for the request would find addresses, whatever handles it shows.
+pub(super) fn has_addresses(
+    arena: &VirtualArena,
+    space: &Space,
+    aliases: &Aliases,
+    need: Need,
+) -> bool {
+    let granule = arena.granule();
+    let more = aliases.cuts.largest().saturating_sub(granule);
+    let size = need.size.next_multiple_of(granule) + more;
+    space.smallest_unmapped(arena.aliases_from, Need { size, ..need }).is_some()
 }
 
 /// Whether so many bytes of new memory may be had. Spare memory is held already.
@@ -150,12 +218,13 @@ impl Work {
         mapping: &Mapping,
         held: &mut Handles,
     ) -> Result<(), DriverError> {
-        mapping.map_all(held, &self.fresh)?;
+        mapping.map_all(held, &mut self.fresh)?;
         let Place::NewAlias { span, homes, left } = &mut self.place else { return Ok(()) };
         mapping.show(held, span.start, homes).map_err(|(error, kept)| {
             // What an alias shows cannot be given back.
             if kept.is_none() {
-                self.fresh.iter().for_each(|&home| mapping.undo(held, home));
+                self.fresh.spans.iter().for_each(|&home| mapping.undo(held, home));
+                self.fresh.handles.clear();
             }
             *left = kept;
             error
@@ -172,12 +241,22 @@ pub(super) fn finish(
     rest: Tag,
 ) -> Slot {
     let Plan { claim, work, .. } = plan;
+    aliases.cuts.add(&work.fresh.handles);
     match work.place {
         Place::Home => space.finish(claim, need, rest),
         Place::Alias(_) => space.lend(claim),
         Place::NewAlias { span, homes, .. } => {
+            let slot = space.lend(claim);
+            // Only the last home may be less than a handle: of new memory the rest is free.
+            if let Some(used) = homes.last()
+                && let Some(fresh) = work.fresh.spans.last()
+                && fresh.start == used.start
+            {
+                space.wake(Span::between(used.end(), fresh.end()), CLEAN);
+            }
+            space.cut(slot, Span::new(span.start, need.size), RangeState::Dormant(CLEAN));
             aliases.add(span, homes);
-            space.lend(claim)
+            slot
         }
     }
 }
@@ -185,15 +264,16 @@ pub(super) fn finish(
 /// Puts everything back.
 pub(super) fn give_up(space: &mut Space, aliases: &mut Aliases, plan: Plan<Work>) {
     let Plan { claim, work, .. } = plan;
+    aliases.cuts.add(&work.fresh.handles);
     space.give_up(claim);
     match work.place {
         Place::Alias(start) => aliases.put(start),
         Place::NewAlias { span, homes, left: Some(left) } => {
             // The driver did not take these mappings back. The memory behind them stays.
             aliases.add_broken(span.start, &homes, left);
-            space.change(left, RangeState::Dormant(crate::space::CLEAN));
-            for home in work.fresh {
-                space.change(home, RangeState::Free(crate::space::CLEAN));
+            space.change(left, RangeState::Dormant(CLEAN));
+            for home in work.fresh.spans {
+                space.change(home, RangeState::Free(CLEAN));
             }
         }
         Place::Home | Place::NewAlias { left: None, .. } => {}
