@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use vmem_cli::parts::{BuiltStack, DeviceRequest, Target, Tier};
 use vmem_core::MemoryResource;
+use vmem_sim::MeasuredCosts;
 use vmem_trace::{
     Event, ReplayOptions, ReplayStack, Trace, Workload, WorkloadOptions, replay, write_recording,
 };
@@ -58,7 +59,8 @@ struct Replayed {
 
 /// Replays the first events of a trace, the last of which allocates.
 fn replayed(trace: &Trace, events: usize, tier: &str) -> Replayed {
-    let opened = Target::Simulated(Default::default()).open(&DeviceRequest::measuring(None, 0));
+    let opened =
+        Target::Simulated(Box::new(MeasuredCosts::h100())).open(&DeviceRequest::measuring(None, 0));
     let tier = Tier::find(tier, Tier::ours()).unwrap();
     let stack = tier.build_over(&opened.unwrap()).unwrap();
     let stack = Sampled { stack, reserved: RefCell::default() };
