@@ -300,8 +300,8 @@ def setup(pool):
         return lambda: (p.pool_size(), None, statistics.get_statistics().peak_bytes)
     import vmem_gpu
     import vmem_gpu.cupy as v
-    if pool == "vmem-tight":
-        vmem_gpu.open(0, footprint="tight")
+    if pool == "vmem-lazy":
+        vmem_gpu.open(0, footprint="lazy")
     rt = v.install()
     cp.cuda.set_allocator(timed(v.allocate))
 
@@ -349,7 +349,7 @@ def warm(line):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--out", default=os.environ.get("OUT", "out"))
-    ap.add_argument("--pools", default="cupy,rmm,vmem,vmem-tight")
+    ap.add_argument("--pools", default="cupy,rmm,vmem,vmem-lazy")
     ap.add_argument("--solo", action="store_true")
     ap.add_argument("--reps", type=int, default=4)
     ap.add_argument("--sizes", default="100000,1000000,10000000")

@@ -82,8 +82,8 @@ class Child(Steps):
                 import vmem_gpu.rmm as vmem
                 if self.a.timed:
                     vmem._allocate, vmem._deallocate = meter.of(vmem._allocate), meter.of(vmem._deallocate)
-                if self.a.allocator == "vmem-tight":
-                    vmem._open = vmem.runtime = functools.partial(vmem_gpu.open, footprint="tight")
+                if self.a.allocator == "vmem-lazy":
+                    vmem._open = vmem.runtime = functools.partial(vmem_gpu.open, footprint="lazy")
                 made = vmem.MemoryResource(upstream, initial_pool_size, maximum_pool_size)
             else:
                 made = rmm_pool(upstream, initial_pool_size=initial_pool_size, maximum_pool_size=maximum_pool_size)
@@ -304,7 +304,7 @@ def main():
     ap.add_argument("--areas", default=HERE, help="folder of expected_areas.json")
     ap.add_argument("--only", default="a_small,b_medium,c_large", help="scenarios, of " + ", ".join(s["name"] for s in SCENARIOS))
     ap.add_argument("--limits", default="", help="instead: the core steps at 100 k pairs under pool limits of so many MiB")
-    ap.add_argument("--allocators", default="rmm,vmem,vmem-tight")
+    ap.add_argument("--allocators", default="rmm,vmem,vmem-lazy")
     ap.add_argument("--runs", type=int, default=1)
     ap.add_argument("--jobs", type=int, default=1, help="processes at once; more than one where the card's free memory does not matter")
     ap.add_argument("--timed", action="store_true")

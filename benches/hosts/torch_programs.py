@@ -169,8 +169,8 @@ def install(torch, alloc):
     if alloc.startswith("vmem"):
         import vmem_gpu
         import vmem_gpu.torch as v
-        if alloc == "vmem-tight":
-            vmem_gpu.open(0, footprint="tight")
+        if alloc == "vmem-lazy":
+            vmem_gpu.open(0, footprint="lazy")
         v.install()
         rt = vmem_gpu.runtime(0)
 
@@ -286,7 +286,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--out", default=os.environ.get("OUT", "out"))
     ap.add_argument("--only", default=",".join(PROGRAMS))
-    ap.add_argument("--allocs", default="native,vmem,expandable,vmem-tight")
+    ap.add_argument("--allocs", default="native,vmem,expandable,vmem-lazy")
     ap.add_argument("--steps", type=int, default=40)
     ap.add_argument("--warm", type=int, default=10, help="steps whose times are in no ratio")
     ap.add_argument("--solo", action="store_true")

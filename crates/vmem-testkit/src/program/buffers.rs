@@ -133,10 +133,9 @@ impl<'a> Run<'a> {
                 self.buffers.all.push(Kept { buffer, byte });
                 Ok(())
             }
-            Err(_) if retired => Ok(()),
             Err(error) => {
                 self.note_lost(before, 1, size);
-                self.may_refuse(fits, error)
+                if retired { Ok(()) } else { self.may_refuse(fits, error) }
             }
         }
     }
