@@ -32,6 +32,8 @@ const ADDRESSES: &[&str] = &[
     "https://crates.io/crates/cudarc",
     "https://crates.io/crates/cust",
     "https://crates.io/crates/offset-allocator",
+    // The names of formats begin so.
+    "http://www.w3.org/",
     "https://docs.nvidia.com/cuda/",
     "https://docs.rs/cudarc",
     "https://docs.rs/cust",

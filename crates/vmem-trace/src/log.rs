@@ -11,8 +11,8 @@ use crate::{Trace, read};
 /// pass of one.
 ///
 /// Those of vibeSpatial and CuPy were logged above RMM's pool, those of PyTorch are its allocator's history
-/// of 13 steps; [`data/logs.md`](https://docs.rs/crate/vmem-trace/latest/source/data/logs.md) says how they
-/// were made. Threads and streams are as they were; labels are left out.
+/// of 13 steps; `data/logs.md` of the package says how they were made. Threads and streams are as they were;
+/// labels are left out.
 ///
 /// ```
 /// use vmem_trace::Log;
