@@ -177,10 +177,11 @@ pub struct Report {
     /// The trace files; `-` is standard input.
     #[arg(value_name = "TRACE", required_unless_present = "workload")]
     pub(crate) traces: Vec<PathBuf>,
-    /// Workloads rather than files, separated by commas, at their own scale.
+    /// Workloads as well as files, or without any, separated by commas, at their own scale.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) workload: Vec<Item>,
-    /// The file to write: .html for the page, .svg for a picture of live and reserved memory.
+    /// The file to write: .html for the page, .svg for a picture of live and reserved memory; `-`
+    /// writes the page to standard output.
     #[arg(long, short, value_name = "PATH", default_value = "report.html")]
     pub(crate) output: PathBuf,
     /// The stacks, separated by commas, side by side: those of `vmem replay`.

@@ -125,7 +125,8 @@ fn failed(error: vmem_core::BoxedError) -> Error {
 fn traces_of(args: &Arguments, notes: &mut dyn Write) -> Result<Vec<Trace>, Error> {
     let options = args.reading.options();
     if args.labelling.labels.is_some() && args.traces.len() != 1 {
-        return Err(Error::usage("--labels are of one trace"));
+        let count = args.traces.len();
+        return Err(Error::usage(format!("--labels are for one file; {count} are given")));
     }
     let mut found = Vec::new();
     for path in &args.traces {

@@ -4,18 +4,18 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use crate::cargo::{root, succeed};
 use crate::metadata::Metadata;
-use crate::python::python;
+use crate::python::{Environment, python};
 use crate::steps::Steps;
 
 /// What names the file to the tests.
 pub(crate) const VARIABLE: &str = "VMEM_MEMORY_VIZ";
 
-/// The wheel of PyTorch 2.15.0 that is smallest; the file is the same in all.
-const WHEEL: &str = "torch-2.15.0-cp312-cp312-macosx_14_0_arm64.whl";
+/// The release, and the machine whose wheel is smallest (139 MB); the file is the same in all.
+const RELEASE: &str = "torch==2.15.0";
+const MACHINE: [&str; 4] = ["--platform", "macosx_14_0_arm64", "--python-version", "312"];
 
 const MEMBER: &str = "torch/cuda/_memory_viz.py";
 
@@ -54,10 +54,15 @@ fn fetch(path: &Path) -> Result<(), String> {
         return Ok(());
     }
     let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(failed)?;
-    }
-    let mut fetch = Command::new(python()?);
-    fetch.arg(root().join("xtask/src/viewer/fetch.py")).args([WHEEL, MEMBER, DIGEST]).arg(path);
-    succeed(&mut fetch)
+    let folder = path.with_file_name("wheel");
+    fs::create_dir_all(&folder).map_err(failed)?;
+    let pip = Environment::new(path.with_file_name("pip"));
+    pip.create(&python()?)?;
+    let mut download = pip.python();
+    download.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]);
+    succeed(download.args(MACHINE).arg("--dest").arg(&folder).arg(RELEASE))?;
+    let mut extract = pip.python();
+    extract.arg(root().join("xtask/src/viewer/member.py")).arg(&folder);
+    succeed(extract.args([MEMBER, DIGEST]).arg(path))?;
+    fs::remove_dir_all(&folder).map_err(failed)
 }

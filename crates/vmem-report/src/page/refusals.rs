@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::html::{bytes, escape};
 use super::tables::{composition, number};
 use crate::grouping::UNLABELLED;
-use crate::refusal::{Case, Missing, Refusal, Window};
+use crate::refusal::{Case, Missing, Refusal, Window, events};
 use crate::report::Report;
 
 /// The refusals that the page is about, of its first stack and of the log, which stand first; or the
@@ -113,7 +113,8 @@ fn write_missing(case: &Case, missing: &Missing, out: &mut dyn Write) -> io::Res
         sentence += &match short {
             0 => "By bytes it fits: free memory was not where it was needed.".to_owned(),
             short => format!(
-                "Even with all free memory in one place, <span class=\"short\">{}</span> are too few.",
+                "Even with all free memory in one place, <span class=\"short\">{}</span> would \
+                 be missing.",
                 bytes(short)
             ),
         };
@@ -135,7 +136,8 @@ fn write_missing(case: &Case, missing: &Missing, out: &mut dyn Write) -> io::Res
             };
             write!(out, "<li>{} {}", bytes(block.size), escape(label))?;
             if let Some(index) = case.index {
-                write!(out, ", allocated {} events before", index.saturating_sub(block.since))?;
+                let age = index.saturating_sub(block.since);
+                write!(out, ", allocated {} before", events(age))?;
             }
             write!(out, "</li>")?;
         }

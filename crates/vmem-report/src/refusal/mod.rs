@@ -11,7 +11,7 @@ use vmem_trace::Trace;
 
 pub use elsewhere::Need;
 pub(crate) use elsewhere::{fresh, until};
-pub(crate) use remedy::Remedy;
+pub(crate) use remedy::{Remedy, events};
 pub(crate) use room::{Missing, Window};
 
 use crate::bytes::{blocks, show};

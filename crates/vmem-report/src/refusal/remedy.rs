@@ -126,10 +126,11 @@ fn go(case: &Case, missing: &Missing) -> Option<Remedy> {
     };
     let age = case
         .index
-        .map(|index| format!(", allocated {} events before", index.saturating_sub(largest.since)));
+        .map(|index| format!(", allocated {} before", events(index.saturating_sub(largest.since))));
     let bytes: u64 = missing.blocks.iter().map(|block| block.size).sum();
     let others = match missing.blocks.len() - 1 {
         0 => String::new(),
+        1 => format!(" and another one, {} in all", show(bytes)),
         n => format!(" and {n} others, {} in all", show(bytes)),
     };
     let size = show(largest.size);
@@ -144,14 +145,19 @@ fn go(case: &Case, missing: &Missing) -> Option<Remedy> {
 
 /// The same request later, once others have been freed.
 fn later(case: &Case, missing: &Missing) -> Option<Remedy> {
-    let events = case.room_after.filter(|_| missing.short.is_some_and(|short| short > 0))?;
-    let plural = if events == 1 { "event" } else { "events" };
+    let wait = case.room_after.filter(|_| missing.short.is_some_and(|short| short > 0))?;
     Some(Remedy {
         price: Price::Code,
         text: format!(
-            "ask {events} {plural} later: so much has been freed by then that it fits by bytes"
+            "ask {} later: so much has been freed by then that it fits by bytes",
+            events(wait)
         ),
     })
+}
+
+/// `1 event`, `2 events`.
+pub(crate) fn events(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "event" } else { "events" })
 }
 
 /// A larger device, or limit.
