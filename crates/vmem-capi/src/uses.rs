@@ -9,6 +9,7 @@ use vmem_core::{Event, Stream, StreamId};
 use crate::boundary::guard;
 use crate::memory::{handle, vmem_stream};
 use crate::status::vmem_status;
+use crate::streams::normal;
 use crate::table::{self, not_a_block};
 
 /// Notes that work now on `stream` uses a block, so that it is over before the block is used again, whatever
@@ -71,10 +72,13 @@ pub unsafe extern "C" fn vmem_use_until_free(ptr: *mut c_void, stream: vmem_stre
         let address = address.get();
         let instance = table::with(address, |live| live.instance.clone());
         let instance = instance.ok_or_else(|| not_a_block(address))?;
-        let lasting = instance.streams.lasting(handle(stream));
+        let handle = handle(stream);
+        let lasting = instance.streams.lasting(handle);
         let noted = table::with(address, |live| {
+            // The block's own stream is told from others when it is freed.
+            let own = (normal(handle) == live.handle).then(|| live.stream.clone());
             let uses = live.uses.get_or_insert_default();
-            match lasting {
+            match lasting.or(own) {
                 Some(stream) if uses.users.contains(&stream) => {}
                 Some(stream) => uses.users.push(stream),
                 None => uses.lost = true,

@@ -203,6 +203,21 @@ static void a_use_that_lasts_until_the_free_is_over_before_a_block_is_used_again
     OK(vmem_close(0));
 }
 
+/* Of the block's own stream there is nothing to wait for, though nobody holds it. */
+static void a_use_until_the_free_on_the_blocks_own_stream_is_none(void) {
+    open_with(TIGHT);
+    vmem_stream home = new_stream();
+    void *block = allocate(40 * MIB, home);
+    OK(vmem_use_until_free(block, home));
+    fill(block, 40 * MIB, home);
+    OK(vmem_free(block, home));
+    CHECK(allocate(40 * MIB, home) == block);
+    fill(block, 40 * MIB, home);
+    OK(vmem_free(block, home));
+    destroy(home);
+    OK(vmem_close(0));
+}
+
 /* Nobody promised that the stream would be there at the free: the block waits for the device. */
 static void a_use_until_the_free_on_a_stream_that_is_not_held_waits_for_the_device(void) {
     open_with(TIGHT);
@@ -452,6 +467,7 @@ int main(void) {
     recorded_uses_are_over_before_a_block_is_used_again();
     a_use_that_lasts_until_the_free_is_over_before_a_block_is_used_again(0);
     a_use_that_lasts_until_the_free_is_over_before_a_block_is_used_again(1);
+    a_use_until_the_free_on_the_blocks_own_stream_is_none();
     a_use_until_the_free_on_a_stream_that_is_not_held_waits_for_the_device();
     a_use_whose_record_failed_is_not_lost();
     a_free_on_another_stream_goes_by_what_is_known_of_it();

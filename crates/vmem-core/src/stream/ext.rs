@@ -110,7 +110,8 @@ pub trait StreamExt: sealed::Sealed {
     fn record(&self, event: IdleEvent) -> Result<Event, (IdleEvent, DriverError)>;
 
     /// The same in an allocation or a free that names the stream, while which no capture of it begins or
-    /// ends (contract, `capturing/own-streams`): one driver call less.
+    /// ends (contract, `capturing/own-streams`): one driver call less, on streams that were created here. Those
+    /// who own others may not know of the clause.
     ///
     /// # Errors
     /// Those of [`record`](Self::record).
@@ -269,6 +270,9 @@ impl StreamExt for Stream {
     }
 
     fn record_in_call(&self, event: IdleEvent) -> Result<Event, (IdleEvent, DriverError)> {
+        if self.kind() != StreamKind::Owned {
+            return self.record(event);
+        }
         record(self, event, || Ok(()))
     }
 

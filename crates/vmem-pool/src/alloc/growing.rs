@@ -119,8 +119,9 @@ impl<'a, B: Backing> Growing<'a, B> {
         if moving {
             drop(state);
             match self.gather(slow) {
-                // Short of addresses or of memory: growth at home may need neither.
-                Err(Miss::Refused(_) | Miss::Addresses) => {}
+                // Short of addresses or of memory, or of room since less may be moved than it seemed:
+                // growth at home may need none of them.
+                Err(Miss::Refused(_) | Miss::Addresses | Miss::Ceiling) => {}
                 moved => return moved,
             }
             state = streams.lock();

@@ -162,9 +162,12 @@ impl Aliases {
         }
     }
 
-    /// Nothing uses the alias at `start` any more.
+    /// Nothing uses the alias at `start` any more. A broken one serves nobody all the same: not all of it can
+    /// be accessed.
     pub(super) fn put(&mut self, start: u64) {
-        if let Some((age, size)) = self.touch(start) {
+        if let Some((age, size)) = self.touch(start)
+            && !self.broken.contains(&age)
+        {
             self.idle.insert((size, age));
         }
     }
@@ -365,6 +368,21 @@ mod tests {
         aliases.hidden(&mut space, hidden);
         assert!(aliases.oldest(need(100 << 8), |_| true).is_some());
         assert_eq!((aliases.bytes(), space.unmapped_below(u64::MAX)), (100 << 8, 0));
+        space.check();
+    }
+
+    #[test]
+    fn a_broken_alias_that_stays_serves_nobody() {
+        let grains = |from: u64, upto: u64| Span::between(from << 8, upto << 8);
+        let mut space = Space::new(crate::space::Fit::Best);
+        space.add_segment(grains(1000, 2000), RangeState::Dormant(CLEAN));
+        let mut aliases = Aliases::new(1000 << 8);
+        aliases.add_broken(1000 << 8, &[grains(0, 100)], grains(1000, 1100));
+        let [hidden] = aliases.hide_showing(&mut space, &[grains(0, 100)]).try_into().unwrap();
+        // Another one could not be unmapped, so that this one was not tried.
+        aliases.hidden(&mut space, hidden);
+        assert_eq!(aliases.oldest(need(100 << 8), |_| true), None);
+        assert_eq!(aliases.longest_unused(), [1000 << 8], "it goes with the next ones");
         space.check();
     }
 

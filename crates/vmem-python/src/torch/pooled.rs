@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::ffi::c_int;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::ffi;
 use pyo3::prelude::*;
+use vmem::vmem_status;
 use vmem_core::author::fork;
 
 use super::graphs;
-use crate::calls::pointer;
+use crate::calls::{self, pointer};
 use crate::exit;
 
 /// A function of Python's: from a device to the handles of its pooled streams.
@@ -31,7 +34,10 @@ pub(super) fn hold(device: c_int, stream: usize) {
         // Again for each time that the device was opened. One that cannot be held now, because it captures
         // say, is a stream that may end to vmem.
         // SAFETY: PyTorch never destroys it.
-        let _ = unsafe { vmem::vmem_hold_stream(device, pointer(stream)) };
+        let hold = || unsafe { vmem::vmem_hold_stream(device, pointer(stream)) };
+        if hold() == vmem_status::VMEM_ERROR_NOT_OPEN && calls::ensure_open(device).is_ok() {
+            let _ = hold();
+        }
     }
 }
 
@@ -44,12 +50,37 @@ fn of(device: c_int) -> Option<Arc<HashSet<usize>>> {
     if exit::has_begun() || fork::is_child() || graphs::is_capturing(device) {
         return None;
     }
-    let asked = Python::attach(|py| {
-        let list = LIST.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.clone_ref(py);
-        list.call1(py, (device,)).ok()?.extract::<HashSet<usize>>(py).ok()
-    });
-    // What PyTorch does not answer it will not answer the next time either.
-    let asked = Arc::new(asked.unwrap_or_default());
+    let asked = Arc::new(with_lock(|py| ask(py, device))?);
     fork::locked(|| STREAMS.lock()).insert(device, asked.clone());
     Some(asked)
+}
+
+/// What PyTorch answers; nothing, and the error is shown, where it cannot: it will not the next time either. `None`
+/// where the program is being interrupted.
+fn ask(py: Python<'_>, device: c_int) -> Option<HashSet<usize>> {
+    let list = LIST.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.clone_ref(py);
+    match list.call1(py, (device,)).and_then(|answer| answer.extract(py)) {
+        Ok(streams) => Some(streams),
+        Err(error) => {
+            let is_of_the_moment = error.is_instance_of::<PyKeyboardInterrupt>(py);
+            error.write_unraisable(py, None);
+            (!is_of_the_moment).then(HashSet::new)
+        }
+    }
+}
+
+/// Calls with the interpreter's lock. PyTorch gives that up beneath calls from Python, which PyO3 does not notice: it
+/// would take the lock for held.
+fn with_lock<T>(call: impl FnOnce(Python<'_>) -> T) -> T {
+    struct Release(ffi::PyGILState_STATE);
+    impl Drop for Release {
+        fn drop(&mut self) {
+            // SAFETY: of the same thread, and the last.
+            unsafe { ffi::PyGILState_Release(self.0) };
+        }
+    }
+    // SAFETY: the interpreter is there: its end has not begun.
+    let _held = Release(unsafe { ffi::PyGILState_Ensure() });
+    // SAFETY: the lock is held until `_held` goes.
+    call(unsafe { Python::assume_attached() })
 }

@@ -126,6 +126,9 @@ fn write_missing(case: &Case, missing: &Missing, out: &mut dyn Write) -> io::Res
             bytes(largest)
         );
     }
+    if missing.short.is_some_and(|short| short > 0) && missing.blocks.is_empty() {
+        sentence += " All that is live together would not be enough.";
+    }
     writeln!(out, "<p>{sentence}</p>")?;
     if !missing.blocks.is_empty() {
         write!(out, "<p>The fewest blocks that are enough:</p><ul>")?;

@@ -107,7 +107,8 @@ fn in_parts(case: &Case, missing: &Missing) -> Option<Remedy> {
 /// Blocks that would have had to be freed before.
 fn go(case: &Case, missing: &Missing) -> Option<Remedy> {
     let Some(largest) = missing.blocks.first() else {
-        let window = missing.window.filter(|window| window.pieces > 0)?;
+        let fits = missing.short.is_none_or(|short| short == 0);
+        let window = missing.window.filter(|window| fits && window.pieces > 0)?;
         return Some(Remedy {
             price: Price::Code,
             text: format!(

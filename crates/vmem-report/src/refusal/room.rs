@@ -50,7 +50,8 @@ impl Missing {
     }
 }
 
-/// The fewest blocks of so many bytes together: the smallest one that is enough, or else the largest.
+/// The fewest blocks of so many bytes together: the smallest one that is enough, or else the largest. None
+/// where all together are not enough.
 fn fewest(held: &[Held], bytes: u64) -> Vec<Held> {
     if bytes == 0 {
         return Vec::new();
@@ -69,7 +70,7 @@ fn fewest(held: &[Held], bytes: u64) -> Vec<Held> {
         left -= block.size;
         chosen.push(*block);
     }
-    chosen
+    Vec::new()
 }
 
 /// The stretch of at least `size` bytes with the fewest live bytes; `None` where no stretch is as long.
@@ -132,6 +133,9 @@ impl fmt::Display for Missing {
             (Some(0), _) => {
                 f.write_str("by bytes it fits: free memory was not where it was needed")?;
             }
+            (Some(short), []) => {
+                write!(f, "{} too few, though nothing were live", show(short))?;
+            }
             (Some(short), [one]) => {
                 write!(
                     f,
@@ -172,7 +176,8 @@ mod tests {
         assert_eq!(sizes(15), [20]);
         assert_eq!(sizes(50), [50]);
         assert_eq!(sizes(55), [50, 10]);
-        assert_eq!(sizes(1000), [50, 30, 20, 10]);
+        assert_eq!(sizes(110), [50, 30, 20, 10]);
+        assert_eq!(sizes(111), [0; 0], "all of them are not enough");
     }
 
     #[test]

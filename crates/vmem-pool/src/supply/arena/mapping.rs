@@ -57,11 +57,6 @@ pub(super) struct Fresh {
 }
 
 impl Handles {
-    /// Whether memory is held that nothing can use.
-    pub(super) fn has_stuck(&self) -> bool {
-        !self.stuck.is_empty()
-    }
-
     /// The handles at these homes, in their order. Of the last one only the lower end may be meant.
     fn shown(&self, homes: &[Span]) -> impl Iterator<Item = Piece> {
         let pieces = homes.iter().flat_map(|home| self.at_home.range(home.start..home.end()));
@@ -105,6 +100,11 @@ impl Mapping {
     pub(super) fn spare(&self, held: &Handles) -> u64 {
         let granules = held.spare.iter().filter(|piece| piece.size == self.granule);
         granules.map(|piece| piece.size).sum()
+    }
+
+    /// Whether memory is held that nothing can use, or only a request for as much.
+    pub(super) fn has_unusable(&self, held: &Handles) -> bool {
+        !held.stuck.is_empty() || held.spare.iter().any(|piece| piece.size > self.granule)
     }
 
     /// Maps memory at home at all of several unmapped spans, or at none.

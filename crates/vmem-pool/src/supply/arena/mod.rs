@@ -148,7 +148,7 @@ impl Supply for VirtualArena {
     }
 
     fn let_go_of_stuck(&self, held: &mut Handles) {
-        if held.has_stuck() {
+        if self.mapping.has_unusable(held) {
             self.mapping.release_spares(held);
         }
     }
