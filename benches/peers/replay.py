@@ -61,7 +61,7 @@ def main():
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("trace", nargs="*", help="lifetime CSVs, RMM logs or vmem's recordings "
+    parser.add_argument("trace", nargs="*", help="lifetime CSVs or RMM logs "
                         "[default: two small random ones]")
     parser.add_argument("--peer", action="append", choices=list(ALL), metavar="NAME",
                         help=f"only this one, again for more: {', '.join(ALL)}")

@@ -3,7 +3,6 @@
 import csv
 import io
 import random
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ ALLOCATE, FREE = 0, 1
 
 RMM_HEADER = ["thread", "time", "action", "pointer", "size", "stream"]
 LIFETIME_HEADER = ["id", "lower", "upper", "size"]
-RECORDING_MAGIC = b"vmem recording 1\n"
+RECORDING_MAGIC = b"vmem recording "
 
 
 class TraceError(Exception):
@@ -73,7 +72,7 @@ class Builder:
 
 
 def read(path):
-    """Reads a lifetime CSV, an RMM log or a recording, told apart by how it starts."""
+    """Reads a lifetime CSV or an RMM log, told apart by how it starts."""
     path = Path(path)
     try:
         data = path.read_bytes()
@@ -81,16 +80,16 @@ def read(path):
         raise TraceError(f"{path}: {error.strerror}") from error
     try:
         if data.startswith(RECORDING_MAGIC):
-            return _recording(data).finish(path.stem)
+            raise ValueError("it is one of vmem's recordings: `vmem convert` makes an RMM log of it")
         text = data.decode("utf-8-sig")
         rows = csv.reader(io.StringIO(text.lstrip()))
         header = [field.strip().lower() for field in next(rows, [])]
         read_rows = {tuple(RMM_HEADER): _rmm_log, tuple(LIFETIME_HEADER): _lifetimes}
         if tuple(header) not in read_rows:
-            raise ValueError("it starts neither as an RMM log nor as lifetimes nor as a recording")
+            raise ValueError("it starts neither as an RMM log nor as lifetimes")
         rows = ([field.strip() for field in row] for row in rows)
         return read_rows[tuple(header)](row for row in rows if any(row)).finish(path.stem)
-    except (ValueError, struct.error) as error:
+    except ValueError as error:
         raise TraceError(f"{path}: {error}") from error
 
 
@@ -127,37 +126,6 @@ def _lifetimes(rows):
             builder.allocate(block, size)
         else:
             builder.free(block)
-    return builder
-
-
-def _recording(data):
-    """A recording's entries: a kind byte, then a label's or an event's fields, little-endian."""
-    entry = struct.Struct("<IIQQQ")
-    builder = Builder()
-    late = []
-    at = len(RECORDING_MAGIC)
-    while at < len(data):
-        kind = data[at]
-        at += 1
-        if kind == 0:
-            _, length = struct.unpack_from("<II", data, at)
-            at += 8 + length
-            continue
-        _, _, stream, address, size = entry.unpack_from(data, at)
-        at += entry.size
-        if kind == 1:
-            if address in builder.live:
-                # Its free was noted late, by a thread that was overtaken.
-                late.append((address, builder.live[address][1]))
-                builder.free(address, builder.live[address][2])
-            builder.allocate(address, size, stream)
-        elif kind == 2:
-            if (address, size) in late:
-                late.remove((address, size))
-            else:
-                builder.free(address, stream)
-        elif kind != 3:
-            raise ValueError(f"an entry of the unknown kind {kind}")
     return builder
 
 
