@@ -226,6 +226,7 @@ impl<U: fmt::Display> fmt::Display for OnFailure<U> {
 // unwinding removes.
 #[deny(clippy::missing_trait_methods)]
 unsafe impl<U: MemoryResource> MemoryResource for OnFailure<U> {
+    #[inline]
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
         match self.upstream.allocate(request) {
             Ok(block) => Ok(block),
@@ -233,6 +234,7 @@ unsafe impl<U: MemoryResource> MemoryResource for OnFailure<U> {
         }
     }
 
+    #[inline]
     unsafe fn deallocate(&self, block: Block, stream: &Stream) -> Result<(), FreeError> {
         // SAFETY: the caller keeps the freeing clauses, which are the same there.
         unsafe { self.upstream.deallocate(block, stream) }

@@ -54,7 +54,7 @@ impl Counters {
     /// Counts a block here and in the thread's scopes.
     ///
     /// Whatever is rare is one call at the end, so that the usual way saves no registers for it.
-    #[inline]
+    #[inline(always)]
     fn count(
         &self,
         here: impl FnOnce(&mut Counted, u64, Label),

@@ -78,7 +78,7 @@ impl Space {
     }
 
     /// Frees a live range, coalescing with free neighbours of its lane under the latest tag.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn free(&mut self, slot: Slot, tag: Tag) {
         let freed = self.ranges[slot.index()];
         debug_assert!(freed.is_live());

@@ -219,12 +219,25 @@ impl<U: MemoryResource> Shared<U> {
     }
 
     /// Asks the upstream, and once more if it is exhausted while there is something to offer it.
+    #[inline]
     pub(super) fn allocate_upstream(&self, request: &Request<'_>) -> Result<Block, AllocError> {
         match self.upstream.allocate(request) {
-            Err(error) if error.kind().is_exhaustion() && self.offer_again() => {
-                self.upstream.allocate(request)
-            }
-            answer => answer,
+            Ok(block) => Ok(block),
+            Err(error) => self.allocate_again(request, error),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn allocate_again(
+        &self,
+        request: &Request<'_>,
+        error: AllocError,
+    ) -> Result<Block, AllocError> {
+        if error.kind().is_exhaustion() && self.offer_again() {
+            self.upstream.allocate(request)
+        } else {
+            Err(error)
         }
     }
 }
