@@ -130,7 +130,7 @@ def torch_pool():
 
 VMEM_IN_CPP = """
 #include <dlfcn.h>
-#include <cstddef>
+#include <sys/types.h>
 static void* vmem_symbol(const char* name) {
     return dlsym(dlopen(LIBRARY, RTLD_NOW | RTLD_NOLOAD), name);
 }
