@@ -22,6 +22,7 @@ mod hooks;
 mod ladder;
 mod lanes;
 mod lost_markers;
+mod merged_lists;
 mod moves;
 mod panics;
 mod placement;
