@@ -235,9 +235,9 @@ pub(crate) fn allocate(
     allocated.map_err(|refusal| refusal.raise(py))
 }
 
-/// Frees a block by its address, in the order of `stream`. The one that it was allocated on may have been
-/// destroyed; any other too, unless the caller vouches for it. Does not wait for the device, and drops what
-/// comes after `atexit`.
+/// Frees a block by its address, in the order of `stream`, which may have been destroyed unless the caller
+/// vouches for it. Who does lets other streams have the memory at once. Does not wait for the device, and
+/// drops what comes after `atexit`.
 #[pyfunction]
 #[pyo3(signature = (ptr, stream=None, *, vouched=false))]
 pub(crate) fn free(
@@ -251,8 +251,7 @@ pub(crate) fn free(
     }
     let handle = streams::named(stream)?.handle;
     calls::call(py, || {
-        let is_own = || block_at(ptr).is_ok_and(|block| block.3.max(1) == handle.max(1));
-        match vouched && !is_own() {
+        match vouched {
             // SAFETY: the Python caller promises the order and that the stream exists.
             true => unsafe { vmem::vmem_free_vouched(pointer(ptr), pointer(handle)) },
             // SAFETY: the Python caller promises the order.

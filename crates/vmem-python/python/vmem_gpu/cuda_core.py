@@ -11,6 +11,7 @@ import typing as _typing
 import cuda.core as _core
 
 from . import Runtime, runtime
+from . import find_block as _find_block
 from . import free as _free
 
 __all__ = ["MemoryResource"]
@@ -42,7 +43,9 @@ class MemoryResource(_core.MemoryResource):
     def deallocate(self, ptr: _typing.Any, size: int, *, stream: _typing.Any) -> None:
         """Frees a buffer in the order of ``stream``. cuda.core calls it."""
         # The stream that a buffer remembers may be borrowed, and gone; one that a caller names exists.
-        _free(int(ptr or 0), _handle(stream), vouched=True)
+        address, handle = int(ptr or 0), _handle(stream)
+        is_own = address != 0 and max(_find_block(address)[3], 1) == max(handle, 1)
+        _free(address, handle, vouched=not is_own)
 
     @property
     def is_device_accessible(self) -> bool:

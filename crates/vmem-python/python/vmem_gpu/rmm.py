@@ -39,7 +39,9 @@ def _bytes_of(size: int | str) -> int:
             raise ValueError
         return int(float(number) * _UNITS[text[len(number) :]])
     except (KeyError, ValueError):
-        raise ValueError(f"{size!r} is no size: a number of bytes, or a text such as '10 GiB'") from None
+        # "Could not parse" is what RMM says.
+        reason = "it is no number of bytes, nor a text such as '10 GiB'"
+        raise ValueError(f"Could not parse {size!r}: {reason}") from None
 
 
 class MemoryResource(_rmm.mr.CallbackMemoryResource):
@@ -112,7 +114,8 @@ def _allocator(opened: Runtime) -> _typing.Callable[[int, _typing.Any], int]:
 
 
 def _deallocate(ptr: int, size: int, stream: _typing.Any) -> None:
-    # RMM frees in destructors, where an exception ends the process.
+    # RMM asks of its callers what vouching promises: the stream exists. Its own pool records an event on it here.
+    # It frees in destructors, where an exception ends the process.
     try:
         _free(ptr, _handle(stream), vouched=True)
     except Exception as error:
