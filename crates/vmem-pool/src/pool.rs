@@ -45,9 +45,10 @@ use crate::{BuildError, PoolConfig, PoolHandle};
 ///
 /// A pool never calls the driver in a way that breaks a capture of a graph, on streams that it knows or
 /// not: it records nothing on a stream that captures, asks for nothing that was recorded on one, and
-/// never synchronises the device by itself. So a stream that captures gets what is at hand, and
-/// [`Capturing`](vmem_core::AllocErrorKind::Capturing) otherwise; what was freed on it serves others
-/// once the capture has ended. Memory that only a synchronisation of the device could free stays in
+/// never synchronises the device by itself. So a stream that captures gets what is at hand; over an
+/// arena, memory that no other stream's work touches, moved or new, as no call that maps memory concerns
+/// a capture; and [`Capturing`](vmem_core::AllocErrorKind::Capturing) otherwise. What was freed on it
+/// serves others once the capture has ended. Memory that only a synchronisation of the device could free stays in
 /// *quarantine*, counted ([`Counters::quarantined`](crate::Counters::quarantined)), until the program
 /// asks for it ([`PoolHandle::synchronize`]); when the pool is dropped before, it leaks, and that is
 /// reported.

@@ -20,7 +20,7 @@ pub enum AllocErrorKind {
     InvalidLayout,
     /// The stream belongs to another device or has been retired.
     InvalidStream,
-    /// The stream is capturing, and the request needs more than a block at hand.
+    /// The stream is capturing, and the request needs calls that would concern the capture.
     Capturing,
     /// The driver answered something other than success or out of memory.
     DeviceFault,
@@ -130,7 +130,7 @@ impl fmt::Display for AllocError {
             AllocErrorKind::NeverFits => "the request can never fit",
             AllocErrorKind::InvalidLayout => "invalid layout",
             AllocErrorKind::InvalidStream => "the stream is of another device or retired",
-            AllocErrorKind::Capturing => "the stream is capturing and no block is at hand",
+            AllocErrorKind::Capturing => "the stream is capturing, and there is no memory that it need not wait for",
             AllocErrorKind::DeviceFault => "device fault",
             AllocErrorKind::SetupFailed => "it could not be set up",
             AllocErrorKind::Gone => "it has been dropped",

@@ -245,27 +245,46 @@ impl<B: Backing> Core<B> {
             return Ok((state, slot));
         }
         drop(state);
-        self.may_look(slow.request)?;
+        if self.is_capturing(slow.request)? {
+            return self.grow_in_capture(slow);
+        }
         self.try_stages(slow).map_err(|miss| self.refuse(slow, miss))
     }
 
-    /// A capturing stream gets only blocks at hand: every stage makes driver calls that a capture would
-    /// record or break.
-    fn may_look(&self, request: &Request<'_>) -> Result<(), AllocError> {
-        let fail = |kind| AllocError::new(kind, request.layout, self.name());
+    /// Whether the request's stream captures, as far as this thread can tell.
+    fn is_capturing(&self, request: &Request<'_>) -> Result<bool, AllocError> {
         let stream = request.stream;
         if stream.is_retired() {
-            return Err(fail(AllocErrorKind::InvalidStream));
+            return Err(AllocError::new(
+                AllocErrorKind::InvalidStream,
+                request.layout,
+                self.name(),
+            ));
         }
-        if !stream.is_callable_here() {
-            // Only its own thread can make this stream wait.
-            return Ok(());
+        // Only its own thread can make a stream wait that is not callable here.
+        let is_capturing = stream.is_callable_here().then(|| stream.is_capturing());
+        is_capturing
+            .unwrap_or(Ok(false))
+            .map_err(|error| AllocError::from_driver(error, request.layout, self.name()))
+    }
+
+    /// A capturing stream gets no more than growth beside what is at hand: every other stage asks about
+    /// events or waits for them, which a capture would record or break.
+    fn grow_in_capture<'a>(
+        &'a self,
+        slow: &mut Slow<'_>,
+    ) -> Result<(Locked<'a>, Slot), AllocError> {
+        let refusal = AllocError::new(AllocErrorKind::Capturing, slow.request.layout, self.name());
+        if !self.supply.grows_in_captures() {
+            return Err(refusal);
         }
-        match stream.is_capturing() {
-            Ok(false) => Ok(()),
-            Ok(true) => Err(fail(AllocErrorKind::Capturing)),
-            Err(error) => Err(AllocError::from_driver(error, request.layout, self.name())),
-        }
+        slow.captures = true;
+        self.grow(slow).map_err(|miss| match miss {
+            Miss::Skip(_) | Miss::Ceiling => refusal,
+            Miss::Addresses => refusal.with_source(NO_ADDRESSES),
+            Miss::Refused(source) => refusal.with_source(source),
+            miss @ Miss::Fault(_) => self.refuse(slow, miss),
+        })
     }
 
     /// Looks for memory stage after stage, then again after each thing that may make some usable.

@@ -33,6 +33,8 @@ pub(crate) struct Slow<'a> {
     pub(super) looked: bool,
     /// Nothing was mapped a second time when it first looked, so that there is nowhere to go back to.
     pub(super) no_aliases: bool,
+    /// Its stream captures, and can be made to wait for nothing.
+    pub(super) captures: bool,
     /// What was taken, moved and returned for it, in bytes; all else is zero.
     pub(super) changes: Counters,
 }
@@ -53,6 +55,7 @@ impl<'a> Slow<'a> {
             refused: None,
             looked: false,
             no_aliases: false,
+            captures: false,
             changes: Counters::default(),
         }
     }
@@ -62,7 +65,9 @@ impl<'a> Slow<'a> {
         match lanes.access(tag, self.lane) {
             Access::Now => true,
             Access::After { .. } | Access::Close => {
-                lanes.reuse() == Reuse::StreamOrdered && !self.skipped.contains(&tag.lane)
+                lanes.reuse() == Reuse::StreamOrdered
+                    && !self.captures
+                    && !self.skipped.contains(&tag.lane)
             }
             Access::Never => false,
         }

@@ -127,6 +127,10 @@ impl<U: MemoryResource + 'static> Supply for Chunks<U> {
         false
     }
 
+    fn grows_in_captures(&self) -> bool {
+        false
+    }
+
     fn default_growth(&self) -> Growth {
         Growth::Double
     }

@@ -149,6 +149,9 @@ pub(crate) trait Supply {
     /// to be returned first, which takes that the host has seen the work complete.
     fn moves(&self) -> bool;
 
+    /// Whether taking and mapping memory breaks no capture, whatever captures.
+    fn grows_in_captures(&self) -> bool;
+
     /// How much is taken at a time unless configured.
     fn default_growth(&self) -> Growth;
 

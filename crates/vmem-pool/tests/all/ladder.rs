@@ -217,19 +217,61 @@ fn what_fits_after_returning_unused_memory_is_not_refused() {
 }
 
 #[test]
-fn a_capturing_stream_gets_what_is_at_hand_and_nothing_else() {
+fn a_capturing_stream_gets_what_is_at_hand_and_more_memory_but_none_that_it_had_to_wait_for() {
     let device = device();
-    let pool = arena(device.clone(), PoolConfig::default());
+    let pool = arena(device.clone(), PoolConfig::default().with_ceiling(16 * MIB));
+    let [stream, other] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+    let elsewhere = alloc(&pool, 6 * MIB, &other);
+    touch(&device, &elsewhere, &other);
+    free(&pool, elsewhere, &other);
+    device.begin_capture(&stream).unwrap();
+    let grown = alloc(&pool, 8 * MIB, &stream);
+    touch(&device, &grown, &stream);
+    assert_eq!(pool.handle().counters().unwrap().reserved, 14 * MIB);
+    let error = pool.allocate_on(layout(6 * MIB), &stream).unwrap_err();
+    assert_eq!(error.kind(), AllocErrorKind::Capturing);
+    free(&pool, grown, &stream);
+    let again = alloc(&pool, 8 * MIB, &stream);
+    device.end_capture(&stream).unwrap();
+    let waited = alloc(&pool, 6 * MIB, &stream);
+    free(&pool, again, &stream);
+    free(&pool, waited, &stream);
+    drop((stream, other));
+    finish(&device, pool);
+}
+
+#[test]
+fn a_capturing_stream_gets_nothing_from_a_pool_of_chunks_that_is_not_at_hand() {
+    let device = device();
+    let pool = chunks(device.clone(), PoolConfig::default());
     let stream = Stream::new(device.clone()).unwrap();
     free(&pool, alloc(&pool, MIB, &stream), &stream);
     device.begin_capture(&stream).unwrap();
     let hit = alloc(&pool, MIB, &stream);
-    let error = pool.allocate_on(layout(8 * MIB), &stream).unwrap_err();
+    let error = pool.allocate_on(layout(80 * MIB), &stream).unwrap_err();
     assert_eq!(error.kind(), AllocErrorKind::Capturing);
     device.end_capture(&stream).unwrap();
-    let grown = alloc(&pool, 8 * MIB, &stream);
     free(&pool, hit, &stream);
-    free(&pool, grown, &stream);
+    drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
+fn a_capturing_stream_that_the_device_has_too_little_for_is_told_so_and_the_capture_is_whole() {
+    let device = SimDevice::new(16 * MIB);
+    let pool = arena(device.clone(), PoolConfig::default());
+    let stream = Stream::new(device.clone()).unwrap();
+    device.begin_capture(&stream).unwrap();
+    let most = alloc(&pool, 12 * MIB, &stream);
+    let error = pool.allocate_on(layout(6 * MIB), &stream).unwrap_err();
+    assert_eq!(error.kind(), AllocErrorKind::Capturing);
+    device.fail_call(Some(CallKind::Map), 1, vmem_core::DriverCode::OUT_OF_MEMORY);
+    let error = pool.allocate_on(layout(2 * MIB), &stream).unwrap_err();
+    assert_eq!(error.kind(), AllocErrorKind::Capturing);
+    let last = alloc(&pool, 2 * MIB, &stream);
+    device.end_capture(&stream).unwrap();
+    free(&pool, most, &stream);
+    free(&pool, last, &stream);
     drop(stream);
     finish(&device, pool);
 }

@@ -153,7 +153,7 @@ fn trimming_returns_memory_that_windows_show() {
 }
 
 #[test]
-fn a_capturing_stream_gets_a_window_that_is_there_but_none_that_must_be_made() {
+fn a_capturing_stream_gets_a_window_that_is_there_and_one_that_is_made_of_what_is_at_hand() {
     let device = device();
     let pool = arena(device.clone(), tight());
     let stream = Stream::new(device.clone()).unwrap();
@@ -164,10 +164,17 @@ fn a_capturing_stream_gets_a_window_that_is_there_but_none_that_must_be_made() {
     let before = device.calls();
     let again = alloc(&pool, 3 * G, &stream);
     assert_eq!((device.calls() - before).total(), 0);
-    let error = pool.allocate_on(layout(G + 256), &stream).unwrap_err();
-    assert_eq!(error.kind(), AllocErrorKind::Capturing);
+    let reserved = || pool.handle().counters().unwrap().reserved;
+    let held = reserved();
+    let made = alloc(&pool, G + 256, &stream);
+    assert_eq!(reserved(), held + G, "a free granule and a new one");
+    touch(&device, &made, &stream);
+    for kind in [CallKind::QueryEvent, CallKind::RecordEvent, CallKind::WaitEvent] {
+        assert_eq!((device.calls() - before).of(kind), 0, "{kind:?}");
+    }
     device.end_capture(&stream).unwrap();
     free(&pool, again, &stream);
+    free(&pool, made, &stream);
     free_all(&pool, kept, &stream);
     drop(stream);
     finish(&device, pool);

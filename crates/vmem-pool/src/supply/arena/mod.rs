@@ -143,6 +143,12 @@ impl Supply for VirtualArena {
         true
     }
 
+    fn grows_in_captures(&self) -> bool {
+        // Measured (benches/probes/captures.py): calls of virtual memory management are of no concern to
+        // captures of any mode.
+        true
+    }
+
     fn default_growth(&self) -> Growth {
         Growth::Exact
     }
