@@ -1,9 +1,7 @@
 //! Amounts of memory as people write and read them.
 
 use vmem_core::parse_bytes;
-
-/// The units, in powers of 1024, largest first.
-const UNITS: &[(&str, u32)] = &[("T", 40), ("G", 30), ("M", 20), ("K", 10)];
+pub use vmem_report::{ratio, show};
 
 /// Reads an amount of memory above zero, as [`parse_bytes`] does.
 ///
@@ -19,30 +17,6 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
              1000, and fractions are not"
         )),
     }
-}
-
-/// An amount of memory to four digits at most: `2.825 GiB`, `512 B`.
-pub fn show(bytes: u64) -> String {
-    for (letter, shift) in UNITS {
-        let unit = 1_u64 << shift;
-        if bytes >= unit {
-            let whole = bytes / unit;
-            let decimals = match whole {
-                0..=9 => 3,
-                10..=99 => 2,
-                100..=999 => 1,
-                _ => 0,
-            };
-            return format!("{:.decimals$} {letter}iB", ratio(bytes, unit));
-        }
-    }
-    format!("{bytes} B")
-}
-
-/// One amount over another, as a number for people.
-#[expect(clippy::cast_precision_loss, reason = "shown to a few digits, of which an f64 has plenty")]
-pub fn ratio(part: u64, whole: u64) -> f64 {
-    part as f64 / whole as f64
 }
 
 #[cfg(test)]
@@ -80,14 +54,5 @@ mod tests {
         assert!(parse("0GiB").unwrap_err().contains("above zero"));
         assert!(parse("16777216TiB").unwrap_err().contains("2^64"));
         assert!(parse("16777215TiB").is_ok());
-    }
-
-    #[test]
-    fn amounts_are_shown_to_four_digits() {
-        assert_eq!(show(512), "512 B");
-        assert_eq!(show(1 << 10), "1.000 KiB");
-        assert_eq!(show(3_033_163_104), "2.825 GiB");
-        assert_eq!(show(24 << 30), "24.00 GiB");
-        assert_eq!(show(128 << 30), "128.0 GiB");
     }
 }

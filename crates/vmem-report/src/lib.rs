@@ -31,6 +31,7 @@ mod space;
 mod stack;
 mod timeline;
 
+pub use bytes::{ratio, show};
 pub use live::Live;
 #[cfg(all(unix, feature = "signals"))]
 pub use live::{Listener, Signals};

@@ -130,7 +130,9 @@ impl fmt::Display for AllocError {
             AllocErrorKind::NeverFits => "the request can never fit",
             AllocErrorKind::InvalidLayout => "invalid layout",
             AllocErrorKind::InvalidStream => "the stream is of another device or retired",
-            AllocErrorKind::Capturing => "the stream is capturing, and there is no memory that it need not wait for",
+            AllocErrorKind::Capturing => {
+                "the stream is capturing, and there is no memory that it need not wait for"
+            }
             AllocErrorKind::DeviceFault => "device fault",
             AllocErrorKind::SetupFailed => "it could not be set up",
             AllocErrorKind::Gone => "it has been dropped",
