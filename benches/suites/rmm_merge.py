@@ -69,7 +69,7 @@ def run(kind, second_grows):
     line = {
         "pool": kind, "rmm": rmm.__version__, "second": "grows" if second_grows else "is refused",
         "second_refused": refused, "same_block": first == last, "donor_pending_at_theft": donor_pending_at_theft,
-        "overtaken": overtaken, "bytes": found, "in_order": not overtaken and set(found) == {"0xcc"},
+        "overtaken": overtaken, "bytes": found, "in_order": set(found) == {"0xcc"} and not (overtaken and first == last),
     }
     print(json.dumps(line), flush=True)
     pool.deallocate(last, BLOCK, on[thief])

@@ -29,6 +29,18 @@ def test_a_pointer_owns_its_block(context, gpu):
     assert gpu.stats().blocks == 0 and not manager.allocations
 
 
+def test_a_context_that_numba_met_has_the_drivers_own_device(context, gpu):
+    class CUdevice:
+        def __int__(self):
+            return 0
+
+    context.device = CUdevice()
+    context.memory_manager.initialize()
+    pointer = context.memory_manager.memalloc(1000)
+    assert vmem_gpu.find_block(int(pointer.device_pointer))[1] == 1000
+    del pointer
+
+
 def test_after_reset_finalizers_find_nothing_to_do(context, gpu):
     manager = context.memory_manager
     pointer = manager.memalloc(1000)

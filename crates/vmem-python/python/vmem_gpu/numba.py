@@ -25,13 +25,19 @@ class MemoryManager(_cuda.HostOnlyCUDAMemoryManager):
     """Numba's manager of device memory over vmem. Numba makes one for each context; pinned and mapped host
     memory stays with Numba."""
 
+    @property
+    def _device(self) -> int:
+        """The device's number. A context that Numba met but did not make has the driver's own for a device."""
+        device = self.context.device
+        return device.id if hasattr(device, "id") else int(device)
+
     def initialize(self) -> None:
         """Opens the device by the environment's settings, unless it is open."""
-        runtime(self.context.device.id)
+        runtime(self._device)
 
     def memalloc(self, size: int) -> _driver.MemoryPointer:
         """Allocates. Raises Numba's out-of-memory error, caused by vmem's."""
-        device = self.context.device.id
+        device = self._device
         exhausted = _driver.binding.CUresult.CUDA_ERROR_OUT_OF_MEMORY
 
         def allocate() -> Allocation:
@@ -58,7 +64,7 @@ class MemoryManager(_cuda.HostOnlyCUDAMemoryManager):
     def get_memory_info(self) -> _driver.MemoryInfo:
         """What can still be allocated, and the most that could ever be."""
         free, total = _driver.driver.cuMemGetInfo()
-        stats = runtime(self.context.device.id).stats()
+        stats = runtime(self._device).stats()
         if stats.reserved is not None:
             free += stats.reserved - min(stats.reserved, stats.bytes)
         if stats.limit is not None:

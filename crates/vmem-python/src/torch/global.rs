@@ -112,9 +112,12 @@ pub(crate) unsafe extern "C" fn vmem_gpu_torch_try_allocate(
             null()
         }
         Err(refusal) => {
+            let exhausted = refusal.is_exhaustion();
             // SAFETY: the caller's promise.
-            unsafe { is_exhausted.write(refusal.is_exhaustion().into()) };
-            keep(refusal.text)
+            unsafe { is_exhausted.write(exhausted.into()) };
+            // Programs over PyTorch look for these words.
+            let said = if exhausted { "CUDA out of memory. " } else { "" };
+            keep(format!("{said}{}", refusal.text))
         }
     }
 }
