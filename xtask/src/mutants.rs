@@ -28,13 +28,27 @@ enum Test {
     Loom(&'static str),
 }
 
-const MUTANTS: [Mutant; 4] = [
+const MUTANTS: [Mutant; 6] = [
     Mutant {
         name: "free neighbours of two streams join",
         file: "crates/vmem-pool/src/space/range.rs",
         from: "(Self::Free(a), Self::Free(b)) if a.lane == b.lane =>",
         to: "(Self::Free(a), Self::Free(b)) =>",
         test: Test::Plain(&["--lib", "space::"]),
+    },
+    Mutant {
+        name: "memory comes home before the work on it has completed",
+        file: "crates/vmem-pool/src/streams/home.rs",
+        from: ".is_some_and(|t| lanes.is_complete(t))",
+        to: ".is_some()",
+        test: Test::Plain(&["--test", "all", "home::"]),
+    },
+    Mutant {
+        name: "what came home behind a wait is free for all",
+        file: "crates/vmem-pool/src/streams/home.rs",
+        from: "true => self.lanes.open_tag(home),",
+        to: "true => Tag { lane: home, epoch: 0 },",
+        test: Test::Plain(&["--test", "all", "home::"]),
     },
     Mutant {
         name: "memory moves from under live blocks",
@@ -53,8 +67,8 @@ const MUTANTS: [Mutant; 4] = [
     Mutant {
         name: "waits that others asked of a stream are not looked for at a hit",
         file: "crates/vmem-pool/src/alloc/mod.rs",
-        from: "state.lanes.is_busy(lane) || request.stream.has_pending_waits()",
-        to: "state.lanes.is_busy(lane)",
+        from: "request.stream.has_pending_waits() || !state",
+        to: "!state",
         test: Test::Loom("a_thread_waits_for_what_others_asked"),
     },
 ];

@@ -31,7 +31,7 @@ pub(crate) fn driver_calls(table: &mut Table) {
 pub(crate) fn reserved(table: &mut Table) {
     let rows = [
         (Workload::Overlay, Bound::AtMost(1.010)),
-        (Workload::OverlayTwoStreams, Bound::AtMost(1.10)),
+        (Workload::OverlayTwoStreams, Bound::AtMost(1.03)),
         (Workload::OverlayTwoStreams, Bound::Ambition(1.02)),
     ];
     for (workload, bound) in rows {
@@ -57,7 +57,7 @@ pub(crate) fn smallest_device(table: &mut Table) {
         (Workload::OverlayCore, 100_000, 1.02),
         (Workload::Dissolve, 100_000, 1.02),
         (Workload::Dissolve, 1_000_000, 1.02),
-        (Workload::OverlayTwoStreams, 100_000, 1.03),
+        (Workload::OverlayTwoStreams, 100_000, 1.0157),
     ];
     for (workload, scale, most) in rows {
         let scale = vmem_trace::Scale::new(scale).expect("it is not zero");

@@ -10,3 +10,4 @@ mod peers;
 mod rmm;
 mod support;
 mod torch;
+mod two_streams;

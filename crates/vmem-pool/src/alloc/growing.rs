@@ -210,7 +210,8 @@ impl<'a, B: Backing> Growing<'a, B> {
             }
             Way::Growth => state.rest_of(&plan.claim, lane),
         };
-        let State { space, aliases, counters, .. } = &mut *state;
+        let State { space, aliases, counters, lanes, .. } = &mut *state;
+        plan.claim.note_lenders(|tag| lanes.lender(tag, lane));
         let slot = match done {
             Ok(()) => Ok(supply.finish(space, aliases, plan, slow.need, rest)),
             Err(miss) => {
@@ -243,10 +244,13 @@ impl State {
         ceiling: u64,
         plan: impl FnOnce(&mut Space, &mut Aliases, &Ask<'_>) -> R,
     ) -> R {
+        let most = if slow.spares { ceiling.min(self.most_apart()) } else { ceiling };
         let Self { space, lanes, aliases, counters, .. } = self;
-        let ready = |tag| matches!(lanes.access(tag, slow.lane), Access::Now);
+        let ready =
+            |tag| matches!(lanes.access(tag, slow.lane), Access::Now) && !slow.leaves(lanes, tag);
         let usable = |tag| slow.may_use(lanes, tag);
-        let room = ceiling.saturating_sub(counters.reserved);
-        plan(space, aliases, &Ask { need: slow.need, room, ready: &ready, usable: &usable })
+        let (limit, room) = (ceiling, most.saturating_sub(counters.reserved));
+        let Slow { need, lane, .. } = *slow;
+        plan(space, aliases, &Ask { need, lane, limit, room, ready: &ready, usable: &usable })
     }
 }

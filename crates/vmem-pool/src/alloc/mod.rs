@@ -10,10 +10,12 @@
 //! Nothing is remembered of a request that was refused: the next one asks again, because the device
 //! may have more by then for reasons that the pool does not see.
 
+mod capture;
 mod control;
 mod core;
 mod growing;
 mod growth_lock;
+mod home;
 #[cfg(test)]
 mod many_streams;
 mod returning;
@@ -34,7 +36,7 @@ use vmem_core::{
     RawBlock, Request, Stream,
 };
 
-use crate::space::{RangeState, Slot, StreamIx, Tag};
+use crate::space::{CLEAN, RangeState, Slot, StreamIx, Tag};
 use crate::streams::{Lane, Locked, State};
 use crate::supply::{Backing, Miss};
 
@@ -65,8 +67,14 @@ enum Wait {
 
 impl<B: Backing> Core<B> {
     /// The stages of the slow path, from cheap to dear.
-    const STAGES: [for<'a> fn(&'a Self, &mut Slow<'_>) -> Found<'a>; 4] =
-        [Self::share, Self::grow_for, Self::share_everywhere, Self::make_room];
+    const STAGES: [for<'a> fn(&'a Self, &mut Slow<'_>) -> Found<'a>; 6] = [
+        Self::fetch_home,
+        Self::share,
+        Self::grow_apart,
+        Self::grow_for,
+        Self::share_everywhere,
+        Self::make_room,
+    ];
 
     #[inline]
     pub(crate) fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
@@ -87,11 +95,15 @@ impl<B: Backing> Core<B> {
         let lane = state.lanes.known(self.streams.id, request.stream)?;
         // Blocks freed on this stream by other threads rely on its pending waits, which were asked
         // for before the frees: seen under the lock, none is missed.
-        if state.lanes.is_busy(lane) || request.stream.has_pending_waits() {
+        let need = self.need(request.layout);
+        if request.stream.has_pending_waits() || !state.lanes.begin_hit(lane, need.size) {
             return None;
         }
-        let slot = state.hit(lane, self.need(request.layout))?;
-        Some(state.issue(slot, request, self.streams.id))
+        let Some(slot) = state.hit(lane, need) else {
+            state.lanes.note_freed(lane, need.size);
+            return None;
+        };
+        Some(state.issue(slot, request, lane, self.streams.id))
     }
 
     /// A request that misses, that is refused, or that somebody watches.
@@ -152,9 +164,18 @@ impl<B: Backing> Core<B> {
             return Err(fail(AllocErrorKind::InvalidStream));
         }
         if let Some(slot) = state.hit(lane, need) {
-            return Ok(self.issue(state, request, lane, slot));
+            return Ok(self.issue(state, request, (lane, lane), slot));
         }
+        state.lanes.note_miss(lane, layout.size());
         let mut slow = Slow::new(request, lane, need);
+        slow.away = state.bring_home(lane);
+        if slow.away
+            && let Some(slot) = state.hit(lane, need)
+        {
+            state.counters.completed += 1;
+            return Ok(self.issue(state, request, (lane, lane), slot));
+        }
+        slow.spares = self.may_spare(&state, need);
         if let Some((mut claim, marker)) = state.hand_over(&mut slow) {
             let is_handed_over = match marker {
                 None => {
@@ -171,8 +192,8 @@ impl<B: Backing> Core<B> {
                 }
             };
             if is_handed_over {
-                let slot = state.finish(claim, lane, need);
-                return Ok(self.issue(state, request, lane, slot));
+                let slot = state.finish_shared(claim, &mut slow);
+                return Ok(self.issue(state, request, (lane, slow.home), slot));
             }
             // The stages find out what is wrong, and what else there is.
             slow.put_back(&mut state, claim);
@@ -199,13 +220,13 @@ impl<B: Backing> Core<B> {
             state = self.streams.lock();
             if let Err(error) = queued {
                 let tag = state.lanes.open_tag(lane);
-                state.release(slot, tag);
+                state.release(slot, tag, tag);
                 pin.unpin(&mut state);
                 return Err(AllocError::from_driver(error, request.layout, self.name()));
             }
         }
         pin.unpin(&mut state);
-        Ok(self.issue(state, request, lane, slot))
+        Ok(self.issue(state, request, (lane, slow.home), slot))
     }
 
     /// The block of a request, for which its stream may have been made to wait. What is left of the memory
@@ -214,11 +235,13 @@ impl<B: Backing> Core<B> {
         &self,
         mut state: Locked<'_>,
         request: &Request<'_>,
-        lane: StreamIx,
+        (lane, home): (StreamIx, StreamIx),
         slot: Slot,
     ) -> Block {
         let stream = request.stream;
-        let block = state.issue(slot, request, self.streams.id);
+        let bytes = state.space[slot].size();
+        state.lanes.note_taken(home, bytes);
+        let block = state.issue(slot, request, home, self.streams.id);
         state.most_needed = state.most_needed.max(state.counters.live);
         let needed =
             stream.is_bound() && stream.is_callable_here() && state.lanes.needs_marks(lane);
@@ -249,42 +272,6 @@ impl<B: Backing> Core<B> {
             return self.grow_in_capture(slow);
         }
         self.try_stages(slow).map_err(|miss| self.refuse(slow, miss))
-    }
-
-    /// Whether the request's stream captures, as far as this thread can tell.
-    fn is_capturing(&self, request: &Request<'_>) -> Result<bool, AllocError> {
-        let stream = request.stream;
-        if stream.is_retired() {
-            return Err(AllocError::new(
-                AllocErrorKind::InvalidStream,
-                request.layout,
-                self.name(),
-            ));
-        }
-        // Only its own thread can make a stream wait that is not callable here.
-        let is_capturing = stream.is_callable_here().then(|| stream.is_capturing());
-        is_capturing
-            .unwrap_or(Ok(false))
-            .map_err(|error| AllocError::from_driver(error, request.layout, self.name()))
-    }
-
-    /// A capturing stream gets no more than growth beside what is at hand: every other stage asks about
-    /// events or waits for them, which a capture would record or break.
-    fn grow_in_capture<'a>(
-        &'a self,
-        slow: &mut Slow<'_>,
-    ) -> Result<(Locked<'a>, Slot), AllocError> {
-        let refusal = AllocError::new(AllocErrorKind::Capturing, slow.request.layout, self.name());
-        if !self.supply.grows_in_captures() {
-            return Err(refusal);
-        }
-        slow.captures = true;
-        self.grow(slow).map_err(|miss| match miss {
-            Miss::Skip(_) | Miss::Ceiling => refusal,
-            Miss::Addresses => refusal.with_source(NO_ADDRESSES),
-            Miss::Refused(source) => refusal.with_source(source),
-            miss @ Miss::Fault(_) => self.refuse(slow, miss),
-        })
     }
 
     /// Looks for memory stage after stage, then again after each thing that may make some usable.
@@ -367,7 +354,7 @@ impl<B: Backing> Core<B> {
         }
         let lane = state.lanes.known(self.streams.id, stream);
         let lane = lane.filter(|&lane| state.lanes.is_open(lane))?;
-        let slot = state.end_block(raw)?;
+        let slot = state.end_block(raw, lane)?;
         let size = state.space[slot].size();
         let (tag, close) = state.lanes.tag_free(lane, size);
         state.space.free(slot, tag);
@@ -406,13 +393,18 @@ impl<B: Backing> Core<B> {
     /// is to be closed, or `None` if there is no such block.
     fn free_slow(&self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
         let (mut state, lane) = self.streams.enter(self.streams.lock(), stream);
-        let slot = state.end_block(raw)?;
+        let home = state.space.home_of(raw)?;
+        let slot = state.end_block(raw, home)?;
         let size = state.space[slot].size();
         let (tag, close) = state.lanes.tag_free(lane, size);
-        state.release(slot, tag);
+        let (free, marked) = match home == lane {
+            true => (tag, false),
+            false => state.tag_away(tag, home, size),
+        };
+        state.release(slot, tag, free);
         let trims =
             self.config.auto_trim.is_some_and(|policy| state.holds_more_than(policy.threshold));
-        Some(close || trims)
+        Some(close || marked || trims)
     }
 
     #[cold]
@@ -425,13 +417,16 @@ impl<B: Backing> Core<B> {
 }
 
 impl State {
-    /// Makes a claimed or live range free.
-    fn release(&mut self, slot: Slot, tag: Tag) {
-        let Self { space, aliases, .. } = self;
+    /// Makes a claimed or live range, last used as `tag` says, free with the tag `free`.
+    fn release(&mut self, slot: Slot, tag: Tag, free: Tag) {
+        let Self { space, aliases, lanes, .. } = self;
         if aliases.lend(space[slot].start) {
-            aliases.take_back(space, slot, tag);
+            aliases.take_back(space, slot, tag, |lender| match lender == CLEAN.lane {
+                true => free,
+                false => lanes.away(tag, lender),
+            });
         } else {
-            space.set_state(slot, RangeState::Free(tag));
+            space.set_state(slot, RangeState::Free(free));
         }
     }
 }

@@ -5,7 +5,7 @@ use vmem_core::author::StreamExt;
 
 use super::{Core, Found, Slow};
 use crate::Counters;
-use crate::space::{CLEAN, Claim, Slot, StreamIx};
+use crate::space::{CLEAN, Claim, Slot, StreamIx, Tag};
 use crate::streams::{Access, Lane, Reuse, State};
 use crate::supply::Backing;
 
@@ -64,7 +64,7 @@ impl<B: Backing> Core<B> {
         if let Some(slot) = state.best_complete(slow, &lanes) {
             state.counters.completed += 1;
             let claim = state.space.claim_one(slot);
-            let slot = state.finish(claim, slow.lane, slow.need);
+            let slot = state.finish_shared(claim, slow);
             return Ok(Some((state, slot)));
         }
         slow.tried("completed blocks", state.largest_complete(slow.lane));
@@ -75,8 +75,11 @@ impl<B: Backing> Core<B> {
                 state = streams.lock();
                 match ordered {
                     Ok(()) => {
+                        if claim.waited {
+                            state.note_wait(&claim, slow.lane);
+                        }
                         *counter(&mut state.counters) += 1;
-                        let slot = state.finish(claim, slow.lane, slow.need);
+                        let slot = state.finish_shared(claim, slow);
                         return Ok(Some((state, slot)));
                     }
                     Err(miss) => {
@@ -145,7 +148,10 @@ impl State {
         let (mut lanes, cut_short) = self.space.lanes_that_fit(slow.need, limit);
         slow.more |= cut_short;
         let others = |lane: StreamIx| lane != slow.lane && lane != CLEAN.lane;
-        lanes.retain(|&lane| others(lane) && !slow.skipped.contains(&lane));
+        let all = &self.lanes;
+        let left = |lane| slow.leaves(all, Tag { lane, ..CLEAN });
+        let skipped = |lane| slow.skipped.contains(&all.freed_on(lane));
+        lanes.retain(|&lane| others(lane) && !skipped(lane) && !left(lane));
         lanes
     }
 
@@ -159,7 +165,9 @@ impl State {
         let marker = |lane: StreamIx| {
             let tag = self.space[self.space.best_fit(lane, slow.need)?].tag()?;
             match self.lanes.access(tag, slow.lane) {
-                Access::After { epoch, marker, .. } => Some((lane, epoch, marker)),
+                Access::After { epoch, marker, .. } => {
+                    Some((self.lanes.freed_on(lane), epoch, marker))
+                }
                 _ => None,
             }
         };
@@ -191,12 +199,19 @@ impl State {
     /// Claims the range whose wait is the smallest.
     fn claim_smallest_wait(&mut self, slow: &mut Slow<'_>) -> Option<Claim> {
         let lanes = self.lanes_for(slow);
-        lanes.iter().for_each(|&lane| self.lanes.contend(lane));
+        for &lane in &lanes {
+            let lends = self.lanes.lender(Tag { lane, ..CLEAN }, slow.lane).is_some();
+            if !lends || self.lanes.is_bound(lane) {
+                self.lanes.contend(lane);
+            }
+        }
         if self.lanes.reuse() == Reuse::Observed {
             return None;
         }
         let slot = self.smallest_wait(slow, &lanes)?;
-        if let Some(tag) = self.space[slot].tag() {
+        if let Some(tag) = self.space[slot].tag()
+            && self.lanes.lender(tag, slow.lane).is_none()
+        {
             let access = self.lanes.access(tag, slow.lane);
             self.lanes.note_theft(tag.lane, &access);
         }
@@ -219,6 +234,16 @@ impl State {
             Some(((order, range.size(), range.start), slot))
         };
         fits.filter_map(cost).min_by_key(|(cost, _)| *cost).map(|(_, slot)| slot)
+    }
+
+    /// A stream had to wait for what is lent to it: the lender marks some frees at once, so that the next such
+    /// wait is for no more than it must.
+    fn note_wait(&mut self, claim: &Claim, lane: StreamIx) {
+        for tag in claim.tags() {
+            if self.lanes.lender(tag, lane).is_some() {
+                self.lanes.note_theft(tag.lane, &Access::Close);
+            }
+        }
     }
 
     /// Claims neighbours that several streams freed.

@@ -35,6 +35,12 @@ pub(crate) struct Slow<'a> {
     pub(super) no_aliases: bool,
     /// Its stream captures, and can be made to wait for nothing.
     pub(super) captures: bool,
+    /// Some of the memory that is at home on its lane may be away.
+    pub(super) away: bool,
+    /// The lane at which what it gets is at home.
+    pub(super) home: StreamIx,
+    /// It does without what other lanes are likely to need again.
+    pub(super) spares: bool,
     /// What was taken, moved and returned for it, in bytes; all else is zero.
     pub(super) changes: Counters,
 }
@@ -56,18 +62,29 @@ impl<'a> Slow<'a> {
             looked: false,
             no_aliases: false,
             captures: false,
+            away: false,
+            home: lane,
+            spares: false,
             changes: Counters::default(),
         }
     }
 
+    /// Whether the request leaves a free range with this tag to a lane that is likely to need it again.
+    pub(super) fn leaves(&self, lanes: &Lanes, tag: Tag) -> bool {
+        self.spares && lanes.is_needed_elsewhere(tag, self.lane)
+    }
+
     /// Whether the stream may have a free range with this tag, if need be behind a wait.
     pub(super) fn may_use(&self, lanes: &Lanes, tag: Tag) -> bool {
+        if self.leaves(lanes, tag) {
+            return false;
+        }
         match lanes.access(tag, self.lane) {
             Access::Now => true,
             Access::After { .. } | Access::Close => {
                 lanes.reuse() == Reuse::StreamOrdered
                     && !self.captures
-                    && !self.skipped.contains(&tag.lane)
+                    && !self.skipped.contains(&lanes.freed_on(tag.lane))
             }
             Access::Never => false,
         }

@@ -1,6 +1,6 @@
 //! Ranges taken out for one request while the lock is not held.
 
-use super::{CLEAN, Need, RangeState, Slot, Space, Span, Tag};
+use super::{CLEAN, Need, RangeState, Slot, Space, Span, StreamIx, Tag};
 
 /// Ranges with the state that each must get back if the claim is given up.
 #[derive(Debug)]
@@ -10,6 +10,8 @@ pub(crate) struct Claim {
     parts: Vec<(Slot, RangeState)>,
     /// Addresses at which the memory is to be used.
     alias: Vec<(Slot, RangeState)>,
+    /// Parts that are at home on a lane which lends them, in the order of the parts.
+    lent: Vec<(Slot, StreamIx)>,
     /// The stream that gets it was made to wait for a last use of it.
     pub(crate) waited: bool,
 }
@@ -26,13 +28,20 @@ impl Claim {
         }
         tags
     }
+
+    /// Notes which lane lends a free part, by its tag: once it is free again it is at home there.
+    pub(crate) fn note_lenders(&mut self, lender: impl Fn(Tag) -> Option<StreamIx>) {
+        let lent =
+            self.parts.iter().filter_map(|&(slot, state)| Some((slot, lender(state.tag()?)?)));
+        self.lent = lent.collect();
+    }
 }
 
 impl Space {
     /// A claim to add to.
     pub(crate) fn begin_claim(&mut self) -> Claim {
         self.claims += 1;
-        Claim { parts: Vec::new(), alias: Vec::new(), waited: false }
+        Claim { parts: Vec::new(), alias: Vec::new(), lent: Vec::new(), waited: false }
     }
 
     /// Claims one free range.
@@ -100,9 +109,11 @@ impl Space {
     /// Lends the memory of a claim to its alias, which stays claimed and is returned.
     pub(crate) fn lend(&mut self, claim: Claim) -> Slot {
         self.end_claim();
+        let mut lent = claim.lent.iter().peekable();
         for (slot, _) in claim.parts {
+            let lender = lent.next_if(|(part, _)| *part == slot).map_or(CLEAN.lane, |lent| lent.1);
             // Work at home is pending no longer than work at the alias will be.
-            self.set_state(slot, RangeState::Dormant(CLEAN));
+            self.set_state(slot, RangeState::Dormant(Tag { lane: lender, ..CLEAN }));
         }
         self.join(&claim.alias)
     }
@@ -124,16 +135,20 @@ impl Space {
         self.cut(slot, Span::new(at, need.size), RangeState::Free(rest));
     }
 
-    /// The memory that is at home in a span is free there again.
-    pub(crate) fn wake(&mut self, span: Span, tag: Tag) {
-        let lent = |slot: &Slot| matches!(self[*slot].state(), RangeState::Dormant(_));
-        let slots: Vec<Slot> = self.within(span).filter(lent).collect();
-        for slot in slots {
+    /// The memory that is at home in a span is free there again, with the tag that it gets by the lane that
+    /// lent it: the clean one if none did.
+    pub(crate) fn wake(&mut self, span: Span, mut tag: impl FnMut(StreamIx) -> Tag) {
+        let lent = |slot: Slot| match self[slot].state() {
+            RangeState::Dormant(tag) => Some((slot, tag)),
+            _ => None,
+        };
+        let slots: Vec<(Slot, Tag)> = self.within(span).filter_map(lent).collect();
+        for (slot, home) in slots {
             let range = self[slot].span();
             let (at, upto) = (range.start.max(span.start), range.end().min(span.end()));
             self.claim(slot);
-            self.cut(slot, Span::between(at, upto), RangeState::Dormant(CLEAN));
-            self.set_state(slot, RangeState::Free(tag));
+            self.cut(slot, Span::between(at, upto), RangeState::Dormant(home));
+            self.set_state(slot, RangeState::Free(tag(home.lane)));
         }
     }
 

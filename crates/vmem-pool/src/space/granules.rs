@@ -30,10 +30,15 @@ impl Space {
 
     /// The lowest unmapped ranges below `limit`, `size` bytes in all. Takes `O(h log h)` steps for
     /// `h` unmapped ranges.
-    pub(crate) fn lowest_unmapped(&self, limit: u64, size: u64) -> Vec<Span> {
+    pub(crate) fn lowest_unmapped(&self, home: Span, size: u64) -> Vec<Span> {
         let unmapped = self.unmapped().map(|slot| self[slot].span());
-        let mut unmapped: Vec<Span> = unmapped.filter(|span| span.start < limit).collect();
-        unmapped.sort_unstable();
+        let unmapped = unmapped.filter(|span| span.start < home.end());
+        let parts = unmapped.flat_map(|span| {
+            let at = home.start.clamp(span.start, span.end());
+            [Span::between(span.start, at), Span::between(at, span.end())]
+        });
+        let mut unmapped: Vec<Span> = parts.filter(|span| span.size > 0).collect();
+        unmapped.sort_unstable_by_key(|span| (span.start < home.start, span.start));
         let mut missing = size;
         let mut chosen = Vec::new();
         for Span { start, size } in unmapped {

@@ -62,19 +62,31 @@ impl Space {
 
     /// Makes a claimed range a block and returns its generation.
     #[inline]
-    pub(crate) fn begin_block(&mut self, slot: Slot, layout: BlockLayout, label: Label) -> u32 {
+    pub(crate) fn begin_block(
+        &mut self,
+        slot: Slot,
+        layout: BlockLayout,
+        label: Label,
+        home: StreamIx,
+    ) -> u32 {
         debug_assert!(self[slot].state() == RangeState::Claimed);
-        self.at(slot).begin_block(layout, label)
+        self.at(slot).begin_block(layout, label, home)
     }
 
     /// Ends the block that `raw` describes, whose range stays live until it is freed. `None` if it
     /// is not a block of this space.
     #[inline]
-    pub(crate) fn end_block(&mut self, raw: &RawBlock) -> Option<Slot> {
+    pub(crate) fn end_block(&mut self, raw: &RawBlock, home: StreamIx) -> Option<Slot> {
         let slot = Slot::from_raw(raw.slot())?;
         let range = self.ranges.get_mut(slot.index())?;
-        let ended = range.end_block(raw.ptr().get(), raw.generation(), raw.layout());
+        let ended = range.end_block(raw.ptr().get(), raw.generation(), raw.layout(), home);
         ended.then_some(slot)
+    }
+
+    /// The lane that the block was taken for, if it is one of this space.
+    pub(crate) fn home_of(&self, raw: &RawBlock) -> Option<StreamIx> {
+        let range = self.ranges.get(Slot::from_raw(raw.slot())?.index())?;
+        range.is_live().then(|| range.home())
     }
 
     /// Frees a live range, coalescing with free neighbours of its lane under the latest tag.

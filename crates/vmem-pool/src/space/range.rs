@@ -55,12 +55,23 @@ impl Slot {
 pub(crate) struct StreamIx(pub(crate) u32);
 
 impl StreamIx {
+    /// Below every other lane's.
+    pub(crate) const LEAST: Self = Self(0);
+    /// Above every lane's: what is left of 32 bits beside the state of a block and its alignment.
+    pub(crate) const MOST: Self = Self((1 << (u32::BITS - HOME)) - 1);
+
     /// The stream of this index.
     ///
     /// # Panics
-    /// From 2³² on.
+    /// From 2²³ - 1 on.
     pub(crate) fn at(index: usize) -> Self {
-        Self(u32::try_from(index).expect("fewer than 2^31 streams"))
+        let number = u32::try_from(index).ok().map(Self).filter(|number| *number < Self::MOST);
+        number.expect("fewer than 2^23 streams")
+    }
+
+    /// The next one.
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0 + 1)
     }
 
     #[inline]
@@ -156,6 +167,9 @@ pub(super) struct Kind(u32);
 /// Bits that say which state it is.
 const BITS: u32 = 3;
 const MASK: u32 = (1 << BITS) - 1;
+/// Above these, of a live range, is the binary logarithm of an alignment, and above that its home.
+const ALIGNMENTS: u32 = 63;
+const HOME: u32 = BITS + 6;
 
 impl Kind {
     const VACANT: Self = Self(0);
@@ -181,6 +195,12 @@ impl Kind {
             RangeState::Claimed => Self::CLAIMED,
             RangeState::Vacant => Self::VACANT,
         }
+    }
+
+    /// Of a block of this layout that was taken for this lane.
+    #[inline]
+    const fn live(layout: BlockLayout, home: StreamIx) -> Self {
+        Self(home.0 << HOME | layout.alignment().trailing_zeros() << BITS | Self::LIVE)
     }
 
     #[inline]
@@ -291,6 +311,12 @@ impl Range {
         self.word = epoch;
     }
 
+    /// The lane that a live range was taken for.
+    #[inline]
+    pub(crate) const fn home(&self) -> StreamIx {
+        StreamIx(self.kind.0 >> HOME)
+    }
+
     #[inline]
     pub(crate) const fn is_live(&self) -> bool {
         self.kind.0 & MASK == Kind::LIVE
@@ -320,24 +346,31 @@ impl Range {
 
     /// Makes the range a block and returns its generation.
     #[inline]
-    pub(super) const fn begin_block(&mut self, layout: BlockLayout, label: Label) -> u32 {
-        self.kind = Kind(layout.alignment().trailing_zeros() << BITS | Kind::LIVE);
+    pub(super) const fn begin_block(
+        &mut self,
+        layout: BlockLayout,
+        label: Label,
+        home: StreamIx,
+    ) -> u32 {
+        self.kind = Kind::live(layout, home);
         self.word = layout.size();
         self.detail = label.index();
         self.generation
     }
 
-    /// Whether the range is the block at this address, of that generation and layout; if so, it ends.
+    /// Whether the range is the block at this address, of that generation and layout, taken for that lane; if
+    /// so, it ends.
     #[inline]
     pub(super) const fn end_block(
         &mut self,
         start: u64,
         generation: u32,
         layout: BlockLayout,
+        home: StreamIx,
     ) -> bool {
-        let kind = layout.alignment().trailing_zeros() << BITS | Kind::LIVE;
+        let kind = Kind::live(layout, home);
         let same = self.start == start
-            && self.kind.0 == kind
+            && self.kind.0 == kind.0
             && self.generation == generation
             && self.word == layout.size();
         self.generation = self.generation.wrapping_add(same as u32);
@@ -350,7 +383,8 @@ impl Range {
         if !self.is_live() {
             return None;
         }
-        let layout = BlockLayout::with_alignment(self.word, 1 << self.kind.rest()).ok()?;
+        let layout =
+            BlockLayout::with_alignment(self.word, 1 << (self.kind.rest() & ALIGNMENTS)).ok()?;
         Some((layout, Label::from_index(self.detail)?, self.generation))
     }
 }

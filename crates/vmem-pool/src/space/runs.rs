@@ -51,18 +51,27 @@ impl Space {
         &self,
         need: Need,
         granule: u64,
-        limit: u64,
+        home: Span,
         usable: impl Fn(Tag) -> bool,
     ) -> Option<(Span, u64)> {
         let joins = |slot: Slot| self[slot].tag().is_some_and(&usable);
+        let size = need.size.next_multiple_of(granule);
+        let apart = Span::new(home.start, size);
+        let is_inside = |slot: Slot| {
+            let range = self[slot].span();
+            range.start < apart.start && apart.end() <= range.end()
+        };
+        let fits = need.start_in(apart.start, size).is_some();
+        let apart = (fits && self.unmapped().any(is_inside)).then_some((apart, size));
         self.unmapped()
-            .filter(|&unmapped| self[unmapped].start < limit)
+            .filter(|&unmapped| self[unmapped].start < home.end())
             .flat_map(|unmapped| {
                 [Direction::Up, Direction::Down]
                     .map(|direction| self.stretch(unmapped, direction, need, granule, joins))
             })
             .flatten()
-            .min_by_key(|(span, fresh)| (*fresh, span.start))
+            .chain(apart)
+            .min_by_key(|(span, fresh)| (*fresh, span.start < home.start, span.start))
     }
 
     /// From the farthest free neighbour behind an unmapped range in this direction as far as it takes.

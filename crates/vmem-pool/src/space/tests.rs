@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::{Fit, GRAIN, Need, RangeState, Slot, Space, Span, StreamIx, Tag};
 
 const BASE: u64 = 1 << 32;
+const HOME: Span = Span::between(BASE, 1 << 40);
 const GRANULE: u64 = 16 * GRAIN;
 
 fn tag(lane: u32) -> Tag {
@@ -142,7 +143,7 @@ proptest! {
         let mut space = granules(&parts);
         space.check();
         let before = sorted(&space).iter().map(|r| (r.span(), r.state())).collect::<Vec<_>>();
-        let Some((stretch, missing)) = space.cheapest_growth(need(wanted), GRANULE, u64::MAX, |tag| tag.lane.0 == 0) else {
+        let Some((stretch, missing)) = space.cheapest_growth(need(wanted), GRANULE, HOME, |tag| tag.lane.0 == 0) else {
             return Ok(());
         };
         prop_assert!(stretch.size >= wanted * GRAIN);
@@ -229,7 +230,7 @@ fn lanes_stay_apart_and_join_within_themselves() {
 #[test]
 fn a_tail_is_extended_rather_than_left_behind() {
     let mut space = granules(&[(1, 2), (1, 0), (8, 1)]);
-    let found = space.cheapest_growth(need(20), GRANULE, u64::MAX, |_| true);
+    let found = space.cheapest_growth(need(20), GRANULE, HOME, |_| true);
     let stretch = Span::new(BASE + GRANULE, 2 * GRANULE);
     assert_eq!(found, Some((stretch, GRANULE)));
     let parts = space.claim_span(stretch);

@@ -46,6 +46,8 @@ pub(crate) struct Front {
     wanted: bool,
     /// Frees left that are marked at once, because others took what this lane freed and came early.
     marked_at_once: u32,
+    /// Bytes of ranges taken for it that are not free again; below zero where another lane had its number.
+    live: i64,
     ended: bool,
 }
 
@@ -70,6 +72,7 @@ impl Front {
             contended: 0,
             wanted: false,
             marked_at_once: 0,
+            live: 0,
             ended: false,
         }
     }
@@ -83,6 +86,17 @@ impl Front {
         self.ended = true;
     }
 
+    /// Bytes in blocks that are at home on the lane.
+    pub(super) fn live(&self) -> u64 {
+        u64::try_from(self.live).unwrap_or(0)
+    }
+
+    /// A range of so many bytes was taken for it.
+    #[inline]
+    pub(super) const fn note_taken(&mut self, bytes: u64) {
+        self.live = self.live.wrapping_add(bytes.cast_signed());
+    }
+
     /// Whether the next caller is to close the lane.
     #[inline]
     pub(crate) fn is_wanted(&self) -> bool {
@@ -92,6 +106,7 @@ impl Front {
     /// Counts a free of so many bytes; returns its tag, and whether to close the batch.
     #[inline]
     pub(super) fn note_free(&mut self, bytes: u64, accompanied: bool) -> (Tag, bool) {
+        self.note_taken(bytes.wrapping_neg());
         let tag = Tag { lane: self.lane, epoch: self.use_open_epoch() };
         let heard = self.observed || self.needs_marks(accompanied);
         (tag, heard && self.count_free(bytes, accompanied))

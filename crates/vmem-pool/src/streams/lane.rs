@@ -59,6 +59,10 @@ pub(crate) struct Lane {
     /// Every tag up to this epoch has completed.
     complete: u64,
     life: Life,
+    /// The number of the last request on it that found nothing at hand.
+    pub(super) missed: u64,
+    /// The most bytes that were in blocks at home on it, as of the last miss.
+    pub(super) most_live: u64,
     /// A marker could not be queried: nobody else may rely on this lane's markers.
     poisoned: bool,
 }
@@ -80,6 +84,8 @@ impl Lane {
             markers: VecDeque::new(),
             complete: u64::MAX,
             life: Life::Open,
+            missed: 0,
+            most_live: 0,
             poisoned: false,
         }
     }

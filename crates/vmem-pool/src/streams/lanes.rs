@@ -6,6 +6,7 @@ use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{Event, ResourceId, Stream, StreamId};
 
 use super::front::{Closer, Front};
+use super::home::Away;
 use super::lane::{Access, Lane};
 use super::queue::Queues;
 use crate::Batch;
@@ -53,6 +54,14 @@ pub(crate) struct Lanes {
     /// Lanes of which nothing may cover what they freed.
     pub(super) uncovered: BTreeSet<StreamIx>,
     pub(super) queues: Queues,
+    /// Numbers of memory that is free away from home.
+    pub(super) away: Away,
+    /// How many requests found nothing at hand.
+    pub(super) misses: u64,
+    /// Whose the last of those was.
+    pub(super) missed_last: StreamIx,
+    /// How many there had been when another lane had one last.
+    pub(super) missed_before: u64,
     pub(super) idle: Vec<IdleEvent>,
     /// Orders markers by when they were recorded.
     pub(super) recorded: u64,
@@ -91,6 +100,10 @@ impl Lanes {
             unowned: BTreeSet::new(),
             uncovered: BTreeSet::new(),
             queues: Queues::default(),
+            away: Away::default(),
+            misses: 0,
+            missed_last: CLEAN.lane,
+            missed_before: 0,
             idle: Vec::new(),
             recorded: 0,
             opened: 0,
@@ -148,11 +161,13 @@ impl Lanes {
         lane.is_some_and(|lane| !lane.front().has_ended())
     }
 
-    /// Whether the lane has ended, or its next caller is to close it.
+    /// Counts a range of so many bytes as taken for the lane, unless that has ended or its next caller is to
+    /// close it.
     #[inline]
-    pub(crate) fn is_busy(&self, lane: StreamIx) -> bool {
-        let lane = self.lanes.get(lane.index()).and_then(Option::as_ref);
-        lane.is_none_or(|lane| lane.front().has_ended() || lane.front().is_wanted())
+    pub(crate) fn begin_hit(&mut self, lane: StreamIx, bytes: u64) -> bool {
+        let lane = self.lanes.get_mut(lane.index()).and_then(Option::as_mut);
+        let open = lane.filter(|lane| !lane.front().has_ended() && !lane.front().is_wanted());
+        open.map(|lane| lane.front_mut().note_taken(bytes)).is_some()
     }
 
     #[inline]
@@ -196,8 +211,9 @@ impl Lanes {
 
     /// What `thief` must do before it uses a range with this tag.
     pub(crate) fn access(&self, tag: Tag, thief: StreamIx) -> Access {
-        let own = tag.lane == thief && self.reuse == Reuse::StreamOrdered;
-        match self.get(tag.lane) {
+        let lane = self.freed_on(tag.lane);
+        let own = lane == thief && self.reuse == Reuse::StreamOrdered;
+        match self.get(lane) {
             _ if own => Access::Now,
             Some(lane) => lane.access(tag.epoch),
             None => Access::Never,
@@ -206,7 +222,8 @@ impl Lanes {
 
     /// Whether a range with this tag is known to be free of pending work.
     pub(crate) fn is_complete(&self, tag: Tag) -> bool {
-        self.get(tag.lane).is_some_and(|lane| lane.is_complete(tag.epoch))
+        let lane = self.get(self.freed_on(tag.lane));
+        lane.is_some_and(|lane| lane.is_complete(tag.epoch))
     }
 
     /// Notes that everything up to `epoch` has completed, and returns the markers that are of no

@@ -13,10 +13,7 @@ use crate::sync::thread::ThreadId;
 impl Lanes {
     /// Makes a lane for a stream that is not known.
     pub(crate) fn add(&mut self, stream: &Stream) -> StreamIx {
-        let number = self.vacant.pop().unwrap_or_else(|| {
-            self.lanes.push(None);
-            StreamIx::at(self.lanes.len() - 1)
-        });
+        let number = self.vacant_number();
         let observed = self.reuse == Reuse::Observed;
         let closer = match stream.is_bound() {
             true if is_threads_own(stream) => Closer::Thread,
@@ -38,6 +35,13 @@ impl Lanes {
         self.note_company();
         self.want_for_others(number);
         number
+    }
+
+    pub(super) fn vacant_number(&mut self) -> StreamIx {
+        self.vacant.pop().unwrap_or_else(|| {
+            self.lanes.push(None);
+            StreamIx::at(self.lanes.len() - 1)
+        })
     }
 
     fn note_company(&mut self) {
@@ -166,12 +170,13 @@ impl Lanes {
             Access::Close => 8,
             _ => 2,
         };
-        self.get_mut(lane).into_iter().for_each(|lane| lane.front_mut().note_theft(frees));
+        let lane = self.get_mut(self.freed_on(lane));
+        lane.into_iter().for_each(|lane| lane.front_mut().note_theft(frees));
     }
 
     /// Whether the lane marks what it frees at once, because others take it.
     pub(crate) fn marks_at_once(&self, lane: StreamIx) -> bool {
-        self.get(lane).is_some_and(|lane| lane.front().marks_at_once())
+        self.get(self.freed_on(lane)).is_some_and(|lane| lane.front().marks_at_once())
     }
 
     /// Whether the calling thread has nothing to mark on default streams of its own, as far as is known.
@@ -181,7 +186,12 @@ impl Lanes {
 
     /// Another lane looked at what this one freed.
     pub(crate) fn contend(&mut self, lane: StreamIx) {
-        self.get_mut(lane).into_iter().for_each(Lane::contend);
+        self.get_mut(self.freed_on(lane)).into_iter().for_each(Lane::contend);
+    }
+
+    /// Whether others cannot mark what the lane frees.
+    pub(crate) fn is_bound(&self, lane: StreamIx) -> bool {
+        self.get(self.freed_on(lane)).is_some_and(Lane::is_bound)
     }
 
     /// Asks threads to mark what they freed on their default streams when they next call the pool, and

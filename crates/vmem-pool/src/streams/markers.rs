@@ -322,7 +322,8 @@ impl State {
     fn unmarked(&self) -> BTreeSet<StreamIx> {
         let free = self.space.all_free().filter_map(|slot| self.space[slot].tag());
         let dormant = self.space.dormant().filter_map(|slot| self.dormant_tag(slot));
-        let lanes: BTreeSet<StreamIx> = free.chain(dormant).map(|tag| tag.lane).collect();
+        let lanes: BTreeSet<StreamIx> =
+            free.chain(dormant).map(|tag| self.lanes.freed_on(tag.lane)).collect();
         let unmarked =
             |&lane: &StreamIx| self.lanes.get(lane).is_some_and(Lane::has_unmarked_frees);
         lanes.into_iter().filter(unmarked).collect()

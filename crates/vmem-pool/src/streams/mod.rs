@@ -12,6 +12,7 @@
 
 mod close;
 mod front;
+mod home;
 mod lane;
 mod lanes;
 mod life;

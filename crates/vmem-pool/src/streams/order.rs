@@ -1,7 +1,7 @@
 //! Ordering a stream after the last use of what it gets.
 
-use vmem_core::Stream;
 use vmem_core::author::StreamExt;
+use vmem_core::{Event, Stream};
 
 use super::markers::{Reached, stands_for_nothing};
 use super::{Access, Reuse, Streams};
@@ -25,46 +25,66 @@ impl Streams {
         Ok(())
     }
 
-    /// Returns whether the stream was made to wait.
-    fn order_after_tag(&self, tag: Tag, lane: StreamIx, stream: &Stream) -> Result<bool, Miss> {
-        // A marker may be lost to a capture. One that is recorded instead is the last.
-        let mut closings = 0;
-        loop {
-            let access = self.lock().lanes.access(tag, lane);
-            let (epoch, marker) = match access {
-                Access::Now => return Ok(false),
-                Access::Close if closings < 2 => {
-                    self.close(tag.lane)?;
-                    closings += 1;
-                    continue;
-                }
-                Access::Close | Access::Never => return Err(Miss::Skip(tag.lane)),
-                Access::After { epoch, marker, .. } => (epoch, marker),
-            };
-            let marker = match self.may_ask {
-                true => match self.query(tag.lane, epoch, marker)? {
-                    Reached::Yes => return Ok(false),
-                    Reached::NotYet(marker) => marker,
-                    Reached::Lost => continue,
-                },
-                false => marker,
-            };
+    /// The same for one last use. Returns whether the stream was made to wait.
+    pub(crate) fn order_after_tag(
+        &self,
+        tag: Tag,
+        lane: StreamIx,
+        stream: &Stream,
+    ) -> Result<bool, Miss> {
+        while let Some((freed_on, epoch, marker)) = self.ahead(tag, lane)? {
             // A wait asked of another thread's stream would be queued too late for work that its own
             // thread queues by the raw handle.
             if self.reuse == Reuse::Observed || !stream.is_callable_here() {
-                return Err(Miss::Skip(tag.lane));
+                return Err(Miss::Skip(freed_on));
             }
             match stream.wait(&marker) {
                 Ok(()) => return Ok(true),
                 // The marker may stand for nothing. Or the error is about another event that the
                 // stream has to wait for.
                 Err(error) if stands_for_nothing(&error) => {
-                    match self.query(tag.lane, epoch, marker)? {
+                    match self.query(freed_on, epoch, marker)? {
                         Reached::Lost => {}
                         _ => return Err(error.into()),
                     }
                 }
                 Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
+    }
+
+    /// The marker that a lane's stream has to be ordered after for a last use, with its lane and epoch. `None`
+    /// if no work is ahead of it any more, as far as that may be asked.
+    pub(crate) fn ahead(
+        &self,
+        tag: Tag,
+        lane: StreamIx,
+    ) -> Result<Option<(StreamIx, u64, Event)>, Miss> {
+        // A marker may be lost to a capture. One that is recorded instead is the last.
+        let mut closings = 0;
+        loop {
+            let state = self.lock();
+            let freed_on = state.lanes.freed_on(tag.lane);
+            let access = state.lanes.access(tag, lane);
+            drop(state);
+            let (epoch, marker) = match access {
+                Access::Now => return Ok(None),
+                Access::Close if closings < 2 => {
+                    self.close(freed_on)?;
+                    closings += 1;
+                    continue;
+                }
+                Access::Close | Access::Never => return Err(Miss::Skip(freed_on)),
+                Access::After { epoch, marker, .. } => (epoch, marker),
+            };
+            if !self.may_ask {
+                return Ok(Some((freed_on, epoch, marker)));
+            }
+            match self.query(freed_on, epoch, marker)? {
+                Reached::Yes => return Ok(None),
+                Reached::NotYet(marker) => return Ok(Some((freed_on, epoch, marker))),
+                Reached::Lost => {}
             }
         }
     }

@@ -73,13 +73,17 @@ impl State {
         if ended.is_empty() {
             return;
         }
+        self.inherit(&ended);
         let tied: HashSet<StreamIx> = self
             .space
             .dormant()
             .filter_map(|slot| self.dormant_tag(slot))
             .map(|tag| tag.lane)
             .collect();
-        let kept = |lane: &StreamIx| tied.contains(lane) || !self.space.owns_nothing(*lane);
+        let kept = |lane: &StreamIx| {
+            let away = || self.lanes.freed_away_on(*lane).next().is_some();
+            tied.contains(lane) || !self.space.owns_nothing(*lane) || away()
+        };
         let (kept, gone): (Vec<StreamIx>, Vec<StreamIx>) = ended.into_iter().partition(kept);
         self.lanes.keep_ended(kept);
         gone.into_iter().for_each(|number| self.lanes.forget(number));

@@ -25,6 +25,8 @@ pub(crate) struct State {
     pub(crate) most_needed: u64,
     /// When that was.
     pub(crate) needed_since: Duration,
+    /// As much was held when the supply refused more that streams were to have apart.
+    pub(crate) refused_above: u64,
     /// What had been freed, finished and found complete when everything was last settled.
     pub(super) settled: Option<u64>,
 }
@@ -75,6 +77,7 @@ impl State {
             pins: 0,
             most_needed: 0,
             needed_since: Duration::ZERO,
+            refused_above: u64::MAX,
             settled: None,
         }
     }
@@ -88,7 +91,9 @@ impl State {
     /// Free bytes that nobody can have who does not synchronise the device. Takes as many steps as
     /// there are free ranges of lanes that have some.
     pub(crate) fn quarantined(&self) -> u64 {
-        let free = self.lanes.uncovered().flat_map(|lane| self.space.free_of(lane));
+        let lanes = self.lanes.uncovered();
+        let lanes = lanes.flat_map(|l| std::iter::once(l).chain(self.lanes.freed_away_on(l)));
+        let free = lanes.flat_map(|lane| self.space.free_of(lane));
         let kept =
             free.filter(|&slot| self.space[slot].tag().is_some_and(|t| self.is_out_of_reach(t)));
         kept.map(|slot| self.space[slot].size()).sum()
@@ -97,7 +102,7 @@ impl State {
     /// Whether a lane that left nothing to cover this tag is why others cannot have memory with it.
     pub(crate) fn is_out_of_reach(&self, tag: Tag) -> bool {
         let never = matches!(self.lanes.access(tag, CLEAN.lane), Access::Never);
-        never && self.lanes.is_uncovered(tag.lane)
+        never && self.lanes.is_uncovered(self.lanes.freed_on(tag.lane))
     }
 
     /// Bytes held from the supply, as they are now.
@@ -127,17 +132,11 @@ impl State {
         }
     }
 
-    /// Joins the parts of a claim, keeps what the request needs (claimed) and leaves the rest to the
-    /// lane.
-    pub(crate) fn finish(&mut self, claim: Claim, lane: StreamIx, need: Need) -> Slot {
-        let rest = self.rest_of(&claim, lane);
-        self.space.finish(claim, need, rest)
-    }
-
     /// The tag of what a request leaves of the memory it claimed.
     pub(crate) fn rest_of(&mut self, claim: &Claim, lane: StreamIx) -> Tag {
         // What the stream waited for is covered by the lane's next marker, not by earlier ones.
-        let own = claim.tags().into_iter().find(|tag| tag.lane == lane);
+        let own = claim.tags().into_iter().filter(|tag| self.lanes.freed_on(tag.lane) == lane);
+        let own = own.map(|tag| Tag { lane, ..tag }).max_by_key(|tag| tag.epoch);
         match (self.lanes.reuse(), own) {
             (Reuse::Observed, _) => CLEAN,
             _ if claim.waited => self.lanes.open_tag(lane),
@@ -146,16 +145,22 @@ impl State {
         }
     }
 
-    /// Turns a claimed range into a block.
+    /// Turns a claimed range into a block that is at home on a lane.
     #[inline]
-    pub(crate) fn issue(&mut self, slot: Slot, request: &Request<'_>, owner: ResourceId) -> Block {
+    pub(crate) fn issue(
+        &mut self,
+        slot: Slot,
+        request: &Request<'_>,
+        home: StreamIx,
+        owner: ResourceId,
+    ) -> Block {
         let Request { layout, label, .. } = *request;
         let counters = &mut self.counters;
         counters.allocations += 1;
         counters.bytes_allocated += layout.size();
         counters.live += layout.size();
         counters.peak_live = counters.peak_live.max(counters.live);
-        let generation = self.space.begin_block(slot, layout, label);
+        let generation = self.space.begin_block(slot, layout, label, home);
         let ptr = pointer(self.space[slot].start);
         let raw = RawBlock::new(ptr, layout, owner, slot.raw(), generation, label);
         // SAFETY: contract, implementing/disjoint: the range was claimed until now, so no other
@@ -163,11 +168,11 @@ impl State {
         unsafe { Block::from_raw(raw) }
     }
 
-    /// Ends the block that `raw` describes, whose range stays live until it is freed. `None` if there
-    /// is no such block.
+    /// Ends the block that `raw` describes and that is at home on a lane. Its range stays live until it is freed.
+    /// `None` if there is no such block.
     #[inline]
-    pub(crate) fn end_block(&mut self, raw: &RawBlock) -> Option<Slot> {
-        let slot = self.space.end_block(raw)?;
+    pub(crate) fn end_block(&mut self, raw: &RawBlock, home: StreamIx) -> Option<Slot> {
+        let slot = self.space.end_block(raw, home)?;
         self.counters.frees += 1;
         self.counters.live -= raw.layout().size();
         Some(slot)

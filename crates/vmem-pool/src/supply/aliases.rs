@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::cuts::Cuts;
 use crate::WindowInfo;
-use crate::space::{CLEAN, Claim, Need, RangeState, Slot, Space, Span, Tag, pointer};
+use crate::space::{CLEAN, Claim, Need, RangeState, Slot, Space, Span, StreamIx, Tag, pointer};
 
 /// An alias that is larger than a request by at most this part of it may serve it.
 const SLACK: u64 = 16;
@@ -180,12 +180,19 @@ impl Aliases {
         Some((age, alias.size))
     }
 
-    /// The block at an alias is freed: its memory is free at home again, at once.
-    pub(crate) fn take_back(&mut self, space: &mut Space, slot: Slot, tag: Tag) {
+    /// The block at an alias is freed: its memory is free at home again, at once, with the tag that `free`
+    /// says by the lane that lent it.
+    pub(crate) fn take_back(
+        &mut self,
+        space: &mut Space,
+        slot: Slot,
+        tag: Tag,
+        mut free: impl FnMut(StreamIx) -> Tag,
+    ) {
         let start = space[slot].start;
         self.put(start);
         if let Some(alias) = self.at(start) {
-            alias.homes.iter().for_each(|&home| space.wake(home, tag));
+            alias.homes.iter().for_each(|&home| space.wake(home, &mut free));
         }
         space.set_state(slot, RangeState::Dormant(tag));
     }

@@ -59,7 +59,11 @@ impl From<DriverError> for Miss {
 /// What a supply is told of a request.
 pub(crate) struct Ask<'a> {
     pub(crate) need: Need,
-    /// Bytes that the pool may still take.
+    /// Its stream's.
+    pub(crate) lane: StreamIx,
+    /// The most that the pool may hold, in bytes.
+    pub(crate) limit: u64,
+    /// Bytes that it may still take for this request.
     pub(crate) room: u64,
     /// Whether the request's stream may have memory with this tag at once.
     pub(crate) ready: &'a dyn Fn(Tag) -> bool,

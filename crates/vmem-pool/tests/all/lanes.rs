@@ -262,7 +262,7 @@ fn end_a_stream_and_want_its_addresses(seed: u64) {
         ..Default::default()
     };
     let device = SimDevice::with_config(config).unwrap();
-    let pool = arena(device.clone(), tight());
+    let pool = arena(device.clone(), tight().with_ceiling(17 * G));
     let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
     let kept = riddle(&pool, G, 16, &b);
     b.synchronize().unwrap();

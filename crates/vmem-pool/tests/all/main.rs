@@ -18,6 +18,7 @@ mod forks;
 mod growth;
 mod handed_over;
 mod handles;
+mod home;
 mod hooks;
 mod ladder;
 mod lanes;

@@ -11,6 +11,7 @@
 mod batches;
 mod can_fail;
 mod growth;
+mod home;
 mod inbox;
 mod retire;
 mod steal;

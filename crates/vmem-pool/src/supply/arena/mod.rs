@@ -20,7 +20,7 @@ pub(crate) use plans::Work;
 use vmem_core::{Allowance, BoxedError, Capabilities, Device, Features, Request};
 
 use super::{Aliases, Ask, Growth, Miss, Plan, Return, Supply};
-use crate::space::{MOST, Need, Slot, Space, Span, Tag};
+use crate::space::{MOST, Need, Slot, Space, Span, StreamIx, Tag};
 use crate::{BuildError, BuildErrorKind};
 
 /// How many times the device's memory the address range spans at first; halved until the driver
@@ -93,9 +93,18 @@ impl VirtualArena {
     /// New memory at unmapped spans for a request.
     fn fresh(&self, spans: Vec<Span>, ask: &Ask<'_>) -> Fresh {
         let missing = spans.iter().map(|span| span.size).sum();
-        let limit = ask.room.saturating_add(self.held()).min(self.most());
+        let limit = ask.limit.min(self.most());
         let largest = handles::largest(limit, self.held(), missing, self.granule());
         Fresh { spans, largest, handles: Vec::new() }
+    }
+
+    /// Where memory for a lane is mapped if nothing speaks for another place: lanes that grow apart have
+    /// longer stretches of their own. Each part has room for all the memory there is.
+    fn part_of(&self, lane: StreamIx) -> u64 {
+        let Span { start, size } = Span::between(self.mapping.range().start, self.aliases_from);
+        let memory = self.device().facts().total_memory.next_multiple_of(self.granule());
+        let parts = (size / memory).max(1);
+        start + memory * (u64::from(lane.0.saturating_sub(1)) % parts)
     }
 
     /// The length of the address range, in bytes.

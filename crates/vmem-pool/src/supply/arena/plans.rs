@@ -68,7 +68,8 @@ fn cheapest_growth(
     size: u64,
 ) -> Option<(Span, u64)> {
     let need = Need { size, ..ask.need };
-    space.cheapest_growth(need, arena.granule(), arena.aliases_from, ask.usable)
+    let home = Span::between(arena.part_of(ask.lane), arena.aliases_from);
+    space.cheapest_growth(need, arena.granule(), home, ask.usable)
 }
 
 /// Whether an alias needs less new memory than growth at home.
@@ -93,7 +94,8 @@ pub(super) fn gather(
 ) -> Result<Plan<Work>, Miss> {
     let Gathered { whole, missing, last } = gatherable(arena, space, aliases, ask);
     check_room(arena, held, ask, missing)?;
-    let fresh = space.lowest_unmapped(arena.aliases_from, missing);
+    let home = Span::between(arena.part_of(ask.lane), arena.aliases_from);
+    let fresh = space.lowest_unmapped(home, missing);
     if fresh.iter().map(|span| span.size).sum::<u64>() < missing {
         return Err(Miss::Addresses);
     }
@@ -252,7 +254,7 @@ pub(super) fn finish(
                 && let Some(fresh) = work.fresh.spans.last()
                 && fresh.start == used.start
             {
-                space.wake(Span::between(used.end(), fresh.end()), CLEAN);
+                space.wake(Span::between(used.end(), fresh.end()), |_| CLEAN);
             }
             space.cut(slot, Span::new(span.start, need.size), RangeState::Dormant(CLEAN));
             aliases.add(span, homes);
