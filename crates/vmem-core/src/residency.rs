@@ -89,6 +89,13 @@ pub struct Moved {
     pub stayed: u64,
 }
 
+impl Moved {
+    /// So many bytes of each.
+    pub const fn new(device: u64, copied: u64, stayed: u64) -> Self {
+        Self { device, copied, stayed }
+    }
+}
+
 /// Where the memory of a block is, in bytes of the block, rounding included. The first four together are
 /// its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -49,6 +49,9 @@ impl<B: Backing> Core<B> {
         let observed = supply.capabilities().has(Features::HOST_ACCESSIBLE);
         let reuse = if observed { Reuse::Observed } else { Reuse::StreamOrdered };
         let may_ask = config.placement == Placement::ByCompletion;
+        if let Some(bytes) = config.host_ceiling {
+            supply.limit_host(bytes);
+        }
         let mut state = State::new(fit, reuse, config.batch, Aliases::new(supply.aliases_from()));
         for span in supply.addresses() {
             state.space.add_segment(span, RangeState::Unmapped);

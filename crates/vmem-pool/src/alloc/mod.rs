@@ -14,8 +14,11 @@ mod control;
 mod core;
 mod growing;
 mod growth_lock;
+mod idle;
 #[cfg(test)]
 mod many_streams;
+mod residence;
+mod residency;
 mod returning;
 mod sharing;
 mod slow;
@@ -27,6 +30,7 @@ mod waiting;
 
 pub(crate) use control::Control;
 pub(crate) use core::Core;
+pub(crate) use residency::Which;
 use slow::Slow;
 use vmem_core::author::{StreamExt, fork};
 use vmem_core::{
@@ -387,7 +391,7 @@ impl<B: Backing> Core<B> {
     /// is to be closed, or `None` if there is no such block.
     fn free_slow(&self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
         let (mut state, lane) = self.streams.enter(self.streams.lock(), stream);
-        let slot = state.end_block(raw)?;
+        let slot = state.end_block(raw).or_else(|| state.end_resting(raw))?;
         let size = state.space[slot].size();
         let (tag, close) = state.lanes.tag_free(lane, size);
         state.release(slot, tag);
@@ -409,7 +413,7 @@ impl State {
     /// Makes a claimed or live range free.
     fn release(&mut self, slot: Slot, tag: Tag) {
         let Self { space, aliases, .. } = self;
-        if aliases.lend(space[slot].start) {
+        if aliases.lend(space[slot].start) || space[slot].is_resting() {
             aliases.take_back(space, slot, tag);
         } else {
             space.set_state(slot, RangeState::Free(tag));

@@ -29,6 +29,9 @@ pub struct PoolConfig {
     /// bytes on chunks and to one granule on virtual memory (rounded down;
     /// [`Capacity::ceiling`](crate::Capacity) says what it comes to).
     pub ceiling: Option<u64>,
+    /// The most of the host's memory that blocks may rest in, and that is [kept
+    /// ready](crate::PoolHandle::fill_host_reserve) for them, in bytes; `None` for no limit but the host's.
+    pub host_ceiling: Option<u64>,
     /// Bytes to hold from the start. Zero holds nothing until the first request.
     pub initial: u64,
     /// The amount to take at a time; `None` for what suits the backing: exactly what is needed on
@@ -65,6 +68,12 @@ impl PoolConfig {
     #[must_use]
     pub fn with_ceiling(self, ceiling: impl Into<Option<u64>>) -> Self {
         Self { ceiling: ceiling.into(), ..self }
+    }
+
+    /// Returns it with another [`host_ceiling`](Self::host_ceiling), in bytes; `None` for no limit.
+    #[must_use]
+    pub fn with_host_ceiling(self, host_ceiling: impl Into<Option<u64>>) -> Self {
+        Self { host_ceiling: host_ceiling.into(), ..self }
     }
 
     /// Returns it with another [`initial`](Self::initial) size, in bytes.
@@ -126,6 +135,7 @@ impl Default for PoolConfig {
     fn default() -> Self {
         Self {
             ceiling: None,
+            host_ceiling: None,
             initial: 0,
             growth: None,
             footprint: Footprint::default(),
@@ -144,6 +154,7 @@ impl fmt::Debug for PoolConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PoolConfig")
             .field("ceiling", &self.ceiling)
+            .field("host_ceiling", &self.host_ceiling)
             .field("initial", &self.initial)
             .field("growth", &self.growth)
             .field("footprint", &self.footprint)

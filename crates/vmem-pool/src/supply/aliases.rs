@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::cuts::Cuts;
+use super::resting::Resting;
 use crate::WindowInfo;
 use crate::space::{CLEAN, Claim, Need, RangeState, Slot, Space, Span, Tag, pointer};
 
@@ -49,6 +50,8 @@ pub(crate) struct Aliases {
     bytes: u64,
     /// Where the memory is cut into handles.
     pub(super) cuts: Cuts,
+    /// Which addresses have no memory of the device.
+    pub(crate) resting: Resting,
 }
 
 /// An alias that is about to be unmapped, with its addresses claimed.
@@ -74,6 +77,7 @@ impl Aliases {
             now: 0,
             bytes: 0,
             cuts: Cuts::default(),
+            resting: Resting::default(),
         }
     }
 
@@ -180,14 +184,76 @@ impl Aliases {
         Some((age, alias.size))
     }
 
-    /// The block at an alias is freed: its memory is free at home again, at once.
+    /// A block is freed whose memory may not be at home at its address: it is free where it is at home, at
+    /// once.
     pub(crate) fn take_back(&mut self, space: &mut Space, slot: Slot, tag: Tag) {
-        let start = space[slot].start;
+        let block = space[slot].span();
+        let lent = self.at(block.start).is_some_and(|alias| alias.size == block.size);
+        if space[slot].is_resting() || !lent {
+            return self.take_apart(space, slot, tag);
+        }
+        self.return_homes(space, block.start, tag);
+        space.set_state(slot, RangeState::Dormant(tag));
+    }
+
+    /// Nothing uses the alias at `start` any more: its memory is free at home.
+    pub(super) fn return_homes(&mut self, space: &mut Space, start: u64, tag: Tag) {
         self.put(start);
         if let Some(alias) = self.at(start) {
             alias.homes.iter().for_each(|&home| space.wake(home, tag));
         }
-        space.set_state(slot, RangeState::Dormant(tag));
+    }
+
+    /// The aliases in a span, as far as they are for use, lowest first.
+    pub(super) fn lent_in(&self, span: Span) -> impl Iterator<Item = Span> {
+        let aliases = self.by_start.range(span.start..span.end());
+        let aliases = aliases.filter_map(|(_, age)| self.by_age.get(age));
+        aliases.map(|alias| Span::new(alias.span.start, alias.size))
+    }
+
+    /// The whole handles that the alias at `start` shows, from its first on: where each is at home, and
+    /// where it is shown.
+    pub(super) fn whole_handles(&self, start: u64) -> Vec<(Span, u64)> {
+        let mut handles = Vec::new();
+        let mut at = start;
+        for home in self.at(start).map_or(&[][..], |alias| &alias.homes) {
+            let mut upto = home.start;
+            for handle in self.cuts.whole(*home) {
+                handles.push((handle, at + (handle.start - home.start)));
+                upto = handle.end();
+            }
+            if upto < home.end() {
+                // Of the last handle the lower end only.
+                break;
+            }
+            at += home.size;
+        }
+        handles
+    }
+
+    /// The first of the handles that the alias at `start` shows are at home there from now on: so many
+    /// bytes of it. The rest of it goes on.
+    pub(crate) fn settle_in(&mut self, space: &mut Space, start: u64, moved: &[(Span, u64)]) {
+        let mut bytes = moved.iter().map(|(home, _)| home.size).sum::<u64>();
+        let Some(Alias { span, homes, .. }) = self.at(start).cloned() else { return };
+        for &(home, at) in moved {
+            self.cuts.remove(home);
+            self.cuts.add(&[Span::new(at, home.size)]);
+            space.change(home, RangeState::Unmapped);
+        }
+        self.remove(start);
+        let rest = Span::between(start + bytes, span.end());
+        let mut left = Vec::new();
+        for home in homes.iter() {
+            let gone = bytes.min(home.size);
+            bytes -= gone;
+            if gone < home.size {
+                left.push(Span::between(home.start + gone, home.end()));
+            }
+        }
+        if !left.is_empty() {
+            self.add(rest, left);
+        }
     }
 
     /// The starts of the aliases that nothing uses, the longest unused first.
@@ -217,9 +283,19 @@ impl Aliases {
     /// Begins to unmap all aliases that show some of this memory, for a caller that has claimed it and
     /// knows that no work is pending on it: whoever used it last was ordered after every earlier use,
     /// through whatever alias.
-    pub(super) fn hide_showing(&mut self, space: &mut Space, memory: &[Span]) -> Vec<Hidden> {
+    pub(crate) fn hide_showing(&mut self, space: &mut Space, memory: &[Span]) -> Vec<Hidden> {
+        self.hide_showing_but(space, memory, None)
+    }
+
+    /// The same, without the one at an address, which a block uses.
+    pub(super) fn hide_showing_but(
+        &mut self,
+        space: &mut Space,
+        memory: &[Span],
+        kept: Option<u64>,
+    ) -> Vec<Hidden> {
         let goes = |home: &Span| memory.iter().any(|gone| home.touches(*gone));
-        let shows = |alias: &&Alias| alias.homes.iter().any(goes);
+        let shows = |alias: &&Alias| Some(alias.span.start) != kept && alias.homes.iter().any(goes);
         let showing: Vec<Span> =
             self.by_age.values().filter(shows).map(|alias| alias.span).collect();
         showing.into_iter().map(|span| self.begin_to_hide(space, span)).collect()

@@ -1,13 +1,19 @@
 //! Physical memory and where it is mapped. The only file here that makes driver calls.
 
+mod exchange;
+mod host;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vmem_core::author::fork;
 use vmem_core::{
-    Allowance, Device, DevicePtr, DriverCode, DriverError, PhysicalHandle, VirtualMemory,
+    Allowance, Device, DevicePtr, DriverCode, DriverError, PhysicalHandle, Stream, VirtualMemory,
 };
+
+use exchange::{Staged, Swap};
+use host::Reserve;
 
 use crate::space::{Span, pointer};
 
@@ -23,8 +29,13 @@ pub(super) struct Mapping {
     granule: u64,
     /// What is charged for every handle, if anything is.
     allowance: Option<Arc<dyn Allowance>>,
-    /// Bytes at home and spare. Changed by whoever has those.
+    /// Bytes of the device's memory, wherever they are. Changed by whoever has the handles.
     held: AtomicU64,
+    /// The same of the host's memory, and how much of it nothing uses.
+    host_held: AtomicU64,
+    host_ready: AtomicU64,
+    /// The most of the host's memory that may be held.
+    host_limit: AtomicU64,
 }
 
 /// The physical memory, which only the thread that grows or shrinks the pool may touch.
@@ -36,6 +47,14 @@ pub(crate) struct Handles {
     spare: Vec<Piece>,
     /// Homes that stayed mapped when a failed mapping was to be undone. Nothing is placed there.
     stuck: BTreeSet<u64>,
+    /// The host's memory that nothing uses.
+    reserve: Reserve,
+    /// Memory that was on its way when a call failed, and could not be put back.
+    interrupted: Vec<Swap>,
+    /// Memory that stayed mapped where it was copied.
+    staged: Vec<Staged>,
+    /// The stream of copies that may still run.
+    copies: Option<Stream>,
 }
 
 /// A handle, and how many bytes it has.
@@ -43,6 +62,14 @@ pub(crate) struct Handles {
 struct Piece {
     handle: PhysicalHandle,
     size: u64,
+    side: Side,
+}
+
+/// Whose memory it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Device,
+    Host,
 }
 
 /// Memory that is to be mapped at home.
@@ -66,7 +93,17 @@ impl Handles {
 
 impl Mapping {
     pub(super) fn new(device: Arc<dyn Device>, base: DevicePtr, size: u64, granule: u64) -> Self {
-        Self { device, base, size, granule, allowance: None, held: AtomicU64::new(0) }
+        Self {
+            device,
+            base,
+            size,
+            granule,
+            allowance: None,
+            held: AtomicU64::new(0),
+            host_held: AtomicU64::new(0),
+            host_ready: AtomicU64::new(0),
+            host_limit: AtomicU64::new(u64::MAX),
+        }
     }
 
     /// From now on `allowance` is charged for what is held.
@@ -284,7 +321,7 @@ impl Mapping {
             Ok(_) => _ = self.held.fetch_add(size, Ordering::Relaxed),
             Err(_) => allowance.into_iter().for_each(|it| it.give_back(size)),
         }
-        created.map(|handle| Piece { handle, size })
+        created.map(|handle| Piece { handle, size, side: Side::Device })
     }
 
     /// Gives a handle that is mapped nowhere back, or keeps it as a spare if the driver refuses.
@@ -334,7 +371,7 @@ impl Drop for Mapping {
         if fork::is_child() {
             return;
         }
-        if self.held() > 0 {
+        if self.held() + self.host().held > 0 {
             return;
         }
         // SAFETY: contract, devices/ranges: the whole range, in which nothing is mapped any more.
