@@ -1,6 +1,6 @@
 //! Figures of one shape, whatever the tier.
 
-use vmem_adaptors::{RecoveryCounts, RecoveryHandle, Tally};
+use vmem_adaptors::{RecoveryCounts, RecoveryHandle, Spill, SpillCounts, Tally};
 use vmem_core::HandleError;
 use vmem_managed::{HintCounts, ManagedHandle};
 use vmem_pool::PoolHandle;
@@ -28,6 +28,8 @@ pub struct RuntimeStats {
     pub trimmed: Option<u64>,
     /// Counts of recovery, on the tiers that have it.
     pub recovery: Option<RecoveryCounts>,
+    /// Buffers that may spill, where they may.
+    pub spill: Option<SpillCounts>,
     /// Advice to the driver by access class, on tier C.
     pub hints: Option<HintCounts>,
 }
@@ -45,6 +47,7 @@ impl RuntimeStats {
             peak_reserved: pool.map(|pool| pool.peak_reserved),
             trimmed: pool.map(|pool| pool.bytes_trimmed),
             recovery: stack.recovery.as_ref().and_then(RecoveryHandle::counts),
+            spill: stack.spill.as_ref().map(Spill::counts),
             hints: stack.managed.as_ref().and_then(ManagedHandle::hints),
         }
     }
@@ -102,7 +105,9 @@ pub(super) fn budget_left(stack: &Stack) -> u64 {
     // If the driver fails, no memory counts as free.
     let obtainable = pool.reserved.saturating_add(driver_free(stack).unwrap_or(0));
     let most = stack.limits.ceiling.map_or(obtainable, |ceiling| ceiling.min(obtainable));
-    most.saturating_sub(pool.live)
+    // What rests on the host takes no room on the device, and what is cold can go there.
+    let cold = stack.spill.as_ref().map_or(0, Spill::room);
+    most.saturating_sub(pool.live.saturating_sub(pool.on_host.saturating_add(cold)))
 }
 
 /// What `trim` returned, also if it failed half way.
