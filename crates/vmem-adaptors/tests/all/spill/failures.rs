@@ -1,9 +1,9 @@
 //! Moves and calls that fail.
 
 use vmem_core::{DriverCode, ResidencyErrorKind, Stream};
-use vmem_sim::CallKind;
+use vmem_sim::{CallKind, Kernel};
 
-use super::{Bench, SIZE, address};
+use super::{Bench, SIZE};
 
 #[test]
 fn one_buffer_that_cannot_move_does_not_keep_the_others() {
@@ -77,7 +77,7 @@ fn work_that_can_be_neither_marked_nor_waited_for_keeps_the_memory_until_it_can(
     let buffer = bench.buffers(1).remove(0);
     let other = Stream::new(bench.device.clone()).unwrap();
     let lease = buffer.lease(&other).unwrap();
-    bench.launch(&other, vmem_sim::Kernel::write_pattern(lease.ptr().unwrap(), SIZE, 4));
+    bench.launch(&other, Kernel::write_pattern(lease.ptr().unwrap(), SIZE, 4));
     bench.device.fail_call(Some(CallKind::RecordEvent), 1, DriverCode::UNKNOWN);
     bench.device.fail_call(Some(CallKind::SynchronizeStream), 1, DriverCode::UNKNOWN);
     drop(lease);
@@ -105,7 +105,7 @@ fn whichever_driver_call_fails_no_memory_moves_under_work_and_none_is_lost() {
         for (tag, stream) in [(1, &bench.stream), (2, &other), (3, &bench.stream)] {
             for buffer in &buffers {
                 let Ok(lease) = buffer.lease(stream) else { continue };
-                let kernel = vmem_sim::Kernel::write_pattern(lease.ptr().unwrap(), SIZE, tag);
+                let kernel = Kernel::write_pattern(lease.ptr().unwrap(), SIZE, tag);
                 // SAFETY: contract, devices/ranges: live memory.
                 let _ = unsafe { bench.device.launch(stream, kernel) };
             }
@@ -114,8 +114,6 @@ fn whichever_driver_call_fails_no_memory_moves_under_work_and_none_is_lost() {
         bench.device.clear_failures();
         bench.device.settle();
         bench.spill.demote(u64::MAX);
-        let addresses: Vec<_> = buffers.iter().map(address).collect();
-        assert_eq!(addresses.len(), 2);
         drop((buffers, other));
         assert_eq!(bench.spill.counts().buffers, 0);
         bench.device.assert_clean();

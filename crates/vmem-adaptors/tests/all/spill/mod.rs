@@ -4,6 +4,7 @@ mod failures;
 mod graphs;
 mod mover;
 mod order;
+mod programs;
 
 use std::sync::Arc;
 
