@@ -17,6 +17,7 @@ mod growth_lock;
 mod idle;
 #[cfg(test)]
 mod many_streams;
+mod own;
 mod residence;
 mod residency;
 mod returning;
@@ -35,7 +36,7 @@ use slow::Slow;
 use vmem_core::author::{StreamExt, fork};
 use vmem_core::{
     AllocError, AllocErrorKind, Block, ExhaustionReport, FreeError, FreeErrorKind, MemoryEventKind,
-    RawBlock, Request, Stream,
+    RawBlock, Request, Resting, Stream,
 };
 
 use crate::space::{RangeState, Slot, StreamIx, Tag};
@@ -74,7 +75,8 @@ impl<B: Backing> Core<B> {
 
     #[inline]
     pub(crate) fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
-        let plain = !self.is_watched && !fork::is_child();
+        let is_plain = request.resting == Resting::Unplanned && !self.is_watched;
+        let plain = is_plain && !fork::is_child();
         if plain && request.stream.device_id() == self.device {
             let mut state = self.streams.lock_fast();
             if let Some(block) = self.alloc_fast(&mut state, request) {
@@ -155,11 +157,14 @@ impl<B: Backing> Core<B> {
             drop(state);
             return Err(fail(AllocErrorKind::InvalidStream));
         }
-        if let Some(slot) = state.hit(lane, need) {
+        let mut slow = Slow::new(request, lane, need);
+        slow.own = self.needs_own(request, need);
+        if let Some(slot) = self.hit(&mut state, &slow) {
             return Ok(self.issue(state, request, lane, slot));
         }
-        let mut slow = Slow::new(request, lane, need);
-        if let Some((mut claim, marker)) = state.hand_over(&mut slow) {
+        if !slow.own
+            && let Some((mut claim, marker)) = state.hand_over(&mut slow)
+        {
             let is_handed_over = match marker {
                 None => {
                     state.counters.completed += 1;

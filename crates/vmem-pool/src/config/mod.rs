@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmem_core::{Clock, MemoryObserver, SystemClock};
+use vmem_core::{Clock, MemoryObserver, Resting, SystemClock};
 
 pub use error::{BuildError, BuildErrorKind};
 pub use growth::Growth;
@@ -32,6 +32,10 @@ pub struct PoolConfig {
     /// The most of the host's memory that blocks may rest in, and that is [kept
     /// ready](crate::PoolHandle::fill_host_reserve) for them, in bytes; `None` for no limit but the host's.
     pub host_ceiling: Option<u64>,
+    /// The plans for the memory of blocks whose requests have none. [`Planned`](Resting::Planned) gives
+    /// every block of more than two granules handles of its own, so that all of it can rest on the host but
+    /// a granule at either end; that costs driver calls where memory is used again for another size.
+    pub resting: Resting,
     /// Bytes to hold from the start. Zero holds nothing until the first request.
     pub initial: u64,
     /// The amount to take at a time; `None` for what suits the backing: exactly what is needed on
@@ -74,6 +78,12 @@ impl PoolConfig {
     #[must_use]
     pub fn with_host_ceiling(self, host_ceiling: impl Into<Option<u64>>) -> Self {
         Self { host_ceiling: host_ceiling.into(), ..self }
+    }
+
+    /// Returns it with other [plans](Self::resting) for blocks whose requests have none.
+    #[must_use]
+    pub fn with_resting(self, resting: Resting) -> Self {
+        Self { resting, ..self }
     }
 
     /// Returns it with another [`initial`](Self::initial) size, in bytes.
@@ -136,6 +146,7 @@ impl Default for PoolConfig {
         Self {
             ceiling: None,
             host_ceiling: None,
+            resting: Resting::Unplanned,
             initial: 0,
             growth: None,
             footprint: Footprint::default(),
@@ -155,6 +166,7 @@ impl fmt::Debug for PoolConfig {
         f.debug_struct("PoolConfig")
             .field("ceiling", &self.ceiling)
             .field("host_ceiling", &self.host_ceiling)
+            .field("resting", &self.resting)
             .field("initial", &self.initial)
             .field("growth", &self.growth)
             .field("footprint", &self.footprint)

@@ -1,6 +1,8 @@
 //! Aliases: addresses at which memory that is at home elsewhere is mapped side by side. Bookkeeping
 //! only: it makes no driver call.
 
+mod lent;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -113,8 +115,14 @@ impl Aliases {
         self.broken.insert(self.made);
     }
 
-    /// The oldest alias that serves the need, that nothing uses and whose memory is free by `is_free`.
-    fn oldest(&self, need: Need, mut is_free: impl FnMut(Span) -> bool) -> Option<&Alias> {
+    /// The oldest alias that serves the need, that nothing uses, whose memory is free by `is_free` and of
+    /// which at most so many bytes are in a handle that it does not have whole.
+    fn oldest(
+        &self,
+        need: Need,
+        shared: u64,
+        mut is_free: impl FnMut(Span) -> bool,
+    ) -> Option<&Alias> {
         let Need { size, alignment } = need;
         let mut oldest: Option<u64> = None;
         let mut from = size;
@@ -129,6 +137,7 @@ impl Aliases {
             let serves = |age: &u64| {
                 self.by_age.get(age).is_some_and(|alias| {
                     alias.span.start.is_multiple_of(alignment)
+                        && (shared == u64::MAX || self.shares(alias) <= shared)
                         && alias.homes.iter().all(|&home| is_free(home))
                 })
             };
@@ -139,20 +148,28 @@ impl Aliases {
     }
 
     /// Claims an alias that serves the need, and the memory it shows, all of it with a tag that is
-    /// `allowed`. Returns where it begins, too.
+    /// `allowed`, and no more than so many bytes of it in a handle that others may use as well. Returns
+    /// where it begins, too.
     pub(super) fn claim(
         &mut self,
         space: &mut Space,
         need: Need,
+        shared: u64,
         allowed: &dyn Fn(Tag) -> bool,
     ) -> Option<(u64, Claim)> {
-        let alias = self.oldest(need, |home| space.is_free(home, allowed))?;
+        let alias = self.oldest(need, shared, |home| space.is_free(home, allowed))?;
         let Alias { span, size, homes, .. } = alias.clone();
         self.take(span.start);
         let mut claim = space.begin_claim();
         homes.iter().for_each(|&home| space.add_to(&mut claim, home));
         space.add_alias(&mut claim, Span::new(span.start, size));
         Some((span.start, claim))
+    }
+
+    /// Bytes of an alias in a handle that it does not have whole.
+    fn shares(&self, alias: &Alias) -> u64 {
+        let whole = |&home: &Span| self.cuts.whole(home).map(|handle| handle.size).sum::<u64>();
+        alias.size - alias.homes.iter().map(whole).sum::<u64>()
     }
 
     fn at(&self, start: u64) -> Option<&Alias> {
@@ -201,58 +218,6 @@ impl Aliases {
         self.put(start);
         if let Some(alias) = self.at(start) {
             alias.homes.iter().for_each(|&home| space.wake(home, tag));
-        }
-    }
-
-    /// The aliases in a span, as far as they are for use, lowest first.
-    pub(super) fn lent_in(&self, span: Span) -> impl Iterator<Item = Span> {
-        let aliases = self.by_start.range(span.start..span.end());
-        let aliases = aliases.filter_map(|(_, age)| self.by_age.get(age));
-        aliases.map(|alias| Span::new(alias.span.start, alias.size))
-    }
-
-    /// The whole handles that the alias at `start` shows, from its first on: where each is at home, and
-    /// where it is shown.
-    pub(super) fn whole_handles(&self, start: u64) -> Vec<(Span, u64)> {
-        let mut handles = Vec::new();
-        let mut at = start;
-        for home in self.at(start).map_or(&[][..], |alias| &alias.homes) {
-            let mut upto = home.start;
-            for handle in self.cuts.whole(*home) {
-                handles.push((handle, at + (handle.start - home.start)));
-                upto = handle.end();
-            }
-            if upto < home.end() {
-                // Of the last handle the lower end only.
-                break;
-            }
-            at += home.size;
-        }
-        handles
-    }
-
-    /// The first of the handles that the alias at `start` shows are at home there from now on: so many
-    /// bytes of it. The rest of it goes on.
-    pub(crate) fn settle_in(&mut self, space: &mut Space, start: u64, moved: &[(Span, u64)]) {
-        let mut bytes = moved.iter().map(|(home, _)| home.size).sum::<u64>();
-        let Some(Alias { span, homes, .. }) = self.at(start).cloned() else { return };
-        for &(home, at) in moved {
-            self.cuts.remove(home);
-            self.cuts.add(&[Span::new(at, home.size)]);
-            space.change(home, RangeState::Unmapped);
-        }
-        self.remove(start);
-        let rest = Span::between(start + bytes, span.end());
-        let mut left = Vec::new();
-        for home in homes.iter() {
-            let gone = bytes.min(home.size);
-            bytes -= gone;
-            if gone < home.size {
-                left.push(Span::between(home.start + gone, home.end()));
-            }
-        }
-        if !left.is_empty() {
-            self.add(rest, left);
         }
     }
 
@@ -383,7 +348,7 @@ mod tests {
         let mut aliases = three();
         let start = |aliases: &Aliases, size, busy: u64| {
             let is_free = |home: Span| !home.touches(Span::new(busy, 1));
-            aliases.oldest(need(size), is_free).map(|alias| alias.span.start)
+            aliases.oldest(need(size), u64::MAX, is_free).map(|alias| alias.span.start)
         };
         assert_eq!(start(&aliases, 100, 999), Some(3000), "the oldest, although it is larger");
         assert_eq!(start(&aliases, 100, 350), Some(1000));
@@ -440,9 +405,9 @@ mod tests {
         aliases.add(grains(1000, 1100), vec![grains(0, 100)]);
         aliases.put(1000 << 8);
         let hidden = aliases.hide(&mut space, 1000 << 8, |_| true).unwrap();
-        assert_eq!(aliases.oldest(need(100 << 8), |_| true), None, "it is about to go");
+        assert_eq!(aliases.oldest(need(100 << 8), u64::MAX, |_| true), None, "it is about to go");
         aliases.hidden(&mut space, hidden);
-        assert!(aliases.oldest(need(100 << 8), |_| true).is_some());
+        assert!(aliases.oldest(need(100 << 8), u64::MAX, |_| true).is_some());
         assert_eq!((aliases.bytes(), space.unmapped_below(u64::MAX)), (100 << 8, 0));
         space.check();
     }
@@ -457,7 +422,7 @@ mod tests {
         let [hidden] = aliases.hide_showing(&mut space, &[grains(0, 100)]).try_into().unwrap();
         // Another one could not be unmapped, so that this one was not tried.
         aliases.hidden(&mut space, hidden);
-        assert_eq!(aliases.oldest(need(100 << 8), |_| true), None);
+        assert_eq!(aliases.oldest(need(100 << 8), u64::MAX, |_| true), None);
         assert_eq!(aliases.longest_unused(), [1000 << 8], "it goes with the next ones");
         space.check();
     }
@@ -470,7 +435,7 @@ mod tests {
         let left = aliases.at(1020).unwrap();
         let shown = [Span::between(20, 60), Span::between(80, 90)];
         assert_eq!((left.span.size, &*left.homes), (50, &shown[..]));
-        assert_eq!(aliases.oldest(need(50), |_| true), None);
+        assert_eq!(aliases.oldest(need(50), u64::MAX, |_| true), None);
         assert_eq!(aliases.longest_unused(), [1020]);
     }
 }

@@ -140,7 +140,7 @@ impl<U: MemoryResource + 'static> Supply for Chunks<U> {
         &self,
         _space: &mut Space,
         _aliases: &mut Aliases,
-        _need: Need,
+        _ask: &Ask<'_>,
         _allowed: &dyn Fn(Tag) -> bool,
     ) -> Option<Plan<Take>> {
         None

@@ -66,6 +66,8 @@ impl From<DriverError> for Miss {
 /// What a supply is told of a request.
 pub(crate) struct Ask<'a> {
     pub(crate) need: Need,
+    /// Whether it is to have handles of its own, but for a granule at either end.
+    pub(crate) own: bool,
     /// Bytes that the pool may still take.
     pub(crate) room: u64,
     /// Whether the request's stream may have memory with this tag at once.
@@ -176,7 +178,7 @@ pub(crate) trait Supply {
         &self,
         space: &mut Space,
         aliases: &mut Aliases,
-        need: Need,
+        ask: &Ask<'_>,
         allowed: &dyn Fn(Tag) -> bool,
     ) -> Option<Plan<Self::Work>>;
 

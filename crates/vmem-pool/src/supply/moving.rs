@@ -8,7 +8,7 @@ use vmem_core::Residence;
 use super::aliases::{Aliases, Hidden};
 use super::exchange::{Exchanged, To};
 use super::resting::Place;
-use crate::space::{Claim, RangeState, Slot, Space, Span, Tag};
+use crate::space::{Claim, Need, RangeState, Slot, Space, Span, Tag};
 
 /// What is to move of some blocks, with the addresses claimed that are in none.
 #[derive(Debug)]
@@ -62,6 +62,23 @@ impl Aliases {
             }
         }
         all
+    }
+
+    /// Where in free memory a request could begin so that no more than a granule at either end of it is in a
+    /// handle that it does not have whole.
+    pub(crate) fn place_apart(&self, free: Span, need: Need, granule: u64) -> Option<u64> {
+        let first = need.start_in(free.start, free.size);
+        let handles = self.cuts.whole(free).map(|handle| handle.start);
+        let places = first.into_iter().chain(handles.filter(|at| at % need.alignment == 0));
+        let is_apart = |&at: &u64| {
+            let block = Span::new(at, need.size);
+            let shared = self
+                .cuts
+                .touching(block)
+                .filter(|handle| handle.start < block.start || handle.end() > block.end());
+            block.end() <= free.end() && shared.into_iter().all(|handle| handle.size <= granule)
+        };
+        places.into_iter().find(is_apart)
     }
 
     /// Plans to move all that can be moved of these blocks: what lies in whole handles that only they use,

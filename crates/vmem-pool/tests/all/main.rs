@@ -23,6 +23,7 @@ mod ladder;
 mod lanes;
 mod lost_markers;
 mod moves;
+mod own_handles;
 mod panics;
 mod placement;
 mod printed;

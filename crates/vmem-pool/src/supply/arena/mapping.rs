@@ -2,6 +2,8 @@
 
 mod exchange;
 mod host;
+mod mend;
+mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,8 +14,9 @@ use vmem_core::{
     Allowance, Device, DevicePtr, DriverCode, DriverError, PhysicalHandle, Stream, VirtualMemory,
 };
 
-use exchange::{Staged, Swap};
+use exchange::Swap;
 use host::Reserve;
+use stage::Staged;
 
 use crate::space::{Span, pointer};
 
@@ -79,6 +82,8 @@ pub(super) struct Fresh {
     pub(super) spans: Vec<Span>,
     /// The most that a handle is to have, in bytes: whole granules.
     pub(super) largest: u64,
+    /// Whether the last granule is to be a handle of its own.
+    pub(super) apart: bool,
     /// The handles that were mapped there, once that is so.
     pub(super) handles: Vec<Span>,
 }
@@ -146,9 +151,11 @@ impl Mapping {
 
     /// Maps memory at home at all of several unmapped spans, or at none.
     pub(super) fn map_all(&self, held: &mut Handles, fresh: &mut Fresh) -> Result<(), DriverError> {
-        let Fresh { spans, largest, handles } = fresh;
+        let Fresh { spans, largest, apart, handles } = fresh;
+        let last = spans.len().saturating_sub(1);
         for (i, &span) in spans.iter().enumerate() {
-            if let Err(error) = self.map(held, span, *largest, handles) {
+            let apart = *apart && i == last;
+            if let Err(error) = self.map(held, span, *largest, apart, handles) {
                 spans[..i].iter().for_each(|&mapped| self.undo(held, mapped));
                 handles.clear();
                 return Err(error);
@@ -164,12 +171,15 @@ impl Mapping {
         held: &mut Handles,
         span: Span,
         largest: u64,
+        apart: bool,
         handles: &mut Vec<Span>,
     ) -> Result<(), DriverError> {
         let mut done = 0;
         let mut result = Ok(());
+        let together = if apart { span.size - self.granule } else { span.size };
         while done < span.size && result.is_ok() {
-            let rest = Span::between(span.start + done, span.end());
+            let upto = if done < together { together } else { span.size };
+            let rest = Span::between(span.start + done, span.start + upto);
             result = self.map_one(held, rest, largest).map(|size| {
                 handles.push(Span::new(rest.start, size));
                 done += size;

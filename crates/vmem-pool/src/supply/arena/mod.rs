@@ -101,7 +101,9 @@ impl VirtualArena {
         let missing = spans.iter().map(|span| span.size).sum();
         let limit = ask.room.saturating_add(self.held()).min(self.most());
         let largest = handles::largest(limit, self.held(), missing, self.granule());
-        Fresh { spans, largest, handles: Vec::new() }
+        // What the request does not fill is to be a handle that others can share.
+        let apart = ask.own && !ask.need.size.is_multiple_of(self.granule());
+        Fresh { spans, largest, apart, handles: Vec::new() }
     }
 
     /// The length of the address range, in bytes.
@@ -167,10 +169,10 @@ impl Supply for VirtualArena {
         &self,
         space: &mut Space,
         aliases: &mut Aliases,
-        need: Need,
+        ask: &Ask<'_>,
         allowed: &dyn Fn(Tag) -> bool,
     ) -> Option<Plan<Work>> {
-        plans::resume(space, aliases, need, allowed)
+        plans::resume(self, space, aliases, ask, allowed)
     }
 
     fn extend(

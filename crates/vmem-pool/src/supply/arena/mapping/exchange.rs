@@ -5,56 +5,43 @@
 //! What cannot be undone either, because another call fails, is kept with all that belongs to it until a
 //! later attempt succeeds.
 
-use vmem_core::author::StreamExt;
 use vmem_core::{DriverError, ResidencyError, ResidencyErrorKind, Stream};
 
 use super::host::driver;
+use super::stage::Staged;
 use super::{Handles, Mapping, Piece, Side};
-use crate::space::{Span, pointer};
+use crate::space::Span;
 use crate::supply::arena::handles;
-use crate::supply::exchange::{Displaced, Exchange, Exchanged, Mended, To, Undone};
-use crate::supply::resting::{Leaving, Place};
-
-/// How often a call is made before it counts as failed: a wait for copies that may still run.
-const WAITS: usize = 2;
+use crate::supply::exchange::{Exchange, Exchanged, To, Undone};
 
 /// A run of addresses, with what is mapped there and what is to be.
 #[derive(Debug)]
 pub(super) struct Swap {
-    span: Span,
-    old: Vec<Piece>,
-    new: Vec<Piece>,
+    pub(super) span: Span,
+    pub(super) old: Vec<Piece>,
+    pub(super) new: Vec<Piece>,
     /// How many of the old handles are unmapped, from the first.
-    unmapped: usize,
+    pub(super) unmapped: usize,
     /// How many of the new ones are mapped, from the first.
-    mapped: usize,
+    pub(super) mapped: usize,
     /// Old handles were mapped again and cannot be accessed yet.
     inaccessible: bool,
 }
 
-/// A handle that is mapped at a stage.
-#[derive(Debug)]
-pub(super) struct Staged {
-    at: u64,
-    piece: Piece,
-    /// It is mapped nowhere else, and is to be given back once it is not mapped here either.
-    surplus: bool,
-}
-
 impl Swap {
-    fn copies(&self) -> bool {
+    pub(super) fn copies(&self) -> bool {
         !self.old.is_empty() && !self.new.is_empty()
     }
 
     /// The handles on the device, of a swap between device and host.
-    fn on_device(&self) -> &[Piece] {
+    pub(super) fn on_device(&self) -> &[Piece] {
         let is_there = |pieces: &[Piece]| pieces.first().is_some_and(|p| p.side == Side::Device);
         if is_there(&self.old) { &self.old } else { &self.new }
     }
 }
 
 /// The handles with the addresses they have in a run.
-fn placed(start: u64, pieces: &[Piece]) -> std::vec::IntoIter<(u64, Piece)> {
+pub(super) fn placed(start: u64, pieces: &[Piece]) -> std::vec::IntoIter<(u64, Piece)> {
     let mut at = start;
     let mut placed = Vec::with_capacity(pieces.len());
     for &piece in pieces {
@@ -163,71 +150,6 @@ impl Mapping {
         self.copy(swaps, job)
     }
 
-    fn show_on_stage(
-        &self,
-        swaps: &[Swap],
-        job: &Exchange,
-        staged: &mut Vec<Staged>,
-    ) -> Result<(), DriverError> {
-        let Some(stage) = job.stage else { return Ok(()) };
-        let mut at = stage.start;
-        for &piece in swaps.iter().filter(|swap| swap.copies()).flat_map(Swap::on_device) {
-            self.map_handle(at, piece)?;
-            staged.push(Staged { at, piece, surplus: false });
-            at += piece.size;
-        }
-        if at == stage.start {
-            return Ok(());
-        }
-        self.make_accessible(Span::between(stage.start, at))
-    }
-
-    /// Copies between the stage and the runs, and waits.
-    fn copy(
-        &self,
-        swaps: &[Swap],
-        job: &Exchange,
-    ) -> Result<u64, (ResidencyError, Option<Stream>)> {
-        let Some(stage) = job.stage.filter(|_| swaps.iter().any(Swap::copies)) else {
-            return Ok(0);
-        };
-        let stream = Stream::new(self.device.clone()).map_err(|error| (driver(error), None))?;
-        let mut at = stage.start;
-        let mut queued = Ok(());
-        for swap in swaps.iter().filter(|swap| swap.copies()) {
-            let (run, shown) = (pointer(swap.span.start), pointer(at));
-            let (to, from) = if job.to == To::Device { (shown, run) } else { (run, shown) };
-            queued = stream.with_raw("the pool's copy", |device, raw| {
-                // SAFETY: contract, devices/handles and devices/ranges: the stream is ours; both ranges
-                // are mapped, with access, until the copy was waited for.
-                unsafe { device.copy_within(to, from, swap.span.size, raw) }
-            });
-            if queued.is_err() {
-                break;
-            }
-            at += swap.span.size;
-        }
-        let mut waited = stream.with_raw("the pool's copy", |device, raw| {
-            // SAFETY: contract, devices/handles: as above.
-            unsafe { device.synchronize_stream(raw) }
-        });
-        let first = waited.clone();
-        for _ in 1..WAITS {
-            if waited.is_ok() {
-                break;
-            }
-            waited = stream.with_raw("the pool's copy", |device, raw| {
-                // SAFETY: contract, devices/handles: as above.
-                unsafe { device.synchronize_stream(raw) }
-            });
-        }
-        match (queued.and(first), waited) {
-            (Ok(()), _) => Ok(at - stage.start),
-            (Err(error), Ok(())) => Err((driver(error), None)),
-            (Err(error), Err(_)) => Err((driver(error), Some(stream))),
-        }
-    }
-
     fn swap_all(&self, swaps: &mut [Swap]) -> Result<(), DriverError> {
         swaps.iter_mut().try_for_each(|swap| self.swap(swap))
     }
@@ -245,7 +167,7 @@ impl Mapping {
     }
 
     /// Maps again what was there, as far as it is not. Can be tried again where it stopped.
-    fn undo_swap(&self, swap: &mut Swap) -> Result<(), DriverError> {
+    pub(super) fn undo_swap(&self, swap: &mut Swap) -> Result<(), DriverError> {
         for (at, piece) in placed(swap.span.start, &swap.new).take(swap.mapped).rev() {
             self.unmap_handle(at, piece)?;
             swap.mapped -= 1;
@@ -315,20 +237,8 @@ impl Mapping {
         Undone { error: split(error, &displaced), displaced, kept }
     }
 
-    /// Unmaps a stage. Returns what the driver kept mapped.
-    fn clear_stage(&self, staged: Vec<Staged>) -> Vec<Staged> {
-        let is_stuck = |staged: &Staged| match self.unmap_handle(staged.at, staged.piece) {
-            Ok(()) => false,
-            Err(error) => {
-                tracing::warn!(%error, "memory stays mapped where it was copied; it is tried again");
-                true
-            }
-        };
-        staged.into_iter().filter(is_stuck).collect()
-    }
-
     /// Gives memory up that is mapped nowhere, unless it is at a stage, where it is marked.
-    fn dispose_but_stuck(&self, held: &mut Handles, piece: Piece, stuck: &mut [Staged]) {
+    pub(super) fn dispose_but_stuck(&self, held: &mut Handles, piece: Piece, stuck: &mut [Staged]) {
         match stuck.iter_mut().find(|staged| staged.piece.handle == piece.handle) {
             Some(staged) => staged.surplus = true,
             None => self.dispose(held, piece),
@@ -336,111 +246,11 @@ impl Mapping {
     }
 
     /// Gives up a handle that is mapped nowhere.
-    fn dispose(&self, held: &mut Handles, piece: Piece) {
+    pub(super) fn dispose(&self, held: &mut Handles, piece: Piece) {
         match piece.side {
             Side::Device => self.release(held, piece),
             Side::Host => self.give_to_reserve(held, piece),
         }
-    }
-
-    /// Tries again what failures have left undone.
-    pub(in super::super) fn mend(&self, held: &mut Handles) -> Mended {
-        let mut mended = Mended::default();
-        if let Some(copies) = &held.copies {
-            let waited = copies.with_raw("the pool's copy", |device, raw| {
-                // SAFETY: contract, devices/handles: the stream is ours.
-                unsafe { device.synchronize_stream(raw) }
-            });
-            if waited.is_err() {
-                return mended;
-            }
-            held.copies = None;
-        }
-        for staged in std::mem::take(&mut held.staged) {
-            if self.unmap_handle(staged.at, staged.piece).is_err() {
-                held.staged.push(staged);
-                continue;
-            }
-            mended.unmapped.push(Span::new(staged.at, staged.piece.size));
-            if staged.surplus {
-                self.dispose(held, staged.piece);
-            }
-        }
-        for mut swap in std::mem::take(&mut held.interrupted) {
-            if self.undo_swap(&mut swap).is_err() {
-                held.interrupted.push(swap);
-                continue;
-            }
-            let Swap { span, old, new, .. } = swap;
-            let place = match old.first().map(|piece| piece.side) {
-                None => Some(Place::Nowhere),
-                Some(Side::Host) => Some(Place::Host),
-                Some(Side::Device) => None,
-            };
-            let cuts = match old.is_empty() {
-                true => vec![span],
-                false => {
-                    placed(span.start, &old).map(|(at, piece)| Span::new(at, piece.size)).collect()
-                }
-            };
-            held.at_home.extend(placed(span.start, &old));
-            let mut staged = std::mem::take(&mut held.staged);
-            new.into_iter().for_each(|piece| self.dispose_but_stuck(held, piece, &mut staged));
-            held.staged = staged;
-            mended.displaced.push(Displaced { span, place, cuts });
-        }
-        mended
-    }
-
-    /// Unmaps what belongs to no block any more and is not the device's, and gives it up.
-    pub(in super::super) fn leave(&self, held: &mut Handles, leaving: &mut [Leaving]) {
-        for leaving in leaving {
-            leaving.gone = match leaving.place {
-                Place::Nowhere => true,
-                Place::Host => self.leave_host(held, leaving.span).is_ok(),
-                Place::Displaced => self.leave_displaced(held, leaving.span).is_ok(),
-            };
-        }
-    }
-
-    fn leave_host(&self, held: &mut Handles, span: Span) -> Result<(), DriverError> {
-        let here = held.at_home.range(span.start..span.end());
-        let pieces: Vec<(u64, Piece)> = here.map(|(&at, &piece)| (at, piece)).collect();
-        for (at, piece) in pieces {
-            self.unmap_handle(at, piece)?;
-            held.at_home.remove(&at);
-            self.dispose(held, piece);
-        }
-        Ok(())
-    }
-
-    fn leave_displaced(&self, held: &mut Handles, span: Span) -> Result<(), DriverError> {
-        let Some(index) = held.interrupted.iter().position(|swap| swap.span == span) else {
-            return Ok(());
-        };
-        let mut swap = held.interrupted.swap_remove(index);
-        let unmapped = self.unmap_all(&mut swap);
-        if unmapped.is_err() {
-            held.interrupted.push(swap);
-            return unmapped;
-        }
-        let mut staged = std::mem::take(&mut held.staged);
-        let pieces = swap.old.into_iter().chain(swap.new);
-        pieces.for_each(|piece| self.dispose_but_stuck(held, piece, &mut staged));
-        held.staged = staged;
-        Ok(())
-    }
-
-    fn unmap_all(&self, swap: &mut Swap) -> Result<(), DriverError> {
-        for (at, piece) in placed(swap.span.start, &swap.new).take(swap.mapped).rev() {
-            self.unmap_handle(at, piece)?;
-            swap.mapped -= 1;
-        }
-        for (at, piece) in placed(swap.span.start, &swap.old).skip(swap.unmapped) {
-            self.unmap_handle(at, piece)?;
-            swap.unmapped += 1;
-        }
-        Ok(())
     }
 
     /// Makes the alias addresses of handles their home, from the first: unmaps each where it was. Returns
