@@ -1,12 +1,13 @@
 //! Leases against moves, frees and ends of streams, over the real pool and the simulated device, whose
 //! checker sees every access that a move does not wait for, or that does not wait for a move.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use loom::model::Builder;
 use loom::thread;
 use vmem_adaptors::{Spill, Spillable};
-use vmem_core::{DeviceBuffer, ManualClock, MemoryResource, ResourceExt, Stream};
+use vmem_core::{Device, DeviceBuffer, ManualClock, MemoryResource, ResourceExt, Stream};
 use vmem_pool::{Pool, PoolConfig, PoolHandle, VirtualArena};
 use vmem_sim::{Kernel, Schedule, SimConfig, SimDevice};
 
@@ -36,11 +37,16 @@ fn explore(preemptions: usize, model: impl Fn(&Rig) + Send + Sync + Copy + 'stat
         let mut builder = Builder::new();
         builder.max_branches = 20_000;
         builder.preemption_bound = Some(preemptions);
+        let orders = Arc::new(AtomicU64::new(0));
+        let count = orders.clone();
         builder.check(move || {
+            count.fetch_add(1, Ordering::Relaxed);
             let rig = Rig::new(schedule);
             model(&rig);
             rig.finish();
         });
+        let orders = orders.load(Ordering::Relaxed);
+        assert!(orders > 100, "too little is explored: {orders} orders");
     }
 }
 
@@ -105,7 +111,7 @@ impl Rig {
 
 #[test]
 fn a_lease_beside_a_demotion_finds_what_was_written_and_keeps_what_it_writes() {
-    explore(2, |rig| {
+    explore(3, |rig| {
         let stream = rig.stream();
         let buffer = rig.buffer(&stream, 1);
         let spill = rig.spill.clone();
@@ -120,7 +126,7 @@ fn a_lease_beside_a_demotion_finds_what_was_written_and_keeps_what_it_writes() {
 
 #[test]
 fn a_buffer_that_is_dropped_beside_a_demotion_gives_its_memory_back_once() {
-    explore(2, |rig| {
+    explore(3, |rig| {
         let stream = rig.stream();
         let buffer = rig.buffer(&stream, 1);
         let spill = rig.spill.clone();
@@ -136,7 +142,7 @@ fn a_buffer_that_is_dropped_beside_a_demotion_gives_its_memory_back_once() {
 
 #[test]
 fn leases_of_two_streams_bring_a_buffer_back_once_and_both_find_what_it_holds() {
-    explore(2, |rig| {
+    explore(3, |rig| {
         let (stream, other) = (rig.stream(), rig.stream());
         let buffer = Arc::new(rig.buffer(&stream, 1));
         assert_eq!(rig.spill.demote(GRANULE), GRANULE);
@@ -154,7 +160,7 @@ fn leases_of_two_streams_bring_a_buffer_back_once_and_both_find_what_it_holds() 
 
 #[test]
 fn a_stream_that_ends_with_its_last_lease_beside_a_demotion_keeps_the_order() {
-    explore(2, |rig| {
+    explore(3, |rig| {
         let home = rig.stream();
         let buffer = Arc::new(rig.buffer(&home, 1));
         let (shared, theirs, ending) = (buffer.clone(), rig.clone(), rig.stream());
@@ -171,7 +177,7 @@ fn a_stream_that_ends_with_its_last_lease_beside_a_demotion_keeps_the_order() {
 
 #[test]
 fn two_demotions_move_a_buffer_once() {
-    explore(2, |rig| {
+    explore(3, |rig| {
         let stream = rig.stream();
         let buffers = [rig.buffer(&stream, 1), rig.buffer(&stream, 2)];
         let spill = rig.spill.clone();
@@ -188,7 +194,7 @@ fn two_demotions_move_a_buffer_once() {
 #[test]
 #[should_panic(expected = "broken rules")]
 fn a_use_without_a_lease_is_caught() {
-    explore(2, |rig| {
+    explore(3, |rig| {
         let stream = rig.stream();
         let buffer = rig.buffer(&stream, 1);
         let spill = rig.spill.clone();
