@@ -145,7 +145,7 @@ impl Ledger {
     pub(super) fn pin(&self, id: u64) -> Option<Claim<'_>> {
         let mut state = self.lock();
         while state.entry(id).place == Place::Moving {
-            state = self.settled.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+            state = fork::locked(|| self.settled.wait(state));
         }
         state.now += 1;
         let now = state.now;
@@ -268,7 +268,7 @@ impl Entry {
                 return Vec::new();
             }
         };
-        let is_over = |used: &mut Use| matches!(used, Use::UpTo(event) if event.was_observed());
+        let is_over = |used: &mut Use| matches!(used, Use::UpTo(_, event) if event.was_observed());
         let over = self.uses.extract_if(.., is_over).collect();
         self.uses.push(used);
         over

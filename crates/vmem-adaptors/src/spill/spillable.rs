@@ -142,7 +142,9 @@ impl<B: SpillMemory> Spillable<B> {
 ///
 /// Dropping it marks what is on its stream as the last work under it. If the stream captures then, and
 /// nothing was [retained](Self::retain_for_graph), nobody can tell when the graph runs: the memory is never
-/// moved again.
+/// moved again. On a thread that [cannot name](vmem_core::author::StreamExt::is_callable_here) the stream
+/// nothing can be marked: until it can, the memory is not moved, and if it is dropped before that, it is
+/// leaked.
 #[must_use = "the memory may move once it is dropped"]
 pub struct Lease<B: SpillMemory> {
     cell: Arc<Cell<B>>,

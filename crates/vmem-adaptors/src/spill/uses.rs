@@ -1,13 +1,13 @@
 //! When work on a buffer is over.
 
 use vmem_core::author::StreamExt;
-use vmem_core::{DriverError, Event, Stream};
+use vmem_core::{DriverError, Event, Stream, StreamId};
 
 /// Work of one stream that uses a buffer.
 #[derive(Debug, Clone)]
 pub(super) enum Use {
     /// Up to the event.
-    UpTo(Event),
+    UpTo(StreamId, Event),
     /// It could be neither marked nor waited for. It is tried again.
     Lost(Stream),
 }
@@ -25,7 +25,7 @@ pub(super) enum Mark {
 /// Marks what is on `stream` now.
 pub(super) fn mark(stream: &Stream) -> Mark {
     match stream.marker() {
-        Ok(event) => Mark::Pending(Use::UpTo(event)),
+        Ok(event) => Mark::Pending(Use::UpTo(stream.id(), event)),
         Err(error) if error.is_capture() => Mark::Captured,
         Err(_) if stream.synchronize_alone().is_ok() => Mark::Over,
         Err(_) => Mark::Pending(Use::Lost(stream.clone())),
@@ -37,7 +37,7 @@ pub(super) fn are_over(uses: &mut Vec<Use>) -> bool {
     recover(uses);
     uses.retain(|used| match used {
         // One that cannot be asked about stays.
-        Use::UpTo(event) => !matches!(event.is_complete(), Ok(true)),
+        Use::UpTo(_, event) => !matches!(event.is_complete(), Ok(true)),
         Use::Lost(_) => true,
     });
     uses.is_empty()
@@ -47,7 +47,7 @@ pub(super) fn are_over(uses: &mut Vec<Use>) -> bool {
 pub(super) fn finish(uses: &mut Vec<Use>) -> bool {
     recover(uses);
     uses.retain(|used| match used {
-        Use::UpTo(event) => event.synchronize().is_err(),
+        Use::UpTo(_, event) => event.synchronize().is_err(),
         Use::Lost(_) => true,
     });
     uses.is_empty()
@@ -56,18 +56,20 @@ pub(super) fn finish(uses: &mut Vec<Use>) -> bool {
 /// The events of those that can be waited for.
 pub(super) fn events(uses: &[Use]) -> impl Iterator<Item = &Event> {
     uses.iter().filter_map(|used| match used {
-        Use::UpTo(event) => Some(event),
+        Use::UpTo(_, event) => Some(event),
         Use::Lost(_) => None,
     })
 }
 
-/// Orders a free on `home` after all uses.
+/// Orders a free on `home` after all uses. Its own it is behind as it is.
 pub(super) fn precede_free(mut uses: Vec<Use>, home: &Stream) -> Result<(), DriverError> {
     recover(&mut uses);
     for used in &uses {
         match used {
-            Use::UpTo(event) if event.was_observed() => {}
-            Use::UpTo(event) => wait_or_leave(home, event).or_else(|_| event.synchronize())?,
+            Use::UpTo(id, _) if *id == home.id() => {}
+            Use::Lost(stream) if stream == home => {}
+            Use::UpTo(_, event) if event.was_observed() => {}
+            Use::UpTo(_, event) => wait_or_leave(home, event).or_else(|_| event.synchronize())?,
             Use::Lost(stream) => stream.synchronize_alone()?,
         }
     }
@@ -88,7 +90,7 @@ fn recover(uses: &mut [Use]) {
         if let Use::Lost(stream) = used
             && let Ok(event) = stream.marker()
         {
-            *used = Use::UpTo(event);
+            *used = Use::UpTo(stream.id(), event);
         }
     }
 }

@@ -121,7 +121,7 @@ impl RandomStack {
                     tracked.into_dyn()
                 }
                 Layer::OnFailure => {
-                    let cache = CacheUnderTest::new(device.clone());
+                    let cache = CacheUnderTest::new(device.clone(), Arc::new(stack.pool.clone()));
                     let (hook, registration) = cache.hook(behavior);
                     let clock = Arc::new(clock.clone());
                     let recovering = OnFailure::new(resource, hook).with_clock(clock).into_dyn();
@@ -279,6 +279,9 @@ impl Probe for RandomStack {
     }
 
     fn check_figures(&self, ledger: &Ledger) -> Result<(), Finding> {
+        if let Some(wrong) = self.cache.as_ref().and_then(|cache| cache.wrong()) {
+            return Err(Finding::new(wrong.clone()));
+        }
         let innermost = Place {
             reserved: if self.reservations.is_some() { Below::Yes } else { Below::No },
             cached: Below::Yes,

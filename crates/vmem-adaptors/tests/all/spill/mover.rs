@@ -58,6 +58,11 @@ impl Mover {
         self.state.lock().unwrap().failures = kinds.iter().rev().copied().collect();
     }
 
+    /// Waits for the device on behalf of what is set aside.
+    pub(crate) fn synchronize(&self) {
+        self.memory.handle().synchronize().unwrap();
+    }
+
     /// The addresses of what was moved since this was asked last.
     pub(crate) fn moves(&self) -> Vec<(u64, &'static str)> {
         std::mem::take(&mut self.state.lock().unwrap().moves)

@@ -1,7 +1,9 @@
 //! What moves when, and in which order.
 
+use std::thread;
+
 use vmem_adaptors::Spill;
-use vmem_core::{DeviceBuffer, DriverCode, Stream};
+use vmem_core::{Device, DeviceBuffer, DriverCode, Stream};
 use vmem_sim::{Kernel, SimDevice};
 
 use super::mover::Memory;
@@ -207,5 +209,26 @@ fn thousands_of_leases_with_work_pending_are_a_short_list() {
     }
     assert!(bench.device.leaks().events < 100, "{}", bench.device.leaks());
     drop(buffer);
+    bench.finish();
+}
+
+#[test]
+fn a_buffer_of_a_threads_default_stream_is_freed_on_it_after_the_thread_has_ended() {
+    let bench = Bench::new(0, 2, 2);
+    let (device, spill) = (bench.device.clone(), bench.spill.clone());
+    let memory = Memory(bench.mover.clone());
+    let made = thread::spawn(move || {
+        let own = Stream::per_thread_default(device.clone());
+        spill.adopt(DeviceBuffer::new(memory, SIZE, &own).unwrap())
+    });
+    let mut buffer = made.join().unwrap();
+    // Nobody can mark the end of this any more.
+    let _ = buffer.with(|_| ());
+    bench.device.settle();
+    assert_eq!(bench.spill.demote(SIZE), 0);
+    bench.device.synchronize().unwrap();
+    drop(buffer);
+    bench.mover.synchronize();
+    assert_eq!(bench.device.base().drop_failures().count(), 0);
     bench.finish();
 }
