@@ -24,6 +24,8 @@ pub struct RuntimeStats {
     pub reserved: Option<u64>,
     /// The most that `reserved` has been since the stack was built.
     pub peak_reserved: Option<u64>,
+    /// Bytes of the host's memory that blocks rest in.
+    pub on_host: Option<u64>,
     /// Bytes returned to the device so far.
     pub trimmed: Option<u64>,
     /// Counts of recovery, on the tiers that have it.
@@ -45,6 +47,7 @@ impl RuntimeStats {
             failures: stats.failures,
             reserved: pool.map(|pool| pool.reserved),
             peak_reserved: pool.map(|pool| pool.peak_reserved),
+            on_host: pool.map(|pool| pool.on_host),
             trimmed: pool.map(|pool| pool.bytes_trimmed),
             recovery: stack.recovery.as_ref().and_then(RecoveryHandle::counts),
             spill: stack.spill.as_ref().map(Spill::counts),
