@@ -141,8 +141,12 @@ impl Ledger {
     }
 
     /// Begins a lease, after any move that is going on. The claim is for the first lease of a buffer that
-    /// is not on the device.
-    pub(super) fn pin(&self, id: u64) -> Option<Claim<'_>> {
+    /// is not on the device, or of which `is_resident` says so: memory can be moved by hand as well.
+    pub(super) fn pin(
+        &self,
+        id: u64,
+        is_resident: impl FnOnce(&RawBlock) -> bool,
+    ) -> Option<Claim<'_>> {
         let mut state = self.lock();
         while state.entry(id).place == Place::Moving {
             state = fork::locked(|| self.settled.wait(state));
@@ -152,7 +156,13 @@ impl Ledger {
         let entry = state.entry(id);
         let leased = std::mem::replace(&mut entry.leased, now);
         entry.pins += 1;
-        let moves = entry.place == Place::Host && entry.pins == 1 && !entry.is_stuck;
+        let is_free = entry.pins == 1 && !entry.is_stuck;
+        if let Some(block) = entry.block.filter(|_| is_free && entry.place == Place::Device)
+            && !is_resident(&block)
+        {
+            entry.place = Place::Host;
+        }
+        let moves = entry.place == Place::Host && is_free;
         let claim = entry.block.filter(|_| moves).map(|block| {
             entry.place = Place::Moving;
             let (uses, host) = (entry.uses.clone(), entry.host);

@@ -75,8 +75,13 @@ impl Spill {
 
     /// Begins a lease: brings the buffer back, or leaves it where it is.
     pub(super) fn pin(&self, id: u64) -> Result<(), DriverError> {
-        let Some(mut claim) = self.inner.ledger.pin(id) else { return Ok(()) };
-        let Some(residency) = self.inner.residency.as_deref() else { return Ok(()) };
+        let residency = self.inner.residency.as_deref();
+        let is_resident = |block: &RawBlock| {
+            let residence = residency.and_then(|residency| residency.residence(block));
+            residence.is_none_or(|residence| residence.is_on_device())
+        };
+        let claim = self.inner.ledger.pin(id, is_resident);
+        let (Some(mut claim), Some(residency)) = (claim, residency) else { return Ok(()) };
         // Work on what rests on the host is slow, and waited for without a lock.
         let moved = uses::finish(&mut claim.uses) && self.promote(residency, &claim);
         let residence = residency.residence(&claim.block).unwrap_or_default();
@@ -107,8 +112,10 @@ impl Spill {
                 Err(error) if error.kind() == ResidencyErrorKind::DeviceFull && !made_room => {
                     made_room = true;
                     // Only what was leased before this buffer was: the rest is hotter.
-                    let freed = self.demote_older(claim.host, claim.leased, Enough::All);
-                    if freed == 0 {
+                    let missing = residency
+                        .residence(&claim.block)
+                        .map_or(0, |found| found.host + found.discarded + found.displaced);
+                    if self.demote_older(missing, claim.leased, Enough::All) == 0 {
                         return false;
                     }
                 }

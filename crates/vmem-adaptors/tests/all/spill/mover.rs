@@ -58,6 +58,11 @@ impl Mover {
         self.state.lock().unwrap().failures = kinds.iter().rev().copied().collect();
     }
 
+    /// The device's bytes in use.
+    pub(crate) fn used(&self) -> u64 {
+        self.state.lock().unwrap().used()
+    }
+
     /// Waits for the device on behalf of what is set aside.
     pub(crate) fn synchronize(&self) {
         self.memory.handle().synchronize().unwrap();

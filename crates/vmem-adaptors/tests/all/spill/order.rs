@@ -2,8 +2,8 @@
 
 use std::thread;
 
-use vmem_adaptors::Spill;
-use vmem_core::{Device, DeviceBuffer, DriverCode, Stream};
+use vmem_adaptors::{Spill, Spillable};
+use vmem_core::{Contents, Device, DeviceBuffer, DevicePtr, DriverCode, Residency, Stream};
 use vmem_sim::{Kernel, SimDevice};
 
 use super::mover::Memory;
@@ -183,6 +183,38 @@ fn exclusive_work_may_resize_and_needs_that_nobody_leases() {
     assert_eq!(bench.spill.counts().buffers, 0);
     bench.launch(&bench.stream, Kernel::check_pattern(buffer.ptr().unwrap(), SIZE, 5));
     drop(buffer);
+    bench.finish();
+}
+
+#[test]
+fn a_lease_finds_out_what_was_moved_by_hand_and_brings_it_back() {
+    let bench = Bench::new(0, 2, 2);
+    let buffers = [bench.buffer(), bench.buffer()];
+    bench.write(&buffers[0], &bench.stream, 1);
+    bench.stream.synchronize().unwrap();
+    let block = |buffer| bench.mover.block_at(DevicePtr::new(address(buffer)).unwrap()).unwrap();
+    // SAFETY: nothing is pending on the buffer.
+    unsafe { bench.mover.demote(&[block(&buffers[0])], Contents::Kept) }.unwrap();
+    // It is not moved out twice.
+    assert_eq!(bench.spill.demote(u64::MAX), SIZE);
+    bench.check(&buffers[0], &bench.stream, 1);
+    // SAFETY: nothing is pending on the buffer.
+    unsafe { bench.mover.promote(&[block(&buffers[1])]) }.unwrap();
+    bench.check(&buffers[0], &bench.stream, 1);
+    drop(buffers[1].lease(&bench.stream).unwrap());
+    assert!(buffers.iter().all(Spillable::is_on_device));
+    assert_eq!(bench.spill.counts().host_bytes, 0);
+    // What is older makes room for it as for any other.
+    bench.stream.synchronize().unwrap();
+    // SAFETY: nothing is pending on the buffer.
+    unsafe { bench.mover.demote(&[block(&buffers[1])], Contents::Kept) }.unwrap();
+    let other = bench.buffer();
+    assert_eq!(bench.mover.used(), 2 * SIZE);
+    drop(other.lease(&bench.stream).unwrap());
+    bench.stream.synchronize().unwrap();
+    drop(buffers[1].lease(&bench.stream).unwrap());
+    assert_eq!(buffers.each_ref().map(Spillable::is_on_device), [false, true]);
+    drop((buffers, other));
     bench.finish();
 }
 
