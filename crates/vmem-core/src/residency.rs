@@ -29,10 +29,10 @@ pub trait Residency: Debug + Send + Sync {
     /// after every other error every block is as it was.
     ///
     /// # Safety
-    /// No work is pending on any of the blocks: every access, and what was on the request's stream when
-    /// `allocate` returned, is complete, as the host has seen. None is queued, by host, device, peer
-    /// or a graph that is launched, until the call returns; none at all until
-    /// [`promote`](Self::promote), if contents are discarded. The blocks may be freed at any time.
+    /// The contract's [moving](crate::contract#moving) clauses hold: no work is pending on any of the
+    /// blocks, and none is queued, by host, device, peer or a graph that is launched, until the call
+    /// returns; none at all until [`promote`](Self::promote), if contents are discarded. The blocks may
+    /// be freed at any time.
     unsafe fn demote(
         &self,
         blocks: &[RawBlock],

@@ -102,8 +102,8 @@ impl Spill {
     fn promote(&self, residency: &dyn Residency, claim: &Claim<'_>) -> bool {
         let mut made_room = false;
         loop {
-            // SAFETY: all uses of the buffer are complete, as the host has seen, and none is queued while
-            // the claim is held: who leases it waits for that.
+            // SAFETY: contract, moving/nothing-pending: all uses are complete, as the host has seen, and
+            // none is queued while the claim is held: who leases the buffer waits for that.
             match unsafe { residency.promote(&[claim.block]) } {
                 Ok(moved) => {
                     self.inner.ledger.count(|counts| counts.promoted_bytes += moved.device);
@@ -132,8 +132,8 @@ impl Inner {
     /// Moves claimed, cold buffers to the host, and returns the bytes that the device got back.
     fn move_out(&self, residency: &dyn Residency, mut batch: Vec<Claim<'_>>) -> u64 {
         let blocks: Vec<RawBlock> = batch.iter().map(|claim| claim.block).collect();
-        // SAFETY: all uses of the buffers are complete, as the host has seen, and none is queued while the
-        // claims are held: who leases one waits for that.
+        // SAFETY: contract, moving/nothing-pending: all uses are complete, as the host has seen, and none
+        // is queued while the claims are held: who leases one of the buffers waits for that.
         match unsafe { residency.demote(&blocks, Contents::Kept) } {
             Ok(moved) => {
                 find(residency, &mut batch);

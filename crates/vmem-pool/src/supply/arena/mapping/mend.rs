@@ -15,7 +15,7 @@ impl Mapping {
         let mut mended = Mended::default();
         if let Some(copies) = &held.copies {
             let waited = copies.with_raw("the pool's copy", |device, raw| {
-                // SAFETY: contract, devices/handles: the stream is ours.
+                // SAFETY: contract, devices/handles: a stream of ours.
                 unsafe { device.synchronize_stream(raw) }
             });
             if waited.is_err() {
