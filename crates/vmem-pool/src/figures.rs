@@ -158,7 +158,8 @@ pub enum RangeState {
     Quarantined,
     /// Address space without memory.
     Unmapped,
-    /// Mapped to memory that is in use at another address.
+    /// Mapped to memory that is in use at another address; or in no block, and beside one whose memory
+    /// rests on the host.
     Dormant,
     /// Being worked on at this moment.
     Busy,

@@ -80,7 +80,7 @@ impl<'a, B: Backing> Growing<'a, B> {
         mut state: Locked<'a>,
         slow: &mut Slow<'_>,
     ) -> Result<(Locked<'a>, Slot), Miss> {
-        if let Some(slot) = self.core.hit(&mut state, slow) {
+        if let Some(slot) = self.core.hit(&mut state, slow.lane, slow.need, slow.own) {
             return Ok((state, slot));
         }
         self.note_held(&mut state);

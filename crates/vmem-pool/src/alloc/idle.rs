@@ -22,7 +22,13 @@ impl<B: Backing> Core<B> {
         let busy =
             |source: BoxedError| ResidencyError::new(ResidencyErrorKind::Busy).with_source(source);
         match pending {
-            Pending::Wait => self.streams.synchronize_device().map_err(|error| busy(error.into())),
+            Pending::Wait => self.streams.synchronize_device().map_err(|error| {
+                let kind = match error.concerns_capture() {
+                    true => ResidencyErrorKind::Busy,
+                    false => ResidencyErrorKind::Driver,
+                };
+                ResidencyError::new(kind).with_source(error)
+            }),
             Pending::Refuse => self.require_idle().map_err(busy),
         }
     }

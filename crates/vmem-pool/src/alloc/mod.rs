@@ -75,8 +75,11 @@ impl<B: Backing> Core<B> {
 
     #[inline]
     pub(crate) fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
-        let is_plain = request.resting == Resting::Unplanned && !self.is_watched;
-        let plain = is_plain && !fork::is_child();
+        if request.resting == Resting::Planned {
+            // What is at hand may not be apart from others' memory.
+            return self.alloc_watched(request, None);
+        }
+        let plain = !self.is_watched && !fork::is_child();
         if plain && request.stream.device_id() == self.device {
             let mut state = self.streams.lock_fast();
             if let Some(block) = self.alloc_fast(&mut state, request) {
@@ -157,11 +160,12 @@ impl<B: Backing> Core<B> {
             drop(state);
             return Err(fail(AllocErrorKind::InvalidStream));
         }
-        let mut slow = Slow::new(request, lane, need);
-        slow.own = self.needs_own(request, need);
-        if let Some(slot) = self.hit(&mut state, &slow) {
+        let own = self.needs_own(request, need);
+        if let Some(slot) = self.hit(&mut state, lane, need, own) {
             return Ok(self.issue(state, request, lane, slot));
         }
+        let mut slow = Slow::new(request, lane, need);
+        slow.own = own;
         if !slow.own
             && let Some((mut claim, marker)) = state.hand_over(&mut slow)
         {

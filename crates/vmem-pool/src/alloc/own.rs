@@ -3,7 +3,7 @@
 
 use vmem_core::{Request, Resting};
 
-use super::{Core, Slow};
+use super::Core;
 use crate::space::{CLEAN, Need, RangeState, Slot, Span, StreamIx, Tag};
 use crate::streams::{Reuse, State};
 use crate::supply::Backing;
@@ -23,10 +23,16 @@ impl<B: Backing> Core<B> {
     }
 
     /// Memory that is at hand. It is claimed.
-    pub(super) fn hit(&self, state: &mut State, slow: &Slow<'_>) -> Option<Slot> {
-        match slow.own {
-            false => state.hit(slow.lane, slow.need),
-            true => state.hit_of_its_own(slow.lane, slow.need, self.supply.granule()),
+    pub(super) fn hit(
+        &self,
+        state: &mut State,
+        lane: StreamIx,
+        need: Need,
+        own: bool,
+    ) -> Option<Slot> {
+        match own {
+            false => state.hit(lane, need),
+            true => state.hit_of_its_own(lane, need, self.supply.granule()),
         }
     }
 }

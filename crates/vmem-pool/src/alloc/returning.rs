@@ -115,7 +115,7 @@ impl<'a, B: Backing> Growing<'a, B> {
                     slow.unless_refused(grown)
                 }
                 // What has completed may be enough, although none of it could go.
-                None => Ok(self.core.hit(&mut state, slow).map(|slot| (state, slot))),
+                None => Ok(state.hit(slow.lane, slow.need).map(|slot| (state, slot))),
             };
             if !matches!(found, Ok(None)) {
                 break;

@@ -88,7 +88,8 @@ pub(crate) enum RangeState {
     Free(Tag),
     /// Not mapped to memory.
     Unmapped,
-    /// Mapped to memory that is in use at another address. What used it here is as the tag says.
+    /// Mapped to memory that is in use at another address, or away from the device. What used it here is
+    /// as the tag says.
     Dormant(Tag),
     /// Being worked on by one thread.
     Claimed,

@@ -188,6 +188,30 @@ fn two_failing_calls_leave_blocks_whole_or_displaced_and_a_later_try_mends_them(
 }
 
 #[test]
+fn memory_that_the_driver_does_not_take_back_shows_nobody_what_a_resting_block_holds() {
+    let config = SimConfig { capacity: 32 * SMALL, granularity: SMALL, ..SimConfig::default() };
+    let sim = SimDevice::with_config(config).unwrap();
+    let countdown = Countdown::new(sim.clone());
+    let bench = Bench::over(sim.clone(), countdown.clone(), PoolConfig::default());
+    let block = bench.alloc(4 * SMALL);
+    bench.write(&block, 1);
+    bench.stream.synchronize().unwrap();
+    let fails = countdown.clone();
+    countdown.before("VirtualMemory::release", move || fails.arm(1, DriverCode::UNKNOWN));
+    bench.demote(&[&block], Contents::Kept);
+    assert_eq!(countdown.fired(), Some("VirtualMemory::release"));
+    assert_eq!(bench.counters().reserved, SMALL, "it is held until the driver takes it");
+    let other = bench.alloc(4 * SMALL);
+    let mut bytes = [0; 64];
+    sim.read_now(other.ptr(), &mut bytes).unwrap();
+    assert!(bytes.iter().all(|&byte| byte == bytes[0]), "as the device gives memory: {bytes:?}");
+    bench.free(other);
+    bench.check(&block, 1);
+    bench.free(block);
+    bench.finish();
+}
+
+#[test]
 fn a_block_that_was_displaced_is_freed_like_any_other() {
     let config = SimConfig { capacity: 32 * SMALL, granularity: SMALL, ..SimConfig::default() };
     let sim = SimDevice::with_config(config).unwrap();

@@ -9,7 +9,7 @@ use vmem_sim::{Kernel, SimConfig, SimDevice};
 use vmem_testkit::Countdown;
 
 use crate::resting::Bench;
-use crate::support::{SMALL, alloc, chunks, finish, free, keep_busy};
+use crate::support::{SMALL, alloc, chunks, finish, free, keep_busy, touch};
 
 impl Bench {
     pub(crate) fn sleep(&self, name: Option<&str>, contents: Contents) -> Moved {
@@ -238,6 +238,41 @@ fn a_block_that_is_freed_while_it_is_moved_is_free_afterwards_wherever_its_memor
             Arc::into_inner(bench).unwrap().finish();
         }
     }
+}
+
+#[test]
+fn threads_allocate_and_free_while_another_puts_their_blocks_to_sleep_and_wakes_them() {
+    let bench = Bench::new(512, PoolConfig::default());
+    let kept = bench.labelled("kept", 9 * SMALL + 700);
+    bench.write(&kept, 1);
+    std::thread::scope(|scope| {
+        for seed in 1..3_u64 {
+            let bench = &bench;
+            scope.spawn(move || {
+                let stream = bench.stream();
+                for round in 0..60 {
+                    // Nobody touches these, so that they may be moved, and are freed at any moment of it.
+                    let size = (round * seed * 7 % 11 + 1) * SMALL / 2;
+                    let block = {
+                        let _label = label("kept");
+                        alloc(&bench.pool, size, &stream)
+                    };
+                    // Of a label that stays.
+                    let own = alloc(&bench.pool, size / 3 + 256, &stream);
+                    touch(&bench.device, &own, &stream);
+                    free(&bench.pool, block, &stream);
+                    free(&bench.pool, own, &stream);
+                }
+            });
+        }
+        for _ in 0..40 {
+            bench.sleep(Some("kept"), Contents::Kept);
+            bench.wake(Some("kept")).unwrap();
+        }
+    });
+    bench.check(&kept, 1);
+    bench.free(kept);
+    bench.finish();
 }
 
 #[test]

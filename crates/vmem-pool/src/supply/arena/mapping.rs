@@ -50,6 +50,8 @@ pub(crate) struct Handles {
     spare: Vec<Piece>,
     /// Homes that stayed mapped when a failed mapping was to be undone. Nothing is placed there.
     stuck: BTreeSet<u64>,
+    /// Mapped nowhere either, with what live blocks hold: for nobody but the driver.
+    soiled: Vec<Piece>,
     /// The host's memory that nothing uses.
     reserve: Reserve,
     /// Memory that was on its way when a call failed, and could not be put back.
@@ -146,7 +148,9 @@ impl Mapping {
 
     /// Whether memory is held that nothing can use, or only a request for as much.
     pub(super) fn has_unusable(&self, held: &Handles) -> bool {
-        !held.stuck.is_empty() || held.spare.iter().any(|piece| piece.size > self.granule)
+        !held.stuck.is_empty()
+            || !held.soiled.is_empty()
+            || held.spare.iter().any(|piece| piece.size > self.granule)
     }
 
     /// Maps memory at home at all of several unmapped spans, or at none.
@@ -304,6 +308,9 @@ impl Mapping {
         for piece in std::mem::take(&mut held.spare) {
             self.release(held, piece);
         }
+        for piece in std::mem::take(&mut held.soiled) {
+            self.release_soiled(held, piece);
+        }
     }
 
     /// A new handle of at most so many bytes, whole granules: half of them, and so on, where there is no
@@ -336,19 +343,28 @@ impl Mapping {
 
     /// Gives a handle that is mapped nowhere back, or keeps it as a spare if the driver refuses.
     fn release(&self, held: &mut Handles, piece: Piece) {
-        // SAFETY: contract, devices/handles: a handle of ours; it is used again only if this fails.
-        match unsafe { self.vm().release(piece.handle) } {
-            Ok(()) => {
-                self.held.fetch_sub(piece.size, Ordering::Relaxed);
-                if let Some(allowance) = &self.allowance {
-                    allowance.give_back(piece.size);
-                }
-            }
-            Err(error) => {
-                held.spare.push(piece);
-                tracing::warn!(%error, "physical memory was not taken back; it is kept for reuse");
-            }
+        if let Err(error) = self.try_release(piece) {
+            held.spare.push(piece);
+            tracing::warn!(%error, "physical memory was not taken back; it is kept for reuse");
         }
+    }
+
+    /// The same for one with what live blocks hold, which nobody else is to find in it.
+    fn release_soiled(&self, held: &mut Handles, piece: Piece) {
+        if let Err(error) = self.try_release(piece) {
+            held.soiled.push(piece);
+            tracing::warn!(%error, "physical memory was not taken back; it is offered again");
+        }
+    }
+
+    fn try_release(&self, piece: Piece) -> Result<(), DriverError> {
+        // SAFETY: contract, devices/handles: a handle of ours; it is used again only if this fails.
+        unsafe { self.vm().release(piece.handle) }?;
+        self.held.fetch_sub(piece.size, Ordering::Relaxed);
+        if let Some(allowance) = &self.allowance {
+            allowance.give_back(piece.size);
+        }
+        Ok(())
     }
 
     fn map_handle(&self, at: u64, piece: Piece) -> Result<(), DriverError> {

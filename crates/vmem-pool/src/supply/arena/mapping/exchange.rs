@@ -248,7 +248,7 @@ impl Mapping {
     /// Gives up a handle that is mapped nowhere.
     pub(super) fn dispose(&self, held: &mut Handles, piece: Piece) {
         match piece.side {
-            Side::Device => self.release(held, piece),
+            Side::Device => self.release_soiled(held, piece),
             Side::Host => self.give_to_reserve(held, piece),
         }
     }
