@@ -7,6 +7,9 @@
 //! | [`Limit`] | refuses what exceeds a [`Budget`] that several may share | [`Budget`] |
 //! | [`Track`] | lists the blocks that are out | [`TrackHandle`] |
 //! | [`Scrub`] | clears every block when it is freed | [`ScrubHandle`] |
+//! | [`MayRest`] | asks for memory that may rest on the host | |
+//!
+//! [`Spill`] is no adaptor: it holds buffers whose memory rests on the host while nobody uses them.
 //!
 //! An adaptor passes blocks unchanged and has its upstream's capabilities. Compose them from the
 //! leaf outwards, by constructor or with [`AdaptorExt`]; take handles, then erase the type once,
@@ -48,7 +51,9 @@ mod charges;
 mod ext;
 mod limit;
 mod on_failure;
+mod resting;
 mod scrub;
+mod spill;
 mod statistics;
 mod sync;
 mod track;
@@ -62,7 +67,9 @@ pub use on_failure::{
     Answer, Failure, OnFailure, Reclaimers, RecoveryCounts, RecoveryHandle, Registration,
     RetryPolicy,
 };
+pub use resting::MayRest;
 pub use scrub::{Scrub, ScrubHandle};
+pub use spill::{GraphHold, Lease, Spill, SpillCounts, SpillMemory, Spillable};
 pub use statistics::{
     LabelUsage, SizeHistogram, Statistics, Stats, StatsHandle, StatsScope, Tally, Usage,
 };
@@ -76,7 +83,7 @@ struct Readme;
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use vmem_core::DeviceMemory;
+    use vmem_core::{DeviceBuffer, DeviceMemory};
 
     fn shared<T: Send + Sync>() {}
 
@@ -85,6 +92,8 @@ mod tests {
         shared::<Budget>();
         shared::<Charge<'_>>();
         shared::<Limit<DeviceMemory>>();
+        shared::<GraphHold>();
+        shared::<Lease<DeviceBuffer>>();
         shared::<OnFailure<DeviceMemory>>();
         shared::<Reclaimers>();
         shared::<RecoveryHandle>();
@@ -92,6 +101,8 @@ mod tests {
         shared::<Scrub<DeviceMemory>>();
         shared::<ScrubHandle>();
         shared::<Account>();
+        shared::<Spill>();
+        shared::<Spillable<DeviceBuffer>>();
         shared::<Statistics<DeviceMemory>>();
         shared::<StatsHandle>();
         shared::<Track<DeviceMemory>>();

@@ -34,6 +34,16 @@
 #define VMEM_UNKNOWN UINT64_MAX
 
 /**
+ * For `vmem_sleep`: contents are given up, and nothing is behind the addresses until `vmem_wake`.
+ */
+#define VMEM_REST_DISCARD 1
+
+/**
+ * For `vmem_sleep` and `vmem_wake`: work that is pending is not waited for; the call is refused.
+ */
+#define VMEM_REST_NO_WAIT 2
+
+/**
  * What a call came to. Everything but `VMEM_OK` has a text: see `vmem_last_error`.
  */
 enum vmem_status
@@ -122,6 +132,10 @@ enum vmem_status
    * A fault of this library: it panicked.
    */
   VMEM_ERROR_INTERNAL = 19,
+  /**
+   * Work is or may be pending that was not to be waited for. Nothing was done.
+   */
+  VMEM_ERROR_BUSY = 20,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -314,6 +328,58 @@ typedef struct vmem_usage {
  * Takes `len` bytes of a text. Returns 0, or anything else to have no more.
  */
 typedef int (*vmem_write_fn)(void *arg, const char *bytes, size_t len);
+
+/**
+ * What a call moved, in bytes.
+ */
+typedef struct vmem_moved {
+  /**
+   * `sizeof(vmem_moved)`.
+   */
+  size_t struct_size;
+  /**
+   * Of the device's memory, given up or taken.
+   */
+  uint64_t device;
+  /**
+   * Copied between device and host.
+   */
+  uint64_t copied;
+  /**
+   * Of the blocks, stayed on the device, because others share physical memory with them.
+   */
+  uint64_t stayed;
+} vmem_moved;
+
+/**
+ * Where the memory of a block is, in bytes of the block, rounding included.
+ */
+typedef struct vmem_residence {
+  /**
+   * `sizeof(vmem_residence)`.
+   */
+  size_t struct_size;
+  /**
+   * In the device's memory.
+   */
+  uint64_t device;
+  /**
+   * In the host's memory, at the block's address.
+   */
+  uint64_t host;
+  /**
+   * Nowhere: contents were discarded.
+   */
+  uint64_t discarded;
+  /**
+   * Held, but not behind the block's address, because the driver failed twice. `vmem_wake` mends it.
+   */
+  uint64_t displaced;
+  /**
+   * Of those on the device, bytes that would stay if only this block were to go.
+   */
+  uint64_t shared;
+} vmem_residence;
 
 #ifdef __cplusplus
 extern "C" {
@@ -574,6 +640,62 @@ vmem_status vmem_start_recording(int32_t device,
  */
 vmem_status vmem_stop_recording(int32_t device,
                                 uint64_t *events);
+
+/**
+ * Moves the memory of live blocks to the host, at their addresses, so that the device has it for others: of
+ * the blocks allocated under `tag`, or of all for null. Waits for the whole device first, which breaks every
+ * capture in progress, unless `flags` has `VMEM_REST_NO_WAIT`. With `VMEM_REST_DISCARD` contents are given
+ * up. All of it is moved that can be, or nothing. The blocks can be freed while they rest. `moved` may be
+ * null.
+ *
+ * Where blocks rest with their contents, work that touches them is right, and slow.
+ *
+ * VMEM_ERROR_BUSY if work is or may be pending that was not to be waited for, VMEM_ERROR_CAPTURING if a
+ * stream captures, VMEM_ERROR_OUT_OF_MEMORY if the host has too little memory, VMEM_ERROR_UNSUPPORTED where
+ * memory cannot rest.
+ *
+ * The caller sees to it that: No work is queued on the blocks during the call; none, if contents are discarded, until `vmem_wake`. What
+ * was queued before is waited for, or on streams that the library knows. `tag` is null or ends with a zero;
+ * `moved` is null or begins with its size.
+ */
+vmem_status vmem_sleep(int32_t device,
+                       const char *tag,
+                       uint32_t flags,
+                       struct vmem_moved *moved);
+
+/**
+ * Gives blocks that rest device memory again, at their addresses, with their contents unless those were
+ * discarded: those allocated under `tag` and those that share physical memory with them, or all for null. All
+ * of them wake or none. `flags` may have `VMEM_REST_NO_WAIT`. `moved` may be null.
+ *
+ * VMEM_ERROR_OUT_OF_MEMORY, with all blocks as they were, if the device or the pool's limit has too little
+ * room; the others of `vmem_sleep`.
+ *
+ * The caller sees to it that: No work is queued on the blocks during the call. `tag` is null or ends with a zero; `moved` is null or
+ * begins with its size.
+ */
+vmem_status vmem_wake(int32_t device,
+                      const char *tag,
+                      uint32_t flags,
+                      struct vmem_moved *moved);
+
+/**
+ * Keeps `bytes` bytes of the host's memory ready for blocks that go to sleep, from now on; 0, as from the
+ * start, keeps none. To make some takes about 0.2 ms a MiB.
+ *
+ * VMEM_ERROR_OUT_OF_MEMORY if the host has too little, VMEM_ERROR_UNSUPPORTED where memory cannot rest.
+ */
+vmem_status vmem_fill_host_reserve(int32_t device,
+                                   uint64_t bytes);
+
+/**
+ * Says where the memory of the live block that begins at `block` is.
+ *
+ * VMEM_ERROR_NOT_A_BLOCK if none does, VMEM_ERROR_UNSUPPORTED where memory cannot rest.
+ *
+ * The caller sees to it that: `residence` begins with its size.
+ */
+vmem_status vmem_get_residence(const void *block, struct vmem_residence *residence);
 
 /**
  * Notes that work now on `stream` uses a block, so that it is over before the block is used again, whatever

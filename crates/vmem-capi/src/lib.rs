@@ -18,6 +18,7 @@ mod instance;
 mod memory;
 mod order;
 mod recording;
+mod rest;
 mod status;
 mod streams;
 mod table;
@@ -38,5 +39,9 @@ pub use inspect::{
 pub use memory::{VMEM_STREAM_LEGACY, VMEM_STREAM_PER_THREAD, vmem_allocate, vmem_stream};
 pub use order::{vmem_free, vmem_free_vouched};
 pub use recording::{vmem_start_recording, vmem_stop_recording};
+pub use rest::{
+    VMEM_REST_DISCARD, VMEM_REST_NO_WAIT, vmem_fill_host_reserve, vmem_get_residence, vmem_moved,
+    vmem_residence, vmem_sleep, vmem_wake,
+};
 pub use status::vmem_status;
 pub use uses::{vmem_record_use, vmem_use_until_free};

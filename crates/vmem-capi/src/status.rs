@@ -58,6 +58,8 @@ pub enum vmem_status {
     VMEM_ERROR_IO = 18,
     /// A fault of this library: it panicked.
     VMEM_ERROR_INTERNAL = 19,
+    /// Work is or may be pending that was not to be waited for. Nothing was done.
+    VMEM_ERROR_BUSY = 20,
 }
 
 use vmem_status::{
@@ -91,6 +93,7 @@ impl vmem_status {
             Self::VMEM_ERROR_UNSUPPORTED => c"VMEM_ERROR_UNSUPPORTED",
             VMEM_ERROR_IO => c"VMEM_ERROR_IO",
             VMEM_ERROR_INTERNAL => c"VMEM_ERROR_INTERNAL",
+            Self::VMEM_ERROR_BUSY => c"VMEM_ERROR_BUSY",
         }
     }
 
@@ -100,7 +103,7 @@ impl vmem_status {
     }
 }
 
-const ALL: [vmem_status; 20] = [
+const ALL: [vmem_status; 21] = [
     VMEM_OK,
     VMEM_ERROR_INVALID_ARGUMENT,
     VMEM_ERROR_OUT_OF_MEMORY,
@@ -121,6 +124,7 @@ const ALL: [vmem_status; 20] = [
     vmem_status::VMEM_ERROR_UNSUPPORTED,
     VMEM_ERROR_IO,
     VMEM_ERROR_INTERNAL,
+    vmem_status::VMEM_ERROR_BUSY,
 ];
 
 /// Why a call was not done.
@@ -281,6 +285,6 @@ mod tests {
                 format!("{status:?}")
             );
         }
-        assert_eq!(vmem_status::name_of(20), None);
+        assert_eq!(vmem_status::name_of(21), None);
     }
 }

@@ -13,6 +13,7 @@
 //!   [`DeviceVec`], [`DeviceBox`], [`DeviceScalar`], views of parts ([`DeviceSlice`],
 //!   [`DeviceSliceMut`]), and [`PinnedBuffer`] on the host with copies that nothing waits for
 //!   ([`Transfer`]);
+//! * [`Residency`], which moves the memory of live blocks to the host and back;
 //! * the leaves [`DeviceMemory`], [`PinnedMemory`] and [`AsyncMemory`], which ask the driver for
 //!   every block;
 //! * [`Label`]s that name memory and [`MemoryObserver`]s that watch it;
@@ -62,6 +63,7 @@ mod leaf;
 mod observe;
 mod ptr;
 mod request;
+mod residency;
 mod resource;
 mod stream;
 mod sync;
@@ -90,7 +92,8 @@ pub use layout::BlockLayout;
 pub use leaf::{AsyncMemory, DeviceMemory, PinnedMemory, QuarantineHandle, Quarantined};
 pub use observe::{MemoryEvent, MemoryEventKind, MemoryObserver};
 pub use ptr::DevicePtr;
-pub use request::{AccessClass, Request, Retry};
+pub use request::{AccessClass, Request, Resting, Retry};
+pub use residency::{Contents, Moved, Residence, Residency, ResidencyError, ResidencyErrorKind};
 pub use resource::{MemoryResource, ResourceExt};
 pub use stream::{Stream, StreamKind, StreamPool};
 pub use typed::{

@@ -29,6 +29,19 @@ pub enum Retry {
     Never,
 }
 
+/// The plans for a block's memory while it is not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum Resting {
+    /// It stays on the device, as far as is known.
+    #[default]
+    Unplanned,
+    /// It may rest on the host ([`Residency`](crate::Residency)): a pool gives the block handles of its
+    /// own, but for its first and last granule, so that all between can move.
+    Planned,
+}
+
 /// One allocation, as asked for: what, on which stream, for whom.
 ///
 /// Borrowed and built for one call; new needs become fields here, not methods on
@@ -48,6 +61,8 @@ pub struct Request<'a> {
     pub access: AccessClass,
     /// The choice whether adaptors may retry.
     pub retry: Retry,
+    /// The plans for the memory while it is not used.
+    pub resting: Resting,
 }
 
 impl<'a> Request<'a> {
@@ -61,6 +76,7 @@ impl<'a> Request<'a> {
             reservation: None,
             access: AccessClass::Unknown,
             retry: Retry::Allowed,
+            resting: Resting::Unplanned,
         }
     }
 
@@ -90,5 +106,12 @@ impl<'a> Request<'a> {
     #[inline]
     pub fn without_retry(self) -> Self {
         Self { retry: Retry::Never, ..self }
+    }
+
+    /// Returns it as a request for memory that may rest on the host.
+    #[must_use]
+    #[inline]
+    pub fn that_may_rest(self) -> Self {
+        Self { resting: Resting::Planned, ..self }
     }
 }

@@ -82,12 +82,7 @@ impl HintCounters {
     }
 }
 
-/// The advice that an access class amounts to.
-///
-/// * `Streaming` memory stays where it is and is mapped for the device: moving pages that are
-///   touched once only evicts others.
-/// * `RandomReuse` memory belongs in the device's memory: every access from afar costs a transfer.
-/// * `WriteOnce` memory may be duplicated once it is read from both sides.
+/// The advice that an access class amounts to: the table of [`ManagedMemory`](crate::ManagedMemory).
 pub(crate) fn advice(access: AccessClass) -> Option<Advice> {
     match access {
         AccessClass::Streaming => Some(Advice::AccessedBy(Location::Device)),

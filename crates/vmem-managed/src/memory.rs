@@ -17,9 +17,19 @@ const NAME: &str = "ManagedMemory";
 /// Managed memory: one driver allocation per block (`cuMemAllocManaged`), whose pages the driver
 /// moves between host and device as they are touched.
 ///
-/// More can be allocated than the device has. A request's access class becomes advice on its block:
-/// streaming memory is kept mapped for the device, randomly reused memory is kept on the device,
-/// memory written once may be duplicated for readers.
+/// More can be allocated than the device has. A request's [access class](vmem_core::AccessClass) becomes
+/// advice on its block, one driver call; what the advice means is CUDA's (Driver API, `cuMemAdvise`).
+///
+/// | class | advice | because |
+/// |---|---|---|
+/// | `Unknown` | none | pages go to who touches them |
+/// | `Streaming` | accessed by the device | pages that are touched once are read where they are: they are mapped, and neither fault nor push others out |
+/// | `RandomReuse` | prefers the device | a page that was fetched stays there until the room is needed: each access from afar would cost a transfer |
+/// | `WriteOnce` | mostly read | host and device each keep a copy, until somebody writes |
+///
+/// The advice ends with the block, as the driver's memory does. Refused advice fails nothing and is
+/// counted. A [`Pool`](https://docs.rs/vmem-pool) over managed memory gives none, since its blocks share
+/// pages.
 ///
 /// Freeing waits on the host for the stream's tail first, and for prefetches on other streams. Where
 /// that would disturb a capture, the block is set aside, as [`Leaf`] describes.

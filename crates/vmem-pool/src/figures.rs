@@ -45,6 +45,14 @@ pub struct Counters {
     pub reserved: u64,
     /// The most `reserved` has been.
     pub peak_reserved: u64,
+    /// Bytes of the host's memory that live blocks rest in.
+    pub on_host: u64,
+    /// Bytes of the host's memory that are kept ready.
+    pub host_reserve: u64,
+    /// Bytes of the device's memory that live blocks gave up.
+    pub bytes_demoted: u64,
+    /// Bytes of the device's memory that live blocks took again.
+    pub bytes_promoted: u64,
     /// Bytes of addresses mapped to memory that is in use at other addresses.
     pub aliased: u64,
     /// Free bytes in quarantine: work may still touch them, and no event tells when it is done. Mostly
@@ -150,7 +158,8 @@ pub enum RangeState {
     Quarantined,
     /// Address space without memory.
     Unmapped,
-    /// Mapped to memory that is in use at another address.
+    /// Mapped to memory that is in use at another address; or in no block, and beside one whose memory
+    /// rests on the host.
     Dormant,
     /// Being worked on at this moment.
     Busy,

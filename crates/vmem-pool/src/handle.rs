@@ -1,13 +1,16 @@
 //! Control of a pool from outside its stack.
 
 use std::fmt;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use vmem_core::author::{Handle, Handled};
-use vmem_core::{DevicePtr, HandleError, RawBlock};
+use vmem_core::{
+    Contents, DevicePtr, HandleError, Label, Moved, RawBlock, Residence, Residency, ResidencyError,
+    ResidencyErrorKind,
+};
 
-use crate::alloc::{Control, Core};
-use crate::supply::Backing;
+use crate::alloc::{Control, Core, Which};
+use crate::supply::{Backing, To};
 use crate::{Capacity, Counters, Snapshot};
 
 /// Reads and controls one pool. It does not keep the pool alive. In a
@@ -83,12 +86,121 @@ impl PoolHandle {
         self.pool.require("PoolHandle::synchronize")?.synchronize()
     }
 
+    /// Moves the memory of live blocks to the host, or gives it up, all of it that can move or nothing.
+    ///
+    /// Their addresses stay as they are, and freeing them is an ordinary free. `Some(label)` means the
+    /// blocks of one label, `None` all of the pool's. Allocation goes on meanwhile, but for requests that
+    /// need more memory from the device, which wait. What came of it is in [`Moved`]; where one block's
+    /// memory is says [`residence`](Residency::residence).
+    ///
+    /// # Errors
+    /// [`Busy`](ResidencyErrorKind::Busy), with nothing moved, if work is pending and was
+    /// [not to be waited for](Pending::Refuse), or cannot be waited for because a stream captures.
+    /// The others of [`Residency::demote`].
+    ///
+    /// # Safety
+    /// No work is queued on the blocks from this call on until it has returned; none, if contents are
+    /// discarded, until they were [woken](Self::wake). Work that was queued before is on streams that the
+    /// pool knows because it allocated or freed on them, or `pending` is [`Wait`](Pending::Wait).
+    pub unsafe fn sleep(
+        &self,
+        label: Option<Label>,
+        contents: Contents,
+        pending: Pending,
+    ) -> Result<Moved, ResidencyError> {
+        self.part("PoolHandle::sleep")?.sleep(which(label), contents, pending)
+    }
+
+    /// Gives the blocks of a label, or all, device memory again, with their contents unless those were
+    /// discarded: all of them or none. Blocks that share physical memory with them wake too.
+    ///
+    /// # Errors
+    /// Those of [`sleep`](Self::sleep); [`DeviceFull`](ResidencyErrorKind::DeviceFull), with every block
+    /// asleep as before, if the device or the pool's ceiling has too little room.
+    ///
+    /// # Safety
+    /// That of [`sleep`](Self::sleep), for these blocks and those that share memory with them, until the
+    /// call returns.
+    pub unsafe fn wake(
+        &self,
+        label: Option<Label>,
+        pending: Pending,
+    ) -> Result<Moved, ResidencyError> {
+        self.part("PoolHandle::wake")?.wake(which(label), pending)
+    }
+
+    /// Keeps `bytes` bytes of the host's memory ready for blocks that go to sleep, from now on: making
+    /// some takes about 0.2 ms a MiB, which a request for room should not wait for. What blocks give up
+    /// when they wake is kept up to that, and the rest goes back to the host; 0, as from the start, keeps
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ResidencyErrorKind::Unsupported), [`HostFull`](ResidencyErrorKind::HostFull) with
+    /// as much ready as could be had, and the driver's.
+    pub fn fill_host_reserve(&self, bytes: u64) -> Result<(), ResidencyError> {
+        self.part("PoolHandle::fill_host_reserve")?.keep_on_host(bytes)
+    }
+
+    fn part(&self, call: &'static str) -> Result<Arc<dyn Control>, ResidencyError> {
+        self.pool.require(call).map_err(|error| {
+            let kind = match error {
+                HandleError::Gone => ResidencyErrorKind::Gone,
+                _ => ResidencyErrorKind::Driver,
+            };
+            ResidencyError::new(kind).with_source(error)
+        })
+    }
+
     /// Checks that the pool's figures and structures agree; for tests. Takes `O(n log n)` steps.
     ///
     /// # Panics
     /// If they do not, and once the pool is gone.
     pub fn check_invariants(&self) {
         self.pool.get().expect("the pool exists").check_invariants();
+    }
+}
+
+/// What is to become of work that is pending when blocks go to sleep or wake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Pending {
+    /// It is waited for, with all else on the device. That breaks every capture in progress.
+    #[default]
+    Wait,
+    /// The call is refused, unless every stream that the pool knows is idle.
+    Refuse,
+}
+
+fn which(label: Option<Label>) -> Which<'static> {
+    label.map_or(Which::All, Which::Labelled)
+}
+
+impl Residency for PoolHandle {
+    unsafe fn demote(
+        &self,
+        blocks: &[RawBlock],
+        contents: Contents,
+    ) -> Result<Moved, ResidencyError> {
+        let to = match contents {
+            Contents::Kept => To::Host,
+            Contents::Discarded => To::Nowhere,
+        };
+        self.part("PoolHandle::demote")?.move_memory(Which::These(blocks), to)
+    }
+
+    unsafe fn promote(&self, blocks: &[RawBlock]) -> Result<Moved, ResidencyError> {
+        self.part("PoolHandle::promote")?.move_memory(Which::These(blocks), To::Device)
+    }
+
+    fn residence(&self, block: &RawBlock) -> Option<Residence> {
+        self.pool.get()?.residence(block)
+    }
+
+    fn block_at(&self, ptr: DevicePtr) -> Option<RawBlock> {
+        self.find(ptr)
+    }
+
+    fn host_room(&self) -> u64 {
+        self.pool.get().map_or(0, |pool| pool.host_room())
     }
 }
 

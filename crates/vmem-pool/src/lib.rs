@@ -57,7 +57,7 @@ pub use config::{
     AutoTrim, Batch, BuildError, BuildErrorKind, Footprint, Growth, Placement, PoolConfig,
 };
 pub use figures::{Capacity, Counters, RangeInfo, RangeState, Segment, Snapshot, WindowInfo};
-pub use handle::PoolHandle;
+pub use handle::{Pending, PoolHandle};
 
 pub use pool::Pool;
 pub use supply::{Backing, Chunks, VirtualArena};

@@ -61,6 +61,8 @@ unsafe impl Filled for vmem_block {}
 unsafe impl Filled for vmem_stats {}
 // SAFETY: it begins with its size, and has integers.
 unsafe impl Filled for vmem_usage {}
+// SAFETY: it begins with its size, and has integers.
+unsafe impl Filled for vmem::vmem_moved {}
 
 /// A copy of a text of the library's.
 fn owned(text: *const c_char) -> String {

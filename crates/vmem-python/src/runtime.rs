@@ -8,7 +8,7 @@ use vmem::vmem_options;
 
 use crate::allocation::{Allocation, Own, allocate};
 use crate::calls::{self, pointer};
-use crate::error::check;
+use crate::error::{Filled, Refusal, check};
 use crate::stats::{Stats, Usage};
 use crate::{exit, reclaim, streams};
 
@@ -137,6 +137,32 @@ impl Runtime {
         Ok(returned)
     }
 
+    /// Moves the memory of live allocations to the host, at their addresses, so that the device has it for
+    /// others: of those under `tag`, or of all. Without `keep` contents are given up, and nothing may touch
+    /// the memory before `wake`. Waits for the whole device first; without `wait`, raises where work is
+    /// pending. All that can move moves, or nothing. Returns the bytes of the device's memory that are free
+    /// now. No work on the memory may be queued meanwhile.
+    #[pyo3(signature = (tag=None, *, keep=true, wait=true))]
+    fn sleep(&self, py: Python<'_>, tag: Option<CString>, keep: bool, wait: bool) -> PyResult<u64> {
+        let discard = if keep { 0 } else { vmem::VMEM_REST_DISCARD };
+        let device = self.device;
+        calls::ask(py, || moved(vmem::vmem_sleep, device, tag.as_deref(), discard | no_wait(wait)))
+    }
+
+    /// Gives memory that rests back to the device, with its contents unless those were given up: all under
+    /// `tag`, or all, or none of it. Returns the bytes of the device's memory that it took.
+    #[pyo3(signature = (tag=None, *, wait=true))]
+    fn wake(&self, py: Python<'_>, tag: Option<CString>, wait: bool) -> PyResult<u64> {
+        let device = self.device;
+        calls::ask(py, || moved(vmem::vmem_wake, device, tag.as_deref(), no_wait(wait)))
+    }
+
+    /// Keeps so many bytes of the host's memory ready for what goes to sleep, from now on; to make some takes
+    /// about 0.2 ms a MiB.
+    fn fill_host_reserve(&self, py: Python<'_>, bytes: u64) -> PyResult<()> {
+        calls::call(py, || vmem::vmem_fill_host_reserve(self.device, bytes))
+    }
+
     /// Waits for the whole device: all that was freed before can then be used by every stream.
     fn synchronize(&self, py: Python<'_>) -> PyResult<()> {
         calls::call(py, || vmem::vmem_synchronize(self.device))
@@ -215,6 +241,26 @@ impl Runtime {
     fn __repr__(&self) -> String {
         format!("<vmem_gpu.Runtime of device {}>", self.device)
     }
+}
+
+const fn no_wait(wait: bool) -> u32 {
+    if wait { 0 } else { vmem::VMEM_REST_NO_WAIT }
+}
+
+type Rest =
+    unsafe extern "C" fn(i32, *const c_char, u32, *mut vmem::vmem_moved) -> vmem::vmem_status;
+
+/// What a call moved of the device's memory.
+fn moved(
+    call: Rest,
+    device: i32,
+    tag: Option<&std::ffi::CStr>,
+    flags: u32,
+) -> Result<u64, Refusal> {
+    let tag = tag.map_or(std::ptr::null(), std::ffi::CStr::as_ptr);
+    // SAFETY: a C string, and a struct of its size; the Python caller's promise about the memory.
+    let moved = vmem::vmem_moved::by(|moved| unsafe { call(device, tag, flags, moved) })?;
+    Ok(moved.device)
 }
 
 /// Takes a piece of a text.

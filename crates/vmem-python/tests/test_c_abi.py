@@ -68,6 +68,13 @@ def test_every_function_of_the_header_can_be_called(driver, tmp_path):
     done("vmem_get_stats", 0, c.byref(stats))
     done("vmem_get_tag_usage", 0, b"tag", c.byref(usage))
     assert stats.words[0] == usage.words[0] == 2000
+    moved, residence = Sized(), Sized()
+    done("vmem_fill_host_reserve", 0, c.c_uint64(2 * MIB))
+    done("vmem_sleep", 0, None, 0, c.byref(moved))
+    assert moved.words[0] > 0 and moved.words[2] == 0
+    done("vmem_get_residence", blocks[0], c.byref(residence))
+    assert residence.words[1] == 1024
+    done("vmem_wake", 0, None, 0, c.byref(moved))
     done("vmem_free", blocks[0], stream)
     done("vmem_free_vouched", blocks[1], stream)
     done("vmem_stop_recording", 0, c.byref(number))

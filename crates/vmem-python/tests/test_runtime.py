@@ -224,6 +224,28 @@ def test_statistics_trim_and_snapshot(gpu):
     assert gpu.stats().peak_bytes == 0
 
 
+def test_memory_sleeps_on_the_host_and_wakes_with_what_it_held(gpu):
+    weights = gpu.allocate(12 * MIB, tag="weights")
+    cache = gpu.allocate(8 * MIB, tag="cache")
+    gpu.fill_host_reserve(12 * MIB)
+    assert gpu.sleep("weights") == 12 * MIB
+    assert gpu.stats().reserved == 8 * MIB
+    assert gpu.sleep("cache", keep=False) == 8 * MIB
+    assert gpu.stats().reserved == 0
+    other = gpu.allocate(60 * MIB)
+    with pytest.raises(vmem_gpu.OutOfMemoryError):
+        gpu.wake()
+    assert gpu.stats().reserved == 60 * MIB, "all of it or none"
+    other.free()
+    assert gpu.wake("weights") == 12 * MIB
+    assert gpu.wake(wait=False) == 8 * MIB
+    gpu.sleep()
+    weights.free()
+    cache.free()
+    gpu.fill_host_reserve(0)
+    assert gpu.stats().bytes == 0
+
+
 def test_a_recording_has_what_was_allocated_and_freed(gpu, tmp_path):
     path = tmp_path / "program.trace"
     with gpu.record(path) as recording:

@@ -71,7 +71,7 @@ impl DeviceTraits {
 /// assert_eq!(choose(&config, old), Tier::Fallback);
 /// ```
 pub fn choose(config: &RuntimeConfig, device: DeviceTraits) -> Tier {
-    match (config.managed_memory, config.oom_safety) {
+    match (config.managed_memory, config.recovers()) {
         (true, _) if device.concurrent_managed_access => Tier::C,
         (true, _) => Tier::Fallback,
         (false, true) => Tier::B,

@@ -104,6 +104,7 @@ impl Config {
             "MANAGED" => parts.set(Parts::MANAGED, switch()?),
             "CONCURRENT_MANAGED" => self.concurrent = Some(switch()?),
             "ASYNC_POOL" => parts.set(Parts::ASYNC_POOL, switch()?),
+            "HOST_HANDLES" => parts.set(Parts::HOST_HANDLES, switch()?),
             "VERSION" => {
                 self.version = version(value)
                     .ok_or_else(|| refuse("MAJOR.MINOR from 11.0 to 99.9, as in 12.4"))?;
@@ -120,8 +121,8 @@ impl Config {
             _ => {
                 return Err(format!(
                     "{PREFIX}{key} is no variable of this driver; there are DEVICES, CAPACITY, \
-                     VIRTUAL_MEMORY, MANAGED, CONCURRENT_MANAGED, ASYNC_POOL, VERSION, COSTS, \
-                     CHECKER, SEED, STRICTNESS, FAIL"
+                     VIRTUAL_MEMORY, MANAGED, CONCURRENT_MANAGED, ASYNC_POOL, HOST_HANDLES, VERSION, \
+                     COSTS, CHECKER, SEED, STRICTNESS, FAIL"
                 ));
             }
         }

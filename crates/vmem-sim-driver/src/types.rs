@@ -90,6 +90,20 @@ impl Location {
     /// `CU_MEM_LOCATION_TYPE_DEVICE`.
     pub(crate) const DEVICE: c_int = 1;
 
+    /// `CU_MEM_LOCATION_TYPE_HOST`.
+    pub(crate) const HOST: c_int = 2;
+    /// `CU_MEM_LOCATION_TYPE_HOST_NUMA`.
+    pub(crate) const HOST_NUMA: c_int = 3;
+
+    /// Whether it names the host, which has one node.
+    pub(crate) fn is_host(self) -> Answer<bool> {
+        match (self.kind, self.id) {
+            (Self::HOST, _) | (Self::HOST_NUMA, 0) => Ok(true),
+            (Self::HOST_NUMA, id) => Err(Refusal::value(format!("the host has no node {id}"))),
+            _ => Ok(false),
+        }
+    }
+
     /// The device it names.
     pub(crate) fn device(self) -> Answer<c_int> {
         match self.kind {

@@ -95,6 +95,8 @@ kinds! {
     FreeRange = "cuMemAddressFree", free_range_ns;
     /// `VirtualMemory::create`.
     Create = "cuMemCreate", create_ns;
+    /// `VirtualMemory::create_on_host`.
+    CreateOnHost = "cuMemCreate (host)", host_create_ns;
     /// `VirtualMemory::release`.
     Release = "cuMemRelease", release_ns;
     /// `VirtualMemory::map`.

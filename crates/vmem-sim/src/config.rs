@@ -70,6 +70,8 @@ bitflags! {
         const PINNED = 1 << 3;
         /// The stream-ordered pool.
         const ASYNC_POOL = 1 << 4;
+        /// Handles of memory on the host; needs `VIRTUAL_MEMORY`.
+        const HOST_HANDLES = 1 << 5;
     }
 }
 
@@ -92,6 +94,9 @@ bitflags! {
 pub struct SimConfig {
     /// The device's memory, in bytes.
     pub capacity: u64,
+    /// The host's memory, in bytes, as far as handles can be had of it. Pinned and managed memory does
+    /// not count.
+    pub host_capacity: u64,
     /// The unit of virtual memory management, in bytes; a power of two, at least 4 KiB.
     pub granularity: u64,
     /// Chooses among the schedules that the rules allow.
@@ -115,11 +120,12 @@ pub struct SimConfig {
 }
 
 impl Default for SimConfig {
-    /// A device of 1 GiB with every part, bytes, checker, late schedule and every strictness (see
+    /// A device of 1 GiB, on a host of 64 GiB, with every part, bytes, checker, late schedule and every strictness (see
     /// [`Strictness::default`]).
     fn default() -> Self {
         Self {
             capacity: 1 << 30,
+            host_capacity: 64 << 30,
             granularity: 2 << 20,
             seed: 0,
             bytes: Bytes::default(),

@@ -12,6 +12,16 @@ use crate::violation::{Violation, ViolationKind};
 /// What a kernel does when it runs. Called under the device's lock: it must not call the device.
 pub(crate) type Body = Arc<dyn Fn(&mut KernelMemory<'_>) + Send + Sync>;
 
+/// In which order a kernel touches its ranges, which decides how fast it reaches them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Pattern {
+    /// One byte after the other.
+    #[default]
+    Sequential,
+    /// Four bytes here, four bytes there.
+    Random,
+}
+
 /// Work for a simulated device: the ranges it reads and writes, and what it does.
 ///
 /// The ranges are what the checker goes by. A kernel whose body is not given touches its ranges
@@ -38,6 +48,7 @@ pub(crate) type Body = Arc<dyn Fn(&mut KernelMemory<'_>) + Send + Sync>;
 /// ```
 #[derive(Clone)]
 pub struct Kernel {
+    pub(crate) pattern: Pattern,
     pub(crate) name: &'static str,
     pub(crate) reads: Vec<(u64, u64)>,
     pub(crate) writes: Vec<(u64, u64)>,
@@ -48,7 +59,20 @@ pub struct Kernel {
 impl Kernel {
     /// A kernel that touches nothing and takes no time beyond its launch.
     pub const fn new(name: &'static str) -> Self {
-        Self { name, reads: Vec::new(), writes: Vec::new(), duration: Duration::ZERO, body: None }
+        Self {
+            pattern: Pattern::Sequential,
+            name,
+            reads: Vec::new(),
+            writes: Vec::new(),
+            duration: Duration::ZERO,
+            body: None,
+        }
+    }
+
+    /// Makes the kernel touch its ranges in this order.
+    #[must_use]
+    pub fn touching(self, pattern: Pattern) -> Self {
+        Self { pattern, ..self }
     }
 
     /// Adds a read of `bytes` bytes at `ptr`.

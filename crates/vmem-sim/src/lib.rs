@@ -29,7 +29,7 @@ pub use capture::{CaptureMode, CaptureStatus, Graph};
 pub use config::{Bytes, Callers, Checker, ConfigError, Parts, Schedule, SimConfig};
 pub use cost::{CostTable, MeasuredCosts};
 pub use device::SimDevice;
-pub use kernel::{Kernel, KernelMemory};
+pub use kernel::{Kernel, KernelMemory, Pattern};
 pub use leaks::{Leaks, Outstanding};
 pub use strictness::{Strictness, UnknownStrictness};
 pub use violation::{Violation, ViolationKind};

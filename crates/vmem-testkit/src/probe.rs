@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use vmem_core::{AllocError, BlockLayout, DevicePtr, ReservationId, Stream};
+use vmem_core::{AllocError, BlockLayout, DevicePtr, Label, ReservationId, Stream};
 
 use crate::Finding;
 
@@ -66,6 +66,11 @@ pub trait Probe: Debug + Sync {
     /// freed on the default stream of a thread that has ended since can be had again then. Nothing
     /// captures meanwhile.
     fn synchronize(&self) {}
+
+    /// Has the memory of live blocks rest on the host, with its contents, or be the device's again
+    /// (`wakes`), if the resource has a way to be told so: of those under a label, or of all. Work on the
+    /// blocks may be pending. Afterwards all of them can be used, wherever they are.
+    fn rest(&self, _label: Option<Label>, _wakes: bool) {}
 
     /// Lets a cache of the subject's own take a block of this size. Does nothing if it has none.
     fn fill_cache(&self, _bytes: u64, _stream: &Stream) {}

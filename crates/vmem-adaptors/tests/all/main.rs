@@ -12,6 +12,7 @@ mod on_failure;
 mod panics;
 mod reclaimers;
 mod scrub;
+mod spill;
 mod stacks;
 mod statistics;
 mod threads;

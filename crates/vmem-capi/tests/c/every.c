@@ -219,6 +219,54 @@ static void statistics(void) {
     OK(vmem_synchronize(0));
 }
 
+static uint64_t room(void) {
+    size_t left = 0, total = 0;
+    CU(cuMemGetInfo_v2, (size_t *, size_t *), &left, &total);
+    return left;
+}
+
+static unsigned char byte_of(void *block, uint64_t at) {
+    static unsigned char byte;
+    CU(cuMemcpyDtoHAsync_v2, (void *, uintptr_t, size_t, void *), &byte, (uintptr_t)block + at, 1, NULL);
+    CU(cuStreamSynchronize, (void *), NULL);
+    return byte;
+}
+
+static void memory_that_rests(void) {
+    void *weights = NULL, *cache = NULL;
+    OK(vmem_allocate(12 * MIB, 0, 0, NULL, "weights", &weights));
+    OK(vmem_allocate(8 * MIB, 0, 0, NULL, "cache", &cache));
+    CU(cuMemsetD8Async, (void *, unsigned char, size_t, void *), weights, 7, 12 * MIB, NULL);
+    OK(vmem_fill_host_reserve(0, 12 * MIB));
+    uint64_t before = room();
+    vmem_moved moved = {.struct_size = sizeof moved};
+    OK(vmem_sleep(0, "weights", 0, &moved));
+    CHECK(moved.device == 12 * MIB && moved.copied == 12 * MIB && moved.stayed == 0);
+    OK(vmem_sleep(0, "cache", VMEM_REST_DISCARD, NULL));
+    CHECK(room() >= before + 20 * MIB);
+    vmem_residence residence = {.struct_size = sizeof residence};
+    OK(vmem_get_residence(weights, &residence));
+    CHECK(residence.host == 12 * MIB && residence.device == 0);
+    OK(vmem_get_residence(cache, &residence));
+    CHECK(residence.discarded == 8 * MIB);
+    /* What rests with its contents can be read where it rests. */
+    CHECK(byte_of(weights, 5 * MIB) == 7);
+    /* A stream that nobody holds may be gone: whether its work is over cannot be asked. */
+    REFUSED(vmem_wake(0, NULL, VMEM_REST_NO_WAIT, &moved), VMEM_ERROR_BUSY, "cannot be asked");
+    OK(vmem_wake(0, NULL, 0, &moved));
+    CHECK(moved.device == 20 * MIB);
+    CHECK(byte_of(weights, 11 * MIB) == 7);
+    OK(vmem_sleep(0, NULL, 0, NULL));
+    /* What rests is freed like anything else. */
+    OK(vmem_free(weights, NULL));
+    OK(vmem_free(cache, NULL));
+    OK(vmem_fill_host_reserve(0, 0));
+    REFUSED(vmem_sleep(0, NULL, 4, NULL), VMEM_ERROR_INVALID_ARGUMENT, "flags");
+    REFUSED(vmem_wake(0, NULL, VMEM_REST_DISCARD, NULL), VMEM_ERROR_INVALID_ARGUMENT, "flags");
+    REFUSED(vmem_get_residence(cache, &residence), VMEM_ERROR_NOT_A_BLOCK, "");
+    REFUSED(vmem_get_residence(NULL, NULL), VMEM_ERROR_INVALID_ARGUMENT, "null");
+}
+
 static void pressure(void) {
     void *cache = allocate(48 * MIB, NULL);
     OK(vmem_set_pressure_callback(0, spare, &cache, NULL));
@@ -289,6 +337,7 @@ int main(int argc, char **argv) {
     addresses();
     streams_of_another_device();
     statistics();
+    memory_that_rests();
     pressure();
     recordings(argv[1]);
     after_it_was_closed();

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use super::{PhysicalHandle, RawStream};
-use crate::{DevicePtr, DriverError};
+use crate::{DevicePtr, DriverCode, DriverError};
 
 /// Address ranges and physical memory handled apart (CUDA's virtual memory management).
 ///
@@ -35,7 +35,25 @@ pub unsafe trait VirtualMemory: Debug + Send + Sync {
     /// Out of memory, or another code of the driver.
     fn create(&self, bytes: u64) -> Result<PhysicalHandle, DriverError>;
 
-    /// Gives up a handle; its memory returns to the device once it is mapped nowhere.
+    /// Whether handles of memory on the host can be had: memory that is mapped like the device's own,
+    /// for work of the device, and that it reaches over its link. A device finds out by making one, on
+    /// the first call, which then takes driver calls. Not by default.
+    fn has_host_memory(&self) -> bool {
+        false
+    }
+
+    /// Takes `bytes` bytes of the host's memory, as a handle like any other: it is mapped, made
+    /// accessible, unmapped and released in the same way. It takes long, about 0.2 ms a MiB.
+    ///
+    /// # Errors
+    /// Out of memory, or another code of the driver;
+    /// [`NOT_SUPPORTED`](DriverCode::NOT_SUPPORTED), as by default, where there is none.
+    fn create_on_host(&self, bytes: u64) -> Result<PhysicalHandle, DriverError> {
+        let error = DriverError::new("cuMemCreate", DriverCode::NOT_SUPPORTED);
+        Err(error.with_detail(format!("{bytes} B of the host's memory cannot be had as a handle")))
+    }
+
+    /// Gives up a handle; its memory returns to where it came from once it is mapped nowhere.
     ///
     /// # Errors
     /// The [`DriverError`] of the driver call.

@@ -85,6 +85,17 @@ impl Shared {
         lock(&self.observers).drain(..).filter_map(|o| o.upgrade()).collect()
     }
 
+    /// Queues the waits in the inbox, or leaves them to the thread's next handle of the stream if that
+    /// cannot be done here. Left behind, a wait keeps its event, and that its device.
+    fn leave_waits(&self) {
+        self.inbox.forget_complete();
+        if !self.inbox.is_empty() && self.is_callable_here() && matches!(self.captures(), Ok(false))
+        {
+            // Nobody can be told, and what is not queued stays.
+            let _ = self.queue_pending_waits();
+        }
+    }
+
     /// Destroys the driver's stream, which does not capture.
     fn destroy(&self) {
         if self.kind == StreamKind::Owned {
@@ -106,6 +117,9 @@ impl Drop for Shared {
         }
         let is_observed = lock(&self.observers).iter().any(|o| o.strong_count() > 0);
         let marker = if is_observed { self.record_last().ok() } else { None };
+        if self.kind == StreamKind::PerThreadDefault {
+            self.leave_waits();
+        }
         let panic = self.tell_observers(marker.as_ref());
         // Destroying a capturing stream would break its capture.
         if self.kind == StreamKind::Owned && marker.is_none() && matches!(self.captures(), Ok(true))

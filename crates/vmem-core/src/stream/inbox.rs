@@ -21,6 +21,14 @@ struct Waits {
     pending: usize,
 }
 
+impl Waits {
+    /// An event that cannot be asked about stays.
+    fn forget_complete(&mut self) {
+        self.events.retain(|event| !matches!(event.is_complete(), Ok(true)));
+        self.pending = self.events.len();
+    }
+}
+
 /// The device is asked which waits are over when there are twice as many as were pending the last
 /// time, and never for fewer than these.
 const FEW: usize = 16;
@@ -35,11 +43,19 @@ impl Inbox {
     pub(super) fn push(&self, event: Event) {
         let mut waits = lock(&self.waits);
         if waits.events.len() >= FEW.max(2 * waits.pending) {
-            // An event that cannot be asked about stays.
-            waits.events.retain(|event| !matches!(event.is_complete(), Ok(true)));
-            waits.pending = waits.events.len();
+            waits.forget_complete();
         }
         waits.events.push(event);
+        self.len.store(waits.events.len(), Ordering::Release);
+    }
+
+    /// Forgets the waits that are over.
+    pub(super) fn forget_complete(&self) {
+        if self.is_empty() {
+            return;
+        }
+        let mut waits = lock(&self.waits);
+        waits.forget_complete();
         self.len.store(waits.events.len(), Ordering::Release);
     }
 

@@ -32,7 +32,14 @@ struct Local {
 }
 
 impl Local {
+    /// The inbox of the thread's streams of `device`. Of those that no stream has any more, the ones
+    /// whose waits are over are forgotten: they would keep their devices.
     fn inbox(&self, device: DeviceId) -> Arc<Inbox> {
+        // With its last event a device may go, which may ask for a stream.
+        let inboxes = self.inboxes.borrow().clone();
+        let is_left = |inbox: &Arc<Inbox>| Arc::strong_count(inbox) <= 2;
+        inboxes.iter().filter(|(_, inbox)| is_left(inbox)).for_each(|(_, i)| i.forget_complete());
+        drop(inboxes);
         let mut inboxes = self.inboxes.borrow_mut();
         inboxes.retain(|(_, inbox)| Arc::strong_count(inbox) > 1 || !inbox.is_empty());
         let found = inboxes.iter().find(|(id, _)| *id == device).map(|(_, inbox)| inbox.clone());
@@ -45,8 +52,9 @@ impl Local {
 }
 
 impl Drop for Local {
-    /// No driver call may be made here, so nothing is recorded: streams that still have strong
-    /// handles become orphans.
+    /// The driver's state for the thread may be gone, so nothing names a stream, and nothing is
+    /// recorded: streams that still have strong handles become orphans. What an earlier handle left
+    /// to wait for goes with the thread, whose stream has no later work.
     fn drop(&mut self) {
         self.ended.0.store(true, Ordering::Release);
     }

@@ -1,14 +1,15 @@
 //! Per-thread default streams: only their own thread names them to the driver.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use vmem_core::author::StreamExt;
 use vmem_core::{
-    DeviceBuffer, DeviceMemory, DriverCode, RawStream, ResourceExt, Stream, StreamKind,
+    Device, DeviceBuffer, DeviceMemory, DevicePtr, DriverCode, Event, RawStream, ResourceExt,
+    Stream, StreamKind,
 };
-use vmem_sim::{CallKind, Kernel};
+use vmem_sim::{CallKind, Kernel, SimDevice};
 
 use crate::common::{Told, code, dyn_device, launch, scratch, sim, stream};
 
@@ -104,6 +105,94 @@ fn a_buffer_that_another_thread_gave_a_stream_is_ready_once_it_is_waited_for() {
         drop(buffer);
         device.assert_clean();
     }
+}
+
+/// A point behind a write of the scratch memory, which takes a while.
+fn slow_write(device: &Arc<SimDevice>, ptr: DevicePtr) -> Event {
+    let producer = stream(device);
+    let slow = Kernel::write_pattern(ptr, 4096, 1).taking(Duration::from_millis(5));
+    launch(device, &producer, slow);
+    producer.marker().unwrap()
+}
+
+/// Has the last handle of another thread's stream wait for `marker`, and go. The point is pending, or
+/// cannot be asked about.
+fn wait_and_drop_elsewhere(device: &SimDevice, own: Stream, marker: Event) {
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            own.wait(&marker).unwrap();
+            device.fail_call(Some(CallKind::QueryEvent), 1, DriverCode::UNKNOWN);
+            drop((own, marker));
+        });
+    });
+    assert_ne!(device.leaks().events, 0);
+}
+
+#[test]
+fn what_a_stream_owes_is_queued_when_its_last_handle_goes_on_its_thread() {
+    // It was left to the thread, which kept the event, and with it the device, for as long as it
+    // did not ask for a stream of that device again.
+    for seed in 0..8 {
+        let device = sim(seed);
+        let (own, ptr) = (Stream::per_thread_default(dyn_device(&device)), scratch(&device));
+        let marker = slow_write(&device, ptr);
+        thread::scope(|scope| {
+            scope.spawn(|| own.wait(&marker).unwrap());
+        });
+        drop((own, marker));
+        assert_eq!(device.leaks().events, 0);
+        let next = Stream::per_thread_default(dyn_device(&device));
+        launch(&device, &next, Kernel::check_pattern(ptr, 4096, 1));
+        next.synchronize().unwrap();
+        device.assert_clean();
+    }
+}
+
+#[test]
+fn what_a_stream_owes_is_kept_for_its_thread_until_it_is_over() {
+    for seed in 0..8 {
+        let (device, other) = (sim(seed), sim(seed));
+        let (own, ptr) = (Stream::per_thread_default(dyn_device(&device)), scratch(&device));
+        wait_and_drop_elsewhere(&device, own, slow_write(&device, ptr));
+        let next = Stream::per_thread_default(dyn_device(&device));
+        launch(&device, &next, Kernel::check_pattern(ptr, 4096, 1));
+        wait_and_drop_elsewhere(&device, next, slow_write(&device, scratch(&device)));
+        device.synchronize().unwrap();
+        // Any stream that the thread asks for will do.
+        let elsewhere = Stream::per_thread_default(dyn_device(&other));
+        assert_eq!(device.leaks().events, 0);
+        drop(elsewhere);
+        device.assert_clean();
+    }
+}
+
+#[test]
+fn what_a_stream_owes_goes_with_its_last_handle_if_it_is_over() {
+    let device = sim(0);
+    let (own, ptr) = (Stream::per_thread_default(dyn_device(&device)), scratch(&device));
+    let marker = slow_write(&device, ptr);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            own.wait(&marker).unwrap();
+            device.synchronize().unwrap();
+            drop((own, marker));
+        });
+    });
+    assert_eq!(device.leaks().events, 0);
+    device.assert_clean();
+}
+
+#[test]
+fn what_a_stream_owes_goes_with_its_thread() {
+    let device = sim(0);
+    let (shared, ptr) = (device.clone(), scratch(&device));
+    let user = thread::spawn(move || {
+        let own = Stream::per_thread_default(dyn_device(&shared));
+        wait_and_drop_elsewhere(&shared, own, slow_write(&shared, ptr));
+    });
+    user.join().unwrap();
+    assert_eq!(device.leaks().events, 0);
+    device.assert_clean();
 }
 
 #[test]

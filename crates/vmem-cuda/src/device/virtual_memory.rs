@@ -1,18 +1,20 @@
 //! Address ranges and physical memory handled apart.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use vmem_core::{DevicePtr, DriverCode, DriverError, PhysicalHandle, VirtualMemory};
 
 use crate::context::{Context, Deferred};
 use crate::result::virtual_memory;
-use crate::sys::CUdevice;
+use crate::sys::{CUdevice, CUmemLocation};
 
 /// A device's virtual memory management.
 #[derive(Debug)]
 pub(crate) struct CudaVirtualMemory {
     context: Arc<Context>,
     granularity: u64,
+    /// Where the host's memory can be had that was seen to work, if any, once somebody has asked.
+    host: OnceLock<Option<CUmemLocation>>,
 }
 
 impl CudaVirtualMemory {
@@ -26,19 +28,36 @@ impl CudaVirtualMemory {
                 let error = DriverError::new("cuMemGetAllocationGranularity", DriverCode::UNKNOWN);
                 return Err(error.with_detail(format!("{granularity} is not a power of two")));
             }
-            try_range(device, granularity)?;
+            try_range(device, virtual_memory::location(device), granularity)?;
             Ok(granularity)
         })?;
-        Ok(Self { context, granularity })
+        Ok(Self { context, granularity, host: OnceLock::new() })
+    }
+
+    /// Where the host's memory can be had: one granule of it was reserved for, created, mapped and made
+    /// accessible, then given back. What the device's attributes say is not asked.
+    fn host(&self) -> Option<CUmemLocation> {
+        *self.host.get_or_init(|| {
+            let device = self.context.device;
+            virtual_memory::host_locations(device).into_iter().find(|&location| {
+                let tried = self
+                    .context
+                    .call_relaxed("cuMemCreate", || try_range(device, location, self.granularity));
+                if let Err(error) = &tried {
+                    tracing::debug!(%error, ?location, "the host's memory cannot be mapped");
+                }
+                tried.is_ok()
+            })
+        })
     }
 }
 
 /// Reserves, then the rest. Here and below, whatever fails, what was made is given back (`and`
 /// evaluates its argument either way), and the first error returned.
-fn try_range(device: CUdevice, bytes: u64) -> Result<(), DriverError> {
+fn try_range(device: CUdevice, location: CUmemLocation, bytes: u64) -> Result<(), DriverError> {
     let range = virtual_memory::reserve(bytes, bytes)?;
     let mut mapped = false;
-    let tried = try_handle(device, range, bytes, &mut mapped);
+    let tried = try_handle(device, location, range, bytes, &mut mapped);
     if mapped {
         // The driver did not unmap it; the addresses stay taken.
         return tried;
@@ -49,11 +68,12 @@ fn try_range(device: CUdevice, bytes: u64) -> Result<(), DriverError> {
 
 fn try_handle(
     device: CUdevice,
+    location: CUmemLocation,
     range: DevicePtr,
     bytes: u64,
     mapped: &mut bool,
 ) -> Result<(), DriverError> {
-    let handle = virtual_memory::create(device, bytes)?;
+    let handle = virtual_memory::create(location, bytes)?;
     let tried = try_mapping(device, range, bytes, handle, mapped);
     // SAFETY: contract, devices/handles: created above, and used no more.
     tried.and(unsafe { virtual_memory::release(handle) })
@@ -97,7 +117,21 @@ unsafe impl VirtualMemory for CudaVirtualMemory {
     }
 
     fn create(&self, bytes: u64) -> Result<PhysicalHandle, DriverError> {
-        let create = || virtual_memory::create(self.context.device, bytes);
+        let location = virtual_memory::location(self.context.device);
+        let create = || virtual_memory::create(location, bytes);
+        self.context.call_relaxed("cuMemCreate", create)
+    }
+
+    fn has_host_memory(&self) -> bool {
+        self.host().is_some()
+    }
+
+    fn create_on_host(&self, bytes: u64) -> Result<PhysicalHandle, DriverError> {
+        let Some(location) = self.host() else {
+            let error = DriverError::new("cuMemCreate", DriverCode::NOT_SUPPORTED);
+            return Err(error.with_detail("the device maps no memory of the host"));
+        };
+        let create = || virtual_memory::create(location, bytes);
         self.context.call_relaxed("cuMemCreate", create)
     }
 

@@ -10,12 +10,12 @@ use crate::sys::{
     self, CUdevice, CUmemAccessDesc, CUmemAllocationFlags, CUmemAllocationProp, CUmemLocation,
 };
 
-/// The exact properties of all physical memory that vmem asks of a device.
-fn properties(device: CUdevice) -> CUmemAllocationProp {
+/// The exact properties of all physical memory that vmem asks of a driver.
+fn properties(location: CUmemLocation) -> CUmemAllocationProp {
     CUmemAllocationProp {
         type_: sys::CU_MEM_ALLOCATION_TYPE_PINNED,
         requestedHandleTypes: sys::CU_MEM_HANDLE_TYPE_NONE,
-        location: location(device),
+        location,
         win32HandleMetaData: ptr::null_mut(),
         allocFlags: CUmemAllocationFlags {
             compressionType: 0,
@@ -26,14 +26,26 @@ fn properties(device: CUdevice) -> CUmemAllocationProp {
     }
 }
 
-const fn location(device: CUdevice) -> CUmemLocation {
+/// A device's memory.
+pub(crate) const fn location(device: CUdevice) -> CUmemLocation {
     CUmemLocation { type_: sys::CU_MEM_LOCATION_TYPE_DEVICE, id: device }
+}
+
+/// Places on the host whose memory a device may be able to map, the best first: what is nearest to it,
+/// then anywhere.
+pub(crate) fn host_locations(device: CUdevice) -> Vec<CUmemLocation> {
+    let node = super::device::attribute(device, sys::CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID);
+    // Less than zero where the host has no such nodes.
+    let node = node.ok().filter(|&node| node >= 0);
+    let near = node.map(|id| CUmemLocation { type_: sys::CU_MEM_LOCATION_TYPE_HOST_NUMA, id });
+    let anywhere = CUmemLocation { type_: sys::CU_MEM_LOCATION_TYPE_HOST, id: 0 };
+    near.into_iter().chain([anywhere]).collect()
 }
 
 /// The unit of all sizes and addresses, for these properties.
 pub(crate) fn granularity(device: CUdevice) -> Result<u64, DriverError> {
     let option = sys::CU_MEM_ALLOC_GRANULARITY_MINIMUM;
-    let properties = properties(device);
+    let properties = properties(location(device));
     let mut bytes = 0;
     // SAFETY: the driver reads and writes locals.
     let code = unsafe {
@@ -63,8 +75,8 @@ pub(crate) unsafe fn free_range(base: DevicePtr, bytes: u64) -> Result<(), Drive
 }
 
 /// Takes physical memory.
-pub(crate) fn create(device: CUdevice, bytes: u64) -> Result<PhysicalHandle, DriverError> {
-    let properties = properties(device);
+pub(crate) fn create(location: CUmemLocation, bytes: u64) -> Result<PhysicalHandle, DriverError> {
+    let properties = properties(location);
     let mut handle = 0;
     // SAFETY: the driver reads and writes locals.
     let code = unsafe { sys::cuMemCreate(&raw mut handle, size(bytes), &raw const properties, 0) };

@@ -91,6 +91,7 @@ pub(crate) const CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY: c_int = 83;
 pub(crate) const CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS: c_int = 89;
 pub(crate) const CU_DEVICE_ATTRIBUTE_VIRTUAL_ADDRESS_MANAGEMENT_SUPPORTED: c_int = 102;
 pub(crate) const CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED: c_int = 115;
+pub(crate) const CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID: c_int = 134;
 
 // CUstream_flags, CUstreamCaptureMode, CUevent_flags
 pub(crate) const CU_STREAM_NON_BLOCKING: c_uint = 1;
@@ -120,5 +121,7 @@ pub(crate) const CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT: c_int = 5;
 pub(crate) const CU_MEM_ALLOCATION_TYPE_PINNED: c_int = 1;
 pub(crate) const CU_MEM_HANDLE_TYPE_NONE: c_int = 0;
 pub(crate) const CU_MEM_LOCATION_TYPE_DEVICE: c_int = 1;
+pub(crate) const CU_MEM_LOCATION_TYPE_HOST: c_int = 2;
+pub(crate) const CU_MEM_LOCATION_TYPE_HOST_NUMA: c_int = 3;
 pub(crate) const CU_MEM_ACCESS_FLAGS_PROT_READWRITE: c_int = 3;
 pub(crate) const CU_MEM_ALLOC_GRANULARITY_MINIMUM: c_int = 0;

@@ -17,6 +17,7 @@ mod errors;
 mod loading;
 mod open;
 mod parts;
+mod residency;
 mod streams;
 mod support;
 mod sweep;

@@ -1,12 +1,14 @@
 //! Every tier's stack on the device.
 
-use vmem_core::{AllocErrorKind, ResourceExt};
+use vmem_core::{AccessClass, AllocErrorKind, MemoryResource, Request, ResourceExt};
 use vmem_runtime::{Recovery, Runtime, Stack, Tier};
 use vmem_testkit::Probe;
 use vmem_testkit::conformance::{self, Subject};
 
 use crate::conformance::check_managed;
-use crate::support::{Bench, MIB, bench, bench_with, config, layout};
+use crate::support::{
+    Bench, MIB, bench, bench_with, calls, config, control, free, layout, wants_control,
+};
 
 /// Waits for the device on a stack's behalf.
 #[derive(Debug)]
@@ -89,6 +91,45 @@ fn a_device_without_managed_memory_has_no_tier_c() {
     let built = Stack::build(Tier::C, bench.device(), &config(), &Recovery::default());
     let error = built.unwrap_err().to_string();
     assert!(error.contains("managed"), "{error}");
+    bench.finish();
+}
+
+#[test]
+fn an_access_class_on_tier_c_reaches_the_driver_as_advice_which_it_may_refuse() {
+    if !wants_control() {
+        return;
+    }
+    let Some(bench) = bench() else { return };
+    let stack = Stack::build(Tier::C, bench.device(), &config(), &Recovery::default()).unwrap();
+    let stream = bench.stream();
+    let advised = |access| {
+        let before = calls(Some("cuMemAdvise"));
+        let request = Request::new(layout(4 * MIB), &stream).with_access(access);
+        free(&stack.resource, stack.resource.allocate(&request).unwrap(), &stream);
+        calls(Some("cuMemAdvise")) - before
+    };
+    assert_eq!(advised(AccessClass::Unknown), 0);
+    let classes = [AccessClass::Streaming, AccessClass::RandomReuse, AccessClass::WriteOnce];
+    for access in classes {
+        assert_eq!(advised(access), 1, "{access:?}");
+    }
+    for access in classes {
+        control("fail 1 801 cuMemAdvise");
+        assert_eq!(advised(access), 1, "{access:?}");
+    }
+    let hints = stack.managed.as_ref().unwrap().hints().unwrap();
+    assert_eq!((hints.taken, hints.refused), (3, 3));
+    drop((stack, stream));
+    bench.finish();
+}
+
+#[test]
+fn a_device_without_concurrent_access_has_no_tier_c_and_is_given_no_advice() {
+    let Some(bench) = bench_with("CONCURRENT_MANAGED=off") else { return };
+    let built = Stack::build(Tier::C, bench.device(), &config(), &Recovery::default());
+    let error = built.unwrap_err().to_string();
+    assert!(error.contains("at the same time"), "{error}");
+    assert_eq!(calls(Some("cuMemAdvise")), 0);
     bench.finish();
 }
 

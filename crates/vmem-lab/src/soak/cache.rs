@@ -1,13 +1,22 @@
-//! A cache in front of a stack, which gives its memory up when the stack runs out.
+//! A cache in front of a stack, which moves its memory to the host or gives it up when the stack runs out.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use vmem_adaptors::{Answer, Failure, Reclaimers, Registration};
-use vmem_core::{Device, DeviceBuffer, MemoryResource, Stream};
+use vmem_adaptors::{Answer, Failure, Reclaimers, Registration, Spill, Spillable};
+use vmem_core::{Device, DeviceBuffer, MemoryResource, Residency, Stream};
 
-type Buffer = DeviceBuffer<Arc<dyn MemoryResource>>;
+use super::shape::StackShape;
+
+/// A buffer that may rest on the host, and what it holds.
+#[derive(Debug)]
+struct Kept {
+    buffer: Spillable<DeviceBuffer>,
+    bytes: u64,
+    /// `None` where the driver failed to write it.
+    holds: Option<u8>,
+}
 
 /// What the hook does besides asking the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,20 +33,32 @@ pub(super) struct CacheUnderTest {
     device: Arc<dyn Device>,
     /// The adaptor whose hook it answers.
     resource: OnceLock<Arc<dyn MemoryResource>>,
-    buffers: Mutex<Vec<Buffer>>,
+    spill: Spill,
+    buffers: Mutex<Vec<Kept>>,
+    /// Buffers so far.
+    taken: AtomicU64,
+    /// The first wrong byte.
+    wrong: OnceLock<String>,
     /// Bytes whose free failed in a drop.
     lost: AtomicU64,
 }
+
+/// What its buffers hold: what passes for cleared, since an adaptor that clears may be above it.
+const BYTES: [u8; 2] = [0, StackShape::UNWRITTEN];
 
 /// The most that the cache takes, in bytes.
 pub(super) const MOST: u64 = 2 << 20;
 
 impl CacheUnderTest {
-    pub(super) fn new(device: Arc<dyn Device>) -> Arc<Self> {
+    /// A cache of blocks that `residency` may move.
+    pub(super) fn new(device: Arc<dyn Device>, residency: Arc<dyn Residency>) -> Arc<Self> {
         Arc::new(Self {
             device,
             resource: OnceLock::new(),
+            spill: Spill::new(residency),
             buffers: Mutex::default(),
+            taken: AtomicU64::new(0),
+            wrong: OnceLock::new(),
             lost: AtomicU64::new(0),
         })
     }
@@ -60,7 +81,10 @@ impl CacheUnderTest {
                 // Not `panic!`: what is on purpose should not be reported.
                 resume_unwind(Box::new(Unwound));
             }
-            reclaim(failure)
+            match this.upgrade().map_or(0, |cache| cache.spill.demote(u64::MAX)) {
+                0 => reclaim(failure),
+                freed => Answer::Freed(freed),
+            }
         };
         (hook, registration)
     }
@@ -69,24 +93,50 @@ impl CacheUnderTest {
         self.resource.set(resource).expect("a cache is opened once");
     }
 
-    /// Takes a buffer, unless it has enough or the stack refuses.
+    /// Takes a buffer, unless it has enough or the stack refuses, and looks at one that it has.
     pub(super) fn take(&self, bytes: u64, stream: &Stream) {
+        let number = self.taken.fetch_add(1, Ordering::Relaxed);
         if let Some(resource) = self.resource.get()
             && self.bytes() + bytes <= MOST
-            && let Ok(buffer) = DeviceBuffer::new(resource.clone(), bytes, stream)
+            && let Ok(mut buffer) = DeviceBuffer::new(resource.clone(), bytes, stream)
         {
-            self.lock().push(buffer);
+            let byte = BYTES[usize::from(number % 2 == 1)];
+            let holds = buffer.fill(0..bytes, byte).is_ok().then_some(byte);
+            self.lock().push(Kept { buffer: self.spill.adopt(buffer), bytes, holds });
         }
+        let mut buffers = self.lock();
+        let len = buffers.len() as u64;
+        let one = number.checked_rem(len).and_then(|one| usize::try_from(one).ok());
+        if let Some(kept) = one.and_then(|one| buffers.get_mut(one)) {
+            self.look_at(kept, stream);
+        }
+    }
+
+    /// Compares what a buffer holds with what it is to hold, and leases it on another stream.
+    fn look_at(&self, kept: &mut Kept, stream: &Stream) {
+        let Kept { buffer, holds: Some(byte), .. } = kept else { return };
+        // The driver, or a stream that this thread cannot name, may refuse.
+        if let Ok(Ok(found)) = buffer.with(|buffer| buffer.to_vec())
+            && let Some(at) = found.iter().position(|found| found != byte)
+        {
+            let _ = self.wrong.set(format!("byte {at} of a cache's buffer is not {byte}"));
+        }
+        drop(buffer.lease(stream));
+    }
+
+    /// The first wrong byte that a buffer had.
+    pub(super) fn wrong(&self) -> Option<&String> {
+        self.wrong.get()
     }
 
     /// Frees all it has. Returns how much that was, in bytes.
     pub(super) fn give_up(&self) -> u64 {
         let buffers = std::mem::take(&mut *self.lock());
-        buffers.into_iter().map(|buffer| self.drop_one(buffer)).sum()
+        buffers.into_iter().map(|kept| self.drop_one(kept.buffer, kept.bytes)).sum()
     }
 
-    fn drop_one(&self, buffer: Buffer) -> u64 {
-        let (bytes, failures) = (buffer.capacity(), self.device.base().drop_failures());
+    fn drop_one<T>(&self, buffer: T, bytes: u64) -> u64 {
+        let failures = self.device.base().drop_failures();
         let before = failures.count();
         drop(buffer);
         if failures.count() > before {
@@ -97,7 +147,7 @@ impl CacheUnderTest {
 
     /// How much it holds, in bytes.
     pub(super) fn bytes(&self) -> u64 {
-        self.lock().iter().map(DeviceBuffer::capacity).sum()
+        self.lock().iter().map(|kept| kept.bytes).sum()
     }
 
     /// How many buffers it holds.
@@ -110,7 +160,7 @@ impl CacheUnderTest {
         self.lost.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Buffer>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Kept>> {
         self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -125,6 +175,7 @@ fn scratch(cache: &Weak<CacheUnderTest>, stream: &Stream) {
         && let Some(resource) = cache.resource.get()
         && let Ok(buffer) = DeviceBuffer::new(resource.clone(), 64, stream)
     {
-        cache.drop_one(buffer);
+        let bytes = buffer.capacity();
+        cache.drop_one(buffer, bytes);
     }
 }

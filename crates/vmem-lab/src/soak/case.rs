@@ -18,7 +18,7 @@ use super::stack::{RandomStack, Wrap};
 use super::tally::Tally;
 
 /// How large programs are.
-const SHAPE: Shape = Shape { max_ops: 120, max_size: 512 << 10, streams: 6 };
+const SHAPE: Shape = Shape { max_ops: 120, max_size: 512 << 10, streams: 6, rests: true };
 
 /// The value that a seed stands for.
 fn drawn<T: Debug>(strategy: impl Strategy<Value = T>, seed: u64) -> T {

@@ -8,12 +8,13 @@ use vmem_adaptors::{
     AdaptorExt, Budget, OnFailure, Registration, ScrubHandle, StatsHandle, TrackHandle,
 };
 use vmem_core::{
-    AllocError, AsyncMemory, BlockLayout, BoxedError, Device, DeviceMemory, DevicePtr, ManualClock,
-    MemoryResource, PinnedMemory, ReservationId, ResourceExt, Stream,
+    AllocError, AsyncMemory, BlockLayout, BoxedError, Contents, Device, DeviceMemory, DevicePtr,
+    Label, ManualClock, MemoryResource, PinnedMemory, ReservationId, ResidencyErrorKind,
+    ResourceExt, Stream,
 };
 use vmem_managed::ManagedMemory;
 use vmem_pool::{
-    Backing, BinningPool, Chunks, Counters, Pool, PoolConfig, PoolHandle, VirtualArena,
+    Backing, BinningPool, Chunks, Counters, Pending, Pool, PoolConfig, PoolHandle, VirtualArena,
 };
 use vmem_runtime::{Reservation, Reservations, ReservationsHandle};
 use vmem_testkit::{Finding, Ledger, Probe, SetAside};
@@ -121,7 +122,7 @@ impl RandomStack {
                     tracked.into_dyn()
                 }
                 Layer::OnFailure => {
-                    let cache = CacheUnderTest::new(device.clone());
+                    let cache = CacheUnderTest::new(device.clone(), Arc::new(stack.pool.clone()));
                     let (hook, registration) = cache.hook(behavior);
                     let clock = Arc::new(clock.clone());
                     let recovering = OnFailure::new(resource, hook).with_clock(clock).into_dyn();
@@ -279,6 +280,9 @@ impl Probe for RandomStack {
     }
 
     fn check_figures(&self, ledger: &Ledger) -> Result<(), Finding> {
+        if let Some(wrong) = self.cache.as_ref().and_then(|cache| cache.wrong()) {
+            return Err(Finding::new(wrong.clone()));
+        }
         let innermost = Place {
             reserved: if self.reservations.is_some() { Below::Yes } else { Below::No },
             cached: Below::Yes,
@@ -302,12 +306,14 @@ impl Probe for RandomStack {
         Ok(())
     }
 
+    /// Not while blocks rest on the host: what is live is not all on the device then.
     fn reserved_bytes(&self) -> Option<u64> {
-        Some(self.counters().reserved)
+        let counters = self.counters();
+        (counters.on_host == 0).then_some(counters.reserved)
     }
 
     fn ceiling(&self) -> Option<u64> {
-        self.pool.capacity()?.ceiling
+        self.reserved_bytes().and_then(|_| self.pool.capacity()?.ceiling)
     }
 
     fn has_room_for(&self, layout: BlockLayout) -> bool {
@@ -338,6 +344,21 @@ impl Probe for RandomStack {
         let _ = self.pool.synchronize();
         if let Some(below) = &self.below {
             let _ = below.synchronize();
+        }
+    }
+
+    #[expect(unsafe_code, reason = "moving live memory is a promise about its uses")]
+    fn rest(&self, label: Option<Label>, wakes: bool) {
+        let mut done = match wakes {
+            // SAFETY: programs queue nothing meanwhile; what is pending is waited for.
+            true => unsafe { self.pool.wake(label, Pending::Wait) },
+            // SAFETY: as above.
+            false => unsafe { self.pool.sleep(label, Contents::Kept, Pending::Wait) },
+        };
+        // All blocks are to be usable afterwards, also those that two failures displaced.
+        while done.is_err_and(|error| error.kind() == ResidencyErrorKind::Split) {
+            // SAFETY: as above.
+            done = unsafe { self.pool.wake(None, Pending::Wait) };
         }
     }
 

@@ -7,6 +7,7 @@ use vmem_core::{
     ResourceExt, Stream,
 };
 use vmem_managed::{Hint, HintCounts, ManagedMemory, Prefetch};
+use vmem_pool::{Chunks, Pool, PoolConfig};
 use vmem_sim::{CallKind, CaptureMode, Kernel, SimConfig, SimDevice};
 
 use crate::{MIB, free, launch, layout, set_up};
@@ -22,19 +23,23 @@ fn allocate(memory: &ManagedMemory, stream: &Stream, access: AccessClass) -> Blo
 /// read between, after the host wrote it.
 fn migrated(access: AccessClass) -> u64 {
     let (device, stream, memory) = set_up(64 * MIB);
-    let mut block = allocate(&memory, &stream, access);
-    // SAFETY: no work was queued on the block, and the view ends here.
-    unsafe { memory.host_view_mut(&mut block, &stream) }.unwrap().fill(7);
-    let read = || Kernel::new("read").reads(block.ptr(), SIZE);
-    launch(&device, &stream, read());
-    // SAFETY: the view's call waits for the kernel, and the view ends here.
-    let first = unsafe { memory.host_view(&block, &stream) }.unwrap()[0];
-    assert_eq!(first, 7);
-    launch(&device, &stream, read());
-    stream.synchronize().unwrap();
-    free(&memory, block, &stream);
-    device.assert_clean();
+    moves(&device, &stream, &memory, access);
     device.migrated_bytes()
+}
+
+fn moves(device: &SimDevice, stream: &Stream, memory: &ManagedMemory, access: AccessClass) {
+    let mut block = allocate(memory, stream, access);
+    // SAFETY: no work was queued on the block, and the view ends here.
+    unsafe { memory.host_view_mut(&mut block, stream) }.unwrap().fill(7);
+    let read = || Kernel::new("read").reads(block.ptr(), SIZE);
+    launch(device, stream, read());
+    // SAFETY: the view's call waits for the kernel, and the view ends here.
+    let first = unsafe { memory.host_view(&block, stream) }.unwrap()[0];
+    assert_eq!(first, 7);
+    launch(device, stream, read());
+    stream.synchronize().unwrap();
+    free(memory, block, stream);
+    device.assert_clean();
 }
 
 #[test]
@@ -67,12 +72,42 @@ fn an_access_class_is_one_piece_of_advice_and_none_is_no_call() {
 }
 
 #[test]
-fn refused_advice_does_not_fail_the_allocation() {
+fn a_driver_that_refuses_all_advice_fails_no_request() {
     let (device, stream, memory) = set_up(64 * MIB);
-    device.fail_call(Some(CallKind::Advise), 1, DriverCode::NOT_SUPPORTED);
-    let block = allocate(&memory, &stream, AccessClass::RandomReuse);
-    assert_eq!(memory.handle().hints().unwrap().refused, 1);
-    free(&memory, block, &stream);
+    let classes = [AccessClass::Streaming, AccessClass::RandomReuse, AccessClass::WriteOnce];
+    for (number, access) in (1..).zip(classes) {
+        device.fail_call(Some(CallKind::Advise), 1, DriverCode::NOT_SUPPORTED);
+        let block = allocate(&memory, &stream, access);
+        assert_eq!(memory.handle().hints().unwrap().refused, number);
+        launch(&device, &stream, Kernel::write_pattern(block.ptr(), SIZE, 1));
+        free(&memory, block, &stream);
+    }
+    device.assert_clean();
+}
+
+#[test]
+fn a_block_carries_no_advice_of_an_earlier_one() {
+    for access in [AccessClass::Streaming, AccessClass::RandomReuse, AccessClass::WriteOnce] {
+        let (device, stream, memory) = set_up(64 * MIB);
+        let earlier = allocate(&memory, &stream, access);
+        launch(&device, &stream, Kernel::write_pattern(earlier.ptr(), SIZE, 1));
+        free(&memory, earlier, &stream);
+        let moved = device.migrated_bytes();
+        moves(&device, &stream, &memory, AccessClass::Unknown);
+        assert_eq!(device.migrated_bytes() - moved, 3 * SIZE, "after {access:?}");
+    }
+}
+
+#[test]
+fn blocks_of_a_pool_share_pages_and_are_given_no_advice() {
+    let (device, stream, memory) = set_up(64 * MIB);
+    let pool = Pool::new(Chunks::new(memory), PoolConfig::default()).unwrap();
+    for access in [AccessClass::Streaming, AccessClass::RandomReuse, AccessClass::WriteOnce] {
+        let request = Request::new(layout(SIZE), &stream).with_access(access);
+        let block = pool.allocate(&request).unwrap();
+        free(&pool, block, &stream);
+    }
+    assert_eq!(device.calls().of(CallKind::Advise), 0);
 }
 
 #[test]

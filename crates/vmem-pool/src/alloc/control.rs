@@ -1,12 +1,14 @@
 //! What handles can do with a pool.
 
-use vmem_core::{BoxedError, DevicePtr, HandleError, RawBlock};
+use vmem_core::{
+    BoxedError, Contents, DevicePtr, HandleError, Moved, RawBlock, Residence, ResidencyError,
+};
 
-use super::Core;
+use super::{Core, Which};
 use crate::space::{self, Slot, pointer};
 use crate::streams::State;
-use crate::supply::Backing;
-use crate::{Capacity, Counters, RangeInfo, RangeState, Segment, Snapshot};
+use crate::supply::{Backing, To};
+use crate::{Capacity, Counters, Pending, RangeInfo, RangeState, Segment, Snapshot};
 
 /// A pool without its type.
 pub(crate) trait Control: Send + Sync {
@@ -18,6 +20,17 @@ pub(crate) trait Control: Send + Sync {
     fn try_trim(&self, keep: u64) -> Result<u64, HandleError>;
     fn synchronize(&self) -> Result<(), HandleError>;
     fn check_invariants(&self);
+    fn move_memory(&self, which: Which<'_>, to: To) -> Result<Moved, ResidencyError>;
+    fn sleep(
+        &self,
+        which: Which<'_>,
+        contents: Contents,
+        pending: Pending,
+    ) -> Result<Moved, ResidencyError>;
+    fn wake(&self, which: Which<'_>, pending: Pending) -> Result<Moved, ResidencyError>;
+    fn residence(&self, block: &RawBlock) -> Option<Residence>;
+    fn keep_on_host(&self, bytes: u64) -> Result<(), ResidencyError>;
+    fn host_room(&self) -> u64;
 }
 
 impl<B: Backing> Control for Core<B> {
@@ -77,6 +90,35 @@ impl<B: Backing> Control for Core<B> {
         self.streams.synchronize_device().map_err(HandleError::from)
     }
 
+    fn move_memory(&self, which: Which<'_>, to: To) -> Result<Moved, ResidencyError> {
+        self.move_blocks(which, to)
+    }
+
+    fn sleep(
+        &self,
+        which: Which<'_>,
+        contents: Contents,
+        pending: Pending,
+    ) -> Result<Moved, ResidencyError> {
+        self.put_to_sleep(which, contents, pending)
+    }
+
+    fn wake(&self, which: Which<'_>, pending: Pending) -> Result<Moved, ResidencyError> {
+        self.wake_up(which, pending)
+    }
+
+    fn residence(&self, block: &RawBlock) -> Option<Residence> {
+        self.residence_of(block)
+    }
+
+    fn keep_on_host(&self, bytes: u64) -> Result<(), ResidencyError> {
+        self.fill_host_reserve(bytes)
+    }
+
+    fn host_room(&self) -> u64 {
+        if self.supply.can_rest() { self.supply.host_room() } else { 0 }
+    }
+
     fn check_invariants(&self) {
         let state = self.streams.lock();
         state.space.check();
@@ -107,12 +149,13 @@ impl<B: Backing> Core<B> {
         // What cannot be waited for stays where it is: waiting for the whole device would break whatever
         // captures. After a device fault nothing can be returned: it leaks.
         // A pool that holds nothing has nothing to wait for.
-        let holds = self.streams.lock().counters.reserved > 0;
+        let holds = self.supply.held() + self.supply.host().held > 0;
         let waited = if holds { self.streams.wait_for_markers() } else { Ok(()) };
         let waited = waited.map_err(BoxedError::from);
         let (error, rest) = match self.lock_growth() {
             Ok(mut growing) => {
                 let error = growing.give_back(0).1;
+                let error = error.or(growing.empty_host_reserve().err());
                 (error, Some(std::mem::take(&mut *growing)))
             }
             Err(error) => (Some(error), None),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use vmem_core::author::{StreamObserver, fork};
 use vmem_core::{
     BlockLayout, Capabilities, DeviceId, Event, Features, MemoryEvent, MemoryEventKind, Request,
-    Stream, StreamId,
+    Resting, Stream, StreamId,
 };
 
 use super::{NO_ADDRESSES, Slow};
@@ -27,7 +27,7 @@ pub(crate) struct Core<B: Backing> {
     pub(super) device: DeviceId,
     fit: Fit,
     /// Somebody wants to know of every request and free: an observer, or the pool itself, which counts
-    /// what is needed at most.
+    /// what is needed at most, or looks where memory lies.
     pub(super) is_watched: bool,
     /// Held while memory is taken from or returned to the supply, over the driver calls. Taken before
     /// the pool's lock.
@@ -49,6 +49,9 @@ impl<B: Backing> Core<B> {
         let observed = supply.capabilities().has(Features::HOST_ACCESSIBLE);
         let reuse = if observed { Reuse::Observed } else { Reuse::StreamOrdered };
         let may_ask = config.placement == Placement::ByCompletion;
+        if let Some(bytes) = config.host_ceiling {
+            supply.limit_host(bytes);
+        }
         let mut state = State::new(fit, reuse, config.batch, Aliases::new(supply.aliases_from()));
         for span in supply.addresses() {
             state.space.add_segment(span, RangeState::Unmapped);
@@ -57,7 +60,9 @@ impl<B: Backing> Core<B> {
         let core = Arc::new_cyclic(|me: &Weak<Self>| Self {
             device: device.id(),
             streams: Streams::new(device, reuse, may_ask, me.clone(), state),
-            is_watched: config.auto_trim.is_some() || config.observer.is_some(),
+            is_watched: config.auto_trim.is_some()
+                || config.observer.is_some()
+                || config.resting == Resting::Planned,
             supply,
             config,
             ceiling,

@@ -17,7 +17,7 @@ impl<B: Backing> Core<B> {
             return None;
         }
         let plan = state.asking(slow, self.ceiling, |space, aliases, ask| {
-            self.supply.resume(space, aliases, ask.need, ask.ready)
+            self.supply.resume(space, aliases, ask, ask.ready)
         })?;
         state.counters.returns += 1;
         let State { space, aliases, .. } = state;
@@ -80,7 +80,7 @@ impl<'a, B: Backing> Growing<'a, B> {
         mut state: Locked<'a>,
         slow: &mut Slow<'_>,
     ) -> Result<(Locked<'a>, Slot), Miss> {
-        if let Some(slot) = state.hit(slow.lane, slow.need) {
+        if let Some(slot) = self.core.hit(&mut state, slow.lane, slow.need, slow.own) {
             return Ok((state, slot));
         }
         self.note_held(&mut state);
@@ -100,7 +100,7 @@ impl<'a, B: Backing> Growing<'a, B> {
         let Core { supply, streams, config, ceiling, .. } = self.core;
         while !slow.no_aliases {
             let plan = state.asking(slow, *ceiling, |space, aliases, ask| {
-                supply.resume(space, aliases, ask.need, ask.usable)
+                supply.resume(space, aliases, ask, ask.usable)
             });
             let Some(plan) = plan else { break };
             match self.carry_out(state, slow, plan) {
@@ -129,6 +129,7 @@ impl<'a, B: Backing> Growing<'a, B> {
         let (needed, reserved) = (slow.need.size, state.counters.reserved);
         let policy = config.growth.unwrap_or_else(|| supply.default_growth());
         let target = policy.target(needed, reserved, ceiling.saturating_sub(reserved).min(MOST));
+        let target = if slow.own { needed } else { target };
         // There may be an odd number of bytes where there is no ceiling; ranges lie on the grain.
         match self.extend(state, slow, target / GRAIN * GRAIN) {
             Err(Miss::Ceiling | Miss::Refused(_) | Miss::Addresses) if target > needed => {
@@ -250,7 +251,7 @@ impl State {
             |tag| matches!(lanes.access(tag, slow.lane), Access::Now) && !slow.leaves(lanes, tag);
         let usable = |tag| slow.may_use(lanes, tag);
         let (limit, room) = (ceiling, most.saturating_sub(counters.reserved));
-        let Slow { need, lane, .. } = *slow;
-        plan(space, aliases, &Ask { need, lane, limit, room, ready: &ready, usable: &usable })
+        let Slow { need, lane, own, .. } = *slow;
+        plan(space, aliases, &Ask { need, lane, own, limit, room, ready: &ready, usable: &usable })
     }
 }

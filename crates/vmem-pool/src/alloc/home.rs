@@ -50,7 +50,7 @@ impl<B: Backing> Core<B> {
             }
             state = streams.lock();
             state.bring_home(lane);
-            if let Some(slot) = state.hit(lane, need) {
+            if let Some(slot) = self.hit(&mut state, lane, need, slow.own) {
                 state.counters.completed += 1;
                 return Ok(Some((state, slot)));
             }
@@ -64,7 +64,7 @@ impl<B: Backing> Core<B> {
                 Err(miss) => slow.skip(miss)?,
                 Ok(waited) => {
                     state.fetch(lane, tag, waited);
-                    if let Some(slot) = state.hit(lane, need) {
+                    if let Some(slot) = self.hit(&mut state, lane, need, slow.own) {
                         let counters = &mut state.counters;
                         *if waited { &mut counters.waits } else { &mut counters.completed } += 1;
                         return Ok(Some((state, slot)));

@@ -16,8 +16,12 @@ mod core;
 mod growing;
 mod growth_lock;
 mod home;
+mod idle;
 #[cfg(test)]
 mod many_streams;
+mod own;
+mod residence;
+mod residency;
 mod returning;
 mod sharing;
 mod slow;
@@ -29,11 +33,12 @@ mod waiting;
 
 pub(crate) use control::Control;
 pub(crate) use core::Core;
+pub(crate) use residency::Which;
 use slow::Slow;
 use vmem_core::author::{StreamExt, fork};
 use vmem_core::{
     AllocError, AllocErrorKind, Block, ExhaustionReport, FreeError, FreeErrorKind, MemoryEventKind,
-    RawBlock, Request, Stream,
+    RawBlock, Request, Resting, Stream,
 };
 
 use crate::space::{CLEAN, RangeState, Slot, StreamIx, Tag};
@@ -78,6 +83,10 @@ impl<B: Backing> Core<B> {
 
     #[inline]
     pub(crate) fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
+        if request.resting == Resting::Planned {
+            // What is at hand may not be apart from others' memory.
+            return self.alloc_watched(request, None);
+        }
         let plain = !self.is_watched && !fork::is_child();
         if plain && request.stream.device_id() == self.device {
             let mut state = self.streams.lock_fast();
@@ -163,20 +172,24 @@ impl<B: Backing> Core<B> {
             drop(state);
             return Err(fail(AllocErrorKind::InvalidStream));
         }
-        if let Some(slot) = state.hit(lane, need) {
+        let own = self.needs_own(request, need);
+        if let Some(slot) = self.hit(&mut state, lane, need, own) {
             return Ok(self.issue(state, request, (lane, lane), slot));
         }
         state.lanes.note_miss(lane, layout.size());
         let mut slow = Slow::new(request, lane, need);
+        slow.own = own;
         slow.away = state.bring_home(lane);
         if slow.away
-            && let Some(slot) = state.hit(lane, need)
+            && let Some(slot) = self.hit(&mut state, lane, need, own)
         {
             state.counters.completed += 1;
             return Ok(self.issue(state, request, (lane, lane), slot));
         }
         slow.spares = self.may_spare(&state, need);
-        if let Some((mut claim, marker)) = state.hand_over(&mut slow) {
+        if !slow.own
+            && let Some((mut claim, marker)) = state.hand_over(&mut slow)
+        {
             let is_handed_over = match marker {
                 None => {
                     state.counters.completed += 1;
@@ -394,7 +407,7 @@ impl<B: Backing> Core<B> {
     fn free_slow(&self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
         let (mut state, lane) = self.streams.enter(self.streams.lock(), stream);
         let home = state.space.home_of(raw)?;
-        let slot = state.end_block(raw, home)?;
+        let slot = state.end_block(raw, home).or_else(|| state.end_resting(raw))?;
         let size = state.space[slot].size();
         let (tag, close) = state.lanes.tag_free(lane, size);
         let (free, marked) = match home == lane {
@@ -420,7 +433,7 @@ impl State {
     /// Makes a claimed or live range, last used as `tag` says, free with the tag `free`.
     fn release(&mut self, slot: Slot, tag: Tag, free: Tag) {
         let Self { space, aliases, lanes, .. } = self;
-        if aliases.lend(space[slot].start) {
+        if aliases.lend(space[slot].start) || space[slot].is_resting() {
             aliases.take_back(space, slot, tag, |lender| match lender == CLEAN.lane {
                 true => free,
                 false => lanes.away(tag, lender),

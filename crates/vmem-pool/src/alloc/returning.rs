@@ -66,6 +66,7 @@ impl<'a, B: Backing> Growing<'a, B> {
     pub(super) fn give_back(&mut self, keep: u64) -> (u64, Option<BoxedError>) {
         let Core { supply, streams, .. } = self.core;
         let before = supply.held();
+        self.tidy();
         supply.let_go_of_spares(self);
         let mut error = None;
         while error.is_none() {
@@ -81,7 +82,7 @@ impl<'a, B: Backing> Growing<'a, B> {
     }
 
     /// Makes the driver calls of a return, and notes how far they came.
-    fn carry_back(&mut self, mut going: Return) -> Result<(), BoxedError> {
+    pub(super) fn carry_back(&mut self, mut going: Return) -> Result<(), BoxedError> {
         let Core { supply, streams, .. } = self.core;
         let result = supply.give_back(self, &mut going);
         let mut state = streams.lock();

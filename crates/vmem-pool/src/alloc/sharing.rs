@@ -30,7 +30,7 @@ impl<B: Backing> Core<B> {
     /// Takes what is known to be complete, asking the driver once per lane if nothing is; else what the
     /// stream can wait for.
     pub(super) fn share(&self, slow: &mut Slow<'_>) -> Found<'_> {
-        if std::mem::take(&mut slow.looked) {
+        if std::mem::take(&mut slow.looked) || slow.own {
             return Ok(None);
         }
         let streams = &self.streams;

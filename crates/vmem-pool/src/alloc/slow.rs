@@ -13,6 +13,8 @@ pub(crate) struct Slow<'a> {
     pub(super) request: &'a Request<'a>,
     pub(super) lane: StreamIx,
     pub(super) need: Need,
+    /// Its memory is to be in handles of its own, so that it can rest on the host.
+    pub(super) own: bool,
     /// Lanes that turned out not to be closable now, which are done without.
     pub(super) skipped: Vec<StreamIx>,
     /// Looks at all lanes, however many there are.
@@ -51,6 +53,7 @@ impl<'a> Slow<'a> {
             request,
             lane,
             need,
+            own: false,
             skipped: Vec::new(),
             everywhere: false,
             more: false,

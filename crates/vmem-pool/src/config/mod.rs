@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vmem_core::{Clock, MemoryObserver, SystemClock};
+use vmem_core::{Clock, MemoryObserver, Resting, SystemClock};
 
 pub use error::{BuildError, BuildErrorKind};
 pub use growth::Growth;
@@ -29,6 +29,13 @@ pub struct PoolConfig {
     /// bytes on chunks and to one granule on virtual memory (rounded down;
     /// [`Capacity::ceiling`](crate::Capacity) says what it comes to).
     pub ceiling: Option<u64>,
+    /// The most of the host's memory that blocks may rest in, and that is [kept
+    /// ready](crate::PoolHandle::fill_host_reserve) for them, in bytes; `None` for no limit but the host's.
+    pub host_ceiling: Option<u64>,
+    /// The plans for the memory of blocks whose requests have none. [`Planned`](Resting::Planned) gives
+    /// every block of more than two granules handles of its own, so that all of it can rest on the host but
+    /// a granule at either end; that costs driver calls where memory is used again for another size.
+    pub resting: Resting,
     /// Bytes to hold from the start. Zero holds nothing until the first request.
     pub initial: u64,
     /// The amount to take at a time; `None` for what suits the backing: exactly what is needed on
@@ -65,6 +72,18 @@ impl PoolConfig {
     #[must_use]
     pub fn with_ceiling(self, ceiling: impl Into<Option<u64>>) -> Self {
         Self { ceiling: ceiling.into(), ..self }
+    }
+
+    /// Returns it with another [`host_ceiling`](Self::host_ceiling), in bytes; `None` for no limit.
+    #[must_use]
+    pub fn with_host_ceiling(self, host_ceiling: impl Into<Option<u64>>) -> Self {
+        Self { host_ceiling: host_ceiling.into(), ..self }
+    }
+
+    /// Returns it with other [plans](Self::resting) for blocks whose requests have none.
+    #[must_use]
+    pub fn with_resting(self, resting: Resting) -> Self {
+        Self { resting, ..self }
     }
 
     /// Returns it with another [`initial`](Self::initial) size, in bytes.
@@ -126,6 +145,8 @@ impl Default for PoolConfig {
     fn default() -> Self {
         Self {
             ceiling: None,
+            host_ceiling: None,
+            resting: Resting::Unplanned,
             initial: 0,
             growth: None,
             footprint: Footprint::default(),
@@ -144,6 +165,8 @@ impl fmt::Debug for PoolConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PoolConfig")
             .field("ceiling", &self.ceiling)
+            .field("host_ceiling", &self.host_ceiling)
+            .field("resting", &self.resting)
             .field("initial", &self.initial)
             .field("growth", &self.growth)
             .field("footprint", &self.footprint)

@@ -83,6 +83,19 @@ impl Space {
         }
     }
 
+    /// Gives every part the state that it is to have, by where it is and the state it had.
+    pub(crate) fn end_claim_as(
+        &mut self,
+        claim: Claim,
+        state: impl Fn(Span, RangeState) -> RangeState,
+    ) {
+        self.end_claim();
+        for (slot, before) in claim.parts.into_iter().chain(claim.alias) {
+            let now = state(self[slot].span(), before);
+            self.set_state(slot, now);
+        }
+    }
+
     /// Joins the parts, and keeps what the request needs claimed; the rest is free with this tag.
     pub(crate) fn finish(&mut self, claim: Claim, need: Need, rest: Tag) -> Slot {
         self.end_claim();

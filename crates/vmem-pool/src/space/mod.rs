@@ -23,7 +23,7 @@ mod runs;
 mod span;
 pub(crate) mod visits;
 
-use vmem_core::DevicePtr;
+use vmem_core::{DevicePtr, RawBlock};
 
 pub(crate) use claim::Claim;
 use index::class_of;
@@ -112,6 +112,31 @@ impl Space {
             self.absorb_next(first);
         }
         first
+    }
+
+    /// Notes of a block whether some of its memory is not the device's, or on its way. Such a block is
+    /// ended by [`end_resting`](Self::end_resting) only.
+    pub(crate) fn set_resting(&mut self, slot: Slot, resting: bool) {
+        debug_assert!(self[slot].is_live());
+        self.at(slot).set_resting(resting);
+    }
+
+    /// Ends the resting block that `raw` describes, whose range stays live until it is freed. `None` if
+    /// there is no such block.
+    pub(crate) fn end_resting(&mut self, raw: &RawBlock) -> Option<Slot> {
+        let slot = Slot::from_raw(raw.slot())?;
+        let range = self.ranges.get_mut(slot.index())?;
+        let ended = range.end_resting(raw.ptr().get(), raw.generation(), raw.layout());
+        ended.then_some(slot)
+    }
+
+    /// The slot of the live block that `raw` describes.
+    pub(crate) fn slot_of(&self, raw: &RawBlock) -> Option<Slot> {
+        let slot = Slot::from_raw(raw.slot())?;
+        let range = self.get(slot)?;
+        let (layout, _, generation) = range.block()?;
+        let same = (layout, generation) == (raw.layout(), raw.generation());
+        (same && range.start == raw.ptr().get()).then_some(slot)
     }
 
     /// The live range that starts at `start`. Steps as for [`covering`](Self::covering).

@@ -99,7 +99,8 @@ pub(crate) enum RangeState {
     Free(Tag),
     /// Not mapped to memory.
     Unmapped,
-    /// Mapped to memory that is in use at another address. What used it here is as the tag says.
+    /// Mapped to memory that is in use at another address, or away from the device. What used it here is
+    /// as the tag says.
     Dormant(Tag),
     /// Being worked on by one thread.
     Claimed,
@@ -111,6 +112,11 @@ impl RangeState {
     #[inline]
     pub(super) const fn is_indexed(self) -> bool {
         matches!(self, Self::Free(_) | Self::Unmapped | Self::Dormant(_))
+    }
+
+    /// Whether it is in no block and nobody works on it.
+    pub(crate) const fn is_unused(self) -> bool {
+        matches!(self, Self::Free(_) | Self::Dormant(_))
     }
 
     /// The tag of a free range.
@@ -178,6 +184,8 @@ impl Kind {
     const LIVE: u32 = 3;
     const FREE: u32 = 4;
     const DORMANT: u32 = 5;
+    /// Live, and some of its memory is not the device's, or on its way.
+    const RESTING: u32 = 7;
 
     /// Of a free range of this lane.
     #[inline]
@@ -276,7 +284,7 @@ impl Range {
     pub(crate) const fn state(&self) -> RangeState {
         let tag = Tag { lane: StreamIx(self.kind.rest()), epoch: self.word };
         match self.kind.0 & MASK {
-            Kind::LIVE => RangeState::Live,
+            Kind::LIVE | Kind::RESTING => RangeState::Live,
             Kind::FREE => RangeState::Free(tag),
             Kind::DORMANT => RangeState::Dormant(tag),
             state if state == Kind::UNMAPPED.0 => RangeState::Unmapped,
@@ -319,7 +327,34 @@ impl Range {
 
     #[inline]
     pub(crate) const fn is_live(&self) -> bool {
-        self.kind.0 & MASK == Kind::LIVE
+        self.kind.0 & Kind::LIVE == Kind::LIVE
+    }
+
+    /// Whether it is a block of which some memory is not the device's, or on its way.
+    pub(crate) const fn is_resting(&self) -> bool {
+        self.kind.0 & MASK == Kind::RESTING
+    }
+
+    /// Notes of a block whether it is [resting](Self::is_resting).
+    pub(super) const fn set_resting(&mut self, resting: bool) {
+        let state = if resting { Kind::RESTING } else { Kind::LIVE };
+        self.kind = Kind(self.kind.0 & !MASK | state);
+    }
+
+    /// Whether a resting range is the block at this address, of that generation and layout; if so, it ends.
+    pub(super) const fn end_resting(
+        &mut self,
+        start: u64,
+        generation: u32,
+        layout: BlockLayout,
+    ) -> bool {
+        if !self.is_resting() {
+            return false;
+        }
+        self.set_resting(false);
+        let ended = self.end_block(start, generation, layout, self.home());
+        self.set_resting(true);
+        ended
     }
 
     #[inline]

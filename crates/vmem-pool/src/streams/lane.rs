@@ -115,7 +115,7 @@ impl Lane {
         &self.handle
     }
 
-    pub(super) fn stream(&self) -> Option<StreamId> {
+    pub(crate) fn stream(&self) -> Option<StreamId> {
         self.stream
     }
 

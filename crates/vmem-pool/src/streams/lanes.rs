@@ -149,6 +149,11 @@ impl Lanes {
         }
     }
 
+    /// All lanes that are not forgotten.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Lane> {
+        self.lanes.iter().flatten()
+    }
+
     /// The lane of a stream that is known.
     pub(crate) fn find(&self, stream: StreamId) -> Option<StreamIx> {
         self.by_stream.get(&stream).copied()

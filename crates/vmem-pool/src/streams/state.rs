@@ -178,6 +178,14 @@ impl State {
         Some(slot)
     }
 
+    /// The same of a block of which some memory is not the device's, or on its way.
+    pub(crate) fn end_resting(&mut self, raw: &RawBlock) -> Option<Slot> {
+        let slot = self.space.end_resting(raw)?;
+        self.counters.frees += 1;
+        self.counters.live -= raw.layout().size();
+        Some(slot)
+    }
+
     /// The raw parts of the live block that starts at `ptr`.
     pub(crate) fn find(&self, ptr: DevicePtr, owner: ResourceId) -> Option<RawBlock> {
         let slot = self.space.find(ptr.get())?;

@@ -1,10 +1,13 @@
 //! Aliases: addresses at which memory that is at home elsewhere is mapped side by side. Bookkeeping
 //! only: it makes no driver call.
 
+mod lent;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::cuts::Cuts;
+use super::resting::Resting;
 use crate::WindowInfo;
 use crate::space::{CLEAN, Claim, Need, RangeState, Slot, Space, Span, StreamIx, Tag, pointer};
 
@@ -49,6 +52,8 @@ pub(crate) struct Aliases {
     bytes: u64,
     /// Where the memory is cut into handles.
     pub(super) cuts: Cuts,
+    /// Which addresses have no memory of the device.
+    pub(crate) resting: Resting,
 }
 
 /// An alias that is about to be unmapped, with its addresses claimed.
@@ -74,6 +79,7 @@ impl Aliases {
             now: 0,
             bytes: 0,
             cuts: Cuts::default(),
+            resting: Resting::default(),
         }
     }
 
@@ -109,8 +115,14 @@ impl Aliases {
         self.broken.insert(self.made);
     }
 
-    /// The oldest alias that serves the need, that nothing uses and whose memory is free by `is_free`.
-    fn oldest(&self, need: Need, mut is_free: impl FnMut(Span) -> bool) -> Option<&Alias> {
+    /// The oldest alias that serves the need, that nothing uses, whose memory is free by `is_free` and of
+    /// which at most so many bytes are in a handle that it does not have whole.
+    fn oldest(
+        &self,
+        need: Need,
+        shared: u64,
+        mut is_free: impl FnMut(Span) -> bool,
+    ) -> Option<&Alias> {
         let Need { size, alignment } = need;
         let mut oldest: Option<u64> = None;
         let mut from = size;
@@ -125,6 +137,7 @@ impl Aliases {
             let serves = |age: &u64| {
                 self.by_age.get(age).is_some_and(|alias| {
                     alias.span.start.is_multiple_of(alignment)
+                        && (shared == u64::MAX || self.shares(alias) <= shared)
                         && alias.homes.iter().all(|&home| is_free(home))
                 })
             };
@@ -135,20 +148,28 @@ impl Aliases {
     }
 
     /// Claims an alias that serves the need, and the memory it shows, all of it with a tag that is
-    /// `allowed`. Returns where it begins, too.
+    /// `allowed`, and no more than so many bytes of it in a handle that others may use as well. Returns
+    /// where it begins, too.
     pub(super) fn claim(
         &mut self,
         space: &mut Space,
         need: Need,
+        shared: u64,
         allowed: &dyn Fn(Tag) -> bool,
     ) -> Option<(u64, Claim)> {
-        let alias = self.oldest(need, |home| space.is_free(home, allowed))?;
+        let alias = self.oldest(need, shared, |home| space.is_free(home, allowed))?;
         let Alias { span, size, homes, .. } = alias.clone();
         self.take(span.start);
         let mut claim = space.begin_claim();
         homes.iter().for_each(|&home| space.add_to(&mut claim, home));
         space.add_alias(&mut claim, Span::new(span.start, size));
         Some((span.start, claim))
+    }
+
+    /// Bytes of an alias in a handle that it does not have whole.
+    fn shares(&self, alias: &Alias) -> u64 {
+        let whole = |&home: &Span| self.cuts.whole(home).map(|handle| handle.size).sum::<u64>();
+        alias.size - alias.homes.iter().map(whole).sum::<u64>()
     }
 
     fn at(&self, start: u64) -> Option<&Alias> {
@@ -180,21 +201,36 @@ impl Aliases {
         Some((age, alias.size))
     }
 
-    /// The block at an alias is freed: its memory is free at home again, at once, with the tag that `free`
-    /// says by the lane that lent it.
+    /// A block is freed whose memory may not be at home at its address: it is free where it is at home, at
+    /// once, with the tag that `free` says by the lane that lent it. What is not all of an alias's is the
+    /// freeing lane's.
     pub(crate) fn take_back(
         &mut self,
         space: &mut Space,
         slot: Slot,
         tag: Tag,
+        free: impl FnMut(StreamIx) -> Tag,
+    ) {
+        let block = space[slot].span();
+        let lent = self.at(block.start).is_some_and(|alias| alias.size == block.size);
+        if space[slot].is_resting() || !lent {
+            return self.take_apart(space, slot, tag);
+        }
+        self.return_homes(space, block.start, free);
+        space.set_state(slot, RangeState::Dormant(tag));
+    }
+
+    /// Nothing uses the alias at `start` any more: its memory is free at home.
+    pub(super) fn return_homes(
+        &mut self,
+        space: &mut Space,
+        start: u64,
         mut free: impl FnMut(StreamIx) -> Tag,
     ) {
-        let start = space[slot].start;
         self.put(start);
         if let Some(alias) = self.at(start) {
             alias.homes.iter().for_each(|&home| space.wake(home, &mut free));
         }
-        space.set_state(slot, RangeState::Dormant(tag));
     }
 
     /// The starts of the aliases that nothing uses, the longest unused first.
@@ -224,9 +260,19 @@ impl Aliases {
     /// Begins to unmap all aliases that show some of this memory, for a caller that has claimed it and
     /// knows that no work is pending on it: whoever used it last was ordered after every earlier use,
     /// through whatever alias.
-    pub(super) fn hide_showing(&mut self, space: &mut Space, memory: &[Span]) -> Vec<Hidden> {
+    pub(crate) fn hide_showing(&mut self, space: &mut Space, memory: &[Span]) -> Vec<Hidden> {
+        self.hide_showing_but(space, memory, None)
+    }
+
+    /// The same, without the one at an address, which a block uses.
+    pub(super) fn hide_showing_but(
+        &mut self,
+        space: &mut Space,
+        memory: &[Span],
+        kept: Option<u64>,
+    ) -> Vec<Hidden> {
         let goes = |home: &Span| memory.iter().any(|gone| home.touches(*gone));
-        let shows = |alias: &&Alias| alias.homes.iter().any(goes);
+        let shows = |alias: &&Alias| Some(alias.span.start) != kept && alias.homes.iter().any(goes);
         let showing: Vec<Span> =
             self.by_age.values().filter(shows).map(|alias| alias.span).collect();
         showing.into_iter().map(|span| self.begin_to_hide(space, span)).collect()
@@ -314,7 +360,7 @@ mod tests {
         let mut aliases = three();
         let start = |aliases: &Aliases, size, busy: u64| {
             let is_free = |home: Span| !home.touches(Span::new(busy, 1));
-            aliases.oldest(need(size), is_free).map(|alias| alias.span.start)
+            aliases.oldest(need(size), u64::MAX, is_free).map(|alias| alias.span.start)
         };
         assert_eq!(start(&aliases, 100, 999), Some(3000), "the oldest, although it is larger");
         assert_eq!(start(&aliases, 100, 350), Some(1000));
@@ -371,9 +417,9 @@ mod tests {
         aliases.add(grains(1000, 1100), vec![grains(0, 100)]);
         aliases.put(1000 << 8);
         let hidden = aliases.hide(&mut space, 1000 << 8, |_| true).unwrap();
-        assert_eq!(aliases.oldest(need(100 << 8), |_| true), None, "it is about to go");
+        assert_eq!(aliases.oldest(need(100 << 8), u64::MAX, |_| true), None, "it is about to go");
         aliases.hidden(&mut space, hidden);
-        assert!(aliases.oldest(need(100 << 8), |_| true).is_some());
+        assert!(aliases.oldest(need(100 << 8), u64::MAX, |_| true).is_some());
         assert_eq!((aliases.bytes(), space.unmapped_below(u64::MAX)), (100 << 8, 0));
         space.check();
     }
@@ -388,7 +434,7 @@ mod tests {
         let [hidden] = aliases.hide_showing(&mut space, &[grains(0, 100)]).try_into().unwrap();
         // Another one could not be unmapped, so that this one was not tried.
         aliases.hidden(&mut space, hidden);
-        assert_eq!(aliases.oldest(need(100 << 8), |_| true), None);
+        assert_eq!(aliases.oldest(need(100 << 8), u64::MAX, |_| true), None);
         assert_eq!(aliases.longest_unused(), [1000 << 8], "it goes with the next ones");
         space.check();
     }
@@ -401,7 +447,7 @@ mod tests {
         let left = aliases.at(1020).unwrap();
         let shown = [Span::between(20, 60), Span::between(80, 90)];
         assert_eq!((left.span.size, &*left.homes), (50, &shown[..]));
-        assert_eq!(aliases.oldest(need(50), |_| true), None);
+        assert_eq!(aliases.oldest(need(50), u64::MAX, |_| true), None);
         assert_eq!(aliases.longest_unused(), [1020]);
     }
 }

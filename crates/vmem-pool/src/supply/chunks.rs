@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vmem_core::{
-    AllocErrorKind, Block, BlockLayout, BoxedError, Capabilities, Device, Label, MemoryResource,
-    Request, Stream,
+    AccessClass, AllocErrorKind, Block, BlockLayout, BoxedError, Capabilities, Device, Label,
+    MemoryResource, Request, Stream,
 };
 
 use super::{Aliases, Ask, Growth, Miss, Plan, Return, Supply, Way};
@@ -60,7 +60,8 @@ impl<U: MemoryResource + 'static> Chunks<U> {
         let alignment = request.layout.alignment().max(GRAIN);
         let layout = BlockLayout::with_alignment(size, alignment)
             .map_err(|error| Miss::Refused(error.into()))?;
-        let mut request = request.clone().with_label(Label::NONE);
+        // Blocks of others will lie in the chunk, with uses of their own.
+        let mut request = request.clone().with_label(Label::NONE).with_access(AccessClass::Unknown);
         request.layout = layout;
         self.upstream.allocate(&request).map_err(|error| match error.kind() {
             AllocErrorKind::OutOfMemory | AllocErrorKind::Limit | AllocErrorKind::NeverFits => {
@@ -143,7 +144,7 @@ impl<U: MemoryResource + 'static> Supply for Chunks<U> {
         &self,
         _space: &mut Space,
         _aliases: &mut Aliases,
-        _need: Need,
+        _ask: &Ask<'_>,
         _allowed: &dyn Fn(Tag) -> bool,
     ) -> Option<Plan<Take>> {
         None

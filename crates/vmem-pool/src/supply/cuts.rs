@@ -35,6 +35,14 @@ impl Cuts {
         within.filter(move |handle| handle.end() <= span.end())
     }
 
+    /// The handles that share a byte with a span, lowest first.
+    pub(super) fn touching(&self, span: Span) -> impl Iterator<Item = Span> {
+        let handle = |(&start, &size): (&u64, &u64)| Span::new(start, size);
+        let before = self.0.range(..span.start).next_back().map(handle);
+        let before = before.filter(move |handle| handle.touches(span));
+        before.into_iter().chain(self.0.range(span.start..span.end()).map(handle))
+    }
+
     /// The part of a span that is the lower end of a handle which goes on behind it.
     pub(super) fn lower_end(&self, span: Span) -> Option<Span> {
         let (&start, &size) = self.0.range(span.start..span.end()).next_back()?;

@@ -14,6 +14,9 @@ mod aliases;
 mod arena;
 mod chunks;
 mod cuts;
+mod exchange;
+mod moving;
+mod resting;
 
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
@@ -21,7 +24,11 @@ use std::sync::Arc;
 pub(crate) use aliases::{Aliases, Hidden};
 pub use arena::VirtualArena;
 pub use chunks::Chunks;
-use vmem_core::{BoxedError, Capabilities, Device, DriverError, Request};
+pub(crate) use exchange::{Exchange, Exchanged, HostFigures, Mended, To, Undone};
+pub(crate) use resting::Leaving;
+use vmem_core::{
+    BoxedError, Capabilities, Device, DriverError, Request, ResidencyError, ResidencyErrorKind,
+};
 
 use crate::Growth;
 use crate::space::{Claim, Need, Slot, Space, Span, StreamIx, Tag};
@@ -61,6 +68,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) need: Need,
     /// Its stream's.
     pub(crate) lane: StreamIx,
+    /// Whether it is to have handles of its own, but for a granule at either end.
+    pub(crate) own: bool,
     /// The most that the pool may hold, in bytes.
     pub(crate) limit: u64,
     /// Bytes that it may still take for this request.
@@ -106,7 +115,12 @@ pub(crate) struct Return {
 impl Return {
     /// One that unmaps an alias and returns nothing.
     pub(crate) fn of_alias(alias: Hidden) -> Self {
-        Self { aliases: vec![alias], ..Self::default() }
+        Self::of_aliases(vec![alias])
+    }
+
+    /// One that unmaps aliases and returns nothing.
+    pub(crate) fn of_aliases(aliases: Vec<Hidden>) -> Self {
+        Self { aliases, ..Self::default() }
     }
 }
 
@@ -171,7 +185,7 @@ pub(crate) trait Supply {
         &self,
         space: &mut Space,
         aliases: &mut Aliases,
-        need: Need,
+        ask: &Ask<'_>,
         allowed: &dyn Fn(Tag) -> bool,
     ) -> Option<Plan<Self::Work>>;
 
@@ -247,4 +261,56 @@ pub(crate) trait Supply {
     /// Bytes that could be gathered into one range without growing, if everything that is `usable`
     /// were complete.
     fn movable(&self, space: &Space, aliases: &Aliases, usable: &dyn Fn(Tag) -> bool) -> u64;
+
+    /// Whether memory of live blocks can rest on the host. May make driver calls.
+    fn can_rest(&self) -> bool {
+        false
+    }
+
+    /// Gives claimed or live addresses other memory, all of them or none.
+    ///
+    /// # Errors
+    /// Why none of them have; what of that could not be undone.
+    fn exchange(&self, _held: &mut Self::Held, _job: &Exchange) -> Result<Exchanged, Undone> {
+        Err(ResidencyError::new(ResidencyErrorKind::Unsupported).into())
+    }
+
+    /// Makes the addresses at which handles are lent their home, from the first on. Returns how many are,
+    /// and what stopped it.
+    fn settle_in(
+        &self,
+        _held: &mut Self::Held,
+        _moves: &[(Span, u64)],
+    ) -> (usize, Option<DriverError>) {
+        (0, None)
+    }
+
+    /// Unmaps what is away and belongs to no block, as far as the driver agrees.
+    fn leave(&self, _held: &mut Self::Held, _leaving: &mut [Leaving]) {}
+
+    /// Tries again what failures have left undone.
+    fn mend(&self, _held: &mut Self::Held) -> Mended {
+        Mended::default()
+    }
+
+    /// The host's memory that it holds.
+    fn host(&self) -> HostFigures {
+        HostFigures::default()
+    }
+
+    /// How many more bytes of the host's memory it may use.
+    fn host_room(&self) -> u64 {
+        0
+    }
+
+    /// From now on holds at most so many bytes of the host's memory.
+    fn limit_host(&self, _bytes: u64) {}
+
+    /// Keeps so many bytes of the host's memory ready from now on.
+    ///
+    /// # Errors
+    /// If the host has no more, or may not be used further.
+    fn keep_on_host(&self, _held: &mut Self::Held, _bytes: u64) -> Result<(), ResidencyError> {
+        Err(ResidencyError::new(ResidencyErrorKind::Unsupported))
+    }
 }

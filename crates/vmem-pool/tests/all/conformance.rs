@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use vmem_core::{AsyncMemory, MemoryResource, PinnedMemory};
+use vmem_core::{AsyncMemory, DriverCode, Label, MemoryResource, PinnedMemory};
 use vmem_pool::{Batch, BuildErrorKind, BySize, Chunks, Pool, PoolConfig, PoolHandle};
 use vmem_sim::{SimConfig, SimDevice};
 use vmem_testkit::conformance::{self, Subject};
-use vmem_testkit::{Program, Shape};
+use vmem_testkit::{Countdown, Probe, Program, Shape};
 
-use crate::support::{MIB, PoolProbe, arena, bins, chunks, device, device_with_seed, tight};
+use crate::support::{MIB, PoolProbe, arena, bins, chunks, device, device_with_seed, rest, tight};
 
 type Made = (Box<dyn MemoryResource>, PoolHandle);
 
@@ -102,12 +102,19 @@ fn runs_programs(make: impl Fn(Arc<SimDevice>) -> Made) {
 /// Programs on a device whose granules are small beside the blocks.
 fn moves_in_programs(make: impl Fn(Arc<SimDevice>) -> Made) {
     let shape = Shape { max_size: MIB / 2, ..Shape::default() };
-    let device = |seed| {
-        let (capacity, granularity) = (64 * MIB, 32 << 10);
-        let config = SimConfig { capacity, granularity, seed, ..Default::default() };
-        SimDevice::with_config(config).unwrap()
-    };
-    run_programs(shape, device, make);
+    run_programs(shape, small_granules, make);
+}
+
+/// The same with blocks that rest on the host.
+fn rests_in_programs(make: impl Fn(Arc<SimDevice>) -> Made) {
+    let shape = Shape { max_size: MIB / 2, max_ops: 160, rests: true, ..Shape::default() };
+    run_programs(shape, small_granules, make);
+}
+
+fn small_granules(seed: u64) -> Arc<SimDevice> {
+    let (capacity, granularity) = (64 * MIB, 32 << 10);
+    let config = SimConfig { capacity, granularity, seed, ..Default::default() };
+    SimDevice::with_config(config).unwrap()
 }
 
 fn run_programs(
@@ -166,6 +173,62 @@ fn programs_run_where_memory_moves_first() {
 #[test]
 fn programs_run_where_room_is_short_and_memory_moves() {
     moves_in_programs(make_crowded_arena);
+}
+
+#[test]
+fn programs_run_where_blocks_rest_on_the_host_now_and_then() {
+    rests_in_programs(make_arena);
+    rests_in_programs(make_tight_arena);
+    rests_in_programs(make_crowded_arena);
+}
+
+/// A pool under failing calls, which a trim may meet as well.
+#[derive(Debug)]
+struct Resting(PoolHandle);
+
+impl Probe for Resting {
+    fn check_invariants(&self) {
+        self.0.check_invariants();
+    }
+
+    fn live_bytes(&self) -> Option<u64> {
+        self.0.counters().map(|counters| counters.live)
+    }
+
+    fn trim(&self) {
+        let _ = self.0.try_trim(0);
+    }
+
+    fn rest(&self, label: Option<Label>, wakes: bool) {
+        rest(&self.0, label, wakes);
+    }
+}
+
+#[test]
+fn programs_survive_a_fault_where_blocks_rest_on_the_host() {
+    let shape = Shape { max_size: MIB / 2, max_ops: 80, rests: true, ..Shape::default() };
+    let config = Config { cases: 96, failure_persistence: None, ..Config::default() };
+    let codes = [DriverCode::OUT_OF_MEMORY, DriverCode::UNKNOWN];
+    let any = (any_with::<Program>(shape), any::<u64>(), 0..2_usize, 1..400_u64, 0..40_u64);
+    TestRunner::new(config)
+        .run(&any, |(program, seed, code, nth, then)| {
+            let device = small_granules(seed);
+            let countdown = Countdown::new(device.clone());
+            let pool = arena(countdown.clone(), tight());
+            let probe = Resting(pool.handle());
+            let subject = Subject { probe: &probe, ..Subject::new(&pool) };
+            countdown.arm(nth, codes[code]);
+            if then > 0 {
+                countdown.arm_next(then, DriverCode::UNKNOWN);
+            }
+            let ran = program.run_with_fault(&subject, &countdown);
+            let failed = countdown.failed();
+            prop_assert!(ran.is_ok(), "{failed:?}: {}", ran.unwrap_err());
+            let violations = device.violations();
+            prop_assert!(violations.is_empty(), "{failed:?}: {violations:?}");
+            Ok(())
+        })
+        .unwrap();
 }
 
 #[test]

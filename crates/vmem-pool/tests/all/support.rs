@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use vmem_core::{Block, BlockLayout, Device, DeviceMemory, MemoryResource, ResourceExt, Stream};
+use vmem_core::{
+    Block, BlockLayout, Contents, Device, DeviceMemory, Label, MemoryResource, ResidencyErrorKind,
+    ResourceExt, Stream,
+};
 use vmem_pool::{
-    Backing, BinningPool, Chunks, Footprint, Pool, PoolConfig, PoolHandle, VirtualArena,
+    Backing, BinningPool, Chunks, Footprint, Pending, Pool, PoolConfig, PoolHandle, VirtualArena,
 };
 use vmem_sim::{Kernel, SimConfig, SimDevice};
 use vmem_testkit::Probe;
@@ -137,12 +140,14 @@ impl Probe for PoolProbe {
         self.0.counters().map(|counters| counters.live)
     }
 
+    /// Not while blocks rest on the host: what is live is not all on the device then.
     fn reserved_bytes(&self) -> Option<u64> {
-        self.0.counters().map(|counters| counters.reserved)
+        let counters = self.0.counters()?;
+        (counters.on_host == 0).then_some(counters.reserved)
     }
 
     fn ceiling(&self) -> Option<u64> {
-        self.0.capacity().and_then(|capacity| capacity.ceiling)
+        self.reserved_bytes().and_then(|_| self.0.capacity()?.ceiling)
     }
 
     fn trim(&self) {
@@ -151,6 +156,24 @@ impl Probe for PoolProbe {
 
     fn synchronize(&self) {
         self.0.synchronize().unwrap();
+    }
+
+    fn rest(&self, label: Option<Label>, wakes: bool) {
+        rest(&self.0, label, wakes);
+    }
+}
+
+/// Has blocks rest, or wakes them; and wakes all if a failure displaced some, so that all can be used.
+pub(crate) fn rest(handle: &PoolHandle, label: Option<Label>, wakes: bool) {
+    let mut done = match wakes {
+        // SAFETY: programs queue nothing meanwhile; what is pending is waited for.
+        true => unsafe { handle.wake(label, Pending::Wait) },
+        // SAFETY: as above.
+        false => unsafe { handle.sleep(label, Contents::Kept, Pending::Wait) },
+    };
+    while done.is_err_and(|error| error.kind() == ResidencyErrorKind::Split) {
+        // SAFETY: as above.
+        done = unsafe { handle.wake(None, Pending::Wait) };
     }
 }
 

@@ -12,6 +12,7 @@ pub(super) enum Setting {
     PoolLimit,
     InitialPoolSize,
     MemoryReserve,
+    Spill,
 }
 
 /// What the names of the software driver's variables begin with, after the prefix.
@@ -20,12 +21,13 @@ const SIM_DRIVER: &str = "SIM_DRIVER_";
 const SWITCHES: &str = "1, true, yes, on; 0, false, no, off";
 
 impl Setting {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::OomSafety,
         Self::ManagedMemory,
         Self::PoolLimit,
         Self::InitialPoolSize,
         Self::MemoryReserve,
+        Self::Spill,
     ];
 
     /// Its variable's name after the prefix.
@@ -36,6 +38,7 @@ impl Setting {
             Self::PoolLimit => "POOL_LIMIT",
             Self::InitialPoolSize => "INITIAL_POOL_SIZE",
             Self::MemoryReserve => "MEMORY_RESERVE_BYTES",
+            Self::Spill => "SPILL",
         }
     }
 
@@ -66,6 +69,9 @@ impl Setting {
             Self::OomSafety | Self::ManagedMemory => SWITCHES.into(),
             Self::PoolLimit => format!("0 for no limit; at least 256 B: {}", size::ACCEPTED),
             Self::InitialPoolSize | Self::MemoryReserve => size::ACCEPTED.into(),
+            Self::Spill => {
+                format!("0 for nothing; {}", size::ACCEPTED.replace("device", "host"))
+            }
         }
     }
 }
@@ -94,6 +100,7 @@ impl RuntimeConfig {
     /// | `<PREFIX>_POOL_LIMIT` | a [`Size`] of at least 256 bytes; 0 for no limit |
     /// | `<PREFIX>_INITIAL_POOL_SIZE` | a [`Size`] |
     /// | `<PREFIX>_MEMORY_RESERVE_BYTES` | a [`Size`] |
+    /// | `<PREFIX>_SPILL` | a [`Size`], of the host; 0 for nothing |
     ///
     /// ```
     /// use vmem_runtime::RuntimeConfig;
@@ -148,6 +155,7 @@ impl RuntimeConfig {
             }
             Setting::InitialPoolSize => self.initial_pool_size = size()?,
             Setting::MemoryReserve => self.memory_reserve = Some(size()?),
+            Setting::Spill => self.spill = size()?,
         }
         Ok(())
     }

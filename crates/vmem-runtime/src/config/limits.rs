@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::environment::Setting;
 use super::size::percent_of;
-use super::{ConfigError, ConfigErrorKind, PoolLimit, RuntimeConfig, Size};
+use super::{ConfigError, ConfigErrorKind, PoolLimit, RuntimeConfig, Size, host};
 
 /// Pools' limits are multiples of this, in bytes.
 const UNIT: u64 = 256;
@@ -28,6 +28,8 @@ pub struct Limits {
     pub initial: u64,
     /// The sum of tier C's blocks at which admission refuses more.
     pub managed_budget: u64,
+    /// The most of the host's memory that spilled buffers may rest in; 0 for none.
+    pub spill: u64,
 }
 
 impl RuntimeConfig {
@@ -35,7 +37,8 @@ impl RuntimeConfig {
     ///
     /// # Errors
     /// A limit under 256 bytes, a reserve that leaves less than that of the device while the limit
-    /// is what it leaves, an initial size above the limit, a percentage above 100.
+    /// is what it leaves, an initial size above the limit, a percentage above 100, or one of the host's
+    /// memory where that is not known (elsewhere than on Linux).
     pub fn limits(&self, total: u64) -> Result<Limits, ConfigError> {
         self.check()?;
         let reserve = match self.memory_reserve {
@@ -59,7 +62,8 @@ impl RuntimeConfig {
         let initial = round_down(self.initial_pool_size.of(total));
         self.initial_fits(initial, ceiling)?;
         let managed_budget = percent_of(total, self.managed_percent);
-        Ok(Limits { total, reserve, ceiling, initial, managed_budget })
+        let spill = self.spill_limit(host::memory)?;
+        Ok(Limits { total, reserve, ceiling, initial, managed_budget, spill })
     }
 
     /// What can be said without a device.
@@ -72,6 +76,7 @@ impl RuntimeConfig {
             (Setting::PoolLimit, limit),
             (Setting::InitialPoolSize, Some(self.initial_pool_size)),
             (Setting::MemoryReserve, self.memory_reserve),
+            (Setting::Spill, Some(self.spill)),
         ];
         for (setting, size) in sizes {
             if let Some(Size::Percent(percent @ 101..)) = size {
@@ -86,6 +91,19 @@ impl RuntimeConfig {
             }
         }
         Ok(())
+    }
+
+    /// What may be spilled, in bytes. Asks for the host's memory if it is a part of that.
+    fn spill_limit(&self, host: impl FnOnce() -> Option<u64>) -> Result<u64, ConfigError> {
+        match self.spill {
+            Size::Bytes(_) | Size::Percent(0) => Ok(self.spill.of(0)),
+            Size::Percent(_) => host().map(|total| self.spill.of(total)).ok_or_else(|| {
+                let kind = ConfigErrorKind::InvalidValue;
+                let error = self.error(kind, Setting::Spill, self.spill.to_string());
+                let accepted = "a number of bytes, since this host's memory is not known";
+                ConfigError { accepted: accepted.into(), ..error }
+            }),
+        }
     }
 
     /// A limit in bytes, on a device of `total`.
@@ -128,12 +146,12 @@ fn round_down(bytes: u64) -> u64 {
 
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { total, reserve, ceiling, initial, managed_budget } = self;
+        let Self { total, reserve, ceiling, initial, managed_budget, spill } = self;
         write!(f, "device {total} B, reserve {reserve} B, ")?;
         match ceiling {
             Some(ceiling) => write!(f, "ceiling {ceiling} B, ")?,
             None => write!(f, "no ceiling, ")?,
         }
-        write!(f, "initial {initial} B, managed budget {managed_budget} B")
+        write!(f, "initial {initial} B, managed budget {managed_budget} B, spill {spill} B")
     }
 }

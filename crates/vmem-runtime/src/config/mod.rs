@@ -2,6 +2,7 @@
 
 mod environment;
 mod error;
+mod host;
 mod limits;
 mod size;
 
@@ -44,6 +45,10 @@ pub struct RuntimeConfig {
     /// The memory that [`PoolLimit::TotalLessReserve`] leaves to others, at most the whole device;
     /// `None` for the larger of 1 GiB and a tenth of the device, but at most half of it.
     pub memory_reserve: Option<Size>,
+    /// The most of the host's memory that [`Spill`](vmem_adaptors::Spill)ed buffers may rest in: bytes, or
+    /// hundredths of what the host has; 0, as by default, for none of it. More asks for
+    /// [tier B](crate::Tier::B), of whose recovery it is a step.
+    pub spill: Size,
     /// The choice whether the pool moves memory before it takes more, or after. Not in the environment;
     /// provisional, as [`Footprint`] is.
     pub pool_footprint: Footprint,
@@ -123,6 +128,21 @@ impl RuntimeConfig {
         Self { memory_reserve: memory_reserve.into(), ..self }
     }
 
+    /// Returns it with so much of the host's memory to [spill](Self::spill) to.
+    #[must_use]
+    pub fn with_spill(self, spill: Size) -> Self {
+        Self { spill, ..self }
+    }
+
+    /// Whether tier B is asked for.
+    pub(crate) fn recovers(&self) -> bool {
+        self.oom_safety || self.spills()
+    }
+
+    pub(crate) fn spills(&self) -> bool {
+        !matches!(self.spill, Size::Bytes(0) | Size::Percent(0))
+    }
+
     /// Returns it with another [footprint](Self::pool_footprint) of the pool.
     #[must_use]
     pub fn with_pool_footprint(self, pool_footprint: Footprint) -> Self {
@@ -157,6 +177,7 @@ impl Default for RuntimeConfig {
             pool_limit: PoolLimit::default(),
             initial_pool_size: Size::Bytes(0),
             memory_reserve: None,
+            spill: Size::Bytes(0),
             pool_footprint: Footprint::default(),
             pool_auto_trim: None,
             on_failed_setup: FailurePolicy::default(),
@@ -180,6 +201,7 @@ impl fmt::Display for RuntimeConfig {
             Some(reserve) => write!(f, " {}={reserve}", name(Setting::MemoryReserve))?,
             None => write!(f, " ({} unset)", name(Setting::MemoryReserve))?,
         }
+        write!(f, " {}={}", name(Setting::Spill), self.spill)?;
         let policy = match self.on_failed_setup {
             FailurePolicy::FallBack => "falls back",
             FailurePolicy::Closed => "is an error",

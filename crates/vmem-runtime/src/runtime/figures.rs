@@ -1,6 +1,6 @@
 //! Figures of one shape, whatever the tier.
 
-use vmem_adaptors::{RecoveryCounts, RecoveryHandle, Tally};
+use vmem_adaptors::{RecoveryCounts, RecoveryHandle, Spill, SpillCounts, Tally};
 use vmem_core::HandleError;
 use vmem_managed::{HintCounts, ManagedHandle};
 use vmem_pool::PoolHandle;
@@ -24,10 +24,14 @@ pub struct RuntimeStats {
     pub reserved: Option<u64>,
     /// The most that `reserved` has been since the stack was built.
     pub peak_reserved: Option<u64>,
+    /// Bytes of the host's memory that blocks rest in.
+    pub on_host: Option<u64>,
     /// Bytes returned to the device so far.
     pub trimmed: Option<u64>,
     /// Counts of recovery, on the tiers that have it.
     pub recovery: Option<RecoveryCounts>,
+    /// Buffers that may spill, where they may.
+    pub spill: Option<SpillCounts>,
     /// Advice to the driver by access class, on tier C.
     pub hints: Option<HintCounts>,
 }
@@ -43,8 +47,10 @@ impl RuntimeStats {
             failures: stats.failures,
             reserved: pool.map(|pool| pool.reserved),
             peak_reserved: pool.map(|pool| pool.peak_reserved),
+            on_host: pool.map(|pool| pool.on_host),
             trimmed: pool.map(|pool| pool.bytes_trimmed),
             recovery: stack.recovery.as_ref().and_then(RecoveryHandle::counts),
+            spill: stack.spill.as_ref().map(Spill::counts),
             hints: stack.managed.as_ref().and_then(ManagedHandle::hints),
         }
     }
@@ -102,7 +108,9 @@ pub(super) fn budget_left(stack: &Stack) -> u64 {
     // If the driver fails, no memory counts as free.
     let obtainable = pool.reserved.saturating_add(driver_free(stack).unwrap_or(0));
     let most = stack.limits.ceiling.map_or(obtainable, |ceiling| ceiling.min(obtainable));
-    most.saturating_sub(pool.live)
+    // What rests on the host takes no room on the device, and what is cold can go there.
+    let cold = stack.spill.as_ref().map_or(0, Spill::room);
+    most.saturating_sub(pool.live.saturating_sub(pool.on_host.saturating_add(cold)))
 }
 
 /// What `trim` returned, also if it failed half way.

@@ -1,6 +1,7 @@
 //! A stack that is built when it is first used.
 
 mod figures;
+mod rest;
 mod setup;
 
 use std::fmt;

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use vmem_adaptors::{AdaptorExt, RecoveryHandle};
-use vmem_core::{BoxedError, Device, DeviceMemory, DriverError, MemoryResource, ResourceExt};
+use vmem_adaptors::{AdaptorExt, RecoveryHandle, Spill};
+use vmem_core::{
+    BoxedError, Device, DeviceMemory, DriverError, MemoryResource, Residency, ResourceExt,
+};
 use vmem_managed::{ManagedHandle, ManagedMemory};
 use vmem_pool::{BinningPool, BuildError, Chunks, Pool, PoolConfig, PoolHandle, VirtualArena};
 
@@ -21,7 +23,7 @@ pub(super) fn build(
     let recovers = match tier {
         Tier::B => true,
         Tier::A | Tier::C => false,
-        Tier::Fallback => config.oom_safety,
+        Tier::Fallback => config.recovers(),
     };
     let recovery = recovers.then_some(recovery);
     let plan = Plan { tier, device, config, limits, recovery };
@@ -47,6 +49,7 @@ struct Parts {
     pool: Option<PoolHandle>,
     recovery: Option<RecoveryHandle>,
     managed: Option<ManagedHandle>,
+    spill: Option<Spill>,
 }
 
 impl Plan<'_> {
@@ -103,6 +106,7 @@ impl Plan<'_> {
         let Limits { ceiling, initial, .. } = self.limits;
         PoolConfig::default()
             .with_ceiling(ceiling)
+            .with_host_ceiling(self.config.spills().then_some(self.limits.spill))
             .with_initial(initial)
             .with_footprint(self.config.pool_footprint)
             .with_auto_trim(self.config.pool_auto_trim)
@@ -114,13 +118,21 @@ impl Plan<'_> {
             None => self.finish(pool, parts),
             Some(recovery) => {
                 let most = self.limits.ceiling.unwrap_or(self.limits.total);
-                let pool = pool.on_failure(recovery.hook(handle, most));
+                let spill = self.config.spills().then(|| self.spill(&handle));
+                let pool = pool.on_failure(recovery.hook(handle, most, spill.clone()));
                 let pool = pool.with_policy(recovery.policy());
                 let pool = pool.with_clock(recovery.clock().clone());
-                let parts = Parts { recovery: Some(pool.handle()), ..parts };
+                let parts = Parts { recovery: Some(pool.handle()), spill, ..parts };
                 self.finish(pool, parts)
             }
         }
+    }
+
+    fn spill(&self, pool: &PoolHandle) -> Spill {
+        if pool.host_room() == 0 {
+            tracing::warn!("nothing can spill: the pool's memory cannot rest on the host");
+        }
+        Spill::new(Arc::new(pool.clone())).with_host_limit(self.limits.spill)
     }
 
     fn finish(self, upstream: impl MemoryResource + 'static, parts: Parts) -> Stack {
@@ -132,6 +144,7 @@ impl Plan<'_> {
             pool: parts.pool,
             recovery: parts.recovery,
             managed: parts.managed,
+            spill: parts.spill,
             reservations,
             tier: self.tier,
             limits: self.limits,

@@ -6,7 +6,7 @@ mod recovery;
 use std::fmt;
 use std::sync::Arc;
 
-use vmem_adaptors::{RecoveryHandle, StatsHandle};
+use vmem_adaptors::{RecoveryHandle, Spill, StatsHandle};
 use vmem_core::{AllocError, BoxedError, Device, HandleError, MemoryResource, Stream};
 use vmem_managed::ManagedHandle;
 use vmem_pool::PoolHandle;
@@ -29,6 +29,8 @@ pub struct Stack {
     pub recovery: Option<RecoveryHandle>,
     /// The handle of managed memory, on tier C.
     pub managed: Option<ManagedHandle>,
+    /// The buffers that may spill, where the configuration says that they may, on tiers with recovery.
+    pub spill: Option<Spill>,
     /// The handle of the reservations.
     pub reservations: ReservationsHandle,
     /// Which tier it is.

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use vmem_adaptors::{Answer, Failure, Reclaimers, RetryPolicy};
+use vmem_adaptors::{Answer, Failure, Reclaimers, RetryPolicy, Spill};
 use vmem_core::author::fork;
 use vmem_core::{Clock, SystemClock};
 use vmem_pool::PoolHandle;
@@ -18,12 +18,13 @@ type Hook = Arc<dyn Fn(&Failure<'_>) -> Answer + Send + Sync>;
 ///
 /// 1. the pool returns what is free and complete; if that is less than the request, it waits for
 ///    pending frees;
-/// 2. the registered caches, in order, until what is missing is freed; from the third time on, if as
+/// 2. what is [spilled](crate::RuntimeConfig::spill) makes room: buffers that nobody leases and nothing pending
+///    uses go to the host, until what is missing is freed;
+/// 3. the registered caches, in order, until what is missing is freed; from the third time on, if as
 ///    much as the request was freed and does not adjoin, all they can spare;
-/// 3. the hook, then the pool returns what that freed.
+/// 4. the hook, then the pool returns what that freed.
 ///
-/// A first step that frees less than the request, and a second that frees nothing, lead to the next
-/// at once. So caches and hook are asked as long as they free something, and the request is asked
+/// Steps that free less than the request, and caches that free nothing, lead to the next at once. So caches and hook are asked as long as they free something, and the request is asked
 /// again while the hook answers [`Retry`](Answer::Retry), as often as the [`RetryPolicy`] has it: by
 /// default three times without any effect, for one request or for those of a thread that follow each
 /// other within a second, and a thousand times in all for one request. A request for more than the
@@ -75,12 +76,19 @@ impl Recovery {
         &self,
         pool: PoolHandle,
         most: u64,
+        spill: Option<Spill>,
     ) -> impl Fn(&Failure<'_>) -> Answer + Send + Sync + 'static {
         let this = self.clone();
-        move |failure| this.recover(&pool, most, failure)
+        move |failure| this.recover(&pool, most, spill.as_ref(), failure)
     }
 
-    fn recover(&self, pool: &PoolHandle, most: u64, failure: &Failure<'_>) -> Answer {
+    fn recover(
+        &self,
+        pool: &PoolHandle,
+        most: u64,
+        spill: Option<&Spill>,
+        failure: &Failure<'_>,
+    ) -> Answer {
         let size = failure.error.layout().map_or(u64::MAX, |layout| layout.size());
         if size > most {
             return Answer::GiveUp;
@@ -94,7 +102,15 @@ impl Recovery {
             0 => size,
             missing => missing,
         };
-        let freed = settled.saturating_add(self.reclaimers.reclaim(wanted));
+        // Contents that are kept cost a copy; what a cache drops has to be made again.
+        let spilled = spill.map_or(0, |spill| spill.demote(wanted));
+        let dropped = match wanted.saturating_sub(spilled) {
+            0 => 0,
+            // All that there is, not all but what was spilled.
+            _ if wanted == u64::MAX => self.reclaimers.reclaim(u64::MAX),
+            missing => self.reclaimers.reclaim(missing),
+        };
+        let freed = settled.saturating_add(spilled).saturating_add(dropped);
         if freed > 0 {
             return Answer::Freed(freed);
         }

@@ -1,6 +1,9 @@
 //! Settings from the environment and what they come to on a device.
 
-use vmem_runtime::{ConfigError, ConfigErrorKind, Limits, PoolLimit, RuntimeConfig, Size};
+use vmem_runtime::{
+    ConfigError, ConfigErrorKind, DeviceTraits, Limits, PoolLimit, RuntimeConfig, Size, Tier,
+    choose,
+};
 
 const GIB: u64 = 1 << 30;
 
@@ -218,7 +221,8 @@ fn a_configuration_prints_as_variables_that_give_it() {
         .with_oom_safety(true)
         .with_pool_limit(PoolLimit::AtMost(Size::Percent(80)))
         .with_initial_pool_size(Size::Bytes(512 << 20))
-        .with_memory_reserve(Size::Bytes(2 * GIB));
+        .with_memory_reserve(Size::Bytes(2 * GIB))
+        .with_spill(Size::Percent(25));
     let text = config.to_string();
     let vars = text.split_whitespace().filter_map(|word| word.split_once('='));
     assert_eq!(RuntimeConfig::from_vars("VIBESPATIAL_GPU", vars).unwrap(), config, "{text}");
@@ -233,4 +237,34 @@ fn a_configuration_survives_serialisation() {
     let text = serde_json::to_string(&config).unwrap();
     assert_eq!(serde_json::from_str::<RuntimeConfig>(&text).unwrap(), config);
     assert!(serde_json::from_str::<RuntimeConfig>(r#"{"oom_safty": true}"#).is_err());
+}
+
+#[test]
+fn what_may_spill_is_bytes_or_a_part_of_the_host_and_asks_for_recovery() {
+    let spill = |value| one("SPILL", value).unwrap().spill;
+    assert_eq!(spill("64GiB"), Size::Bytes(64 * GIB));
+    assert_eq!(spill("50%"), Size::Percent(50));
+    for value in ["0", "0%"] {
+        let config = one("SPILL", value).unwrap();
+        assert_eq!(config.limits(GIB).unwrap().spill, 0);
+        assert_eq!(choose(&config, DeviceTraits::default()), Tier::A);
+    }
+    let some = one("SPILL", "3M").unwrap();
+    assert_eq!(some.limits(GIB).unwrap().spill, 3 << 20);
+    assert_eq!(choose(&some, DeviceTraits::default()), Tier::B);
+    for value in ["", "-1", "on", "half", "101%", "1.5G"] {
+        assert_eq!(refused("SPILL", value), ConfigErrorKind::InvalidValue, "{value}");
+    }
+    let text = one("SPILL", "lots").unwrap_err().to_string();
+    assert!(text.contains("percentage of the host's memory"), "{text}");
+    let over = RuntimeConfig::default().with_spill(Size::Percent(101)).limits(GIB);
+    assert_eq!(over.unwrap_err().variable(), "VMEM_SPILL");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_part_of_the_host_is_of_the_memory_that_it_has() {
+    let all = RuntimeConfig::default().with_spill(Size::Percent(100)).limits(GIB).unwrap().spill;
+    let tenth = RuntimeConfig::default().with_spill(Size::Percent(10)).limits(GIB).unwrap().spill;
+    assert!(all > 0 && tenth == all / 10, "{tenth} of {all}");
 }

@@ -12,6 +12,7 @@ mod registry;
 mod reservations;
 mod retired;
 mod setup;
+mod spill;
 mod stacked;
 mod support;
 mod tiers;

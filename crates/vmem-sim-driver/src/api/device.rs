@@ -81,7 +81,7 @@ fn uuid_of(driver: &mut Driver, uuid: &Out<[u8; 16]>, device: c_int) -> Answer {
 }
 
 /// Attributes are numbered from one; the newest header known here ends with this one.
-const LAST_ATTRIBUTE: c_int = 139;
+const LAST_ATTRIBUTE: c_int = 145;
 
 /// The value of a `CUdevice_attribute`; zero for what does not matter here.
 fn attribute_of(config: &SimConfig, attribute: c_int) -> Result<c_int, Refusal> {
@@ -99,6 +99,9 @@ fn attribute_of(config: &SimConfig, attribute: c_int) -> Result<c_int, Refusal> 
         89 => has(Parts::CONCURRENT_MANAGED),
         102 => has(Parts::VIRTUAL_MEMORY),
         115 => has(Parts::ASYNC_POOL),
+        // The host's nearest node, and whether its memory can be had as handles.
+        134 => 0,
+        141 | 145 => has(Parts::HOST_HANDLES),
         known if (1..=LAST_ATTRIBUTE).contains(&known) => 0,
         _ => return Err(Refusal::value(format!("attribute {attribute} is not known"))),
     })

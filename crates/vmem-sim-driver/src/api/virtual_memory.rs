@@ -23,7 +23,11 @@ exports! {
             return Err(Refusal::value(format!("granularity option {option} is not 0 or 1")));
         }
         let session = driver.session()?;
-        let ordinal = device_of(session, &properties.get()?)?;
+        let properties = properties.get()?;
+        let ordinal = match properties.location.is_host()? {
+            true => 0,
+            false => device_of(session, &properties)?,
+        };
         let part = session.gpus[ordinal].sim.virtual_memory().ok_or_else(absent)?;
         slot.put(usize::try_from(part.granularity()).unwrap_or(usize::MAX));
         Ok(())
@@ -60,7 +64,7 @@ exports! {
         Ok(unsafe { part(&here)?.free_range(pointer(address)?, bytes as u64) }?)
     }
 
-    /// The memory must be that of the current context's device.
+    /// The memory must be that of the current context's device, or the host's.
     fn cuMemCreate(
         driver,
         handle: Out<u64>,
@@ -72,7 +76,13 @@ exports! {
         none(flags)?;
         let session = driver.session()?;
         let here = session.here()?;
-        if device_of(session, &properties.get()?)? != here.ordinal {
+        let properties = properties.get()?;
+        if properties.location.is_host()? {
+            check(&properties)?;
+            slot.put(part(&here)?.create_on_host(bytes as u64)?.0);
+            return Ok(());
+        }
+        if device_of(session, &properties)? != here.ordinal {
             let why = "memory of another device than the current context's is not modelled";
             return Err(Refusal::new(INVALID_DEVICE, why));
         }
@@ -137,6 +147,12 @@ exports! {
 /// The device that properties name, if they are such as this library models.
 fn device_of(session: &Session, properties: &AllocationProperties) -> Answer<usize> {
     let ordinal = session.ordinal(properties.location.device()?)?;
+    check(properties)?;
+    Ok(ordinal)
+}
+
+/// Properties besides the location, if they are such as this library models.
+fn check(properties: &AllocationProperties) -> Answer {
     if properties.kind != ALLOCATION_PINNED || properties.reserved != [0; 4] {
         return Err(Refusal::value("the type must be pinned (1), the reserved bytes zero"));
     }
@@ -145,7 +161,7 @@ fn device_of(session: &Session, properties: &AllocationProperties) -> Answer<usi
     if extras.into_iter().chain(flags).any(|asked| asked) {
         return Err(Refusal::unsupported("sharing, compression, RDMA and usages"));
     }
-    Ok(ordinal)
+    Ok(())
 }
 
 fn part(here: &Here) -> Answer<&dyn VirtualMemory> {

@@ -19,6 +19,11 @@ impl SimDevice {
         self.core.lock().memory.used
     }
 
+    /// Bytes of the host's memory in handles that are held or mapped.
+    pub fn host_used(&self) -> u64 {
+        self.core.lock().memory.host_used
+    }
+
     /// The most that was ever in [use](Self::used) since the last
     /// [`reset_peak`](Self::reset_peak).
     pub fn peak_used(&self) -> u64 {

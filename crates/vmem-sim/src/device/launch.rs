@@ -39,16 +39,14 @@ impl SimDevice {
     /// and callable from this thread.
     pub unsafe fn launch_raw(&self, stream: RawStream, kernel: Kernel) -> Result<(), DriverError> {
         self.core.call(CallKind::Launch, |state| {
-            let touched = |ranges: &[(u64, u64)]| ranges.iter().map(|&(_, n)| n).sum::<u64>();
-            let bytes = touched(&kernel.reads).saturating_add(touched(&kernel.writes));
             let own = u64::try_from(kernel.duration.as_nanos()).unwrap_or(u64::MAX >> 8);
-            let device_ns = own.saturating_add(state.config.costs.memory_ns(bytes)).max(1);
             let work = Submission {
                 name: kernel.name,
                 work: Work::Kernel(kernel.body),
                 reads: kernel.reads,
                 writes: kernel.writes,
-                device_ns,
+                device_ns: own.max(1),
+                touches: Some(kernel.pattern),
             };
             state.submit_to(stream, work)
         })

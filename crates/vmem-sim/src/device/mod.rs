@@ -101,8 +101,9 @@ impl SimDevice {
         Ok(Arc::new(Self {
             base: DeviceBase::new(log),
             facts,
-            virtual_memory: has(Parts::VIRTUAL_MEMORY)
-                .then(|| SimVirtualMemory::new(core.clone(), granularity)),
+            virtual_memory: has(Parts::VIRTUAL_MEMORY).then(|| {
+                SimVirtualMemory::new(core.clone(), granularity, has(Parts::HOST_HANDLES))
+            }),
             managed: has(Parts::MANAGED).then(|| SimManaged::new(core.clone(), concurrent)),
             pinned: has(Parts::PINNED).then(|| SimPinned::new(core.clone())),
             async_pool: has(Parts::ASYNC_POOL).then(|| SimAsyncPool::new(core.clone())),

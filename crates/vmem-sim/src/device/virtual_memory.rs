@@ -18,11 +18,12 @@ use crate::{CallKind, Strictness};
 pub(crate) struct SimVirtualMemory {
     core: Arc<Core>,
     granularity: u64,
+    has_host_memory: bool,
 }
 
 impl SimVirtualMemory {
-    pub(super) const fn new(core: Arc<Core>, granularity: u64) -> Self {
-        Self { core, granularity }
+    pub(super) const fn new(core: Arc<Core>, granularity: u64, has_host_memory: bool) -> Self {
+        Self { core, granularity, has_host_memory }
     }
 }
 
@@ -46,9 +47,30 @@ unsafe impl VirtualMemory for SimVirtualMemory {
         self.core.call(CallKind::Create, |state| state.create_handle(bytes)).map(PhysicalHandle)
     }
 
+    fn has_host_memory(&self) -> bool {
+        self.has_host_memory
+    }
+
+    fn create_on_host(&self, bytes: u64) -> Result<PhysicalHandle, DriverError> {
+        let has_some = self.has_host_memory;
+        let create = |state: &mut State| match has_some {
+            true => state.create_handle_on_host(bytes),
+            false => {
+                let detail = "this device has no handles of the host's memory";
+                Err(Refusal::cannot(DriverCode::NOT_SUPPORTED, detail))
+            }
+        };
+        self.core.call(CallKind::CreateOnHost, create).map(PhysicalHandle)
+    }
+
     unsafe fn release(&self, handle: PhysicalHandle) -> Result<(), DriverError> {
         self.core.call(CallKind::Release, |state| {
             let physical = state.memory.handles.remove(handle.0)?;
+            let released = state.memory.physicals.get(physical);
+            if released.on_host {
+                let costs = &state.config.costs;
+                state.host_ns += mebibytes(released.size, costs.host_release_mebibyte_ns);
+            }
             state.drop_physical(physical);
             Ok(())
         })
@@ -118,6 +140,17 @@ impl State {
         Ok(self.memory.handles.insert(physical))
     }
 
+    fn create_handle_on_host(&mut self, bytes: u64) -> Result<u64, Refusal> {
+        self.check_granular("size", bytes)?;
+        self.check_size(bytes)?;
+        self.memory.take_of_host(bytes)?;
+        self.host_ns += mebibytes(bytes, self.config.costs.host_create_mebibyte_ns);
+        let made = (CallKind::CreateOnHost.name(), self.call_number);
+        let physical = self.memory.new_physical(bytes, made);
+        self.memory.physicals.get_mut(physical).on_host = true;
+        Ok(self.memory.handles.insert(physical))
+    }
+
     fn map(&mut self, at: u64, bytes: u64, handle: PhysicalHandle) -> Result<(), Refusal> {
         self.check_granular("address", at)?;
         self.check_granular("size", bytes)?;
@@ -133,7 +166,11 @@ impl State {
         if self.memory.space.overlaps(at, at + bytes) {
             return wrong(format!("something is mapped in {bytes} B at {at:#x}"));
         }
-        self.memory.physicals.get_mut(physical).holders += 1;
+        let mapped = self.memory.physicals.get_mut(physical);
+        mapped.holders += 1;
+        if mapped.on_host {
+            self.host_ns += self.config.costs.host_map_ns;
+        }
         let region = Region {
             kind: RegionKind::Mapping,
             size: bytes,
@@ -149,7 +186,9 @@ impl State {
     fn set_access(&mut self, at: u64, bytes: u64) -> Result<(), Refusal> {
         let strictness = Strictness::PENDING_ACCESS;
         let bases = self.whole_mappings(at, bytes, strictness, "setting access to")?;
-        self.host_ns += bases.len() as u64 * self.config.costs.set_access_handle_ns;
+        let costs = self.config.costs;
+        let (host, mebibyte) = (costs.host_set_access_handle_ns, costs.host_set_access_mebibyte_ns);
+        self.charge(&bases, costs.set_access_handle_ns, host, mebibyte);
         for base in bases {
             if let Some(region) = self.memory.space.get_mut(base) {
                 region.accessible = true;
@@ -160,13 +199,28 @@ impl State {
 
     fn unmap(&mut self, at: u64, bytes: u64) -> Result<(), Refusal> {
         let bases = self.whole_mappings(at, bytes, Strictness::PENDING_UNMAP, "unmapping")?;
-        self.host_ns += bases.len() as u64 * self.config.costs.unmap_handle_ns;
+        let costs = self.config.costs;
+        let (host, mebibyte) = (costs.host_unmap_handle_ns, costs.host_unmap_mebibyte_ns);
+        self.charge(&bases, costs.unmap_handle_ns, host, mebibyte);
         for base in bases {
             if let Some(region) = self.memory.bury(base, self.call_number) {
                 self.drop_physical(region.physical);
             }
         }
         Ok(())
+    }
+
+    /// Charges a call that goes through mappings: for each of the device's memory, for each of the
+    /// host's, and for each MiB of those.
+    fn charge(&mut self, bases: &[u64], device: u64, host: u64, mebibyte: u64) {
+        for &base in bases {
+            let physical = self.memory.space.get(base).map(|region| region.physical);
+            let physical = physical.map(|id| self.memory.physicals.get(id));
+            self.host_ns += match physical.filter(|physical| physical.on_host) {
+                Some(physical) => host + mebibytes(physical.size, mebibyte),
+                None => device,
+            };
+        }
     }
 
     /// The mappings that make up a range, if it is made of whole ones and nothing is pending on
@@ -223,10 +277,13 @@ impl State {
         })
     }
 
-    /// One holder of physical memory less; the last returns it to the device.
+    /// One holder of physical memory less; the last returns it to where it came from.
     fn drop_physical(&mut self, physical: PhysicalId) {
         if let Some(physical) = self.memory.physicals.drop_holder(physical) {
-            self.memory.give_back(physical.size);
+            match physical.on_host {
+                true => self.memory.host_used -= physical.size,
+                false => self.memory.give_back(physical.size),
+            }
         }
     }
 
@@ -241,3 +298,8 @@ impl State {
 }
 
 const INVALID: DriverCode = DriverCode::INVALID_VALUE;
+
+/// What so many bytes cost at a price for each MiB.
+const fn mebibytes(bytes: u64, each: u64) -> u64 {
+    ((bytes >> 10) * each) >> 10
+}

@@ -39,6 +39,9 @@ pub(crate) struct Memory {
     pub(crate) capacity: u64,
     pub(crate) used: u64,
     pub(crate) peak: u64,
+    /// Bytes of the host's memory in handles, and how many there may be.
+    pub(crate) host_used: u64,
+    pub(crate) host_capacity: u64,
     /// Managed page groups on the device, least recently used first.
     recently_used: BTreeMap<u64, (PhysicalId, usize)>,
     uses: u64,
@@ -79,6 +82,8 @@ impl Memory {
             capacity: config.capacity,
             used: 0,
             peak: 0,
+            host_used: 0,
+            host_capacity: config.host_capacity,
             recently_used: BTreeMap::new(),
             uses: 0,
             resident: 0,
@@ -99,6 +104,17 @@ impl Memory {
         })?;
         self.count(bytes);
         Ok(time)
+    }
+
+    /// Takes `bytes` of the host's memory for a handle.
+    pub(crate) fn take_of_host(&mut self, bytes: u64) -> Result<(), Refusal> {
+        let (used, capacity) = (self.host_used, self.host_capacity);
+        if bytes > capacity.saturating_sub(used) {
+            let detail = format!("{bytes} B asked for, {used} B of the host's {capacity} B in use");
+            return Err(Refusal::cannot(DriverCode::OUT_OF_MEMORY, detail));
+        }
+        self.host_used += bytes;
+        Ok(())
     }
 
     pub(crate) fn give_back(&mut self, bytes: u64) {
@@ -160,6 +176,7 @@ impl Memory {
             store,
             shadow: Shadow::default(),
             residency: None,
+            on_host: false,
             holders: 1,
             made_by: made.0,
             born: made.1,

@@ -17,6 +17,8 @@ pub(crate) struct Physical {
     pub(crate) shadow: Shadow,
     /// Where managed memory resides.
     pub(crate) residency: Option<Box<Residency>>,
+    /// A handle's, on the host.
+    pub(crate) on_host: bool,
     /// Mappings and handles that keep it.
     pub(crate) holders: u32,
     /// The call that made it.
@@ -127,6 +129,7 @@ impl Physicals {
         }
         let gone = Gone {
             size: physical.size,
+            on_host: physical.on_host,
             residency: physical.residency.take(),
             simulated: matches!(physical.store, Store::None),
         };
@@ -140,6 +143,7 @@ impl Physicals {
 #[derive(Debug)]
 pub(crate) struct Gone {
     pub(crate) size: u64,
+    pub(crate) on_host: bool,
     pub(crate) residency: Option<Box<Residency>>,
     /// Nothing kept its bytes, not even host memory.
     pub(crate) simulated: bool,

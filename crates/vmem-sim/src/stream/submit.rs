@@ -46,7 +46,7 @@ impl State {
         let faults = self.fault_in(&reads, &writes);
         let running = match submission.device_ns {
             0 => 0,
-            busy => busy + self.config.costs.work_ns,
+            busy => busy + self.touching(&submission, &reads, &writes) + self.config.costs.work_ns,
         };
         let host = self.host_ns;
         let lane_state = self.lanes.get_mut(lane);
@@ -188,6 +188,25 @@ impl State {
             }
         }
         text
+    }
+
+    /// How long work takes for the bytes it touches: a kernel for all, at the rate of where they are and
+    /// of its pattern; anything else for what is on the host, beyond what it takes within the device.
+    fn touching(&self, submission: &Submission, reads: &[Piece], writes: &[Piece]) -> u64 {
+        let costs = &self.config.costs;
+        let bytes = |on_host: bool| -> u64 {
+            let is_there =
+                |piece: &&Piece| self.memory.physicals.get(piece.physical).on_host == on_host;
+            reads.iter().chain(writes).filter(is_there).map(|piece| piece.len).sum()
+        };
+        match submission.touches {
+            Some(pattern) => {
+                let [device, host] =
+                    [false, true].map(|on_host| costs.touch_ns(bytes(on_host), on_host, pattern));
+                device.saturating_add(host)
+            }
+            None => costs.link_ns(bytes(true)),
+        }
     }
 
     /// What moving managed pages costs.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::checker::Point;
-use crate::kernel::Body;
+use crate::kernel::{Body, Pattern};
 use crate::memory::Piece;
 
 /// Host memory that a queued copy names.
@@ -55,14 +55,23 @@ pub(crate) struct Submission {
     /// Address and length.
     pub(crate) reads: Vec<(u64, u64)>,
     pub(crate) writes: Vec<(u64, u64)>,
-    /// How long it runs, faults aside.
+    /// How long it runs, faults, and what it touches, aside.
     pub(crate) device_ns: u64,
+    /// In which order a kernel touches what it names, for as long as that takes.
+    pub(crate) touches: Option<Pattern>,
 }
 
 impl Submission {
     /// Work that touches nothing.
     pub(crate) const fn mark(name: &'static str) -> Self {
-        Self { name, work: Work::Mark, reads: Vec::new(), writes: Vec::new(), device_ns: 0 }
+        Self {
+            name,
+            work: Work::Mark,
+            reads: Vec::new(),
+            writes: Vec::new(),
+            device_ns: 0,
+            touches: None,
+        }
     }
 }
 

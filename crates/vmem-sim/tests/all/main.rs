@@ -8,6 +8,7 @@ mod capture_modes;
 mod common;
 #[cfg(unix)]
 mod fork;
+mod host_handles;
 mod managed;
 mod memory;
 mod order;

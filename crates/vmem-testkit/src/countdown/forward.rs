@@ -152,11 +152,16 @@ unsafe impl VirtualMemory for Gate {
         self.inner_virtual_memory().granularity()
     }
 
+    fn has_host_memory(&self) -> bool {
+        self.inner_virtual_memory().has_host_memory()
+    }
+
     gated! {
         "VirtualMemory", gate, inner_virtual_memory;
         safe {
             fn reserve(bytes: u64) -> DevicePtr;
             fn create(bytes: u64) -> PhysicalHandle;
+            fn create_on_host(bytes: u64) -> PhysicalHandle;
         }
         unsafe {
             fn free_range(base: DevicePtr, bytes: u64) -> ();

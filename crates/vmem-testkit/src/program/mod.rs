@@ -224,6 +224,14 @@ pub enum Op {
     },
     /// Gives unused memory back, if the subject's [`Probe`](crate::Probe) can.
     Trim,
+    /// Has the memory of live blocks rest on the host with its contents, or be the device's again, if the
+    /// subject's [`Probe`](crate::Probe) can. The program goes on using the blocks either way.
+    Rest {
+        /// Which of the labels that requests carry; `None` for all blocks.
+        label: Option<u8>,
+        /// Whether it is to be the device's again.
+        wakes: bool,
+    },
 }
 
 /// Which thread makes a call.

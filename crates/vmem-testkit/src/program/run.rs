@@ -140,8 +140,7 @@ impl<'a> Run<'a> {
         match *op {
             Op::Allocate { size, alignment, stream, label, caller } => {
                 let layout = BlockLayout::with_alignment(size, alignment)?;
-                let label = Label::intern(["", "a", "b/c", "d"][usize::from(label % 4)]);
-                self.allocate(layout, &self.stream(stream), label, caller)?;
+                self.allocate(layout, &self.stream(stream), label_of(label), caller)?;
             }
             Op::Refuse { stream } => self.refuse(&self.stream(stream))?,
             Op::Write { block, stream } => {
@@ -206,6 +205,9 @@ impl<'a> Run<'a> {
             }
             Op::Drop { stream } => self.reopen(stream)?,
             Op::Trim => self.subject.probe.trim(),
+            Op::Rest { label, wakes } => {
+                self.subject.probe.rest(label.map(label_of), wakes);
+            }
         }
         Ok(())
     }
@@ -439,4 +441,9 @@ const PEBIBYTE: u64 = 1 << 50;
 pub(super) fn elsewhere<T: Send>(call: impl FnOnce() -> T + Send) -> T {
     let joined = thread::scope(|scope| scope.spawn(call).join());
     joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// The label that a number stands for.
+fn label_of(number: u8) -> Label {
+    Label::intern(["", "a", "b/c", "d"][usize::from(number % 4)])
 }

@@ -15,12 +15,15 @@ pub struct Shape {
     pub max_size: u64,
     /// The number of [streams](Program::streams) of a program; at least 1.
     pub streams: usize,
+    /// Whether blocks [rest](Op::Rest) now and then, where the subject's [`Probe`](crate::Probe) can make
+    /// them.
+    pub rests: bool,
 }
 
 impl Default for Shape {
     /// Up to 100 steps with blocks up to 4 MiB on five streams.
     fn default() -> Self {
-        Self { max_ops: 100, max_size: 4 << 20, streams: 5 }
+        Self { max_ops: 100, max_size: 4 << 20, streams: 5, rests: false }
     }
 }
 
@@ -56,6 +59,11 @@ fn op(shape: &Shape) -> impl Strategy<Value = Op> + use<> {
     let block = 0..64_usize;
     let on = || (block.clone(), stream.clone());
     let allocate = (size(shape.max_size), alignment(), stream.clone(), 0..4_u8, caller());
+    let (more, last) = match shape.rests {
+        false => (1, Just(Op::Trim).boxed()),
+        // Each waits for the device, which hides what is not ordered: few, so that the rest is found too.
+        true => (2, prop_oneof![Just(Op::Trim), rest()].boxed()),
+    };
     prop_oneof![
         8 => allocate.prop_map(|(size, alignment, stream, label, caller)| Op::Allocate {
             size, alignment, stream, label, caller,
@@ -83,8 +91,13 @@ fn op(shape: &Shape) -> impl Strategy<Value = Op> + use<> {
         1 => stream.clone().prop_map(|stream| Op::Retire { stream }),
         1 => stream.clone().prop_map(|stream| Op::Drop { stream }),
         1 => stream.clone().prop_map(|stream| Op::Refuse { stream }),
-        1 => Just(Op::Trim),
+        more => last,
     ]
+}
+
+fn rest() -> impl Strategy<Value = Op> {
+    (proptest::option::of(0..4_u8), any::<bool>())
+        .prop_map(|(label, wakes)| Op::Rest { label, wakes })
 }
 
 /// Steps with buffers.

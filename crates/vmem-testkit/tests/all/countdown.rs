@@ -57,7 +57,7 @@ const CALLS: &[Call] = calls! {
         fill_u32(ptr(), 0, 1, STREAM)
     }
     "VirtualMemory" device device.virtual_memory().unwrap(); {
-        reserve(1) create(1)
+        reserve(1) create(1) create_on_host(1)
     } unsafe {
         free_range(ptr(), 1) release(HANDLE) map(ptr(), 1, HANDLE) set_access(ptr(), 1)
         unmap(ptr(), 1)

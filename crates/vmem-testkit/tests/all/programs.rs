@@ -102,7 +102,7 @@ fn run_with_fault(
 /// Fails each driver call of short random programs in turn, with each code, and pairs of them.
 fn runs_with_faults(make: impl Fn(Arc<Countdown>) -> Box<dyn MemoryResource>) {
     let config = Config { cases: 8, failure_persistence: None, ..Config::default() };
-    let shape = Shape { max_ops: 16, max_size: 64 << 10, streams: 4 };
+    let shape = Shape { max_ops: 16, max_size: 64 << 10, streams: 4, ..Shape::default() };
     TestRunner::new(config)
         .run(&(any_with::<Program>(shape), any::<u64>()), |(program, seed)| {
             sweep(&FAULT_CODES, 2000, |fault| run_with_fault(&program, fault, &make));

@@ -1,13 +1,22 @@
 //! Physical memory and where it is mapped. The only file here that makes driver calls.
 
+mod exchange;
+mod host;
+mod mend;
+mod stage;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vmem_core::author::fork;
 use vmem_core::{
-    Allowance, Device, DevicePtr, DriverCode, DriverError, PhysicalHandle, VirtualMemory,
+    Allowance, Device, DevicePtr, DriverCode, DriverError, PhysicalHandle, Stream, VirtualMemory,
 };
+
+use exchange::Swap;
+use host::Reserve;
+use stage::Staged;
 
 use crate::space::{Span, pointer};
 
@@ -23,8 +32,13 @@ pub(super) struct Mapping {
     granule: u64,
     /// What is charged for every handle, if anything is.
     allowance: Option<Arc<dyn Allowance>>,
-    /// Bytes at home and spare. Changed by whoever has those.
+    /// Bytes of the device's memory, wherever they are. Changed by whoever has the handles.
     held: AtomicU64,
+    /// The same of the host's memory, and how much of it nothing uses.
+    host_held: AtomicU64,
+    host_ready: AtomicU64,
+    /// The most of the host's memory that may be held.
+    host_limit: AtomicU64,
 }
 
 /// The physical memory, which only the thread that grows or shrinks the pool may touch.
@@ -36,6 +50,16 @@ pub(crate) struct Handles {
     spare: Vec<Piece>,
     /// Homes that stayed mapped when a failed mapping was to be undone. Nothing is placed there.
     stuck: BTreeSet<u64>,
+    /// Mapped nowhere either, with what live blocks hold: for nobody but the driver.
+    soiled: Vec<Piece>,
+    /// The host's memory that nothing uses.
+    reserve: Reserve,
+    /// Memory that was on its way when a call failed, and could not be put back.
+    interrupted: Vec<Swap>,
+    /// Memory that stayed mapped where it was copied.
+    staged: Vec<Staged>,
+    /// The stream of copies that may still run.
+    copies: Option<Stream>,
 }
 
 /// A handle, and how many bytes it has.
@@ -43,6 +67,14 @@ pub(crate) struct Handles {
 struct Piece {
     handle: PhysicalHandle,
     size: u64,
+    side: Side,
+}
+
+/// Whose memory it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Device,
+    Host,
 }
 
 /// Memory that is to be mapped at home.
@@ -52,6 +84,8 @@ pub(super) struct Fresh {
     pub(super) spans: Vec<Span>,
     /// The most that a handle is to have, in bytes: whole granules.
     pub(super) largest: u64,
+    /// Whether the last granule is to be a handle of its own.
+    pub(super) apart: bool,
     /// The handles that were mapped there, once that is so.
     pub(super) handles: Vec<Span>,
 }
@@ -66,7 +100,17 @@ impl Handles {
 
 impl Mapping {
     pub(super) fn new(device: Arc<dyn Device>, base: DevicePtr, size: u64, granule: u64) -> Self {
-        Self { device, base, size, granule, allowance: None, held: AtomicU64::new(0) }
+        Self {
+            device,
+            base,
+            size,
+            granule,
+            allowance: None,
+            held: AtomicU64::new(0),
+            host_held: AtomicU64::new(0),
+            host_ready: AtomicU64::new(0),
+            host_limit: AtomicU64::new(u64::MAX),
+        }
     }
 
     /// From now on `allowance` is charged for what is held.
@@ -104,14 +148,18 @@ impl Mapping {
 
     /// Whether memory is held that nothing can use, or only a request for as much.
     pub(super) fn has_unusable(&self, held: &Handles) -> bool {
-        !held.stuck.is_empty() || held.spare.iter().any(|piece| piece.size > self.granule)
+        !held.stuck.is_empty()
+            || !held.soiled.is_empty()
+            || held.spare.iter().any(|piece| piece.size > self.granule)
     }
 
     /// Maps memory at home at all of several unmapped spans, or at none.
     pub(super) fn map_all(&self, held: &mut Handles, fresh: &mut Fresh) -> Result<(), DriverError> {
-        let Fresh { spans, largest, handles } = fresh;
+        let Fresh { spans, largest, apart, handles } = fresh;
+        let last = spans.len().saturating_sub(1);
         for (i, &span) in spans.iter().enumerate() {
-            if let Err(error) = self.map(held, span, *largest, handles) {
+            let apart = *apart && i == last;
+            if let Err(error) = self.map(held, span, *largest, apart, handles) {
                 spans[..i].iter().for_each(|&mapped| self.undo(held, mapped));
                 handles.clear();
                 return Err(error);
@@ -127,12 +175,15 @@ impl Mapping {
         held: &mut Handles,
         span: Span,
         largest: u64,
+        apart: bool,
         handles: &mut Vec<Span>,
     ) -> Result<(), DriverError> {
         let mut done = 0;
         let mut result = Ok(());
+        let together = if apart { span.size - self.granule } else { span.size };
         while done < span.size && result.is_ok() {
-            let rest = Span::between(span.start + done, span.end());
+            let upto = if done < together { together } else { span.size };
+            let rest = Span::between(span.start + done, span.start + upto);
             result = self.map_one(held, rest, largest).map(|size| {
                 handles.push(Span::new(rest.start, size));
                 done += size;
@@ -257,6 +308,9 @@ impl Mapping {
         for piece in std::mem::take(&mut held.spare) {
             self.release(held, piece);
         }
+        for piece in std::mem::take(&mut held.soiled) {
+            self.release_soiled(held, piece);
+        }
     }
 
     /// A new handle of at most so many bytes, whole granules: half of them, and so on, where there is no
@@ -284,24 +338,33 @@ impl Mapping {
             Ok(_) => _ = self.held.fetch_add(size, Ordering::Relaxed),
             Err(_) => allowance.into_iter().for_each(|it| it.give_back(size)),
         }
-        created.map(|handle| Piece { handle, size })
+        created.map(|handle| Piece { handle, size, side: Side::Device })
     }
 
     /// Gives a handle that is mapped nowhere back, or keeps it as a spare if the driver refuses.
     fn release(&self, held: &mut Handles, piece: Piece) {
-        // SAFETY: contract, devices/handles: a handle of ours; it is used again only if this fails.
-        match unsafe { self.vm().release(piece.handle) } {
-            Ok(()) => {
-                self.held.fetch_sub(piece.size, Ordering::Relaxed);
-                if let Some(allowance) = &self.allowance {
-                    allowance.give_back(piece.size);
-                }
-            }
-            Err(error) => {
-                held.spare.push(piece);
-                tracing::warn!(%error, "physical memory was not taken back; it is kept for reuse");
-            }
+        if let Err(error) = self.try_release(piece) {
+            held.spare.push(piece);
+            tracing::warn!(%error, "physical memory was not taken back; it is kept for reuse");
         }
+    }
+
+    /// The same for one with what live blocks hold, which nobody else is to find in it.
+    fn release_soiled(&self, held: &mut Handles, piece: Piece) {
+        if let Err(error) = self.try_release(piece) {
+            held.soiled.push(piece);
+            tracing::warn!(%error, "physical memory was not taken back; it is offered again");
+        }
+    }
+
+    fn try_release(&self, piece: Piece) -> Result<(), DriverError> {
+        // SAFETY: contract, devices/handles: a handle of ours; it is used again only if this fails.
+        unsafe { self.vm().release(piece.handle) }?;
+        self.held.fetch_sub(piece.size, Ordering::Relaxed);
+        if let Some(allowance) = &self.allowance {
+            allowance.give_back(piece.size);
+        }
+        Ok(())
     }
 
     fn map_handle(&self, at: u64, piece: Piece) -> Result<(), DriverError> {
@@ -334,7 +397,7 @@ impl Drop for Mapping {
         if fork::is_child() {
             return;
         }
-        if self.held() > 0 {
+        if self.held() + self.host().held > 0 {
             return;
         }
         // SAFETY: contract, devices/ranges: the whole range, in which nothing is mapped any more.

@@ -17,9 +17,15 @@ use std::sync::Arc;
 pub(crate) use mapping::Handles;
 use mapping::{Fresh, Mapping};
 pub(crate) use plans::Work;
-use vmem_core::{Allowance, BoxedError, Capabilities, Device, Features, Request};
+use vmem_core::{
+    Allowance, BoxedError, Capabilities, Device, DriverError, Features, Request, ResidencyError,
+    VirtualMemory,
+};
 
-use super::{Aliases, Ask, Growth, Miss, Plan, Return, Supply};
+use super::{
+    Aliases, Ask, Exchange, Exchanged, Growth, HostFigures, Leaving, Mended, Miss, Plan, Return,
+    Supply, Undone,
+};
 use crate::space::{MOST, Need, Slot, Space, Span, StreamIx, Tag};
 use crate::{BuildError, BuildErrorKind};
 
@@ -95,7 +101,9 @@ impl VirtualArena {
         let missing = spans.iter().map(|span| span.size).sum();
         let limit = ask.limit.min(self.most());
         let largest = handles::largest(limit, self.held(), missing, self.granule());
-        Fresh { spans, largest, handles: Vec::new() }
+        // What the request does not fill is to be a handle that others can share.
+        let apart = ask.own && !ask.need.size.is_multiple_of(self.granule());
+        Fresh { spans, largest, apart, handles: Vec::new() }
     }
 
     /// Where memory for a lane is mapped if nothing speaks for another place: lanes that grow apart have
@@ -176,10 +184,10 @@ impl Supply for VirtualArena {
         &self,
         space: &mut Space,
         aliases: &mut Aliases,
-        need: Need,
+        ask: &Ask<'_>,
         allowed: &dyn Fn(Tag) -> bool,
     ) -> Option<Plan<Work>> {
-        plans::resume(space, aliases, need, allowed)
+        plans::resume(self, space, aliases, ask, allowed)
     }
 
     fn extend(
@@ -253,7 +261,10 @@ impl Supply for VirtualArena {
     fn returnable(&self, space: &Space, aliases: &Aliases, usable: &dyn Fn(Tag) -> bool) -> u64 {
         // What is held and not at home is spare.
         let home = self.aliases_from - self.mapping.range().start;
-        let at_home = home - space.unmapped_below(self.aliases_from);
+        let away = aliases.resting.below(self.aliases_from);
+        let above = Span::between(self.aliases_from, self.mapping.range().end());
+        let settled: u64 = aliases.cuts.whole(above).map(|handle| handle.size).sum();
+        let at_home = home - space.unmapped_below(self.aliases_from) - away + settled;
         let spare = self.held().saturating_sub(at_home);
         plans::in_whole_handles(aliases, &space.free_stretches(usable)) + spare
     }
@@ -261,6 +272,43 @@ impl Supply for VirtualArena {
     fn movable(&self, space: &Space, aliases: &Aliases, usable: &dyn Fn(Tag) -> bool) -> u64 {
         let addresses = self.mapping.range().end() - self.aliases_from;
         plans::most_gathered(aliases, &space.free_stretches(usable)).min(addresses)
+    }
+
+    fn can_rest(&self) -> bool {
+        self.device().virtual_memory().is_some_and(VirtualMemory::has_host_memory)
+    }
+
+    fn exchange(&self, held: &mut Handles, job: &Exchange) -> Result<Exchanged, Undone> {
+        self.mapping.exchange(held, job)
+    }
+
+    fn settle_in(&self, held: &mut Handles, moves: &[(Span, u64)]) -> (usize, Option<DriverError>) {
+        self.mapping.settle_in(held, moves)
+    }
+
+    fn leave(&self, held: &mut Handles, leaving: &mut [Leaving]) {
+        self.mapping.leave(held, leaving);
+    }
+
+    fn mend(&self, held: &mut Handles) -> Mended {
+        self.mapping.mend(held)
+    }
+
+    fn host(&self) -> HostFigures {
+        self.mapping.host()
+    }
+
+    fn host_room(&self) -> u64 {
+        let HostFigures { held, ready } = self.host();
+        self.mapping.host_limit().saturating_sub(held - ready)
+    }
+
+    fn limit_host(&self, bytes: u64) {
+        self.mapping.limit_host(bytes);
+    }
+
+    fn keep_on_host(&self, held: &mut Handles, bytes: u64) -> Result<(), ResidencyError> {
+        self.mapping.keep_on_host(held, bytes)
     }
 }
 

@@ -34,12 +34,14 @@ enum Place {
 
 /// Plans with an alias that is mapped already and whose memory is free at home.
 pub(super) fn resume(
+    arena: &VirtualArena,
     space: &mut Space,
     aliases: &mut Aliases,
-    need: Need,
+    ask: &Ask<'_>,
     allowed: &dyn Fn(Tag) -> bool,
 ) -> Option<Plan<Work>> {
-    let (start, claim) = aliases.claim(space, need, allowed)?;
+    let shared = if ask.own { arena.granule() } else { u64::MAX };
+    let (start, claim) = aliases.claim(space, ask.need, shared, allowed)?;
     let work = Work { fresh: Fresh::default(), place: Place::Alias(start) };
     Some(Plan { claim, way: Way::Resumption, work })
 }
@@ -69,7 +71,9 @@ fn cheapest_growth(
 ) -> Option<(Span, u64)> {
     let need = Need { size, ..ask.need };
     let home = Span::between(arena.part_of(ask.lane), arena.aliases_from);
-    space.cheapest_growth(need, arena.granule(), home, ask.usable)
+    // Free neighbours are in handles of others.
+    let usable = |tag| !ask.own && (ask.usable)(tag);
+    space.cheapest_growth(need, arena.granule(), home, usable)
 }
 
 /// Whether an alias needs less new memory than growth at home.
@@ -131,17 +135,22 @@ struct Gathered {
 /// Where the request's memory could come from: what is ready if that suffices, otherwise also what is to
 /// be waited for.
 fn gatherable(arena: &VirtualArena, space: &Space, aliases: &Aliases, ask: &Ask<'_>) -> Gathered {
-    let size = ask.need.size;
-    let ready = choose(arena, aliases, space.free_stretches(ask.ready), size);
+    let ready = choose(arena, aliases, space.free_stretches(ask.ready), ask);
     if ready.missing == 0 {
         return ready;
     }
-    choose(arena, aliases, space.free_stretches(ask.usable), size)
+    choose(arena, aliases, space.free_stretches(ask.usable), ask)
 }
 
 /// Handles of the largest order of magnitude first, because each costs a driver call, and of those the
 /// ones in the shortest stretches, so that long ones stay whole.
-fn choose(arena: &VirtualArena, aliases: &Aliases, stretches: Vec<Span>, size: u64) -> Gathered {
+fn choose(
+    arena: &VirtualArena,
+    aliases: &Aliases,
+    stretches: Vec<Span>,
+    ask: &Ask<'_>,
+) -> Gathered {
+    let size = ask.need.size;
     let mut handles: Vec<(u64, Span)> = Vec::new();
     let mut ends: Vec<Span> = Vec::new();
     for stretch in stretches {
@@ -164,6 +173,10 @@ fn choose(arena: &VirtualArena, aliases: &Aliases, stretches: Vec<Span>, size: u
     }
     if missing == 0 {
         return Gathered { whole, missing, last: None };
+    }
+    if ask.own {
+        // What it shares with others is to be a granule at most.
+        ends.retain(|end| aliases.cuts.at(end.start).is_some_and(|it| it.size <= arena.granule()));
     }
     let enough =
         ends.iter().filter(|end| end.size >= missing).min_by_key(|end| (end.size, end.start));

@@ -3,6 +3,9 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p vmem-adaptors --test loom --release`
 
 #![cfg(loom)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod spill;
 
 use loom::thread;
 

@@ -1,0 +1,22 @@
+//! Where the memory of a block is.
+
+use std::collections::BTreeSet;
+
+use vmem_core::{RawBlock, Residence};
+
+use super::Core;
+use crate::supply::Backing;
+
+impl<B: Backing> Core<B> {
+    /// Where the memory of a block is; `None` if it is not a live one.
+    pub(super) fn residence_of(&self, block: &RawBlock) -> Option<Residence> {
+        if block.owner() != self.streams.id {
+            return None;
+        }
+        let state = self.streams.lock();
+        let slot = state.space.slot_of(block)?;
+        let alone = BTreeSet::from([slot]);
+        let is_complete = |tag| state.lanes.is_complete(tag);
+        Some(state.aliases.residence(&state.space, slot, &alone, &is_complete))
+    }
+}

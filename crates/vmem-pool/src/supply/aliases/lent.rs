@@ -1,0 +1,58 @@
+//! What is lent to blocks, and how it comes to be at home where they use it.
+
+use super::{Alias, Aliases};
+use crate::space::{RangeState, Space, Span};
+
+impl Aliases {
+    /// The aliases in a span, as far as they are for use, lowest first.
+    pub(in crate::supply) fn lent_in(&self, span: Span) -> impl Iterator<Item = Span> {
+        let aliases = self.by_start.range(span.start..span.end());
+        let aliases = aliases.filter_map(|(_, age)| self.by_age.get(age));
+        aliases.map(|alias| Span::new(alias.span.start, alias.size))
+    }
+
+    /// The whole handles that the alias at `start` shows, from its first on: where each is at home, and
+    /// where it is shown.
+    pub(in crate::supply) fn whole_handles(&self, start: u64) -> Vec<(Span, u64)> {
+        let mut handles = Vec::new();
+        let mut at = start;
+        for home in self.at(start).map_or(&[][..], |alias| &alias.homes) {
+            let mut upto = home.start;
+            for handle in self.cuts.whole(*home) {
+                handles.push((handle, at + (handle.start - home.start)));
+                upto = handle.end();
+            }
+            if upto < home.end() {
+                // Of the last handle the lower end only.
+                break;
+            }
+            at += home.size;
+        }
+        handles
+    }
+
+    /// The first of the handles that the alias at `start` shows are at home there from now on: so many
+    /// bytes of it. The rest of it goes on.
+    pub(crate) fn settle_in(&mut self, space: &mut Space, start: u64, moved: &[(Span, u64)]) {
+        let mut bytes = moved.iter().map(|(home, _)| home.size).sum::<u64>();
+        let Some(Alias { span, homes, .. }) = self.at(start).cloned() else { return };
+        for &(home, at) in moved {
+            self.cuts.remove(home);
+            self.cuts.add(&[Span::new(at, home.size)]);
+            space.change(home, RangeState::Unmapped);
+        }
+        self.remove(start);
+        let rest = Span::between(start + bytes, span.end());
+        let mut left = Vec::new();
+        for home in homes.iter() {
+            let gone = bytes.min(home.size);
+            bytes -= gone;
+            if gone < home.size {
+                left.push(Span::between(home.start + gone, home.end()));
+            }
+        }
+        if !left.is_empty() {
+            self.add(rest, left);
+        }
+    }
+}

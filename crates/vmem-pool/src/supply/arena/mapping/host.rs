@@ -1,0 +1,162 @@
+//! Handles of the host's memory, which are kept ready because making one takes long.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use vmem_core::{DriverError, ResidencyError, ResidencyErrorKind};
+
+use super::{Handles, Mapping, Piece, Side};
+use crate::supply::HostFigures;
+
+/// The most that a handle of the host's memory has. Larger ones save next to nothing.
+const LARGEST: u64 = 128 << 20;
+
+/// A reserve is made of handles of an eighth of what is missing each, so that there are small ones too.
+const PART: u64 = 8;
+
+/// The handles that nothing uses, by size.
+#[derive(Debug, Default)]
+pub(super) struct Reserve {
+    by_size: BTreeMap<u64, Vec<Piece>>,
+    /// Bytes that are to be kept.
+    keep: u64,
+}
+
+impl Reserve {
+    fn ready(&self) -> u64 {
+        self.by_size.iter().map(|(size, pieces)| size * pieces.len() as u64).sum()
+    }
+
+    /// Takes out the largest handle of at most so many bytes.
+    fn take(&mut self, most: u64) -> Option<Piece> {
+        let (&size, pieces) = self.by_size.range_mut(..=most).next_back()?;
+        let piece = pieces.pop();
+        if pieces.is_empty() {
+            self.by_size.remove(&size);
+        }
+        piece
+    }
+
+    fn put(&mut self, piece: Piece) {
+        self.by_size.entry(piece.size).or_default().push(piece);
+    }
+}
+
+impl Mapping {
+    pub(in super::super) fn host(&self) -> HostFigures {
+        HostFigures {
+            held: self.host_held.load(Ordering::Relaxed),
+            ready: self.host_ready.load(Ordering::Relaxed),
+        }
+    }
+
+    /// From now on no more than so many bytes of the host's memory are held.
+    pub(in super::super) fn limit_host(&self, bytes: u64) {
+        self.host_limit.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(in super::super) fn host_limit(&self) -> u64 {
+        self.host_limit.load(Ordering::Relaxed)
+    }
+
+    /// Keeps so many bytes of the host ready from now on: makes what is missing, gives back what is more.
+    pub(in super::super) fn keep_on_host(
+        &self,
+        held: &mut Handles,
+        bytes: u64,
+    ) -> Result<(), ResidencyError> {
+        let bytes = bytes.next_multiple_of(self.granule);
+        held.reserve.keep = bytes;
+        while held.reserve.ready() < bytes {
+            let missing = bytes - held.reserve.ready();
+            let part = (missing / PART).clamp(self.granule, LARGEST);
+            let piece = self.create_on_host(part / self.granule * self.granule)?;
+            held.reserve.put(piece);
+            self.note_ready(held);
+        }
+        let mut more = held.reserve.ready() - bytes;
+        while let Some(piece) = held.reserve.take(more) {
+            more -= piece.size;
+            let released = self.release_to_host(held, piece);
+            self.note_ready(held);
+            released.map_err(driver)?;
+        }
+        Ok(())
+    }
+
+    /// Handles of so many bytes of the host's memory together: those that are ready, then new ones. What
+    /// was made by the time a call fails is in the reserve.
+    pub(super) fn take_of_host(
+        &self,
+        held: &mut Handles,
+        bytes: u64,
+    ) -> Result<Vec<Piece>, ResidencyError> {
+        let mut taken: Vec<Piece> = Vec::new();
+        let mut missing = bytes;
+        while missing > 0 {
+            let made = match held.reserve.take(missing) {
+                Some(piece) => Ok(piece),
+                None => self.create_on_host(missing.min(LARGEST)),
+            };
+            match made {
+                Ok(piece) => {
+                    missing -= piece.size;
+                    taken.push(piece);
+                }
+                Err(error) => {
+                    taken.into_iter().for_each(|piece| self.give_to_reserve(held, piece));
+                    return Err(error);
+                }
+            }
+        }
+        self.note_ready(held);
+        Ok(taken)
+    }
+
+    /// A handle of the host's memory is not used any more: it is kept ready, or given back.
+    pub(super) fn give_to_reserve(&self, held: &mut Handles, piece: Piece) {
+        if held.reserve.ready() + piece.size <= held.reserve.keep {
+            held.reserve.put(piece);
+        } else if let Err(error) = self.release_to_host(held, piece) {
+            tracing::warn!(%error, "the host's memory was not taken back; it is kept for reuse");
+        }
+        self.note_ready(held);
+    }
+
+    fn create_on_host(&self, bytes: u64) -> Result<Piece, ResidencyError> {
+        let full = || ResidencyError::new(ResidencyErrorKind::HostFull);
+        if bytes > self.host_limit().saturating_sub(self.host().held) {
+            let limit = self.host_limit();
+            return Err(full().with_source(format!("the pool may use {limit} B of the host")));
+        }
+        let handle = self.vm().create_on_host(bytes).map_err(|error| {
+            if error.is_out_of_memory() { full().with_source(error) } else { driver(error) }
+        })?;
+        self.host_held.fetch_add(bytes, Ordering::Relaxed);
+        Ok(Piece { handle, size: bytes, side: Side::Host })
+    }
+
+    /// Gives a handle back, or keeps it if the driver refuses.
+    fn release_to_host(&self, held: &mut Handles, piece: Piece) -> Result<(), DriverError> {
+        // SAFETY: contract, devices/handles: a handle of ours; it is used again only if this fails.
+        match unsafe { self.vm().release(piece.handle) } {
+            Ok(()) => {
+                self.host_held.fetch_sub(piece.size, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => {
+                held.reserve.put(piece);
+                Err(error)
+            }
+        }
+    }
+
+    fn note_ready(&self, held: &Handles) {
+        self.host_ready.store(held.reserve.ready(), Ordering::Relaxed);
+    }
+}
+
+/// An error for a call that failed for no reason of memory.
+pub(super) fn driver(error: DriverError) -> ResidencyError {
+    ResidencyError::new(ResidencyErrorKind::Driver).with_source(error)
+}

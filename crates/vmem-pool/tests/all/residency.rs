@@ -1,0 +1,267 @@
+//! Blocks whose memory goes to the host and comes back.
+
+use vmem_core::{Contents, Residency, ResidencyErrorKind};
+use vmem_pool::PoolConfig;
+
+use crate::resting::Bench;
+use crate::support::{SMALL, riddle, tight};
+
+#[test]
+fn a_block_goes_to_the_host_and_comes_back_at_its_address_with_what_it_holds() {
+    let bench = Bench::new(32, PoolConfig::default());
+    let block = bench.alloc(8 * SMALL);
+    bench.write(&block, 7);
+    let moved = bench.demote(&[&block], Contents::Kept);
+    assert_eq!((moved.device, moved.copied, moved.stayed), (8 * SMALL, 8 * SMALL, 0));
+    assert_eq!((bench.device.used(), bench.device.host_used()), (0, 8 * SMALL));
+    assert_eq!(bench.counters().on_host, 8 * SMALL);
+    assert_eq!(bench.residence(&block).host, 8 * SMALL);
+    // On the host it is slow, and right.
+    bench.check(&block, 7);
+    bench.write(&block, 9);
+    let moved = bench.promote(&[&block]);
+    assert_eq!((moved.device, moved.copied, moved.stayed), (8 * SMALL, 8 * SMALL, 0));
+    assert_eq!((bench.device.used(), bench.device.host_used()), (8 * SMALL, 0));
+    assert!(bench.residence(&block).is_on_device());
+    bench.check(&block, 9);
+    bench.free(block);
+    bench.finish();
+}
+
+#[test]
+fn discarded_contents_leave_an_address_with_nothing_behind_it() {
+    let bench = Bench::new(32, PoolConfig::default());
+    let [kept, gone] = [3, 5].map(|granules| bench.alloc(granules * SMALL));
+    bench.write(&kept, 1);
+    bench.write(&gone, 2);
+    bench.demote(&[&kept], Contents::Kept);
+    // What rests on the host already is given up there.
+    let moved = bench.demote(&[&gone, &kept], Contents::Discarded);
+    assert_eq!((moved.device, moved.copied), (5 * SMALL, 0));
+    assert_eq!((bench.device.used(), bench.device.host_used()), (0, 0));
+    let residence = bench.residence(&kept);
+    assert_eq!((residence.discarded, residence.is_accessible()), (3 * SMALL, false));
+    let moved = bench.promote(&[&kept, &gone]);
+    assert_eq!((moved.device, moved.copied), (8 * SMALL, 0));
+    bench.write(&kept, 3);
+    bench.check(&kept, 3);
+    bench.free(kept);
+    bench.free(gone);
+    bench.finish();
+}
+
+#[test]
+fn a_block_that_rests_is_freed_like_any_other_and_the_host_gets_its_memory_back() {
+    for contents in [Contents::Kept, Contents::Discarded] {
+        let bench = Bench::new(16, PoolConfig::default());
+        let [block, other] = [(); 2].map(|()| bench.alloc(6 * SMALL));
+        bench.write(&other, 5);
+        bench.demote(&[&block], contents);
+        bench.check(&other, 5);
+        if contents == Contents::Kept {
+            // Work on the host's memory that is pending when the block is freed.
+            bench.write(&block, 6);
+        }
+        bench.free(block);
+        bench.handle.check_invariants();
+        // The addresses are not handed out while nothing or the host is behind them.
+        let new = bench.alloc(9 * SMALL);
+        bench.write(&new, 8);
+        bench.check(&new, 8);
+        bench.check(&other, 5);
+        bench.stream.synchronize().unwrap();
+        bench.handle.trim_to(0).unwrap();
+        assert_eq!((bench.device.host_used(), bench.counters().on_host), (0, 0));
+        bench.free(new);
+        bench.free(other);
+        bench.finish();
+    }
+}
+
+#[test]
+fn a_handle_that_blocks_share_moves_when_all_of_them_do() {
+    let bench = Bench::new(32, PoolConfig::default());
+    let [a, b, c] = [(); 3].map(|()| bench.alloc(SMALL / 4));
+    let all = [&a, &b, &c];
+    for (tag, block) in (1..).zip(all) {
+        bench.write(block, tag);
+    }
+    let moved = bench.demote(&[&a, &c], Contents::Kept);
+    assert_eq!((moved.device, moved.stayed), (0, SMALL / 2));
+    assert_eq!(bench.residence(&a).shared, SMALL / 4);
+    let moved = bench.demote(&all, Contents::Kept);
+    assert_eq!((moved.device, moved.stayed), (SMALL, 0));
+    let moved = bench.promote(&[&a]);
+    assert_eq!((moved.device, moved.stayed), (0, SMALL / 4), "the others might be in use");
+    bench.free(b);
+    for (tag, block) in [(1, &a), (3, &c)] {
+        bench.check(block, tag);
+    }
+    bench.promote(&[&a, &c]);
+    for (tag, block) in [(1, &a), (3, &c)] {
+        bench.check(block, tag);
+    }
+    // What was freed on the host is free on the device.
+    let again = bench.alloc(SMALL / 2);
+    assert_eq!(bench.counters().reserved, SMALL);
+    [a, c, again].into_iter().for_each(|block| bench.free(block));
+    bench.finish();
+}
+
+#[test]
+fn memory_that_is_lent_to_a_block_moves_too_and_is_at_home_there_from_then_on() {
+    let bench = Bench::new(24, tight());
+    let kept = riddle(&bench.pool, SMALL, 24, &bench.stream);
+    bench.stream.synchronize().unwrap();
+    // Of several places: it uses memory that is at home elsewhere.
+    let block = bench.alloc(5 * SMALL);
+    assert!(bench.counters().moves > 0);
+    bench.write(&block, 4);
+    let moved = bench.demote(&[&block], Contents::Kept);
+    assert_eq!((moved.device, moved.stayed), (5 * SMALL, 0));
+    bench.check(&block, 4);
+    bench.promote(&[&block]);
+    bench.check(&block, 4);
+    assert!(bench.residence(&block).is_on_device());
+    bench.demote(&[&block], Contents::Kept);
+    bench.free(block);
+    let block = bench.alloc(4 * SMALL);
+    bench.write(&block, 2);
+    bench.demote(&[&block], Contents::Kept);
+    bench.promote(&[&block]);
+    bench.check(&block, 2);
+    bench.free(block);
+    // What was settled there is free like any other memory, and can be gathered again.
+    let block = bench.alloc(10 * SMALL);
+    bench.write(&block, 3);
+    bench.check(&block, 3);
+    bench.free(block);
+    kept.into_iter().for_each(|block| bench.free(block));
+    bench.finish();
+}
+
+#[test]
+fn the_lower_end_of_a_handle_that_is_lent_stays_and_is_counted() {
+    let bench = Bench::new(64, tight());
+    // One handle of which the upper part is in use, and its lower end is free.
+    let [low, high] = [SMALL / 2, SMALL / 2].map(|size| bench.alloc(size));
+    bench.free(low);
+    bench.stream.synchronize().unwrap();
+    let whole = riddle(&bench.pool, SMALL, 60, &bench.stream);
+    bench.stream.synchronize().unwrap();
+    let block = bench.alloc(4 * SMALL + SMALL / 2);
+    bench.write(&high, 1);
+    bench.write(&block, 2);
+    let shared = bench.residence(&block).shared;
+    let moved = bench.demote(&[&block], Contents::Kept);
+    assert_eq!(moved.stayed, shared);
+    assert_eq!(moved.device, block.size() - shared);
+    bench.check(&high, 1);
+    bench.check(&block, 2);
+    bench.promote(&[&block]);
+    bench.check(&block, 2);
+    bench.demote(&[&block], Contents::Kept);
+    bench.free(block);
+    bench.check(&high, 1);
+    bench.free(high);
+    whole.into_iter().for_each(|block| bench.free(block));
+    bench.finish();
+}
+
+#[test]
+fn free_memory_that_work_may_touch_keeps_its_handle_where_it_is() {
+    let bench = Bench::new(32, PoolConfig::default());
+    let [a, b] = [(); 2].map(|()| bench.alloc(SMALL / 2));
+    bench.write(&a, 1);
+    bench.stream.synchronize().unwrap();
+    let other = bench.stream();
+    // SAFETY: contract, devices/ranges: a live block.
+    unsafe {
+        let kernel = vmem_sim::Kernel::write_pattern(b.ptr(), b.size(), 2);
+        bench.device.launch(&other, kernel.taking(std::time::Duration::from_secs(9))).unwrap();
+    }
+    crate::support::free(&bench.pool, b, &other);
+    // SAFETY: no work is pending on the block itself.
+    let moved = unsafe { bench.handle.demote(&[a.raw()], Contents::Kept) }.unwrap();
+    assert_eq!((moved.device, moved.stayed), (0, SMALL / 2));
+    other.synchronize().unwrap();
+    let moved = bench.demote(&[&a], Contents::Kept);
+    assert_eq!((moved.device, moved.stayed), (SMALL, 0));
+    bench.promote(&[&a]);
+    bench.check(&a, 1);
+    bench.free(a);
+    drop(other);
+    bench.finish();
+}
+
+#[test]
+fn the_host_is_used_up_to_its_ceiling_and_nothing_moves_beyond_it() {
+    let bench = Bench::new(32, PoolConfig::default().with_host_ceiling(6 * SMALL));
+    let [a, b] = [(); 2].map(|()| bench.alloc(4 * SMALL));
+    bench.write(&a, 1);
+    bench.write(&b, 2);
+    assert_eq!(bench.handle.host_room(), 6 * SMALL);
+    let kind = bench.cannot_demote(&[&a, &b], Contents::Kept);
+    assert_eq!(kind, ResidencyErrorKind::HostFull);
+    assert_eq!((bench.device.host_used(), bench.counters().reserved), (0, 8 * SMALL));
+    bench.demote(&[&a], Contents::Kept);
+    assert_eq!(bench.handle.host_room(), 2 * SMALL);
+    bench.check(&a, 1);
+    bench.check(&b, 2);
+    bench.free(a);
+    bench.free(b);
+    bench.finish();
+}
+
+#[test]
+fn a_reserve_on_the_host_is_recycled_and_given_back_when_asked() {
+    let bench = Bench::new(64, PoolConfig::default());
+    bench.handle.fill_host_reserve(16 * SMALL).unwrap();
+    assert_eq!(bench.counters().host_reserve, 16 * SMALL);
+    let block = bench.alloc(12 * SMALL);
+    bench.write(&block, 3);
+    let before = bench.device.calls();
+    for _ in 0..3 {
+        bench.demote(&[&block], Contents::Kept);
+        assert_eq!(bench.counters().host_reserve, 4 * SMALL);
+        bench.promote(&[&block]);
+    }
+    let made = bench.device.calls() - before;
+    assert_eq!(made.of(vmem_sim::CallKind::CreateOnHost), 0);
+    bench.check(&block, 3);
+    bench.free(block);
+    bench.handle.fill_host_reserve(0).unwrap();
+    assert_eq!(bench.device.host_used(), 0);
+    bench.finish();
+}
+
+#[test]
+fn blocks_of_others_and_freed_ones_are_refused_and_nothing_moves() {
+    let bench = Bench::new(32, PoolConfig::default());
+    let (a, b) = (bench.alloc(SMALL), bench.alloc(SMALL));
+    let stale = b.raw();
+    bench.free(b);
+    bench.stream.synchronize().unwrap();
+    // SAFETY: no work is pending.
+    let error = unsafe { bench.handle.demote(&[a.raw(), stale], Contents::Kept) }.unwrap_err();
+    assert_eq!(error.kind(), ResidencyErrorKind::NotLive);
+    assert_eq!(bench.device.host_used(), 0);
+    assert!(bench.handle.residence(&stale).is_none());
+    assert_eq!(bench.handle.block_at(a.ptr()), Some(a.raw()));
+    bench.free(a);
+    bench.finish();
+}
+
+#[test]
+fn a_device_without_memory_on_the_host_can_still_discard() {
+    let parts = vmem_sim::Parts::all() - vmem_sim::Parts::HOST_HANDLES;
+    let bench = Bench::with_parts(32, PoolConfig::default(), parts);
+    let block = bench.alloc(2 * SMALL);
+    let kind = bench.cannot_demote(&[&block], Contents::Kept);
+    assert_eq!((kind, bench.handle.host_room()), (ResidencyErrorKind::Unsupported, 0));
+    bench.demote(&[&block], Contents::Discarded);
+    bench.promote(&[&block]);
+    bench.write(&block, 1);
+    bench.free(block);
+    bench.finish();
+}

@@ -1,0 +1,177 @@
+//! Tier B where buffers may spill.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use vmem_adaptors::{MayRest, Spill, Spillable};
+use vmem_core::{DeviceBuffer, MemoryResource, ResourceExt, Stream};
+use vmem_runtime::{Runtime, Size, Tier};
+use vmem_sim::{Kernel, Parts, SimDevice};
+
+use crate::support::{CAPACITY, MIB, Warnings, config, device, device_without, finish, runtime};
+
+type Memory = MayRest<Arc<dyn MemoryResource>>;
+
+/// A runtime that spills to so many MiB, and buffers of 64 MiB that fill the device.
+struct Bench {
+    runtime: Runtime,
+    device: Arc<SimDevice>,
+    stream: Stream,
+    spill: Spill,
+    buffers: Vec<Spillable<DeviceBuffer<Memory>>>,
+}
+
+impl Bench {
+    fn new(host_mib: u64) -> Self {
+        let device = device();
+        let runtime = runtime(config().with_spill(Size::Bytes(host_mib * MIB)), &device);
+        let stream = Stream::new(device.clone()).unwrap();
+        let stack = runtime.ensure_ready().unwrap();
+        assert_eq!(stack.tier, Tier::B);
+        let (spill, memory) = (stack.spill.clone().unwrap(), MayRest::new(stack.resource.clone()));
+        let buffers = (0..4).map(|tag| {
+            let buffer = DeviceBuffer::new(memory.clone(), 64 * MIB, &stream).unwrap();
+            launch(&device, &stream, Kernel::write_pattern(buffer.ptr().unwrap(), MIB, tag));
+            spill.adopt(buffer)
+        });
+        let buffers = buffers.collect();
+        stream.synchronize().unwrap();
+        Self { runtime, device, stream, spill, buffers }
+    }
+
+    fn check(&self) {
+        for (tag, buffer) in (0..).zip(&self.buffers) {
+            let lease = buffer.lease(&self.stream).unwrap();
+            launch(
+                &self.device,
+                &self.stream,
+                Kernel::check_pattern(lease.ptr().unwrap(), MIB, tag),
+            );
+        }
+    }
+
+    fn on_device(&self) -> Vec<bool> {
+        self.buffers.iter().map(Spillable::is_on_device).collect()
+    }
+
+    fn finish(self) {
+        let Self { runtime, device, stream, spill, buffers } = self;
+        drop(buffers);
+        assert_eq!(runtime.stats().spill.unwrap().host_bytes, 0);
+        drop((runtime, spill, stream));
+        finish(&device);
+    }
+}
+
+fn launch(device: &SimDevice, stream: &Stream, kernel: Kernel) {
+    // SAFETY: contract, devices/ranges: memory that is leased or not adopted yet.
+    unsafe { device.launch(stream, kernel) }.unwrap();
+}
+
+#[test]
+fn when_memory_runs_out_cold_buffers_spill_before_a_cache_is_asked_and_come_back_intact() {
+    let bench = Bench::new(512);
+    let asked = Arc::new(AtomicU64::new(0));
+    let counter = asked.clone();
+    let cache = bench.runtime.reclaimers().register("cache", move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        0
+    });
+    let memory = bench.runtime.resource().unwrap();
+    let lease = bench.buffers[0].lease(&bench.stream).unwrap();
+    let large = memory.buffer(100 * MIB, &bench.stream).unwrap();
+    // The first is leased; the next two are the coldest.
+    assert_eq!(bench.on_device(), [true, false, false, true]);
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    assert_eq!(bench.runtime.stats().recovery.unwrap().recovered, 1);
+    assert_eq!(bench.runtime.stats().spill.unwrap().demoted_bytes, 128 * MIB);
+    drop(lease);
+    bench.check();
+    drop(large);
+    bench.stream.synchronize().unwrap();
+    // So that the pool knows that the free is over: a lease asks, and does not wait for it.
+    bench.runtime.free_pool_memory();
+    bench.check();
+    assert_eq!(bench.on_device(), [true; 4]);
+    drop((cache, memory));
+    bench.finish();
+}
+
+#[test]
+fn what_does_not_fit_the_host_is_refused_as_without_spilling() {
+    let bench = Bench::new(64);
+    let memory = bench.runtime.resource().unwrap();
+    let first = memory.buffer(64 * MIB, &bench.stream).unwrap();
+    let refused = memory.buffer(64 * MIB, &bench.stream).unwrap_err();
+    assert!(refused.kind().is_exhaustion(), "{refused}");
+    assert_eq!(bench.on_device(), [false, true, true, true]);
+    assert!(bench.device.host_used() <= 64 * MIB);
+    drop(first);
+    drop(memory);
+    bench.check();
+    bench.finish();
+}
+
+#[test]
+fn admission_counts_what_can_spill_and_what_has() {
+    let bench = Bench::new(192);
+    let fits = |mib| {
+        let one = NonZeroU64::new(1).unwrap();
+        bench.runtime.admit(mib * MIB, one).unwrap().is_admitted()
+    };
+    // 192 MiB may go to the host.
+    assert!(fits(192) && !fits(193));
+    let lease = bench.buffers[0].lease(&bench.stream).unwrap();
+    let other = bench.buffers[1].lease(&bench.stream).unwrap();
+    assert!(fits(128) && !fits(129));
+    let memory = bench.runtime.resource().unwrap();
+    let large = memory.buffer(128 * MIB, &bench.stream).unwrap();
+    assert!(!fits(1));
+    drop((lease, other, large));
+    drop(memory);
+    bench.stream.synchronize().unwrap();
+    assert!(fits(192) && !fits(193));
+    bench.finish();
+}
+
+#[test]
+fn a_reservation_has_buffers_spill() {
+    let bench = Bench::new(256);
+    let reservation = bench.runtime.reserve(128 * MIB, &bench.stream).unwrap();
+    assert_eq!(bench.on_device(), [false, false, true, true]);
+    bench.check();
+    drop(reservation);
+    bench.finish();
+}
+
+#[test]
+fn without_the_setting_nothing_spills() {
+    let device = device();
+    let runtime = runtime(config().with_oom_safety(true), &device);
+    let stack = runtime.ensure_ready().unwrap();
+    assert!(stack.spill.is_none() && runtime.stats().spill.is_none());
+    drop(runtime);
+    finish(&device);
+}
+
+#[test]
+fn where_memory_cannot_rest_on_the_host_a_warning_says_so_and_leases_work() {
+    for without in [Parts::HOST_HANDLES, Parts::VIRTUAL_MEMORY | Parts::HOST_HANDLES] {
+        let device = device_without(without);
+        let warnings = Warnings::during(|| {
+            let runtime = runtime(config().with_spill(Size::Bytes(64 * MIB)), &device);
+            let stream = Stream::new(device.clone()).unwrap();
+            let stack = runtime.ensure_ready().unwrap();
+            let (spill, memory) = (stack.spill.clone().unwrap(), stack.resource.clone());
+            let buffer = DeviceBuffer::new(memory.clone(), CAPACITY / 2, &stream).unwrap();
+            let buffer = spill.adopt(buffer);
+            drop(buffer.lease(&stream).unwrap());
+            let refused = memory.buffer(CAPACITY, &stream).unwrap_err();
+            assert!(refused.kind().is_exhaustion(), "{refused}");
+            assert!(buffer.is_on_device());
+        });
+        assert!(warnings.iter().any(|text| text.contains("nothing can spill")), "{warnings:?}");
+        finish(&device);
+    }
+}
