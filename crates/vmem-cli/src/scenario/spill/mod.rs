@@ -2,25 +2,21 @@
 
 mod furthest;
 mod plan;
+mod run;
 
-use std::collections::HashMap;
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use vmem_adaptors::{MayRest, Spill, Spillable};
-use vmem_core::{
-    BoxedError, Contents, DeviceBuffer, DevicePtr, MemoryResource, Residency, Stream,
-};
-use vmem_pool::PoolHandle;
+use vmem_adaptors::{MayRest, SpillCounts};
+use vmem_core::{BoxedError, DevicePtr, Stream};
 use vmem_runtime::{PoolLimit, Runtime, RuntimeConfig, Size};
-use vmem_sim::{Kernel, Pattern, SimDevice};
+use vmem_sim::{Kernel, Pattern};
 use vmem_trace::{GenerateError, Scale, Workload, WorkloadOptions};
 
 use crate::Row;
 use crate::measure::{Job, Place};
 use crate::tier::Tier;
-use plan::{Plan, Step};
+use plan::Plan;
+use run::{Mode, Run};
 
 /// Bytes per microsecond at which moved bytes are judged: what copies between device and host reach.
 const LINK: f64 = 52_000.0;
@@ -131,14 +127,6 @@ fn ratio(a: Duration, b: Duration) -> f64 {
     a.as_secs_f64() / b.as_secs_f64()
 }
 
-/// Where arrays are while they are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Leased,
-    /// In the host's memory, all of them.
-    OnHost,
-}
-
 struct Outcome {
     stack: String,
     time: Duration,
@@ -148,13 +136,6 @@ struct Outcome {
     on_host: u64,
     reserved: u64,
     calls: u64,
-}
-
-type Buffer = DeviceBuffer<MayRest<Arc<dyn MemoryResource>>>;
-
-enum Array {
-    Leased(Spillable<Buffer>),
-    OnHost(Buffer),
 }
 
 /// The second of two passes, once the pool has its memory and the reserve is filled.
@@ -168,7 +149,7 @@ fn measure(
 ) -> Result<Outcome, BoxedError> {
     let opened = place.target.open(&place.request(live * 2))?;
     let device = opened.simulated()?.clone();
-    let limit = ceiling.map_or(PoolLimit::Whole, |bytes| PoolLimit::AtMost(Size::Bytes(bytes)));
+    let limit = ceiling.map_or(PoolLimit::Unlimited, |bytes| PoolLimit::AtMost(Size::Bytes(bytes)));
     let config = RuntimeConfig::default()
         .with_pool_limit(limit)
         .with_memory_reserve(Size::Bytes(0))
@@ -178,27 +159,26 @@ fn measure(
     let stack = runtime.ensure_ready()?;
     let pool = stack.pool.clone().ok_or("the tier has no pool")?;
     let spill = stack.spill.clone().ok_or("nothing spills")?;
-    pool.fill_host_reserve(live)?;
     let stream = Stream::new(device.clone())?;
     let memory = MayRest::new(stack.resource.clone());
-    let mut run = Run { device, pool, spill, memory, stream, mode, reading, ..Run::new() };
+    pool.fill_host_reserve(live)?;
+    let run = Run { device, pool, spill, memory, stream, mode, reading };
     run.pass(plan)?;
-    let before = (run.spill.counts(), run.device.virtual_time(), run.device.calls().total());
-    (run.on_host, run.time) = (0, Duration::ZERO);
-    run.pass(plan)?;
-    let (counts, began, calls) = before;
-    let after = run.spill.counts();
+    let (device, spill) = (&run.device, &run.spill);
+    let (before, began, calls) = (spill.counts(), device.virtual_time(), device.calls().total());
+    let passed = run.pass(plan)?;
+    let after = spill.counts();
     let time = match mode {
-        Mode::Leased => run.device.virtual_time() - began,
-        Mode::OnHost => run.time,
+        Mode::Leased => device.virtual_time().saturating_sub(began),
+        Mode::OnHost => passed.working,
     };
+    let moved = |counts: SpillCounts| counts.demoted_bytes + counts.promoted_bytes;
     Ok(Outcome {
         stack: stack.description.clone(),
         time,
-        moved: after.demoted_bytes - counts.demoted_bytes + after.promoted_bytes
-            - counts.promoted_bytes,
-        on_host: run.on_host,
-        reserved: run.device.peak_used(),
-        calls: run.device.calls().total() - calls,
+        moved: moved(after) - moved(before),
+        on_host: passed.on_host,
+        reserved: device.peak_used(),
+        calls: device.calls().total() - calls,
     })
 }
