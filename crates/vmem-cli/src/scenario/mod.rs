@@ -4,6 +4,7 @@ mod face_walk;
 mod reclaim;
 mod set_up_failure;
 mod spill;
+mod turns;
 
 use std::fmt;
 use std::str::FromStr;
@@ -39,6 +40,10 @@ pub enum Scenario {
     SetUpFailure,
     /// An overlay whose live peak is over the ceiling spills, on B.
     Spill(Over, Reading),
+    /// A cache twice as large as the ceiling spills, on B.
+    SpillCache,
+    /// Two models of which one fits take turns, by sleep and wake, on A and B.
+    Turns,
 }
 
 impl Item {
@@ -69,6 +74,8 @@ impl Scenario {
         Self::Spill(Over::Twice, Reading::Streaming),
         Self::Spill(Over::Twice, Reading::Random),
         Self::Spill(Over::Twice, Reading::Chasing),
+        Self::SpillCache,
+        Self::Turns,
     ];
 
     const fn name(self) -> &'static str {
@@ -77,6 +84,8 @@ impl Scenario {
             Self::FaceWalk(walk) => walk.name(),
             Self::SetUpFailure => "set-up-failure",
             Self::Spill(over, reading) => spill::name(over, reading),
+            Self::SpillCache => "spill-cache",
+            Self::Turns => "turns",
         }
     }
 
@@ -86,7 +95,8 @@ impl Scenario {
             Self::Reclaim => &["a", "b"],
             Self::FaceWalk(_) => &["c"],
             Self::SetUpFailure => &["a", "b"],
-            Self::Spill(..) => &["b"],
+            Self::Spill(..) | Self::SpillCache => &["b"],
+            Self::Turns => &["a", "b"],
         }
     }
 
@@ -116,6 +126,8 @@ impl Scenario {
             Self::FaceWalk(walk) => face_walk::job(walk, tier, scale, place.clone()),
             Self::SetUpFailure => set_up_failure::job(tier, scale, place.clone()),
             Self::Spill(over, reading) => spill::job((over, reading), tier, scale, place.clone()),
+            Self::SpillCache => spill::cache(tier, scale, place.clone()),
+            Self::Turns => Ok(turns::job(tier, place.clone())),
         };
         tiers
             .into_iter()

@@ -91,15 +91,34 @@ pub(super) fn job(
     let options = WorkloadOptions { scale, passes: 1, ..Workload::Overlay.defaults() };
     let trace = Workload::Overlay.generate(&options)?;
     let capacity = trace.peak_live() / over.tenths() * 10;
-    let plan = Plan::new(&trace);
     let blank = Row {
         scale: Some(scale.get()),
         allocations: trace.allocations(),
         peak_live_bytes: trace.peak_live(),
         ..place.blank(name(over, reading), tier, capacity)
     };
-    Ok(Job::new(blank, move |row| {
-        let live = row.peak_live_bytes;
+    Ok(compared(Plan::new(&trace), reading, blank, place))
+}
+
+/// A cache of 64 entries, half of which fit: of as much memory at every scale as the overlay has live.
+///
+/// # Errors
+/// If the overlay cannot be generated at this scale.
+pub(super) fn cache(tier: Tier, scale: Scale, place: Place) -> Result<Job, GenerateError> {
+    let options = WorkloadOptions { scale, passes: 1, ..Workload::Overlay.defaults() };
+    let size = (Workload::Overlay.generate(&options)?.peak_live() / 64).next_multiple_of(2 << 20);
+    let blank = Row {
+        scale: Some(scale.get()),
+        allocations: 64,
+        peak_live_bytes: 64 * size,
+        ..place.blank("spill-cache", tier, 32 * size)
+    };
+    Ok(compared(Plan::cache(64, size, 1000, place.seed), Reading::Streaming, blank, place))
+}
+
+fn compared(plan: Plan, reading: Reading, blank: Row, place: Place) -> Job {
+    Job::new(blank, move |row| {
+        let (live, capacity) = (row.peak_live_bytes, row.capacity_bytes);
         let measure = |ceiling, mode| measure(&plan, reading, ceiling, live, mode, &place);
         let room = measure(None, Mode::Leased)?;
         let host = measure(None, Mode::OnHost)?;
@@ -120,7 +139,7 @@ pub(super) fn job(
             over_host: Some(ratio(spilled.time, host.time)),
             ..row
         })
-    }))
+    })
 }
 
 fn ratio(a: Duration, b: Duration) -> f64 {
