@@ -51,10 +51,8 @@ mod tests {
     fn a_kernel_reads_what_was_made_last_and_a_round_of_the_walk_its_operands() {
         let mut operands = Operands::default();
         let names = ["fw.jump0", "a", "b", "c"];
-        let read: Vec<Vec<u32>> = (0..)
-            .zip(names)
-            .map(|(slot, name)| operands.made(slot, Label::intern(name)))
-            .collect();
+        let read: Vec<Vec<u32>> =
+            (0..).zip(names).map(|(slot, name)| operands.made(slot, Label::intern(name))).collect();
         assert_eq!(read, [vec![], vec![0], vec![0, 1], vec![1, 2]]);
         operands.freed(3);
         let round = Label::intern("fw.r1.label_gather");
