@@ -9,7 +9,7 @@ const USES: u64 = 1000;
 
 /// Uses a cache of so many bytes with room, and with half and a quarter of that on the device.
 pub(crate) fn run(card: &mut Card, bytes: u64) -> Answer<()> {
-    let size = bytes / ENTRIES >> 21 << 21;
+    let size = bytes / ENTRIES / (2 << 20) * (2 << 20);
     for pattern in [Pattern::Streaming, Pattern::Random] {
         let mut room: Option<(f64, u64)> = None;
         for part in [1, 2, 4] {

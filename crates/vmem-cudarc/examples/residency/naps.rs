@@ -24,7 +24,7 @@ impl Model {
         while left > 0 {
             let size = PIECE.min(left);
             let buffer = store.plain(card, size)?;
-            let seed = u32::try_from(left >> 20)? ^ u32::from(name.as_bytes()[0]) << 24;
+            let seed = u32::try_from(left >> 20)? ^ (u32::from(name.as_bytes()[0]) << 24);
             buffer.ptr().map_or(Ok(()), |ptr| card.make(ptr, size, seed))?;
             buffers.push(buffer);
             left -= size;
