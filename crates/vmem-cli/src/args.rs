@@ -38,8 +38,9 @@ pub struct Bench {
     /// The workloads and scenarios, separated by commas. Generated: overlay, overlay-core, overlay-paged,
     /// overlay-2s, dissolve, spatial-join, random. What real programs asked for: overlay_1m, overlay_100k,
     /// limit_1gib, cupy_programs, torch_gpt, torch_resnet, torch_gnn. Those that show what a tier is for:
-    /// reclaim, face-walk-local, face-walk-global, face-walk-dependent, set-up-failure [default: all but
-    /// the last five].
+    /// reclaim, face-walk-local, face-walk-global, face-walk-dependent, set-up-failure, turns, spill-cache,
+    /// and spill-1.2-streaming and so on, for 1.2, 1.5 and 2, streaming, random and chasing [default: all
+    /// but those].
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_values_t = Item::workloads(), hide_default_value = true)]
     pub workload: Vec<Item>,
     /// How large a generated workload is, in its unit: 10k, 100k, 1m or any number (polygons a side, points,

@@ -75,6 +75,20 @@ pub struct Row {
     /// Time on the simulated device's clock over that of the same run on a device that holds all of
     /// it; nothing where there was no such run.
     pub slowdown: Option<f64>,
+    /// Bytes of arrays that kernels used in the host's memory; left out, as the next three, where
+    /// nothing spills.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_on_host_bytes: Option<u64>,
+    /// The bytes that would have moved if what is used again the latest were always what goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub least_moved_bytes: Option<u64>,
+    /// Time on the simulated device's clock over that of the run on a device that holds all of it and
+    /// of the bytes that moved or were used on the host, at 52 GB/s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over_link: Option<f64>,
+    /// Time on the simulated device's clock over that of the same work on the host's memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over_host: Option<f64>,
     /// The requests that failed where the trace was taken, as far as they were made again; left out if
     /// none was.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -139,6 +153,10 @@ impl Row {
             migrated_bytes: None,
             virtual_ms: None,
             slowdown: None,
+            used_on_host_bytes: None,
+            least_moved_bytes: None,
+            over_link: None,
+            over_host: None,
             asked_again: Vec::new(),
             meant_to_fail: false,
             failure: None,

@@ -57,6 +57,18 @@ const SLOWDOWN: &[Column] = &[
     figures("slowdown", |row| rounded(row.slowdown, 2)),
 ];
 
+/// Shown only where something spilled.
+const SPILLED: &[Column] = &[
+    figures("on host", |row| {
+        row.used_on_host_bytes.map_or_else(|| UNKNOWN.to_owned(), bytes::show)
+    }),
+    figures("furthest", |row| {
+        row.least_moved_bytes.map_or_else(|| UNKNOWN.to_owned(), bytes::show)
+    }),
+    figures("over link", |row| rounded(row.over_link, 2)),
+    figures("over host", |row| rounded(row.over_host, 3)),
+];
+
 /// Writes the header, the rows as a table, what the stacks are, and why rows failed.
 pub fn write(header: &str, rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{header}\n")?;
@@ -104,6 +116,9 @@ fn write_aligned(rows: &[Row], out: &mut dyn Write) -> io::Result<()> {
     }
     if rows.iter().any(|row| row.slowdown.is_some()) {
         columns.extend(SLOWDOWN);
+    }
+    if rows.iter().any(|row| row.over_link.is_some()) {
+        columns.extend(SPILLED);
     }
     let columns: Vec<_> = columns.into_iter().map(|column| (column, cells(column, rows))).collect();
     for line in 0..=rows.len() {

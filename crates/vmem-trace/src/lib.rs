@@ -81,7 +81,7 @@ pub use replay::{
 };
 pub use trace::{Event, Mark, Origin, Trace};
 pub use workload::{
-    GenerateError, ParseError, RandomConfig, Scale, Workload, WorkloadOptions, random,
+    GenerateError, Operands, ParseError, RandomConfig, Scale, Workload, WorkloadOptions, random,
 };
 pub use write::{write_chrome_trace, write_lifetimes, write_rmm_log};
 

@@ -12,7 +12,7 @@ use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 use vmem_core::{BoxedError, DeviceBuffer, DevicePtr, Label, MemoryResource, Stream};
 use vmem_sim::{Kernel, SimDevice};
-use vmem_trace::{Event, GenerateError, Scale, Trace, Workload, WorkloadOptions};
+use vmem_trace::{Event, GenerateError, Operands, Scale, Trace, Workload, WorkloadOptions};
 
 use crate::Row;
 use crate::measure::{Job, Place};
@@ -30,12 +30,6 @@ const WARP: u64 = 32;
 
 /// The bytes that pages move in.
 const PAGE_GROUP: u64 = 2 << 20;
-
-/// What the walk follows: the next half-edge of each, and how far it has jumped.
-const OPERANDS: [&str; 2] = ["graph.next_edge_ids", "fw.jump0"];
-
-/// The steps of the overlay that the walk happens in; the model unrolls two of its rounds.
-const ROUNDS: [&str; 2] = ["fw.r1.label_gather", "fw.r2.label_gather"];
 
 /// How the face walk touches memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +152,7 @@ impl Running {
                     self.launch(Kernel::new("produce").writes(ptr, size))?;
                 }
                 self.buffers.insert(slot, (label, buffer));
-                if ROUNDS.contains(&label.as_str()) {
+                if Operands::ROUNDS.contains(&label.as_str()) {
                     self.walk_half()?;
                 }
             }
@@ -177,7 +171,7 @@ impl Running {
     /// Half of the walk's rounds: the model unrolls two of them.
     fn walk_half(&mut self) -> Result<(), BoxedError> {
         let operands: Vec<(DevicePtr, u64)> =
-            OPERANDS.iter().filter_map(|name| self.find(Label::intern(name))).collect();
+            Operands::WALK.iter().filter_map(|name| self.find(Label::intern(name))).collect();
         let edges = operands.iter().map(|&(_, bytes)| bytes / 4).max().unwrap_or(0);
         let rounds = u64::from(edges.max(2).ilog2() + 1).div_ceil(2);
         match self.walk {

@@ -3,11 +3,14 @@
 mod face_walk;
 mod reclaim;
 mod set_up_failure;
+mod spill;
+mod turns;
 
 use std::fmt;
 use std::str::FromStr;
 
 use face_walk::Walk;
+use spill::{Over, Reading};
 use vmem_trace::{Log, Workload};
 
 use crate::Error;
@@ -35,6 +38,12 @@ pub enum Scenario {
     FaceWalk(Walk),
     /// Building the stack fails: the runtime falls back.
     SetUpFailure,
+    /// An overlay whose live peak is over the ceiling spills, on B.
+    Spill(Over, Reading),
+    /// A cache twice as large as the ceiling spills, on B.
+    SpillCache,
+    /// Two models of which one fits take turns, by sleep and wake, on A and B.
+    Turns,
 }
 
 impl Item {
@@ -56,6 +65,17 @@ impl Scenario {
         Self::FaceWalk(Walk::Global),
         Self::FaceWalk(Walk::Dependent),
         Self::SetUpFailure,
+        Self::Spill(Over::Fifth, Reading::Streaming),
+        Self::Spill(Over::Fifth, Reading::Random),
+        Self::Spill(Over::Fifth, Reading::Chasing),
+        Self::Spill(Over::Half, Reading::Streaming),
+        Self::Spill(Over::Half, Reading::Random),
+        Self::Spill(Over::Half, Reading::Chasing),
+        Self::Spill(Over::Twice, Reading::Streaming),
+        Self::Spill(Over::Twice, Reading::Random),
+        Self::Spill(Over::Twice, Reading::Chasing),
+        Self::SpillCache,
+        Self::Turns,
     ];
 
     const fn name(self) -> &'static str {
@@ -63,6 +83,9 @@ impl Scenario {
             Self::Reclaim => "reclaim",
             Self::FaceWalk(walk) => walk.name(),
             Self::SetUpFailure => "set-up-failure",
+            Self::Spill(over, reading) => spill::name(over, reading),
+            Self::SpillCache => "spill-cache",
+            Self::Turns => "turns",
         }
     }
 
@@ -72,6 +95,8 @@ impl Scenario {
             Self::Reclaim => &["a", "b"],
             Self::FaceWalk(_) => &["c"],
             Self::SetUpFailure => &["a", "b"],
+            Self::Spill(..) | Self::SpillCache => &["b"],
+            Self::Turns => &["a", "b"],
         }
     }
 
@@ -100,6 +125,9 @@ impl Scenario {
             Self::Reclaim => reclaim::job(tier, scale, place.clone()),
             Self::FaceWalk(walk) => face_walk::job(walk, tier, scale, place.clone()),
             Self::SetUpFailure => set_up_failure::job(tier, scale, place.clone()),
+            Self::Spill(over, reading) => spill::job((over, reading), tier, scale, place.clone()),
+            Self::SpillCache => spill::cache(tier, scale, place.clone()),
+            Self::Turns => Ok(turns::job(tier, place.clone())),
         };
         tiers
             .into_iter()

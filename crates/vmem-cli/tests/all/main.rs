@@ -20,6 +20,7 @@ mod process;
 mod replay;
 mod report;
 mod scenarios;
+mod spill;
 mod support;
 
 use vmem_cli::{run, run_on};

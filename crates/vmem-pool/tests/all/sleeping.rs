@@ -312,3 +312,24 @@ fn memory_of_the_host_is_slower_by_what_was_measured() {
     bench.free(block);
     bench.finish();
 }
+
+#[test]
+fn a_reserve_of_large_handles_serves_smaller_blocks_when_the_host_may_give_no_more() {
+    let bench = Bench::new(128, PoolConfig::default().with_host_ceiling(64 * SMALL));
+    let blocks: Vec<Block> = (0..12).map(|_| bench.alloc(5 * SMALL)).collect();
+    // Of handles of eight granules and fewer.
+    bench.handle.fill_host_reserve(64 * SMALL).unwrap();
+    for (tag, block) in (1..).zip(&blocks) {
+        bench.write(block, tag);
+    }
+    bench.device.settle();
+    for block in &blocks {
+        bench.demote(&[block], Contents::Kept);
+    }
+    assert_eq!(bench.counters().on_host, 60 * SMALL);
+    for (tag, block) in (1..).zip(&blocks) {
+        bench.check(block, tag);
+    }
+    blocks.into_iter().for_each(|block| bench.free(block));
+    bench.finish();
+}

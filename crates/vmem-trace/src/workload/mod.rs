@@ -3,6 +3,7 @@
 mod error;
 mod expression;
 mod model;
+mod operands;
 mod paged;
 mod random;
 mod rng;
@@ -17,6 +18,7 @@ use std::str::FromStr;
 use error::Reason;
 pub use error::{GenerateError, ParseError};
 use model::Model;
+pub use operands::Operands;
 pub use random::{RandomConfig, random};
 pub use scale::Scale;
 use schedule::Pass;

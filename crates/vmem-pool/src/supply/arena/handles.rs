@@ -22,12 +22,22 @@ const LIMIT: u64 = 80 << 30;
 /// The most that a handle is to have of `missing` bytes that are taken now, where `held` are held and
 /// `limit` may be. Whole granules.
 pub(super) fn largest(limit: u64, held: u64, missing: u64, granule: u64) -> u64 {
-    let least = LEAST.max(held.max(missing) / LEAST_PART / granule * granule);
-    let part = missing.div_ceil(PARTS).max(least).next_multiple_of(granule);
+    let part = part(held, missing, granule);
     let (limit, whole) = (u128::from(limit), u128::from(LIMIT));
     let share = limit * limit / whole / u128::from(LIMIT_PART);
     let share = u64::try_from(share).unwrap_or(MOST).min(MOST) / granule * granule;
     part.min(share).max(granule)
+}
+
+/// The same for memory of one block that may rest on the host, whatever there is of the device's: it moves
+/// as a whole, and each handle of it takes calls every time, as long as a copy of several MiB does.
+pub(super) fn largest_to_rest(held: u64, missing: u64, granule: u64) -> u64 {
+    part(held, missing, granule).min(MOST)
+}
+
+fn part(held: u64, missing: u64, granule: u64) -> u64 {
+    let least = LEAST.max(held.max(missing) / LEAST_PART / granule * granule);
+    missing.div_ceil(PARTS).max(least).next_multiple_of(granule)
 }
 
 #[cfg(test)]
@@ -48,5 +58,12 @@ mod tests {
         assert_eq!(largest(40 << 30, 0, 10 << 30, G), 10 * MIB);
         assert_eq!(largest(u64::MAX, 0, 1 << 40, G), MOST);
         assert_eq!(largest(1 << 20, 0, G, G), G);
+    }
+
+    #[test]
+    fn handles_of_blocks_that_may_rest_are_large_on_small_devices_too() {
+        assert_eq!(largest_to_rest(0, 15 * MIB, G), 8 * MIB);
+        assert_eq!(largest_to_rest(0, 100 * MIB, G), 20 * MIB);
+        assert_eq!(largest_to_rest(0, 10 << 30, G), MOST);
     }
 }

@@ -100,7 +100,10 @@ impl VirtualArena {
     fn fresh(&self, spans: Vec<Span>, ask: &Ask<'_>) -> Fresh {
         let missing = spans.iter().map(|span| span.size).sum();
         let limit = ask.limit.min(self.most());
-        let largest = handles::largest(limit, self.held(), missing, self.granule());
+        let largest = match ask.own {
+            true => handles::largest_to_rest(self.held(), missing, self.granule()),
+            false => handles::largest(limit, self.held(), missing, self.granule()),
+        };
         // What the request does not fill is to be a handle that others can share.
         let apart = ask.own && !ask.need.size.is_multiple_of(self.granule());
         Fresh { spans, largest, apart, handles: Vec::new() }

@@ -99,11 +99,10 @@ impl Mapping {
         bytes: u64,
         ceiling: u64,
     ) -> Result<Vec<Piece>, ResidencyError> {
-        let limit = ceiling.min(self.device.facts().total_memory);
         let mut taken: Vec<Piece> = Vec::new();
         let mut missing = bytes;
         while missing > 0 {
-            let most = handles::largest(limit, self.held(), bytes, self.granule).min(missing);
+            let most = handles::largest_to_rest(self.held(), bytes, self.granule).min(missing);
             let spare = held.spare.iter().position(|piece| piece.size <= most);
             let made = match spare {
                 Some(index) => Ok(held.spare.swap_remove(index)),

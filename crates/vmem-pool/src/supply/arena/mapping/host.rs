@@ -8,8 +8,9 @@ use vmem_core::{DriverError, ResidencyError, ResidencyErrorKind};
 use super::{Handles, Mapping, Piece, Side};
 use crate::supply::HostFigures;
 
-/// The most that a handle of the host's memory has. Larger ones save next to nothing.
-const LARGEST: u64 = 128 << 20;
+/// The most that a handle of the host's memory has. Larger ones save little, and what is kept ready in them
+/// serves no smaller block.
+const LARGEST: u64 = 32 << 20;
 
 /// A reserve is made of handles of an eighth of what is missing each, so that there are small ones too.
 const PART: u64 = 8;
@@ -96,7 +97,7 @@ impl Mapping {
         while missing > 0 {
             let made = match held.reserve.take(missing) {
                 Some(piece) => Ok(piece),
-                None => self.create_on_host(missing.min(LARGEST)),
+                None => self.create_beside_ready(held, missing),
             };
             match made {
                 Ok(piece) => {
@@ -113,14 +114,33 @@ impl Mapping {
         Ok(taken)
     }
 
-    /// A handle of the host's memory is not used any more: it is kept ready, or given back.
+    /// A handle of the host's memory is not used any more: it is kept ready. What is ready beyond what is to
+    /// be kept goes back, the largest first, because small ones serve every block.
     pub(super) fn give_to_reserve(&self, held: &mut Handles, piece: Piece) {
-        if held.reserve.ready() + piece.size <= held.reserve.keep {
-            held.reserve.put(piece);
-        } else if let Err(error) = self.release_to_host(held, piece) {
-            tracing::warn!(%error, "the host's memory was not taken back; it is kept for reuse");
+        held.reserve.put(piece);
+        while let Some(piece) = held.reserve.take(u64::MAX) {
+            if held.reserve.ready() < held.reserve.keep {
+                held.reserve.put(piece);
+                break;
+            }
+            if let Err(error) = self.release_to_host(held, piece) {
+                tracing::warn!(%error, "the host's memory was not taken back; it is kept for reuse");
+                break;
+            }
         }
         self.note_ready(held);
+    }
+
+    /// Makes a handle of at most so many bytes, in place of larger ones that are ready if the pool may hold
+    /// no more.
+    fn create_beside_ready(&self, held: &mut Handles, bytes: u64) -> Result<Piece, ResidencyError> {
+        let bytes = bytes.min(LARGEST);
+        while bytes > self.host_limit().saturating_sub(self.host().held)
+            && let Some(piece) = held.reserve.take(u64::MAX)
+        {
+            self.release_to_host(held, piece).map_err(driver)?;
+        }
+        self.create_on_host(bytes)
     }
 
     fn create_on_host(&self, bytes: u64) -> Result<Piece, ResidencyError> {
