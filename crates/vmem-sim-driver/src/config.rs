@@ -189,6 +189,7 @@ mod tests {
             ("VIRTUAL_MEMORY", "off"),
             ("MANAGED", "off"),
             ("ASYNC_POOL", "0"),
+            ("HOST_HANDLES", "off"),
             ("VERSION", "11.4"),
             ("COSTS", "off"),
             ("CHECKER", "off"),

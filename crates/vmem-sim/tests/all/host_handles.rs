@@ -118,7 +118,7 @@ fn kernels_and_copies_take_what_the_bytes_they_touch_take_where_those_are() {
     };
     let reading = |ptr, pattern| took(Kernel::new("read").reads(ptr, GRANULE).touching(pattern));
     let times = [(host, Pattern::Sequential), (device, Pattern::Random), (host, Pattern::Random)]
-        .map(|(ptr, pattern)| reading(ptr, pattern).as_nanos() as u64);
+        .map(|(ptr, pattern)| u64::try_from(reading(ptr, pattern).as_nanos()).unwrap());
     let rates =
         [costs.host_bytes_per_us, costs.random_bytes_per_us, costs.host_random_bytes_per_us];
     for (time, rate) in times.into_iter().zip(rates) {
