@@ -26,17 +26,25 @@ impl<B: Backing> Core<B> {
             .map_err(|error| AllocError::from_driver(error, request.layout, self.name()))
     }
 
-    /// A capturing stream gets no more than growth beside what is at hand: every other stage asks about
-    /// events or waits for them, which a capture would record or break.
+    /// A capturing stream gets no more than what others have finished with, as far as that is known, and growth
+    /// beside what is at hand: every other stage asks about events or waits for them, which a capture would
+    /// record or break.
     pub(super) fn grow_in_capture<'a>(
         &'a self,
         slow: &mut Slow<'_>,
     ) -> Result<(Locked<'a>, Slot), AllocError> {
         let refusal = AllocError::new(AllocErrorKind::Capturing, slow.request.layout, self.name());
+        slow.captures = true;
+        // What others are likely to need again is better than nothing.
+        slow.spares = false;
+        let mut state = self.streams.lock();
+        if let Some(slot) = state.take_complete(slow) {
+            return Ok((state, slot));
+        }
+        drop(state);
         if !self.supply.grows_in_captures() {
             return Err(refusal);
         }
-        slow.captures = true;
         self.grow(slow).map_err(|miss| match miss {
             Miss::Skip(_) | Miss::Ceiling => refusal,
             Miss::Addresses => refusal.with_source(NO_ADDRESSES),

@@ -171,6 +171,8 @@ impl<'a, B: Backing> Growing<'a, B> {
                 core.supply.gather(self, space, aliases, ask)
             })?;
             match self.carry_out(state, slow, plan) {
+                // That asks about events.
+                Ok(moved) if slow.captures => return Ok(moved),
                 Ok((state, slot)) => return Ok((self.limit_aliases(state), slot)),
                 Err(miss) => slow.skip(miss)?,
             }

@@ -55,7 +55,9 @@ impl<B: Backing> Core<B> {
                 return Ok(Some((state, slot)));
             }
         }
-        for _ in 0..FETCHES {
+        // What a wait brings home may not be in handles of a block's own.
+        let fetches = if slow.own { 0 } else { FETCHES };
+        for _ in 0..fetches {
             let Some(tag) = state.next_to_fetch(lane, need, &slow.skipped) else { break };
             drop(state);
             let ordered = streams.order_after_tag(tag, lane, slow.request.stream);

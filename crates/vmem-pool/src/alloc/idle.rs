@@ -1,7 +1,9 @@
 //! Whether work may be pending on memory of live blocks, of which a pool knows the streams only.
 
 use vmem_core::author::StreamExt;
-use vmem_core::{BoxedError, Event, ResidencyError, ResidencyErrorKind, Stream, StreamId};
+use vmem_core::{
+    BoxedError, DriverError, Event, ResidencyError, ResidencyErrorKind, Stream, StreamId,
+};
 
 use super::Core;
 use crate::Pending;
@@ -22,7 +24,7 @@ impl<B: Backing> Core<B> {
         let busy =
             |source: BoxedError| ResidencyError::new(ResidencyErrorKind::Busy).with_source(source);
         match pending {
-            Pending::Wait => self.streams.synchronize_device().map_err(|error| {
+            Pending::Wait => self.wait_for_device().map_err(|error| {
                 let kind = match error.concerns_capture() {
                     true => ResidencyErrorKind::Busy,
                     false => ResidencyErrorKind::Driver,
@@ -33,14 +35,25 @@ impl<B: Backing> Core<B> {
         }
     }
 
+    fn wait_for_device(&self) -> Result<(), DriverError> {
+        let before = self.streams.lock().lanes.departed().count();
+        self.streams.synchronize_device()?;
+        self.streams.lock().lanes.forget_departed(before);
+        Ok(())
+    }
+
     /// # Errors
     /// Which stream has work pending, or cannot be asked.
     fn require_idle(&self) -> Result<(), BoxedError> {
         self.streams.note_orphans();
         let _pin = self.streams.pin();
-        let lanes: Vec<Tells> = {
+        let (lanes, count): (Vec<Tells>, u64) = {
             let state = self.streams.lock();
-            state.lanes.all().filter_map(tells).collect()
+            let departed = state.lanes.departed();
+            let markers = departed.markers().map(|marker| Tells::Marker(marker.clone()));
+            let unknown = departed.is_unknown().then_some(Tells::Nothing(None));
+            let all = state.lanes.all().filter_map(tells).chain(markers).chain(unknown);
+            (all.collect(), departed.count())
         };
         for tells in lanes {
             match tells {
@@ -64,6 +77,7 @@ impl<B: Backing> Core<B> {
                 }
             }
         }
+        self.streams.lock().lanes.forget_departed(count);
         Ok(())
     }
 }
@@ -76,10 +90,10 @@ fn tells(lane: &Lane) -> Option<Tells> {
     {
         return Some(Tells::Stream(stream));
     }
-    match lane.markers().last() {
-        Some((_, marker)) => Some(Tells::Marker(marker.clone())),
+    match lane.last_marker() {
         // All that it freed is complete, and so is all its work.
-        None if lane.is_complete(u64::MAX) => None,
+        _ if lane.is_complete(u64::MAX) => None,
+        Some(marker) => Some(Tells::Marker(marker)),
         None => Some(Tells::Nothing(Some(id))),
     }
 }

@@ -286,7 +286,7 @@ impl<B: Backing> Growing<'_, B> {
     /// Notes what is held of the host's memory.
     fn note_host(&self, state: &mut State) {
         let host = self.core.supply.host();
-        state.counters.on_host = host.held - host.ready;
+        state.counters.on_host = host.held.saturating_sub(host.ready);
         state.counters.host_reserve = host.ready;
     }
 }

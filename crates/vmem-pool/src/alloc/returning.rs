@@ -135,7 +135,7 @@ impl<'a, B: Backing> Growing<'a, B> {
         if has_some(&state) {
             return Ok(());
         }
-        if state.aliases.bytes() == 0 {
+        if state.aliases.bytes() == 0 || slow.captures {
             return Err(Miss::Addresses);
         }
         drop(state);

@@ -187,6 +187,15 @@ impl State {
         candidates.min_by_key(|&slot| (self.space[slot].size(), self.space[slot].start))
     }
 
+    /// Claims what other lanes have finished with, as far as that is known, for a request.
+    pub(super) fn take_complete(&mut self, slow: &mut Slow<'_>) -> Option<Slot> {
+        let lanes = self.lanes_for(slow);
+        let slot = self.best_complete(slow, &lanes)?;
+        self.counters.completed += 1;
+        let claim = self.space.claim_one(slot);
+        Some(self.finish_shared(claim, slow))
+    }
+
     /// The largest range that could be used at once, whether or not it fits.
     pub(super) fn largest_complete(&self, lane: StreamIx) -> u64 {
         let own = match self.lanes.reuse() {

@@ -188,9 +188,10 @@ impl State {
             && let Some(&(_, number)) =
                 lanes.away.stocked.range((home, from)..=(home, StreamIx::MOST)).next()
         {
-            if space.owns_nothing(number) {
+            // What is claimed may be put back.
+            if space.owns_nothing(number) && space.claims == 0 {
                 lanes.away.stocked.remove(&(home, number));
-            } else {
+            } else if !space.owns_nothing(number) {
                 numbers.push(number);
             }
             from = number.next();

@@ -233,6 +233,12 @@ impl Lane {
         self.markers.iter().map(|marker| (marker.epoch, &marker.event))
     }
 
+    /// The marker behind all that an ended lane's stream had to do; none if it left none.
+    pub(crate) fn last_marker(&self) -> Option<Event> {
+        let last = self.markers.back().filter(|marker| marker.epoch == u64::MAX);
+        last.map(|marker| marker.event.clone())
+    }
+
     pub(super) fn poison(&mut self) {
         self.poisoned = true;
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{Event, ResourceId, Stream, StreamId};
 
+use super::departed::Departed;
 use super::front::{Closer, Front};
 use super::home::Away;
 use super::lane::{Access, Lane};
@@ -54,6 +55,8 @@ pub(crate) struct Lanes {
     /// Lanes of which nothing may cover what they freed.
     pub(super) uncovered: BTreeSet<StreamIx>,
     pub(super) queues: Queues,
+    /// What lanes that were forgotten may have pending.
+    pub(super) departed: Departed,
     /// Numbers of memory that is free away from home.
     pub(super) away: Away,
     /// How many requests found nothing at hand.
@@ -81,6 +84,7 @@ pub(crate) enum Garbage {
     Event(Event),
     Idle(IdleEvent),
     Lane(Lane),
+    Departed(Departed),
 }
 
 impl Lanes {
@@ -100,6 +104,7 @@ impl Lanes {
             unowned: BTreeSet::new(),
             uncovered: BTreeSet::new(),
             queues: Queues::default(),
+            departed: Departed::default(),
             away: Away::default(),
             misses: 0,
             missed_last: CLEAN.lane,

@@ -3,6 +3,7 @@
 use vmem_core::author::{StreamExt, WeakStream};
 use vmem_core::{Event, Stream};
 
+use super::departed::Departed;
 use super::front::{Closer, Front};
 use super::lane::{Access, Lane};
 use super::lanes::{Garbage, Lanes, Reuse};
@@ -297,11 +298,27 @@ impl Lanes {
         self.uncovered.remove(&lane);
         if let Some(stream) = forgotten.stream() {
             self.by_stream.remove(&stream);
+            if !forgotten.is_complete(u64::MAX) {
+                self.departed.note(forgotten.last_marker());
+            }
         }
         if let Some(owner) = forgotten.owner() {
             self.queues.remove(owner, lane);
         }
         self.note_company();
         self.garbage.push(Garbage::Lane(forgotten));
+    }
+
+    /// Lanes that were forgotten with work that may be pending.
+    pub(crate) fn departed(&self) -> &Departed {
+        &self.departed
+    }
+
+    /// All work of the device was waited for when so many of those had been forgotten.
+    pub(crate) fn forget_departed(&mut self, count: u64) {
+        if self.departed.count() == count {
+            let departed = std::mem::take(&mut self.departed);
+            self.garbage.push(Garbage::Departed(departed));
+        }
     }
 }

@@ -11,6 +11,7 @@
 //! finished under it again.
 
 mod close;
+mod departed;
 mod front;
 mod home;
 mod lane;

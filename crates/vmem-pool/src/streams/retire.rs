@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use vmem_core::{Event, StreamId};
 
-use super::{State, Streams};
+use super::{Lane, State, Streams};
 use crate::space::{CLEAN, RangeState, Slot, StreamIx, Tag};
 
 impl Streams {
@@ -51,6 +51,10 @@ impl State {
     /// Unties dormant addresses that no work touches any more from their lanes.
     fn settle_dormant(&mut self) {
         let complete = |slot: &Slot| match self.space[*slot].state() {
+            // Epoch 0 says which lane lends it.
+            RangeState::Dormant(Tag { lane, epoch: 0 }) => {
+                lane != CLEAN.lane && self.lanes.get(lane).is_none_or(Lane::has_ended)
+            }
             RangeState::Dormant(tag) => tag.lane != CLEAN.lane && self.lanes.is_complete(tag),
             _ => false,
         };

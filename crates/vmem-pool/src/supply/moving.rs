@@ -8,7 +8,7 @@ use vmem_core::Residence;
 use super::aliases::{Aliases, Hidden};
 use super::exchange::{Exchanged, To};
 use super::resting::Place;
-use crate::space::{Claim, Need, RangeState, Slot, Space, Span, Tag};
+use crate::space::{CLEAN, Claim, Need, RangeState, Slot, Space, Span, Tag};
 
 /// What is to move of some blocks, with the addresses claimed that are in none.
 #[derive(Debug)]
@@ -138,8 +138,9 @@ impl Aliases {
             To::Nowhere => done.handles.iter().for_each(|&it| self.resting.add(it, Place::Nowhere)),
         }
         space.end_claim_as(moving.claim, |_, state| match (state, to) {
-            (RangeState::Dormant(tag), To::Device) => RangeState::Free(tag),
-            (RangeState::Free(tag), To::Host | To::Nowhere) => RangeState::Dormant(tag),
+            // All work on it was complete when it was claimed.
+            (RangeState::Dormant(_), To::Device) => RangeState::Free(CLEAN),
+            (RangeState::Free(_), To::Host | To::Nowhere) => RangeState::Dormant(CLEAN),
             (state, _) => state,
         });
     }
@@ -152,8 +153,8 @@ impl Aliases {
             self.resting.add(run, Place::Displaced);
         }
         space.end_claim_as(moving.claim, |span, state| match state {
-            RangeState::Free(tag) if displaced.iter().any(|run| run.touches(span)) => {
-                RangeState::Dormant(tag)
+            RangeState::Free(_) if displaced.iter().any(|run| run.touches(span)) => {
+                RangeState::Dormant(CLEAN)
             }
             state => state,
         });

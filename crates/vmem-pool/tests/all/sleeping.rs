@@ -333,3 +333,28 @@ fn a_reserve_of_large_handles_serves_smaller_blocks_when_the_host_may_give_no_mo
     blocks.into_iter().for_each(|block| bench.free(block));
     bench.finish();
 }
+
+#[test]
+fn work_of_a_stream_that_ended_and_left_nothing_is_refused_too() {
+    let bench = Bench::new(32, PoolConfig::default());
+    let keeper = bench.stream();
+    let refused = (0..40).any(|_| {
+        let stream = bench.stream();
+        // Whole granules, so that no free memory tells of the stream once it has ended.
+        let block = alloc(&bench.pool, 4 * SMALL, &stream);
+        keep_busy(&bench.device, &block, &stream);
+        drop(stream);
+        // Streams that ended are forgotten when others come.
+        let other = alloc(&bench.pool, SMALL, &keeper);
+        // SAFETY: nothing is queued meanwhile.
+        let slept = unsafe { bench.handle.sleep(None, Contents::Kept, Pending::Refuse) };
+        bench.device.synchronize().unwrap();
+        let _ = bench.wake(None).unwrap();
+        free(&bench.pool, block, &keeper);
+        free(&bench.pool, other, &keeper);
+        slept.is_err()
+    });
+    assert!(refused);
+    drop(keeper);
+    bench.finish();
+}

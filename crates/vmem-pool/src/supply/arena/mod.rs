@@ -303,7 +303,7 @@ impl Supply for VirtualArena {
 
     fn host_room(&self) -> u64 {
         let HostFigures { held, ready } = self.host();
-        self.mapping.host_limit().saturating_sub(held - ready)
+        self.mapping.host_limit().saturating_sub(held.saturating_sub(ready))
     }
 
     fn limit_host(&self, bytes: u64) {

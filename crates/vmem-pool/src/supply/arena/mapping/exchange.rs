@@ -58,6 +58,10 @@ impl Mapping {
         held: &mut Handles,
         job: &Exchange,
     ) -> Result<Exchanged, Undone> {
+        if held.copies.is_some() {
+            let error = ResidencyError::new(ResidencyErrorKind::Driver);
+            return Err(error.with_source("copies of an earlier move cannot be waited for").into());
+        }
         let mut swaps = self.acquire_all(held, job)?;
         let mut staged = Vec::new();
         match self.carry(&mut swaps, job, &mut staged) {

@@ -106,6 +106,7 @@ impl Mapping {
                 }
                 Err(error) => {
                     taken.into_iter().for_each(|piece| self.give_to_reserve(held, piece));
+                    self.note_ready(held);
                     return Err(error);
                 }
             }

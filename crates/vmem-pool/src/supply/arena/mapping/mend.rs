@@ -65,7 +65,10 @@ impl Mapping {
             leaving.gone = match leaving.place {
                 Place::Nowhere => true,
                 Place::Host => self.leave_host(held, leaving.span).is_ok(),
-                Place::Displaced => self.leave_displaced(held, leaving.span).is_ok(),
+                // Copies that could not be waited for may still run through it.
+                Place::Displaced => {
+                    held.copies.is_none() && self.leave_displaced(held, leaving.span).is_ok()
+                }
             };
         }
     }
