@@ -52,7 +52,7 @@ fn a_block_freed_while_it_goes_to_the_host_leaves_its_memory_to_others_once() {
             freeing.free(block, &owner);
             owner
         });
-        // SAFETY: contract, moving/nothing-pending: nothing is pending on the block, and nothing is queued on it.
+        // SAFETY: contract, moving/nothing-pending: nothing is pending on the block, nor queued.
         assert_moved_or_freed(unsafe { rig.handle.demote(&[raw], Contents::Kept) });
         // Its memory is the device's or the pool's again, whether it has been freed yet or not.
         let early = rig.take(1, &other);
@@ -69,7 +69,7 @@ fn a_block_freed_while_it_comes_back_from_the_host_leaves_its_memory_to_others_o
         let (owner, other) = (rig.stream(), rig.stream());
         let block = idle_block(&rig, &owner);
         let raw = block.raw();
-        // SAFETY: contract, moving/nothing-pending: nothing is pending on the block, and nothing is queued on it.
+        // SAFETY: contract, moving/nothing-pending: nothing is pending on the block, nor queued.
         assert_eq!(unsafe { rig.handle.demote(&[raw], Contents::Kept) }.unwrap(), WHOLE);
         let freeing = rig.clone();
         let freeing = thread::spawn(move || {
@@ -89,7 +89,7 @@ fn a_block_freed_while_it_comes_back_from_the_host_leaves_its_memory_to_others_o
 pub(crate) fn frees_what_rests(rig: Rig) {
     let (owner, other) = (rig.stream(), rig.stream());
     let block = idle_block(&rig, &owner);
-    // SAFETY: contract, moving/nothing-pending: nothing is pending on the block, and nothing is queued on it.
+    // SAFETY: contract, moving/nothing-pending: nothing is pending on the block, nor queued.
     assert_eq!(unsafe { rig.handle.demote(&[block.raw()], Contents::Kept) }.unwrap(), WHOLE);
     rig.touch(&block, &owner);
     let handle = rig.handle.clone();
@@ -120,7 +120,7 @@ fn requests_beside_a_sleep(name: &'static str, granules: u64) {
         rig.launch(Kernel::write_pattern(block.ptr(), block.size(), 7), &owner);
         let handle = rig.handle.clone();
         let sleeping = thread::spawn(move || {
-            // SAFETY: contract, moving/nothing-pending: nothing is queued on the block until it was woken.
+            // SAFETY: contract, moving/nothing-pending: nothing is queued on it until it was woken.
             unsafe { handle.sleep(Some(asleep), Contents::Kept, Pending::Wait) }.unwrap()
         });
         let early = rig.try_take(1, &other);
