@@ -28,7 +28,7 @@ enum Test {
     Loom(&'static str),
 }
 
-const MUTANTS: [Mutant; 6] = [
+const MUTANTS: [Mutant; 7] = [
     Mutant {
         name: "free neighbours of two streams join",
         file: "crates/vmem-pool/src/space/range.rs",
@@ -70,6 +70,13 @@ const MUTANTS: [Mutant; 6] = [
         from: "request.stream.has_pending_waits() || !state",
         to: "!state",
         test: Test::Loom("a_thread_waits_for_what_others_asked"),
+    },
+    Mutant {
+        name: "what is freed while it moves is free at once",
+        file: "crates/vmem-pool/src/supply/resting.rs",
+        from: "if let Some(freed) = self.resting.moving.get_mut(&block.start)",
+        to: "if false && let Some(freed) = self.resting.moving.get_mut(&block.start)",
+        test: Test::Loom("a_block_freed_while_it_goes_to_the_host"),
     },
 ];
 

@@ -110,6 +110,7 @@ impl Case {
             verified: ran.verified_bytes,
             moves: counters.moves + counters.returns,
             waits: counters.waits,
+            demoted: counters.bytes_demoted,
             ..Tally::default()
         })
     }

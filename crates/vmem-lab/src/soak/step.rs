@@ -50,6 +50,12 @@ pub(super) enum Step {
         percent: u64,
     },
     Trim,
+    /// Has a block rest on the host, or be the device's again, once all work on it is complete.
+    Rest {
+        block: usize,
+        stream: usize,
+        wakes: bool,
+    },
 }
 
 /// The streams of a thread: owned ones, and last its default stream.
@@ -74,5 +80,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> + use<> {
         1 => stream.clone().prop_map(|stream| Step::Retire { stream }),
         1 => (LEAST_PERCENT..=100).prop_map(|percent| Step::Limit { percent }),
         1 => Just(Step::Trim),
+        2 => (on(), any::<bool>())
+            .prop_map(|((block, stream), wakes)| Step::Rest { block, stream, wakes }),
     ]
 }

@@ -26,6 +26,8 @@ pub(super) struct Tally {
     pub(super) moves: u64,
     /// Requests served behind a wait for another stream.
     pub(super) waits: u64,
+    /// Bytes of device memory that were given up while their blocks rested on the host.
+    pub(super) demoted: u64,
 }
 
 impl AddAssign for Tally {
@@ -40,18 +42,20 @@ impl AddAssign for Tally {
         self.verified += other.verified;
         self.moves += other.moves;
         self.waits += other.waits;
+        self.demoted += other.demoted;
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { programs, threaded, operations, faults, pairs, losses, .. } = self;
-        let Self { refusals, verified, moves, waits, .. } = self;
+        let Self { refusals, verified, moves, waits, demoted, .. } = self;
         write!(
             f,
             "{programs} programs and {threaded} runs of several threads, {operations} operations, \
              {faults} faults injected, two each in {pairs} programs, {losses} devices lost, {refusals} \
-             requests refused, {verified} B verified, {moves} moves, {waits} waits"
+             requests refused, {verified} B verified, {moves} moves, {waits} waits, {demoted} B \
+             gone to the host"
         )
     }
 }

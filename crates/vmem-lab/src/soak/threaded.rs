@@ -103,6 +103,7 @@ impl ThreadedCase {
         tally.threaded = 1;
         tally.moves = counters.moves + counters.returns;
         tally.waits = counters.waits;
+        tally.demoted = counters.bytes_demoted;
         Ok(tally)
     }
 }
@@ -219,6 +220,12 @@ impl<'a> Member<'a> {
                 stack.trim();
                 Ok(())
             }
+            Step::Rest { block, stream, wakes } => match self.pick(block) {
+                Some(place) => {
+                    stack.rest_block(&mut self.blocks[place], &self.streams[stream], wakes)
+                }
+                None => Ok(()),
+            },
         }
     }
 

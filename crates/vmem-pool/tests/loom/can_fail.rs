@@ -5,7 +5,8 @@ use loom::thread;
 use vmem_pool::{Batch, PoolConfig};
 use vmem_testkit::Carelessness;
 
-use crate::support::{Rig, explore};
+use crate::residency::frees_what_rests;
+use crate::support::{Rig, explore, explore_moves};
 
 #[test]
 #[should_panic(expected = "broken rules")]
@@ -45,5 +46,13 @@ fn a_marker_that_covers_nothing_is_caught() {
         rig.borrow(1, &thief);
         drop((freeing.join().unwrap(), thief));
         rig.finish();
+    });
+}
+
+#[test]
+#[should_panic(expected = "broken rules")]
+fn memory_of_the_host_that_goes_back_under_pending_work_is_caught() {
+    explore_moves("a resting block that is never in use", 2, |setting| {
+        frees_what_rests(Rig::new(setting, 1).careless(Carelessness::ClaimCompletion));
     });
 }

@@ -13,6 +13,7 @@ mod can_fail;
 mod growth;
 mod home;
 mod inbox;
+mod residency;
 mod retire;
 mod steal;
 mod support;

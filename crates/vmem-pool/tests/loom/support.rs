@@ -54,6 +54,18 @@ pub(crate) fn explore(
     }
 }
 
+/// The same where memory can move: over an arena only.
+pub(crate) fn explore_moves(
+    name: &'static str,
+    preemptions: usize,
+    model: impl Fn(Setting) + Send + Sync + Copy + 'static,
+) {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    for setting in SETTINGS.into_iter().filter(|setting| setting.arena) {
+        explore_on(name, setting, preemptions, model);
+    }
+}
+
 fn explore_on(
     name: &'static str,
     setting: Setting,
@@ -165,7 +177,11 @@ impl Rig {
     /// Queues work that writes the block, by the raw handle as programs do: nothing but the pool sees
     /// to the waits that others asked of the stream.
     pub(crate) fn touch(&self, block: &Block, stream: &Stream) {
-        let kernel = Kernel::new("touch").writes(block.ptr(), block.size());
+        self.launch(Kernel::new("touch").writes(block.ptr(), block.size()), stream);
+    }
+
+    /// Queues a kernel that uses a live block only.
+    pub(crate) fn launch(&self, kernel: Kernel, stream: &Stream) {
         // SAFETY: contract, devices/handles, devices/ranges and devices/threads: a live block, and
         // a stream that the caller may name.
         unsafe { self.device.launch_raw(stream.raw(), kernel) }.unwrap();
