@@ -24,7 +24,12 @@ import tempfile
 import threading
 import time
 
+from compare import NOT_RUN, lines
+
 HERE = pathlib.Path(__file__).resolve().parent
+
+# pytest's: all passed, some failed, none were found.
+ENDS = {0, 1, 5}
 
 # root: below --tests. paths: below root, or a package. slow: which tests are left out. per: tests a process has.
 SUITES = {
@@ -165,14 +170,17 @@ class Runner:
                 how = "silent" if silent else f"ended its process ({process.returncode})"
                 self.write(mode=mode, test=hung[-1], outcome=how, error=last_lines(log.name))
                 left.remove(hung[-1])
-            elif left:
+            elif process.returncode not in ENDS:
+                # Before its first test or after its last one.
+                self.write(mode=mode, file=str(file), ended=process.returncode, error=last_lines(log.name))
+            if left and not hung:
                 # Nothing had begun, or pytest found fewer than it was asked for.
                 error = last_lines(log.name)
                 for test in left:
                     self.write(mode=mode, test=test, outcome="not started", error=error)
                 left = []
         for test in left:
-            self.write(mode=mode, test=test, outcome="not run")
+            self.write(mode=mode, test=test, outcome=NOT_RUN)
 
     def wait(self, process, state):
         """Waits for a process; true if it said nothing for too long."""
@@ -190,10 +198,9 @@ class Runner:
         """The tests of an earlier record that came to an end in every mode."""
         ends = collections.defaultdict(set)
         if self.options.left:
-            with open(self.options.left) as file:
-                for line in map(json.loads, file):
-                    if line["suite"] == self.name and line.get("outcome", "not run") != "not run":
-                        ends[line["test"]].add(line["mode"])
+            for line in lines(self.options.left):
+                if line["suite"] == self.name and line.get("outcome", NOT_RUN) != NOT_RUN:
+                    ends[line["test"]].add(line["mode"])
         modes = set(self.options.modes or self.suite["modes"])
         return {test for test, ended in ends.items() if modes <= ended}
 
@@ -208,7 +215,10 @@ class Runner:
 
     def main(self):
         signal.signal(signal.SIGTERM, self.stop)
-        open(self.record, "a").close()
+        with open(self.record, "a+b") as file:
+            # What was cut is a line for itself.
+            if file.tell() and (file.seek(-1, os.SEEK_END), file.read())[1] != b"\n":
+                file.write(b"\n")
         watch = threading.Timer(self.options.limit, self.stop)
         watch.daemon = True
         watch.start()
@@ -221,6 +231,8 @@ class Runner:
                 return
             ran = self.ran()
             found = {file: [test for test in ids if test not in ran] for file, ids in found.items()}
+            if any(found.values()):
+                self.write(mode="native", modes=self.options.modes or self.suite["modes"])
             per = self.suite["per"]
             parts = [(f, ids[i : i + per]) for f, ids in found.items() for i in range(0, len(ids), per)]
             # Large ones first, so that none is alone at the end.
@@ -231,10 +243,11 @@ class Runner:
 
     def summary(self, found):
         counts = collections.Counter()
-        with open(self.record) as file:
-            for line in map(json.loads, file):
-                if line["suite"] == self.name and "outcome" in line:
-                    counts[line["mode"], line["outcome"]] += 1
+        for line in lines(self.record):
+            if line["suite"] == self.name and "outcome" in line:
+                counts[line["mode"], line["outcome"]] += 1
+            elif line["suite"] == self.name and "ended" in line:
+                counts[line["mode"], "ended badly"] += 1
         print(f"{self.name}: {sum(map(len, found.values()))} tests of {len(found)} files")
         for (mode, outcome), count in sorted(counts.items()):
             print(f"  {mode:8} {outcome:24} {count}")

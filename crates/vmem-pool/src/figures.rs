@@ -45,7 +45,11 @@ pub struct Counters {
     pub reserved: u64,
     /// The most `reserved` has been.
     pub peak_reserved: u64,
-    /// Bytes of the host's memory that live blocks rest in.
+    /// Bytes of live blocks, as requested, that take no room on the device: they rest on the host, or
+    /// their contents were discarded.
+    pub away: u64,
+    /// Bytes of the host's memory in use, in whole handles: with what live blocks rest in, free memory that
+    /// moved along, and what freed blocks rested in, until the next trim or move.
     pub on_host: u64,
     /// Bytes of the host's memory that are kept ready.
     pub host_reserve: u64,

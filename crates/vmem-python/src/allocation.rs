@@ -236,7 +236,8 @@ pub(crate) fn allocate(
 }
 
 /// Frees a block by its address, in the order of `stream`, which may have been destroyed unless the caller
-/// vouches for it. Who does lets other streams have the memory at once. Does not wait for the device, and
+/// vouches for it. Who does lets other streams have the memory at once; if the stream is destroyed all the
+/// same, the driver ends the process. Does not wait for the device, and
 /// drops what comes after `atexit`.
 #[pyfunction]
 #[pyo3(signature = (ptr, stream=None, *, vouched=false))]

@@ -140,8 +140,8 @@ impl Runtime {
     /// Moves the memory of live allocations to the host, at their addresses, so that the device has it for
     /// others: of those under `tag`, or of all. Without `keep` contents are given up, and nothing may touch
     /// the memory before `wake`. Waits for the whole device first; without `wait`, raises where work is
-    /// pending. All that can move moves, or nothing. Returns the bytes of the device's memory that are free
-    /// now. No work on the memory may be queued meanwhile.
+    /// pending. All that can move moves, or nothing. Returns the bytes of the device's memory that were
+    /// given up. No work on the memory may be queued meanwhile.
     #[pyo3(signature = (tag=None, *, keep=true, wait=true))]
     fn sleep(&self, py: Python<'_>, tag: Option<CString>, keep: bool, wait: bool) -> PyResult<u64> {
         let discard = if keep { 0 } else { vmem::VMEM_REST_DISCARD };
@@ -157,8 +157,8 @@ impl Runtime {
         calls::ask(py, || moved(vmem::vmem_wake, device, tag.as_deref(), no_wait(wait)))
     }
 
-    /// Keeps so many bytes of the host's memory ready for what goes to sleep, from now on; to make some takes
-    /// about 0.2 ms a MiB.
+    /// Keeps so many bytes of the host's memory ready for what goes to sleep, from now on. To make some takes
+    /// long: see docs/residency.md.
     fn fill_host_reserve(&self, py: Python<'_>, bytes: u64) -> PyResult<()> {
         calls::call(py, || vmem::vmem_fill_host_reserve(self.device, bytes))
     }

@@ -82,10 +82,11 @@ impl State {
         }
     }
 
-    /// The counters, what is in quarantine included. Takes as many steps as
-    /// [`quarantined`](Self::quarantined).
+    /// The counters, what is in quarantine and what is away included. Takes as many steps as
+    /// [`quarantined`](Self::quarantined), and one for each handle that is away.
     pub(crate) fn counters(&self) -> Counters {
-        Counters { quarantined: self.quarantined(), ..self.counters }
+        let away = self.aliases.live_away(&self.space);
+        Counters { away, quarantined: self.quarantined(), ..self.counters }
     }
 
     /// Free bytes that nobody can have who does not synchronise the device. Takes as many steps as

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::aliases::Aliases;
 use super::exchange::Displaced;
+use super::moving::common;
 use crate::space::{CLEAN, RangeState, Slot, Space, Span, Tag};
 
 /// Where the memory of an address is that is not the device's.
@@ -91,6 +92,22 @@ impl Aliases {
     /// Whether some of a span is away.
     pub(crate) fn is_away(&self, span: Span) -> bool {
         self.resting.touching(span).next().is_some()
+    }
+
+    /// Bytes of live blocks, as requested, that take no room on the device. What was displaced may be held
+    /// there. Takes time in the number of handles that are away.
+    pub(crate) fn live_away(&self, space: &Space) -> u64 {
+        let without = self.resting.away.iter().filter(|(_, (_, place))| *place != Place::Displaced);
+        let handles = without.map(|(&start, &(size, _))| Span::new(start, size));
+        let of_handle = |handle: Span| -> u64 {
+            let live = space.within(handle).filter(|&slot| space[slot].is_live());
+            let requested = live.filter_map(|slot| {
+                let (layout, ..) = space[slot].block()?;
+                Some(Span::new(space[slot].start, layout.size()))
+            });
+            requested.map(|block| common(handle, block)).sum()
+        };
+        handles.map(of_handle).sum()
     }
 
     /// Whether some of a span was displaced.

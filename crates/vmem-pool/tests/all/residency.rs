@@ -1,6 +1,6 @@
 //! Blocks whose memory goes to the host and comes back.
 
-use vmem_core::{Contents, Residency, ResidencyErrorKind};
+use vmem_core::{Block, Contents, Residency, ResidencyErrorKind, Resting};
 use vmem_pool::PoolConfig;
 
 use crate::resting::Bench;
@@ -249,6 +249,35 @@ fn blocks_of_others_and_freed_ones_are_refused_and_nothing_moves() {
     assert!(bench.handle.residence(&stale).is_none());
     assert_eq!(bench.handle.block_at(a.ptr()), Some(a.raw()));
     bench.free(a);
+    bench.finish();
+}
+
+#[test]
+fn away_are_the_bytes_of_live_blocks_that_take_no_room_on_the_device() {
+    let bench = Bench::new(64, PoolConfig::default().with_resting(Resting::Planned));
+    // Less than a granule is requested of the last one.
+    let size = 7 * SMALL + 300;
+    let [kept, discarded, freed] = [(); 3].map(|()| bench.alloc(size));
+    let left = bench.alloc(SMALL);
+    bench.demote(&[&kept, &freed], Contents::Kept);
+    bench.demote(&[&discarded], Contents::Discarded);
+    let of = |blocks: &[&Block]| -> u64 {
+        let away =
+            blocks.iter().map(|block| bench.residence(block)).map(|it| it.host + it.discarded);
+        away.map(|away| away.min(size)).sum()
+    };
+    let before = bench.counters().away;
+    assert_eq!(before, of(&[&kept, &discarded, &freed]));
+    assert!(before > 15 * SMALL, "{before}");
+    // At once, although the host's memory goes back later only.
+    let on_host = bench.counters().on_host;
+    let gone = of(&[&freed]);
+    assert!(gone > 0);
+    bench.free(freed);
+    assert_eq!((bench.counters().away, bench.counters().on_host), (before - gone, on_host));
+    bench.promote(&[&kept, &discarded]);
+    assert_eq!(bench.counters().away, 0);
+    [kept, discarded, left].into_iter().for_each(|block| bench.free(block));
     bench.finish();
 }
 

@@ -47,7 +47,9 @@ pub struct RuntimeConfig {
     pub memory_reserve: Option<Size>,
     /// The most of the host's memory that [`Spill`](vmem_adaptors::Spill)ed buffers may rest in: bytes, or
     /// hundredths of what the host has; 0, as by default, for none of it. More asks for
-    /// [tier B](crate::Tier::B), of whose recovery it is a step.
+    /// [tier B](crate::Tier::B), of whose recovery it is a step, and bounds
+    /// [what sleeps](crate::Runtime::sleep) and the host's reserve with it
+    /// ([`with_host_ceiling`](vmem_pool::PoolConfig::with_host_ceiling)).
     pub spill: Size,
     /// The choice whether the pool moves memory before it takes more, or after. Not in the environment;
     /// provisional, as [`Footprint`] is.

@@ -24,7 +24,7 @@ pub struct RuntimeStats {
     pub reserved: Option<u64>,
     /// The most that `reserved` has been since the stack was built.
     pub peak_reserved: Option<u64>,
-    /// Bytes of the host's memory that blocks rest in.
+    /// Bytes of the host's memory in use, as [`Counters::on_host`](vmem_pool::Counters::on_host).
     pub on_host: Option<u64>,
     /// Bytes returned to the device so far.
     pub trimmed: Option<u64>,
@@ -108,9 +108,9 @@ pub(super) fn budget_left(stack: &Stack) -> u64 {
     // If the driver fails, no memory counts as free.
     let obtainable = pool.reserved.saturating_add(driver_free(stack).unwrap_or(0));
     let most = stack.limits.ceiling.map_or(obtainable, |ceiling| ceiling.min(obtainable));
-    // What rests on the host takes no room on the device, and what is cold can go there.
+    // What is away takes no room on the device, and what is cold can go to the host.
     let cold = stack.spill.as_ref().map_or(0, Spill::room);
-    most.saturating_sub(pool.live.saturating_sub(pool.on_host.saturating_add(cold)))
+    most.saturating_sub(pool.live.saturating_sub(pool.away.saturating_add(cold)))
 }
 
 /// What `trim` returned, also if it failed half way.

@@ -178,7 +178,8 @@ impl Runtime {
     }
 
     /// The bytes that new work can count on: for a pool, what its ceiling and the device allow it
-    /// to hold, less what is live; for tier C its budget less what is live. `None` before the stack
+    /// to hold, less what is live and not [away](vmem_pool::Counters::away); for tier C its budget less
+    /// what is live. `None` before the stack
     /// is built, and in a forked child. Makes a driver call on tiers with a pool.
     pub fn budget_left(&self) -> Option<u64> {
         Some(figures::budget_left(&self.readable()?.stack))

@@ -4,6 +4,7 @@ use vmem_core::{Contents, Label, Moved, Residency, ResidencyError, ResidencyErro
 use vmem_pool::{Pending, PoolHandle};
 
 use super::Runtime;
+use crate::Stack;
 
 impl Runtime {
     /// Moves the memory of live blocks to the host, or gives it up, as [`PoolHandle::sleep`] promises: of
@@ -48,12 +49,17 @@ impl Runtime {
     }
 
     /// Keeps so many bytes of the host's memory ready for blocks that go to sleep, as
-    /// [`PoolHandle::fill_host_reserve`] says. Builds nothing.
+    /// [`PoolHandle::fill_host_reserve`] says. Builds the stack if it is not yet.
     ///
     /// # Errors
-    /// Those of [`sleep`](Self::sleep).
+    /// Those of [`PoolHandle::fill_host_reserve`]; [`Unsupported`](ResidencyErrorKind::Unsupported) on
+    /// tiers without a pool; [`Driver`](ResidencyErrorKind::Driver), with the
+    /// [`SetupError`](crate::SetupError) as its source, if there is no stack and none can be built.
     pub fn fill_host_reserve(&self, bytes: u64) -> Result<(), ResidencyError> {
-        self.resting_pool()?.map_or(Ok(()), |pool| pool.fill_host_reserve(bytes))
+        let stack = self
+            .ensure_ready()
+            .map_err(|error| ResidencyError::new(ResidencyErrorKind::Driver).with_source(error))?;
+        pool_of(stack)?.fill_host_reserve(bytes)
     }
 
     /// What moves the memory of single blocks, on tiers with a pool; `None` also before the stack is
@@ -65,7 +71,10 @@ impl Runtime {
     /// The pool; `None` if nothing is built.
     fn resting_pool(&self) -> Result<Option<&PoolHandle>, ResidencyError> {
         let Some(built) = self.readable() else { return Ok(None) };
-        let pool = built.stack.pool.as_ref();
-        pool.map(Some).ok_or_else(|| ResidencyError::new(ResidencyErrorKind::Unsupported))
+        pool_of(&built.stack).map(Some)
     }
+}
+
+fn pool_of(stack: &Stack) -> Result<&PoolHandle, ResidencyError> {
+    stack.pool.as_ref().ok_or_else(|| ResidencyError::new(ResidencyErrorKind::Unsupported))
 }

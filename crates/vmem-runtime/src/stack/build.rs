@@ -97,6 +97,9 @@ impl Plan<'_> {
     }
 
     fn managed(self) -> Result<Stack, BoxedError> {
+        if self.config.spills() {
+            tracing::warn!("nothing can spill: on tier C the driver moves pages as they are used");
+        }
         let memory = ManagedMemory::new(self.device.clone())?;
         let parts = Parts { managed: Some(memory.handle()), ..Parts::default() };
         Ok(self.finish(memory, parts))

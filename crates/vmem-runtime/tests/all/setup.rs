@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 
-use vmem_core::{AllocErrorKind, BoxedError, Device, DriverCode, ResourceExt, Stream};
+use vmem_core::{
+    AllocErrorKind, BoxedError, Device, DriverCode, ResidencyErrorKind, ResourceExt, Stream, chain,
+};
 use vmem_runtime::{
     ConfigError, FailurePolicy, PoolLimit, Runtime, RuntimeConfig, SetupError, SetupErrorKind,
     Size, Status, Tier,
@@ -314,4 +316,23 @@ fn a_runtime_prints_its_effective_configuration() {
     }
     assert_eq!(text.lines().count(), 3, "{text}");
     assert!(text.lines().all(|line| line.len() < 250), "{text}");
+}
+
+#[test]
+fn filling_the_hosts_reserve_builds_the_stack_or_says_why_not() {
+    let device = device();
+    let filled = runtime(config(), &device);
+    filled.fill_host_reserve(32 * MIB).unwrap();
+    assert_eq!(filled.stats().tier, Some(Tier::A));
+    assert_eq!(device.host_used(), 32 * MIB);
+    drop(filled);
+    let managed = runtime(config().with_managed_memory(true), &device);
+    let error = managed.fill_host_reserve(32 * MIB).unwrap_err();
+    assert_eq!(error.kind(), ResidencyErrorKind::Unsupported);
+    drop(managed);
+    let lacking = Runtime::new(config(), || Err("no device today".into()));
+    let error = lacking.fill_host_reserve(32 * MIB).unwrap_err();
+    assert_eq!(error.kind(), ResidencyErrorKind::Driver);
+    assert!(chain(&error).to_string().contains("no device today"), "{error}");
+    finish(&device);
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vmem_adaptors::{MayRest, Spill, Spillable};
-use vmem_core::{DeviceBuffer, MemoryResource, ResourceExt, Stream};
+use vmem_core::{Contents, DeviceBuffer, MemoryResource, ResourceExt, Stream};
+use vmem_pool::Pending;
 use vmem_runtime::{Runtime, Size, Tier};
 use vmem_sim::{Kernel, Parts, SimDevice};
 
@@ -136,6 +137,46 @@ fn admission_counts_what_can_spill_and_what_has() {
 }
 
 #[test]
+fn what_was_freed_at_rest_leaves_no_room_on_the_device() {
+    let mut bench = Bench::new(256);
+    let memory = bench.runtime.resource().unwrap();
+    // The first two are the coldest.
+    let large = memory.buffer(128 * MIB, &bench.stream).unwrap();
+    assert_eq!(bench.on_device(), [false, false, true, true]);
+    bench.buffers.drain(..2);
+    let leases: Vec<_> =
+        bench.buffers.iter().map(|buffer| buffer.lease(&bench.stream).unwrap()).collect();
+    // The host's memory is held until the pool is tidied.
+    assert_eq!(bench.runtime.stats().on_host, Some(128 * MIB));
+    let one = NonZeroU64::new(1).unwrap();
+    assert!(!bench.runtime.admit(1, one).unwrap().is_admitted());
+    drop((leases, large));
+    drop(memory);
+    bench.finish();
+}
+
+#[test]
+fn what_was_discarded_leaves_its_room_to_others() {
+    let device = device();
+    let runtime = runtime(config(), &device);
+    let stream = Stream::new(device.clone()).unwrap();
+    let memory = runtime.resource().unwrap();
+    let buffer = memory.buffer(192 * MIB, &stream).unwrap();
+    let fits = |mib| {
+        let one = NonZeroU64::new(1).unwrap();
+        runtime.admit(mib * MIB, one).unwrap().is_admitted()
+    };
+    assert!(fits(64) && !fits(65));
+    // SAFETY: contract, moving/nothing-pending: no work was queued.
+    unsafe { runtime.sleep(None, Contents::Discarded, Pending::Wait) }.unwrap();
+    assert!(fits(256) && !fits(257));
+    let other = memory.buffer(256 * MIB, &stream).unwrap();
+    drop((other, buffer));
+    drop((memory, runtime, stream));
+    finish(&device);
+}
+
+#[test]
 fn a_reservation_has_buffers_spill() {
     let bench = Bench::new(256);
     let reservation = bench.runtime.reserve(128 * MIB, &bench.stream).unwrap();
@@ -143,6 +184,20 @@ fn a_reservation_has_buffers_spill() {
     bench.check();
     drop(reservation);
     bench.finish();
+}
+
+#[test]
+fn on_tier_c_a_warning_says_that_nothing_spills() {
+    let device = device();
+    let config = config().with_managed_memory(true).with_spill(Size::Bytes(64 * MIB));
+    let warnings = Warnings::during(|| {
+        let runtime = runtime(config, &device);
+        assert_eq!(runtime.ensure_ready().unwrap().tier, Tier::C);
+        assert!(runtime.ensure_ready().unwrap().spill.is_none());
+    });
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("nothing can spill"), "{warnings:?}");
+    finish(&device);
 }
 
 #[test]
