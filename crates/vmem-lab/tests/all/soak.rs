@@ -19,6 +19,7 @@ fn a_short_soak_finds_nothing_wrong() {
         " 0 B verified",
         " 0 moves",
         " 0 waits",
+        " 0 B gone",
     ] {
         assert!(!last.contains(none), "{last}");
     }
