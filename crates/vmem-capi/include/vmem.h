@@ -645,14 +645,18 @@ vmem_status vmem_stop_recording(int32_t device,
  * Moves the memory of live blocks to the host, at their addresses, so that the device has it for others: of
  * the blocks allocated under `tag`, or of all for null. Waits for the whole device first, which breaks every
  * capture in progress, unless `flags` has `VMEM_REST_NO_WAIT`. With `VMEM_REST_DISCARD` contents are given
- * up. All of it is moved that can be, or nothing. The blocks can be freed while they rest. `moved` may be
- * null.
+ * up. All of it is moved that can be, or nothing, unless the driver fails again while a failure is undone.
+ * The blocks can be freed while they rest. `moved` may be null.
  *
  * Where blocks rest with their contents, work that touches them is right, and slow.
  *
  * VMEM_ERROR_BUSY if work is or may be pending that was not to be waited for, VMEM_ERROR_CAPTURING if a
  * stream captures, VMEM_ERROR_OUT_OF_MEMORY if the host has too little memory, VMEM_ERROR_UNSUPPORTED where
- * memory cannot rest.
+ * memory cannot rest. With these, and if `moved` has too small a size, nothing has moved.
+ *
+ * VMEM_ERROR_DRIVER if the driver fails. All blocks are as they were, unless it failed again when that was
+ * to be undone: then blocks have what they held, unless it was discarded, and some may be on the other side
+ * or displaced. `vmem_get_residence` says which; `vmem_sleep` or `vmem_wake` puts them right.
  *
  * The caller sees to it that: No work is queued on the blocks during the call; none, if contents are discarded, until `vmem_wake`. What
  * was queued before is waited for, or on streams that the library knows. `tag` is null or ends with a zero;
@@ -666,7 +670,8 @@ vmem_status vmem_sleep(int32_t device,
 /**
  * Gives blocks that rest device memory again, at their addresses, with their contents unless those were
  * discarded: those allocated under `tag` and those that share physical memory with them, or all for null. All
- * of them wake or none. `flags` may have `VMEM_REST_NO_WAIT`. `moved` may be null.
+ * of them wake or none, unless the driver fails again while a failure is undone. `flags` may have
+ * `VMEM_REST_NO_WAIT`. `moved` may be null.
  *
  * VMEM_ERROR_OUT_OF_MEMORY, with all blocks as they were, if the device or the pool's limit has too little
  * room; the others of `vmem_sleep`.
@@ -681,7 +686,7 @@ vmem_status vmem_wake(int32_t device,
 
 /**
  * Keeps `bytes` bytes of the host's memory ready for blocks that go to sleep, from now on; 0, as from the
- * start, keeps none. To make some takes about 0.2 ms a MiB.
+ * start, keeps none. To make some takes long: see docs/residency.md.
  *
  * VMEM_ERROR_OUT_OF_MEMORY if the host has too little, VMEM_ERROR_UNSUPPORTED where memory cannot rest.
  */

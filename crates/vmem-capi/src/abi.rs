@@ -26,9 +26,8 @@ pub(crate) unsafe fn read<T: Prefixed>(from: *const T, what: &str) -> Result<T, 
     if from.is_null() {
         return Ok(known);
     }
-    // SAFETY: it begins with its size, by the caller's promise.
-    let size = unsafe { from.cast::<usize>().read_unaligned() };
-    check_size::<T>(size, what)?;
+    // SAFETY: the caller's promise; it is not null.
+    let size = unsafe { size_of_callers(from, what) }?;
     let size_known = size.min(size_of::<T>());
     let to = (&raw mut known).cast::<u8>();
     // SAFETY: both have so many bytes, and any bytes are integers and pointers.
@@ -50,12 +49,9 @@ pub(crate) unsafe fn read<T: Prefixed>(from: *const T, what: &str) -> Result<T, 
 /// # Safety
 /// `to` is null or points to a struct of the size that it begins with.
 pub(crate) unsafe fn write<T: Prefixed>(to: *mut T, value: &T, what: &str) -> Result<(), Failure> {
-    if to.is_null() {
-        return Err(Failure::argument(format!("{what} is null")));
-    }
-    // SAFETY: it begins with its size, by the caller's promise.
-    let size = unsafe { to.cast::<usize>().read_unaligned() };
-    check_size::<T>(size, what)?;
+    place(to, what)?;
+    // SAFETY: the caller's promise; it is not null.
+    let size = unsafe { size_of_callers(to, what) }?;
     let from = (&raw const *value).cast::<u8>();
     let (skip, end) = (size_of::<usize>(), size.min(size_of::<T>()));
     let (to, from) = (to.cast::<u8>().wrapping_add(skip), from.wrapping_add(skip));
@@ -64,9 +60,28 @@ pub(crate) unsafe fn write<T: Prefixed>(to: *mut T, value: &T, what: &str) -> Re
     Ok(())
 }
 
-fn check_size<T: Prefixed>(size: usize, what: &str) -> Result<(), Failure> {
-    if size >= T::LEAST {
+/// Refuses a struct that [`write`] would refuse; not null, which says that no answer is wanted. For calls
+/// that do something before they answer.
+///
+/// # Safety
+/// `to` is null or points to a struct of the size that it begins with.
+pub(crate) unsafe fn check_optional<T: Prefixed>(to: *const T, what: &str) -> Result<(), Failure> {
+    if to.is_null() {
         return Ok(());
+    }
+    // SAFETY: the caller's promise; it is not null.
+    unsafe { size_of_callers(to, what) }.map(drop)
+}
+
+/// The size that a struct says it has.
+///
+/// # Safety
+/// `of` points to a struct of the size that it begins with.
+unsafe fn size_of_callers<T: Prefixed>(of: *const T, what: &str) -> Result<usize, Failure> {
+    // SAFETY: it begins with its size, by the caller's promise.
+    let size = unsafe { of.cast::<usize>().read_unaligned() };
+    if size >= T::LEAST {
+        return Ok(size);
     }
     let least = T::LEAST;
     Err(Failure::argument(format!(

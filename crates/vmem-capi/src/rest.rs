@@ -69,14 +69,18 @@ unsafe impl Prefixed for vmem_residence {
 /// Moves the memory of live blocks to the host, at their addresses, so that the device has it for others: of
 /// the blocks allocated under `tag`, or of all for null. Waits for the whole device first, which breaks every
 /// capture in progress, unless `flags` has `VMEM_REST_NO_WAIT`. With `VMEM_REST_DISCARD` contents are given
-/// up. All of it is moved that can be, or nothing. The blocks can be freed while they rest. `moved` may be
-/// null.
+/// up. All of it is moved that can be, or nothing, unless the driver fails again while a failure is undone.
+/// The blocks can be freed while they rest. `moved` may be null.
 ///
 /// Where blocks rest with their contents, work that touches them is right, and slow.
 ///
 /// VMEM_ERROR_BUSY if work is or may be pending that was not to be waited for, VMEM_ERROR_CAPTURING if a
 /// stream captures, VMEM_ERROR_OUT_OF_MEMORY if the host has too little memory, VMEM_ERROR_UNSUPPORTED where
-/// memory cannot rest.
+/// memory cannot rest. With these, and if `moved` has too small a size, nothing has moved.
+///
+/// VMEM_ERROR_DRIVER if the driver fails. All blocks are as they were, unless it failed again when that was
+/// to be undone: then blocks have what they held, unless it was discarded, and some may be on the other side
+/// or displaced. `vmem_get_residence` says which; `vmem_sleep` or `vmem_wake` puts them right.
 ///
 /// # Safety
 /// No work is queued on the blocks during the call; none, if contents are discarded, until `vmem_wake`. What
@@ -97,6 +101,8 @@ pub unsafe extern "C" fn vmem_sleep(
             0 => Contents::Kept,
             _ => Contents::Discarded,
         };
+        // SAFETY: the caller's promise.
+        unsafe { abi::check_optional(moved, "moved") }?;
         let instance = instance(device)?;
         // SAFETY: the caller's promise.
         let done = unsafe { instance.runtime.sleep(label, contents, pending) };
@@ -107,7 +113,8 @@ pub unsafe extern "C" fn vmem_sleep(
 
 /// Gives blocks that rest device memory again, at their addresses, with their contents unless those were
 /// discarded: those allocated under `tag` and those that share physical memory with them, or all for null. All
-/// of them wake or none. `flags` may have `VMEM_REST_NO_WAIT`. `moved` may be null.
+/// of them wake or none, unless the driver fails again while a failure is undone. `flags` may have
+/// `VMEM_REST_NO_WAIT`. `moved` may be null.
 ///
 /// VMEM_ERROR_OUT_OF_MEMORY, with all blocks as they were, if the device or the pool's limit has too little
 /// room; the others of `vmem_sleep`.
@@ -126,6 +133,8 @@ pub unsafe extern "C" fn vmem_wake(
         // SAFETY: the caller's promise.
         let label = unsafe { label(tag) }?;
         let pending = pending(flags, VMEM_REST_NO_WAIT)?;
+        // SAFETY: the caller's promise.
+        unsafe { abi::check_optional(moved, "moved") }?;
         let instance = instance(device)?;
         // SAFETY: the caller's promise.
         let done = unsafe { instance.runtime.wake(label, pending) };
@@ -135,7 +144,7 @@ pub unsafe extern "C" fn vmem_wake(
 }
 
 /// Keeps `bytes` bytes of the host's memory ready for blocks that go to sleep, from now on; 0, as from the
-/// start, keeps none. To make some takes about 0.2 ms a MiB.
+/// start, keeps none. To make some takes long: see docs/residency.md.
 ///
 /// VMEM_ERROR_OUT_OF_MEMORY if the host has too little, VMEM_ERROR_UNSUPPORTED where memory cannot rest.
 #[unsafe(no_mangle)]
@@ -159,14 +168,11 @@ pub unsafe extern "C" fn vmem_get_residence(
     guard("vmem_get_residence", || {
         place(residence, "residence")?;
         let at = block.addr() as u64;
-        let found = table::with(at, |live| (live.raw.ptr(), live.instance.clone()));
-        let (ptr, instance) = found.ok_or_else(|| not_a_block(at))?;
-        let known = instance.runtime.residency().and_then(|pool| {
-            // Of memory that was set aside only the first block begins where one of the pool's does.
-            pool.residence(&pool.block_at(ptr)?)
-        });
+        let found = table::with(at, |live| (live.raw, live.instance.clone()));
+        let (raw, instance) = found.ok_or_else(|| not_a_block(at))?;
+        let known = instance.runtime.residency().and_then(|pool| pool.residence(&raw));
         let known = known.ok_or_else(|| {
-            let text = "the block's memory cannot rest, or is part of what was set aside";
+            let text = "the block's memory cannot rest";
             Failure::new(vmem_status::VMEM_ERROR_UNSUPPORTED, text)
         })?;
         let Residence { device, host, discarded, displaced, shared, .. } = known;

@@ -240,6 +240,10 @@ static void memory_that_rests(void) {
     OK(vmem_fill_host_reserve(0, 12 * MIB));
     uint64_t before = room();
     vmem_moved moved = {.struct_size = sizeof moved};
+    /* What has no room for the answer is refused before contents are given up. */
+    vmem_moved small = {.struct_size = 0};
+    REFUSED(vmem_sleep(0, "weights", VMEM_REST_DISCARD, &small), VMEM_ERROR_INVALID_ARGUMENT, "struct_size");
+    CHECK(byte_of(weights, 0) == 7 && room() == before);
     OK(vmem_sleep(0, "weights", 0, &moved));
     CHECK(moved.device == 12 * MIB && moved.copied == 12 * MIB && moved.stayed == 0);
     OK(vmem_sleep(0, "cache", VMEM_REST_DISCARD, NULL));
@@ -253,6 +257,7 @@ static void memory_that_rests(void) {
     CHECK(byte_of(weights, 5 * MIB) == 7);
     /* A stream that nobody holds may be gone: whether its work is over cannot be asked. */
     REFUSED(vmem_wake(0, NULL, VMEM_REST_NO_WAIT, &moved), VMEM_ERROR_BUSY, "cannot be asked");
+    REFUSED(vmem_wake(0, NULL, 0, &small), VMEM_ERROR_INVALID_ARGUMENT, "struct_size");
     OK(vmem_wake(0, NULL, 0, &moved));
     CHECK(moved.device == 20 * MIB);
     CHECK(byte_of(weights, 11 * MIB) == 7);

@@ -43,7 +43,8 @@ pub unsafe trait VirtualMemory: Debug + Send + Sync {
     }
 
     /// Takes `bytes` bytes of the host's memory, as a handle like any other: it is mapped, made
-    /// accessible, unmapped and released in the same way. It takes long, about 0.2 ms a MiB.
+    /// accessible, unmapped and released in the same way. It takes many times as long as
+    /// copying as much.
     ///
     /// # Errors
     /// Out of memory, or another code of the driver;
