@@ -40,7 +40,7 @@ struct Entry {
     place: Place,
     /// Leases and holds of graphs.
     pins: usize,
-    /// Captured without a hold: nobody knows when it is used.
+    /// Captured without a hold, or with uses that could not be ordered: nobody knows when it is used.
     is_stuck: bool,
     uses: Vec<Use>,
     /// With so many uses the driver is asked which are over.
@@ -273,7 +273,7 @@ impl Entry {
         let used = match mark {
             Mark::Pending(used) => used,
             Mark::Over => return Vec::new(),
-            Mark::Captured => {
+            Mark::Unknown => {
                 self.is_stuck = true;
                 return Vec::new();
             }

@@ -5,6 +5,7 @@ mod graphs;
 mod mover;
 mod order;
 mod programs;
+mod streams;
 
 use std::sync::Arc;
 
