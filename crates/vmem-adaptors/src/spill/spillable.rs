@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use vmem_core::author::fork;
 use vmem_core::{DevicePtr, DriverCode, DriverError, RawBlock, Stream};
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, host_of};
 use super::uses::{self, Mark};
 use super::{Spill, SpillMemory};
 
@@ -33,20 +33,23 @@ impl Spill {
     ///
     /// Work that was queued on it before must be ordered before the tail of its home stream, as that of
     /// its own methods is, or have been [recorded](vmem_core::DeviceBuffer::record_use). A buffer of another resource than the one that moves blocks is taken, and stays
-    /// where it is.
+    /// where it is; so is one that another resource cut from a block of that one.
     pub fn adopt<B: SpillMemory>(&self, memory: B) -> Spillable<B> {
         let block = self.block_of(&memory);
         let id = self.inner.ledger.add(block, uses::mark_home(&memory, false));
         Spillable { cell: Arc::new(Cell { spill: self.clone(), id, memory: Some(memory) }) }
     }
 
+    /// The block of memory, if it can move. At the same address may begin a larger block from which it was
+    /// cut, as are a pool's of its chunks and those of a reservation: that holds other memory too.
     fn block_of<B: SpillMemory>(&self, memory: &B) -> Option<RawBlock> {
-        self.inner.residency.as_ref()?.block_at(memory.ptr()?)
+        let block = memory.block()?;
+        self.inner.residency.as_ref()?.residence(&block).map(|_| block)
     }
 
     fn host_bytes(&self, block: &RawBlock) -> Option<u64> {
         let residence = self.inner.residency.as_ref()?.residence(block)?;
-        Some(residence.host + residence.displaced)
+        Some(host_of(&residence))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Buffers that spill.
 
 mod failures;
+mod granules;
 mod graphs;
 mod mover;
 mod order;
