@@ -97,13 +97,18 @@ impl Recovery {
         if settled >= size {
             return Answer::Freed(settled);
         }
-        let wanted = match size.saturating_sub(settled.saturating_add(failure.freed)) {
+        // What the pool may still take, and has not got for all that, is the device's to give: the next
+        // time it does not count.
+        let may_take =
+            if failure.attempt == 1 { room(pool).filter(|&room| room < size) } else { None };
+        let there = settled.saturating_add(failure.freed).max(may_take.unwrap_or(0));
+        let wanted = match size.saturating_sub(there) {
             0 if failure.attempt >= 3 => u64::MAX,
             0 => size,
             missing => missing,
         };
         // Contents that are kept cost a copy; what a cache drops has to be made again.
-        let spilled = spill.map_or(0, |spill| spill.demote(wanted));
+        let spilled = spill.map_or(0, |spill| spill.demote(wanted.min(size)));
         let dropped = match wanted.saturating_sub(spilled) {
             0 => 0,
             // All that there is, not all but what was spilled.
@@ -125,6 +130,12 @@ impl Recovery {
     fn lock(&self) -> MutexGuard<'_, Option<Hook>> {
         fork::locked(|| self.hook.lock())
     }
+}
+
+/// The bytes that the pool may take besides what it holds; `None` without a ceiling.
+fn room(pool: &PoolHandle) -> Option<u64> {
+    let capacity = pool.capacity()?;
+    Some(capacity.ceiling?.saturating_sub(capacity.reserved))
 }
 
 /// Returns what the pool does not need: what is complete, and, if that is less than `wanted`, what
