@@ -19,7 +19,8 @@ type Hook = Arc<dyn Fn(&Failure<'_>) -> Answer + Send + Sync>;
 /// 1. the pool returns what is free and complete; if that is less than the request, it waits for
 ///    pending frees;
 /// 2. what is [spilled](crate::RuntimeConfig::spill) makes room: buffers that nobody leases and nothing pending
-///    uses go to the host, until what is missing is freed;
+///    uses go to the host, until what is missing is freed: at first what the request needs beyond what the
+///    pool may still take, and at most the request's size at a time;
 /// 3. the registered caches, in order, until what is missing is freed; from the third time on, if as
 ///    much as the request was freed and does not adjoin, all they can spare;
 /// 4. the hook, then the pool returns what that freed.
