@@ -40,7 +40,7 @@ struct Entry {
     place: Place,
     /// Leases and holds of graphs.
     pins: usize,
-    /// Captured without a hold: nobody knows when it is used.
+    /// Captured without a hold, or with uses that could not be ordered: nobody knows when it is used.
     is_stuck: bool,
     uses: Vec<Use>,
     /// With so many uses the driver is asked which are over.
@@ -53,6 +53,7 @@ struct Entry {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
+    /// As far as promoting it brings it there.
     Device,
     /// Some of it is elsewhere.
     Host,
@@ -77,8 +78,17 @@ pub(super) struct Claim<'a> {
 impl Claim<'_> {
     /// Takes down where the memory is.
     pub(super) fn found(&mut self, residence: Residence) {
-        self.place = if residence.is_on_device() { Place::Device } else { Place::Host };
-        self.host = residence.host + residence.displaced;
+        let host = host_of(&residence);
+        let was_there = self.place == Place::Device && residence.is_accessible();
+        let is_there = residence.is_on_device() || was_there && host <= self.host;
+        self.place = if is_there { Place::Device } else { Place::Host };
+        self.host = host;
+    }
+
+    /// Takes down where the memory is after all was brought back that can be: what is still on the host
+    /// shares a handle with other memory that is there.
+    pub(super) fn brought_back(&mut self, residence: Residence) {
+        (self.place, self.host) = (Place::Device, host_of(&residence));
     }
 }
 
@@ -134,18 +144,21 @@ impl Ledger {
         let mut state = self.lock();
         if let Some(entry) = state.entries.get_mut(&id) {
             entry.block = block;
-            entry.place = if host == 0 { Place::Device } else { Place::Host };
+            let is_as_before =
+                entry.block == block && entry.place == Place::Device && host <= entry.host;
+            entry.place = if host == 0 || is_as_before { Place::Device } else { Place::Host };
             let before = std::mem::replace(&mut entry.host, host);
             state.host = state.host - before + host;
         }
     }
 
     /// Begins a lease, after any move that is going on. The claim is for the first lease of a buffer that
-    /// is not on the device, or of which `is_resident` says so: memory can be moved by hand as well.
+    /// is not on the device, or of which `is_resident` says so, which gets the bytes that are known to be
+    /// on the host: memory can be moved by hand as well.
     pub(super) fn pin(
         &self,
         id: u64,
-        is_resident: impl FnOnce(&RawBlock) -> bool,
+        is_resident: impl FnOnce(&RawBlock, u64) -> bool,
     ) -> Option<Claim<'_>> {
         let mut state = self.lock();
         while state.entry(id).place == Place::Moving {
@@ -158,7 +171,7 @@ impl Ledger {
         entry.pins += 1;
         let is_free = entry.pins == 1 && !entry.is_stuck;
         if let Some(block) = entry.block.filter(|_| is_free && entry.place == Place::Device)
-            && !is_resident(&block)
+            && !is_resident(&block, entry.host)
         {
             entry.place = Place::Host;
         }
@@ -196,7 +209,8 @@ impl Ledger {
     }
 
     /// Claims the buffer without leases that was leased first after `from`, and before `until`, and that
-    /// takes at most `room` bytes of the host, with all that others take at most `limit`.
+    /// takes at most `room` more bytes of the host, with all that is taken at most `limit`. Some or all of
+    /// it may be there already.
     pub(super) fn claim(&self, from: u64, until: u64, room: u64, limit: u64) -> Option<Claim<'_>> {
         let mut state = self.lock();
         let left = limit.saturating_sub(state.host).min(room);
@@ -206,15 +220,14 @@ impl Ledger {
         }
         for (&leased, id) in order.range(from + 1..until) {
             let Some(entry) = entries.get_mut(id) else { continue };
-            let Some(block) = entry.block.filter(|block| block.layout().size() <= left) else {
-                continue;
-            };
-            if entry.place == Place::Device && entry.pins == 0 && !entry.is_stuck {
-                entry.place = Place::Moving;
-                entry.host = block.layout().size();
-                *host += entry.host;
-                let uses = entry.uses.clone();
-                let (place, host) = (Place::Device, 0);
+            let Some(block) = entry.block.filter(|_| entry.is_idle()) else { continue };
+            let before = entry.host;
+            let all = before.max(block.layout().size());
+            if all - before <= left {
+                let place = std::mem::replace(&mut entry.place, Place::Moving);
+                entry.host = all;
+                *host += all - before;
+                let (uses, host) = (entry.uses.clone(), before);
                 return Some(Claim { ledger: self, id: *id, block, uses, leased, place, host });
             }
         }
@@ -231,13 +244,15 @@ impl Ledger {
         self.lock().entry(id).place == Place::Device
     }
 
-    /// The blocks that nobody leases, on the device, and what the host may hold besides.
-    pub(super) fn idle(&self, limit: u64) -> (Vec<RawBlock>, u64) {
+    /// The blocks that nobody leases, and what the others have of the host's memory.
+    pub(super) fn idle(&self) -> (Vec<RawBlock>, u64) {
         let state = self.lock();
-        let is_idle =
-            |entry: &&Entry| entry.place == Place::Device && entry.pins == 0 && !entry.is_stuck;
-        let blocks = state.entries.values().filter(is_idle).filter_map(|entry| entry.block);
-        (blocks.collect(), limit.saturating_sub(state.host))
+        let (mut blocks, mut host) = (Vec::new(), state.host);
+        for entry in state.entries.values().filter(|entry| entry.is_idle()) {
+            blocks.extend(entry.block);
+            host -= entry.host;
+        }
+        (blocks, host)
     }
 
     pub(super) fn count(&self, count: impl FnOnce(&mut SpillCounts)) {
@@ -261,6 +276,11 @@ impl Ledger {
     }
 }
 
+/// The bytes of the host's memory that a block has.
+pub(super) fn host_of(residence: &Residence) -> u64 {
+    residence.host + residence.displaced
+}
+
 impl State {
     fn entry(&mut self, id: u64) -> &mut Entry {
         self.entries.get_mut(&id).expect("whoever names a buffer keeps it")
@@ -268,12 +288,17 @@ impl State {
 }
 
 impl Entry {
+    /// Whether it may be moved, wherever it is.
+    fn is_idle(&self) -> bool {
+        self.place != Place::Moving && self.pins == 0 && !self.is_stuck
+    }
+
     /// Takes down a use, and returns those that are over, to be dropped without the lock.
     fn note(&mut self, mark: Mark) -> Vec<Use> {
         let used = match mark {
             Mark::Pending(used) => used,
             Mark::Over => return Vec::new(),
-            Mark::Captured => {
+            Mark::Unknown => {
                 self.is_stuck = true;
                 return Vec::new();
             }

@@ -5,18 +5,24 @@ use std::fmt;
 use bytemuck::Pod;
 
 use vmem_core::{
-    DeviceBox, DeviceBuffer, DevicePtr, DeviceVec, DriverError, MemoryResource, Stream,
+    Block, DeviceBox, DeviceBuffer, DevicePtr, DeviceVec, DriverError, MemoryResource, RawBlock,
+    Stream,
 };
 
 /// Memory that a [`Spillable`](crate::Spillable) can hold: something that owns one block and frees it on
 /// its home stream.
 ///
 /// # Safety
-/// While it is not borrowed mutably it keeps its block, at the address of which it answers, and frees it
-/// when it is dropped, in the order of its home stream.
+/// While it is not borrowed mutably it keeps its block, which it names, and frees it when it is dropped, in
+/// the order of its home stream.
 pub unsafe trait SpillMemory: Send + Sync + 'static {
+    /// The block; `None` if it holds none.
+    fn block(&self) -> Option<RawBlock>;
+
     /// The address of the block; `None` if it holds none.
-    fn ptr(&self) -> Option<DevicePtr>;
+    fn ptr(&self) -> Option<DevicePtr> {
+        self.block().map(|block| block.ptr())
+    }
 
     /// The home stream.
     fn stream(&self) -> &Stream;
@@ -34,8 +40,8 @@ pub unsafe trait SpillMemory: Send + Sync + 'static {
 
 // SAFETY: a buffer moves and gives up its block through methods that borrow it mutably.
 unsafe impl<R: MemoryResource + 'static> SpillMemory for DeviceBuffer<R> {
-    fn ptr(&self) -> Option<DevicePtr> {
-        Self::ptr(self)
+    fn block(&self) -> Option<RawBlock> {
+        Self::block(self).map(Block::raw)
     }
 
     fn stream(&self) -> &Stream {
@@ -53,8 +59,8 @@ unsafe impl<R: MemoryResource + 'static> SpillMemory for DeviceBuffer<R> {
 
 // SAFETY: as of the buffer that it holds.
 unsafe impl<T: Pod + Send + Sync, R: MemoryResource + 'static> SpillMemory for DeviceBox<[T], R> {
-    fn ptr(&self) -> Option<DevicePtr> {
-        Self::ptr(self)
+    fn block(&self) -> Option<RawBlock> {
+        Self::block(self).map(Block::raw)
     }
 
     fn stream(&self) -> &Stream {
@@ -72,8 +78,8 @@ unsafe impl<T: Pod + Send + Sync, R: MemoryResource + 'static> SpillMemory for D
 
 // SAFETY: as of the buffer that it holds.
 unsafe impl<T: Pod + Send + Sync, R: MemoryResource + 'static> SpillMemory for DeviceVec<T, R> {
-    fn ptr(&self) -> Option<DevicePtr> {
-        (**self).ptr()
+    fn block(&self) -> Option<RawBlock> {
+        (**self).block().map(Block::raw)
     }
 
     fn stream(&self) -> &Stream {

@@ -76,8 +76,8 @@ pub struct SpillCounts {
     pub buffers: u64,
     /// Those that are leased now, or held for a graph.
     pub leased: u64,
-    /// Those that a graph was captured over without a [hold](Lease::retain_for_graph), so that they never
-    /// move again.
+    /// Those that a graph was captured over without a [hold](Lease::retain_for_graph), or whose recorded
+    /// uses could not be ordered before what comes, so that they never move again.
     pub captured: u64,
     /// Bytes of the host's memory that they take now.
     pub host_bytes: u64,

@@ -1,9 +1,11 @@
 //! Moving cold buffers to the host, and leased ones back.
 
 use vmem_core::author::fork;
-use vmem_core::{Contents, DriverCode, DriverError, RawBlock, Residency, ResidencyErrorKind};
+use vmem_core::{
+    Contents, DriverCode, DriverError, RawBlock, Residence, Residency, ResidencyErrorKind,
+};
 
-use super::ledger::{Claim, Place};
+use super::ledger::{Claim, Place, host_of};
 use super::{Inner, Spill, uses};
 
 impl Spill {
@@ -25,9 +27,13 @@ impl Spill {
         let Some(residency) = self.inner.residency.as_ref().filter(|_| !fork::is_child()) else {
             return 0;
         };
-        let (blocks, host) = self.inner.ledger.idle(self.limit);
-        let movable: u64 = blocks.iter().map(|block| movable(&**residency, block)).sum();
-        movable.min(host).min(residency.host_room())
+        let (blocks, mut host) = self.inner.ledger.idle();
+        let mut bytes = 0;
+        for found in blocks.iter().filter_map(|block| residency.residence(block)) {
+            bytes += movable(&found);
+            host += host_of(&found);
+        }
+        bytes.min(self.limit.saturating_sub(host)).min(residency.host_room())
     }
 
     /// Moves buffers out that were last leased before `until`.
@@ -63,10 +69,14 @@ impl Spill {
             };
             *from = claim.leased;
             // A claim that is dropped here leaves the buffer where it is.
-            let moves = movable(residency, &claim.block);
-            if moves > 0 && uses::are_over(&mut claim.uses) {
+            let Some(found) = residency.residence(&claim.block) else { continue };
+            // It may have been moved by hand.
+            claim.found(found);
+            let takes = claim.block.layout().size().saturating_sub(claim.host);
+            let moves = movable(&found);
+            if moves > 0 && takes <= room && uses::are_over(&mut claim.uses) {
                 bytes += moves;
-                taken += claim.block.layout().size();
+                taken += takes;
                 batch.push(claim);
             }
         }
@@ -76,16 +86,20 @@ impl Spill {
     /// Begins a lease: brings the buffer back, or leaves it where it is.
     pub(super) fn pin(&self, id: u64) -> Result<(), DriverError> {
         let residency = self.inner.residency.as_deref();
-        let is_resident = |block: &RawBlock| {
+        let is_resident = |block: &RawBlock, host| {
             let residence = residency.and_then(|residency| residency.residence(block));
-            residence.is_none_or(|residence| residence.is_on_device())
+            residence.is_none_or(|found| found.is_accessible() && found.host <= host)
         };
         let claim = self.inner.ledger.pin(id, is_resident);
         let (Some(mut claim), Some(residency)) = (claim, residency) else { return Ok(()) };
         // Work on what rests on the host is slow, and waited for without a lock.
         let moved = uses::finish(&mut claim.uses) && self.promote(residency, &claim);
         let residence = residency.residence(&claim.block).unwrap_or_default();
-        claim.found(residence);
+        if moved && residence.is_accessible() {
+            claim.brought_back(residence);
+        } else {
+            claim.found(residence);
+        }
         drop(claim);
         if residence.is_accessible() {
             if !moved {
@@ -98,7 +112,7 @@ impl Spill {
         Err(error.with_detail("the driver could not map the buffer's memory again"))
     }
 
-    /// Whether all is on the device now. The claim's buffer is cold.
+    /// Whether all is on the device now that can be brought there. The claim's buffer is cold.
     fn promote(&self, residency: &dyn Residency, claim: &Claim<'_>) -> bool {
         let mut made_room = false;
         loop {
@@ -172,6 +186,6 @@ fn find(residency: &dyn Residency, batch: &mut [Claim<'_>]) {
 }
 
 /// The bytes of the device's memory that moving one block would give up.
-fn movable(residency: &dyn Residency, block: &RawBlock) -> u64 {
-    residency.residence(block).map_or(0, |found| found.device.saturating_sub(found.shared))
+fn movable(found: &Residence) -> u64 {
+    found.device.saturating_sub(found.shared)
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 // Never loom's: it only decides what is marked.
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use vmem_core::author::{StreamExt, fork};
+use vmem_core::author::fork;
 use vmem_core::{DevicePtr, DriverCode, DriverError, RawBlock, Stream};
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, host_of};
 use super::uses::{self, Mark};
 use super::{Spill, SpillMemory};
 
@@ -32,22 +32,24 @@ impl Spill {
     /// Takes a buffer, whose address is to be had through leases from now on.
     ///
     /// Work that was queued on it before must be ordered before the tail of its home stream, as that of
-    /// its own methods is, or have been [recorded](vmem_core::DeviceBuffer::record_use) and made ready on
-    /// the home stream. A buffer of another resource than the one that moves blocks is taken, and stays
-    /// where it is.
+    /// its own methods is, or have been [recorded](vmem_core::DeviceBuffer::record_use). A buffer of another resource than the one that moves blocks is taken, and stays
+    /// where it is; so is one that another resource cut from a block of that one.
     pub fn adopt<B: SpillMemory>(&self, memory: B) -> Spillable<B> {
         let block = self.block_of(&memory);
-        let id = self.inner.ledger.add(block, uses::mark(memory.stream()));
+        let id = self.inner.ledger.add(block, uses::mark_home(&memory, false));
         Spillable { cell: Arc::new(Cell { spill: self.clone(), id, memory: Some(memory) }) }
     }
 
+    /// The block of memory, if it can move. At the same address may begin a larger block from which it was
+    /// cut, as are a pool's of its chunks and those of a reservation: that holds other memory too.
     fn block_of<B: SpillMemory>(&self, memory: &B) -> Option<RawBlock> {
-        self.inner.residency.as_ref()?.block_at(memory.ptr()?)
+        let block = memory.block()?;
+        self.inner.residency.as_ref()?.residence(&block).map(|_| block)
     }
 
     fn host_bytes(&self, block: &RawBlock) -> Option<u64> {
         let residence = self.inner.residency.as_ref()?.residence(block)?;
-        Some(residence.host + residence.displaced)
+        Some(host_of(&residence))
     }
 }
 
@@ -62,8 +64,12 @@ impl<B: SpillMemory> Spillable<B> {
     ///
     /// # Errors
     /// [`STREAM_CAPTURE_UNSUPPORTED`](vmem_core::DriverCode::STREAM_CAPTURE_UNSUPPORTED) if the stream or
-    /// the home stream captures: lease before the capture begins. Others of
+    /// the home stream captures: lease before the capture begins; and if another stream does on which work
+    /// was queued under a lease before it was captured. Others of
     /// [`make_ready_on`](vmem_core::DeviceBuffer::make_ready_on);
+    /// [`NOT_PERMITTED`](vmem_core::DriverCode::NOT_PERMITTED) also if a lease of a stream that this thread
+    /// [cannot name](vmem_core::author::StreamExt::is_callable_here) ended on another thread than the
+    /// stream's, so that its work cannot be waited for here;
     /// [`ILLEGAL_STATE`](vmem_core::DriverCode::ILLEGAL_STATE) if the driver failed in moving the memory,
     /// and fails to mend it. There is no lease then.
     pub fn lease(&self, stream: &Stream) -> Result<Lease<B>, DriverError> {
@@ -165,7 +171,8 @@ impl<B: SpillMemory> Lease<B> {
         &self.stream
     }
 
-    /// The memory, for methods that queue work on its home stream: dropping the lease marks that too.
+    /// The memory, for methods that queue work on its home stream, or record that of others: dropping the
+    /// lease marks that too. The home stream then waits for what was recorded.
     pub fn memory(&self) -> &B {
         self.use_of_home.store(true, Ordering::Relaxed);
         self.cell.memory()
@@ -186,16 +193,13 @@ impl<B: SpillMemory> Drop for Lease<B> {
         if fork::is_child() {
             return;
         }
-        let home = self.cell.memory().stream();
-        let is_home_used = self.use_of_home.load(Ordering::Relaxed) && *home != self.stream;
-        let is_held = self.is_held.load(Ordering::Relaxed);
-        let marks = [Some(&self.stream), is_home_used.then_some(home)].into_iter().flatten();
-        let marks = marks.map(uses::mark).map(|mark| match mark {
-            Mark::Captured if is_held => Mark::Over,
-            mark => mark,
-        });
-        let marks: Vec<Mark> = marks.collect();
-        self.cell.ledger().unpin(self.cell.id, marks);
+        let (memory, is_held) = (self.cell.memory(), self.is_held.load(Ordering::Relaxed));
+        let is_home_used = self.use_of_home.load(Ordering::Relaxed);
+        let of_home = is_home_used.then(|| uses::mark_home(memory, is_held));
+        // Marked with the home stream, if it is that.
+        let is_marked = is_home_used && *memory.stream() == self.stream;
+        let of_own = (!is_marked).then(|| uses::mark_under(&self.stream, is_held));
+        self.cell.ledger().unpin(self.cell.id, of_own.into_iter().chain(of_home));
     }
 }
 
@@ -220,7 +224,7 @@ impl GraphHold {
         const CALL: &str = "GraphHold::record_use";
         fork::refuse(CALL)?;
         match uses::mark(stream) {
-            Mark::Captured => {
+            Mark::Unknown => {
                 let error = DriverError::new(CALL, DriverCode::STREAM_CAPTURE_UNSUPPORTED);
                 Err(error.with_detail("the stream is capturing"))
             }
@@ -269,7 +273,7 @@ impl<B: SpillMemory> Drop for Exclusive<'_, B> {
         let block = spill.block_of(memory);
         let host = block.and_then(|block| spill.host_bytes(&block)).unwrap_or(0);
         self.0.ledger().replace(*id, block, host);
-        self.0.ledger().unpin(*id, [uses::mark(memory.stream())]);
+        self.0.ledger().unpin(*id, [uses::mark_home(memory, false)]);
     }
 }
 
@@ -289,8 +293,7 @@ impl<B: SpillMemory> Cell<B> {
     /// Orders work that is queued on `stream` from now on after what was queued so far.
     fn make_ready_on(&self, stream: &Stream) -> Result<(), DriverError> {
         self.memory().make_ready_on(stream)?;
-        let uses = self.ledger().uses(self.id);
-        stream.wait_all(uses::events(&uses))
+        uses::precede_work(self.ledger().uses(self.id), stream)
     }
 }
 

@@ -3,6 +3,8 @@
 use vmem_core::author::StreamExt;
 use vmem_core::{DriverError, Event, Stream, StreamId};
 
+use super::SpillMemory;
+
 /// Work of one stream that uses a buffer.
 #[derive(Debug, Clone)]
 pub(super) enum Use {
@@ -18,15 +20,34 @@ pub(super) enum Mark {
     Pending(Use),
     /// The host has waited for it.
     Over,
-    /// It runs whenever a graph is launched.
-    Captured,
+    /// It runs whenever a graph is launched, or has an order that could not be had.
+    Unknown,
+}
+
+/// Marks what is on `stream` now. What it captures is of a graph that has a hold, if `is_held`: then only
+/// what was queued before the capture is to be marked, once that is over.
+pub(super) fn mark_under(stream: &Stream, is_held: bool) -> Mark {
+    match mark(stream) {
+        Mark::Unknown if is_held => Mark::Pending(Use::Lost(stream.clone())),
+        mark => mark,
+    }
+}
+
+/// Marks what is on the home stream of memory now, and the uses that were recorded with the memory.
+pub(super) fn mark_home<B: SpillMemory>(memory: &B, is_held: bool) -> Mark {
+    let home = memory.stream();
+    match memory.make_ready_on(home) {
+        Ok(()) => mark_under(home, is_held),
+        // A mark of the home stream would leave them out.
+        Err(_) => Mark::Unknown,
+    }
 }
 
 /// Marks what is on `stream` now.
 pub(super) fn mark(stream: &Stream) -> Mark {
     match stream.marker() {
         Ok(event) => Mark::Pending(Use::UpTo(stream.id(), event)),
-        Err(error) if error.is_capture() => Mark::Captured,
+        Err(error) if error.is_capture() => Mark::Unknown,
         Err(_) if stream.synchronize_alone().is_ok() => Mark::Over,
         Err(_) => Mark::Pending(Use::Lost(stream.clone())),
     }
@@ -59,6 +80,22 @@ pub(super) fn events(uses: &[Use]) -> impl Iterator<Item = &Event> {
         Use::UpTo(_, event) => Some(event),
         Use::Lost(_) => None,
     })
+}
+
+/// Has work that is queued on `stream` from now on wait for all uses. Its own it is behind as it is.
+///
+/// # Errors
+/// Those of the stream of a use that can be neither marked nor waited for; those of [`Stream::wait`].
+pub(super) fn precede_work(mut uses: Vec<Use>, stream: &Stream) -> Result<(), DriverError> {
+    recover(&mut uses);
+    for used in &uses {
+        if let Use::Lost(lost) = used
+            && lost != stream
+        {
+            lost.synchronize_alone()?;
+        }
+    }
+    stream.wait_all(events(&uses))
 }
 
 /// Orders a free on `home` after all uses. Its own it is behind as it is.

@@ -10,7 +10,7 @@ use bytemuck::Pod;
 use super::range::{alignment_of, bytes_of, elements};
 use super::{DeviceSlice, DeviceSliceMut};
 use crate::{
-    AllocError, BlockLayout, DeviceBuffer, DevicePtr, DriverError, MemoryResource, Stream,
+    AllocError, Block, BlockLayout, DeviceBuffer, DevicePtr, DriverError, MemoryResource, Stream,
 };
 
 /// A fixed number of elements on a device, as `Box<[T]>` is on the host: a
@@ -127,6 +127,11 @@ impl<T: Pod, R: MemoryResource> DeviceBox<[T], R> {
     /// The address of the first element, as [`DeviceSlice::ptr`] has it.
     pub fn ptr(&self) -> Option<DevicePtr> {
         self.as_slice().ptr()
+    }
+
+    /// The block that holds the elements.
+    pub fn block(&self) -> Option<&Block> {
+        self.buffer.block()
     }
 
     /// The home stream.

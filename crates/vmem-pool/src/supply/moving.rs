@@ -227,22 +227,29 @@ fn may_move(
     })
 }
 
-/// Neighbouring handles of one place joined where the border between them lies inside a block.
+/// Neighbouring handles of one place joined where the border between them lies inside a block. One that
+/// several blocks share stays alone: joined with others, it would keep all of them where they are unless
+/// all of these blocks move.
 fn runs(space: &Space, handles: &BTreeSet<Handle>) -> Vec<Span> {
-    let mut runs: Vec<Handle> = Vec::new();
+    let is_shared =
+        |handle: Span| space.within(handle).filter(|&slot| space[slot].is_live()).count() > 1;
+    let mut runs: Vec<(Handle, bool)> = Vec::new();
     for &(handle, place) in handles {
         let inside =
             |border: u64| space.covering(border).is_some_and(|slot| space[slot].start < border);
         match runs.last_mut() {
-            Some((run, of))
-                if run.end() == handle.start && *of == place && inside(handle.start) =>
+            Some(((run, of), false))
+                if run.end() == handle.start
+                    && *of == place
+                    && inside(handle.start)
+                    && !is_shared(handle) =>
             {
                 run.size += handle.size;
             }
-            _ => runs.push((handle, place)),
+            _ => runs.push(((handle, place), is_shared(handle))),
         }
     }
-    runs.into_iter().map(|(run, _)| run).collect()
+    runs.into_iter().map(|((run, _), _)| run).collect()
 }
 
 /// Claims what of these handles is in no block.

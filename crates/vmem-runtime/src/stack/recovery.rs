@@ -19,7 +19,8 @@ type Hook = Arc<dyn Fn(&Failure<'_>) -> Answer + Send + Sync>;
 /// 1. the pool returns what is free and complete; if that is less than the request, it waits for
 ///    pending frees;
 /// 2. what is [spilled](crate::RuntimeConfig::spill) makes room: buffers that nobody leases and nothing pending
-///    uses go to the host, until what is missing is freed;
+///    uses go to the host, until what is missing is freed: at first what the request needs beyond what the
+///    pool may still take, and at most the request's size at a time;
 /// 3. the registered caches, in order, until what is missing is freed; from the third time on, if as
 ///    much as the request was freed and does not adjoin, all they can spare;
 /// 4. the hook, then the pool returns what that freed.
@@ -97,13 +98,18 @@ impl Recovery {
         if settled >= size {
             return Answer::Freed(settled);
         }
-        let wanted = match size.saturating_sub(settled.saturating_add(failure.freed)) {
+        // What the pool may still take, and has not got for all that, is the device's to give: the next
+        // time it does not count.
+        let may_take =
+            if failure.attempt == 1 { room(pool).filter(|&room| room < size) } else { None };
+        let there = settled.saturating_add(failure.freed).max(may_take.unwrap_or(0));
+        let wanted = match size.saturating_sub(there) {
             0 if failure.attempt >= 3 => u64::MAX,
             0 => size,
             missing => missing,
         };
         // Contents that are kept cost a copy; what a cache drops has to be made again.
-        let spilled = spill.map_or(0, |spill| spill.demote(wanted));
+        let spilled = spill.map_or(0, |spill| spill.demote(wanted.min(size)));
         let dropped = match wanted.saturating_sub(spilled) {
             0 => 0,
             // All that there is, not all but what was spilled.
@@ -125,6 +131,12 @@ impl Recovery {
     fn lock(&self) -> MutexGuard<'_, Option<Hook>> {
         fork::locked(|| self.hook.lock())
     }
+}
+
+/// The bytes that the pool may take besides what it holds; `None` without a ceiling.
+fn room(pool: &PoolHandle) -> Option<u64> {
+    let capacity = pool.capacity()?;
+    Some(capacity.ceiling?.saturating_sub(capacity.reserved))
 }
 
 /// Returns what the pool does not need: what is complete, and, if that is less than `wanted`, what

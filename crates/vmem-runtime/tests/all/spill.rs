@@ -100,6 +100,26 @@ fn when_memory_runs_out_cold_buffers_spill_before_a_cache_is_asked_and_come_back
 }
 
 #[test]
+fn no_more_spills_than_a_request_misses_of_what_the_pool_may_hold() {
+    let mut bench = Bench::new(256);
+    bench.buffers.truncate(2);
+    let memory = MayRest::new(bench.runtime.ensure_ready().unwrap().resource.clone());
+    let small: Vec<_> = (0..9)
+        .map(|_| DeviceBuffer::new(memory.clone(), 8 * MIB, &bench.stream).unwrap())
+        .map(|buffer| bench.spill.adopt(buffer))
+        .collect();
+    // The small ones are the coldest.
+    bench.check();
+    bench.stream.synchronize().unwrap();
+    // 200 of 256 MiB are held.
+    let large = memory.buffer(64 * MIB, &bench.stream).unwrap();
+    assert_eq!(bench.runtime.stats().spill.unwrap().demoted_bytes, 8 * MIB);
+    drop((large, small));
+    drop(memory);
+    bench.finish();
+}
+
+#[test]
 fn what_does_not_fit_the_host_is_refused_as_without_spilling() {
     let bench = Bench::new(64);
     let memory = bench.runtime.resource().unwrap();

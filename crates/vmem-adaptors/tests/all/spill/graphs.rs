@@ -103,3 +103,51 @@ fn dropped_in_a_capture_of_its_home_the_memory_is_freed_after_work_under_leases(
         bench.finish();
     }
 }
+
+#[test]
+fn work_that_was_queued_before_a_capture_with_a_hold_is_waited_for() {
+    for seed in 0..16 {
+        let bench = Bench::new(seed, 1, 1);
+        let buffer = bench.buffer();
+        let [own, other] = [(); 2].map(|()| Stream::new(bench.device.clone()).unwrap());
+        bench.device.exchange_capture_mode(CaptureMode::Relaxed);
+        let lease = buffer.lease(&own).unwrap();
+        bench.launch(&own, Kernel::write_pattern(lease.ptr().unwrap(), SIZE, 7));
+        bench.device.begin_capture(&own).unwrap();
+        let hold = lease.retain_for_graph();
+        drop(lease);
+        // Nothing can tell when it is over.
+        let capture = DriverCode::STREAM_CAPTURE_UNSUPPORTED;
+        assert_eq!(buffer.lease(&other).unwrap_err().code(), capture);
+        drop(bench.device.end_capture(&own).unwrap());
+        bench.check(&buffer, &other, 7);
+        drop(hold);
+        drop((buffer, own, other));
+        bench.finish();
+    }
+}
+
+#[test]
+fn work_on_the_home_stream_before_a_capture_with_a_hold_keeps_the_memory_where_it_is() {
+    for seed in 0..16 {
+        let bench = Bench::new(seed, 1, 1);
+        let (buffer, other) = (bench.buffer(), Stream::new(bench.device.clone()).unwrap());
+        bench.device.exchange_capture_mode(CaptureMode::Relaxed);
+        let lease = buffer.lease(&other).unwrap();
+        let ptr = lease.memory().ptr().unwrap();
+        bench.launch(&bench.stream, Kernel::write_pattern(ptr, SIZE, 7));
+        bench.device.begin_capture(&bench.stream).unwrap();
+        let hold = lease.retain_for_graph();
+        drop(lease);
+        drop(bench.device.end_capture(&bench.stream).unwrap());
+        drop(hold);
+        // The checker finds a move that comes too early.
+        bench.spill.demote(SIZE);
+        bench.device.settle();
+        bench.spill.demote(SIZE);
+        assert!(!buffer.is_on_device(), "seed {seed}");
+        bench.check(&buffer, &other, 7);
+        drop((buffer, other));
+        bench.finish();
+    }
+}

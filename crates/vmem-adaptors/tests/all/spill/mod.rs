@@ -1,10 +1,12 @@
 //! Buffers that spill.
 
 mod failures;
+mod granules;
 mod graphs;
 mod mover;
 mod order;
 mod programs;
+mod streams;
 
 use std::sync::Arc;
 

@@ -131,7 +131,8 @@ impl Residency for Mover {
 
     fn residence(&self, block: &RawBlock) -> Option<Residence> {
         let state = self.state.lock().unwrap();
-        state.blocks.get(&block.ptr().get()).map(|(_, place)| *place)
+        let (known, place) = state.blocks.get(&block.ptr().get())?;
+        (known == block).then_some(*place)
     }
 
     fn block_at(&self, ptr: DevicePtr) -> Option<RawBlock> {
