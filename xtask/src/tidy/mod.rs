@@ -2,6 +2,7 @@
 
 mod clauses;
 mod manifests;
+mod modules;
 mod sources;
 
 use crate::cargo;

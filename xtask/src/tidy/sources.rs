@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::clauses::Clauses;
-use super::{CUDA_BINDINGS, CUDA_CRATE};
+use super::{CUDA_BINDINGS, CUDA_CRATE, modules};
 
 /// The most lines of a source file.
 const MAX_LINES: usize = 450;
@@ -39,14 +39,17 @@ pub(super) fn breaches(root: &Path) -> Result<Vec<String>, String> {
     }
     files.sort();
     let clauses = Clauses::read(root)?;
-    let mut found = Vec::new();
-    for file in &files {
-        let text =
-            fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-        let path = file.strip_prefix(root).unwrap_or(file);
-        found.extend(in_file(path, &text));
+    let read = |file: PathBuf| {
+        let text = fs::read_to_string(&file);
+        let text = text.map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok((file.strip_prefix(root).unwrap_or(&file).to_owned(), text))
+    };
+    let files = files.into_iter().map(read).collect::<Result<Vec<_>, String>>()?;
+    let mut found = modules::undeclared(&files);
+    for (path, text) in &files {
+        found.extend(in_file(path, text));
         if !path.starts_with("xtask/src/tidy") {
-            found.extend(unresolved(&clauses, path, &text));
+            found.extend(unresolved(&clauses, path, text));
         }
     }
     Ok(found)
