@@ -413,14 +413,17 @@ static void captures_survive_every_call(void) {
     fill(mine, MIB, held);
     OK(vmem_free(mine, held));
     fill(loose, MIB, stream);
-    void *graph;
+    void *graph, *grown = NULL;
     for (int i = 0; i < 2; i++) {
         vmem_stream captured = i == 0 ? held : stream;
         CU(cuStreamBeginCapture_v2, (void *, int), captured, 0);
         if (i == 0)
             CHECK(allocate(MIB, held) == mine);
-        else
+        else {
+            /* More memory concerns no capture; what others work on would have to be waited for. */
+            grown = allocate(48 * MIB, stream);
             REFUSED(vmem_allocate(48 * MIB, 0, 0, stream, NULL, &none), VMEM_ERROR_CAPTURING, "captur");
+        }
         fill(i == 0 ? mine : block, MIB, captured);
         REFUSED(vmem_record_use(block, captured), VMEM_ERROR_CAPTURING, "captur");
         REFUSED(vmem_forget_stream(0, captured), VMEM_ERROR_CAPTURING, "captur");
@@ -432,6 +435,7 @@ static void captures_survive_every_call(void) {
         CHECK(graph != NULL);
         CU(cuGraphDestroy, (void *), graph);
     }
+    OK(vmem_free(grown, stream));
     OK(vmem_free(mine, held));
     OK(vmem_free(block, stream));
     OK(vmem_forget_stream(0, held));
