@@ -30,6 +30,10 @@ pub(crate) fn opened(page: &Path, fragment: &str) -> Option<Dom> {
     ]);
     // The page's own clock: it runs on at once while nothing is to be done.
     command.args(["--virtual-time-budget=20000", "--dump-dom"]);
+    // Chromium sets these two itself, while others of its threads read the environment: a variable
+    // that is new moves the table under them, and the browser crashes now and then. One that is
+    // there already stays where it is.
+    command.envs([("DBUS_SESSION_BUS_ADDRESS", "disabled:"), ("FC_FONTATIONS", "1")]);
     command.arg(format!("--user-data-dir={}", profile.path("profile")));
     command.arg(format!("file://{}#{fragment}", page.canonicalize().unwrap().display()));
     let output = command.stderr(Stdio::piped()).output().unwrap();
