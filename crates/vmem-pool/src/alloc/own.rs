@@ -30,10 +30,12 @@ impl<B: Backing> Core<B> {
         need: Need,
         own: bool,
     ) -> Option<Slot> {
-        match own {
-            false => state.hit(lane, need),
-            true => state.hit_of_its_own(lane, need, self.supply.granule()),
+        if own {
+            return state.hit_of_its_own(lane, need, self.supply.granule());
         }
+        let slot = state.hit(lane, need);
+        state.space.list();
+        slot
     }
 }
 

@@ -1,10 +1,12 @@
 //! The two operations that must be fast: taking the best fit and freeing a block.
 //!
-//! They do what claiming, cutting and releasing would do, in one step and with the fewest changes
-//! to the indexes: a free range that only grows or shrinks keeps its slot and its place.
+//! They do what claiming, cutting and releasing would do, in one step and with the fewest changes to the
+//! indexes: a free range that grows or shrinks keeps its slot, and it is in no index until another one
+//! does, because more often than not the next operation changes it again.
 
 use vmem_core::{BlockLayout, Label, RawBlock};
 
+use super::index::Key;
 use super::range::Kind;
 use super::{Fit, GRAIN, MOST, Need, Range, RangeState, Slot, Space, Span, StreamIx, Tag};
 
@@ -22,20 +24,25 @@ impl Space {
             return None;
         }
         let wanted = need.grains();
-        let index = self.free.get_mut(lane.index())?;
-        let slot = index.search(wanted)?;
+        let changed = self.unlisted.filter(|slot| {
+            let range = &self.ranges[slot.index()];
+            range.kind() == Kind::free(lane) && range.grains() >= wanted
+        });
+        let upto = changed.map_or(Key::MOST, |slot| self.key_of(&self.ranges[slot.index()]));
+        let better = self.free.get_mut(lane.index()).and_then(|index| index.search(wanted, upto));
+        let slot = better.or(changed)?;
         let range = self.ranges[slot.index()];
         let same_lane = rest.is_none_or(|rest| rest.lane == lane);
         if !same_lane || !range.start.is_multiple_of(need.alignment) || self.fit == Fit::Bins {
             return self.take_apart(lane, need, rest);
         }
-        let before = self.key_of(&range);
         if range.grains() == wanted {
-            self.free[lane.index()].remove(&mut self.ranges, slot, before);
+            self.unlist(slot, &range);
             self.at(slot).set_state(RangeState::Claimed);
             return Some(slot);
         }
         // The block is the lower end, in a slot of its own; the range above it goes on as it was.
+        self.touch(slot, &range);
         let block = Range::between(range.start, wanted, range.prev, Some(slot));
         let block = self.new_range(block);
         self.ranges[Slot::index_of(range.prev)].next = Some(block);
@@ -45,12 +52,12 @@ impl Space {
         if let Some(rest) = rest {
             above.set_epoch(rest.epoch);
         }
-        self.reindex(slot, lane, before);
         Some(block)
     }
 
     #[cold]
     fn take_apart(&mut self, lane: StreamIx, need: Need, rest: Option<Tag>) -> Option<Slot> {
+        self.list();
         let slot = self.best_fit(lane, need)?;
         let range = self[slot];
         let rest = rest.or(range.tag())?;
@@ -105,46 +112,70 @@ impl Space {
                     && self.ranges[above].kind() == mine
                 {
                     let gone = self.ranges[above];
-                    let key = self.key_of(&gone);
-                    self.free[tag.lane.index()].remove(&mut self.ranges, next, key);
+                    self.unlist(next, &gone);
                     epoch = epoch.max(gone.epoch());
                     grains += gone.grains();
                     beyond = gone.next;
                     self.retire_slot(next);
                 }
+                self.touch(prev, &range);
                 let joined = &mut self.ranges[below];
                 joined.resize(range.start, range.grains() + grains);
                 joined.raise_epoch(epoch);
                 joined.next = beyond;
                 self.ranges[Slot::index_of(beyond)].prev = Some(prev);
                 self.retire_slot(slot);
-                let before = self.key_of(&range);
-                self.reindex(prev, tag.lane, before);
             }
             (_, Some(next)) if self.ranges[above].kind() == mine => {
                 let range = self.ranges[above];
+                self.touch(next, &range);
                 let joined = &mut self.ranges[above];
                 joined.resize(freed.start, range.grains() + freed.grains());
                 joined.raise_epoch(tag.epoch);
                 joined.prev = freed.prev;
                 self.ranges[below].next = Some(next);
                 self.retire_slot(slot);
-                let before = self.key_of(&range);
-                self.reindex(next, tag.lane, before);
             }
             _ => {
                 self.at(slot).set_state(RangeState::Free(tag));
-                self.enter(slot);
+                self.list();
+                self.unlisted = Some(slot);
             }
         }
     }
 
-    /// A free range of the lane had another key before it grew or shrank.
+    /// A free range is about to grow or shrink.
     #[inline]
-    fn reindex(&mut self, slot: Slot, lane: StreamIx, before: super::index::Key) {
-        let (index, now) = (lane.index(), self.key_of(&self.ranges[slot.index()]));
-        let listing = self.free[index].update(&mut self.ranges, slot, before, now);
-        self.owners.note(index, listing, &mut self.free);
+    fn touch(&mut self, slot: Slot, range: &Range) {
+        if self.unlisted != Some(slot) {
+            self.leave_lane(slot, range);
+            self.list();
+            self.unlisted = Some(slot);
+        }
+    }
+
+    /// A free range is in no index from now on.
+    #[inline]
+    fn unlist(&mut self, slot: Slot, range: &Range) {
+        match self.unlisted == Some(slot) {
+            true => self.unlisted = None,
+            false => self.leave_lane(slot, range),
+        }
+    }
+
+    #[inline]
+    fn leave_lane(&mut self, slot: Slot, range: &Range) {
+        let (lane, key) = (range.lane(), self.key_of(range));
+        self.free[lane.index()].remove(&mut self.ranges, slot, key);
+    }
+
+    /// Every free range is in its index from now on: whoever reads one calls this first. A pool does so
+    /// whenever it is locked for more than a hit or a free.
+    #[inline]
+    pub(crate) fn list(&mut self) {
+        if let Some(slot) = self.unlisted.take() {
+            self.enter(slot);
+        }
     }
 }
 

@@ -357,6 +357,12 @@ impl Range {
         ended
     }
 
+    /// The lane of a free or dormant range.
+    #[inline]
+    pub(super) const fn lane(&self) -> StreamIx {
+        StreamIx(self.kind.rest())
+    }
+
     #[inline]
     pub(crate) const fn tag(&self) -> Option<Tag> {
         self.state().tag()

@@ -37,7 +37,8 @@ pub(crate) struct State {
 pub(crate) struct Locked<'a>(Option<MutexGuard<'a, State>>);
 
 impl<'a> Locked<'a> {
-    pub(crate) fn new(state: MutexGuard<'a, State>) -> Self {
+    pub(crate) fn new(mut state: MutexGuard<'a, State>) -> Self {
+        state.space.list();
         Self(Some(state))
     }
 }

@@ -94,17 +94,6 @@ impl Bin {
         false
     }
 
-    /// A range of the class has grown or shrunk inside the class.
-    #[inline]
-    pub(super) fn update(&mut self, ranges: &[Range], slot: Slot, before: Key, now: Key) {
-        if let Some(ordered) = &mut self.ordered {
-            ordered.remove(&(before, slot));
-            ordered.insert((now, slot));
-        } else {
-            *self.entry(ranges[slot.index()].position()) = Entry::new(now, slot);
-        }
-    }
-
     /// The entry of an unordered class at this place.
     #[inline]
     fn entry(&mut self, at: u32) -> &mut Entry {
@@ -114,18 +103,15 @@ impl Bin {
         }
     }
 
-    /// The range with the least key from this one on.
+    /// The range with the least key from one on and below another.
     #[inline]
-    pub(super) fn least(&self, from: Key) -> Option<Slot> {
+    pub(super) fn least(&self, from: Key, upto: Key) -> Option<Slot> {
         if let Some(ordered) = &self.ordered {
-            let first = std::ops::Bound::Included((from, Slot::MIN));
-            return ordered
-                .range((first, std::ops::Bound::Unbounded))
-                .next()
-                .map(|&(_, slot)| slot);
+            let first = ordered.range((from, Slot::MIN)..).next();
+            return first.filter(|(key, _)| *key < upto).map(|&(_, slot)| slot);
         }
-        let first = self.first.filter(|first| first.key() >= from);
-        let mut best = first.map_or(Key::MOST, Entry::key);
+        let first = self.first.filter(|first| first.key() >= from && first.key() < upto);
+        let mut best = first.map_or(upto, Entry::key);
         let mut found = first.map(|first| first.slot);
         // A loop of selects without branches, which would go wrong every other time.
         for entry in &self.others {

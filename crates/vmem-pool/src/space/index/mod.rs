@@ -123,24 +123,6 @@ impl FreeIndex {
         }
     }
 
-    /// A range has grown or shrunk. Returns the same as [`insert`](Self::insert).
-    #[inline]
-    pub(super) fn update(
-        &mut self,
-        ranges: &mut [Range],
-        slot: Slot,
-        before: Key,
-        now: Key,
-    ) -> Option<usize> {
-        let (class, from) = (class_of(now.grains()), class_of(before.grains()));
-        if class == from {
-            self.bins[class].update(ranges, slot, before, now);
-            return None;
-        }
-        self.take_out(from, ranges, slot, before);
-        self.put(class, ranges, slot, now)
-    }
-
     /// The bin of a class, made with all below it when it is first used.
     #[inline]
     fn bin(&mut self, class: usize) -> &mut Bin {
@@ -155,19 +137,20 @@ impl FreeIndex {
         self.bins.resize_with(class + 1, Bin::default);
     }
 
-    /// The same as [`best`](Self::best), after which it is cheap for this size.
+    /// The same as [`best`](Self::best) of those with a key below `upto`, after which it is cheap for this
+    /// size.
     #[inline]
-    pub(super) fn search(&mut self, grains: u32) -> Option<Slot> {
+    pub(super) fn search(&mut self, grains: u32, upto: Key) -> Option<Slot> {
         let class = class_of(grains);
         let from = Key::of(grains, 0);
         if self.occupied.has(class) {
             let bin = &mut self.bins[class];
             bin.prepare();
-            if let Some(slot) = bin.least(from) {
+            if let Some(slot) = bin.least(from, upto) {
                 return Some(slot);
             }
         }
-        self.bins[self.occupied.next(class + 1)?].least(from)
+        self.bins[self.occupied.next(class + 1)?].least(from, upto)
     }
 
     /// The smallest range of at least so many grains, the lowest of equals.
@@ -176,11 +159,11 @@ impl FreeIndex {
         let class = class_of(grains);
         let from = Key::of(grains, 0);
         if self.occupied.has(class)
-            && let Some(slot) = self.bins[class].least(from)
+            && let Some(slot) = self.bins[class].least(from, Key::MOST)
         {
             return Some(slot);
         }
-        self.bins[self.occupied.next(class + 1)?].least(from)
+        self.bins[self.occupied.next(class + 1)?].least(from, Key::MOST)
     }
 
     /// All ranges of at least so many grains, smallest and lowest first. Sorts a class at a time.
