@@ -2,7 +2,7 @@
 //!
 //! A request looks, in this order and no further than it must, at
 //!
-//! 1. what is at hand: what its own stream freed, and what no work touches ([`Core::alloc_fast`]);
+//! 1. what is at hand: what its own stream freed, and what no work touches ([`State::alloc_fast`](crate::streams::State));
 //! 2. what goes back and forth between streams ([`State::hand_over`](crate::streams::State));
 //! 3. the [stages](Core::STAGES) of the slow path: what other streams freed, more memory, memory that
 //!    is in the wrong place; then again after each thing that may help ([`Wait`]).
@@ -89,30 +89,14 @@ impl<B: Backing> Core<B> {
         }
         let plain = !self.is_watched && !fork::is_child();
         if plain && request.stream.device_id() == self.device {
+            let need = self.need(request.layout);
             let mut state = self.streams.lock_fast();
-            if let Some(block) = self.alloc_fast(&mut state, request) {
+            if let Some(block) = state.alloc_fast(request, need, self.streams.id) {
                 return Ok(block);
             }
             return self.alloc_watched(request, Some(Locked::new(state)));
         }
         self.alloc_watched(request, None)
-    }
-
-    /// A block of what is at hand: no driver call. `None` says only that it takes more than that.
-    #[inline]
-    fn alloc_fast(&self, state: &mut State, request: &Request<'_>) -> Option<Block> {
-        let lane = state.lanes.known(self.streams.id, request.stream)?;
-        // Blocks freed on this stream by other threads rely on its pending waits, which were asked
-        // for before the frees: seen under the lock, none is missed.
-        let need = self.need(request.layout);
-        if request.stream.has_pending_waits() || !state.lanes.begin_hit(lane, need.size) {
-            return None;
-        }
-        let Some(slot) = state.hit(lane, need) else {
-            state.lanes.note_freed(lane, need.size);
-            return None;
-        };
-        Some(state.issue(slot, request, lane, self.streams.id))
     }
 
     /// A request that misses, that is refused, or that somebody watches.
@@ -357,21 +341,10 @@ impl<B: Backing> Core<B> {
         self.free_watched(block, stream)
     }
 
-    /// Frees a block that needs nothing but the lock. Returns whether the lane's batch is to be
-    /// closed; `None` says only that it takes more than that.
+    /// Under the lock, which is let go before the caller marks anything.
     #[inline]
     fn free_fast(&self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
-        let mut state = self.streams.lock_fast();
-        if state.aliases.lend(raw.ptr().get()) {
-            return None;
-        }
-        let lane = state.lanes.known(self.streams.id, stream);
-        let lane = lane.filter(|&lane| state.lanes.is_open(lane))?;
-        let slot = state.end_block(raw, lane)?;
-        let size = state.space[slot].size();
-        let (tag, close) = state.lanes.tag_free(lane, size);
-        state.space.free(slot, tag);
-        Some(close)
+        self.streams.lock_fast().free_fast(raw, stream)
     }
 
     /// A free that takes more than the lock, that is refused, or that somebody watches.

@@ -313,12 +313,6 @@ impl Range {
         self.word = self.word.max(epoch);
     }
 
-    /// A free range's memory was last used before this epoch of its lane.
-    #[inline]
-    pub(super) const fn set_epoch(&mut self, epoch: u64) {
-        self.word = epoch;
-    }
-
     /// The lane that a live range was taken for.
     #[inline]
     pub(crate) const fn home(&self) -> StreamIx {

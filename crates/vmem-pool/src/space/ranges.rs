@@ -6,7 +6,7 @@ use super::range::{Range, RangeState, Slot, StreamIx, grains};
 use super::{Fit, GRAIN, MOST, Need, Span};
 
 /// The ranges of all segments, with an index over the free ones.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Space {
     pub(super) fit: Fit,
     /// At index zero one that is nobody's neighbour and never free: what has no neighbour there has it.
@@ -92,7 +92,7 @@ impl Space {
     /// Whether `lane` has no free range.
     pub(crate) fn owns_nothing(&self, lane: StreamIx) -> bool {
         debug_assert!(self.unlisted.is_none(), "every free range is listed");
-        self.free.get(lane.index()).is_none_or(|index| index.len() == 0)
+        self.free.get(lane.index()).is_none_or(|index| index.is_empty())
     }
 
     /// How many lanes have free ranges: none, one, or two for all above.
@@ -336,14 +336,7 @@ impl Space {
         let range = self[slot];
         let key = self.key_of(&range);
         match range.state() {
-            RangeState::Free(tag) => {
-                let index = tag.lane.index();
-                if self.free.len() <= index {
-                    self.free.resize_with(index + 1, FreeIndex::default);
-                }
-                let listing = self.free[index].insert(&mut self.ranges, slot, key);
-                self.owners.note(index, listing, &mut self.free);
-            }
+            RangeState::Free(_) => self.enter_lane(slot),
             RangeState::Unmapped => _ = self.unmapped.insert(&mut self.ranges, slot, key),
             RangeState::Dormant(_) => _ = self.dormant.insert(&mut self.ranges, slot, key),
             RangeState::Live | RangeState::Claimed | RangeState::Vacant => {}

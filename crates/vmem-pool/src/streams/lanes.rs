@@ -164,20 +164,20 @@ impl Lanes {
         self.by_stream.get(&stream).copied()
     }
 
-    /// Whether the lane has not ended.
-    #[inline]
-    pub(crate) fn is_open(&self, lane: StreamIx) -> bool {
-        let lane = self.lanes.get(lane.index()).and_then(Option::as_ref);
-        lane.is_some_and(|lane| !lane.front().has_ended())
-    }
-
-    /// Counts a range of so many bytes as taken for the lane, unless that has ended or its next caller is to
-    /// close it.
-    #[inline]
-    pub(crate) fn begin_hit(&mut self, lane: StreamIx, bytes: u64) -> bool {
-        let lane = self.lanes.get_mut(lane.index()).and_then(Option::as_mut);
-        let open = lane.filter(|lane| !lane.front().has_ended() && !lane.front().is_wanted());
-        open.map(|lane| lane.front_mut().note_taken(bytes)).is_some()
+    /// The open lane of a stream that is known. `None` says only that it takes more to find it.
+    #[inline(always)]
+    pub(super) fn open(
+        &mut self,
+        pool: ResourceId,
+        stream: &Stream,
+    ) -> Option<(StreamIx, &mut Front)> {
+        let number = match stream.noted(pool).map(StreamIx) {
+            Some(number) => number,
+            None => self.look_up(pool, stream)?,
+        };
+        let lane = self.lanes.get_mut(number.index())?.as_mut()?;
+        let open = lane.stream() == Some(stream.id()) && !lane.front().has_ended();
+        open.then(|| (number, lane.front_mut()))
     }
 
     #[inline]

@@ -3,7 +3,8 @@
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId};
+use vmem_core::author::StreamExt;
+use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId, Stream};
 
 use super::{Access, Lanes, Reuse};
 use crate::space::{CLEAN, Claim, Fit, Need, Slot, Space, StreamIx, Tag, pointer};
@@ -120,17 +121,61 @@ impl State {
         counters.peak_reserved = counters.peak_reserved.max(bytes);
     }
 
+    /// A block of what is at hand for a stream, and neither a driver call nor a look at others. `None`
+    /// says only that it takes more than that.
+    #[inline(always)]
+    pub(crate) fn alloc_fast(
+        &mut self,
+        request: &Request<'_>,
+        need: Need,
+        owner: ResourceId,
+    ) -> Option<Block> {
+        // Blocks freed on this stream by other threads rely on its pending waits, which were asked
+        // for before the frees: seen under the lock, none is missed.
+        if request.stream.has_pending_waits() {
+            return None;
+        }
+        let (lane, front) = self.lanes.open(owner, request.stream)?;
+        if front.is_wanted() {
+            return None;
+        }
+        front.note_taken(need.size);
+        let Some(slot) = self.hit(lane, need) else {
+            self.lanes.note_freed(lane, need.size);
+            return None;
+        };
+        Some(self.issue(slot, request, lane, owner))
+    }
+
+    /// Frees a block of a stream's own memory. Returns whether the lane's batch is to be closed; `None`
+    /// says only that it takes more than that.
+    #[inline(always)]
+    pub(crate) fn free_fast(&mut self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
+        if self.aliases.lend(raw.ptr().get()) {
+            return None;
+        }
+        let accompanied = self.lanes.accompanied;
+        let (lane, front) = self.lanes.open(raw.owner(), stream)?;
+        let slot = self.space.end_block(raw, lane)?;
+        let (tag, close) = front.note_free(self.space[slot].size(), accompanied);
+        self.counters.frees += 1;
+        self.counters.live -= raw.layout().size();
+        self.space.free(slot, tag);
+        Some(close)
+    }
+
     /// Takes the best fit from the lane's own memory, or else from memory that no pending work
     /// touches. The result is claimed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hit(&mut self, lane: StreamIx, need: Need) -> Option<Slot> {
         match self.lanes.reuse() {
             Reuse::StreamOrdered => {
-                let own = self.space.take_best(lane, need, None);
-                let rest = Tag { lane, epoch: 0 };
-                own.or_else(|| self.space.take_best(CLEAN.lane, need, Some(rest)))
+                if let Some(own) = self.space.take_best(lane, need) {
+                    return Some(own);
+                }
+                self.space.take_clean(need, Tag { lane, epoch: 0 })
             }
-            Reuse::Observed => self.space.take_best(CLEAN.lane, need, None),
+            Reuse::Observed => self.space.take_best(CLEAN.lane, need),
         }
     }
 
@@ -148,7 +193,7 @@ impl State {
     }
 
     /// Turns a claimed range into a block that is at home on a lane.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn issue(
         &mut self,
         slot: Slot,

@@ -34,7 +34,7 @@ impl Entry {
 }
 
 /// Unordered while few or not searched; then by key.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Bin {
     /// One of an unordered class. Most have no other.
     first: Option<Entry>,
@@ -53,7 +53,7 @@ pub(super) struct Bin {
 
 impl Bin {
     /// Puts a range in; returns whether it is the only one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> bool {
         if let Some(ordered) = &mut self.ordered {
             ordered.insert((key, slot));
@@ -70,7 +70,7 @@ impl Bin {
     }
 
     /// Takes a range out; returns whether none is left.
-    #[inline]
+    #[inline(always)]
     pub(super) fn remove(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> bool {
         if let Some(ordered) = &mut self.ordered {
             let removed = ordered.remove(&(key, slot));
