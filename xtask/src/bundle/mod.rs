@@ -193,6 +193,14 @@ mod tests {
         let micro = r#""schema":"vmem-micro/1""#;
         let absent = document(&parts).replace(micro, &format!(r#""device":null,{micro}"#));
         assert!(whole(&absent).unwrap_err().contains("found no device"));
+        let mut alone: serde_json::Value = serde_json::from_str(&document(&parts)).unwrap();
+        let skipped = serde_json::json!([
+            { "check": "devices/copies_between", "result": "skip", "reason": "one device" },
+        ]);
+        alone["parts"][1]["document"]["cells"] = skipped;
+        assert!(
+            whole(&alone.to_string()).unwrap_err().contains("skipped \"devices/copies_between\"")
+        );
         parts[3].2 = 1;
         assert!(whole(&document(&parts)).unwrap_err().contains("ended with 1: \"why\""));
         assert!(whole("{").unwrap_err().contains("not JSON"));
@@ -230,7 +238,7 @@ mod tests {
         assert!(parts.iter().any(|part| part["document"]["schema"] == "s"));
 
         fs::write(folder.join("record"), "{\"cut").unwrap();
-        let left = ["--record", "record", "--left", "left.json"];
+        let left = ["--quick", "--record", "record", "--left", "left.json"];
         run(&left);
         let all = fs::read_to_string(folder.join("record")).unwrap();
         let lines: Vec<_> = all.lines().collect();

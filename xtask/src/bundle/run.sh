@@ -108,6 +108,12 @@ for workload in overlay overlay-core overlay-paged overlay-2s dissolve spatial-j
     part "bench/$workload" bench --workload "$workload" ${quick:+--scale 1k} \
         --tier a,b,fallback,a-bare,a-tight,a-chunks,plain
 done
+if [ -z "$quick" ]; then
+    # What programs asked for, once, of up to 22 GiB.
+    for log in overlay_1m overlay_100k limit_1gib cupy_programs torch_gpt torch_resnet torch_gnn; do
+        part "bench/$log" bench --workload "$log" --tier a,b,fallback,a-bare,plain
+    done
+fi
 if [ -n "$traces" ]; then
     for trace in "$traces"/*.csv; do
         [ -e "$trace" ] || continue
