@@ -70,6 +70,27 @@ def test_rows_are_appended_to_a_record_that_was_cut_short(replay, tmp_path):
     assert last["device"]["name"] == document["device"]["name"]
 
 
+def test_a_record_becomes_tables_and_names_what_the_simulation_says_otherwise(replay, tmp_path):
+    record, simulated = tmp_path / "record.jsonl", tmp_path / "simulated.json"
+    done, document = replay("--peer", "nothing", "--peer", "vmem", "--record", record)
+    assert done.returncode == 0, done.stderr
+    [row] = [row for row in document["rows"] if row["tier"] == "vmem"]
+
+    def tables(expected):
+        expected = {"workload": "two-streams", "tier": "a", "passed": True, **expected}
+        simulated.write_text(json.dumps({"rows": [expected]}))
+        command = [sys.executable, "-B", SCRIPT.parents[1] / "tables.py", record, "--simulated", simulated]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    same = {key: row[key] for key in ("peak_live_bytes", "peak_reserved_bytes")}
+    said = tables(same)
+    assert document["started"] in said and "As simulated, within 2 %." in said
+    assert "Nanoseconds a pair, from Python:" in said and "from Rust" not in said
+    assert f"| two-streams | 0 | {(2 << 20) / 21000:.4f} |" in said
+    said = tables({**same, "peak_reserved_bytes": 1 << 20})
+    assert "| two-streams, vmem: reserved over live | 49.93 | 99.86 |" in said
+
+
 def test_rows_of_a_program_keep_apart_from_those_of_python(replay, tmp_path):
     program = tmp_path / "program"
     program.write_text(
