@@ -6,11 +6,12 @@
   PYTHONPATH=...                      python3 run_vibespatial.py --out DIR --paired 8 --timed
 
 One process a scenario, allocator and run; allocators take turns. Without --only or --limits all scenarios are run.
-vibeSpatial builds its pool when it is imported, so the pool is replaced before. The resources are vibeSpatial's own otherwise (its default tier): statistics over
-a failure callback, that collects garbage, over the pool; `--log` has RMM write what is asked of those. Figures of a scenario are a line of `vibespatial.jsonl`.
-Areas are compared with Shapely's (`areas.py` writes them). `--timed` also adds up the time in allocate and free,
-RMM's pool being called through the same kind of resource in Python as vmem's. `--paired` repeats the core steps at
-100 k pairs, the allocators taking turns step by step.
+vibeSpatial builds its pool when it is imported, so the pool is replaced before. The resources are vibeSpatial's own
+otherwise (its default tier): statistics over a failure callback, that collects garbage, over the pool; `--log` has RMM
+write what is asked of those. Figures of a scenario are a line of `vibespatial.jsonl`. Areas are compared with Shapely's
+(`areas.py` writes them). `--timed` also adds up the time in allocate and free, RMM's pool being called through the same
+kind of resource in Python as vmem's. `--paired` repeats the core steps at 100 k pairs, the allocators taking turns step
+by step.
 """
 import argparse
 import concurrent.futures
@@ -326,6 +327,8 @@ def main():
         Child(a).run()
         sys.stdout.flush()
         os._exit(0)  # adaptors of RMM that are written in Python may be gone when the interpreter ends
+    if not os.path.exists(os.path.join(a.areas, "expected_areas.json")):
+        ap.error("no expected_areas.json in %s, which areas.py makes: a run would end without its line" % a.areas)
     os.makedirs(a.out, exist_ok=True)
     machine.append(os.path.join(a.out, "vibespatial.jsonl"))
     if a.paired:
