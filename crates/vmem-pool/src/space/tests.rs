@@ -35,13 +35,30 @@ fn take(space: &mut Space, lane: u32, need: Need) -> Option<Slot> {
 
 #[derive(Debug, Clone)]
 enum Op {
-    Take { lane: u32, grains: u64, alignment_log2: u32 },
+    Take {
+        lane: u32,
+        grains: u64,
+        alignment_log2: u32,
+    },
     /// As a hit does.
-    Hit { lane: u32, grains: u64, alignment_log2: u32 },
-    Free { which: usize, lane: u32 },
+    Hit {
+        lane: u32,
+        grains: u64,
+        alignment_log2: u32,
+    },
+    Free {
+        which: usize,
+        lane: u32,
+    },
     /// As a free does that needs no more than the lock.
-    FreeAtHand { which: usize, lane: u32 },
-    Relabel { lane: u32, to: u32 },
+    FreeAtHand {
+        which: usize,
+        lane: u32,
+    },
+    Relabel {
+        lane: u32,
+        to: u32,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
