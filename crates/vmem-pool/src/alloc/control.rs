@@ -7,7 +7,7 @@ use vmem_core::{
 use super::{Core, Which};
 use crate::space::{self, Slot, pointer};
 use crate::streams::State;
-use crate::supply::{Backing, To};
+use crate::supply::{Backing, Mapping, To};
 use crate::{Capacity, Counters, Pending, RangeInfo, RangeState, Segment, Snapshot};
 
 /// A pool without its type.
@@ -41,14 +41,13 @@ impl<B: Backing> Control for Core<B> {
 
     fn capacity(&self) -> Capacity {
         self.streams.note_orphans();
-        let state = self.streams.lock();
-        let usable = |tag| !state.is_out_of_reach(tag);
-        let returnable = self.supply.returnable(&state.space, &state.aliases, &usable);
-        let movable = self.movable(&state);
+        let mut state = self.streams.lock();
+        let free = state.free_in_reach();
+        let movable = self.movable(&mut state);
+        let returnable = self.supply.returnable(&state.memory().0, &free);
         let ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
         let growth_left = ceiling.map(|ceiling| ceiling.saturating_sub(state.counters.reserved));
-        let stretches = state.space.free_stretches(usable);
-        let contiguous = stretches.iter().map(|stretch| stretch.size).max().unwrap_or(0);
+        let contiguous = free.iter().map(|stretch| stretch.size).max().unwrap_or(0);
         let largest_now = contiguous.max(movable);
         Capacity {
             live: state.counters.live,
@@ -116,7 +115,8 @@ impl<B: Backing> Control for Core<B> {
     }
 
     fn host_room(&self) -> u64 {
-        if self.supply.can_rest() { self.supply.host_room() } else { 0 }
+        let mapping = self.supply.mapping().filter(|mapping| mapping.can_rest());
+        mapping.map_or(0, Mapping::host_room)
     }
 
     fn check_invariants(&self) {
@@ -149,13 +149,15 @@ impl<B: Backing> Core<B> {
         // What cannot be waited for stays where it is: waiting for the whole device would break whatever
         // captures. After a device fault nothing can be returned: it leaks.
         // A pool that holds nothing has nothing to wait for.
-        let holds = self.supply.held() + self.supply.host().held > 0;
+        let on_host = self.supply.mapping().map_or(0, |mapping| mapping.host().held);
+        let holds = self.supply.held() + on_host > 0;
         let waited = if holds { self.streams.wait_for_markers() } else { Ok(()) };
         let waited = waited.map_err(BoxedError::from);
         let (error, rest) = match self.lock_growth() {
             Ok(mut growing) => {
                 let error = growing.give_back(0).1;
-                let error = error.or(growing.empty_host_reserve().err());
+                let emptied = growing.keep_on_host(0).map_err(BoxedError::from);
+                let error = error.or(emptied.err());
                 (error, Some(std::mem::take(&mut *growing)))
             }
             Err(error) => (Some(error), None),

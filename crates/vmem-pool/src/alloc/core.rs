@@ -11,7 +11,7 @@ use vmem_core::{
 };
 
 use super::{NO_ADDRESSES, Slow};
-use crate::space::{CLEAN, Fit, GRAIN, MOST, Need, RangeState};
+use crate::space::{CLEAN, Fit, GRAIN, MOST, Need, RangeState, Span};
 use crate::streams::{Reuse, State, Streams};
 use crate::supply::{Aliases, Backing, Miss};
 use crate::sync::Mutex;
@@ -49,12 +49,18 @@ impl<B: Backing> Core<B> {
         let observed = supply.capabilities().has(Features::HOST_ACCESSIBLE);
         let reuse = if observed { Reuse::Observed } else { Reuse::StreamOrdered };
         let may_ask = config.placement == Placement::ByCompletion;
-        if let Some(bytes) = config.host_ceiling {
-            supply.limit_host(bytes);
+        if let (Some(bytes), Some(mapping)) = (config.host_ceiling, supply.mapping()) {
+            mapping.limit_host(bytes);
         }
-        let mut state = State::new(fit, reuse, config.batch, Aliases::new(supply.aliases_from()));
-        for span in supply.addresses() {
-            state.space.add_segment(span, RangeState::Unmapped);
+        let addresses = supply.addresses();
+        let aliases = Aliases::new(addresses.map_or(u64::MAX, |(_, aliases_from)| aliases_from));
+        let mut state = State::new(fit, reuse, config.batch, aliases);
+        if let Some((all, aliases_from)) = addresses {
+            for (from, upto) in [(all.start, aliases_from), (aliases_from, all.end())] {
+                if from < upto {
+                    state.space.add_segment(Span::between(from, upto), RangeState::Unmapped);
+                }
+            }
         }
         let device = supply.device().clone();
         let core = Arc::new_cyclic(|me: &Weak<Self>| Self {

@@ -432,14 +432,14 @@ impl<B: Backing> Core<B> {
 impl State {
     /// Makes a claimed or live range, last used as `tag` says, free with the tag `free`.
     fn release(&mut self, slot: Slot, tag: Tag, free: Tag) {
-        let Self { space, aliases, lanes, .. } = self;
-        if aliases.lend(space[slot].start) || space[slot].is_resting() {
-            aliases.take_back(space, slot, tag, |lender| match lender == CLEAN.lane {
+        let (mut memory, lanes) = self.memory();
+        if memory.aliases.lend(memory.space[slot].start) || memory.space[slot].is_resting() {
+            memory.take_back(slot, tag, |lender| match lender == CLEAN.lane {
                 true => free,
                 false => lanes.away(tag, lender),
             });
         } else {
-            space.set_state(slot, RangeState::Free(free));
+            memory.space.set_state(slot, RangeState::Free(free));
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Where the memory of a block is.
 
-use std::collections::BTreeSet;
-
 use vmem_core::{RawBlock, Residence};
 
 use super::Core;
@@ -13,10 +11,9 @@ impl<B: Backing> Core<B> {
         if block.owner() != self.streams.id {
             return None;
         }
-        let state = self.streams.lock();
+        let mut state = self.streams.lock();
         let slot = state.space.slot_of(block)?;
-        let alone = BTreeSet::from([slot]);
-        let is_complete = |tag| state.lanes.is_complete(tag);
-        Some(state.aliases.residence(&state.space, slot, &alone, &is_complete))
+        let (memory, lanes) = state.memory();
+        Some(memory.residence(slot, &|tag| lanes.is_complete(tag)))
     }
 }

@@ -13,9 +13,9 @@ use vmem_core::{
 use super::Core;
 use super::growth_lock::Growing;
 use crate::Pending;
-use crate::space::{Need, RangeState, Slot, Span};
+use crate::space::{Need, RangeState, Slot};
 use crate::streams::State;
-use crate::supply::{Backing, Exchange, Exchanged, Return, To, Undone};
+use crate::supply::{Backing, Exchange, Exchanged, Mapping, Return, To, Undone};
 
 /// The blocks whose memory is to move.
 #[derive(Debug, Clone, Copy)]
@@ -67,18 +67,16 @@ impl<B: Backing> Core<B> {
 
     pub(super) fn fill_host_reserve(&self, bytes: u64) -> Result<(), ResidencyError> {
         self.check_can_move(To::Host)?;
-        let mut growing = self.lock_growth().map_err(refused)?;
-        let filled = self.supply.keep_on_host(&mut growing, bytes);
-        growing.note_host(&mut self.streams.lock());
-        filled
+        self.lock_growth().map_err(refused)?.keep_on_host(bytes)
     }
 
     fn check_can_move(&self, to: To) -> Result<(), ResidencyError> {
-        let can = match to {
-            To::Host => self.supply.can_rest(),
-            To::Device | To::Nowhere => self.supply.moves(),
-        };
-        if can { Ok(()) } else { Err(ResidencyError::new(ResidencyErrorKind::Unsupported)) }
+        let can = |mapping: &Mapping| to != To::Host || mapping.can_rest();
+        if self.supply.mapping().is_some_and(can) {
+            Ok(())
+        } else {
+            Err(ResidencyError::new(ResidencyErrorKind::Unsupported))
+        }
     }
 
     fn move_with_reach(
@@ -131,7 +129,7 @@ impl<B: Backing> Growing<'_, B> {
             let named = state.named(which, streams.id)?;
             let blocks = match reach {
                 Reach::Named => named,
-                Reach::Sharing => state.aliases.sharing(&state.space, &named),
+                Reach::Sharing => state.memory().0.sharing(&named),
             };
             state.begin_moving(&blocks);
             blocks
@@ -151,24 +149,22 @@ impl<B: Backing> Growing<'_, B> {
             blocks.iter().try_for_each(|&block| self.settle_in(block))?;
         }
         let mut state = streams.lock();
-        let State { space, aliases, lanes, .. } = &mut *state;
-        if blocks.iter().any(|&block| aliases.is_displaced(space[block].span())) {
+        let (mut memory, lanes) = state.memory();
+        if blocks.iter().any(|&block| memory.aliases.is_displaced(memory.space[block].span())) {
             let reason = "memory that a failure displaced could not be put back yet";
             return Err(driver(reason));
         }
-        let moving = aliases.plan_move(space, blocks, to, &|tag| lanes.is_complete(tag));
-        let stage = (moving.copied > 0).then(|| {
-            let need = Need { size: moving.copied, alignment: supply.granule() };
-            space.smallest_unmapped(supply.aliases_from(), need)
-        });
+        let moving = memory.plan_move(blocks, to, &|tag| lanes.is_complete(tag));
+        let stage = (moving.copied > 0)
+            .then(|| memory.addresses(Need { size: moving.copied, alignment: supply.granule() }));
         let Some(stage) = stage.map_or(Some(None), |found| found.map(Some)) else {
-            aliases.not_moved(space, moving, &[]);
+            memory.not_moved(moving, &[]);
             return Err(driver(super::NO_ADDRESSES));
         };
-        stage.into_iter().for_each(|span| drop(space.claim_span(span)));
+        stage.into_iter().for_each(|span| drop(memory.space.claim_span(span)));
         let hidden = match to {
             To::Device => Vec::new(),
-            To::Host | To::Nowhere => aliases.hide_showing(space, &moving.runs),
+            To::Host | To::Nowhere => memory.hide_showing(&moving.runs, None),
         };
         drop(state);
         let unmapped = self.carry_back(Return::of_aliases(hidden));
@@ -181,26 +177,26 @@ impl<B: Backing> Growing<'_, B> {
             Err(error) => Err(driver(error).into()),
         };
         let mut state = streams.lock();
-        let State { space, aliases, counters, .. } = &mut *state;
+        let (mut memory, _) = state.memory();
         let kept = match &exchanged {
             Ok(done) => &done.kept,
             Err(undone) => &undone.kept,
         };
         if let Some(stage) = stage {
-            space.end_stage(stage, kept);
+            memory.end_stage(stage, kept);
         }
         match exchanged {
             Ok(done) => {
                 let moved = Moved::new(moving.device, done.copied, moving.stayed);
-                aliases.moved(space, moving, to, &done);
+                memory.moved(moving, to, &done);
                 match to {
-                    To::Device => counters.bytes_promoted += moved.device,
-                    To::Host | To::Nowhere => counters.bytes_demoted += moved.device,
+                    To::Device => state.counters.bytes_promoted += moved.device,
+                    To::Host | To::Nowhere => state.counters.bytes_demoted += moved.device,
                 }
                 Ok(moved)
             }
             Err(Undone { error, displaced, .. }) => {
-                aliases.not_moved(space, moving, &displaced);
+                memory.not_moved(moving, &displaced);
                 Err(error)
             }
         }
@@ -208,15 +204,21 @@ impl<B: Backing> Growing<'_, B> {
 
     /// Exchanges, and if the device has too little memory, once more after all that is free went back.
     fn exchange(&mut self, job: &Exchange) -> Result<Exchanged, Undone> {
-        let supply = &self.core.supply;
-        match supply.exchange(self, job) {
+        match self.exchange_once(job) {
             Err(Undone { error, .. }) if error.kind() == ResidencyErrorKind::DeviceFull => {
                 if self.give_back(0).0 == 0 {
                     return Err(error.into());
                 }
-                supply.exchange(self, job)
+                self.exchange_once(job)
             }
             exchanged => exchanged,
+        }
+    }
+
+    fn exchange_once(&mut self, job: &Exchange) -> Result<Exchanged, Undone> {
+        match self.mapped() {
+            Some((mapping, handles)) => mapping.exchange(handles, job),
+            None => Err(ResidencyError::new(ResidencyErrorKind::Unsupported).into()),
         }
     }
 
@@ -233,61 +235,60 @@ impl<B: Backing> Growing<'_, B> {
 
     /// Makes the addresses of a block at an alias the home of the handles that it has whole.
     fn settle_in(&mut self, block: Slot) -> Result<(), ResidencyError> {
-        let Core { supply, streams, .. } = self.core;
+        let streams = &self.core.streams;
         let mut state = streams.lock();
-        let State { space, aliases, .. } = &mut *state;
-        if !aliases.lend(space[block].start) {
+        let (mut memory, _) = state.memory();
+        if !memory.aliases.lend(memory.space[block].start) {
             return Ok(());
         }
-        let Some(settling) = aliases.settling(space, block) else { return Ok(()) };
+        let Some(settling) = memory.settling(block) else { return Ok(()) };
         drop(state);
         self.carry_back(Return::of_aliases(settling.hidden)).map_err(driver)?;
-        let (done, stopped) = supply.settle_in(self, &settling.handles);
+        let Some((mapping, handles)) = self.mapped() else { return Ok(()) };
+        let (done, stopped) = mapping.settle_in(handles, &settling.handles);
         let mut state = streams.lock();
-        let State { space, aliases, counters, .. } = &mut *state;
-        aliases.settle_in(space, settling.start, &settling.handles[..done]);
-        counters.aliased = aliases.bytes();
+        state.memory().0.settle_in(settling.start, &settling.handles[..done]);
+        state.counters.aliased = state.aliases.bytes();
         stopped.map_or(Ok(()), |error| Err(driver(error)))
     }
 
     /// Puts right what failures have left, and gives up what rests and belongs to no block any more.
     pub(super) fn tidy(&mut self) {
-        let Core { supply, streams, .. } = self.core;
-        let mended = supply.mend(self);
+        let streams = &self.core.streams;
+        let Some((mapping, handles)) = self.mapped() else { return };
+        let mended = mapping.mend(handles);
         let mut state = streams.lock();
-        let State { space, aliases, lanes, .. } = &mut *state;
+        let (mut memory, lanes) = state.memory();
         for span in mended.unmapped {
-            space.change(span, RangeState::Unmapped);
+            memory.space.change(span, RangeState::Unmapped);
         }
-        aliases.mended(space, mended.displaced);
-        let mut leaving = aliases.leaving(space, |tag| lanes.is_complete(tag));
+        memory.mended(mended.displaced);
+        let mut leaving = memory.leaving(|tag| lanes.is_complete(tag));
         if leaving.is_empty() {
             return;
         }
         drop(state);
-        supply.leave(self, &mut leaving);
+        mapping.leave(handles, &mut leaving);
         let mut state = streams.lock();
-        let State { space, aliases, .. } = &mut *state;
-        aliases.left(space, leaving);
+        state.memory().0.left(leaving);
         self.note_host(&mut state);
     }
 
-    /// Gives the host's memory back that nothing uses.
-    pub(super) fn empty_host_reserve(&mut self) -> Result<(), vmem_core::BoxedError> {
-        let Core { supply, streams, .. } = self.core;
-        if supply.host().ready == 0 {
-            return Ok(());
-        }
-        let emptied = supply.keep_on_host(self, 0);
-        self.note_host(&mut streams.lock());
-        emptied.map_err(Into::into)
+    /// Keeps so many bytes of the host's memory ready from now on.
+    pub(super) fn keep_on_host(&mut self, bytes: u64) -> Result<(), ResidencyError> {
+        let Some((mapping, handles)) = self.mapped() else { return Ok(()) };
+        let kept = mapping.keep_on_host(handles, bytes);
+        self.note_host(&mut self.core.streams.lock());
+        kept
     }
 
     /// Notes what is held of the host's memory.
     fn note_host(&self, state: &mut State) {
-        let host = self.core.supply.host();
-        state.counters.on_host = host.held.saturating_sub(host.ready);
-        state.counters.host_reserve = host.ready;
+        if let Some(mapping) = self.core.supply.mapping() {
+            let host = mapping.host();
+            state.counters.on_host = host.held.saturating_sub(host.ready);
+            state.counters.host_reserve = host.ready;
+        }
     }
 }
 
@@ -332,29 +333,16 @@ impl State {
 
     /// Frees what was freed meanwhile, and notes of the others whether some of their memory is away.
     fn end_moving(&mut self) {
-        let Self { space, aliases, .. } = self;
-        for (start, freed) in aliases.resting.end_moving() {
-            let Some(slot) = space.covering(start) else { continue };
+        let (mut memory, _) = self.memory();
+        for (start, freed) in memory.aliases.resting.end_moving() {
+            let Some(slot) = memory.space.covering(start) else { continue };
             match freed {
-                Some(tag) => aliases.release_claimed(space, slot, tag),
+                Some(tag) => memory.release_claimed(slot, tag),
                 None => {
-                    let away = aliases.is_away(space[slot].span());
-                    space.set_resting(slot, away);
+                    let away = memory.aliases.is_away(memory.space[slot].span());
+                    memory.space.set_resting(slot, away);
                 }
             }
-        }
-    }
-}
-
-impl crate::space::Space {
-    /// A stage is not needed any more, but for what is still mapped there.
-    fn end_stage(&mut self, stage: Span, kept: &[Span]) {
-        let slots: Vec<Slot> = self.within(stage).collect();
-        for slot in slots {
-            self.set_state(slot, RangeState::Unmapped);
-        }
-        for &span in kept {
-            self.change(span, RangeState::Dormant(crate::space::CLEAN));
         }
     }
 }

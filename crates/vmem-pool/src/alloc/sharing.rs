@@ -258,6 +258,6 @@ impl State {
     /// Claims neighbours that several streams freed.
     fn claim_neighbours(&mut self, slow: &mut Slow<'_>) -> Option<Claim> {
         let run = self.space.best_run(slow.need, |tag| slow.may_use(&self.lanes, tag))?;
-        Some(self.space.claim_all(run))
+        Some(self.space.claim_spans(&[run], None))
     }
 }

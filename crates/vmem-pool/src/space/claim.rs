@@ -3,7 +3,7 @@
 use super::{CLEAN, Need, RangeState, Slot, Space, Span, StreamIx, Tag};
 
 /// Ranges with the state that each must get back if the claim is given up.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use = "a claim is finished or given up"]
 pub(crate) struct Claim {
     /// Where the memory is. Neighbours, lowest first, unless it is to be lent to an alias.
@@ -38,41 +38,21 @@ impl Claim {
 }
 
 impl Space {
-    /// A claim to add to.
-    pub(crate) fn begin_claim(&mut self) -> Claim {
-        self.claims += 1;
-        Claim { parts: Vec::new(), alias: Vec::new(), lent: Vec::new(), waited: false }
-    }
-
     /// Claims one free range.
     pub(crate) fn claim_one(&mut self, slot: Slot) -> Claim {
-        let mut claim = self.begin_claim();
-        claim.parts.push((slot, self[slot].state()));
+        self.claims += 1;
+        let parts = vec![(slot, self[slot].state())];
         self.claim(slot);
-        claim
+        Claim { parts, ..Claim::default() }
     }
 
-    /// Claims all of a span, none of which is live or claimed.
-    pub(crate) fn claim_all(&mut self, span: Span) -> Claim {
-        let mut claim = self.begin_claim();
-        self.add_to(&mut claim, span);
-        claim
-    }
-
-    /// Adds all of a span, none of which is live or claimed, to the memory of a claim.
-    pub(crate) fn add_to(&mut self, claim: &mut Claim, span: Span) {
-        claim.parts.extend(self.claim_span(span));
-    }
-
-    /// Adds addresses at which the memory is to be used.
-    pub(crate) fn add_alias(&mut self, claim: &mut Claim, span: Span) {
-        claim.alias.extend(self.claim_span(span));
-    }
-
-    /// The parts of a claim that have no memory yet.
-    pub(crate) fn unmapped_in(&self, claim: &Claim) -> Vec<Span> {
-        let unmapped = claim.parts.iter().filter(|(_, before)| *before == RangeState::Unmapped);
-        unmapped.map(|&(slot, _)| self[slot].span()).collect()
+    /// Claims memory in these spans, none of which is live or claimed, and addresses at which it is to be
+    /// used if that is not where it is.
+    pub(crate) fn claim_spans(&mut self, memory: &[Span], alias: Option<Span>) -> Claim {
+        self.claims += 1;
+        let parts = memory.iter().flat_map(|&span| self.claim_span(span)).collect();
+        let alias = alias.map_or_else(Vec::new, |span| self.claim_span(span));
+        Claim { parts, alias, ..Claim::default() }
     }
 
     /// Gives every part its state back.
@@ -157,10 +137,8 @@ impl Space {
         };
         let slots: Vec<(Slot, Tag)> = self.within(span).filter_map(lent).collect();
         for (slot, home) in slots {
-            let range = self[slot].span();
-            let (at, upto) = (range.start.max(span.start), range.end().min(span.end()));
             self.claim(slot);
-            self.cut(slot, Span::between(at, upto), RangeState::Dormant(home));
+            self.cut(slot, self[slot].span().common(span), RangeState::Dormant(home));
             self.set_state(slot, RangeState::Free(tag(home.lane)));
         }
     }

@@ -124,11 +124,6 @@ impl Space {
         }
     }
 
-    /// All segments, by address.
-    pub(crate) fn segments(&self) -> impl Iterator<Item = Span> {
-        self.directory.segments()
-    }
-
     /// All unmapped ranges.
     pub(super) fn unmapped(&self) -> impl Iterator<Item = Slot> {
         self.unmapped.slots()

@@ -29,4 +29,10 @@ impl Span {
     pub(crate) const fn touches(self, other: Self) -> bool {
         self.start < other.end() && other.start < self.end()
     }
+
+    /// The part that the two have in common: of no bytes if they have none.
+    pub(crate) fn common(self, other: Self) -> Self {
+        let start = self.start.max(other.start);
+        Self::between(start, self.end().min(other.end()).max(start))
+    }
 }

@@ -7,7 +7,7 @@ use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId};
 
 use super::{Access, Lanes, Reuse};
 use crate::space::{CLEAN, Claim, Fit, Need, Slot, Space, StreamIx, Tag, pointer};
-use crate::supply::Aliases;
+use crate::supply::{Aliases, Memory};
 use crate::sync::MutexGuard;
 use crate::{Batch, Counters};
 
@@ -80,6 +80,12 @@ impl State {
             refused_above: u64::MAX,
             settled: None,
         }
+    }
+
+    /// The memory, and the lanes that may use it.
+    pub(crate) fn memory(&mut self) -> (Memory<'_>, &mut Lanes) {
+        let Self { space, aliases, lanes, .. } = self;
+        (Memory { space, aliases }, lanes)
     }
 
     /// The counters, what is in quarantine and what is away included. Takes as many steps as

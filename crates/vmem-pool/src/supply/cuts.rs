@@ -1,9 +1,9 @@
-//! Where memory at home is cut into handles, each of which is mapped and returned whole. Bookkeeping
-//! only: it makes no driver call.
+//! Where memory at home is cut into handles, or chunks, each of which is mapped and returned whole.
+//! Bookkeeping only: it makes no driver call.
 
 use std::collections::BTreeMap;
 
-use crate::space::Span;
+use crate::space::{Need, Span};
 
 /// The handles at home, by where they begin.
 #[derive(Debug, Default)]
@@ -35,12 +35,33 @@ impl Cuts {
         within.filter(move |handle| handle.end() <= span.end())
     }
 
+    /// How many bytes of these stretches are in whole handles.
+    pub(super) fn in_whole(&self, stretches: &[Span]) -> u64 {
+        let whole = stretches.iter().flat_map(|&stretch| self.whole(stretch));
+        whole.map(|handle| handle.size).sum()
+    }
+
     /// The handles that share a byte with a span, lowest first.
     pub(super) fn touching(&self, span: Span) -> impl Iterator<Item = Span> {
         let handle = |(&start, &size): (&u64, &u64)| Span::new(start, size);
         let before = self.0.range(..span.start).next_back().map(handle);
         let before = before.filter(move |handle| handle.touches(span));
         before.into_iter().chain(self.0.range(span.start..span.end()).map(handle))
+    }
+
+    /// Where in free memory a request could begin so that no more than a granule at either end of it is in a
+    /// handle that it does not have whole.
+    pub(crate) fn place_apart(&self, free: Span, need: Need, granule: u64) -> Option<u64> {
+        let first = need.start_in(free.start, free.size);
+        let handles = self.whole(free).map(|handle| handle.start);
+        let places = first.into_iter().chain(handles.filter(|at| at % need.alignment == 0));
+        let is_apart = |&at: &u64| {
+            let block = Span::new(at, need.size);
+            let ends = |handle: &Span| handle.start < block.start || handle.end() > block.end();
+            let mut shared = self.touching(block).filter(ends);
+            block.end() <= free.end() && shared.all(|handle| handle.size <= granule)
+        };
+        places.into_iter().find(is_apart)
     }
 
     /// The part of a span that is the lower end of a handle which goes on behind it.

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use vmem_core::Residence;
 
-use super::aliases::{Aliases, Hidden};
+use super::aliases::Hidden;
 use super::exchange::{Exchanged, To};
+use super::memory::Memory;
 use super::resting::Place;
-use crate::space::{CLEAN, Claim, Need, RangeState, Slot, Space, Span, Tag};
+use crate::space::{CLEAN, Claim, RangeState, Slot, Space, Span, Tag};
 
 /// What is to move of some blocks, with the addresses claimed that are in none.
 #[derive(Debug)]
@@ -38,54 +39,46 @@ pub(crate) struct Settling {
     pub(crate) hidden: Vec<Hidden>,
 }
 
-impl Aliases {
+impl Memory<'_> {
     /// The whole handles that are lent to a block, if any are.
-    pub(crate) fn settling(&mut self, space: &mut Space, block: Slot) -> Option<Settling> {
-        let start = self.lent_in(space[block].span()).next()?.start;
-        let handles = self.whole_handles(start);
+    pub(crate) fn settling(&mut self, block: Slot) -> Option<Settling> {
+        let start = self.aliases.lent_in(self.space[block].span()).next()?.start;
+        let handles = self.aliases.whole_handles(start);
         if handles.is_empty() {
             return None;
         }
         let homes: Vec<Span> = handles.iter().map(|&(home, _)| home).collect();
-        let hidden = self.hide_showing_but(space, &homes, Some(start));
+        let hidden = self.hide_showing(&homes, Some(start));
         Some(Settling { start, handles, hidden })
     }
 
+    /// The first of the handles that the alias at `start` shows are at home there from now on.
+    pub(crate) fn settle_in(&mut self, start: u64, moved: &[(Span, u64)]) {
+        for &(home, at) in moved {
+            self.aliases.cuts.remove(home);
+            self.aliases.cuts.add(&[Span::new(at, home.size)]);
+            self.space.change(home, RangeState::Unmapped);
+        }
+        self.aliases.shorten(start, moved.iter().map(|(home, _)| home.size).sum());
+    }
+
     /// The live blocks that share what is away with some blocks, those included.
-    pub(crate) fn sharing(&self, space: &Space, blocks: &BTreeSet<Slot>) -> BTreeSet<Slot> {
+    pub(crate) fn sharing(&self, blocks: &BTreeSet<Slot>) -> BTreeSet<Slot> {
         let mut all = blocks.clone();
         let mut new: Vec<Slot> = blocks.iter().copied().collect();
         while let Some(block) = new.pop() {
-            for (handle, _) in self.resting.touching(space[block].span()) {
-                let beside = space.within(handle).filter(|&slot| space[slot].is_live());
+            for (handle, _) in self.aliases.resting.touching(self.space[block].span()) {
+                let beside = self.space.within(handle).filter(|&slot| self.space[slot].is_live());
                 new.extend(beside.filter(|&slot| all.insert(slot)));
             }
         }
         all
     }
 
-    /// Where in free memory a request could begin so that no more than a granule at either end of it is in a
-    /// handle that it does not have whole.
-    pub(crate) fn place_apart(&self, free: Span, need: Need, granule: u64) -> Option<u64> {
-        let first = need.start_in(free.start, free.size);
-        let handles = self.cuts.whole(free).map(|handle| handle.start);
-        let places = first.into_iter().chain(handles.filter(|at| at % need.alignment == 0));
-        let is_apart = |&at: &u64| {
-            let block = Span::new(at, need.size);
-            let shared = self
-                .cuts
-                .touching(block)
-                .filter(|handle| handle.start < block.start || handle.end() > block.end());
-            block.end() <= free.end() && shared.into_iter().all(|handle| handle.size <= granule)
-        };
-        places.into_iter().find(is_apart)
-    }
-
     /// Plans to move all that can be moved of these blocks: what lies in whole handles that only they use,
     /// and free memory that no work touches.
     pub(crate) fn plan_move(
-        &self,
-        space: &mut Space,
+        &mut self,
         blocks: &BTreeSet<Slot>,
         to: To,
         is_complete: &dyn Fn(Tag) -> bool,
@@ -93,19 +86,20 @@ impl Aliases {
         let mut handles: BTreeSet<(Span, Option<Place>)> = BTreeSet::new();
         let mut all = 0;
         for &block in blocks {
-            let span = space[block].span();
-            let away = self.resting.touching(span).map(|(handle, place)| (handle, Some(place)));
-            let here = self.cuts.touching(span).map(|handle| (handle, None));
+            let span = self.space[block].span();
+            let away =
+                self.aliases.resting.touching(span).map(|(handle, place)| (handle, Some(place)));
+            let here = self.aliases.cuts.touching(span).map(|handle| (handle, None));
             let all_of = handles_to_move(away.chain(here), to);
             let (moving, there): (Vec<_>, Vec<_>) = all_of.partition(|&(_, moves)| moves);
-            let there: u64 = there.iter().map(|&((handle, _), _)| common(handle, span)).sum();
+            let there: u64 = there.iter().map(|&((handle, _), _)| handle.common(span).size).sum();
             all += span.size - there;
             handles.append(&mut moving.into_iter().map(|(handle, _)| handle).collect());
         }
-        handles.retain(|&(handle, place)| may_move(space, handle, place, blocks, is_complete));
+        handles.retain(|&(handle, place)| may_move(self.space, handle, place, blocks, is_complete));
         let common_to_all = |handle: Span| -> u64 {
-            let touched = space.within(handle).filter(|slot| blocks.contains(slot));
-            touched.map(|slot| common(handle, space[slot].span())).sum()
+            let touched = self.space.within(handle).filter(|slot| blocks.contains(slot));
+            touched.map(|slot| handle.common(self.space[slot].span()).size).sum()
         };
         let moved: u64 = handles.iter().map(|&(handle, _)| common_to_all(handle)).sum();
         let bytes = |wanted: &dyn Fn(Option<Place>) -> bool| -> u64 {
@@ -121,23 +115,38 @@ impl Aliases {
             To::Host => device,
             To::Nowhere => 0,
         };
-        let runs = runs(space, &handles);
-        let claim = claim_unused(space, &handles);
+        let runs = runs(self.space, &handles);
+        let claim = self.space.claim_spans(&unused(self.space, &handles), None);
         Moving { runs, claim, stayed: all - moved, copied, device }
     }
 
+    /// A stage is not needed any more, but for what is still mapped there.
+    pub(crate) fn end_stage(&mut self, stage: Span, kept: &[Span]) {
+        let slots: Vec<Slot> = self.space.within(stage).collect();
+        for slot in slots {
+            self.space.set_state(slot, RangeState::Unmapped);
+        }
+        for &span in kept {
+            self.space.change(span, RangeState::Dormant(CLEAN));
+        }
+    }
+
     /// What was planned is done.
-    pub(crate) fn moved(&mut self, space: &mut Space, moving: Moving, to: To, done: &Exchanged) {
+    pub(crate) fn moved(&mut self, moving: Moving, to: To, done: &Exchanged) {
         for &run in &moving.runs {
-            self.cuts.remove(run);
-            self.resting.remove(run);
+            self.aliases.cuts.remove(run);
+            self.aliases.resting.remove(run);
         }
         match to {
-            To::Device => self.cuts.add(&done.handles),
-            To::Host => done.handles.iter().for_each(|&it| self.resting.add(it, Place::Host)),
-            To::Nowhere => done.handles.iter().for_each(|&it| self.resting.add(it, Place::Nowhere)),
+            To::Device => self.aliases.cuts.add(&done.handles),
+            To::Host => {
+                done.handles.iter().for_each(|&it| self.aliases.resting.add(it, Place::Host))
+            }
+            To::Nowhere => {
+                done.handles.iter().for_each(|&it| self.aliases.resting.add(it, Place::Nowhere))
+            }
         }
-        space.end_claim_as(moving.claim, |_, state| match (state, to) {
+        self.space.end_claim_as(moving.claim, |_, state| match (state, to) {
             // All work on it was complete when it was claimed.
             (RangeState::Dormant(_), To::Device) => RangeState::Free(CLEAN),
             (RangeState::Free(_), To::Host | To::Nowhere) => RangeState::Dormant(CLEAN),
@@ -146,13 +155,13 @@ impl Aliases {
     }
 
     /// What was planned is undone, but for these runs.
-    pub(crate) fn not_moved(&mut self, space: &mut Space, moving: Moving, displaced: &[Span]) {
+    pub(crate) fn not_moved(&mut self, moving: Moving, displaced: &[Span]) {
         for &run in displaced {
-            self.cuts.remove(run);
-            self.resting.remove(run);
-            self.resting.add(run, Place::Displaced);
+            self.aliases.cuts.remove(run);
+            self.aliases.resting.remove(run);
+            self.aliases.resting.add(run, Place::Displaced);
         }
-        space.end_claim_as(moving.claim, |span, state| match state {
+        self.space.end_claim_as(moving.claim, |span, state| match state {
             RangeState::Free(_) if displaced.iter().any(|run| run.touches(span)) => {
                 RangeState::Dormant(CLEAN)
             }
@@ -161,19 +170,14 @@ impl Aliases {
     }
 }
 
-impl Aliases {
+impl Memory<'_> {
     /// Where the memory of a block is.
-    pub(crate) fn residence(
-        &self,
-        space: &Space,
-        block: Slot,
-        alone: &BTreeSet<Slot>,
-        is_complete: &dyn Fn(Tag) -> bool,
-    ) -> Residence {
-        let span = space[block].span();
+    pub(crate) fn residence(&self, block: Slot, is_complete: &dyn Fn(Tag) -> bool) -> Residence {
+        let alone = BTreeSet::from([block]);
+        let span = self.space[block].span();
         let mut residence = Residence::default();
-        for (handle, place) in self.resting.touching(span) {
-            let bytes = common(handle, span);
+        for (handle, place) in self.aliases.resting.touching(span) {
+            let bytes = handle.common(span).size;
             match place {
                 Place::Host => residence.host += bytes,
                 Place::Nowhere => residence.discarded += bytes,
@@ -182,10 +186,11 @@ impl Aliases {
         }
         let away = residence.host + residence.discarded + residence.displaced;
         residence.device = span.size - away;
-        let own = self.cuts.touching(span);
-        let own = own.filter(|&handle| may_move(space, handle, None, alone, is_complete));
-        let own: u64 = own.map(|handle| common(handle, span)).sum();
-        let lent = self.lent_in(span).flat_map(|alias| self.whole_handles(alias.start));
+        let own = self.aliases.cuts.touching(span);
+        let own = own.filter(|&handle| may_move(self.space, handle, None, &alone, is_complete));
+        let own: u64 = own.map(|handle| handle.common(span).size).sum();
+        let lent =
+            self.aliases.lent_in(span).flat_map(|alias| self.aliases.whole_handles(alias.start));
         let lent: u64 = lent.map(|(handle, _)| handle.size).sum();
         residence.shared = residence.device - own - lent;
         residence
@@ -252,22 +257,11 @@ fn runs(space: &Space, handles: &BTreeSet<Handle>) -> Vec<Span> {
     runs.into_iter().map(|((run, _), _)| run).collect()
 }
 
-/// Claims what of these handles is in no block.
-fn claim_unused(space: &mut Space, handles: &BTreeSet<Handle>) -> Claim {
-    let mut claim = space.begin_claim();
-    for &(handle, _) in handles {
-        let unused = |slot: &Slot| space[*slot].state().is_unused();
-        let spans: Vec<Span> =
-            space.within(handle).filter(unused).map(|slot| space[slot].span()).collect();
-        for span in spans {
-            let clipped = Span::between(span.start.max(handle.start), span.end().min(handle.end()));
-            space.add_to(&mut claim, clipped);
-        }
-    }
-    claim
-}
-
-/// Bytes that two spans have in common.
-pub(super) fn common(a: Span, b: Span) -> u64 {
-    a.end().min(b.end()).saturating_sub(a.start.max(b.start))
+/// What of these handles is in no block, to be claimed.
+fn unused(space: &Space, handles: &BTreeSet<Handle>) -> Vec<Span> {
+    let parts = handles.iter().flat_map(|&(handle, _)| {
+        let unused = space.within(handle).filter(|&slot| space[slot].state().is_unused());
+        unused.map(move |slot| space[slot].span().common(handle))
+    });
+    parts.collect()
 }

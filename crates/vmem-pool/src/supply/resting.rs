@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::aliases::Aliases;
 use super::exchange::Displaced;
-use super::moving::common;
+use super::memory::Memory;
 use crate::space::{CLEAN, RangeState, Slot, Space, Span, Tag};
 
 /// Where the memory of an address is that is not the device's.
@@ -105,7 +105,7 @@ impl Aliases {
                 let (layout, ..) = space[slot].block()?;
                 Some(Span::new(space[slot].start, layout.size()))
             });
-            requested.map(|block| common(handle, block)).sum()
+            requested.map(|block| handle.common(block).size).sum()
         };
         handles.map(of_handle).sum()
     }
@@ -114,45 +114,47 @@ impl Aliases {
     pub(crate) fn is_displaced(&self, span: Span) -> bool {
         self.resting.touching(span).any(|(_, place)| place == Place::Displaced)
     }
+}
 
+impl Memory<'_> {
     /// A block of which some memory is away, or was, or is lent, is freed.
-    pub(super) fn take_apart(&mut self, space: &mut Space, slot: Slot, tag: Tag) {
-        let block = space[slot].span();
-        space.set_state(slot, RangeState::Claimed);
-        if let Some(freed) = self.resting.moving.get_mut(&block.start) {
+    pub(super) fn take_apart(&mut self, slot: Slot, tag: Tag) {
+        let block = self.space[slot].span();
+        self.space.set_state(slot, RangeState::Claimed);
+        if let Some(freed) = self.aliases.resting.moving.get_mut(&block.start) {
             *freed = Some(tag);
             return;
         }
-        self.release_claimed(space, slot, tag);
+        self.release_claimed(slot, tag);
     }
 
     /// Frees a claimed block, part by part.
-    pub(crate) fn release_claimed(&mut self, space: &mut Space, slot: Slot, tag: Tag) {
-        let block = space[slot].span();
-        let away: Vec<(Span, Place)> = self.resting.touching(block).collect();
+    pub(crate) fn release_claimed(&mut self, slot: Slot, tag: Tag) {
+        let block = self.space[slot].span();
+        let away: Vec<(Span, Place)> = self.aliases.resting.touching(block).collect();
         // From the highest part down: what is below is claimed still, and the slot is that of the lowest.
         for (part, kind) in self.parts_of(block, &away).into_iter().rev() {
-            let upper = if part.start > block.start { space.split(slot, part.start) } else { slot };
+            let upper =
+                if part.start > block.start { self.space.split(slot, part.start) } else { slot };
             let state = match kind {
                 Part::Own => RangeState::Free(tag),
                 Part::Lent | Part::Away => RangeState::Dormant(tag),
             };
-            space.set_state(upper, state);
+            self.space.set_state(upper, state);
             if kind == Part::Lent {
-                self.return_homes(space, part.start, |_| tag);
+                self.return_homes(part.start, |_| tag);
             }
         }
         for (handle, place) in away {
-            self.leave_if_unused(space, handle, place);
+            self.leave_if_unused(handle, place);
         }
     }
 
     /// What a block consists of, lowest first, without gaps.
     fn parts_of(&self, block: Span, away: &[(Span, Place)]) -> Vec<(Span, Part)> {
-        let clipped =
-            |span: Span| Span::between(span.start.max(block.start), span.end().min(block.end()));
+        let clipped = |span: Span| span.common(block);
         let away = away.iter().map(|&(span, _)| (clipped(span), Part::Away));
-        let lent = self.lent_in(block).map(|span| (clipped(span), Part::Lent));
+        let lent = self.aliases.lent_in(block).map(|span| (clipped(span), Part::Lent));
         let mut known: Vec<(Span, Part)> = away.chain(lent).collect();
         known.sort_unstable_by_key(|(span, _)| span.start);
         let mut parts = Vec::with_capacity(2 * known.len() + 1);
@@ -171,39 +173,31 @@ impl Aliases {
     }
 
     /// What is away and belongs to no block any more is to go. Where nothing is mapped that is so at once.
-    pub(super) fn leave_if_unused(&mut self, space: &mut Space, handle: Span, place: Place) {
-        let unused = |slot: Slot| matches!(space[slot].state(), RangeState::Dormant(_));
-        if !space.within(handle).all(unused) {
+    pub(super) fn leave_if_unused(&mut self, handle: Span, place: Place) {
+        if !self.is_dormant(handle, |_| true) {
             return;
         }
         match place {
             Place::Nowhere => {
-                self.resting.remove(handle);
-                space.change(handle, RangeState::Unmapped);
+                self.aliases.resting.remove(handle);
+                self.space.change(handle, RangeState::Unmapped);
             }
-            Place::Host | Place::Displaced => _ = self.resting.leaving.insert(handle.start),
+            Place::Host | Place::Displaced => _ = self.aliases.resting.leaving.insert(handle.start),
         }
     }
 
     /// Claims what is away and belongs to no block, as far as no work through its addresses is pending.
-    pub(crate) fn leaving(
-        &mut self,
-        space: &mut Space,
-        is_complete: impl Fn(Tag) -> bool,
-    ) -> Vec<Leaving> {
+    pub(crate) fn leaving(&mut self, is_complete: impl Fn(Tag) -> bool) -> Vec<Leaving> {
         let away = |start: &u64| {
-            let &(size, place) = self.resting.away.get(start)?;
+            let &(size, place) = self.aliases.resting.away.get(start)?;
             Some((Span::new(*start, size), place))
         };
-        let going: Vec<(Span, Place)> = self.resting.leaving.iter().filter_map(away).collect();
+        let going: Vec<(Span, Place)> =
+            self.aliases.resting.leaving.iter().filter_map(away).collect();
         let mut claimed = Vec::new();
         for (span, place) in going {
-            let idle = |slot: Slot| match space[slot].state() {
-                RangeState::Dormant(tag) => is_complete(tag),
-                _ => false,
-            };
-            if space.within(span).all(idle) {
-                let parts = space.claim_span(span).into_iter().map(|(slot, _)| slot).collect();
+            if self.is_dormant(span, &is_complete) {
+                let parts = self.space.claim_span(span).into_iter().map(|(slot, _)| slot).collect();
                 claimed.push(Leaving { span, place, parts, gone: false });
             }
         }
@@ -211,48 +205,47 @@ impl Aliases {
     }
 
     /// The driver unmapped it, or did not.
-    pub(crate) fn left(&mut self, space: &mut Space, leaving: Vec<Leaving>) {
+    pub(crate) fn left(&mut self, leaving: Vec<Leaving>) {
         for Leaving { span, parts, gone, .. } in leaving {
             let state = match gone {
                 true => RangeState::Unmapped,
                 false => RangeState::Dormant(CLEAN),
             };
             if gone {
-                self.resting.remove(span);
+                self.aliases.resting.remove(span);
             }
-            parts.into_iter().for_each(|slot| _ = space.set_state(slot, state));
+            parts.into_iter().for_each(|slot| _ = self.space.set_state(slot, state));
         }
     }
 
     /// Memory that two failed calls had displaced is where it was before them.
-    pub(crate) fn mended(&mut self, space: &mut Space, mended: Vec<Displaced>) {
+    pub(crate) fn mended(&mut self, mended: Vec<Displaced>) {
         for Displaced { span, place, cuts } in mended {
-            self.resting.remove(span);
+            self.aliases.resting.remove(span);
             match place {
                 Some(place) => {
                     for handle in cuts {
-                        self.resting.add(handle, place);
-                        self.leave_if_unused(space, handle, place);
+                        self.aliases.resting.add(handle, place);
+                        self.leave_if_unused(handle, place);
                     }
                 }
                 None => {
-                    self.cuts.add(&cuts);
-                    self.wake_away(space, span);
+                    self.aliases.cuts.add(&cuts);
+                    self.wake_away(span);
                 }
             }
         }
     }
 
     /// Addresses that were away have device memory again: what of them is in no block is free.
-    pub(super) fn wake_away(&self, space: &mut Space, span: Span) {
-        let asleep = |slot: Slot| match space[slot].state() {
-            RangeState::Dormant(tag) => Some((space[slot].span(), tag)),
+    pub(super) fn wake_away(&mut self, span: Span) {
+        let asleep = |slot: Slot| match self.space[slot].state() {
+            RangeState::Dormant(tag) => Some((self.space[slot].span(), tag)),
             _ => None,
         };
-        let dormant: Vec<(Span, Tag)> = space.within(span).filter_map(asleep).collect();
+        let dormant: Vec<(Span, Tag)> = self.space.within(span).filter_map(asleep).collect();
         for (range, tag) in dormant {
-            let (at, upto) = (range.start.max(span.start), range.end().min(span.end()));
-            space.change(Span::between(at, upto), RangeState::Free(tag));
+            self.space.change(range.common(span), RangeState::Free(tag));
         }
     }
 }

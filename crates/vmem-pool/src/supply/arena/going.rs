@@ -3,44 +3,22 @@
 use vmem_core::DriverError;
 
 use super::mapping::{Handles, Mapping};
-use super::{Aliases, Return, Supply, VirtualArena};
-use crate::space::{CLEAN, RangeState, Slot, Space, Span};
+use super::{Memory, Return, Supply, VirtualArena};
+use crate::space::{CLEAN, Span};
 
-/// How many times the memory held may be mapped at aliases.
-const ALIASES: u64 = 4;
-
-/// How many bytes of aliases are to be left if there are more than the cap, four times the memory
-/// held: fewer by a quarter, so that this is rare.
-pub(super) fn too_many(arena: &VirtualArena, aliases: &Aliases) -> Option<u64> {
-    let cap = arena.held().saturating_mul(ALIASES);
-    (aliases.bytes() > cap).then_some(cap / 4 * 3)
-}
-
-/// Claims whole handles without a live or pending byte, the highest first, no more than what is held
-/// above `keep`, and the aliases that show them.
-pub(super) fn surplus(
-    arena: &VirtualArena,
-    space: &mut Space,
-    aliases: &mut Aliases,
-    keep: u64,
-) -> Option<Return> {
+/// Whole handles without a live or pending byte, the highest first, no more than what is held above `keep`.
+pub(super) fn surplus(arena: &VirtualArena, memory: &Memory<'_>, keep: u64) -> Vec<Span> {
     let mut surplus = arena.held().saturating_sub(keep);
-    let mut free: Vec<Slot> = space.free_of(CLEAN.lane).collect();
-    free.sort_unstable_by_key(|&slot| std::cmp::Reverse(space[slot].start));
-    let mut going = Return::default();
-    for slot in free {
-        let Some(run) = highest(aliases.cuts.whole(space[slot].span()), surplus) else { continue };
+    let free = memory.space.free_of(CLEAN.lane).map(|slot| memory.space[slot].span());
+    let mut free: Vec<Span> = free.collect();
+    free.sort_unstable_by_key(|free| std::cmp::Reverse(free.start));
+    let mut going = Vec::new();
+    for free in free {
+        let Some(run) = highest(memory.aliases.cuts.whole(free), surplus) else { continue };
         surplus -= run.size;
-        space.claim(slot);
-        space.cut(slot, run, RangeState::Free(CLEAN));
-        going.memory.push((slot, run));
+        going.push(run);
     }
-    if going.memory.is_empty() {
-        return None;
-    }
-    let memory: Vec<Span> = going.memory.iter().map(|&(_, run)| run).collect();
-    going.aliases = aliases.hide_showing(space, &memory);
-    Some(going)
+    going
 }
 
 /// The highest neighbouring handles that are no more than `most` bytes together.
@@ -68,29 +46,10 @@ pub(super) fn give_back(
         alias.unmapped = Some(unmapped);
         stopped.map_or(Ok(()), Err)?;
     }
-    for &(_, run) in &going.memory {
+    for &run in &going.memory {
         let (unmapped, stopped) = mapping.unmap(held, run);
         going.gone += unmapped;
         stopped.map_or(Ok(()), Err)?;
     }
     Ok(())
-}
-
-/// Notes how far that came; the rest is free again.
-pub(super) fn note_gone(space: &mut Space, aliases: &mut Aliases, going: Return) {
-    let Return { memory, aliases: hidden, gone } = going;
-    hidden.into_iter().for_each(|alias| aliases.hidden(space, alias));
-    let mut left = gone;
-    for (slot, run) in memory {
-        let gone = left.min(run.size);
-        left -= gone;
-        aliases.cuts.remove(Span::new(run.start, gone));
-        if gone < run.size {
-            let rest = if gone > 0 { space.split(slot, run.start + gone) } else { slot };
-            space.set_state(rest, RangeState::Free(CLEAN));
-        }
-        if gone > 0 {
-            space.set_state(slot, RangeState::Unmapped);
-        }
-    }
 }

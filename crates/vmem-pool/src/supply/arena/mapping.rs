@@ -19,13 +19,14 @@ use host::Reserve;
 use stage::Staged;
 
 use crate::space::{Span, pointer};
+use crate::supply::Fresh;
 
 /// A range of addresses and physical memory, in handles of whole granules. Every handle has addresses of
 /// its own, its *home*, and can be mapped at aliases besides.
 ///
 /// What it holds is what the driver has not confirmed to have taken back, so the figures stay true
 /// whichever call fails.
-pub(super) struct Mapping {
+pub(crate) struct Mapping {
     device: Arc<dyn Device>,
     base: DevicePtr,
     size: u64,
@@ -75,19 +76,6 @@ struct Piece {
 enum Side {
     Device,
     Host,
-}
-
-/// Memory that is to be mapped at home.
-#[derive(Debug, Default)]
-pub(super) struct Fresh {
-    /// Unmapped spans of whole granules.
-    pub(super) spans: Vec<Span>,
-    /// The most that a handle is to have, in bytes: whole granules.
-    pub(super) largest: u64,
-    /// Whether the last granule is to be a handle of its own.
-    pub(super) apart: bool,
-    /// The handles that were mapped there, once that is so.
-    pub(super) handles: Vec<Span>,
 }
 
 impl Handles {
@@ -146,11 +134,15 @@ impl Mapping {
         granules.map(|piece| piece.size).sum()
     }
 
-    /// Whether memory is held that nothing can use, or only a request for as much.
-    pub(super) fn has_unusable(&self, held: &Handles) -> bool {
-        !held.stuck.is_empty()
+    /// Offers what the driver would not take back to it again, if nothing can use some of that, or only a
+    /// request for as much.
+    pub(crate) fn release_unusable(&self, held: &mut Handles) {
+        if !held.stuck.is_empty()
             || !held.soiled.is_empty()
             || held.spare.iter().any(|piece| piece.size > self.granule)
+        {
+            self.release_spares(held);
+        }
     }
 
     /// Maps memory at home at all of several unmapped spans, or at none.
@@ -299,7 +291,7 @@ impl Mapping {
     }
 
     /// Offers what the driver would not take back to it again.
-    pub(super) fn release_spares(&self, held: &mut Handles) {
+    pub(crate) fn release_spares(&self, held: &mut Handles) {
         for at in std::mem::take(&mut held.stuck) {
             if let Some(piece) = held.at_home.get(&at).copied() {
                 self.undo(held, Span::new(at, piece.size));

@@ -53,11 +53,7 @@ pub(super) fn placed(start: u64, pieces: &[Piece]) -> std::vec::IntoIter<(u64, P
 
 impl Mapping {
     /// Gives addresses other memory, all of them or none.
-    pub(in super::super) fn exchange(
-        &self,
-        held: &mut Handles,
-        job: &Exchange,
-    ) -> Result<Exchanged, Undone> {
+    pub(crate) fn exchange(&self, held: &mut Handles, job: &Exchange) -> Result<Exchanged, Undone> {
         if held.copies.is_some() {
             let error = ResidencyError::new(ResidencyErrorKind::Driver);
             return Err(error.with_source("copies of an earlier move cannot be waited for").into());
@@ -258,7 +254,7 @@ impl Mapping {
 
     /// Makes the alias addresses of handles their home, from the first: unmaps each where it was. Returns
     /// how many are, and what stopped it.
-    pub(in super::super) fn settle_in(
+    pub(crate) fn settle_in(
         &self,
         held: &mut Handles,
         moves: &[(Span, u64)],

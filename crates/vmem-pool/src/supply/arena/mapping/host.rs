@@ -44,7 +44,7 @@ impl Reserve {
 }
 
 impl Mapping {
-    pub(in super::super) fn host(&self) -> HostFigures {
+    pub(crate) fn host(&self) -> HostFigures {
         HostFigures {
             held: self.host_held.load(Ordering::Relaxed),
             ready: self.host_ready.load(Ordering::Relaxed),
@@ -52,16 +52,27 @@ impl Mapping {
     }
 
     /// From now on no more than so many bytes of the host's memory are held.
-    pub(in super::super) fn limit_host(&self, bytes: u64) {
+    pub(crate) fn limit_host(&self, bytes: u64) {
         self.host_limit.store(bytes, Ordering::Relaxed);
     }
 
-    pub(in super::super) fn host_limit(&self) -> u64 {
+    fn host_limit(&self) -> u64 {
         self.host_limit.load(Ordering::Relaxed)
     }
 
+    /// How many more bytes of the host's memory may be used.
+    pub(crate) fn host_room(&self) -> u64 {
+        let HostFigures { held, ready } = self.host();
+        self.host_limit().saturating_sub(held.saturating_sub(ready))
+    }
+
+    /// Whether memory of live blocks can rest on the host. May make driver calls.
+    pub(crate) fn can_rest(&self) -> bool {
+        self.vm().has_host_memory()
+    }
+
     /// Keeps so many bytes of the host ready from now on: makes what is missing, gives back what is more.
-    pub(in super::super) fn keep_on_host(
+    pub(crate) fn keep_on_host(
         &self,
         held: &mut Handles,
         bytes: u64,

@@ -11,7 +11,7 @@ use crate::supply::resting::{Leaving, Place};
 
 impl Mapping {
     /// Tries again what failures have left undone.
-    pub(in super::super) fn mend(&self, held: &mut Handles) -> Mended {
+    pub(crate) fn mend(&self, held: &mut Handles) -> Mended {
         let mut mended = Mended::default();
         if let Some(copies) = &held.copies {
             let waited = copies.with_raw("the pool's copy", |device, raw| {
@@ -60,7 +60,7 @@ impl Mapping {
     }
 
     /// Unmaps what belongs to no block any more and is not the device's, and gives it up.
-    pub(in super::super) fn leave(&self, held: &mut Handles, leaving: &mut [Leaving]) {
+    pub(crate) fn leave(&self, held: &mut Handles, leaving: &mut [Leaving]) {
         for leaving in leaving {
             leaving.gone = match leaving.place {
                 Place::Nowhere => true,
