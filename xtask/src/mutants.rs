@@ -60,8 +60,8 @@ const MUTANTS: [Mutant; 7] = [
     Mutant {
         name: "addresses are unmapped before their last use has completed",
         file: "crates/vmem-pool/src/supply/memory.rs",
-        from: "RangeState::Dormant(tag) => is_complete(tag),",
-        to: "RangeState::Dormant(_) => true,",
+        from: ".dormant().is_some_and(&is_complete)",
+        to: ".dormant().is_some_and(|_| true)",
         test: Test::Plain(&["--test", "all", "careless::moves_as_they_are"]),
     },
     Mutant {

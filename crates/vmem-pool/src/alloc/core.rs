@@ -15,7 +15,7 @@ use crate::space::{CLEAN, Fit, GRAIN, MOST, Need, RangeState, Span};
 use crate::streams::{Reuse, State, Streams};
 use crate::supply::{Aliases, Backing, Miss};
 use crate::sync::Mutex;
-use crate::{BuildError, BuildErrorKind, Placement, PoolConfig};
+use crate::{BuildError, BuildErrorKind, Counters, Placement, PoolConfig};
 
 /// A pool's inside. Driver calls are made without the pool's lock; whoever makes them has claimed the
 /// ranges they concern.
@@ -94,7 +94,7 @@ impl<B: Backing> Core<B> {
         let request = Request::new(layout, &stream);
         let mut slow = Slow::new(&request, CLEAN.lane, need);
         let grown = self.grow(&mut slow).map(|(_, slot)| slot);
-        self.tell_changes(&slow);
+        self.tell_changes(&slow.changes);
         let slot = grown.map_err(|miss| match miss {
             Miss::Refused(source) | Miss::Fault(source) => BuildError::refused(source),
             Miss::Addresses | Miss::Skip(_) => BuildError::refused(NO_ADDRESSES),
@@ -153,10 +153,8 @@ impl<B: Backing> Core<B> {
         }
     }
 
-    /// Tells the observer, and the log, what was taken and returned for a request. Not to be called
-    /// under the lock.
-    pub(super) fn tell_changes(&self, slow: &Slow<'_>) {
-        let changes = slow.changes;
+    /// Tells the observer, and the log, what was taken, moved and returned. Not to be called under the lock.
+    pub(super) fn tell_changes(&self, changes: &Counters) {
         let tell = |bytes, kind: fn(u64) -> MemoryEventKind| {
             if bytes > 0 {
                 self.tell(kind(bytes), |event| event);

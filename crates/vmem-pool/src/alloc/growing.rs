@@ -3,7 +3,7 @@
 use vmem_core::Features;
 
 use super::growth_lock::Growing;
-use super::{Core, Found, Slow};
+use super::{Core, Found, Placed, Slow};
 use crate::space::{CLEAN, GRAIN, MOST, Slot, Span};
 use crate::streams::{Access, Locked, State};
 use crate::supply::{Ask, Backing, Memory, Miss, Plan, Way};
@@ -21,12 +21,12 @@ impl<B: Backing> Core<B> {
         });
         let plan = plan.ok()?;
         state.counters.returns += 1;
-        Some(state.memory().0.finish(plan, slow.need, CLEAN))
+        Some(state.memory().finish(plan, slow.need, CLEAN, |_| None))
     }
 
     /// Takes memory from the supply, unless somebody else's growth or free has made room while this
     /// thread waited for its turn.
-    pub(super) fn grow(&self, slow: &mut Slow<'_>) -> Result<(Locked<'_>, Slot), Miss> {
+    pub(super) fn grow(&self, slow: &mut Slow<'_>) -> Placed<'_> {
         let mut growing = self.lock_growth().map_err(Miss::Refused)?;
         if let Some((mapping, handles)) = growing.mapped() {
             mapping.release_unusable(handles);
@@ -65,7 +65,7 @@ impl<B: Backing> Core<B> {
     pub(super) fn movable(&self, state: &mut State) -> u64 {
         let Some((all, aliases_from)) = self.supply.addresses() else { return 0 };
         let free = state.free_in_reach();
-        state.memory().0.most_gathered(&free).min(all.end() - aliases_from)
+        state.memory().most_gathered(&free).min(all.end() - aliases_from)
     }
 }
 
@@ -79,11 +79,7 @@ impl<'a, B: Backing> Growing<'a, B> {
         slow.changes.bytes_moved += self.changes.bytes_moved;
     }
 
-    pub(super) fn grow(
-        &mut self,
-        mut state: Locked<'a>,
-        slow: &mut Slow<'_>,
-    ) -> Result<(Locked<'a>, Slot), Miss> {
+    pub(super) fn grow(&mut self, mut state: Locked<'a>, slow: &mut Slow<'_>) -> Placed<'a> {
         if let Some(slot) = self.core.hit(&mut state, slow.lane, slow.need, slow.own) {
             return Ok((state, slot));
         }
@@ -96,11 +92,7 @@ impl<'a, B: Backing> Growing<'a, B> {
     }
 
     /// Memory at an alias that is mapped already, or moved if that is preferred, or more.
-    fn take_more(
-        &mut self,
-        mut state: Locked<'a>,
-        slow: &mut Slow<'_>,
-    ) -> Result<(Locked<'a>, Slot), Miss> {
+    fn take_more(&mut self, mut state: Locked<'a>, slow: &mut Slow<'_>) -> Placed<'a> {
         let Core { supply, streams, config, ceiling, .. } = self.core;
         while !slow.no_aliases {
             let plan = state.plan(slow, *ceiling, |memory, ask| {
@@ -142,12 +134,7 @@ impl<'a, B: Backing> Growing<'a, B> {
     }
 
     /// Takes memory until `size` bytes lie together, of which the request gets what it needs.
-    fn extend(
-        &mut self,
-        state: Locked<'a>,
-        slow: &mut Slow<'_>,
-        size: u64,
-    ) -> Result<(Locked<'a>, Slot), Miss> {
+    fn extend(&mut self, state: Locked<'a>, slow: &mut Slow<'_>, size: u64) -> Placed<'a> {
         self.attempt(state, slow, |growing, memory, ask| {
             growing.core.supply.extend(growing, memory, ask, size)
         })
@@ -155,7 +142,7 @@ impl<'a, B: Backing> Growing<'a, B> {
 
     /// Moves memory to where the request can be placed and takes what is missing. Gives up aliases
     /// where addresses are short or aliases too many.
-    pub(super) fn gather(&mut self, slow: &mut Slow<'_>) -> Result<(Locked<'a>, Slot), Miss> {
+    pub(super) fn gather(&mut self, slow: &mut Slow<'_>) -> Placed<'a> {
         self.make_addresses(slow)?;
         let state = self.core.streams.lock();
         let (state, slot) = self.attempt(state, slow, |growing, memory, ask| {
@@ -171,7 +158,7 @@ impl<'a, B: Backing> Growing<'a, B> {
         mut state: Locked<'a>,
         slow: &mut Slow<'_>,
         plan: impl Fn(&Self, &Memory<'_>, &Ask<'_>) -> Result<Plan, Miss>,
-    ) -> Result<(Locked<'a>, Slot), Miss> {
+    ) -> Placed<'a> {
         loop {
             let plan =
                 state.plan(slow, self.core.ceiling, |memory, ask| plan(self, memory, ask))?;
@@ -185,12 +172,7 @@ impl<'a, B: Backing> Growing<'a, B> {
 
     /// Orders the request's stream after the last uses of what a plan claimed, makes its driver calls,
     /// and gives the request its memory; or puts everything back.
-    fn carry_out(
-        &mut self,
-        state: Locked<'a>,
-        slow: &mut Slow<'_>,
-        mut plan: Plan,
-    ) -> Result<(Locked<'a>, Slot), Miss> {
+    fn carry_out(&mut self, state: Locked<'a>, slow: &mut Slow<'_>, mut plan: Plan) -> Placed<'a> {
         let Core { supply, streams, .. } = self.core;
         drop(state);
         let (request, lane) = (slow.request, slow.lane);
@@ -217,10 +199,9 @@ impl<'a, B: Backing> Growing<'a, B> {
             }
             Way::Growth => state.rest_of(&plan.claim, lane),
         };
-        let (mut memory, lanes) = state.memory();
-        plan.claim.note_lenders(|tag| lanes.lender(tag, lane));
+        let (mut memory, lanes) = state.parts();
         let slot = match done {
-            Ok(()) => Ok(memory.finish(plan, slow.need, rest)),
+            Ok(()) => Ok(memory.finish(plan, slow.need, rest, |tag| lanes.lender(tag, lane))),
             Err(miss) => {
                 memory.give_up(plan);
                 slow.seen += 1;
@@ -252,7 +233,7 @@ impl State {
         plan: impl FnOnce(&Memory<'_>, &Ask<'_>) -> Result<Plan, Miss>,
     ) -> Result<Plan, Miss> {
         let mut plan = self.asking(slow, ceiling, |memory, ask| plan(&memory, ask))?;
-        self.memory().0.begin(&mut plan);
+        self.memory().begin(&mut plan);
         Ok(plan)
     }
 
@@ -265,7 +246,7 @@ impl State {
     ) -> R {
         let most = if slow.spares { ceiling.min(self.most_apart()) } else { ceiling };
         let (limit, room) = (ceiling, most.saturating_sub(self.counters.reserved));
-        let (memory, lanes) = self.memory();
+        let (memory, lanes) = self.parts();
         let ready =
             |tag| matches!(lanes.access(tag, slow.lane), Access::Now) && !slow.leaves(lanes, tag);
         let usable = |tag| slow.may_use(lanes, tag);

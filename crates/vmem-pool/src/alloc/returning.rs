@@ -78,7 +78,7 @@ impl<'a, B: Backing> Growing<'a, B> {
             let mut state = streams.lock();
             self.note_held(&mut state);
             state.settle();
-            let (mut memory, _) = state.memory();
+            let mut memory = state.memory();
             let surplus = supply.surplus(&memory, keep);
             if surplus.is_empty() {
                 break;
@@ -95,7 +95,7 @@ impl<'a, B: Backing> Growing<'a, B> {
         let Core { supply, streams, .. } = self.core;
         let result = supply.give_back(self, &mut going);
         let mut state = streams.lock();
-        state.memory().0.note_gone(going);
+        state.memory().note_gone(going);
         state.counters.aliased = state.aliases.bytes();
         self.note_held(&mut state);
         result
@@ -138,7 +138,7 @@ impl<'a, B: Backing> Growing<'a, B> {
     pub(super) fn make_addresses(&mut self, slow: &mut Slow<'_>) -> Result<(), Miss> {
         let Core { supply, streams, .. } = self.core;
         let (need, granule) = (slow.need, supply.granule());
-        let has_some = |state: &mut State| state.memory().0.has_addresses(need, granule);
+        let has_some = |state: &mut State| state.memory().has_addresses(need, granule);
         let mut state = streams.lock();
         if has_some(&mut state) {
             return Ok(());
@@ -187,7 +187,7 @@ impl<'a, B: Backing> Growing<'a, B> {
             if is_enough(&mut state) {
                 break;
             }
-            let (mut memory, lanes) = state.memory();
+            let (mut memory, lanes) = state.parts();
             let hidden = memory.hide(start, |tag| lanes.is_complete(tag));
             drop(state);
             if let Some(hidden) = hidden {

@@ -10,8 +10,6 @@ pub(crate) struct Claim {
     parts: Vec<(Slot, RangeState)>,
     /// Addresses at which the memory is to be used.
     alias: Vec<(Slot, RangeState)>,
-    /// Parts that are at home on a lane which lends them, in the order of the parts.
-    lent: Vec<(Slot, StreamIx)>,
     /// The stream that gets it was made to wait for a last use of it.
     pub(crate) waited: bool,
 }
@@ -27,13 +25,6 @@ impl Claim {
             }
         }
         tags
-    }
-
-    /// Notes which lane lends a free part, by its tag: once it is free again it is at home there.
-    pub(crate) fn note_lenders(&mut self, lender: impl Fn(Tag) -> Option<StreamIx>) {
-        let lent =
-            self.parts.iter().filter_map(|&(slot, state)| Some((slot, lender(state.tag()?)?)));
-        self.lent = lent.collect();
     }
 }
 
@@ -57,19 +48,16 @@ impl Space {
 
     /// Gives every part its state back.
     pub(crate) fn give_up(&mut self, claim: Claim) {
-        self.end_claim();
-        for (slot, state) in claim.parts.into_iter().chain(claim.alias) {
-            self.set_state(slot, state);
-        }
+        self.end_claim(claim, |_, state| state);
     }
 
     /// Gives every part the state that it is to have, by where it is and the state it had.
-    pub(crate) fn end_claim_as(
+    pub(crate) fn end_claim(
         &mut self,
         claim: Claim,
         state: impl Fn(Span, RangeState) -> RangeState,
     ) {
-        self.end_claim();
+        self.note_claim_ended();
         for (slot, before) in claim.parts.into_iter().chain(claim.alias) {
             let now = state(self[slot].span(), before);
             self.set_state(slot, now);
@@ -78,8 +66,8 @@ impl Space {
 
     /// Joins the parts, and keeps what the request needs claimed; the rest is free with this tag.
     pub(crate) fn finish(&mut self, claim: Claim, need: Need, rest: Tag) -> Slot {
-        self.end_claim();
-        let whole = self.join(&claim.parts);
+        self.note_claim_ended();
+        let whole = self.join_claimed(&claim.parts);
         self.fit(whole, need, rest);
         whole
     }
@@ -93,30 +81,26 @@ impl Space {
         rest: Tag,
     ) -> Slot {
         debug_assert!(claim.parts.is_empty() && claim.alias.is_empty());
-        self.end_claim();
+        self.note_claim_ended();
         let whole = self.add_segment(segment, RangeState::Claimed);
         self.fit(whole, need, rest);
         whole
     }
 
-    /// Lends the memory of a claim to its alias, which stays claimed and is returned.
-    pub(crate) fn lend(&mut self, claim: Claim) -> Slot {
-        self.end_claim();
-        let mut lent = claim.lent.iter().peekable();
-        for (slot, _) in claim.parts {
-            let lender = lent.next_if(|(part, _)| *part == slot).map_or(CLEAN.lane, |lent| lent.1);
+    /// Lends the memory of a claim to its alias, which stays claimed and is returned. Which lane lends a
+    /// part, by the tag it had: none, unless `lender` says so.
+    pub(crate) fn lend(&mut self, claim: Claim, lender: impl Fn(Tag) -> Option<StreamIx>) -> Slot {
+        self.note_claim_ended();
+        for (slot, before) in claim.parts {
+            let lane = before.tag().and_then(&lender).unwrap_or(CLEAN.lane);
             // Work at home is pending no longer than work at the alias will be.
-            self.set_state(slot, RangeState::Dormant(Tag { lane: lender, ..CLEAN }));
+            self.set_state(slot, RangeState::Dormant(Tag { lane, ..CLEAN }));
         }
-        self.join(&claim.alias)
-    }
-
-    fn join(&mut self, parts: &[(Slot, RangeState)]) -> Slot {
-        self.join_claimed(parts[0].0, parts[parts.len() - 1].0)
+        self.join_claimed(&claim.alias)
     }
 
     /// What was claimed and is not kept is there for others again.
-    fn end_claim(&mut self) {
+    fn note_claim_ended(&mut self) {
         self.claims -= 1;
         self.claims_ended += 1;
     }
@@ -131,10 +115,7 @@ impl Space {
     /// The memory that is at home in a span is free there again, with the tag that it gets by the lane that
     /// lent it: the clean one if none did.
     pub(crate) fn wake(&mut self, span: Span, mut tag: impl FnMut(StreamIx) -> Tag) {
-        let lent = |slot: Slot| match self[slot].state() {
-            RangeState::Dormant(tag) => Some((slot, tag)),
-            _ => None,
-        };
+        let lent = |slot: Slot| Some((slot, self[slot].state().dormant()?));
         let slots: Vec<(Slot, Tag)> = self.within(span).filter_map(lent).collect();
         for (slot, home) in slots {
             self.claim(slot);

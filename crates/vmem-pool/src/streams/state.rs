@@ -61,7 +61,7 @@ impl DerefMut for Locked<'_> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let Some(mut state) = self.0.take() else { return };
-        let garbage = state.lanes.take_garbage();
+        let garbage = std::mem::take(&mut state.lanes.garbage);
         drop(state);
         drop(garbage);
     }
@@ -82,8 +82,13 @@ impl State {
         }
     }
 
+    /// The memory, as supplies know it.
+    pub(crate) fn memory(&mut self) -> Memory<'_> {
+        self.parts().0
+    }
+
     /// The memory, and the lanes that may use it.
-    pub(crate) fn memory(&mut self) -> (Memory<'_>, &mut Lanes) {
+    pub(crate) fn parts(&mut self) -> (Memory<'_>, &mut Lanes) {
         let Self { space, aliases, lanes, .. } = self;
         (Memory { space, aliases }, lanes)
     }
@@ -98,7 +103,7 @@ impl State {
     /// Free bytes that nobody can have who does not synchronise the device. Takes as many steps as
     /// there are free ranges of lanes that have some.
     pub(crate) fn quarantined(&self) -> u64 {
-        let lanes = self.lanes.uncovered();
+        let lanes = self.lanes.uncovered.iter().copied();
         let lanes = lanes.flat_map(|l| std::iter::once(l).chain(self.lanes.freed_away_on(l)));
         let free = lanes.flat_map(|lane| self.space.free_of(lane));
         let kept =
@@ -109,7 +114,7 @@ impl State {
     /// Whether a lane that left nothing to cover this tag is why others cannot have memory with it.
     pub(crate) fn is_out_of_reach(&self, tag: Tag) -> bool {
         let never = matches!(self.lanes.access(tag, CLEAN.lane), Access::Never);
-        never && self.lanes.is_uncovered(self.lanes.freed_on(tag.lane))
+        never && self.lanes.uncovered.contains(&self.lanes.freed_on(tag.lane))
     }
 
     /// Bytes held from the supply, as they are now.

@@ -21,14 +21,14 @@ const LOOKS: usize = 4096;
 
 /// Addresses, and the memory that is mapped there as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Alias {
+pub(super) struct Alias {
     /// Its addresses.
-    span: Span,
+    pub(super) span: Span,
     /// How many bytes of them, from the start, are for use. Of the last handle that is mapped there
     /// more may be in use elsewhere.
-    size: u64,
+    pub(super) size: u64,
     /// Where the memory that is for use is at home, in the order of the alias.
-    homes: Arc<[Span]>,
+    pub(super) homes: Arc<[Span]>,
     /// When it was last given to a request or taken back.
     used: u64,
 }
@@ -38,7 +38,7 @@ struct Alias {
 /// A program that repeats itself meets the same free memory again. A request is given the oldest
 /// alias that can serve it: what could not serve it the last time cannot now, so it finds the alias
 /// that it was given or that was made for it then, and a repeated pattern settles.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Aliases {
     /// All addresses from this one on are for aliases.
     from: u64,
@@ -69,18 +69,7 @@ pub(crate) struct Hidden {
 impl Aliases {
     /// No aliases, for which there are the addresses from `from` on.
     pub(crate) fn new(from: u64) -> Self {
-        Self {
-            from,
-            by_age: BTreeMap::new(),
-            by_start: BTreeMap::new(),
-            idle: BTreeSet::new(),
-            broken: BTreeSet::new(),
-            made: 0,
-            now: 0,
-            bytes: 0,
-            cuts: Cuts::default(),
-            resting: Resting::default(),
-        }
+        Self { from, ..Self::default() }
     }
 
     /// The first address that an alias can have.
@@ -165,7 +154,8 @@ impl Aliases {
         alias.size - alias.homes.iter().map(whole).sum::<u64>()
     }
 
-    fn at(&self, start: u64) -> Option<&Alias> {
+    /// The alias that begins at an address.
+    pub(super) fn at(&self, start: u64) -> Option<&Alias> {
         self.by_age.get(self.by_start.get(&start)?)
     }
 
@@ -207,21 +197,6 @@ impl Aliases {
         let goes = |home: &Span| memory.iter().any(|gone| home.touches(*gone));
         let showing = self.by_age.values().filter(|alias| alias.homes.iter().any(goes));
         showing.map(|alias| alias.span).collect()
-    }
-
-    /// All addresses of the alias at `start`.
-    pub(super) fn span(&self, start: u64) -> Option<Span> {
-        self.at(start).map(|alias| alias.span)
-    }
-
-    /// How many bytes of the alias at `start` are for use.
-    pub(super) fn size_at(&self, start: u64) -> Option<u64> {
-        self.at(start).map(|alias| alias.size)
-    }
-
-    /// Where the memory of the alias at `start` is at home.
-    pub(super) fn homes(&self, start: u64) -> Arc<[Span]> {
-        self.at(start).map_or_else(|| [].into(), |alias| alias.homes.clone())
     }
 
     /// The aliases in a span, as far as they are for use, lowest first.

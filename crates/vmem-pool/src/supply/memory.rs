@@ -2,6 +2,7 @@
 //! here. Bookkeeping only: it makes no driver call.
 
 use super::aliases::{Aliases, Hidden};
+use super::cuts::Place;
 use super::{Miss, Plan, Return, Way};
 use crate::space::{CLEAN, Need, RangeState, Slot, Space, Span, StreamIx, Tag};
 
@@ -21,10 +22,17 @@ impl Memory<'_> {
     }
 
     /// A plan was carried out: returns the claimed range that is the request's. What is left of the
-    /// memory at home is free with the tag `rest`.
-    pub(crate) fn finish(&mut self, plan: Plan, need: Need, rest: Tag) -> Slot {
+    /// memory at home is free with the tag `rest`. What is used elsewhere is at home again on its lender's
+    /// lane, which its tag tells, once it is free.
+    pub(crate) fn finish(
+        &mut self,
+        plan: Plan,
+        need: Need,
+        rest: Tag,
+        lender: impl Fn(Tag) -> Option<StreamIx>,
+    ) -> Slot {
         let Plan { way, claim, mut homes, alias, fresh, .. } = plan;
-        self.aliases.cuts.add(&fresh.handles);
+        self.aliases.cuts.add(&fresh.handles, Place::Device);
         let Some(alias) = alias else {
             return match fresh.handles.first() {
                 // A chunk has addresses of its own.
@@ -34,7 +42,7 @@ impl Memory<'_> {
                 _ => self.space.finish(claim, need, rest),
             };
         };
-        let slot = self.space.lend(claim);
+        let slot = self.space.lend(claim, lender);
         if let Way::Move(_) = way {
             // Of new memory what is more than the request needs is free.
             let more = homes.iter().map(|home| home.size).sum::<u64>() - need.size;
@@ -51,7 +59,7 @@ impl Memory<'_> {
     /// A plan was not carried out, or not all of it: puts everything back.
     pub(crate) fn give_up(&mut self, plan: Plan) {
         let Plan { way, claim, homes, alias, fresh, left } = plan;
-        self.aliases.cuts.add(&fresh.handles);
+        self.aliases.cuts.add(&fresh.handles, Place::Device);
         self.space.give_up(claim);
         match (way, alias, left) {
             (Way::Resumption, Some(alias), _) => self.aliases.put(alias.start),
@@ -141,7 +149,8 @@ impl Memory<'_> {
     /// freeing lane's.
     pub(crate) fn take_back(&mut self, slot: Slot, tag: Tag, free: impl FnMut(StreamIx) -> Tag) {
         let block = self.space[slot].span();
-        if self.space[slot].is_resting() || self.aliases.size_at(block.start) != Some(block.size) {
+        let lent = self.aliases.at(block.start).is_some_and(|alias| alias.size == block.size);
+        if self.space[slot].is_resting() || !lent {
             return self.take_apart(slot, tag);
         }
         self.return_homes(block.start, free);
@@ -151,23 +160,22 @@ impl Memory<'_> {
     /// Nothing uses the alias at `start` any more: its memory is free at home.
     pub(super) fn return_homes(&mut self, start: u64, mut free: impl FnMut(StreamIx) -> Tag) {
         self.aliases.put(start);
-        for &home in self.aliases.homes(start).iter() {
-            self.space.wake(home, &mut free);
+        if let Some(alias) = self.aliases.at(start) {
+            alias.homes.iter().for_each(|&home| self.space.wake(home, &mut free));
         }
     }
 
     /// Begins to unmap the alias at `start`, unless it is in use or work through it may be pending.
     pub(crate) fn hide(&mut self, start: u64, is_complete: impl Fn(Tag) -> bool) -> Option<Hidden> {
-        let span = self.aliases.span(start)?;
+        let span = self.aliases.at(start)?.span;
         self.is_dormant(span, is_complete).then(|| self.begin_to_hide(span))
     }
 
     /// Whether nothing uses a span in which no memory is at home, and no work through it is pending.
     pub(super) fn is_dormant(&self, span: Span, is_complete: impl Fn(Tag) -> bool) -> bool {
-        self.space.within(span).all(|slot| match self.space[slot].state() {
-            RangeState::Dormant(tag) => is_complete(tag),
-            _ => false,
-        })
+        self.space
+            .within(span)
+            .all(|slot| self.space[slot].state().dormant().is_some_and(&is_complete))
     }
 
     /// Begins to unmap all aliases that show some of this memory, for a caller that has claimed it and
@@ -183,7 +191,8 @@ impl Memory<'_> {
         // Nobody may be given an alias that is being unmapped.
         self.aliases.take(span.start);
         self.space.claim_span(span);
-        Hidden { span, homes: self.aliases.homes(span.start), unmapped: None }
+        let homes = self.aliases.at(span.start).map(|alias| alias.homes.clone());
+        Hidden { span, homes: homes.unwrap_or_default(), unmapped: None }
     }
 
     /// The driver unmapped some of an alias, or all of it, or was not asked.

@@ -15,7 +15,6 @@ mod aliases;
 mod arena;
 mod chunks;
 mod cuts;
-mod exchange;
 mod memory;
 mod moving;
 mod resting;
@@ -27,8 +26,9 @@ pub(crate) use aliases::{Aliases, Hidden};
 pub use arena::VirtualArena;
 pub(crate) use arena::{Handles, Mapping};
 pub use chunks::Chunks;
-pub(crate) use exchange::{Exchange, Exchanged, HostFigures, To, Undone};
+pub(crate) use cuts::Place;
 pub(crate) use memory::Memory;
+pub(crate) use moving::Moving;
 use vmem_core::{BoxedError, Capabilities, Device, DriverError, Request};
 
 use crate::Growth;
@@ -114,7 +114,7 @@ pub(crate) enum Way {
 struct Fresh {
     /// Unmapped spans of whole granules; none where memory comes with addresses of its own.
     spans: Vec<Span>,
-    /// The most that a handle is to have, in bytes: whole granules.
+    /// The most that a handle is to have, in bytes: whole granules. Of a chunk, its size.
     largest: u64,
     /// Whether the last granule is to be a handle of its own.
     apart: bool,

@@ -6,7 +6,6 @@
 //! mapped a second time side by side, and of the last one perhaps the lower end only. When its block is freed, the memory is free at home
 //! again; the alias stays mapped, and the next request like it gets it without a driver call.
 
-mod going;
 mod handles;
 mod mapping;
 mod plans;
@@ -18,7 +17,7 @@ pub(crate) use mapping::{Handles, Mapping};
 use vmem_core::{Allowance, BoxedError, Capabilities, Device, Features, Request};
 
 use super::{Ask, Fresh, Growth, Memory, Miss, Plan, Return, Supply};
-use crate::space::{MOST, Span, StreamIx};
+use crate::space::{MOST, Span, StreamIx, pointer};
 use crate::{BuildError, BuildErrorKind};
 
 /// How many times the device's memory the address range spans at first; halved until the driver
@@ -69,7 +68,7 @@ impl VirtualArena {
                     let home = if factor == 1 { size } else { size / 2 };
                     return Ok(Self {
                         aliases_from: base.get() + home,
-                        mapping: Mapping::new(device, base, size, granule),
+                        mapping: Mapping::new(device, Span::new(base.get(), size), granule),
                     });
                 }
                 Err(error) if factor == 1 => return Err(BuildError::refused(error)),
@@ -84,7 +83,7 @@ impl VirtualArena {
     /// that together.
     #[must_use]
     pub fn charged_to(mut self, allowance: impl Allowance + 'static) -> Self {
-        self.mapping.charge_to(Arc::new(allowance));
+        self.mapping.allowance = Some(Arc::new(allowance));
         self
     }
 
@@ -104,7 +103,7 @@ impl VirtualArena {
     /// Where memory for a lane is mapped if nothing speaks for another place: lanes that grow apart have
     /// longer stretches of their own. Each part has room for all the memory there is.
     fn part_of(&self, lane: StreamIx) -> u64 {
-        let Span { start, size } = Span::between(self.mapping.range().start, self.aliases_from);
+        let Span { start, size } = Span::between(self.mapping.range.start, self.aliases_from);
         let memory = self.device().facts().total_memory.next_multiple_of(self.granule());
         let parts = (size / memory).max(1);
         start + memory * (u64::from(lane.0.saturating_sub(1)) % parts)
@@ -112,7 +111,7 @@ impl VirtualArena {
 
     /// The length of the address range, in bytes.
     pub fn address_space(&self) -> u64 {
-        self.mapping.range().size
+        self.mapping.range.size
     }
 }
 
@@ -120,7 +119,7 @@ impl Supply for VirtualArena {
     type Held = Handles;
 
     fn device(&self) -> &Arc<dyn Device> {
-        self.mapping.device()
+        &self.mapping.device
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -128,11 +127,11 @@ impl Supply for VirtualArena {
     }
 
     fn granule(&self) -> u64 {
-        self.mapping.granule()
+        self.mapping.granule
     }
 
     fn addresses(&self) -> Option<(Span, u64)> {
-        Some((self.mapping.range(), self.aliases_from))
+        Some((self.mapping.range, self.aliases_from))
     }
 
     fn most(&self) -> u64 {
@@ -183,19 +182,19 @@ impl Supply for VirtualArena {
     }
 
     fn surplus(&self, memory: &Memory<'_>, keep: u64) -> Vec<Span> {
-        going::surplus(self, memory, keep)
+        plans::surplus(self, memory, keep)
     }
 
     fn give_back(&self, held: &mut Handles, going: &mut Return) -> Result<(), BoxedError> {
-        going::give_back(&self.mapping, held, going).map_err(BoxedError::from)
+        plans::give_back(&self.mapping, held, going).map_err(BoxedError::from)
     }
 
     fn returnable(&self, memory: &Memory<'_>, free: &[Span]) -> u64 {
         // What is held and not at home is spare.
         let Memory { space, aliases } = memory;
-        let home = self.aliases_from - self.mapping.range().start;
-        let away = aliases.resting.below(self.aliases_from);
-        let above = Span::between(self.aliases_from, self.mapping.range().end());
+        let home = self.aliases_from - self.mapping.range.start;
+        let away = aliases.resting.away.below(self.aliases_from);
+        let above = Span::between(self.aliases_from, self.mapping.range.end());
         let settled = aliases.cuts.in_whole(&[above]);
         let at_home = home - space.unmapped_below(self.aliases_from) - away + settled;
         let spare = self.held().saturating_sub(at_home);
@@ -206,7 +205,7 @@ impl Supply for VirtualArena {
 impl fmt::Debug for VirtualArena {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VirtualArena")
-            .field("base", &self.mapping.base())
+            .field("base", &pointer(self.mapping.range.start))
             .field("size", &self.address_space())
             .finish_non_exhaustive()
     }

@@ -1,11 +1,12 @@
 //! Where memory for a request is to come from: mapped beside free neighbours at home, or gathered
-//! from several places at an alias. Nothing is copied: the physical memory is mapped a second time.
+//! from several places at an alias. Nothing is copied: the physical memory is mapped a second time. And
+//! which of it goes back.
 
 use vmem_core::DriverError;
 
 use super::mapping::{Handles, Mapping};
-use super::{Ask, Memory, Miss, Plan, Supply, VirtualArena};
-use crate::space::{Need, Span};
+use super::{Ask, Memory, Miss, Plan, Return, Supply, VirtualArena};
+use crate::space::{CLEAN, Need, Span};
 use crate::supply::Way;
 use crate::supply::cuts::Cuts;
 
@@ -59,6 +60,7 @@ pub(super) fn gather(
         return Err(Miss::Addresses);
     }
     let shown = last.and_then(|last| memory.aliases.cuts.at(last.start));
+    let shown = shown.map(|(handle, _)| handle);
     let mut homes = [&whole[..], &fresh[..]].concat();
     let mapped: u64 = homes.iter().chain(&shown).map(|home| home.size).sum();
     let alias = memory.addresses(Need { size: mapped, ..ask.need });
@@ -118,7 +120,7 @@ fn choose(arena: &VirtualArena, cuts: &Cuts, stretches: Vec<Span>, ask: &Ask<'_>
     }
     if ask.own {
         // What it shares with others is to be a granule at most.
-        ends.retain(|end| cuts.at(end.start).is_some_and(|it| it.size <= arena.granule()));
+        ends.retain(|end| cuts.at(end.start).is_some_and(|(it, _)| it.size <= arena.granule()));
     }
     let enough =
         ends.iter().filter(|end| end.size >= missing).min_by_key(|end| (end.size, end.start));
@@ -159,4 +161,52 @@ pub(super) fn carry_out(
         plan.left = kept;
         error
     })
+}
+
+/// Whole handles without a live or pending byte, the highest first, no more than what is held above `keep`.
+pub(super) fn surplus(arena: &VirtualArena, memory: &Memory<'_>, keep: u64) -> Vec<Span> {
+    let mut surplus = arena.held().saturating_sub(keep);
+    let free = memory.space.free_of(CLEAN.lane).map(|slot| memory.space[slot].span());
+    let mut free: Vec<Span> = free.collect();
+    free.sort_unstable_by_key(|free| std::cmp::Reverse(free.start));
+    let mut going = Vec::new();
+    for free in free {
+        let Some(run) = highest(memory.aliases.cuts.whole(free), surplus) else { continue };
+        surplus -= run.size;
+        going.push(run);
+    }
+    going
+}
+
+/// The highest neighbouring handles that are no more than `most` bytes together.
+fn highest(handles: impl DoubleEndedIterator<Item = Span>, most: u64) -> Option<Span> {
+    let mut run: Option<Span> = None;
+    for handle in handles.rev() {
+        let end = run.map_or(handle.end(), Span::end);
+        if end - handle.start <= most {
+            run = Some(Span::between(handle.start, end));
+        } else if run.is_some() {
+            break;
+        }
+    }
+    run
+}
+
+/// Unmaps the aliases, then returns the memory, as far as the driver agrees.
+pub(super) fn give_back(
+    mapping: &Mapping,
+    held: &mut Handles,
+    going: &mut Return,
+) -> Result<(), DriverError> {
+    for alias in &mut going.aliases {
+        let (unmapped, stopped) = mapping.hide(held, alias.span, &alias.homes);
+        alias.unmapped = Some(unmapped);
+        stopped.map_or(Ok(()), Err)?;
+    }
+    for &run in &going.memory {
+        let (unmapped, stopped) = mapping.unmap(held, run);
+        going.gone += unmapped;
+        stopped.map_or(Ok(()), Err)?;
+    }
+    Ok(())
 }
