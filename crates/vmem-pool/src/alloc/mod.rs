@@ -20,7 +20,6 @@ mod idle;
 #[cfg(test)]
 mod many_streams;
 mod own;
-mod residence;
 mod residency;
 mod returning;
 mod sharing;
@@ -51,6 +50,9 @@ const LOOKS_AGAIN: usize = 4;
 
 /// Why nothing can be placed where addresses are short.
 const NO_ADDRESSES: &str = "no stretch of the address range is long enough";
+
+/// A claimed range cut to the request, and the lock; or why there is none.
+type Placed<'a> = Result<(Locked<'a>, Slot), Miss>;
 
 /// What a stage found: a claimed range cut to the request, and the lock; nothing; or what ends the
 /// way of the request.
@@ -196,7 +198,7 @@ impl<B: Backing> Core<B> {
             slow.put_back(&mut state, claim);
         }
         let allocated = self.alloc_in_stages(state, &mut slow);
-        self.tell_changes(&slow);
+        self.tell_changes(&slow.changes);
         allocated
     }
 
@@ -272,7 +274,7 @@ impl<B: Backing> Core<B> {
     }
 
     /// Looks for memory stage after stage, then again after each thing that may make some usable.
-    fn try_stages<'a>(&'a self, slow: &mut Slow<'_>) -> Result<(Locked<'a>, Slot), Miss> {
+    fn try_stages<'a>(&'a self, slow: &mut Slow<'_>) -> Placed<'a> {
         let others = std::iter::repeat_n(Wait::ForOthers, LOOKS_AGAIN);
         let first = [Wait::No, Wait::ForMarkers, Wait::Again];
         for wait in first.into_iter().chain(others) {
@@ -405,14 +407,14 @@ impl<B: Backing> Core<B> {
 impl State {
     /// Makes a claimed or live range, last used as `tag` says, free with the tag `free`.
     fn release(&mut self, slot: Slot, tag: Tag, free: Tag) {
-        let Self { space, aliases, lanes, .. } = self;
-        if aliases.lend(space[slot].start) || space[slot].is_resting() {
-            aliases.take_back(space, slot, tag, |lender| match lender == CLEAN.lane {
+        let (mut memory, lanes) = self.parts();
+        if memory.aliases.lend(memory.space[slot].start) || memory.space[slot].is_resting() {
+            memory.take_back(slot, tag, |lender| match lender == CLEAN.lane {
                 true => free,
                 false => lanes.away(tag, lender),
             });
         } else {
-            space.set_state(slot, RangeState::Free(free));
+            memory.space.set_state(slot, RangeState::Free(free));
         }
     }
 }

@@ -48,7 +48,7 @@ impl State {
         for (from, rest) in own.into_iter().chain([clean]) {
             let place = |slot: Slot| {
                 let span = self.space[slot].span();
-                Some((slot, self.aliases.place_apart(span, need, granule)?))
+                Some((slot, self.aliases.cuts.place_apart(span, need, granule)?))
             };
             let found = self.space.fits(from, need).take(LOOKS).find_map(place);
             if let Some((slot, at)) = found {

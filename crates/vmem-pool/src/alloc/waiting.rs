@@ -72,12 +72,12 @@ impl State {
     /// the only thread that could.
     pub(super) fn progress(&self) -> u64 {
         let freed = self.counters.frees + self.counters.bytes_trimmed;
-        freed + self.space.claims_ended + self.lanes.opened()
+        freed + self.space.claims_ended + self.lanes.opened
     }
 
     /// Whether more is known to be complete than when the request looked for that.
     fn has_completed_since(&self, slow: &Slow<'_>) -> bool {
-        self.lanes.completions() != slow.completions
+        self.lanes.completions != slow.completions
     }
 
     /// Bytes that nobody holds and that pending work may still touch: free memory, and addresses that

@@ -44,11 +44,8 @@ impl Space {
             assert!(on_grain, "ranges lie on the grain");
             assert_eq!(range.state().is_indexed(), indexed.contains(&slot), "exactly the free are");
         }
-        assert_eq!(in_use + self.vacant_slots(), self.ranges.len() - 1, "a slot is used or vacant");
-    }
-
-    fn vacant_slots(&self) -> usize {
         let next = |slot: &Slot| self.ranges[slot.index()].next;
-        std::iter::successors(self.vacant, next).count()
+        let vacant = std::iter::successors(self.vacant, next).count();
+        assert_eq!(in_use + vacant, self.ranges.len() - 1, "a slot is used or vacant");
     }
 }

@@ -47,11 +47,6 @@ impl Directory {
         }
     }
 
-    /// All segments, by address.
-    pub(super) fn segments(&self) -> impl Iterator<Item = Span> {
-        self.segments.iter().map(|segment| segment.span)
-    }
-
     /// The hints for the page of `address` and the pages below it, nearest first, with the bounds
     /// of the segment, in which a slot that is still worth following lies.
     pub(super) fn hints(&self, address: u64) -> Option<(Span, impl Iterator<Item = Slot>)> {

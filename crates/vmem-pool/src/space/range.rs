@@ -51,7 +51,7 @@ impl Slot {
 }
 
 /// Which of a pool's streams: the number of its lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct StreamIx(pub(crate) u32);
 
 impl StreamIx {
@@ -124,6 +124,15 @@ impl RangeState {
     pub(crate) const fn tag(self) -> Option<Tag> {
         match self {
             Self::Free(tag) => Some(tag),
+            _ => None,
+        }
+    }
+
+    /// The tag of what is mapped to memory that is used elsewhere, or away.
+    #[inline]
+    pub(crate) const fn dormant(self) -> Option<Tag> {
+        match self {
+            Self::Dormant(tag) => Some(tag),
             _ => None,
         }
     }

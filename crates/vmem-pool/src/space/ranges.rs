@@ -107,11 +107,6 @@ impl Space {
         self.owners.slots(&self.free)
     }
 
-    /// The first class from this one on of which some lane may have a free range.
-    pub(super) fn next_class(&self, from: usize) -> Option<usize> {
-        self.owners.next_class(from)
-    }
-
     /// Adds lanes whose best fit is of this class, until there are `limit`.
     pub(super) fn add_lanes_that_fit(
         &mut self,
@@ -131,11 +126,6 @@ impl Space {
                 lanes.push(lane);
             }
         }
-    }
-
-    /// All segments, by address.
-    pub(crate) fn segments(&self) -> impl Iterator<Item = Span> {
-        self.directory.segments()
     }
 
     /// All unmapped ranges.
@@ -244,18 +234,14 @@ impl Space {
         self.ranges.get(slot.index()).filter(in_use)
     }
 
-    /// A range of the segment that `address` lies in, near it, if one is known.
-    pub(super) fn near(&self, address: u64) -> Option<Slot> {
+    /// A range of the segment that `address` lies in: near it if one is known, else any, which takes `O(n)`
+    /// steps.
+    pub(super) fn beside(&self, address: u64) -> Option<Slot> {
         let (segment, mut hints) = self.directory.hints(address)?;
         let inside = |range: &Range| range.span().touches(segment);
-        hints.find(|&slot| self.get(slot).is_some_and(inside))
-    }
-
-    /// Any range of the segment that `address` lies in. Takes `O(n)` steps.
-    pub(super) fn any_beside(&self, address: u64) -> Option<Slot> {
-        let (segment, _) = self.directory.hints(address)?;
-        let inside = |range: &Range| range.span().touches(segment);
-        self.iter().find(|(_, range)| inside(range)).map(|(slot, _)| slot)
+        let near = hints.find(|&slot| self.get(slot).is_some_and(inside));
+        let any = || self.iter().find(|(_, range)| inside(range)).map(|(slot, _)| slot);
+        near.or_else(any)
     }
 
     /// All ranges in use, in no particular order.

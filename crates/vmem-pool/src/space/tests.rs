@@ -140,9 +140,10 @@ proptest! {
         space.check();
         let free: Vec<Slot> = (0..3).flat_map(|lane| space.free_of(StreamIx(lane))).collect();
         free.iter().for_each(|&slot| space.claim(slot));
-        let mut parts: Vec<Slot> = space.iter().map(|(slot, _)| slot).collect();
-        parts.sort_by_key(|&slot| space[slot].start);
-        let whole = space.join_claimed(parts[0], parts[parts.len() - 1]);
+        let mut parts: Vec<(Slot, RangeState)> =
+            space.iter().map(|(slot, range)| (slot, range.state())).collect();
+        parts.sort_by_key(|&(slot, _)| space[slot].start);
+        let whole = space.join_claimed(&parts);
         space.check();
         prop_assert_eq!(space.iter().count(), 1);
         space.set_state(whole, RangeState::Free(tag(0)));
@@ -279,7 +280,7 @@ fn a_tail_is_extended_rather_than_left_behind() {
     let stretch = Span::new(BASE + GRANULE, 2 * GRANULE);
     assert_eq!(found, Some((stretch, GRANULE)));
     let parts = space.claim_span(stretch);
-    let whole = space.join_claimed(parts[0].0, parts[1].0);
+    let whole = space.join_claimed(&parts);
     space.set_state(whole, RangeState::Free(tag(0)));
     space.check();
 }

@@ -3,7 +3,6 @@
 use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{DriverError, Event, Stream};
 
-use super::lane::Lane;
 use super::lanes::{Garbage, Lanes};
 use crate::space::StreamIx;
 
@@ -27,7 +26,7 @@ impl Lanes {
     /// Closes the open epoch of a lane whose stream lives and can be named by this thread. Whatever
     /// is freed from now on belongs to the next epoch.
     pub(crate) fn begin_close(&mut self, lane: StreamIx) -> Option<Closing> {
-        let stream = self.get(lane).and_then(|l| l.handle().upgrade())?;
+        let stream = self.get(lane).and_then(|l| l.handle.upgrade())?;
         let closable = self.get(lane).is_some_and(|l| !l.has_ended());
         if !closable || !stream.is_callable_here() {
             self.garbage.push(Garbage::Stream(stream));
@@ -50,7 +49,7 @@ impl Lanes {
     ) -> Result<(), DriverError> {
         let Closing { lane, epoch, before, stream, idle } = closing;
         let order = self.next_order();
-        self.opened += u64::from(self.get(lane).is_some_and(Lane::is_bound));
+        self.opened += u64::from(self.get(lane).is_some_and(|lane| lane.bound));
         let result = recorded.map(|event| {
             self.bequeath(before, &event, order);
             self.publish(lane, epoch, event, order);

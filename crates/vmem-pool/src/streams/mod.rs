@@ -11,7 +11,6 @@
 //! finished under it again.
 
 mod close;
-mod departed;
 mod front;
 mod home;
 mod lane;
@@ -19,7 +18,6 @@ mod lanes;
 mod life;
 mod markers;
 mod order;
-mod queue;
 mod retire;
 mod state;
 

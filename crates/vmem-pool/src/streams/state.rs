@@ -8,7 +8,7 @@ use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId, Stream};
 
 use super::{Access, Lanes, Reuse};
 use crate::space::{CLEAN, Claim, Fit, Need, Slot, Space, StreamIx, Tag, pointer};
-use crate::supply::Aliases;
+use crate::supply::{Aliases, Memory};
 use crate::sync::MutexGuard;
 use crate::{Batch, Counters};
 
@@ -63,7 +63,7 @@ impl DerefMut for Locked<'_> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let Some(mut state) = self.0.take() else { return };
-        let garbage = state.lanes.take_garbage();
+        let garbage = std::mem::take(&mut state.lanes.garbage);
         drop(state);
         drop(garbage);
     }
@@ -84,6 +84,17 @@ impl State {
         }
     }
 
+    /// The memory, as supplies know it.
+    pub(crate) fn memory(&mut self) -> Memory<'_> {
+        self.parts().0
+    }
+
+    /// The memory, and the lanes that may use it.
+    pub(crate) fn parts(&mut self) -> (Memory<'_>, &mut Lanes) {
+        let Self { space, aliases, lanes, .. } = self;
+        (Memory { space, aliases }, lanes)
+    }
+
     /// The counters, what is in quarantine and what is away included. Takes as many steps as
     /// [`quarantined`](Self::quarantined), and one for each handle that is away.
     pub(crate) fn counters(&self) -> Counters {
@@ -94,7 +105,7 @@ impl State {
     /// Free bytes that nobody can have who does not synchronise the device. Takes as many steps as
     /// there are free ranges of lanes that have some.
     pub(crate) fn quarantined(&self) -> u64 {
-        let lanes = self.lanes.uncovered();
+        let lanes = self.lanes.uncovered.iter().copied();
         let lanes = lanes.flat_map(|l| std::iter::once(l).chain(self.lanes.freed_away_on(l)));
         let free = lanes.flat_map(|lane| self.space.free_of(lane));
         let kept =
@@ -105,7 +116,7 @@ impl State {
     /// Whether a lane that left nothing to cover this tag is why others cannot have memory with it.
     pub(crate) fn is_out_of_reach(&self, tag: Tag) -> bool {
         let never = matches!(self.lanes.access(tag, CLEAN.lane), Access::Never);
-        never && self.lanes.is_uncovered(self.lanes.freed_on(tag.lane))
+        never && self.lanes.uncovered.contains(&self.lanes.freed_on(tag.lane))
     }
 
     /// Bytes held from the supply, as they are now.

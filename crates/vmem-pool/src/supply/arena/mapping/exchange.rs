@@ -9,10 +9,10 @@ use vmem_core::{DriverError, ResidencyError, ResidencyErrorKind, Stream};
 
 use super::host::driver;
 use super::stage::Staged;
-use super::{Handles, Mapping, Piece, Side};
+use super::{Handles, Mapping, Piece};
 use crate::space::Span;
 use crate::supply::arena::handles;
-use crate::supply::exchange::{Exchange, Exchanged, To, Undone};
+use crate::supply::{Moving, Place};
 
 /// A run of addresses, with what is mapped there and what is to be.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl Swap {
 
     /// The handles on the device, of a swap between device and host.
     pub(super) fn on_device(&self) -> &[Piece] {
-        let is_there = |pieces: &[Piece]| pieces.first().is_some_and(|p| p.side == Side::Device);
+        let is_there = |pieces: &[Piece]| pieces.first().is_some_and(|p| p.place == Place::Device);
         if is_there(&self.old) { &self.old } else { &self.new }
     }
 }
@@ -52,38 +52,65 @@ pub(super) fn placed(start: u64, pieces: &[Piece]) -> std::vec::IntoIter<(u64, P
 }
 
 impl Mapping {
-    /// Gives addresses other memory, all of them or none.
-    pub(in super::super) fn exchange(
+    /// Gives claimed or live addresses other memory, all of them or none, where the pool may hold so many
+    /// bytes of the device's.
+    ///
+    /// # Errors
+    /// Why none of them have; what of that could not be undone is noted.
+    pub(crate) fn exchange(
         &self,
         held: &mut Handles,
-        job: &Exchange,
-    ) -> Result<Exchanged, Undone> {
+        moving: &mut Moving,
+        ceiling: u64,
+    ) -> Result<(), ResidencyError> {
         if held.copies.is_some() {
             let error = ResidencyError::new(ResidencyErrorKind::Driver);
-            return Err(error.with_source("copies of an earlier move cannot be waited for").into());
+            return Err(error.with_source("copies of an earlier move cannot be waited for"));
         }
-        let mut swaps = self.acquire_all(held, job)?;
+        let mut swaps = self.acquire_all(held, moving, ceiling)?;
         let mut staged = Vec::new();
-        match self.carry(&mut swaps, job, &mut staged) {
-            Ok(copied) => Ok(self.commit(held, swaps, staged, copied)),
-            Err((error, None)) => Err(self.roll_back(held, swaps, staged, error)),
-            Err((error, Some(copies))) => Err(interrupt(held, swaps, staged, copies, error)),
+        let carried = self.carry(&mut swaps, moving, &mut staged);
+        let (error, stuck) = match carried {
+            Ok(copied) => {
+                moving.copied = copied;
+                (None, self.commit(held, moving, swaps, staged))
+            }
+            Err((error, None)) => (Some(error), self.roll_back(held, moving, swaps, staged)),
+            Err((error, Some(copies))) => {
+                // Everything stays as it is, because copies may still run.
+                moving.displaced = swaps.iter().map(|swap| swap.span).collect();
+                moving.displaced.iter().for_each(|&span| held.forget(span));
+                held.interrupted.extend(swaps);
+                held.copies = Some(copies);
+                (Some(error), staged)
+            }
+        };
+        moving.kept = stuck.iter().map(|it| Span::new(it.at, it.piece.size)).collect();
+        held.staged.extend(stuck);
+        match error {
+            None => Ok(()),
+            Some(error) if moving.displaced.is_empty() => Err(error),
+            Some(error) => Err(ResidencyError::new(ResidencyErrorKind::Split).with_source(error)),
         }
     }
 
     /// The memory that is to be there, all of it or none.
-    fn acquire_all(&self, held: &mut Handles, job: &Exchange) -> Result<Vec<Swap>, ResidencyError> {
+    fn acquire_all(
+        &self,
+        held: &mut Handles,
+        moving: &Moving,
+        ceiling: u64,
+    ) -> Result<Vec<Swap>, ResidencyError> {
         let mut swaps: Vec<Swap> = Vec::new();
-        for &span in &job.runs {
-            let new = match job.to {
-                To::Nowhere => Ok(Vec::new()),
-                To::Host => self.take_of_host(held, span.size),
-                To::Device => self.take_of_device(held, span.size, job.ceiling),
+        for &span in &moving.runs {
+            let new = match moving.to {
+                Place::Device => self.take_of_device(held, span.size, ceiling),
+                Place::Host => self.take_of_host(held, span.size),
+                Place::Nowhere | Place::Displaced => Ok(Vec::new()),
             };
             match new {
                 Ok(new) => {
-                    let old = held.at_home.range(span.start..span.end());
-                    let old = old.map(|(_, &piece)| piece).collect();
+                    let old = held.in_span(span).into_iter().map(|(_, piece)| piece).collect();
                     let (unmapped, mapped, inaccessible) = (0, 0, false);
                     swaps.push(Swap { span, old, new, unmapped, mapped, inaccessible });
                 }
@@ -103,23 +130,35 @@ impl Mapping {
         bytes: u64,
         ceiling: u64,
     ) -> Result<Vec<Piece>, ResidencyError> {
+        self.take_all(held, bytes, |held, missing| {
+            let most = handles::largest_to_rest(self.held(), bytes, self.granule).min(missing);
+            if let Some(spare) = held.take_spare(most) {
+                return Ok(spare);
+            }
+            let full = || ResidencyError::new(ResidencyErrorKind::DeviceFull);
+            if most > ceiling.saturating_sub(self.held()) {
+                let reason = format!("the pool may hold {ceiling} B of the device");
+                return Err(full().with_source(reason));
+            }
+            self.create_upto(most).map_err(|error| match error.is_out_of_memory() {
+                true => full().with_source(error),
+                false => driver(error),
+            })
+        })
+    }
+
+    /// Handles of so many bytes together, each of which is made for what is missing yet. What was made by
+    /// the time a call fails is given up.
+    pub(super) fn take_all(
+        &self,
+        held: &mut Handles,
+        bytes: u64,
+        make: impl Fn(&mut Handles, u64) -> Result<Piece, ResidencyError>,
+    ) -> Result<Vec<Piece>, ResidencyError> {
         let mut taken: Vec<Piece> = Vec::new();
         let mut missing = bytes;
         while missing > 0 {
-            let most = handles::largest_to_rest(self.held(), bytes, self.granule).min(missing);
-            let spare = held.spare.iter().position(|piece| piece.size <= most);
-            let made = match spare {
-                Some(index) => Ok(held.spare.swap_remove(index)),
-                None if most > ceiling.saturating_sub(self.held()) => {
-                    let full = ResidencyError::new(ResidencyErrorKind::DeviceFull);
-                    Err(full.with_source(format!("the pool may hold {ceiling} B of the device")))
-                }
-                None => self.create_upto(most).map_err(|error| match error.is_out_of_memory() {
-                    true => ResidencyError::new(ResidencyErrorKind::DeviceFull).with_source(error),
-                    false => driver(error),
-                }),
-            };
-            match made {
+            match make(held, missing) {
                 Ok(piece) => {
                     missing -= piece.size;
                     taken.push(piece);
@@ -139,18 +178,18 @@ impl Mapping {
     fn carry(
         &self,
         swaps: &mut [Swap],
-        job: &Exchange,
+        moving: &Moving,
         staged: &mut Vec<Staged>,
     ) -> Result<u64, (ResidencyError, Option<Stream>)> {
         let plain = |error: DriverError| (driver(error), None);
-        self.show_on_stage(swaps, job, staged).map_err(plain)?;
-        if job.to == To::Device {
-            let copied = self.copy(swaps, job)?;
+        self.show_on_stage(swaps, moving, staged).map_err(plain)?;
+        if moving.to == Place::Device {
+            let copied = self.copy(swaps, moving)?;
             self.swap_all(swaps).map_err(plain)?;
             return Ok(copied);
         }
         self.swap_all(swaps).map_err(plain)?;
-        self.copy(swaps, job)
+        self.copy(swaps, moving)
     }
 
     fn swap_all(&self, swaps: &mut [Swap]) -> Result<(), DriverError> {
@@ -158,10 +197,7 @@ impl Mapping {
     }
 
     fn swap(&self, swap: &mut Swap) -> Result<(), DriverError> {
-        for (at, piece) in placed(swap.span.start, &swap.old) {
-            self.unmap_handle(at, piece)?;
-            swap.unmapped += 1;
-        }
+        self.unmap_old(swap)?;
         for (at, piece) in placed(swap.span.start, &swap.new) {
             self.map_handle(at, piece)?;
             swap.mapped += 1;
@@ -169,12 +205,27 @@ impl Mapping {
         if swap.new.is_empty() { Ok(()) } else { self.make_accessible(swap.span) }
     }
 
-    /// Maps again what was there, as far as it is not. Can be tried again where it stopped.
-    pub(super) fn undo_swap(&self, swap: &mut Swap) -> Result<(), DriverError> {
+    /// Unmaps what is left of what was there.
+    pub(super) fn unmap_old(&self, swap: &mut Swap) -> Result<(), DriverError> {
+        for (at, piece) in placed(swap.span.start, &swap.old).skip(swap.unmapped) {
+            self.unmap_handle(at, piece)?;
+            swap.unmapped += 1;
+        }
+        Ok(())
+    }
+
+    /// Unmaps what is there of the new memory.
+    pub(super) fn unmap_new(&self, swap: &mut Swap) -> Result<(), DriverError> {
         for (at, piece) in placed(swap.span.start, &swap.new).take(swap.mapped).rev() {
             self.unmap_handle(at, piece)?;
             swap.mapped -= 1;
         }
+        Ok(())
+    }
+
+    /// Maps again what was there, as far as it is not. Can be tried again where it stopped.
+    pub(super) fn undo_swap(&self, swap: &mut Swap) -> Result<(), DriverError> {
+        self.unmap_new(swap)?;
         for (at, piece) in placed(swap.span.start, &swap.old).take(swap.unmapped).rev() {
             swap.inaccessible = true;
             self.map_handle(at, piece)?;
@@ -187,47 +238,44 @@ impl Mapping {
         Ok(())
     }
 
-    /// Nothing keeps the new memory from its place: what was there goes.
+    /// Nothing keeps the new memory from its place: what was there goes. Returns what is stuck at the stage.
     fn commit(
         &self,
         held: &mut Handles,
+        moving: &mut Moving,
         swaps: Vec<Swap>,
         staged: Vec<Staged>,
-        copied: u64,
-    ) -> Exchanged {
+    ) -> Vec<Staged> {
         let mut stuck = self.clear_stage(staged);
-        let mut handles = Vec::new();
         for Swap { span, old, new, .. } in swaps {
             held.forget(span);
             if new.is_empty() {
-                handles.push(span);
+                moving.handles.push(span);
             }
             for (at, piece) in placed(span.start, &new) {
                 held.at_home.insert(at, piece);
-                handles.push(Span::new(at, piece.size));
+                moving.handles.push(Span::new(at, piece.size));
             }
             old.into_iter().for_each(|piece| self.dispose_but_stuck(held, piece, &mut stuck));
         }
-        let kept = stuck.iter().map(|staged| Span::new(staged.at, staged.piece.size)).collect();
-        held.staged.extend(stuck);
-        Exchanged { handles, copied, kept }
+        stuck
     }
 
+    /// Puts back what was there, as far as that succeeds. Returns what is stuck at the stage.
     fn roll_back(
         &self,
         held: &mut Handles,
+        moving: &mut Moving,
         swaps: Vec<Swap>,
         staged: Vec<Staged>,
-        error: ResidencyError,
-    ) -> Undone {
-        let mut displaced = Vec::new();
+    ) -> Vec<Staged> {
         let mut undone = Vec::new();
         for mut swap in swaps.into_iter().rev() {
             match self.undo_swap(&mut swap) {
                 Ok(()) => undone.extend(swap.new),
                 Err(again) => {
                     tracing::warn!(error = %again, "memory could not be put back; it is tried again");
-                    displaced.push(swap.span);
+                    moving.displaced.push(swap.span);
                     held.forget(swap.span);
                     held.interrupted.push(swap);
                 }
@@ -235,9 +283,7 @@ impl Mapping {
         }
         let mut stuck = self.clear_stage(staged);
         undone.into_iter().for_each(|piece| self.dispose_but_stuck(held, piece, &mut stuck));
-        let kept = stuck.iter().map(|staged| Span::new(staged.at, staged.piece.size)).collect();
-        held.staged.extend(stuck);
-        Undone { error: split(error, &displaced), displaced, kept }
+        stuck
     }
 
     /// Gives memory up that is mapped nowhere, unless it is at a stage, where it is marked.
@@ -250,15 +296,15 @@ impl Mapping {
 
     /// Gives up a handle that is mapped nowhere.
     pub(super) fn dispose(&self, held: &mut Handles, piece: Piece) {
-        match piece.side {
-            Side::Device => self.release_soiled(held, piece),
-            Side::Host => self.give_to_reserve(held, piece),
+        match piece.place {
+            Place::Host => self.give_to_reserve(held, piece),
+            _ => self.release_soiled(held, piece),
         }
     }
 
     /// Makes the alias addresses of handles their home, from the first: unmaps each where it was. Returns
     /// how many are, and what stopped it.
-    pub(in super::super) fn settle_in(
+    pub(crate) fn settle_in(
         &self,
         held: &mut Handles,
         moves: &[(Span, u64)],
@@ -275,35 +321,9 @@ impl Mapping {
     }
 }
 
-/// Keeps everything as it is, because copies may still run.
-fn interrupt(
-    held: &mut Handles,
-    swaps: Vec<Swap>,
-    staged: Vec<Staged>,
-    copies: Stream,
-    error: ResidencyError,
-) -> Undone {
-    let displaced: Vec<Span> = swaps.iter().map(|swap| swap.span).collect();
-    let kept = staged.iter().map(|staged| Span::new(staged.at, staged.piece.size)).collect();
-    displaced.iter().for_each(|&span| held.forget(span));
-    held.interrupted.extend(swaps);
-    held.staged.extend(staged);
-    held.copies = Some(copies);
-    Undone { error: split(error, &displaced), displaced, kept }
-}
-
-fn split(error: ResidencyError, displaced: &[Span]) -> ResidencyError {
-    if displaced.is_empty() {
-        return error;
-    }
-    ResidencyError::new(ResidencyErrorKind::Split).with_source(error)
-}
-
 impl Handles {
     /// What was mapped in a span is not there any more, or is known otherwise.
     fn forget(&mut self, span: Span) {
-        let here = self.at_home.range(span.start..span.end());
-        let here: Vec<u64> = here.map(|(&at, _)| at).collect();
-        here.into_iter().for_each(|at| _ = self.at_home.remove(&at));
+        self.in_span(span).iter().for_each(|(at, _)| _ = self.at_home.remove(at));
     }
 }

@@ -1,25 +1,21 @@
 //! What failures have left undone, done later; and memory that rests and belongs to no block any more.
 
 use vmem_core::DriverError;
-use vmem_core::author::StreamExt;
 
 use super::exchange::{Swap, placed};
-use super::{Handles, Mapping, Piece, Side};
+use super::stage::wait_for;
+use super::{Handles, Mapping, Piece};
 use crate::space::Span;
-use crate::supply::exchange::{Displaced, Mended};
-use crate::supply::resting::{Leaving, Place};
+use crate::supply::Place;
 
 impl Mapping {
-    /// Tries again what failures have left undone.
-    pub(in super::super) fn mend(&self, held: &mut Handles) -> Mended {
-        let mut mended = Mended::default();
+    /// Tries again what failures have left undone. Returns the stretches of stages that nothing is mapped at
+    /// any more, and the handles that had been displaced and are mapped again, with where their memory is.
+    pub(crate) fn mend(&self, held: &mut Handles) -> (Vec<Span>, Vec<(Span, Place)>) {
+        let (mut unmapped, mut mended) = (Vec::new(), Vec::new());
         if let Some(copies) = &held.copies {
-            let waited = copies.with_raw("the pool's copy", |device, raw| {
-                // SAFETY: contract, devices/handles: a stream of ours.
-                unsafe { device.synchronize_stream(raw) }
-            });
-            if waited.is_err() {
-                return mended;
+            if wait_for(copies).is_err() {
+                return (unmapped, mended);
             }
             held.copies = None;
         }
@@ -28,7 +24,7 @@ impl Mapping {
                 held.staged.push(staged);
                 continue;
             }
-            mended.unmapped.push(Span::new(staged.at, staged.piece.size));
+            unmapped.push(Span::new(staged.at, staged.piece.size));
             if staged.surplus {
                 self.dispose(held, staged.piece);
             }
@@ -39,44 +35,38 @@ impl Mapping {
                 continue;
             }
             let Swap { span, old, new, .. } = swap;
-            let place = match old.first().map(|piece| piece.side) {
-                None => Some(Place::Nowhere),
-                Some(Side::Host) => Some(Place::Host),
-                Some(Side::Device) => None,
-            };
-            let cuts = match old.is_empty() {
-                true => vec![span],
-                false => {
-                    placed(span.start, &old).map(|(at, piece)| Span::new(at, piece.size)).collect()
-                }
-            };
-            held.at_home.extend(placed(span.start, &old));
-            let mut staged = std::mem::take(&mut held.staged);
-            new.into_iter().for_each(|piece| self.dispose_but_stuck(held, piece, &mut staged));
-            held.staged = staged;
-            mended.displaced.push(Displaced { span, place, cuts });
+            if old.is_empty() {
+                mended.push((span, Place::Nowhere));
+            }
+            for (at, piece) in placed(span.start, &old) {
+                mended.push((Span::new(at, piece.size), piece.place));
+                held.at_home.insert(at, piece);
+            }
+            self.dispose_all(held, new);
         }
-        mended
+        (unmapped, mended)
     }
 
-    /// Unmaps what belongs to no block any more and is not the device's, and gives it up.
-    pub(in super::super) fn leave(&self, held: &mut Handles, leaving: &mut [Leaving]) {
-        for leaving in leaving {
-            leaving.gone = match leaving.place {
-                Place::Nowhere => true,
-                Place::Host => self.leave_host(held, leaving.span).is_ok(),
-                // Copies that could not be waited for may still run through it.
-                Place::Displaced => {
-                    held.copies.is_none() && self.leave_displaced(held, leaving.span).is_ok()
-                }
-            };
+    /// Unmaps what belongs to no block any more and is not the device's, and gives it up. Returns whether
+    /// the driver agreed.
+    pub(crate) fn leave(&self, held: &mut Handles, span: Span, place: Place) -> bool {
+        match place {
+            Place::Host => self.leave_host(held, span).is_ok(),
+            // Copies that could not be waited for may still run through it.
+            Place::Displaced => held.copies.is_none() && self.leave_displaced(held, span).is_ok(),
+            Place::Nowhere | Place::Device => true,
         }
+    }
+
+    /// Gives handles up that are mapped nowhere, unless they are at a stage, where they are marked.
+    fn dispose_all(&self, held: &mut Handles, pieces: impl IntoIterator<Item = Piece>) {
+        let mut staged = std::mem::take(&mut held.staged);
+        pieces.into_iter().for_each(|piece| self.dispose_but_stuck(held, piece, &mut staged));
+        held.staged = staged;
     }
 
     fn leave_host(&self, held: &mut Handles, span: Span) -> Result<(), DriverError> {
-        let here = held.at_home.range(span.start..span.end());
-        let pieces: Vec<(u64, Piece)> = here.map(|(&at, &piece)| (at, piece)).collect();
-        for (at, piece) in pieces {
+        for (at, piece) in held.in_span(span) {
             self.unmap_handle(at, piece)?;
             held.at_home.remove(&at);
             self.dispose(held, piece);
@@ -89,27 +79,12 @@ impl Mapping {
             return Ok(());
         };
         let mut swap = held.interrupted.swap_remove(index);
-        let unmapped = self.unmap_all(&mut swap);
+        let unmapped = self.unmap_new(&mut swap).and_then(|()| self.unmap_old(&mut swap));
         if unmapped.is_err() {
             held.interrupted.push(swap);
             return unmapped;
         }
-        let mut staged = std::mem::take(&mut held.staged);
-        let pieces = swap.old.into_iter().chain(swap.new);
-        pieces.for_each(|piece| self.dispose_but_stuck(held, piece, &mut staged));
-        held.staged = staged;
-        Ok(())
-    }
-
-    fn unmap_all(&self, swap: &mut Swap) -> Result<(), DriverError> {
-        for (at, piece) in placed(swap.span.start, &swap.new).take(swap.mapped).rev() {
-            self.unmap_handle(at, piece)?;
-            swap.mapped -= 1;
-        }
-        for (at, piece) in placed(swap.span.start, &swap.old).skip(swap.unmapped) {
-            self.unmap_handle(at, piece)?;
-            swap.unmapped += 1;
-        }
+        self.dispose_all(held, swap.old.into_iter().chain(swap.new));
         Ok(())
     }
 }

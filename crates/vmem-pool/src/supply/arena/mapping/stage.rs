@@ -7,7 +7,7 @@ use super::exchange::Swap;
 use super::host::driver;
 use super::{Mapping, Piece};
 use crate::space::{Span, pointer};
-use crate::supply::exchange::{Exchange, To};
+use crate::supply::{Moving, Place};
 
 /// How often a call is made before it counts as failed: a wait for copies that may still run.
 const WAITS: usize = 2;
@@ -26,10 +26,10 @@ impl Mapping {
     pub(super) fn show_on_stage(
         &self,
         swaps: &[Swap],
-        job: &Exchange,
+        moving: &Moving,
         staged: &mut Vec<Staged>,
     ) -> Result<(), DriverError> {
-        let Some(stage) = job.stage else { return Ok(()) };
+        let Some(stage) = moving.stage else { return Ok(()) };
         let mut at = stage.start;
         for &piece in swaps.iter().filter(|swap| swap.copies()).flat_map(Swap::on_device) {
             self.map_handle(at, piece)?;
@@ -46,9 +46,9 @@ impl Mapping {
     pub(super) fn copy(
         &self,
         swaps: &[Swap],
-        job: &Exchange,
+        moving: &Moving,
     ) -> Result<u64, (ResidencyError, Option<Stream>)> {
-        let Some(stage) = job.stage.filter(|_| swaps.iter().any(Swap::copies)) else {
+        let Some(stage) = moving.stage.filter(|_| swaps.iter().any(Swap::copies)) else {
             return Ok(0);
         };
         let stream = Stream::new(self.device.clone()).map_err(|error| (driver(error), None))?;
@@ -56,7 +56,7 @@ impl Mapping {
         let mut queued = Ok(());
         for swap in swaps.iter().filter(|swap| swap.copies()) {
             let (run, shown) = (pointer(swap.span.start), pointer(at));
-            let (to, from) = if job.to == To::Device { (shown, run) } else { (run, shown) };
+            let (to, from) = if moving.to == Place::Device { (shown, run) } else { (run, shown) };
             queued = stream.with_raw("the pool's copy", |device, raw| {
                 // SAFETY: contract, devices/handles and devices/ranges: the stream is ours; both ranges
                 // are mapped, with access, until the copy was waited for.
@@ -67,19 +67,10 @@ impl Mapping {
             }
             at += swap.span.size;
         }
-        let mut waited = stream.with_raw("the pool's copy", |device, raw| {
-            // SAFETY: contract, devices/handles: as above.
-            unsafe { device.synchronize_stream(raw) }
-        });
-        let first = waited.clone();
+        let first = wait_for(&stream);
+        let mut waited = first.clone();
         for _ in 1..WAITS {
-            if waited.is_ok() {
-                break;
-            }
-            waited = stream.with_raw("the pool's copy", |device, raw| {
-                // SAFETY: contract, devices/handles: as above.
-                unsafe { device.synchronize_stream(raw) }
-            });
+            waited = waited.or_else(|_| wait_for(&stream));
         }
         match (queued.and(first), waited) {
             (Ok(()), _) => Ok(at - stage.start),
@@ -99,4 +90,12 @@ impl Mapping {
         };
         staged.into_iter().filter(is_stuck).collect()
     }
+}
+
+/// Waits for the copies on a stream of ours.
+pub(super) fn wait_for(copies: &Stream) -> Result<(), DriverError> {
+    copies.with_raw("the pool's copy", |device, raw| {
+        // SAFETY: contract, devices/handles: a stream of ours.
+        unsafe { device.synchronize_stream(raw) }
+    })
 }
