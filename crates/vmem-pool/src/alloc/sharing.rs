@@ -128,15 +128,14 @@ impl State {
         lanes.iter().for_each(|&lane| self.lanes.contend(lane));
         let slot = self.smallest_wait(slow, &lanes)?;
         let tag = self.space[slot].tag()?;
-        let access = self.lanes.access(tag, slow.lane);
-        let marker = match access {
+        let marker = match self.lanes.access(tag, slow.lane) {
             Access::Now => None,
-            Access::After { ref marker, .. } => {
-                self.lanes.note_theft(tag.lane, &access);
-                Some(marker.clone())
-            }
+            Access::After { marker, .. } => Some(marker.clone()),
             Access::Close | Access::Never => return None,
         };
+        if marker.is_some() {
+            self.lanes.note_theft(tag.lane, false);
+        }
         Some((self.space.claim_one(slot), marker))
     }
 
@@ -166,7 +165,7 @@ impl State {
             let tag = self.space[self.space.best_fit(lane, slow.need)?].tag()?;
             match self.lanes.access(tag, slow.lane) {
                 Access::After { epoch, marker, .. } => {
-                    Some((self.lanes.freed_on(lane), epoch, marker))
+                    Some((self.lanes.freed_on(lane), epoch, marker.clone()))
                 }
                 _ => None,
             }
@@ -221,8 +220,8 @@ impl State {
         if let Some(tag) = self.space[slot].tag()
             && self.lanes.lender(tag, slow.lane).is_none()
         {
-            let access = self.lanes.access(tag, slow.lane);
-            self.lanes.note_theft(tag.lane, &access);
+            let closes = matches!(self.lanes.access(tag, slow.lane), Access::Close);
+            self.lanes.note_theft(tag.lane, closes);
         }
         Some(self.space.claim_one(slot))
     }
@@ -240,7 +239,7 @@ impl State {
     fn note_wait(&mut self, claim: &Claim, lane: StreamIx) {
         for tag in claim.tags() {
             if self.lanes.lender(tag, lane).is_some() {
-                self.lanes.note_theft(tag.lane, &Access::Close);
+                self.lanes.note_theft(tag.lane, true);
             }
         }
     }

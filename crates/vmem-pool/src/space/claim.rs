@@ -15,10 +15,15 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
+    /// The tags of the free parts.
+    pub(crate) fn free_tags(&self) -> impl Iterator<Item = Tag> {
+        self.parts.iter().filter_map(|(_, state)| state.tag())
+    }
+
     /// The tags of the free parts, one per lane: the latest.
     pub(crate) fn tags(&self) -> Vec<Tag> {
         let mut tags: Vec<Tag> = Vec::new();
-        for tag in self.parts.iter().filter_map(|(_, state)| state.tag()) {
+        for tag in self.free_tags() {
             match tags.iter_mut().find(|t| t.lane == tag.lane) {
                 Some(known) => known.epoch = known.epoch.max(tag.epoch),
                 None => tags.push(tag),

@@ -38,25 +38,25 @@ impl Lanes {
         Some(Closing { lane, epoch, before, stream, idle })
     }
 
-    /// Publishes the marker.
+    /// Publishes the marker. What is left of the closing is dropped without the lock.
     ///
     /// # Errors
     /// That with which the driver refused to record it.
     pub(crate) fn finish_close(
         &mut self,
-        closing: Closing,
+        closing: &mut Closing,
         recorded: Result<Event, DriverError>,
     ) -> Result<(), DriverError> {
-        let Closing { lane, epoch, before, stream, idle } = closing;
+        let (lane, epoch) = (closing.lane, closing.epoch);
+        let before = std::mem::take(&mut closing.before);
         let order = self.next_order();
         self.opened += u64::from(self.get(lane).is_some_and(|lane| lane.bound));
         let result = recorded.map(|event| {
             self.bequeath(before, &event, order);
             self.publish(lane, epoch, event, order);
         });
-        self.keep_idle(idle);
+        self.keep_idle(closing.idle.take());
         self.want_for_others(lane);
-        self.garbage.push(Garbage::Stream(stream));
         result
     }
 

@@ -13,12 +13,12 @@ use crate::sync::thread::ThreadId;
 const MARKERS: usize = 32;
 
 /// What a thief must do before it uses a range.
-#[derive(Debug, Clone)]
-pub(crate) enum Access {
+#[derive(Debug)]
+pub(crate) enum Access<'a> {
     /// Nothing.
     Now,
     /// Wait for the marker. Markers of lower order were recorded earlier.
-    After { epoch: u64, marker: Event, order: u64 },
+    After { epoch: u64, marker: &'a Event, order: u64 },
     /// Close the lane's open batch first.
     Close,
     /// Nobody else can use it as things are: nothing covers the work on it, and what could must come
@@ -26,7 +26,7 @@ pub(crate) enum Access {
     Never,
 }
 
-impl Access {
+impl Access<'_> {
     /// How long a wait it is, by when its marker was recorded: the least where there is none, the most where
     /// one is yet to be recorded, `None` where nobody can wait.
     pub(crate) fn order(&self) -> Option<u64> {
@@ -151,20 +151,18 @@ impl Lane {
         self.front.last_freed() > self.complete.max(marked)
     }
 
-    pub(super) fn access(&self, epoch: u64) -> Access {
+    pub(super) fn access(&self, epoch: u64) -> Access<'_> {
         if self.is_complete(epoch) {
             return Access::Now;
         }
         if self.poisoned {
             return Access::Never;
         }
-        let covering = self.markers.iter().find(|marker| marker.epoch >= epoch);
-        match covering {
-            Some(marker) => Access::After {
-                epoch: marker.epoch,
-                marker: marker.event.clone(),
-                order: marker.order,
-            },
+        let before = self.markers.partition_point(|marker| marker.epoch < epoch);
+        match self.markers.get(before) {
+            Some(Marker { epoch, event: marker, order }) => {
+                Access::After { epoch: *epoch, marker, order: *order }
+            }
             None if self.life == Life::Open && !self.bound => Access::Close,
             None => Access::Never,
         }

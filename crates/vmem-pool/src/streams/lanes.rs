@@ -201,7 +201,7 @@ impl Lanes {
     }
 
     /// What `thief` must do before it uses a range with this tag.
-    pub(crate) fn access(&self, tag: Tag, thief: StreamIx) -> Access {
+    pub(crate) fn access(&self, tag: Tag, thief: StreamIx) -> Access<'_> {
         let lane = self.freed_on(tag.lane);
         let own = lane == thief && self.reuse == Reuse::StreamOrdered;
         match self.get(lane) {

@@ -4,7 +4,7 @@ use vmem_core::author::{StreamExt, WeakStream};
 use vmem_core::{Event, Stream, StreamKind};
 
 use super::front::{Closer, Front};
-use super::lane::{Access, Lane};
+use super::lane::Lane;
 use super::lanes::{Garbage, Lanes, Reuse};
 use crate::space::StreamIx;
 use crate::sync::thread::{self, ThreadId};
@@ -173,12 +173,9 @@ impl Lanes {
         possible.map(|(number, lane)| (number, lane.handle.clone())).collect()
     }
 
-    /// Another lane takes memory of this one, for which it needs what `access` says.
-    pub(crate) fn note_theft(&mut self, lane: StreamIx, access: &Access) {
-        let frees = match access {
-            Access::Close => 8,
-            _ => 2,
-        };
+    /// Another lane takes memory of this one, for which it had to close it or not.
+    pub(crate) fn note_theft(&mut self, lane: StreamIx, closes: bool) {
+        let frees = if closes { 8 } else { 2 };
         let lane = self.get_mut(self.freed_on(lane));
         lane.into_iter().for_each(|lane| lane.front_mut().note_theft(frees));
     }

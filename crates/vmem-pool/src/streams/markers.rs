@@ -62,7 +62,7 @@ impl Streams {
         let recorded = closing.record(record);
         let mut state = self.lock();
         state.pins -= 1;
-        let result = state.lanes.finish_close(closing, recorded);
+        let result = state.lanes.finish_close(&mut closing, recorded);
         // A stream that was retired meanwhile has left a final marker; one that captures cannot
         // be marked now. Neither is a fault.
         let ended = state.lanes.get(lane).is_none_or(Lane::has_ended);

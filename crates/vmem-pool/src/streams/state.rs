@@ -193,7 +193,7 @@ impl State {
     /// The tag of what a request leaves of the memory it claimed.
     pub(crate) fn rest_of(&mut self, claim: &Claim, lane: StreamIx) -> Tag {
         // What the stream waited for is covered by the lane's next marker, not by earlier ones.
-        let own = claim.tags().into_iter().filter(|tag| self.lanes.freed_on(tag.lane) == lane);
+        let own = claim.free_tags().filter(|tag| self.lanes.freed_on(tag.lane) == lane);
         let own = own.map(|tag| Tag { lane, ..tag }).max_by_key(|tag| tag.epoch);
         match (self.lanes.reuse(), own) {
             (Reuse::Observed, _) => CLEAN,

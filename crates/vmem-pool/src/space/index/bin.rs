@@ -124,10 +124,18 @@ impl Bin {
     }
 
     /// The ranges with a key from this one on, in order.
-    pub(super) fn sorted_from(&self, from: Key) -> Vec<Slot> {
-        let mut all: Vec<(Key, Slot)> = self.entries().filter(|(key, _)| *key >= from).collect();
-        all.sort_unstable();
-        all.into_iter().map(|(_, slot)| slot).collect()
+    pub(super) fn sorted_from(&self, from: Key) -> impl Iterator<Item = Slot> {
+        // Most classes have only one, and an ordered one needs no sorting.
+        let first = self.first.filter(|first| self.others.is_empty() && first.key() >= from);
+        let mut few: Vec<(Key, Slot)> = match self.others.is_empty() {
+            true => Vec::new(),
+            false => self.entries().filter(|(key, _)| *key >= from).collect(),
+        };
+        few.sort_unstable();
+        let ordered = self.ordered.iter().flat_map(move |all| all.range((from, Slot::MIN)..));
+        let few =
+            first.map(|first| first.slot).into_iter().chain(few.into_iter().map(|(_, slot)| slot));
+        few.chain(ordered.map(|&(_, slot)| slot))
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = (Key, Slot)> {
