@@ -76,8 +76,7 @@ impl<B: Backing> Control for Core<B> {
     }
 
     fn try_trim(&self, keep: u64) -> Result<u64, HandleError> {
-        let marked = self.streams.close_all().and_then(|()| self.streams.refresh());
-        marked.map_err(HandleError::from)?;
+        self.streams.ask().map_err(HandleError::from)?;
         self.give_back(keep).map_err(HandleError::from)
     }
 

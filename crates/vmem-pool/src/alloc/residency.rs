@@ -35,8 +35,7 @@ impl<B: Backing> Core<B> {
     ) -> Result<Moved, ResidencyError> {
         self.check_can_move(to)?;
         pending.map_or(Ok(()), |pending| self.settle_pending(pending))?;
-        let observed = self.streams.close_all().and_then(|()| self.streams.refresh());
-        if let Err(error) = observed {
+        if let Err(error) = self.streams.ask() {
             tracing::debug!(%error, "what is complete could not be asked");
         }
         let mut growing = self.lock_growth().map_err(refused)?;

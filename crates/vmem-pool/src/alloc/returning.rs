@@ -47,8 +47,8 @@ impl<B: Backing> Core<B> {
             (state.most_needed, state.needed_since) = (live, now);
             policy.threshold.max(needed + needed / SLACK)
         };
-        let marked = self.streams.close_all().and_then(|()| self.streams.refresh());
-        if let Err(error) = marked.map_err(BoxedError::from).and_then(|()| self.give_back(keep)) {
+        let asked = self.streams.ask();
+        if let Err(error) = asked.map_err(BoxedError::from).and_then(|()| self.give_back(keep)) {
             tracing::debug!(%error, "unneeded memory could not be returned");
         }
     }
@@ -147,10 +147,7 @@ impl<'a, B: Backing> Growing<'a, B> {
             return Err(Miss::Addresses);
         }
         drop(state);
-        let observed = streams.observe().map_err(BoxedError::from);
-        if let Err(error) = observed.and_then(|()| self.unmap_aliases(has_some)) {
-            tracing::warn!(%error, "addresses could not be unmapped");
-        }
+        self.unmap_aliases(has_some);
         if !has_some(&mut streams.lock()) {
             slow.short_of_addresses = true;
             return Err(Miss::Addresses);
@@ -166,22 +163,20 @@ impl<'a, B: Backing> Growing<'a, B> {
             return state;
         }
         drop(state);
-        let observed = streams.observe().map_err(BoxedError::from);
         // Fewer by a quarter, so that this is rare.
-        let is_enough = |state: &mut State| state.aliases.bytes() <= cap / 4 * 3;
-        if let Err(error) = observed.and_then(|()| self.unmap_aliases(is_enough)) {
-            tracing::warn!(%error, "unused addresses could not be unmapped");
-        }
+        self.unmap_aliases(|state| state.aliases.bytes() <= cap / 4 * 3);
         streams.lock()
     }
 
-    /// Unmaps aliases that nothing uses, the longest unused first, until there is enough, as far as the
-    /// host has observed that the work through them completed. Goes on past failures; the first is
-    /// returned.
-    fn unmap_aliases(&mut self, is_enough: impl Fn(&mut State) -> bool) -> Result<(), BoxedError> {
+    /// Unmaps aliases that nothing uses, the longest unused first, until there is enough, as far as the work
+    /// through them is complete, which it finds out first. Goes on past failures, which are only logged.
+    fn unmap_aliases(&mut self, is_enough: impl Fn(&mut State) -> bool) {
         let streams = &self.core.streams;
+        if let Err(error) = streams.observe() {
+            tracing::warn!(%error, "addresses are not unmapped: what is complete is not known");
+            return;
+        }
         let longest_unused = streams.lock().aliases.longest_unused();
-        let mut result = Ok(());
         for start in longest_unused {
             let mut state = streams.lock();
             if is_enough(&mut state) {
@@ -190,10 +185,11 @@ impl<'a, B: Backing> Growing<'a, B> {
             let (mut memory, lanes) = state.parts();
             let hidden = memory.hide(start, |tag| lanes.is_complete(tag));
             drop(state);
-            if let Some(hidden) = hidden {
-                result = result.and(self.carry_back(Return::of_aliases(vec![hidden])));
+            if let Some(hidden) = hidden
+                && let Err(error) = self.carry_back(Return::of_aliases(vec![hidden]))
+            {
+                tracing::warn!(%error, "addresses could not be unmapped");
             }
         }
-        result
     }
 }

@@ -35,7 +35,7 @@ impl<B: Backing> Core<B> {
     fn wait_on_host(&self, slow: &mut Slow<'_>) -> Result<bool, DriverError> {
         let streams = &self.streams;
         let stays = streams.reuse == Reuse::Observed || !self.supply.moves();
-        let set_aside = streams.lock().lanes.any_poisoned();
+        let set_aside = !streams.lock().lanes.poisoned().is_empty();
         if !stays && !set_aside && slow.skipped.is_empty() && !slow.short_of_addresses {
             return Ok(streams.lock().has_completed_since(slow));
         }

@@ -59,11 +59,6 @@ impl Lanes {
         self.want_for_others(lane);
         result
     }
-
-    /// A marker of the lane to ask about, so that markers are recorded again rather than made.
-    pub(crate) fn marker_to_ask_about(&self, lane: StreamIx) -> Option<(u64, Event)> {
-        self.get(lane)?.marker_to_ask_about()
-    }
 }
 
 impl Closing {

@@ -260,11 +260,6 @@ impl Lanes {
         self.uncovered.iter().copied().filter(is_poisoned).collect()
     }
 
-    /// Whether there are any.
-    pub(crate) fn any_poisoned(&self) -> bool {
-        !self.poisoned().is_empty()
-    }
-
     /// Whether it is time to look which of the lanes that have ended can be forgotten. Looking takes as
     /// many steps as there are, so it is put off until twice as many have ended as could not be
     /// forgotten the last time.

@@ -67,7 +67,8 @@ impl Streams {
         // be marked now. Neither is a fault.
         let ended = state.lanes.get(lane).is_none_or(Lane::has_ended);
         state.counters.markers += u64::from(result.is_ok());
-        let due = state.lanes.marker_to_ask_about(lane).filter(|_| self.may_ask);
+        let due =
+            state.lanes.get(lane).filter(|_| self.may_ask).and_then(Lane::marker_to_ask_about);
         // As above.
         state.pins += usize::from(due.is_some());
         drop(state);
@@ -178,12 +179,13 @@ impl Streams {
     /// Finds out what has completed: by asking, or, where placement must not depend on the answer, by
     /// waiting until all has.
     pub(crate) fn observe(&self) -> Result<(), DriverError> {
-        if self.may_ask {
-            self.close_all()?;
-            self.refresh()
-        } else {
-            self.wait_for_markers()
-        }
+        if self.may_ask { self.ask() } else { self.wait_for_markers() }
+    }
+
+    /// Marks all that was freed and can be marked, and asks what has completed.
+    pub(crate) fn ask(&self) -> Result<(), DriverError> {
+        self.close_all()?;
+        self.refresh()
     }
 
     /// Marks all that was freed and can be marked, and waits on the host until the markers have
