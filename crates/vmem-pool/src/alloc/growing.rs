@@ -253,7 +253,9 @@ impl State {
             |tag| matches!(lanes.access(tag, slow.lane), Access::Now) && !slow.leaves(lanes, tag);
         let usable = |tag| slow.may_use(lanes, tag);
         let (limit, room) = (ceiling, most.saturating_sub(counters.reserved));
-        let Slow { need, lane, own, .. } = *slow;
-        plan(space, aliases, &Ask { need, lane, own, limit, room, ready: &ready, usable: &usable })
+        let Slow { need, lane, own, ref refused, .. } = *slow;
+        let refused = refused.is_some();
+        let (ready, usable) = (&ready, &usable);
+        plan(space, aliases, &Ask { need, lane, own, limit, room, refused, ready, usable })
     }
 }

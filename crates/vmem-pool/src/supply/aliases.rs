@@ -25,8 +25,9 @@ const LOOKS: usize = 4096;
 struct Alias {
     /// Its addresses.
     span: Span,
-    /// How many bytes of them, from the start, are for use. Of the last handle that is mapped there
-    /// more may be in use elsewhere.
+    /// Where what is for use begins and how many bytes it has. Of the first and the last handle that are
+    /// mapped there more may be in use elsewhere.
+    start: u64,
     size: u64,
     /// Where the memory that is for use is at home, in the order of the alias.
     homes: Arc<[Span]>,
@@ -62,6 +63,8 @@ pub(crate) struct Aliases {
 #[derive(Debug)]
 pub(crate) struct Hidden {
     pub(super) span: Span,
+    /// Where what was for use began.
+    start: u64,
     pub(super) homes: Arc<[Span]>,
     parts: Vec<Slot>,
     /// How many bytes the driver unmapped, from the start; `None` if it was not asked.
@@ -91,17 +94,18 @@ impl Aliases {
         start >= self.from
     }
 
-    /// An alias was mapped that shows these homes, for a request that uses it.
-    pub(super) fn add(&mut self, span: Span, homes: Vec<Span>) {
+    /// An alias was mapped whose addresses show these homes from `start` on, for a request that uses it.
+    pub(super) fn add(&mut self, span: Span, start: u64, homes: Vec<Span>) {
         self.made += 1;
         self.now += 1;
-        self.by_start.insert(span.start, self.made);
+        self.by_start.insert(start, self.made);
         let size = homes.iter().map(|home| home.size).sum();
-        self.by_age.insert(self.made, Alias { span, size, homes: homes.into(), used: self.now });
+        let alias = Alias { span, start, size, homes: homes.into(), used: self.now };
+        self.by_age.insert(self.made, alias);
         self.bytes += span.size;
     }
 
-    /// Of an alias at `start` that showed `homes`, the driver kept a span mapped.
+    /// Of an alias that showed `homes` from `start` on, the driver kept a span mapped.
     pub(super) fn add_broken(&mut self, start: u64, homes: &[Span], kept: Span) {
         let mut at = start;
         let mut shown = Vec::new();
@@ -113,7 +117,7 @@ impl Aliases {
             }
             at += home.size;
         }
-        self.add(kept, shown);
+        self.add(kept, kept.start, shown);
         self.broken.insert(self.made);
     }
 
@@ -138,7 +142,7 @@ impl Aliases {
             let ages = self.idle.range((this, 0)..(this, upto)).map(|&(_, age)| age).take(LOOKS);
             let serves = |age: &u64| {
                 self.by_age.get(age).is_some_and(|alias| {
-                    alias.span.start.is_multiple_of(alignment)
+                    alias.start.is_multiple_of(alignment)
                         && (shared == u64::MAX || self.shares(alias) <= shared)
                         && alias.homes.iter().all(|&home| is_free(home))
                 })
@@ -160,12 +164,12 @@ impl Aliases {
         allowed: &dyn Fn(Tag) -> bool,
     ) -> Option<(u64, Claim)> {
         let alias = self.oldest(need, shared, |home| space.is_free(home, allowed))?;
-        let Alias { span, size, homes, .. } = alias.clone();
-        self.take(span.start);
+        let Alias { start, size, homes, .. } = alias.clone();
+        self.take(start);
         let mut claim = space.begin_claim();
         homes.iter().for_each(|&home| space.add_to(&mut claim, home));
-        space.add_alias(&mut claim, Span::new(span.start, size));
-        Some((span.start, claim))
+        space.add_alias(&mut claim, Span::new(start, size));
+        Some((start, claim))
     }
 
     /// Bytes of an alias in a handle that it does not have whole.
@@ -240,7 +244,7 @@ impl Aliases {
         let ages = self.idle.iter().map(|(_, age)| age).chain(&self.broken);
         let mut aliases: Vec<&Alias> = ages.filter_map(|age| self.by_age.get(age)).collect();
         aliases.sort_unstable_by_key(|alias| alias.used);
-        aliases.into_iter().map(|alias| alias.span.start).collect()
+        aliases.into_iter().map(|alias| alias.start).collect()
     }
 
     /// Begins to unmap the alias at `start`, unless it is in use or work through it may be pending.
@@ -256,7 +260,7 @@ impl Aliases {
             _ => false,
         };
         let is_idle = space.within(span).all(idle);
-        is_idle.then(|| self.begin_to_hide(space, span))
+        if is_idle { self.begin_to_hide(space, start) } else { None }
     }
 
     /// Begins to unmap all aliases that show some of this memory, for a caller that has claimed it and
@@ -274,23 +278,23 @@ impl Aliases {
         kept: Option<u64>,
     ) -> Vec<Hidden> {
         let goes = |home: &Span| memory.iter().any(|gone| home.touches(*gone));
-        let shows = |alias: &&Alias| Some(alias.span.start) != kept && alias.homes.iter().any(goes);
-        let showing: Vec<Span> =
-            self.by_age.values().filter(shows).map(|alias| alias.span).collect();
-        showing.into_iter().map(|span| self.begin_to_hide(space, span)).collect()
+        let shows = |alias: &&Alias| Some(alias.start) != kept && alias.homes.iter().any(goes);
+        let showing: Vec<u64> =
+            self.by_age.values().filter(shows).map(|alias| alias.start).collect();
+        showing.into_iter().filter_map(|start| self.begin_to_hide(space, start)).collect()
     }
 
-    fn begin_to_hide(&mut self, space: &mut Space, span: Span) -> Hidden {
+    fn begin_to_hide(&mut self, space: &mut Space, start: u64) -> Option<Hidden> {
         // Nobody may be given an alias that is being unmapped.
-        self.take(span.start);
-        let homes = self.at(span.start).map_or_else(|| [].into(), |alias| alias.homes.clone());
+        self.take(start);
+        let Alias { span, homes, .. } = self.at(start)?.clone();
         let parts = space.claim_span(span).into_iter().map(|(slot, _)| slot).collect();
-        Hidden { span, homes, parts, unmapped: None }
+        Some(Hidden { span, start, homes, parts, unmapped: None })
     }
 
     /// The driver unmapped some of an alias, or all of it, or was not asked.
     pub(super) fn hidden(&mut self, space: &mut Space, alias: Hidden) {
-        let Hidden { span, homes, parts, unmapped } = alias;
+        let Hidden { span, start, homes, parts, unmapped } = alias;
         let done = span.start + unmapped.unwrap_or(0);
         for slot in parts {
             let Span { start, size } = space[slot].span();
@@ -303,12 +307,12 @@ impl Aliases {
             }
         }
         if unmapped.is_none() {
-            self.put(span.start);
+            self.put(start);
             return;
         }
-        self.remove(span.start);
+        self.remove(start);
         if done < span.end() {
-            self.add_broken(span.start, &homes, Span::between(done, span.end()));
+            self.add_broken(start, &homes, Span::between(done, span.end()));
         }
     }
 
@@ -336,6 +340,6 @@ impl Aliases {
 impl Alias {
     fn info(&self) -> WindowInfo {
         let homes = self.homes.iter().map(|home| (pointer(home.start), home.size)).collect();
-        WindowInfo { start: pointer(self.span.start), size: self.size, homes }
+        WindowInfo { start: pointer(self.start), size: self.size, homes }
     }
 }

@@ -49,6 +49,13 @@ impl Cuts {
         (start + size > span.end()).then(|| Span::between(start, span.end()))
     }
 
+    /// The part of a span that is the upper end of a handle which begins before it.
+    pub(super) fn upper_end(&self, span: Span) -> Option<Span> {
+        let first = self.touching(span).next()?;
+        let is_end = first.start < span.start && first.end() <= span.end();
+        is_end.then(|| Span::between(span.start, first.end()))
+    }
+
     /// The size of the largest handle.
     pub(super) fn largest(&self) -> u64 {
         self.0.values().copied().max().unwrap_or(0)

@@ -74,6 +74,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) limit: u64,
     /// Bytes that it may still take for this request.
     pub(crate) room: u64,
+    /// Whether no more was to be had for it.
+    pub(crate) refused: bool,
     /// Whether the request's stream may have memory with this tag at once.
     pub(crate) ready: &'a dyn Fn(Tag) -> bool,
     /// Whether it may have it, if need be behind a wait.

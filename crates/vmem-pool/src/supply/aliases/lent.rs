@@ -8,10 +8,10 @@ impl Aliases {
     pub(in crate::supply) fn lent_in(&self, span: Span) -> impl Iterator<Item = Span> {
         let aliases = self.by_start.range(span.start..span.end());
         let aliases = aliases.filter_map(|(_, age)| self.by_age.get(age));
-        aliases.map(|alias| Span::new(alias.span.start, alias.size))
+        aliases.map(|alias| Span::new(alias.start, alias.size))
     }
 
-    /// The whole handles that the alias at `start` shows, from its first on: where each is at home, and
+    /// The whole handles that the alias at `start` shows, beside each other: where each is at home, and
     /// where it is shown.
     pub(in crate::supply) fn whole_handles(&self, start: u64) -> Vec<(Span, u64)> {
         let mut handles = Vec::new();
@@ -22,8 +22,8 @@ impl Aliases {
                 handles.push((handle, at + (handle.start - home.start)));
                 upto = handle.end();
             }
-            if upto < home.end() {
-                // Of the last handle the lower end only.
+            if upto < home.end() && at > start {
+                // Of the last handle the lower end only; of the first it may be the upper.
                 break;
             }
             at += home.size;
@@ -31,10 +31,11 @@ impl Aliases {
         handles
     }
 
-    /// The first of the handles that the alias at `start` shows are at home there from now on: so many
-    /// bytes of it. The rest of it goes on.
+    /// The first whole handles that the alias at `start` shows are at home there from now on. The rest of it
+    /// goes on.
     pub(crate) fn settle_in(&mut self, space: &mut Space, start: u64, moved: &[(Span, u64)]) {
-        let mut bytes = moved.iter().map(|(home, _)| home.size).sum::<u64>();
+        let Some(&(_, first)) = moved.first() else { return };
+        let bytes = moved.iter().map(|(home, _)| home.size).sum::<u64>();
         let Some(Alias { span, homes, .. }) = self.at(start).cloned() else { return };
         for &(home, at) in moved {
             self.cuts.remove(home);
@@ -42,17 +43,21 @@ impl Aliases {
             space.change(home, RangeState::Unmapped);
         }
         self.remove(start);
-        let rest = Span::between(start + bytes, span.end());
+        if first > start {
+            self.add(Span::between(span.start, first), start, homes[..1].to_vec());
+        }
+        let rest = Span::between(first + bytes, span.end());
+        let mut before = rest.start - start;
         let mut left = Vec::new();
         for home in homes.iter() {
-            let gone = bytes.min(home.size);
-            bytes -= gone;
+            let gone = before.min(home.size);
+            before -= gone;
             if gone < home.size {
                 left.push(Span::between(home.start + gone, home.end()));
             }
         }
         if !left.is_empty() {
-            self.add(rest, left);
+            self.add(rest, rest.start, left);
         }
     }
 }

@@ -3,9 +3,11 @@
 //! The lower half of the range is *home*: every granule of memory that the arena takes is mapped
 //! there, next to what is there already, and that is where it is free. The upper half is for
 //! *aliases*: a request that finds no contiguous room at home gets free handles from several places,
-//! mapped a second time side by side, and of the last one perhaps the lower end only. When its block is freed, the memory is free at home
-//! again; the alias stays mapped, and the next request like it gets it without a driver call.
+//! mapped a second time side by side, of the last one perhaps the lower end only and, where memory is short,
+//! of the first the upper end. When its block is freed, the memory is free at home again; the alias stays
+//! mapped, and the next request like it gets it without a driver call.
 
+mod gathering;
 mod going;
 mod handles;
 mod mapping;
@@ -41,8 +43,9 @@ const RANGE_FACTOR: u64 = 8;
 /// handle is mapped and returned whole.
 ///
 /// A move copies nothing: the physical memory of free handles is mapped at other addresses as well, side
-/// by side; of the last one a free lower end is enough. Those addresses stay mapped, so that a program that repeats itself finds them again
-/// without a driver call. Beyond four times the memory held, the longest unused are unmapped as
+/// by side; of the last one a free lower end is enough, and of the first an upper end, which counts once
+/// seven sixteenths of what there may be are held, or no more is to be had. Those addresses stay mapped, so
+/// that a program that repeats itself finds them again without a driver call. Beyond four times the memory held, the longest unused are unmapped as
 /// their work completes. Where the driver reserves no more addresses than the device has memory,
 /// nothing moves.
 pub struct VirtualArena {
@@ -269,12 +272,12 @@ impl Supply for VirtualArena {
         let settled: u64 = aliases.cuts.whole(above).map(|handle| handle.size).sum();
         let at_home = home - space.unmapped_below(self.aliases_from) - away + settled;
         let spare = self.held().saturating_sub(at_home);
-        plans::in_whole_handles(aliases, &space.free_stretches(usable)) + spare
+        gathering::in_whole_handles(aliases, &space.free_stretches(usable)) + spare
     }
 
     fn movable(&self, space: &Space, aliases: &Aliases, usable: &dyn Fn(Tag) -> bool) -> u64 {
         let addresses = self.mapping.range().end() - self.aliases_from;
-        plans::most_gathered(aliases, &space.free_stretches(usable)).min(addresses)
+        gathering::most_gathered(aliases, &space.free_stretches(usable)).min(addresses)
     }
 
     fn can_rest(&self) -> bool {

@@ -3,6 +3,7 @@
 
 use vmem_core::DriverError;
 
+use super::gathering::{Gathered, gatherable};
 use super::mapping::{Fresh, Handles, Mapping};
 use super::{Aliases, Ask, Miss, Plan, Supply, VirtualArena};
 use crate::space::{CLEAN, Need, RangeState, Slot, Space, Span, Tag};
@@ -22,10 +23,12 @@ enum Place {
     Home,
     /// At the alias that begins here.
     Alias(u64),
-    /// At an alias that is to be mapped, which shows these homes: whole handles, but for the last, of
-    /// which it may be the lower end that the request gets.
+    /// At an alias that is to be mapped, which shows these homes: whole handles, but for the first, of
+    /// which it may be the upper end that the request gets, and the last, of which it may be the lower.
     NewAlias {
         span: Span,
+        /// Where the request begins.
+        start: u64,
         homes: Vec<Span>,
         /// What the driver kept mapped of it when that was to be undone.
         left: Option<Span>,
@@ -96,19 +99,24 @@ pub(super) fn gather(
     aliases: &Aliases,
     ask: &Ask<'_>,
 ) -> Result<Plan<Work>, Miss> {
-    let Gathered { whole, missing, last } = gatherable(arena, space, aliases, ask);
+    let Gathered { first, whole, missing, last } = gatherable(arena, space, aliases, ask);
     check_room(arena, held, ask, missing)?;
     let home = Span::between(arena.part_of(ask.lane), arena.aliases_from);
     let fresh = space.lowest_unmapped(home, missing);
     if fresh.iter().map(|span| span.size).sum::<u64>() < missing {
         return Err(Miss::Addresses);
     }
-    let shown = last.and_then(|last| aliases.cuts.at(last.start));
-    let mut homes = [&whole[..], &fresh[..]].concat();
-    let mapped: u64 = homes.iter().chain(&shown).map(|home| home.size).sum();
+    let handle = |end: Option<Span>| aliases.cuts.touching(end?).next();
+    let (first_handle, last_handle) = (handle(first), handle(last));
+    let whole = [&whole[..], &fresh[..]].concat();
+    let mapped: u64 =
+        whole.iter().chain(&first_handle).chain(&last_handle).map(|home| home.size).sum();
     let need = Need { size: mapped, ..ask.need };
     let span = space.smallest_unmapped(arena.aliases_from, need).ok_or(Miss::Addresses)?;
-    homes.extend(last);
+    // What the request gets of the first handle is its upper end.
+    let start =
+        span.start + first_handle.zip(first).map_or(0, |(handle, end)| end.start - handle.start);
+    let mut homes: Vec<Span> = first.into_iter().chain(whole).chain(last).collect();
     let mut claim = space.begin_claim();
     homes.iter().for_each(|&home| space.add_to(&mut claim, home));
     space.add_alias(&mut claim, span);
@@ -117,94 +125,12 @@ pub(super) fn gather(
     if let Some(last) = homes.last_mut() {
         last.size -= all - ask.need.size;
     }
-    let work =
-        Work { fresh: arena.fresh(fresh, ask), place: Place::NewAlias { span, homes, left: None } };
+    let work = Work {
+        fresh: arena.fresh(fresh, ask),
+        place: Place::NewAlias { span, start, homes, left: None },
+    };
     let moved = ask.need.size.saturating_sub(missing);
     Ok(Plan { claim, way: Way::Move(moved), work })
-}
-
-/// Memory for a request from several places: whole handles, then what is missing, then the lower end of
-/// one handle.
-struct Gathered {
-    whole: Vec<Span>,
-    /// Bytes of new memory, whole granules.
-    missing: u64,
-    last: Option<Span>,
-}
-
-/// Where the request's memory could come from: what is ready if that suffices, otherwise also what is to
-/// be waited for.
-fn gatherable(arena: &VirtualArena, space: &Space, aliases: &Aliases, ask: &Ask<'_>) -> Gathered {
-    let ready = choose(arena, aliases, space.free_stretches(ask.ready), ask);
-    if ready.missing == 0 {
-        return ready;
-    }
-    choose(arena, aliases, space.free_stretches(ask.usable), ask)
-}
-
-/// Handles of the largest order of magnitude first, because each costs a driver call, and of those the
-/// ones in the shortest stretches, so that long ones stay whole.
-fn choose(
-    arena: &VirtualArena,
-    aliases: &Aliases,
-    stretches: Vec<Span>,
-    ask: &Ask<'_>,
-) -> Gathered {
-    let size = ask.need.size;
-    let mut handles: Vec<(u64, Span)> = Vec::new();
-    let mut ends: Vec<Span> = Vec::new();
-    for stretch in stretches {
-        handles.extend(aliases.cuts.whole(stretch).map(|handle| (stretch.size, handle)));
-        ends.extend(aliases.cuts.lower_end(stretch));
-    }
-    let order = |&(stretch, Span { start, size }): &(u64, Span)| {
-        (std::cmp::Reverse(size.ilog2()), stretch, std::cmp::Reverse(start))
-    };
-    handles.sort_unstable_by_key(order);
-    let mut missing = size;
-    let mut whole = Vec::new();
-    for (_, handle) in handles {
-        if handle.size <= missing {
-            missing -= handle.size;
-            whole.push(handle);
-        } else {
-            ends.push(handle);
-        }
-    }
-    if missing == 0 {
-        return Gathered { whole, missing, last: None };
-    }
-    if ask.own {
-        // What it shares with others is to be a granule at most.
-        ends.retain(|end| aliases.cuts.at(end.start).is_some_and(|it| it.size <= arena.granule()));
-    }
-    let enough =
-        ends.iter().filter(|end| end.size >= missing).min_by_key(|end| (end.size, end.start));
-    if let Some(&Span { start, .. }) = enough {
-        return Gathered { whole, missing: 0, last: Some(Span::new(start, missing)) };
-    }
-    let most = ends.iter().max_by_key(|end| (end.size, std::cmp::Reverse(end.start)));
-    let fresh = |less: u64| (missing - less).next_multiple_of(arena.granule());
-    match most {
-        Some(end) if fresh(end.size) < fresh(0) && fresh(end.size) < missing => {
-            let taken = missing - fresh(end.size);
-            Gathered { whole, missing: fresh(end.size), last: Some(Span::new(end.start, taken)) }
-        }
-        _ => Gathered { whole, missing: fresh(0), last: None },
-    }
-}
-
-/// How many bytes could be gathered of these stretches.
-pub(super) fn most_gathered(aliases: &Aliases, stretches: &[Span]) -> u64 {
-    let end = stretches.iter().filter_map(|&stretch| aliases.cuts.lower_end(stretch));
-    let end = end.map(|end| end.size).max().unwrap_or(0);
-    end + in_whole_handles(aliases, stretches)
-}
-
-/// How many bytes of these stretches are in whole handles.
-pub(super) fn in_whole_handles(aliases: &Aliases, stretches: &[Span]) -> u64 {
-    let whole = stretches.iter().flat_map(|&stretch| aliases.cuts.whole(stretch));
-    whole.map(|handle| handle.size).sum()
 }
 
 /// Whether an alias for the request would find addresses, whatever handles it shows.
@@ -215,7 +141,8 @@ pub(super) fn has_addresses(
     need: Need,
 ) -> bool {
     let granule = arena.granule();
-    let more = aliases.cuts.largest().saturating_sub(granule);
+    // Of the first handle and of the last it may need little.
+    let more = (2 * aliases.cuts.largest()).saturating_sub(granule);
     let size = need.size.next_multiple_of(granule) + more;
     space.smallest_unmapped(arena.aliases_from, Need { size, ..need }).is_some()
 }
@@ -234,7 +161,7 @@ impl Work {
         held: &mut Handles,
     ) -> Result<(), DriverError> {
         mapping.map_all(held, &mut self.fresh)?;
-        let Place::NewAlias { span, homes, left } = &mut self.place else { return Ok(()) };
+        let Place::NewAlias { span, homes, left, .. } = &mut self.place else { return Ok(()) };
         mapping.show(held, span.start, homes).map_err(|(error, kept)| {
             // What an alias shows cannot be given back.
             if kept.is_none() {
@@ -260,7 +187,7 @@ pub(super) fn finish(
     match work.place {
         Place::Home => space.finish(claim, need, rest),
         Place::Alias(_) => space.lend(claim),
-        Place::NewAlias { span, homes, .. } => {
+        Place::NewAlias { span, start, homes, .. } => {
             let slot = space.lend(claim);
             // Only the last home may be less than a handle: of new memory the rest is free.
             if let Some(used) = homes.last()
@@ -269,8 +196,8 @@ pub(super) fn finish(
             {
                 space.wake(Span::between(used.end(), fresh.end()), |_| CLEAN);
             }
-            space.cut(slot, Span::new(span.start, need.size), RangeState::Dormant(CLEAN));
-            aliases.add(span, homes);
+            space.cut(slot, Span::new(start, need.size), RangeState::Dormant(CLEAN));
+            aliases.add(span, start, homes);
             slot
         }
     }
@@ -283,9 +210,9 @@ pub(super) fn give_up(space: &mut Space, aliases: &mut Aliases, plan: Plan<Work>
     space.give_up(claim);
     match work.place {
         Place::Alias(start) => aliases.put(start),
-        Place::NewAlias { span, homes, left: Some(left) } => {
+        Place::NewAlias { start, homes, left: Some(left), .. } => {
             // The driver did not take these mappings back. The memory behind them stays.
-            aliases.add_broken(span.start, &homes, left);
+            aliases.add_broken(start, &homes, left);
             space.change(left, RangeState::Dormant(CLEAN));
             for home in work.fresh.spans {
                 space.change(home, RangeState::Free(CLEAN));
