@@ -117,7 +117,7 @@ impl Aliases {
             }
             at += home.size;
         }
-        self.add(kept, kept.start, shown);
+        self.add(kept, start.max(kept.start), shown);
         self.broken.insert(self.made);
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vmem_core::{Block, DevicePtr, ResourceExt, Stream};
+use vmem_core::{Block, DevicePtr, DriverCode, ResourceExt, Stream};
 use vmem_pool::PoolConfig;
 use vmem_sim::{CallKind, Kernel, SimConfig, SimDevice};
 
@@ -125,6 +125,37 @@ fn where_memory_is_short_an_upper_end_and_a_lower_one_are_a_request() {
     assert_eq!((device.used(), pool.handle().counters().unwrap().aliased), (0, 0));
     drop(stream);
     finish(&device, pool);
+}
+
+#[test]
+fn a_request_between_two_ends_that_fails_half_way_loses_nothing() {
+    let calls = [(CallKind::Map, 1), (CallKind::Map, 2), (CallKind::SetAccess, 1)];
+    for (kind, nth) in calls {
+        for undone in 1..4 {
+            let device = crate::support::device();
+            let pool = arena(device.clone(), PoolConfig::default().with_ceiling(6 * MIB));
+            let stream = Stream::new(device.clone()).unwrap();
+            let mut blocks = leave_two_ends(&device, &pool, &stream);
+            device.fail_call(Some(kind), nth, DriverCode::UNKNOWN);
+            device.fail_call(Some(CallKind::Unmap), undone, DriverCode::UNKNOWN);
+            assert!(pool.allocate_on(layout(2 * MIB), &stream).is_err());
+            device.clear_failures();
+            pool.handle().check_invariants();
+            for window in pool.handle().snapshot().unwrap().windows {
+                let shown: u64 = window.homes.iter().map(|(_, size)| size).sum();
+                assert_eq!(window.size, shown, "{kind:?} {nth} {undone}");
+            }
+            blocks.push(alloc(&pool, 2 * MIB, &stream));
+            ends(&device, &blocks[3], &stream, Kernel::write_pattern);
+            blocks.iter().for_each(|block| ends(&device, block, &stream, Kernel::check_pattern));
+            free_all(&pool, blocks, &stream);
+            pool.handle().trim_to(0).unwrap();
+            let aliased = pool.handle().counters().unwrap().aliased;
+            assert_eq!((device.used(), aliased), (0, 0), "{kind:?} {nth} {undone}");
+            drop(stream);
+            finish(&device, pool);
+        }
+    }
 }
 
 #[test]

@@ -45,9 +45,9 @@ const RANGE_FACTOR: u64 = 8;
 /// A move copies nothing: the physical memory of free handles is mapped at other addresses as well, side
 /// by side; of the last one a free lower end is enough, and of the first an upper end, which counts once
 /// seven sixteenths of what there may be are held, or no more is to be had. Those addresses stay mapped, so
-/// that a program that repeats itself finds them again without a driver call. Beyond four times the memory held, the longest unused are unmapped as
-/// their work completes. Where the driver reserves no more addresses than the device has memory,
-/// nothing moves.
+/// that a program that repeats itself finds them again without a driver call. Beyond four times the memory
+/// held, the longest unused are unmapped as their work completes. Where the driver reserves no more
+/// addresses than the device has memory, nothing moves.
 pub struct VirtualArena {
     mapping: Mapping,
     /// Where addresses for aliases begin; below is home.
