@@ -250,8 +250,10 @@ impl State {
         let ready =
             |tag| matches!(lanes.access(tag, slow.lane), Access::Now) && !slow.leaves(lanes, tag);
         let usable = |tag| slow.may_use(lanes, tag);
-        let Slow { need, lane, own, .. } = *slow;
-        plan(memory, &Ask { need, lane, own, limit, room, ready: &ready, usable: &usable })
+        let Slow { need, lane, own, ref refused, .. } = *slow;
+        let refused = refused.is_some();
+        let (ready, usable) = (&ready, &usable);
+        plan(memory, &Ask { need, lane, own, limit, room, refused, ready, usable })
     }
 
     /// Stretches of free memory that could be used if everything pending were complete.

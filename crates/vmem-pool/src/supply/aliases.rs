@@ -24,8 +24,9 @@ const LOOKS: usize = 4096;
 pub(super) struct Alias {
     /// Its addresses.
     pub(super) span: Span,
-    /// How many bytes of them, from the start, are for use. Of the last handle that is mapped there
-    /// more may be in use elsewhere.
+    /// Where what is for use begins and how many bytes it has. Of the first and the last handle that are
+    /// mapped there more may be in use elsewhere.
+    pub(super) start: u64,
     pub(super) size: u64,
     /// Where the memory that is for use is at home, in the order of the alias.
     pub(super) homes: Arc<[Span]>,
@@ -61,6 +62,8 @@ pub(crate) struct Aliases {
 #[derive(Debug)]
 pub(crate) struct Hidden {
     pub(super) span: Span,
+    /// Where what was for use began.
+    pub(super) start: u64,
     pub(super) homes: Arc<[Span]>,
     /// How many bytes the driver unmapped, from the start; `None` if it was not asked.
     pub(super) unmapped: Option<u64>,
@@ -88,17 +91,18 @@ impl Aliases {
         start >= self.from
     }
 
-    /// An alias was mapped that shows these homes, for a request that uses it.
-    pub(super) fn add(&mut self, span: Span, homes: Vec<Span>) {
+    /// An alias was mapped whose addresses show these homes from `start` on, for a request that uses it.
+    pub(super) fn add(&mut self, span: Span, start: u64, homes: Vec<Span>) {
         self.made += 1;
         self.now += 1;
-        self.by_start.insert(span.start, self.made);
+        self.by_start.insert(start, self.made);
         let size = homes.iter().map(|home| home.size).sum();
-        self.by_age.insert(self.made, Alias { span, size, homes: homes.into(), used: self.now });
+        let alias = Alias { span, start, size, homes: homes.into(), used: self.now };
+        self.by_age.insert(self.made, alias);
         self.bytes += span.size;
     }
 
-    /// Of an alias at `start` that showed `homes`, the driver kept a span mapped.
+    /// Of an alias that showed `homes` from `start` on, the driver kept a span mapped.
     pub(super) fn add_broken(&mut self, start: u64, homes: &[Span], kept: Span) {
         let mut at = start;
         let mut shown = Vec::new();
@@ -110,7 +114,7 @@ impl Aliases {
             }
             at += home.size;
         }
-        self.add(kept, shown);
+        self.add(kept, start.max(kept.start), shown);
         self.broken.insert(self.made);
     }
 
@@ -136,7 +140,7 @@ impl Aliases {
             let ages = self.idle.range((this, 0)..(this, upto)).map(|&(_, age)| age).take(LOOKS);
             let serves = |age: &u64| {
                 self.by_age.get(age).is_some_and(|alias| {
-                    alias.span.start.is_multiple_of(alignment)
+                    alias.start.is_multiple_of(alignment)
                         && (shared == u64::MAX || self.shares(alias) <= shared)
                         && alias.homes.iter().all(|&home| is_free(home))
                 })
@@ -144,8 +148,8 @@ impl Aliases {
             oldest = ages.into_iter().find(serves).or(oldest);
             from = this + 1;
         }
-        let Alias { span, size, homes, .. } = self.by_age.get(&oldest?)?;
-        Some((Span::new(span.start, *size), homes))
+        let Alias { start, size, homes, .. } = self.by_age.get(&oldest?)?;
+        Some((Span::new(*start, *size), homes))
     }
 
     /// Bytes of an alias in a handle that it does not have whole.
@@ -189,24 +193,24 @@ impl Aliases {
         let ages = self.idle.iter().map(|(_, age)| age).chain(&self.broken);
         let mut aliases: Vec<&Alias> = ages.filter_map(|age| self.by_age.get(age)).collect();
         aliases.sort_unstable_by_key(|alias| alias.used);
-        aliases.into_iter().map(|alias| alias.span.start).collect()
+        aliases.into_iter().map(|alias| alias.start).collect()
     }
 
     /// Where the aliases are that show some of this memory.
-    pub(super) fn showing(&self, memory: &[Span]) -> Vec<Span> {
+    pub(super) fn showing(&self, memory: &[Span]) -> Vec<u64> {
         let goes = |home: &Span| memory.iter().any(|gone| home.touches(*gone));
         let showing = self.by_age.values().filter(|alias| alias.homes.iter().any(goes));
-        showing.map(|alias| alias.span).collect()
+        showing.map(|alias| alias.start).collect()
     }
 
     /// The aliases in a span, as far as they are for use, lowest first.
     pub(super) fn lent_in(&self, span: Span) -> impl Iterator<Item = Span> {
         let aliases = self.by_start.range(span.start..span.end());
         let aliases = aliases.filter_map(|(_, age)| self.by_age.get(age));
-        aliases.map(|alias| Span::new(alias.span.start, alias.size))
+        aliases.map(|alias| Span::new(alias.start, alias.size))
     }
 
-    /// The whole handles that the alias at `start` shows, from its first on: where each is at home, and
+    /// The whole handles that the alias at `start` shows, beside each other: where each is at home, and
     /// where it is shown.
     pub(super) fn whole_handles(&self, start: u64) -> Vec<(Span, u64)> {
         let mut handles = Vec::new();
@@ -217,8 +221,8 @@ impl Aliases {
                 handles.push((handle, at + (handle.start - home.start)));
                 upto = handle.end();
             }
-            if upto < home.end() {
-                // Of the last handle the lower end only.
+            if upto < home.end() && at > start {
+                // Of the last handle the lower end only; of the first it may be the upper.
                 break;
             }
             at += home.size;
@@ -235,22 +239,26 @@ impl Aliases {
         }
     }
 
-    /// So many bytes of the alias at `start`, from its first on, are none of it any more. The rest of it
-    /// goes on, for its user.
-    pub(super) fn shorten(&mut self, start: u64, mut bytes: u64) {
+    /// So many bytes of the alias at `start`, from an address on at which the first whole handle of it is,
+    /// are none of it any more. The rest of it goes on, for its user.
+    pub(super) fn shorten(&mut self, start: u64, first: u64, bytes: u64) {
         let Some(Alias { span, homes, .. }) = self.at(start).cloned() else { return };
         self.remove(start);
-        let rest = Span::between(start + bytes, span.end());
+        if first > start {
+            self.add(Span::between(span.start, first), start, homes[..1].to_vec());
+        }
+        let rest = Span::between(first + bytes, span.end());
+        let mut before = rest.start - start;
         let mut left = Vec::new();
         for home in homes.iter() {
-            let gone = bytes.min(home.size);
-            bytes -= gone;
+            let gone = before.min(home.size);
+            before -= gone;
             if gone < home.size {
                 left.push(Span::between(home.start + gone, home.end()));
             }
         }
         if !left.is_empty() {
-            self.add(rest, left);
+            self.add(rest, rest.start, left);
         }
     }
 
@@ -269,6 +277,6 @@ impl Aliases {
 impl Alias {
     fn info(&self) -> WindowInfo {
         let homes = self.homes.iter().map(|home| (pointer(home.start), home.size)).collect();
-        WindowInfo { start: pointer(self.span.start), size: self.size, homes }
+        WindowInfo { start: pointer(self.start), size: self.size, homes }
     }
 }

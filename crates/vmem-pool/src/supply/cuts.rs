@@ -91,6 +91,13 @@ impl Cuts {
         (last.end() > span.end()).then(|| Span::between(last.start, span.end()))
     }
 
+    /// The part of a span that is the upper end of a handle which begins before it.
+    pub(super) fn upper_end(&self, span: Span) -> Option<Span> {
+        let (first, _) = self.touching(span).next()?;
+        let is_end = first.start < span.start && first.end() <= span.end();
+        is_end.then(|| Span::between(span.start, first.end()))
+    }
+
     /// The size of the largest handle.
     pub(super) fn largest(&self) -> u64 {
         self.all().map(|(handle, _)| handle.size).max().unwrap_or(0)

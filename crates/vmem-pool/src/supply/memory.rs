@@ -1,8 +1,8 @@
 //! A pool's memory: its ranges of addresses, and what is mapped at them. What a supply plans is applied
 //! here. Bookkeeping only: it makes no driver call.
 
-use super::aliases::{Aliases, Hidden};
-use super::cuts::Place;
+use super::aliases::{Alias, Aliases, Hidden};
+use super::cuts::{Cuts, Place};
 use super::{Miss, Plan, Return, Way};
 use crate::space::{CLEAN, Need, RangeState, Slot, Space, Span, StreamIx, Tag};
 
@@ -31,7 +31,7 @@ impl Memory<'_> {
         rest: Tag,
         lender: impl Fn(Tag) -> Option<StreamIx>,
     ) -> Slot {
-        let Plan { way, claim, mut homes, alias, fresh, .. } = plan;
+        let Plan { way, claim, mut homes, alias, begin, fresh, .. } = plan;
         self.aliases.cuts.add(&fresh.handles, Place::Device);
         let Some(alias) = alias else {
             return match fresh.handles.first() {
@@ -50,22 +50,22 @@ impl Memory<'_> {
                 last.size -= more;
                 self.space.wake(Span::new(last.end(), more), |_| CLEAN);
             }
-            self.space.cut(slot, Span::new(alias.start, need.size), RangeState::Dormant(CLEAN));
-            self.aliases.add(alias, homes);
+            self.space.cut(slot, Span::new(begin, need.size), RangeState::Dormant(CLEAN));
+            self.aliases.add(alias, begin, homes);
         }
         slot
     }
 
     /// A plan was not carried out, or not all of it: puts everything back.
     pub(crate) fn give_up(&mut self, plan: Plan) {
-        let Plan { way, claim, homes, alias, fresh, left } = plan;
+        let Plan { way, claim, homes, alias, begin, fresh, left } = plan;
         self.aliases.cuts.add(&fresh.handles, Place::Device);
         self.space.give_up(claim);
         match (way, alias, left) {
             (Way::Resumption, Some(alias), _) => self.aliases.put(alias.start),
-            (Way::Move(_), Some(alias), Some(left)) => {
+            (Way::Move(_), Some(_), Some(left)) => {
                 // The driver did not take these mappings back. The memory behind them stays.
-                self.aliases.add_broken(alias.start, &homes, left);
+                self.aliases.add_broken(begin, &homes, left);
                 self.space.change(left, RangeState::Dormant(CLEAN));
                 for home in fresh.spans {
                     self.space.change(home, RangeState::Free(CLEAN));
@@ -110,7 +110,8 @@ impl Memory<'_> {
 
     /// Whether an alias for a request would find addresses, whatever handles it shows.
     pub(crate) fn has_addresses(&self, need: Need, granule: u64) -> bool {
-        let more = self.aliases.cuts.largest().saturating_sub(granule);
+        // Of the first handle and of the last it may need little.
+        let more = (2 * self.aliases.cuts.largest()).saturating_sub(granule);
         let size = need.size.next_multiple_of(granule) + more;
         self.addresses(Need { size, ..need }).is_some()
     }
@@ -118,8 +119,11 @@ impl Memory<'_> {
     /// How many bytes could be gathered of these stretches.
     pub(crate) fn most_gathered(&self, stretches: &[Span]) -> u64 {
         let cuts = &self.aliases.cuts;
-        let ends = stretches.iter().filter_map(|&stretch| cuts.lower_end(stretch));
-        ends.map(|end| end.size).max().unwrap_or(0) + cuts.in_whole(stretches)
+        let most = |end: fn(&Cuts, Span) -> Option<Span>| {
+            let ends = stretches.iter().filter_map(|&stretch| end(cuts, stretch));
+            ends.map(|end| end.size).max().unwrap_or(0)
+        };
+        most(Cuts::upper_end) + most(Cuts::lower_end) + cuts.in_whole(stretches)
     }
 
     /// Addresses for an alias.
@@ -141,7 +145,8 @@ impl Memory<'_> {
     ) -> Result<Plan, Miss> {
         let oldest = self.aliases.oldest(need, shared, |home| self.space.is_free(home, allowed));
         let (alias, homes) = oldest.ok_or(Miss::Addresses)?;
-        Ok(Plan { alias: Some(alias), ..Plan::new(Way::Resumption, homes.to_vec()) })
+        let begin = alias.start;
+        Ok(Plan { alias: Some(alias), begin, ..Plan::new(Way::Resumption, homes.to_vec()) })
     }
 
     /// A block is freed whose memory may not be at home at its address: it is free where it is at home, at
@@ -168,7 +173,7 @@ impl Memory<'_> {
     /// Begins to unmap the alias at `start`, unless it is in use or work through it may be pending.
     pub(crate) fn hide(&mut self, start: u64, is_complete: impl Fn(Tag) -> bool) -> Option<Hidden> {
         let span = self.aliases.at(start)?.span;
-        self.is_dormant(span, is_complete).then(|| self.begin_to_hide(span))
+        if self.is_dormant(span, is_complete) { self.begin_to_hide(start) } else { None }
     }
 
     /// Whether nothing uses a span in which no memory is at home, and no work through it is pending.
@@ -183,21 +188,21 @@ impl Memory<'_> {
     /// through whatever alias. But for the one at an address, which a block uses.
     pub(crate) fn hide_showing(&mut self, memory: &[Span], kept: Option<u64>) -> Vec<Hidden> {
         let mut showing = self.aliases.showing(memory);
-        showing.retain(|span| Some(span.start) != kept);
-        showing.into_iter().map(|span| self.begin_to_hide(span)).collect()
+        showing.retain(|&start| Some(start) != kept);
+        showing.into_iter().filter_map(|start| self.begin_to_hide(start)).collect()
     }
 
-    fn begin_to_hide(&mut self, span: Span) -> Hidden {
+    fn begin_to_hide(&mut self, start: u64) -> Option<Hidden> {
         // Nobody may be given an alias that is being unmapped.
-        self.aliases.take(span.start);
+        self.aliases.take(start);
+        let Alias { span, homes, .. } = self.aliases.at(start)?.clone();
         self.space.claim_span(span);
-        let homes = self.aliases.at(span.start).map(|alias| alias.homes.clone());
-        Hidden { span, homes: homes.unwrap_or_default(), unmapped: None }
+        Some(Hidden { span, start, homes, unmapped: None })
     }
 
     /// The driver unmapped some of an alias, or all of it, or was not asked.
     pub(super) fn hidden(&mut self, alias: Hidden) {
-        let Hidden { span, homes, unmapped } = alias;
+        let Hidden { span, start, homes, unmapped } = alias;
         let done = span.start + unmapped.unwrap_or(0);
         let parts: Vec<Slot> = self.space.within(span).collect();
         for slot in parts {
@@ -211,12 +216,12 @@ impl Memory<'_> {
             }
         }
         if unmapped.is_none() {
-            self.aliases.put(span.start);
+            self.aliases.put(start);
             return;
         }
-        self.aliases.remove(span.start);
+        self.aliases.remove(start);
         if done < span.end() {
-            self.aliases.add_broken(span.start, &homes, Span::between(done, span.end()));
+            self.aliases.add_broken(start, &homes, Span::between(done, span.end()));
         }
     }
 }

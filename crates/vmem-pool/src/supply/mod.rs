@@ -75,6 +75,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) limit: u64,
     /// Bytes that it may still take for this request.
     pub(crate) room: u64,
+    /// Whether no more was to be had for it.
+    pub(crate) refused: bool,
     /// Whether the request's stream may have memory with this tag at once.
     pub(crate) ready: &'a dyn Fn(Tag) -> bool,
     /// Whether it may have it, if need be behind a wait.
@@ -90,6 +92,8 @@ pub(crate) struct Plan {
     homes: Vec<Span>,
     /// Addresses at which it is to be used, if not at home. Claimed as well.
     alias: Option<Span>,
+    /// Where in those addresses the request begins.
+    begin: u64,
     /// New memory.
     fresh: Fresh,
     /// What the driver kept mapped of a new alias when that was to be undone.
@@ -126,7 +130,7 @@ impl Plan {
     /// Of memory that is there, at home.
     fn new(way: Way, homes: Vec<Span>) -> Self {
         let (fresh, claim) = (Fresh::default(), Claim::default());
-        Self { way, homes, alias: None, fresh, left: None, claim }
+        Self { way, homes, alias: None, begin: 0, fresh, left: None, claim }
     }
 }
 

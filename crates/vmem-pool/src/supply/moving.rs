@@ -45,14 +45,15 @@ impl Memory<'_> {
         (!handles.is_empty()).then_some((start, handles))
     }
 
-    /// The first of the handles that the alias at `start` shows are at home there from now on.
+    /// The first whole handles that the alias at `start` shows are at home there from now on.
     pub(crate) fn settle_in(&mut self, start: u64, moved: &[(Span, u64)]) {
         for &(home, at) in moved {
             self.aliases.cuts.remove(home);
             self.aliases.cuts.add(&[Span::new(at, home.size)], Place::Device);
             self.space.change(home, RangeState::Unmapped);
         }
-        self.aliases.shorten(start, moved.iter().map(|(home, _)| home.size).sum());
+        let Some(&(_, first)) = moved.first() else { return };
+        self.aliases.shorten(start, first, moved.iter().map(|(home, _)| home.size).sum());
     }
 
     /// The live blocks that share what is away with some blocks, those included.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use vmem_core::{Block, DevicePtr, ResourceExt, Stream};
+use vmem_core::{Block, DevicePtr, DriverCode, ResourceExt, Stream};
 use vmem_pool::PoolConfig;
 use vmem_sim::{CallKind, Kernel, SimConfig, SimDevice};
 
-use crate::support::{MIB, alloc, arena, finish, free, free_all, layout};
+use crate::support::{ArenaPool, MIB, alloc, arena, finish, free, free_all, layout};
 
 /// A device on which a handle has up to 40 MiB.
 fn large() -> Arc<SimDevice> {
@@ -77,6 +77,125 @@ fn of_the_last_handle_a_free_lower_end_is_enough_and_what_is_in_use_of_it_stays(
     free_all(&pool, vec![middle, wall, moved, rest], &stream);
     pool.handle().trim_to(0).unwrap();
     assert_eq!((device.used(), pool.handle().counters().unwrap().aliased), (0, 0));
+    drop(stream);
+    finish(&device, pool);
+}
+
+/// Fills three granules and leaves the upper half of the first and the lower half of the last free, with a
+/// pattern in what is in use.
+fn leave_two_ends(device: &SimDevice, pool: &ArenaPool, stream: &Stream) -> Vec<Block> {
+    let [low, upper, middle, lower, high] =
+        [1, 1, 2, 1, 1].map(|size| alloc(pool, size * MIB, stream));
+    let kept = vec![low, middle, high];
+    kept.iter().for_each(|block| ends(device, block, stream, Kernel::write_pattern));
+    free(pool, upper, stream);
+    free(pool, lower, stream);
+    kept
+}
+
+#[test]
+fn where_memory_is_short_an_upper_end_and_a_lower_one_are_a_request() {
+    let device = crate::support::device();
+    let pool = arena(device.clone(), PoolConfig::default().with_ceiling(6 * MIB));
+    let stream = Stream::new(device.clone()).unwrap();
+    let mut blocks = leave_two_ends(&device, &pool, &stream);
+    assert_eq!(pool.handle().capacity().unwrap().largest_now, 2 * MIB);
+    let both = alloc(&pool, 2 * MIB, &stream);
+    let at = both.ptr();
+    assert_eq!((device.used(), pool.handle().counters().unwrap().moves), (6 * MIB, 1));
+    ends(&device, &both, &stream, Kernel::write_pattern);
+    blocks.push(both);
+    blocks.iter().for_each(|block| ends(&device, block, &stream, Kernel::check_pattern));
+    pool.handle().check_invariants();
+    free(&pool, blocks.pop().unwrap(), &stream);
+    let halves = [MIB, MIB].map(|size| alloc(&pool, size, &stream));
+    halves.iter().for_each(|block| ends(&device, block, &stream, Kernel::write_pattern));
+    halves.into_iter().for_each(|block| free(&pool, block, &stream));
+    let calls = device.calls();
+    blocks.push(alloc(&pool, 2 * MIB, &stream));
+    assert_eq!(
+        (blocks[3].ptr(), (device.calls() - calls).total()),
+        (at, 0),
+        "it is mapped there still"
+    );
+    ends(&device, &blocks[3], &stream, Kernel::write_pattern);
+    blocks.iter().for_each(|block| ends(&device, block, &stream, Kernel::check_pattern));
+    free_all(&pool, blocks, &stream);
+    pool.handle().trim_to(0).unwrap();
+    assert_eq!((device.used(), pool.handle().counters().unwrap().aliased), (0, 0));
+    drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
+fn a_request_between_two_ends_that_fails_half_way_loses_nothing() {
+    let calls = [(CallKind::Map, 1), (CallKind::Map, 2), (CallKind::SetAccess, 1)];
+    for (kind, nth) in calls {
+        for undone in 1..4 {
+            let device = crate::support::device();
+            let pool = arena(device.clone(), PoolConfig::default().with_ceiling(6 * MIB));
+            let stream = Stream::new(device.clone()).unwrap();
+            let mut blocks = leave_two_ends(&device, &pool, &stream);
+            device.fail_call(Some(kind), nth, DriverCode::UNKNOWN);
+            device.fail_call(Some(CallKind::Unmap), undone, DriverCode::UNKNOWN);
+            assert!(pool.allocate_on(layout(2 * MIB), &stream).is_err());
+            device.clear_failures();
+            pool.handle().check_invariants();
+            for window in pool.handle().snapshot().unwrap().windows {
+                let shown: u64 = window.homes.iter().map(|(_, size)| size).sum();
+                assert_eq!(window.size, shown, "{kind:?} {nth} {undone}");
+            }
+            blocks.push(alloc(&pool, 2 * MIB, &stream));
+            ends(&device, &blocks[3], &stream, Kernel::write_pattern);
+            blocks.iter().for_each(|block| ends(&device, block, &stream, Kernel::check_pattern));
+            free_all(&pool, blocks, &stream);
+            pool.handle().trim_to(0).unwrap();
+            let aliased = pool.handle().counters().unwrap().aliased;
+            assert_eq!((device.used(), aliased), (0, 0), "{kind:?} {nth} {undone}");
+            drop(stream);
+            finish(&device, pool);
+        }
+    }
+}
+
+#[test]
+fn upper_ends_serve_where_the_device_has_no_more_and_wait_where_it_has() {
+    for (others, used) in [(0, 8 * MIB), (250 * MIB, 256 * MIB)] {
+        let device = crate::support::device();
+        let pool = arena(device.clone(), PoolConfig::default());
+        let stream = Stream::new(device.clone()).unwrap();
+        let other = (others > 0).then(|| arena(device.clone(), PoolConfig::default()));
+        let theirs = other.as_ref().map(|other| alloc(other, others, &stream));
+        let mut blocks = leave_two_ends(&device, &pool, &stream);
+        blocks.push(alloc(&pool, 2 * MIB, &stream));
+        let moves = pool.handle().counters().unwrap().moves;
+        assert_eq!((device.used(), moves), (used, u64::from(others > 0)));
+        free_all(&pool, blocks, &stream);
+        if let Some((other, block)) = other.as_ref().zip(theirs) {
+            free(other, block, &stream);
+        }
+        drop((other, stream));
+        finish(&device, pool);
+    }
+}
+
+#[test]
+fn where_memory_is_short_ends_of_handles_are_used_before_whole_ones() {
+    let device = crate::support::device();
+    let pool = arena(device.clone(), PoolConfig::default().with_ceiling(14 * MIB));
+    let stream = Stream::new(device.clone()).unwrap();
+    let mut blocks = leave_two_ends(&device, &pool, &stream);
+    let [first, wall, second, last] = [(); 4].map(|()| alloc(&pool, 2 * MIB, &stream));
+    free(&pool, first, &stream);
+    free(&pool, second, &stream);
+    blocks.extend([wall, last]);
+    blocks.push(alloc(&pool, 4 * MIB, &stream));
+    blocks.push(alloc(&pool, 2 * MIB, &stream));
+    let moves = pool.handle().counters().unwrap().moves;
+    assert_eq!((device.used(), moves), (14 * MIB, 1), "the granule that is left serves as it is");
+    blocks.iter().for_each(|block| ends(&device, block, &stream, Kernel::write_pattern));
+    blocks.iter().for_each(|block| ends(&device, block, &stream, Kernel::check_pattern));
+    free_all(&pool, blocks, &stream);
     drop(stream);
     finish(&device, pool);
 }

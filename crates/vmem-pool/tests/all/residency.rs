@@ -169,6 +169,35 @@ fn the_lower_end_of_a_handle_that_is_lent_stays_and_is_counted() {
 }
 
 #[test]
+fn of_a_block_between_two_ends_of_handles_the_whole_ones_move() {
+    let bench = Bench::new(10, tight());
+    let half = SMALL / 2;
+    let [low, upper] = [half, half].map(|size| bench.alloc(size));
+    let kept = riddle(&bench.pool, SMALL, 8, &bench.stream);
+    let [lower, high] = [half, half].map(|size| bench.alloc(size));
+    bench.free(upper);
+    bench.free(lower);
+    bench.stream.synchronize().unwrap();
+    let block = bench.alloc(5 * SMALL);
+    let written = [(&low, 1), (&block, 2), (&high, 3)];
+    written.iter().for_each(|(block, tag)| bench.write(block, *tag));
+    assert_eq!(bench.residence(&block).shared, SMALL);
+    for _ in 0..2 {
+        let moved = bench.demote(&[&block], Contents::Kept);
+        assert_eq!((moved.device, moved.stayed), (4 * SMALL, SMALL));
+        written.iter().for_each(|(block, tag)| bench.check(block, *tag));
+        bench.promote(&[&block]);
+        written.iter().for_each(|(block, tag)| bench.check(block, *tag));
+    }
+    bench.free(block);
+    // Both ends are free where they are at home.
+    let ends = [half, half].map(|size| bench.alloc(size));
+    assert_eq!(bench.counters().reserved, 10 * SMALL);
+    kept.into_iter().chain(ends).chain([low, high]).for_each(|block| bench.free(block));
+    bench.finish();
+}
+
+#[test]
 fn free_memory_that_work_may_touch_keeps_its_handle_where_it_is() {
     let bench = Bench::new(32, PoolConfig::default());
     let [a, b] = [(); 2].map(|()| bench.alloc(SMALL / 2));

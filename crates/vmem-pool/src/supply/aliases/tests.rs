@@ -10,9 +10,9 @@ fn need(size: u64) -> Need {
 
 fn three() -> Aliases {
     let mut aliases = Aliases::new(1000);
-    aliases.add(Span::new(3000, 104), vec![Span::between(300, 404)]);
-    aliases.add(Span::new(1000, 100), vec![Span::between(0, 60), Span::between(80, 120)]);
-    aliases.add(Span::new(2000, 100), vec![Span::between(200, 300)]);
+    aliases.add(Span::new(3000, 104), 3000, vec![Span::between(300, 404)]);
+    aliases.add(Span::new(1000, 100), 1000, vec![Span::between(0, 60), Span::between(80, 120)]);
+    aliases.add(Span::new(2000, 100), 2000, vec![Span::between(200, 300)]);
     [1000, 2000, 3000].into_iter().for_each(|start| aliases.put(start));
     aliases
 }
@@ -55,9 +55,9 @@ fn only_the_aliases_that_show_memory_are_hidden_with_it() {
     let grains = |from: u64, upto: u64| Span::between(from << 8, upto << 8);
     let mut space = Space::new(Fit::Best);
     space.add_segment(grains(1000, 4000), RangeState::Dormant(CLEAN));
-    aliases.add(grains(3000, 3104), vec![grains(300, 404)]);
-    aliases.add(grains(1000, 1100), vec![grains(0, 60), grains(80, 120)]);
-    aliases.add(grains(2000, 2100), vec![grains(200, 300)]);
+    aliases.add(grains(3000, 3104), 3000 << 8, vec![grains(300, 404)]);
+    aliases.add(grains(1000, 1100), 1000 << 8, vec![grains(0, 60), grains(80, 120)]);
+    aliases.add(grains(2000, 2100), 2000 << 8, vec![grains(200, 300)]);
     let mut memory = Memory { space: &mut space, aliases: &mut aliases };
     assert_eq!(starts(&memory.hide_showing(&[grains(60, 80)], None)), [0; 0]);
     let hidden = memory.hide_showing(&[grains(100, 250), grains(90, 110)], None);
@@ -76,7 +76,7 @@ fn an_alias_that_the_driver_was_not_asked_to_unmap_serves_again() {
     let mut space = Space::new(Fit::Best);
     space.add_segment(grains(1000, 2000), RangeState::Dormant(CLEAN));
     let mut aliases = Aliases::new(1000 << 8);
-    aliases.add(grains(1000, 1100), vec![grains(0, 100)]);
+    aliases.add(grains(1000, 1100), 1000 << 8, vec![grains(0, 100)]);
     aliases.put(1000 << 8);
     let mut memory = Memory { space: &mut space, aliases: &mut aliases };
     let hidden = memory.hide(1000 << 8, |_| true).unwrap();

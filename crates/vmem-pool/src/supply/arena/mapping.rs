@@ -84,9 +84,14 @@ impl Handles {
         Some(self.spare.swap_remove(index))
     }
 
-    /// The handles at these homes, in their order. Of the last one only the lower end may be meant.
+    /// The handles at these homes, in their order. Of the first only the upper end may be meant, and of the
+    /// last only the lower.
     fn shown(&self, homes: &[Span]) -> impl Iterator<Item = Piece> {
-        let pieces = homes.iter().flat_map(|home| self.at_home.range(home.start..home.end()));
+        let pieces = homes.iter().flat_map(|home| {
+            let first = self.at_home.range(..=home.start).next_back();
+            let first = first.filter(|(at, piece)| *at + piece.size > home.start);
+            self.at_home.range(first.map_or(home.start, |(&at, _)| at)..home.end())
+        });
         pieces.map(|(_, &piece)| piece)
     }
 }

@@ -3,9 +3,11 @@
 //! The lower half of the range is *home*: every granule of memory that the arena takes is mapped
 //! there, next to what is there already, and that is where it is free. The upper half is for
 //! *aliases*: a request that finds no contiguous room at home gets free handles from several places,
-//! mapped a second time side by side, and of the last one perhaps the lower end only. When its block is freed, the memory is free at home
-//! again; the alias stays mapped, and the next request like it gets it without a driver call.
+//! mapped a second time side by side, of the last one perhaps the lower end only and, where memory is short,
+//! of the first the upper end. When its block is freed, the memory is free at home again; the alias stays
+//! mapped, and the next request like it gets it without a driver call.
 
+mod gathering;
 mod handles;
 mod mapping;
 mod plans;
@@ -32,10 +34,11 @@ const RANGE_FACTOR: u64 = 8;
 /// handle is mapped and returned whole.
 ///
 /// A move copies nothing: the physical memory of free handles is mapped at other addresses as well, side
-/// by side; of the last one a free lower end is enough. Those addresses stay mapped, so that a program that repeats itself finds them again
-/// without a driver call. Beyond four times the memory held, the longest unused are unmapped as
-/// their work completes. Where the driver reserves no more addresses than the device has memory,
-/// nothing moves.
+/// by side; of the last one a free lower end is enough, and of the first an upper end, which counts once
+/// seven sixteenths of what there may be are held, or no more is to be had. Those addresses stay mapped, so
+/// that a program that repeats itself finds them again without a driver call. Beyond four times the memory
+/// held, the longest unused are unmapped as their work completes. Where the driver reserves no more
+/// addresses than the device has memory, nothing moves.
 pub struct VirtualArena {
     mapping: Mapping,
     /// Where addresses for aliases begin; below is home.

@@ -4,11 +4,11 @@
 
 use vmem_core::DriverError;
 
+use super::gathering::{Gathered, gatherable};
 use super::mapping::{Handles, Mapping};
 use super::{Ask, Memory, Miss, Plan, Return, Supply, VirtualArena};
 use crate::space::{CLEAN, Need, Span};
 use crate::supply::Way;
-use crate::supply::cuts::Cuts;
 
 /// Plans to map memory at home until `size` bytes, free neighbours included, lie together.
 pub(super) fn extend(
@@ -52,90 +52,25 @@ pub(super) fn gather(
     memory: &Memory<'_>,
     ask: &Ask<'_>,
 ) -> Result<Plan, Miss> {
-    let Gathered { whole, missing, last } = gatherable(arena, memory, ask);
+    let Gathered { first, whole, missing, last } = gatherable(arena, memory, ask);
     check_room(arena, held, ask, missing)?;
     let home = Span::between(arena.part_of(ask.lane), arena.aliases_from);
     let fresh = memory.space.lowest_unmapped(home, missing);
     if fresh.iter().map(|span| span.size).sum::<u64>() < missing {
         return Err(Miss::Addresses);
     }
-    let shown = last.and_then(|last| memory.aliases.cuts.at(last.start));
-    let shown = shown.map(|(handle, _)| handle);
-    let mut homes = [&whole[..], &fresh[..]].concat();
-    let mapped: u64 = homes.iter().chain(&shown).map(|home| home.size).sum();
-    let alias = memory.addresses(Need { size: mapped, ..ask.need });
-    let alias = Some(alias.ok_or(Miss::Addresses)?);
-    homes.extend(last);
+    let handle = |end: Option<Span>| memory.aliases.cuts.touching(end?).next();
+    let (first_handle, last_handle) = (handle(first), handle(last));
+    let ends = first_handle.iter().chain(&last_handle).map(|(handle, _)| handle);
+    let mapped: u64 = whole.iter().chain(&fresh).chain(ends).map(|home| home.size).sum();
+    let alias = memory.addresses(Need { size: mapped, ..ask.need }).ok_or(Miss::Addresses)?;
+    // What the request gets of the first handle is its upper end.
+    let above = first.zip(first_handle).map_or(0, |(end, (handle, _))| end.start - handle.start);
+    let homes = first.into_iter().chain(whole).chain(fresh.iter().copied()).chain(last).collect();
     let moved = ask.need.size.saturating_sub(missing);
     let fresh = arena.fresh(fresh, ask);
-    Ok(Plan { alias, fresh, ..Plan::new(Way::Move(moved), homes) })
-}
-
-/// Memory for a request from several places: whole handles, then what is missing, then the lower end of
-/// one handle.
-struct Gathered {
-    whole: Vec<Span>,
-    /// Bytes of new memory, whole granules.
-    missing: u64,
-    last: Option<Span>,
-}
-
-/// Where the request's memory could come from: what is ready if that suffices, otherwise also what is to
-/// be waited for.
-fn gatherable(arena: &VirtualArena, memory: &Memory<'_>, ask: &Ask<'_>) -> Gathered {
-    let cuts = &memory.aliases.cuts;
-    let ready = choose(arena, cuts, memory.space.free_stretches(ask.ready), ask);
-    if ready.missing == 0 {
-        return ready;
-    }
-    choose(arena, cuts, memory.space.free_stretches(ask.usable), ask)
-}
-
-/// Handles of the largest order of magnitude first, because each costs a driver call, and of those the
-/// ones in the shortest stretches, so that long ones stay whole.
-fn choose(arena: &VirtualArena, cuts: &Cuts, stretches: Vec<Span>, ask: &Ask<'_>) -> Gathered {
-    let size = ask.need.size;
-    let mut handles: Vec<(u64, Span)> = Vec::new();
-    let mut ends: Vec<Span> = Vec::new();
-    for stretch in stretches {
-        handles.extend(cuts.whole(stretch).map(|handle| (stretch.size, handle)));
-        ends.extend(cuts.lower_end(stretch));
-    }
-    let order = |&(stretch, Span { start, size }): &(u64, Span)| {
-        (std::cmp::Reverse(size.ilog2()), stretch, std::cmp::Reverse(start))
-    };
-    handles.sort_unstable_by_key(order);
-    let mut missing = size;
-    let mut whole = Vec::new();
-    for (_, handle) in handles {
-        if handle.size <= missing {
-            missing -= handle.size;
-            whole.push(handle);
-        } else {
-            ends.push(handle);
-        }
-    }
-    if missing == 0 {
-        return Gathered { whole, missing, last: None };
-    }
-    if ask.own {
-        // What it shares with others is to be a granule at most.
-        ends.retain(|end| cuts.at(end.start).is_some_and(|(it, _)| it.size <= arena.granule()));
-    }
-    let enough =
-        ends.iter().filter(|end| end.size >= missing).min_by_key(|end| (end.size, end.start));
-    if let Some(&Span { start, .. }) = enough {
-        return Gathered { whole, missing: 0, last: Some(Span::new(start, missing)) };
-    }
-    let most = ends.iter().max_by_key(|end| (end.size, std::cmp::Reverse(end.start)));
-    let fresh = |less: u64| (missing - less).next_multiple_of(arena.granule());
-    match most {
-        Some(end) if fresh(end.size) < fresh(0) && fresh(end.size) < missing => {
-            let taken = missing - fresh(end.size);
-            Gathered { whole, missing: fresh(end.size), last: Some(Span::new(end.start, taken)) }
-        }
-        _ => Gathered { whole, missing: fresh(0), last: None },
-    }
+    let (begin, alias) = (alias.start + above, Some(alias));
+    Ok(Plan { alias, begin, fresh, ..Plan::new(Way::Move(moved), homes) })
 }
 
 /// Whether so many bytes of new memory may be had. Spare memory is held already.

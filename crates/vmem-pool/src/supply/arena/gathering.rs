@@ -1,0 +1,162 @@
+//! Free memory for one request, from wherever it is: whole handles, and what is free of others in part.
+
+use super::{Ask, Memory, Supply, VirtualArena};
+use crate::space::{Need, Span};
+use crate::supply::cuts::{Cuts, Place};
+
+/// Memory is short once so many sixteenths of what there may be are held.
+const SHORT: u64 = 7;
+
+/// Memory for a request from several places: the upper end of one handle, whole handles, then what is
+/// missing, then the lower end of one handle.
+pub(super) struct Gathered {
+    pub(super) first: Option<Span>,
+    pub(super) whole: Vec<Span>,
+    /// Bytes of new memory, whole granules.
+    pub(super) missing: u64,
+    pub(super) last: Option<Span>,
+}
+
+impl Gathered {
+    /// New memory, then memory that could have served any request: what was free of whole handles.
+    fn cost(&self, free: &Free) -> (u64, u64) {
+        let broken = self.last.and_then(|last| {
+            let same = |handle: &&Span| handle.start == last.start;
+            free.whole.iter().find(same)
+        });
+        (self.missing, self.whole.iter().chain(broken).map(|handle| handle.size).sum())
+    }
+}
+
+/// Where the request's memory could come from: what is ready if that suffices, otherwise also what is to
+/// be waited for.
+pub(super) fn gatherable(arena: &VirtualArena, memory: &Memory<'_>, ask: &Ask<'_>) -> Gathered {
+    let cuts = &memory.aliases.cuts;
+    let ready = choose(arena, cuts, memory.space.free_stretches(ask.ready), ask);
+    if ready.missing == 0 {
+        return ready;
+    }
+    choose(arena, cuts, memory.space.free_stretches(ask.usable), ask)
+}
+
+/// With the upper end of a handle as well where memory is short and that spares whole handles.
+fn choose(arena: &VirtualArena, cuts: &Cuts, stretches: Vec<Span>, ask: &Ask<'_>) -> Gathered {
+    let free = Free::of(cuts, stretches);
+    let plain = free.with_a_lower_end(arena, cuts, ask);
+    if ask.own || !is_short(arena, ask) {
+        return plain;
+    }
+    match free.with_both_ends(ask.need, arena.granule()) {
+        Some(both) if both.cost(&free) <= plain.cost(&free) => both,
+        _ => plain,
+    }
+}
+
+/// Whether memory is short: most of what there may be is held, or no more was to be had. Then what is free of
+/// handles in part counts, which is otherwise not worth another driver call.
+fn is_short(arena: &VirtualArena, ask: &Ask<'_>) -> bool {
+    ask.refused || arena.held() > ask.limit.min(arena.most()) / 16 * SHORT
+}
+
+/// What is free of handles.
+struct Free {
+    /// Those of the largest order of magnitude first, because each costs a driver call, and of those the ones
+    /// in the shortest stretches, so that long ones stay whole.
+    whole: Vec<Span>,
+    upper_ends: Vec<Span>,
+    lower_ends: Vec<Span>,
+}
+
+impl Free {
+    fn of(cuts: &Cuts, stretches: Vec<Span>) -> Self {
+        let mut handles: Vec<(u64, Span)> = Vec::new();
+        let (mut upper_ends, mut lower_ends) = (Vec::new(), Vec::new());
+        for stretch in stretches {
+            handles.extend(cuts.whole(stretch).map(|handle| (stretch.size, handle)));
+            upper_ends.extend(cuts.upper_end(stretch));
+            lower_ends.extend(cuts.lower_end(stretch));
+        }
+        let order = |&(stretch, Span { start, size }): &(u64, Span)| {
+            (std::cmp::Reverse(size.ilog2()), stretch, std::cmp::Reverse(start))
+        };
+        handles.sort_unstable_by_key(order);
+        let whole = handles.into_iter().map(|(_, handle)| handle).collect();
+        Self { whole, upper_ends, lower_ends }
+    }
+
+    /// Whole handles, and the lower end of one more, which may be a whole one that is larger than what is
+    /// missing.
+    fn with_a_lower_end(&self, arena: &VirtualArena, cuts: &Cuts, ask: &Ask<'_>) -> Gathered {
+        let mut missing = ask.need.size;
+        let mut whole = Vec::new();
+        let mut ends = self.lower_ends.clone();
+        for &handle in &self.whole {
+            if handle.size <= missing {
+                missing -= handle.size;
+                whole.push(handle);
+            } else {
+                ends.push(handle);
+            }
+        }
+        let first = None;
+        if missing == 0 {
+            return Gathered { first, whole, missing, last: None };
+        }
+        if ask.own {
+            // What it shares with others is to be a granule at most.
+            let is_small = |(it, _): (Span, Place)| it.size <= arena.granule();
+            ends.retain(|end| cuts.at(end.start).is_some_and(is_small));
+        }
+        let enough =
+            ends.iter().filter(|end| end.size >= missing).min_by_key(|end| (end.size, end.start));
+        if let Some(&Span { start, .. }) = enough {
+            return Gathered { first, whole, missing: 0, last: Some(Span::new(start, missing)) };
+        }
+        let most = ends.iter().max_by_key(|end| (end.size, std::cmp::Reverse(end.start)));
+        let fresh = |less: u64| (missing - less).next_multiple_of(arena.granule());
+        match most {
+            Some(end) if fresh(end.size) < fresh(0) && fresh(end.size) < missing => {
+                let last = Some(Span::new(end.start, missing - fresh(end.size)));
+                Gathered { first, whole, missing: fresh(end.size), last }
+            }
+            _ => Gathered { first, whole, missing: fresh(0), last: None },
+        }
+    }
+
+    /// As few whole handles as do between the upper end of one and the lower end of another, and of such ends
+    /// the two that leave the least.
+    fn with_both_ends(&self, need: Need, granule: u64) -> Option<Gathered> {
+        if need.alignment > granule {
+            return None;
+        }
+        let most = |ends: &[Span]| ends.iter().map(|end| end.size).max();
+        let ends = most(&self.upper_ends)? + most(&self.lower_ends).unwrap_or(0);
+        let mut rest = need.size;
+        let mut whole = Vec::new();
+        for &handle in &self.whole {
+            if rest > ends && handle.size <= rest {
+                rest -= handle.size;
+                whole.push(handle);
+            }
+        }
+        let missing = rest.saturating_sub(ends).next_multiple_of(granule);
+        let rest = rest.checked_sub(missing).filter(|&rest| rest > 0)?;
+        let mut lower_ends = self.lower_ends.clone();
+        lower_ends.sort_unstable_by_key(|end| (end.size, end.start));
+        let beside = |upper: Span| {
+            let index = lower_ends.partition_point(|end| upper.size + end.size < rest);
+            let lower = if upper.size < rest { Some(*lower_ends.get(index)?) } else { None };
+            let in_lower = lower.map_or(0, |end| end.size);
+            let in_upper = rest.checked_sub(in_lower)?.next_multiple_of(need.alignment);
+            if in_upper == 0 || in_upper > upper.size.min(rest) {
+                return None;
+            }
+            let first = Span::between(upper.end() - in_upper, upper.end());
+            let last = lower.map(|end| Span::new(end.start, rest - in_upper));
+            Some((upper.size + in_lower, first, last.filter(|last| last.size > 0)))
+        };
+        let pairs = self.upper_ends.iter().filter_map(|&upper| beside(upper));
+        let (_, first, last) = pairs.min_by_key(|&(size, first, _)| (size, first.start))?;
+        Some(Gathered { first: Some(first), whole, missing, last })
+    }
+}
