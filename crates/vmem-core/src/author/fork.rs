@@ -56,6 +56,13 @@ pub fn locked<G>(lock: impl FnOnce() -> LockResult<G>) -> G {
     if is_child() {
         abort();
     }
+    locked_in_parent(lock)
+}
+
+/// The same for a caller that has asked whether it is a forked child, and is not.
+#[inline]
+pub fn locked_in_parent<G>(lock: impl FnOnce() -> LockResult<G>) -> G {
+    debug_assert!(!is_child(), "the caller has asked");
     lock().unwrap_or_else(PoisonError::into_inner)
 }
 

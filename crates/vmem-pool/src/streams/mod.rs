@@ -21,7 +21,7 @@ mod order;
 mod retire;
 mod state;
 
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 pub(crate) use lane::{Access, Lane};
 pub(crate) use lanes::{Lanes, Reuse};
@@ -58,10 +58,8 @@ impl Streams {
 
     /// Locks the pool.
     pub(crate) fn lock(&self) -> Locked<'_> {
-        if fork::is_child() {
-            fork::abort();
-        }
-        Locked::new(self.lock_fast())
+        visits::note_lock();
+        Locked::new(fork::locked(|| self.state.lock()))
     }
 
     /// Locks the pool for what lets go of no handle, by a caller who knows that this is no forked child.
@@ -69,7 +67,7 @@ impl Streams {
     pub(crate) fn lock_fast(&self) -> MutexGuard<'_, State> {
         visits::note_lock();
         // A panic under the lock is a bug in the pool's own arithmetic; the tests look for them.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        fork::locked_in_parent(|| self.state.lock())
     }
 
     /// Finds the stream's lane, making it if the stream is new.
