@@ -13,7 +13,7 @@ use vmem_core::{
 use super::Core;
 use super::growth_lock::Growing;
 use crate::Pending;
-use crate::space::{Need, RangeState, Slot, Span};
+use crate::space::Slot;
 use crate::streams::State;
 use crate::supply::{Backing, Exchange, Exchanged, Return, To, Undone};
 
@@ -146,7 +146,7 @@ impl<B: Backing> Growing<'_, B> {
 
     /// Moves the memory of blocks that are marked.
     fn move_marked(&mut self, blocks: &BTreeSet<Slot>, to: To) -> Result<Moved, ResidencyError> {
-        let Core { supply, streams, ceiling, .. } = self.core;
+        let Core { streams, ceiling, .. } = self.core;
         if to != To::Device {
             blocks.iter().try_for_each(|&block| self.settle_in(block))?;
         }
@@ -157,15 +157,6 @@ impl<B: Backing> Growing<'_, B> {
             return Err(driver(reason));
         }
         let moving = aliases.plan_move(space, blocks, to, &|tag| lanes.is_complete(tag));
-        let stage = (moving.copied > 0).then(|| {
-            let need = Need { size: moving.copied, alignment: supply.granule() };
-            space.smallest_unmapped(supply.aliases_from(), need)
-        });
-        let Some(stage) = stage.map_or(Some(None), |found| found.map(Some)) else {
-            aliases.not_moved(space, moving, &[]);
-            return Err(driver(super::NO_ADDRESSES));
-        };
-        stage.into_iter().for_each(|span| drop(space.claim_span(span)));
         let hidden = match to {
             To::Device => Vec::new(),
             To::Host | To::Nowhere => aliases.hide_showing(space, &moving.runs),
@@ -175,20 +166,16 @@ impl<B: Backing> Growing<'_, B> {
         if to == To::Device {
             self.make_room_for(moving.device);
         }
-        let job = Exchange { runs: moving.runs.clone(), to, stage, ceiling: *ceiling };
+        let job = Exchange { runs: moving.runs.clone(), to, ceiling: *ceiling };
         let exchanged = match unmapped {
             Ok(()) => self.exchange(&job),
             Err(error) => Err(driver(error).into()),
         };
+        if to == To::Device {
+            self.core.supply.let_go_of_spares(self);
+        }
         let mut state = streams.lock();
         let State { space, aliases, counters, .. } = &mut *state;
-        let kept = match &exchanged {
-            Ok(done) => &done.kept,
-            Err(undone) => &undone.kept,
-        };
-        if let Some(stage) = stage {
-            space.end_stage(stage, kept);
-        }
         match exchanged {
             Ok(done) => {
                 let moved = Moved::new(moving.device, done.copied, moving.stayed);
@@ -220,14 +207,30 @@ impl<B: Backing> Growing<'_, B> {
         }
     }
 
-    /// Returns free memory as far as the ceiling leaves too little room.
+    /// Unmaps free memory as far as the ceiling leaves too little room, to be mapped elsewhere.
     fn make_room_for(&mut self, bytes: u64) {
-        let Core { supply, ceiling, .. } = self.core;
-        let keep = ceiling.saturating_sub(bytes);
-        if supply.held() > keep
-            && let (_, Some(error)) = self.give_back(keep)
-        {
-            tracing::debug!(%error, "no room could be made");
+        let Core { supply, streams, ceiling, .. } = self.core;
+        let mut room = ceiling.saturating_sub(supply.held());
+        while room < bytes {
+            let mut state = streams.lock();
+            state.settle();
+            let State { space, aliases, .. } = &mut *state;
+            // Handles of no more than that, or the fewest that are more.
+            let (held, mut most) = (supply.held(), (bytes - room).max(supply.granule()));
+            let going = loop {
+                match supply.surplus(space, aliases, held.saturating_sub(most)) {
+                    None if most < held => most *= 2,
+                    found => break found,
+                }
+            };
+            drop(state);
+            let Some(mut going) = going else { return };
+            going.is_kept = true;
+            room += going.bytes();
+            if let Err(error) = self.carry_back(going) {
+                tracing::debug!(%error, "no room could be made");
+                return;
+            }
         }
     }
 
@@ -256,10 +259,7 @@ impl<B: Backing> Growing<'_, B> {
         let mended = supply.mend(self);
         let mut state = streams.lock();
         let State { space, aliases, lanes, .. } = &mut *state;
-        for span in mended.unmapped {
-            space.change(span, RangeState::Unmapped);
-        }
-        aliases.mended(space, mended.displaced);
+        aliases.mended(space, mended);
         let mut leaving = aliases.leaving(space, |tag| lanes.is_complete(tag));
         if leaving.is_empty() {
             return;
@@ -342,19 +342,6 @@ impl State {
                     space.set_resting(slot, away);
                 }
             }
-        }
-    }
-}
-
-impl crate::space::Space {
-    /// A stage is not needed any more, but for what is still mapped there.
-    fn end_stage(&mut self, stage: Span, kept: &[Span]) {
-        let slots: Vec<Slot> = self.within(stage).collect();
-        for slot in slots {
-            self.set_state(slot, RangeState::Unmapped);
-        }
-        for &span in kept {
-            self.change(span, RangeState::Dormant(crate::space::CLEAN));
         }
     }
 }

@@ -21,8 +21,6 @@ pub(crate) struct Exchange {
     /// belongs to one block.
     pub(crate) runs: Vec<Span>,
     pub(crate) to: To,
-    /// Claimed addresses, as many as all runs together have, at which memory is shown to be copied.
-    pub(crate) stage: Option<Span>,
     /// The most that the pool may hold of the device's memory, in bytes.
     pub(crate) ceiling: u64,
 }
@@ -33,8 +31,6 @@ pub(crate) struct Exchanged {
     /// The handles that are mapped at the runs now, or the runs themselves where nothing is.
     pub(crate) handles: Vec<Span>,
     pub(crate) copied: u64,
-    /// Stretches of the stage that the driver kept mapped.
-    pub(crate) kept: Vec<Span>,
 }
 
 /// An exchange that failed and was undone.
@@ -43,13 +39,11 @@ pub(crate) struct Undone {
     pub(crate) error: ResidencyError,
     /// Runs that could not be given their memory back.
     pub(crate) displaced: Vec<Span>,
-    /// Stretches of the stage that the driver kept mapped.
-    pub(crate) kept: Vec<Span>,
 }
 
 impl From<ResidencyError> for Undone {
     fn from(error: ResidencyError) -> Self {
-        Self { error, displaced: Vec::new(), kept: Vec::new() }
+        Self { error, displaced: Vec::new() }
     }
 }
 
@@ -61,14 +55,6 @@ pub(crate) struct Displaced {
     pub(super) place: Option<Place>,
     /// Its handles.
     pub(super) cuts: Vec<Span>,
-}
-
-/// What was put right of what earlier failures had left.
-#[derive(Debug, Default)]
-pub(crate) struct Mended {
-    pub(crate) displaced: Vec<Displaced>,
-    /// Stretches of stages that nothing is mapped at any more.
-    pub(crate) unmapped: Vec<Span>,
 }
 
 /// The host's memory that a pool holds, in bytes.

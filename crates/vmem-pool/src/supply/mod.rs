@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub(crate) use aliases::{Aliases, Hidden};
 pub use arena::VirtualArena;
 pub use chunks::Chunks;
-pub(crate) use exchange::{Exchange, Exchanged, HostFigures, Mended, To, Undone};
+pub(crate) use exchange::{Displaced, Exchange, Exchanged, HostFigures, To, Undone};
 pub(crate) use resting::Leaving;
 use vmem_core::{
     BoxedError, Capabilities, Device, DriverError, Request, ResidencyError, ResidencyErrorKind,
@@ -110,9 +110,16 @@ pub(crate) struct Return {
     aliases: Vec<Hidden>,
     /// Bytes of memory that are gone.
     pub(crate) gone: u64,
+    /// Whether the pool keeps the memory, to map it elsewhere.
+    pub(crate) is_kept: bool,
 }
 
 impl Return {
+    /// Bytes of memory that are to go.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.memory.iter().map(|(_, run)| run.size).sum()
+    }
+
     /// One that unmaps an alias and returns nothing.
     pub(crate) fn of_alias(alias: Hidden) -> Self {
         Self::of_aliases(vec![alias])
@@ -289,8 +296,8 @@ pub(crate) trait Supply {
     fn leave(&self, _held: &mut Self::Held, _leaving: &mut [Leaving]) {}
 
     /// Tries again what failures have left undone.
-    fn mend(&self, _held: &mut Self::Held) -> Mended {
-        Mended::default()
+    fn mend(&self, _held: &mut Self::Held) -> Vec<Displaced> {
+        Vec::new()
     }
 
     /// The host's memory that it holds.

@@ -21,8 +21,6 @@ pub(crate) struct Moving {
     claim: Claim,
     /// Bytes of the blocks that do not move.
     pub(crate) stayed: u64,
-    /// Bytes of it that are to be copied.
-    pub(crate) copied: u64,
     /// Bytes of it that are on the device, or are to be.
     pub(crate) device: u64,
 }
@@ -116,14 +114,9 @@ impl Aliases {
             To::Device => bytes(&|_| true),
             To::Host | To::Nowhere => bytes(&|place| place.is_none()),
         };
-        let copied = match to {
-            To::Device => bytes(&|place| place == Some(Place::Host)),
-            To::Host => device,
-            To::Nowhere => 0,
-        };
         let runs = runs(space, &handles);
         let claim = claim_unused(space, &handles);
-        Moving { runs, claim, stayed: all - moved, copied, device }
+        Moving { runs, claim, stayed: all - moved, device }
     }
 
     /// What was planned is done.

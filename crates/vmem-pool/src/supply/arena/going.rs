@@ -69,7 +69,7 @@ pub(super) fn give_back(
         stopped.map_or(Ok(()), Err)?;
     }
     for &(_, run) in &going.memory {
-        let (unmapped, stopped) = mapping.unmap(held, run);
+        let (unmapped, stopped) = mapping.unmap(held, run, going.is_kept);
         going.gone += unmapped;
         stopped.map_or(Ok(()), Err)?;
     }
@@ -78,7 +78,7 @@ pub(super) fn give_back(
 
 /// Notes how far that came; the rest is free again.
 pub(super) fn note_gone(space: &mut Space, aliases: &mut Aliases, going: Return) {
-    let Return { memory, aliases: hidden, gone } = going;
+    let Return { memory, aliases: hidden, gone, .. } = going;
     hidden.into_iter().for_each(|alias| aliases.hidden(space, alias));
     let mut left = gone;
     for (slot, run) in memory {

@@ -3,7 +3,7 @@
 mod exchange;
 mod host;
 mod mend;
-mod stage;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use vmem_core::{
 
 use exchange::Swap;
 use host::Reserve;
-use stage::Staged;
+use windows::Window;
 
 use crate::space::{Span, pointer};
 
@@ -56,8 +56,6 @@ pub(crate) struct Handles {
     reserve: Reserve,
     /// Memory that was on its way when a call failed, and could not be put back.
     interrupted: Vec<Swap>,
-    /// Memory that stayed mapped where it was copied.
-    staged: Vec<Staged>,
     /// The stream of copies that may still run.
     copies: Option<Stream>,
 }
@@ -68,6 +66,8 @@ struct Piece {
     handle: PhysicalHandle,
     size: u64,
     side: Side,
+    /// Where it is shown to be copied, of the host's.
+    window: Window,
 }
 
 /// Whose memory it is.
@@ -199,7 +199,7 @@ impl Mapping {
     /// Unmaps memory that was mapped at home for nothing. What the driver keeps is unmapped when
     /// [`release_spares`](Self::release_spares) asks again, or used when its addresses are.
     pub(super) fn undo(&self, held: &mut Handles, span: Span) {
-        let (done, _) = self.unmap(held, span);
+        let (done, _) = self.unmap(held, span, false);
         let left = Span::between(span.start + done, span.end());
         let stuck = held.at_home.range(left.start..left.end()).map(|(&at, _)| at);
         held.stuck.extend(stuck);
@@ -216,7 +216,7 @@ impl Mapping {
                 held.stuck.remove(&at);
                 return Ok(piece.size);
             }
-            let (_, stopped) = self.unmap(held, Span::new(at, piece.size));
+            let (_, stopped) = self.unmap(held, Span::new(at, piece.size), false);
             stopped.map_or(Ok(()), Err)?;
             held.stuck.remove(&at);
             return self.map_one(held, span, largest);
@@ -282,10 +282,15 @@ impl Mapping {
         (alias.size, None)
     }
 
-    /// Unmaps and releases every handle of a span of homes that no work touches and that no alias
-    /// shows, from the lowest, as far as the driver agrees. Returns how many bytes are unmapped, and
-    /// what stopped it.
-    pub(super) fn unmap(&self, held: &mut Handles, span: Span) -> (u64, Option<DriverError>) {
+    /// Unmaps every handle of a span of homes that no work touches and that no alias shows, from the
+    /// lowest, as far as the driver agrees, and releases it, or keeps it to be mapped elsewhere. Returns
+    /// how many bytes are unmapped, and what stopped it.
+    pub(super) fn unmap(
+        &self,
+        held: &mut Handles,
+        span: Span,
+        keep: bool,
+    ) -> (u64, Option<DriverError>) {
         let pieces: Vec<(u64, Piece)> =
             held.at_home.range(span.start..span.end()).map(|(&at, &piece)| (at, piece)).collect();
         for (at, piece) in pieces {
@@ -293,7 +298,10 @@ impl Mapping {
                 return (at - span.start, Some(error));
             }
             held.at_home.remove(&at);
-            self.release(held, piece);
+            match keep {
+                true => held.spare.push(piece),
+                false => self.release(held, piece),
+            }
         }
         (span.size, None)
     }
@@ -338,7 +346,7 @@ impl Mapping {
             Ok(_) => _ = self.held.fetch_add(size, Ordering::Relaxed),
             Err(_) => allowance.into_iter().for_each(|it| it.give_back(size)),
         }
-        created.map(|handle| Piece { handle, size, side: Side::Device })
+        created.map(|handle| Piece { handle, size, side: Side::Device, window: Window::default() })
     }
 
     /// Gives a handle that is mapped nowhere back, or keeps it as a spare if the driver refuses.

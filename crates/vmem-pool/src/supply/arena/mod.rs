@@ -23,7 +23,7 @@ use vmem_core::{
 };
 
 use super::{
-    Aliases, Ask, Exchange, Exchanged, Growth, HostFigures, Leaving, Mended, Miss, Plan, Return,
+    Aliases, Ask, Displaced, Exchange, Exchanged, Growth, HostFigures, Leaving, Miss, Plan, Return,
     Supply, Undone,
 };
 use crate::space::{MOST, Need, Slot, Space, Span, StreamIx, Tag};
@@ -293,7 +293,7 @@ impl Supply for VirtualArena {
         self.mapping.leave(held, leaving);
     }
 
-    fn mend(&self, held: &mut Handles) -> Mended {
+    fn mend(&self, held: &mut Handles) -> Vec<Displaced> {
         self.mapping.mend(held)
     }
 

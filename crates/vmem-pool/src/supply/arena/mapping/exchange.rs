@@ -8,7 +8,7 @@
 use vmem_core::{DriverError, ResidencyError, ResidencyErrorKind, Stream};
 
 use super::host::driver;
-use super::stage::Staged;
+use super::windows::Copies;
 use super::{Handles, Mapping, Piece, Side};
 use crate::space::Span;
 use crate::supply::arena::handles;
@@ -33,10 +33,14 @@ impl Swap {
         !self.old.is_empty() && !self.new.is_empty()
     }
 
-    /// The handles on the device, of a swap between device and host.
-    pub(super) fn on_device(&self) -> &[Piece] {
-        let is_there = |pieces: &[Piece]| pieces.first().is_some_and(|p| p.side == Side::Device);
-        if is_there(&self.old) { &self.old } else { &self.new }
+    /// Whether it is copied from the device to the host.
+    pub(super) fn leaves_device(&self) -> bool {
+        self.copies() && self.old.iter().all(|piece| piece.side == Side::Device)
+    }
+
+    /// Whether it is copied from the host to the device.
+    fn comes_back(&self) -> bool {
+        self.copies() && self.new.iter().all(|piece| piece.side == Side::Device)
     }
 }
 
@@ -63,16 +67,23 @@ impl Mapping {
             return Err(error.with_source("copies of an earlier move cannot be waited for").into());
         }
         let mut swaps = self.acquire_all(held, job)?;
-        let mut staged = Vec::new();
-        match self.carry(&mut swaps, job, &mut staged) {
-            Ok(copied) => Ok(self.commit(held, swaps, staged, copied)),
-            Err((error, None)) => Err(self.roll_back(held, swaps, staged, error)),
-            Err((error, Some(copies))) => Err(interrupt(held, swaps, staged, copies, error)),
+        match self.carry(&mut swaps) {
+            Ok(copied) => Ok(self.commit(held, swaps, copied)),
+            Err((error, None)) => Err(self.roll_back(held, swaps, error)),
+            Err((error, Some(copies))) => Err(interrupt(held, swaps, copies, error)),
         }
     }
 
     /// The memory that is to be there, all of it or none.
     fn acquire_all(&self, held: &mut Handles, job: &Exchange) -> Result<Vec<Swap>, ResidencyError> {
+        if job.to == To::Device {
+            let all: u64 = job.runs.iter().map(|run| run.size).sum();
+            let spare: u64 = held.spare.iter().map(|piece| piece.size).sum();
+            let room = job.ceiling.saturating_sub(self.held()) / self.granule * self.granule;
+            if all > room + spare {
+                return Err(above_ceiling(job.ceiling, all - room - spare));
+            }
+        }
         let mut swaps: Vec<Swap> = Vec::new();
         for &span in &job.runs {
             let new = match job.to {
@@ -88,9 +99,15 @@ impl Mapping {
                     swaps.push(Swap { span, old, new, unmapped, mapped, inaccessible });
                 }
                 Err(error) => {
+                    // The runs behind it lack all of theirs.
+                    let behind = job.runs.iter().filter(|run| run.start > span.start);
+                    let behind: u64 = behind.map(|run| run.size).sum();
                     let made = swaps.into_iter().flat_map(|swap| swap.new);
                     made.for_each(|piece| self.dispose(held, piece));
-                    return Err(error);
+                    return Err(match error.missing() {
+                        Some(missing) => error.with_missing(missing + behind),
+                        None => error,
+                    });
                 }
             }
         }
@@ -107,16 +124,17 @@ impl Mapping {
         let mut missing = bytes;
         while missing > 0 {
             let most = handles::largest_to_rest(self.held(), bytes, self.granule).min(missing);
-            let spare = held.spare.iter().position(|piece| piece.size <= most);
+            let room = ceiling.saturating_sub(self.held()) / self.granule * self.granule;
+            let spare = held.spare.iter().position(|piece| piece.size <= missing);
             let made = match spare {
                 Some(index) => Ok(held.spare.swap_remove(index)),
-                None if most > ceiling.saturating_sub(self.held()) => {
+                None if room == 0 => Err(above_ceiling(ceiling, missing)),
+                None => self.create_upto(most.min(room)).map_err(|error| {
                     let full = ResidencyError::new(ResidencyErrorKind::DeviceFull);
-                    Err(full.with_source(format!("the pool may hold {ceiling} B of the device")))
-                }
-                None => self.create_upto(most).map_err(|error| match error.is_out_of_memory() {
-                    true => ResidencyError::new(ResidencyErrorKind::DeviceFull).with_source(error),
-                    false => driver(error),
+                    match error.is_out_of_memory() {
+                        true => full.with_missing(missing).with_source(error),
+                        false => driver(error),
+                    }
                 }),
             };
             match made {
@@ -133,40 +151,65 @@ impl Mapping {
         Ok(taken)
     }
 
-    /// Shows what is on the device at the stage, copies, and swaps: what leaves the device is copied once
-    /// the host's memory is in its place, what comes to it before that. Returns the bytes copied. An
-    /// error comes with the stream of the copies if they may still run.
-    fn carry(
-        &self,
-        swaps: &mut [Swap],
-        job: &Exchange,
-        staged: &mut Vec<Staged>,
-    ) -> Result<u64, (ResidencyError, Option<Stream>)> {
+    /// Copies, and swaps. What leaves the device is copied before that, what comes to it after; meanwhile
+    /// the calls for other handles are made. Returns the bytes copied. An error comes with the stream of
+    /// the copies if they may still run.
+    fn carry(&self, swaps: &mut [Swap]) -> Result<u64, (ResidencyError, Option<Stream>)> {
         let plain = |error: DriverError| (driver(error), None);
-        self.show_on_stage(swaps, job, staged).map_err(plain)?;
-        if job.to == To::Device {
-            let copied = self.copy(swaps, job)?;
-            self.swap_all(swaps).map_err(plain)?;
-            return Ok(copied);
+        if !swaps.iter().any(Swap::copies) {
+            let swapped = swaps.iter_mut().try_for_each(|swap| self.swap(swap, None));
+            return swapped.map(|()| 0).map_err(plain);
         }
-        self.swap_all(swaps).map_err(plain)?;
-        self.copy(swaps, job)
+        let mut copies = self.copies().map_err(plain)?;
+        let mut queued = Ok(());
+        for swap in swaps.iter().filter(|swap| swap.leaves_device()) {
+            queued = queued.and_then(|()| {
+                placed(swap.span.start, &swap.new).try_for_each(|(at, piece)| {
+                    copies.queue(swap, Span::new(at, piece.size))?;
+                    copies.mark(at + piece.size)
+                })
+            });
+        }
+        for swap in swaps {
+            queued = queued.and_then(|()| self.swap(swap, Some(&mut copies)));
+        }
+        copies.finish(queued)
     }
 
-    fn swap_all(&self, swaps: &mut [Swap]) -> Result<(), DriverError> {
-        swaps.iter_mut().try_for_each(|swap| self.swap(swap))
+    /// Unmaps what is there and maps the new memory, handle by handle: what is to be copied from there
+    /// after that was done, what is to be copied there before.
+    fn swap(&self, swap: &mut Swap, mut copies: Option<&mut Copies>) -> Result<(), DriverError> {
+        let old: Vec<(u64, Piece)> = placed(swap.span.start, &swap.old).collect();
+        let new: Vec<(u64, Piece)> = placed(swap.span.start, &swap.new).collect();
+        for &(at, piece) in &new {
+            let part = Span::new(at, piece.size);
+            self.unmap_upto(swap, &old, part.end(), copies.as_deref_mut())?;
+            self.map_handle(at, piece)?;
+            swap.mapped += 1;
+            self.make_accessible(part)?;
+            if let Some(copies) = copies.as_deref_mut().filter(|_| swap.comes_back()) {
+                copies.queue(swap, part)?;
+            }
+        }
+        self.unmap_upto(swap, &old, swap.span.end(), copies)
     }
 
-    fn swap(&self, swap: &mut Swap) -> Result<(), DriverError> {
-        for (at, piece) in placed(swap.span.start, &swap.old) {
+    /// Unmaps the old handles that begin below an address, once they are copied.
+    fn unmap_upto(
+        &self,
+        swap: &mut Swap,
+        old: &[(u64, Piece)],
+        end: u64,
+        mut copies: Option<&mut Copies>,
+    ) -> Result<(), DriverError> {
+        while let Some(&(at, piece)) = old.get(swap.unmapped).filter(|&&(at, _)| at < end) {
+            if let Some(copies) = copies.as_deref_mut().filter(|_| swap.leaves_device()) {
+                copies.wait_below(at + piece.size)?;
+            }
             self.unmap_handle(at, piece)?;
             swap.unmapped += 1;
         }
-        for (at, piece) in placed(swap.span.start, &swap.new) {
-            self.map_handle(at, piece)?;
-            swap.mapped += 1;
-        }
-        if swap.new.is_empty() { Ok(()) } else { self.make_accessible(swap.span) }
+        Ok(())
     }
 
     /// Maps again what was there, as far as it is not. Can be tried again where it stopped.
@@ -187,15 +230,8 @@ impl Mapping {
         Ok(())
     }
 
-    /// Nothing keeps the new memory from its place: what was there goes.
-    fn commit(
-        &self,
-        held: &mut Handles,
-        swaps: Vec<Swap>,
-        staged: Vec<Staged>,
-        copied: u64,
-    ) -> Exchanged {
-        let mut stuck = self.clear_stage(staged);
+    /// The new memory is in its place: what was there goes.
+    fn commit(&self, held: &mut Handles, swaps: Vec<Swap>, copied: u64) -> Exchanged {
         let mut handles = Vec::new();
         for Swap { span, old, new, .. } in swaps {
             held.forget(span);
@@ -206,25 +242,16 @@ impl Mapping {
                 held.at_home.insert(at, piece);
                 handles.push(Span::new(at, piece.size));
             }
-            old.into_iter().for_each(|piece| self.dispose_but_stuck(held, piece, &mut stuck));
+            old.into_iter().for_each(|piece| self.dispose(held, piece));
         }
-        let kept = stuck.iter().map(|staged| Span::new(staged.at, staged.piece.size)).collect();
-        held.staged.extend(stuck);
-        Exchanged { handles, copied, kept }
+        Exchanged { handles, copied }
     }
 
-    fn roll_back(
-        &self,
-        held: &mut Handles,
-        swaps: Vec<Swap>,
-        staged: Vec<Staged>,
-        error: ResidencyError,
-    ) -> Undone {
+    fn roll_back(&self, held: &mut Handles, swaps: Vec<Swap>, error: ResidencyError) -> Undone {
         let mut displaced = Vec::new();
-        let mut undone = Vec::new();
         for mut swap in swaps.into_iter().rev() {
             match self.undo_swap(&mut swap) {
-                Ok(()) => undone.extend(swap.new),
+                Ok(()) => swap.new.into_iter().for_each(|piece| self.dispose(held, piece)),
                 Err(again) => {
                     tracing::warn!(error = %again, "memory could not be put back; it is tried again");
                     displaced.push(swap.span);
@@ -233,19 +260,7 @@ impl Mapping {
                 }
             }
         }
-        let mut stuck = self.clear_stage(staged);
-        undone.into_iter().for_each(|piece| self.dispose_but_stuck(held, piece, &mut stuck));
-        let kept = stuck.iter().map(|staged| Span::new(staged.at, staged.piece.size)).collect();
-        held.staged.extend(stuck);
-        Undone { error: split(error, &displaced), displaced, kept }
-    }
-
-    /// Gives memory up that is mapped nowhere, unless it is at a stage, where it is marked.
-    pub(super) fn dispose_but_stuck(&self, held: &mut Handles, piece: Piece, stuck: &mut [Staged]) {
-        match stuck.iter_mut().find(|staged| staged.piece.handle == piece.handle) {
-            Some(staged) => staged.surplus = true,
-            None => self.dispose(held, piece),
-        }
+        Undone { error: split(error, &displaced), displaced }
     }
 
     /// Gives up a handle that is mapped nowhere.
@@ -279,17 +294,19 @@ impl Mapping {
 fn interrupt(
     held: &mut Handles,
     swaps: Vec<Swap>,
-    staged: Vec<Staged>,
     copies: Stream,
     error: ResidencyError,
 ) -> Undone {
     let displaced: Vec<Span> = swaps.iter().map(|swap| swap.span).collect();
-    let kept = staged.iter().map(|staged| Span::new(staged.at, staged.piece.size)).collect();
     displaced.iter().for_each(|&span| held.forget(span));
     held.interrupted.extend(swaps);
-    held.staged.extend(staged);
     held.copies = Some(copies);
-    Undone { error: split(error, &displaced), displaced, kept }
+    Undone { error: split(error, &displaced), displaced }
+}
+
+fn above_ceiling(ceiling: u64, missing: u64) -> ResidencyError {
+    let full = ResidencyError::new(ResidencyErrorKind::DeviceFull).with_missing(missing);
+    full.with_source(format!("the pool may hold {ceiling} B of the device"))
 }
 
 fn split(error: ResidencyError, displaced: &[Span]) -> ResidencyError {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use vmem_core::{DriverError, ResidencyError, ResidencyErrorKind};
 
-use super::{Handles, Mapping, Piece, Side};
+use super::{Handles, Mapping, Piece, Side, Window};
 use crate::supply::HostFigures;
 
 /// The most that a handle of the host's memory has. Larger ones save little, and what is kept ready in them
@@ -71,9 +71,11 @@ impl Mapping {
         while held.reserve.ready() < bytes {
             let missing = bytes - held.reserve.ready();
             let part = (missing / PART).clamp(self.granule, LARGEST);
-            let piece = self.create_on_host(part / self.granule * self.granule)?;
+            let mut piece = self.create_on_host(part / self.granule * self.granule)?;
+            let opened = self.open_window(&mut piece);
             held.reserve.put(piece);
             self.note_ready(held);
+            opened.map_err(driver)?;
         }
         let mut more = held.reserve.ready() - bytes;
         while let Some(piece) = held.reserve.take(more) {
@@ -99,11 +101,14 @@ impl Mapping {
                 Some(piece) => Ok(piece),
                 None => self.create_beside_ready(held, missing),
             };
-            match made {
-                Ok(piece) => {
-                    missing -= piece.size;
-                    taken.push(piece);
-                }
+            let opened = made.and_then(|mut piece| {
+                let opened = self.open_window(&mut piece).map_err(driver);
+                missing -= piece.size;
+                taken.push(piece);
+                opened
+            });
+            match opened {
+                Ok(()) => {}
                 Err(error) => {
                     taken.into_iter().for_each(|piece| self.give_to_reserve(held, piece));
                     self.note_ready(held);
@@ -154,13 +159,16 @@ impl Mapping {
             if error.is_out_of_memory() { full().with_source(error) } else { driver(error) }
         })?;
         self.host_held.fetch_add(bytes, Ordering::Relaxed);
-        Ok(Piece { handle, size: bytes, side: Side::Host })
+        Ok(Piece { handle, size: bytes, side: Side::Host, window: Window::default() })
     }
 
     /// Gives a handle back, or keeps it if the driver refuses.
-    fn release_to_host(&self, held: &mut Handles, piece: Piece) -> Result<(), DriverError> {
-        // SAFETY: contract, devices/handles: a handle of ours; it is used again only if this fails.
-        match unsafe { self.vm().release(piece.handle) } {
+    fn release_to_host(&self, held: &mut Handles, mut piece: Piece) -> Result<(), DriverError> {
+        let released = self.close_window(&mut piece).and_then(|()| {
+            // SAFETY: contract, devices/handles: a handle of ours; it is used again only if this fails.
+            unsafe { self.vm().release(piece.handle) }
+        });
+        match released {
             Ok(()) => {
                 self.host_held.fetch_sub(piece.size, Ordering::Relaxed);
                 Ok(())

@@ -6,13 +6,13 @@ use vmem_core::author::StreamExt;
 use super::exchange::{Swap, placed};
 use super::{Handles, Mapping, Piece, Side};
 use crate::space::Span;
-use crate::supply::exchange::{Displaced, Mended};
+use crate::supply::exchange::Displaced;
 use crate::supply::resting::{Leaving, Place};
 
 impl Mapping {
     /// Tries again what failures have left undone.
-    pub(in super::super) fn mend(&self, held: &mut Handles) -> Mended {
-        let mut mended = Mended::default();
+    pub(in super::super) fn mend(&self, held: &mut Handles) -> Vec<Displaced> {
+        let mut mended = Vec::new();
         if let Some(copies) = &held.copies {
             let waited = copies.with_raw("the pool's copy", |device, raw| {
                 // SAFETY: contract, devices/handles: a stream of ours.
@@ -22,16 +22,6 @@ impl Mapping {
                 return mended;
             }
             held.copies = None;
-        }
-        for staged in std::mem::take(&mut held.staged) {
-            if self.unmap_handle(staged.at, staged.piece).is_err() {
-                held.staged.push(staged);
-                continue;
-            }
-            mended.unmapped.push(Span::new(staged.at, staged.piece.size));
-            if staged.surplus {
-                self.dispose(held, staged.piece);
-            }
         }
         for mut swap in std::mem::take(&mut held.interrupted) {
             if self.undo_swap(&mut swap).is_err() {
@@ -51,10 +41,8 @@ impl Mapping {
                 }
             };
             held.at_home.extend(placed(span.start, &old));
-            let mut staged = std::mem::take(&mut held.staged);
-            new.into_iter().for_each(|piece| self.dispose_but_stuck(held, piece, &mut staged));
-            held.staged = staged;
-            mended.displaced.push(Displaced { span, place, cuts });
+            new.into_iter().for_each(|piece| self.dispose(held, piece));
+            mended.push(Displaced { span, place, cuts });
         }
         mended
     }
@@ -94,10 +82,8 @@ impl Mapping {
             held.interrupted.push(swap);
             return unmapped;
         }
-        let mut staged = std::mem::take(&mut held.staged);
         let pieces = swap.old.into_iter().chain(swap.new);
-        pieces.for_each(|piece| self.dispose_but_stuck(held, piece, &mut staged));
-        held.staged = staged;
+        pieces.for_each(|piece| self.dispose(held, piece));
         Ok(())
     }
 
