@@ -3,7 +3,7 @@
 mod exchange;
 mod host;
 mod mend;
-mod windows;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use vmem_core::{
 
 use exchange::Swap;
 use host::Reserve;
-use windows::Window;
+use views::View;
 
 use crate::space::{Span, pointer};
 
@@ -67,7 +67,7 @@ struct Piece {
     size: u64,
     side: Side,
     /// Where it is shown to be copied, of the host's.
-    window: Window,
+    view: View,
 }
 
 /// Whose memory it is.
@@ -346,7 +346,7 @@ impl Mapping {
             Ok(_) => _ = self.held.fetch_add(size, Ordering::Relaxed),
             Err(_) => allowance.into_iter().for_each(|it| it.give_back(size)),
         }
-        created.map(|handle| Piece { handle, size, side: Side::Device, window: Window::default() })
+        created.map(|handle| Piece { handle, size, side: Side::Device, view: View::default() })
     }
 
     /// Gives a handle that is mapped nowhere back, or keeps it as a spare if the driver refuses.

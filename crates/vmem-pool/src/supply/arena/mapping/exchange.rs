@@ -8,7 +8,7 @@
 use vmem_core::{DriverError, ResidencyError, ResidencyErrorKind, Stream};
 
 use super::host::driver;
-use super::windows::Copies;
+use super::views::Copies;
 use super::{Handles, Mapping, Piece, Side};
 use crate::space::Span;
 use crate::supply::arena::handles;

@@ -5,15 +5,15 @@ use std::sync::atomic::Ordering;
 
 use vmem_core::{DriverError, ResidencyError, ResidencyErrorKind};
 
-use super::{Handles, Mapping, Piece, Side, Window};
+use super::{Handles, Mapping, Piece, Side, View};
 use crate::supply::HostFigures;
 
 /// The most that a handle of the host's memory has. Larger ones save little, and what is kept ready in them
 /// serves no smaller block.
 const LARGEST: u64 = 32 << 20;
 
-/// A reserve is made of handles of an eighth of what is missing each, so that there are small ones too.
-const PART: u64 = 8;
+/// A reserve is made of handles of such a part of what is missing each, so that there are small ones too.
+const PART: u64 = 64;
 
 /// The handles that nothing uses, by size.
 #[derive(Debug, Default)]
@@ -72,7 +72,7 @@ impl Mapping {
             let missing = bytes - held.reserve.ready();
             let part = (missing / PART).clamp(self.granule, LARGEST);
             let mut piece = self.create_on_host(part / self.granule * self.granule)?;
-            let opened = self.open_window(&mut piece);
+            let opened = self.open_view(&mut piece);
             held.reserve.put(piece);
             self.note_ready(held);
             opened.map_err(driver)?;
@@ -102,7 +102,7 @@ impl Mapping {
                 None => self.create_beside_ready(held, missing),
             };
             let opened = made.and_then(|mut piece| {
-                let opened = self.open_window(&mut piece).map_err(driver);
+                let opened = self.open_view(&mut piece).map_err(driver);
                 missing -= piece.size;
                 taken.push(piece);
                 opened
@@ -159,12 +159,12 @@ impl Mapping {
             if error.is_out_of_memory() { full().with_source(error) } else { driver(error) }
         })?;
         self.host_held.fetch_add(bytes, Ordering::Relaxed);
-        Ok(Piece { handle, size: bytes, side: Side::Host, window: Window::default() })
+        Ok(Piece { handle, size: bytes, side: Side::Host, view: View::default() })
     }
 
     /// Gives a handle back, or keeps it if the driver refuses.
     fn release_to_host(&self, held: &mut Handles, mut piece: Piece) -> Result<(), DriverError> {
-        let released = self.close_window(&mut piece).and_then(|()| {
+        let released = self.close_view(&mut piece).and_then(|()| {
             // SAFETY: contract, devices/handles: a handle of ours; it is used again only if this fails.
             unsafe { self.vm().release(piece.handle) }
         });

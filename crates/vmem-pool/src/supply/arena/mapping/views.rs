@@ -1,6 +1,6 @@
 //! The addresses at which the host's memory is shown for copies, and the copies through them.
 //!
-//! Access to the host's memory takes long to set, for each address anew, so a handle keeps its window for as
+//! Access to the host's memory takes long to set, for each address anew, so a handle keeps its view for as
 //! long as it is held. What is to be copied is so mapped at its place or not, and no other call is needed.
 
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ const WAITS: usize = 2;
 
 /// Addresses of one handle, as far as the driver's calls for them have succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Window {
+pub(super) struct View {
     base: Option<DevicePtr>,
     is_mapped: bool,
     is_accessible: bool,
@@ -36,39 +36,39 @@ pub(super) struct Copies {
 
 impl Mapping {
     /// Makes a handle of the host's memory accessible at addresses of its own. Can be tried again.
-    pub(super) fn open_window(&self, piece: &mut Piece) -> Result<(), DriverError> {
-        let window = &mut piece.window;
-        let base = match window.base {
+    pub(super) fn open_view(&self, piece: &mut Piece) -> Result<(), DriverError> {
+        let view = &mut piece.view;
+        let base = match view.base {
             Some(base) => base,
-            None => *window.base.insert(self.vm().reserve(piece.size)?),
+            None => *view.base.insert(self.vm().reserve(piece.size)?),
         };
-        if !window.is_mapped {
+        if !view.is_mapped {
             // SAFETY: contract, devices/handles and devices/ranges: a range of ours in which nothing is
             // mapped, as large as the handle, which is ours.
             unsafe { self.vm().map(base, piece.size, piece.handle) }?;
-            window.is_mapped = true;
+            view.is_mapped = true;
         }
-        if !window.is_accessible {
+        if !view.is_accessible {
             // SAFETY: contract, devices/ranges: the mapping just made, which nothing uses yet.
             unsafe { self.vm().set_access(base, piece.size) }?;
-            window.is_accessible = true;
+            view.is_accessible = true;
         }
         Ok(())
     }
 
     /// Gives these addresses back. Can be tried again.
-    pub(super) fn close_window(&self, piece: &mut Piece) -> Result<(), DriverError> {
-        let window = &mut piece.window;
-        let Some(base) = window.base else { return Ok(()) };
-        if window.is_mapped {
+    pub(super) fn close_view(&self, piece: &mut Piece) -> Result<(), DriverError> {
+        let view = &mut piece.view;
+        let Some(base) = view.base else { return Ok(()) };
+        if view.is_mapped {
             // SAFETY: contract, devices/ranges and devices/pending-work: one whole mapping; the host has
             // waited for all copies through it.
             unsafe { self.vm().unmap(base, piece.size) }?;
-            (window.is_mapped, window.is_accessible) = (false, false);
+            (view.is_mapped, view.is_accessible) = (false, false);
         }
         // SAFETY: contract, devices/ranges: the whole range, in which nothing is mapped any more.
         unsafe { self.vm().free_range(base, piece.size) }?;
-        window.base = None;
+        view.base = None;
         Ok(())
     }
 
@@ -80,18 +80,18 @@ impl Mapping {
 
 impl Copies {
     /// Queues the copy of a part of a run from where it is to the host, or from there: between the run's
-    /// addresses and the windows of its handles on the host.
+    /// addresses and the views of its handles on the host.
     pub(super) fn queue(&mut self, swap: &Swap, part: Span) -> Result<(), DriverError> {
         let is_leaving = swap.leaves_device();
         let on_host = if is_leaving { &swap.new } else { &swap.old };
         for (at, piece) in placed(swap.span.start, on_host) {
             let (from, upto) = (part.start.max(at), part.end().min(at + piece.size));
-            let Some(base) = piece.window.base else { continue };
+            let Some(base) = piece.view.base else { continue };
             if from >= upto {
                 continue;
             }
-            let (run, window) = (pointer(from), pointer(base.get() + (from - at)));
-            let (to, of) = if is_leaving { (window, run) } else { (run, window) };
+            let (run, view) = (pointer(from), pointer(base.get() + (from - at)));
+            let (to, of) = if is_leaving { (view, run) } else { (run, view) };
             self.stream.with_raw("the pool's copy", |device, raw| {
                 // SAFETY: contract, devices/handles and devices/ranges: the stream is ours; both ranges
                 // are mapped, with access, until the copy was waited for.
