@@ -1,7 +1,7 @@
 //! The addresses at which the host's memory is shown for copies, and the copies through them.
 //!
 //! Access to the host's memory takes long to set, for each address anew, so a handle keeps its view for as
-//! long as it is held. What is to be copied is so mapped at its place or not, and no other call is needed.
+//! long as it is held. Nothing is mapped only to be copied.
 
 use std::collections::VecDeque;
 
