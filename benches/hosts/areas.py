@@ -17,7 +17,7 @@ def work(k):
 def main():
     global JOBS
     out = {}
-    for name, pairs in [("a_small", 10_000), ("b_medium", 100_000), ("c_large", 1_000_000)]:
+    for name, pairs in [("a_small", 10_000), ("b_medium", 100_000), ("c_large", 1_000_000), ("d_limit", 200_000)]:
         t = time.time(); n = max(16, int(pairs / 4.3))
         L = vibespatial_steps.blob_layer(np, shapely, n, 11); R = vibespatial_steps.blob_layer(np, shapely, n, 22, shift=0.37)
         i, j = shapely.STRtree(R).query(L, predicate="intersects")

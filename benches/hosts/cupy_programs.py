@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 
+import machine
 import turns
 
 PIP_SRC = r"""
@@ -360,6 +361,7 @@ def main():
     if a.child:
         return child(a)
     os.makedirs(a.out, exist_ok=True)
+    machine.append(os.path.join(a.out, "cupy.jsonl"))
 
     def start(pool):
         command = [sys.executable, os.path.abspath(__file__), "--child", "--pool", pool, "--sizes", a.sizes, "--reps", str(a.reps)]

@@ -5,12 +5,13 @@
   PYTHONPATH=...                      python3 run_vibespatial.py --out DIR --limits 2150,2200,2300 --runs 3
   PYTHONPATH=...                      python3 run_vibespatial.py --out DIR --paired 8 --timed
 
-One process a scenario, allocator and run; allocators take turns. vibeSpatial builds its pool when it is imported,
-so the pool is replaced before. The resources are vibeSpatial's own otherwise (its default tier): statistics over
-a failure callback, that collects garbage, over the pool. Figures of a scenario are a line of `vibespatial.jsonl`.
-Areas are compared with Shapely's (`areas.py` writes them). `--timed` also adds up the time in allocate and free,
-RMM's pool being called through the same kind of resource in Python as vmem's. `--paired` repeats the core steps at
-100 k pairs, the allocators taking turns step by step.
+One process a scenario, allocator and run; allocators take turns. Without --only or --limits all scenarios are run.
+vibeSpatial builds its pool when it is imported, so the pool is replaced before. The resources are vibeSpatial's own
+otherwise (its default tier): statistics over a failure callback, that collects garbage, over the pool; `--log` has RMM
+write what is asked of those. Figures of a scenario are a line of `vibespatial.jsonl`. Areas are compared with Shapely's
+(`areas.py` writes them). `--timed` also adds up the time in allocate and free, RMM's pool being called through the same
+kind of resource in Python as vmem's. `--paired` repeats the core steps at 100 k pairs, the allocators taking turns step
+by step.
 """
 import argparse
 import concurrent.futures
@@ -25,6 +26,7 @@ import threading
 import time
 import traceback
 
+import machine
 import turns
 import vibespatial_steps
 from vibespatial_steps import StepTimeout, Steps
@@ -62,7 +64,7 @@ class Meter:
 
 class Child(Steps):
     def __init__(self, a):
-        self.a, self.meter, self.pool, self.inner = a, Meter(), None, None
+        self.a, self.meter, self.pool, self.inner, self.log = a, Meter(), None, None, None
         self.out = {"scenario": a.child, "allocator": a.allocator, "steps": [], "exhausted": 0}
         self.deadline = time.time() + a.limit - 8
         self.fatal = False
@@ -97,7 +99,10 @@ class Child(Steps):
             def counted(size):
                 self.out["exhausted"] += 1
                 return callback(size)
-            return callback_adaptor(upstream, counted)
+            made = callback_adaptor(upstream, counted)
+            if self.a.log:
+                made = self.log = rmm.mr.LoggingResourceAdaptor(made, os.path.splitext(self.a.work)[0] + ".csv")
+            return made
 
         rmm.mr.PoolMemoryResource, rmm.mr.FailureCallbackResourceAdaptor = pool, adaptor
         self.out["rmm"] = rmm.__version__
@@ -197,6 +202,8 @@ class Child(Steps):
                     self.out.setdefault("group_errors", []).append([group, rep, repr(e)[:500], traceback.format_exc()[-2500:]])
                 gc.collect()
         self.out["final"] = self.figures()
+        if self.log is not None:
+            self.log.flush()
         self.save()
 
 
@@ -224,7 +231,7 @@ def scenario(a, sc, allocator, run, begin=None):
     work = os.path.join(a.out, name + ".json")
     cmd = [sys.executable, os.path.abspath(__file__), "--child", name, "--work", work, "--pairs", str(sc["pairs"]),
            "--reps", str(sc["reps"]), "--limit", str(sc["limit"]), "--groups", ",".join(sc["groups"]),
-           "--allocator", allocator, "--jit", a.jit] + (["--timed"] if a.timed else [])
+           "--allocator", allocator, "--jit", a.jit] + ["--timed"] * a.timed + ["--log"] * a.log
     env = dict(os.environ, PYTHONUNBUFFERED="1", VIBESPATIAL_TRACE_WARNINGS="0", **sc["env"])
     env.setdefault("VIBESPATIAL_CCCL_CACHE", "0")
     env.setdefault("CUDA_HOME", "/usr/local/cuda")
@@ -302,8 +309,9 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--out", default=os.environ.get("OUT", "out"))
     ap.add_argument("--areas", default=HERE, help="folder of expected_areas.json")
-    ap.add_argument("--only", default="a_small,b_medium,c_large", help="scenarios, of " + ", ".join(s["name"] for s in SCENARIOS))
-    ap.add_argument("--limits", default="", help="instead: the core steps at 100 k pairs under pool limits of so many MiB")
+    ap.add_argument("--only", help="scenarios, of " + ", ".join(s["name"] for s in SCENARIOS) + " [default: all, but none with --limits]")
+    ap.add_argument("--limits", default="", help="the core steps at 100 k pairs under pool limits of so many MiB")
+    ap.add_argument("--log", action="store_true", help="write what is asked of the pool as a log of RMM's, beside each process's other files")
     ap.add_argument("--allocators", default="rmm,vmem,vmem-lazy")
     ap.add_argument("--runs", type=int, default=1)
     ap.add_argument("--jobs", type=int, default=1, help="processes at once; more than one where the card's free memory does not matter")
@@ -319,14 +327,16 @@ def main():
         Child(a).run()
         sys.stdout.flush()
         os._exit(0)  # adaptors of RMM that are written in Python may be gone when the interpreter ends
+    if not os.path.exists(os.path.join(a.areas, "expected_areas.json")):
+        ap.error("no expected_areas.json in %s, which areas.py makes: a run would end without its line" % a.areas)
     os.makedirs(a.out, exist_ok=True)
+    machine.append(os.path.join(a.out, "vibespatial.jsonl"))
     if a.paired:
         return paired(a)
-    if a.limits:
-        chosen = [dict(name="limit_" + m, pairs=100_000, reps=1, limit=200, groups=["core"],
-                       env={"VIBESPATIAL_GPU_POOL_LIMIT": str(int(m) << 20)}) for m in a.limits.split(",")]
-    else:
-        chosen = [s for s in SCENARIOS if s["name"] in a.only.split(",")]
+    only = a.only.split(",") if a.only else [] if a.limits else [s["name"] for s in SCENARIOS]
+    chosen = [s for s in SCENARIOS if s["name"] in only]
+    chosen += [dict(name="limit_" + m, pairs=100_000, reps=1, limit=200, groups=["core"],
+                    env={"VIBESPATIAL_GPU_POOL_LIMIT": str(int(m) << 20)}) for m in a.limits.split(",") if m]
     with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
         work = [pool.submit(scenario, a, sc, allocator, run)
                 for sc in chosen for run in range(a.runs) for allocator in a.allocators.split(",")]

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 
+import machine
 import turns
 
 
@@ -296,6 +297,7 @@ def main():
     if a.child:
         return child(a.child[0], a.child[1], int(a.child[2]), a.child[3])
     os.makedirs(a.out, exist_ok=True)
+    machine.append(os.path.join(a.out, "torch.jsonl"))
     for name in a.only.split(","):
         made = os.path.join(a.out, "requests.%s.json" % name)
 

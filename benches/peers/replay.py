@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Replays traces through the allocators that vmem is compared with, on a real device.
+"""Replays traces through vmem and the allocators that it is compared with, on a real device.
 
 Each that is installed runs in a process of its own; what is not installed is named and skipped.
 Needs nothing but Python 3.11 or newer and a CUDA driver, and says so where there is none.
 """
 
 import argparse
+import datetime
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from vmem_peers import traces
+from vmem_peers import rust, traces
 from vmem_peers.driver import Driver, NoDriver
 from vmem_peers.measure import TooLarge, measure
 from vmem_peers.stacks import ALL, OutOfMemory, Skipped
@@ -33,7 +34,13 @@ def main():
         print(f"error: {error}", file=sys.stderr)
         return 2
     device, missing = about_device(arguments)
-    report = {"schema": SCHEMA, "device": device, "rows": [], "skipped": []}
+    started = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    report = {"schema": SCHEMA, "started": started, "device": device, "rows": [], "skipped": []}
+
+    def add(row):
+        report["rows"].append(row)
+        record(arguments.record, {"started": started, "device": device, **row})
+
     if missing:
         print(f"no device: {missing}", file=sys.stderr)
     for name in arguments.peer:
@@ -46,7 +53,9 @@ def main():
             if why is not None:
                 report["skipped"].append({"tier": name, "why": why})
                 break
-            report["rows"].append(row)
+            add(row)
+    if arguments.program and not missing:
+        run_program(loaded, arguments, add)
     report["rows"].sort(key=lambda row: [trace.name for trace in loaded].index(row["workload"]))
     to = sys.stderr if arguments.json == "-" else sys.stdout
     print_table(report, to)
@@ -75,11 +84,36 @@ def parse():
                         help="how long one peer may take for one trace")
     parser.add_argument("--json", metavar="PATH", help="write the rows as JSON too; - is stdout, "
                         "the table then goes to stderr")
+    parser.add_argument("--record", metavar="PATH", help="append a line of JSON for each row, as "
+                        "soon as it is there")
+    parser.add_argument("--program", metavar="PATH", help="the program vmem or vmem-lab: rows of "
+                        "vmem called from Rust, in the same run")
+    parser.add_argument("--tier", default=rust.TIERS, metavar="TIERS",
+                        help="the stacks of that program [default: %(default)s]")
     parser.add_argument("--child", metavar="PATH", help=argparse.SUPPRESS)
     parser.add_argument("--at", type=int, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.peer = arguments.peer or list(ALL)
+    if arguments.program and not arguments.trace:
+        parser.error("--program needs files of traces")
     return arguments
+
+
+def run_program(loaded, arguments, add):
+    """vmem from Rust, on the same files."""
+    for path, trace in zip(arguments.trace, loaded):
+        print(f"{trace.name} on {arguments.program}", file=sys.stderr)
+        for row in rust.rows(path, trace.name, arguments):
+            add(row)
+
+
+def record(path, line):
+    """Appends a line to a record. A line that was cut short stays one of its own."""
+    if not path:
+        return
+    with open(path, "a+b") as file:
+        cut = file.tell() and (file.seek(-1, os.SEEK_END), file.read())[1] != b"\n"
+        file.write((b"\n" if cut else b"") + json.dumps(line).encode() + b"\n")
 
 
 def load(arguments):

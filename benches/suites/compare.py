@@ -33,16 +33,19 @@ def lines(name):
 
 class Record:
     """What files say: outcomes by suite, test and mode, of which the last line of a test counts; blocks that vmem
-    served and processes that ended badly, by suite and mode; and the modes of each suite that any line is of."""
+    served and processes that ended badly, by suite and mode; the modes of each suite that any line is of; and what its
+    runs were made with."""
 
     def __init__(self, files):
         self.outcomes = collections.defaultdict(lambda: collections.defaultdict(dict))
         self.blocks, self.ended = collections.Counter(), collections.defaultdict(list)
-        self.modes = collections.defaultdict(set)
+        self.modes, self.about = collections.defaultdict(set), collections.defaultdict(list)
         for line in (line for name in files for line in lines(name)):
             where = line["suite"], line["mode"]
             # A line about a suite says which modes there should be.
             self.modes[line["suite"]] |= {line["mode"], *line.get("modes", [])} - {"native"}
+            if "machine" in line:
+                self.about[line["suite"]].append((line["machine"], line.get("tests_of")))
             if "vmem_blocks" in line:
                 count = line["vmem_blocks"]
                 self.blocks[where] += count if isinstance(count, int) else 0
@@ -75,6 +78,9 @@ def main():
         native = {test: l["native"] for test, l in tests.items() if "native" in l}
         counts = collections.Counter(line["outcome"] for line in native.values())
         print(f"## {suite}\n\nnative: " + ", ".join(f"{count} {what}" for what, count in counts.most_common()))
+        for machine, version in record.about[suite]:
+            packages = ", ".join(f"{name} {of}" for name, of in machine.get("packages", {}).items())
+            print(f"\n{machine['when']}: tests of {version or 'an unknown version'}, {packages}, {machine.get('devices')}")
         good = [test for test, line in native.items() if line["outcome"] in GOOD]
         if not good or not record.modes[suite]:
             print("\nNOTHING TO COMPARE: no test passes natively, or there is no other mode.")

@@ -26,6 +26,9 @@ import time
 
 from compare import NOT_RUN, lines
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "hosts"))
+import machine  # noqa: E402
+
 HERE = pathlib.Path(__file__).resolve().parent
 
 # pytest's: all passed, some failed, none were found.
@@ -194,6 +197,11 @@ class Runner:
         for mode in self.options.modes or self.suite["modes"]:
             self.run(mode, file, tests)
 
+    def tests_of(self):
+        """The version that the tests are of, which fetch.sh wrote."""
+        file = pathlib.Path(self.options.tests, self.name, "VERSION")
+        return file.read_text().strip() if file.exists() else None
+
     def ran(self):
         """The tests of an earlier record that came to an end in every mode."""
         ends = collections.defaultdict(set)
@@ -232,7 +240,8 @@ class Runner:
             ran = self.ran()
             found = {file: [test for test in ids if test not in ran] for file, ids in found.items()}
             if any(found.values()):
-                self.write(mode="native", modes=self.options.modes or self.suite["modes"])
+                self.write(mode="native", modes=self.options.modes or self.suite["modes"],
+                           machine=machine.about(), tests_of=self.tests_of())
             per = self.suite["per"]
             parts = [(f, ids[i : i + per]) for f, ids in found.items() for i in range(0, len(ids), per)]
             # Large ones first, so that none is alone at the end.

@@ -52,16 +52,16 @@ const MUTANTS: [Mutant; 7] = [
     },
     Mutant {
         name: "memory moves from under live blocks",
-        file: "crates/vmem-pool/src/supply/aliases.rs",
-        from: "|home| space.is_free(home, allowed)",
-        to: "|home| true || space.is_free(home, allowed)",
+        file: "crates/vmem-pool/src/supply/memory.rs",
+        from: "|home| self.space.is_free(home, allowed)",
+        to: "|home| true || self.space.is_free(home, allowed)",
         test: Test::Plain(&["--test", "all", "moves::"]),
     },
     Mutant {
         name: "addresses are unmapped before their last use has completed",
-        file: "crates/vmem-pool/src/supply/aliases.rs",
-        from: "RangeState::Dormant(tag) => is_complete(tag),",
-        to: "RangeState::Dormant(_) => true,",
+        file: "crates/vmem-pool/src/supply/memory.rs",
+        from: ".dormant().is_some_and(&is_complete)",
+        to: ".dormant().is_some_and(|_| true)",
         test: Test::Plain(&["--test", "all", "careless::moves_as_they_are"]),
     },
     Mutant {
@@ -74,8 +74,8 @@ const MUTANTS: [Mutant; 7] = [
     Mutant {
         name: "what is freed while it moves is free at once",
         file: "crates/vmem-pool/src/supply/resting.rs",
-        from: "if let Some(freed) = self.resting.moving.get_mut(&block.start)",
-        to: "if false && let Some(freed) = self.resting.moving.get_mut(&block.start)",
+        from: "if let Some(freed) = self.aliases.resting.moving.get_mut(&block.start)",
+        to: "if false && let Some(freed) = self.aliases.resting.moving.get_mut(&block.start)",
         test: Test::Loom("a_block_freed_while_it_goes_to_the_host"),
     },
 ];

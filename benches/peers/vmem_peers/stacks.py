@@ -1,4 +1,4 @@
-"""What a trace can be replayed through, each behind the same few methods.
+"""What a trace can be replayed through from Python, each behind the same few methods.
 
 A stack's streams are raw handles, and its blocks whatever it likes to remember them by. Most peers
 take a block back on the stream it was allocated on (`FREES_AT_HOME`); the replay then first puts
@@ -276,6 +276,49 @@ class Rmm(Stack):
         return counts["peak_bytes"] if isinstance(counts, dict) else counts.peak_bytes
 
 
+class Vmem(Stack):
+    """vmem, through its Python package; blocks are plain addresses, as those of the others are."""
+
+    FREES_AT_HOME = False
+    FOOTPRINT = "tight"
+
+    def __init__(self, driver, limit):
+        super().__init__(driver, limit)
+        self.vmem = _import("vmem_gpu")
+        settings = f"VMEM_POOL_LIMIT={limit} VMEM_MEMORY_RESERVE_BYTES=0"
+        device = driver.device
+        self.runtime = self.vmem.open(device, settings, fallback=False, footprint=self.FOOTPRINT)
+        self._take, self._give_back = self.runtime.allocate_address, self.vmem.free
+
+    def version(self):
+        tier = self.runtime.stats().tier
+        return f"vmem {self.vmem.__version__}, tier {tier}, {self.FOOTPRINT} footprint"
+
+    def stream(self):
+        stream = self.driver.stream()
+        # What was freed on it then serves others as soon as it is complete.
+        self.runtime.hold_stream(stream)
+        return stream
+
+    def allocate(self, size, stream):
+        try:
+            return self._take(size, stream=stream)
+        except self.vmem.OutOfMemoryError as error:
+            raise OutOfMemory(str(error)) from error
+
+    def free(self, block, size, stream):
+        self._give_back(block, stream)
+
+    def peak_reserved(self):
+        return self.runtime.stats().peak_reserved
+
+
+class VmemLazy(Vmem):
+    """The same, which moves memory only where no more is to be had."""
+
+    FOOTPRINT = "lazy"
+
+
 def _import(name):
     """A peer's module, or why it is skipped."""
     try:
@@ -292,4 +335,6 @@ ALL = {
     "torch": TorchNative,
     "torch-expandable": TorchExpandable,
     "rmm": Rmm,
+    "vmem": Vmem,
+    "vmem-lazy": VmemLazy,
 }

@@ -80,7 +80,9 @@ fn without_a_device_it_says_what_it_skips_and_succeeds() {
     let Some(output) = replay(&[]) else { return };
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
-    for peer in ["driver", "cuda-async", "cupy", "torch", "torch-expandable", "rmm"] {
+    let peers =
+        ["driver", "cuda-async", "cupy", "torch", "torch-expandable", "rmm", "vmem", "vmem-lazy"];
+    for peer in peers {
         assert!(text.contains(&format!("skipped: {peer}: no CUDA")), "{text}");
     }
 }

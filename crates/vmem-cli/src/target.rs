@@ -113,6 +113,17 @@ impl Target {
         }
     }
 
+    /// The device after this one: the next of the driver's, or another simulated one.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        match self {
+            Self::Simulated(costs) => Self::Simulated(costs.clone()),
+            Self::Hardware { backend, ordinal } => {
+                Self::Hardware { backend: backend.clone(), ordinal: ordinal.saturating_add(1) }
+            }
+        }
+    }
+
     pub(crate) fn is_simulated(&self) -> bool {
         matches!(self, Self::Simulated(_))
     }

@@ -10,7 +10,7 @@ use vmem_core::{
 };
 
 use crate::alloc::{Control, Core, Which};
-use crate::supply::{Backing, To};
+use crate::supply::{Backing, Place};
 use crate::{Capacity, Counters, Snapshot};
 
 /// Reads and controls one pool. It does not keep the pool alive. In a
@@ -108,7 +108,8 @@ impl PoolHandle {
         contents: Contents,
         pending: Pending,
     ) -> Result<Moved, ResidencyError> {
-        self.part("PoolHandle::sleep")?.sleep(which(label), contents, pending)
+        let pool = self.part("PoolHandle::sleep")?;
+        pool.move_memory(which(label), place_of(contents), Some(pending))
     }
 
     /// Gives the blocks of a label, or all, device memory again, with their contents unless those were
@@ -126,7 +127,7 @@ impl PoolHandle {
         label: Option<Label>,
         pending: Pending,
     ) -> Result<Moved, ResidencyError> {
-        self.part("PoolHandle::wake")?.wake(which(label), pending)
+        self.part("PoolHandle::wake")?.move_memory(which(label), Place::Device, Some(pending))
     }
 
     /// Keeps `bytes` bytes of the host's memory ready for blocks that go to sleep, from now on: making
@@ -174,21 +175,27 @@ fn which(label: Option<Label>) -> Which<'static> {
     label.map_or(Which::All, Which::Labelled)
 }
 
+/// Where memory goes whose device memory is given up.
+fn place_of(contents: Contents) -> Place {
+    match contents {
+        Contents::Kept => Place::Host,
+        Contents::Discarded => Place::Nowhere,
+    }
+}
+
 impl Residency for PoolHandle {
     unsafe fn demote(
         &self,
         blocks: &[RawBlock],
         contents: Contents,
     ) -> Result<Moved, ResidencyError> {
-        let to = match contents {
-            Contents::Kept => To::Host,
-            Contents::Discarded => To::Nowhere,
-        };
-        self.part("PoolHandle::demote")?.move_memory(Which::These(blocks), to)
+        let pool = self.part("PoolHandle::demote")?;
+        pool.move_memory(Which::These(blocks), place_of(contents), None)
     }
 
     unsafe fn promote(&self, blocks: &[RawBlock]) -> Result<Moved, ResidencyError> {
-        self.part("PoolHandle::promote")?.move_memory(Which::These(blocks), To::Device)
+        let pool = self.part("PoolHandle::promote")?;
+        pool.move_memory(Which::These(blocks), Place::Device, None)
     }
 
     fn residence(&self, block: &RawBlock) -> Option<Residence> {

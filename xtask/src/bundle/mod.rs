@@ -97,6 +97,8 @@ fn run(driver: &SoftwareDriver, scratch: &Path) -> Result<(), String> {
     run.env("PATH", "/usr/bin:/bin");
     // Of a card 1 GiB stays untouched, which is all that a device of the software driver has.
     run.env("VMEM_SIM_DRIVER_CAPACITY", "4GiB");
+    // So that what takes two devices is not skipped.
+    run.env("VMEM_SIM_DRIVER_DEVICES", "2");
     // What failed is told below, by part.
     let status = driver.before(&mut run).status();
     status.map_err(|error| format!("the script did not start: {error}"))?;
@@ -131,6 +133,12 @@ fn whole(text: &str) -> Result<(), String> {
         let absent = document.get("device").is_some_and(serde_json::Value::is_null);
         if absent || document["skipped"].is_string() {
             return Err(format!("part {name} found no device"));
+        }
+        let cells = document["cells"].as_array().into_iter().flatten();
+        for cell in cells.filter(|cell| cell["result"] == "skip") {
+            if cell["check"].as_str().is_some_and(|check| check.starts_with("devices/")) {
+                return Err(format!("part {name} skipped {}: {}", cell["check"], cell["reason"]));
+            }
         }
     }
     Ok(())
@@ -185,6 +193,14 @@ mod tests {
         let micro = r#""schema":"vmem-micro/1""#;
         let absent = document(&parts).replace(micro, &format!(r#""device":null,{micro}"#));
         assert!(whole(&absent).unwrap_err().contains("found no device"));
+        let mut alone: serde_json::Value = serde_json::from_str(&document(&parts)).unwrap();
+        let skipped = serde_json::json!([
+            { "check": "devices/copies_between", "result": "skip", "reason": "one device" },
+        ]);
+        alone["parts"][1]["document"]["cells"] = skipped;
+        assert!(
+            whole(&alone.to_string()).unwrap_err().contains("skipped \"devices/copies_between\"")
+        );
         parts[3].2 = 1;
         assert!(whole(&document(&parts)).unwrap_err().contains("ended with 1: \"why\""));
         assert!(whole("{").unwrap_err().contains("not JSON"));
@@ -221,7 +237,32 @@ mod tests {
         assert!(failed[0]["document"].is_null());
         assert!(parts.iter().any(|part| part["document"]["schema"] == "s"));
 
-        for bad in [&[][..], &["--fast", "x.json"], &["a.json", "b.json"], &["no/such/x.json"]] {
+        fs::write(folder.join("record"), "{\"cut").unwrap();
+        let left = ["--quick", "--record", "record", "--left", "left.json"];
+        run(&left);
+        let all = fs::read_to_string(folder.join("record")).unwrap();
+        let lines: Vec<_> = all.lines().collect();
+        assert_eq!((lines[0], lines.len()), ("{\"cut", 1 + parts.len()));
+        for line in &lines[1..] {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["schema"], "vmem-bundle/1");
+            assert_eq!(line["parts"].as_array().unwrap().len(), 1);
+        }
+        // What passed is not run again, and what failed is.
+        run(&left);
+        let text = fs::read_to_string(folder.join("left.json")).unwrap();
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(document["parts"].as_array().unwrap().len(), 1);
+        assert_eq!(document["parts"][0]["name"], "micro");
+
+        let bad: [&[&str]; 5] = [
+            &[],
+            &["--fast", "x.json"],
+            &["a.json", "b.json"],
+            &["no/such/x.json"],
+            &["--left", "x.json"],
+        ];
+        for bad in bad {
             let output = run(bad);
             assert_eq!(output.status.code(), Some(2), "{bad:?}: {output:?}");
         }

@@ -4,11 +4,13 @@ set -u
 
 usage() {
     cat <<'TEXT'
-usage: run [--quick] [--device DEVICE] [--traces DIR] DOCUMENT
+usage: run [--quick] [--device DEVICE] [--traces DIR] [--record FILE [--left]] DOCUMENT
 
   DOCUMENT   the JSON file to write: every part that ran, with what it wrote
   --device   cuda (unless given), or cuda:1 and so on
   --traces   a folder of recorded traces (.csv) to replay as well
+  --record   a file to which each part is appended as a line of JSON, as soon as it is over
+  --left     run only what has not passed in that file
   --quick    small workloads and few samples: to see that everything runs
 
 Each part runs in a process of its own, for at most PART_SECONDS (300 unless set in the environment).
@@ -24,14 +26,15 @@ refuse() {
     exit 2
 }
 
-device=cuda traces= document= quick=
+device=cuda traces= document= quick= record= left=
 while [ $# -gt 0 ]; do
     case $1 in
         --help | -h) usage; exit 0 ;;
         --quick) quick=1 ;;
-        --device | --traces)
+        --left) left=1 ;;
+        --device | --traces | --record)
             [ $# -gt 1 ] || refuse "$1 needs a value"
-            if [ "$1" = --device ]; then device=$2; else traces=$2; fi
+            case $1 in --device) device=$2 ;; --traces) traces=$2 ;; *) record=$2 ;; esac
             shift ;;
         -*) refuse "$1 is not known" ;;
         *)
@@ -44,10 +47,16 @@ done
 [ -z "$traces" ] || [ -d "$traces" ] || refuse "$traces is no folder"
 [ -d "$(dirname -- "$document")" ] || refuse "the folder of $document is not there"
 
+[ -z "$left" ] || [ -n "$record" ] || refuse "--left needs --record"
+[ -z "$record" ] || touch -- "$record" || refuse "$record cannot be written"
+
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 scratch=$(mktemp -d)
 trap 'rm -rf -- "$scratch"' EXIT
 failed=0 count=0
+started=$(date -u +%Y-%m-%dT%H:%M:%SZ) kernel=$(uname -sr | LC_ALL=C tr -cd 'A-Za-z0-9 ._+-')
+# A line that was cut short stays one of its own.
+[ -z "$record" ] || [ -z "$(tail -c 1 -- "$record" | tr -d '\n')" ] || echo >> "$record"
 
 # The end of a file as a JSON string.
 quoted() {
@@ -62,8 +71,11 @@ quoted() {
 
 # part NAME ARGUMENT…: runs the program, shows what it prints, and keeps what it writes.
 part() {
-    local name=$1 started=$SECONDS code
+    local name=$1 begun=$SECONDS code
     shift
+    if [ -n "$left" ] && grep -qF -- "{\"name\": \"$name\", \"exit\": 0," "$record"; then
+        return
+    fi
     count=$((count + 1))
     echo "==> $name"
     rm -f -- "$scratch/part.json"
@@ -73,17 +85,21 @@ part() {
     cat "$scratch/log" >&2
     [ "$code" -eq 0 ] || failed=$((failed + 1))
     {
-        [ "$count" -eq 1 ] || echo ,
         printf '{"name": "%s", "exit": %d, "seconds": %d,\n' \
-            "$name" "$code" "$((SECONDS - started))"
+            "$name" "$code" "$((SECONDS - begun))"
         printf '"log": %s,\n"document": ' "$(quoted "$scratch/log")"
         if [ -s "$scratch/part.json" ]; then cat "$scratch/part.json"; else echo null; fi
         echo '}'
-    } >> "$scratch/parts"
+    } > "$scratch/part"
+    { [ "$count" -eq 1 ] || echo ,; cat "$scratch/part"; } >> "$scratch/parts"
+    [ -z "$record" ] || {
+        printf '{"schema": "vmem-bundle/1", "started": "%s", "kernel": "%s", "parts": [' "$started" "$kernel"
+        tr -d '\n' < "$scratch/part"
+        echo ']}'
+    } >> "$record"
     echo
 }
 
-started=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 for tier in a b c fallback a-bare a-tight a-chunks plain; do
     part "matrix/$tier" matrix --tier "$tier" --announce
 done
@@ -92,6 +108,12 @@ for workload in overlay overlay-core overlay-paged overlay-2s dissolve spatial-j
     part "bench/$workload" bench --workload "$workload" ${quick:+--scale 1k} \
         --tier a,b,fallback,a-bare,a-tight,a-chunks,plain
 done
+if [ -z "$quick" ]; then
+    # What programs asked for, once, of up to 22 GiB.
+    for log in overlay_1m overlay_100k limit_1gib cupy_programs torch_gpt torch_resnet torch_gnn; do
+        part "bench/$log" bench --workload "$log" --tier a,b,fallback,a-bare,plain
+    done
+fi
 if [ -n "$traces" ]; then
     for trace in "$traces"/*.csv; do
         [ -e "$trace" ] || continue
@@ -102,8 +124,8 @@ fi
 
 {
     printf '{"schema": "vmem-bundle/1", "started": "%s", "kernel": "%s",\n"parts": [\n' \
-        "$started" "$(uname -sr | LC_ALL=C tr -cd 'A-Za-z0-9 ._+-')"
-    cat "$scratch/parts"
+        "$started" "$kernel"
+    [ "$count" -eq 0 ] || cat "$scratch/parts"
     echo ']}'
 } > "$scratch/document" && cp -- "$scratch/document" "$document" || exit 1
 

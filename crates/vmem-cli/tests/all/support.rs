@@ -119,15 +119,21 @@ pub(crate) fn document_on(backend: Hardware, args: &[&str]) -> (u8, serde_json::
 /// A backend whose device is a simulated one that stands for a card: what the program knows of cards
 /// applies to it.
 #[derive(Debug)]
-pub(crate) struct Hardware(Result<Arc<SimDevice>, &'static str>);
+pub(crate) struct Hardware(Result<Vec<Arc<SimDevice>>, &'static str>);
 
 impl Hardware {
     pub(crate) fn new(config: SimConfig) -> Self {
-        Self(Ok(SimDevice::with_config(config).unwrap()))
+        Self::of(SimDevice::with_config(config).unwrap())
     }
 
     pub(crate) fn of(device: Arc<SimDevice>) -> Self {
-        Self(Ok(device))
+        Self(Ok(vec![device]))
+    }
+
+    /// Several cards, numbered from zero.
+    #[allow(dead_code, reason = "not every program's tests ask")]
+    pub(crate) fn cards(devices: Vec<Arc<SimDevice>>) -> Self {
+        Self(Ok(devices))
     }
 
     pub(crate) fn absent(reason: &'static str) -> Self {
@@ -142,13 +148,16 @@ impl Backend for Hardware {
 
     fn open(&self, ordinal: u32) -> Result<Arc<dyn Device>, OpenError> {
         match &self.0 {
-            Ok(device) if ordinal == 0 => Ok(device.clone()),
-            Ok(_) => Err(OpenError::Absent(format!("there is no card {ordinal}"))),
+            Ok(devices) => match devices.get(usize::try_from(ordinal).unwrap()) {
+                Some(device) => Ok(device.clone()),
+                None => Err(OpenError::Absent(format!("there is no card {ordinal}"))),
+            },
             Err(reason) => Err(OpenError::Absent((*reason).to_owned())),
         }
     }
 
-    fn driver_calls(&self, _: u32) -> Option<u64> {
-        Some(self.0.as_ref().ok()?.calls().total())
+    fn driver_calls(&self, ordinal: u32) -> Option<u64> {
+        let devices = self.0.as_ref().ok()?;
+        Some(devices.get(usize::try_from(ordinal).unwrap())?.calls().total())
     }
 }

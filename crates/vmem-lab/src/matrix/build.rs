@@ -1,5 +1,6 @@
 //! Whether a stack is built, and is the one that was asked for.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use vmem_cli::parts;
@@ -25,11 +26,7 @@ pub(super) fn as_asked(context: &CheckContext) -> Result<Outcome, BoxedError> {
             return Ok(Outcome::Passed(Some(built.description)));
         }
     };
-    let config = parts::config(&context.opened)
-        .with_oom_safety(asked == Tier::B)
-        .with_managed_memory(asked == Tier::C);
-    let device = context.opened.device.clone();
-    let runtime = Runtime::new(config, move || Ok(device.clone()));
+    let runtime = runtime(context, asked);
     let resource = runtime.resource()?;
     match runtime.status() {
         Status::Ready { tier, description, .. } if tier == asked => {
@@ -38,6 +35,39 @@ pub(super) fn as_asked(context: &CheckContext) -> Result<Outcome, BoxedError> {
         }
         other => Ok(Outcome::Failed(format!("tier {asked} was asked for; {other}"))),
     }
+}
+
+/// A runtime on the context's device that is configured for a tier.
+fn runtime(context: &CheckContext, tier: vmem_runtime::Tier) -> Runtime {
+    use vmem_runtime::Tier;
+    let config = parts::config(&context.opened)
+        .with_oom_safety(tier == Tier::B)
+        .with_managed_memory(tier == Tier::C);
+    let device = context.opened.device.clone();
+    Runtime::new(config, move || Ok(device.clone()))
+}
+
+/// A stack as a program has it.
+#[derive(Debug)]
+pub(super) struct ProgramStack {
+    pub(super) resource: Arc<dyn MemoryResource>,
+    /// Who keeps it.
+    _owner: Box<dyn Any>,
+}
+
+/// The stack, of a runtime if one can be configured for it.
+///
+/// # Errors
+/// What building it came to.
+pub(super) fn as_a_program(context: &CheckContext) -> Result<ProgramStack, BoxedError> {
+    use vmem_runtime::Tier;
+    if let Some(tier @ (Tier::A | Tier::B | Tier::C)) = context.tier.runtime() {
+        let runtime = runtime(context, tier);
+        return Ok(ProgramStack { resource: runtime.resource()?, _owner: Box::new(runtime) });
+    }
+    let built = context.build(ROOM)?;
+    let resource = built.resource.clone();
+    Ok(ProgramStack { resource, _owner: Box::new(built) })
 }
 
 /// The driver calls of building a stack that are failed, one after the other.

@@ -32,7 +32,7 @@ pub(super) fn run(check: &Check, tier: Tier, target: &Target, seed: u64) -> Outc
         return Outcome::Skipped(missing.to_owned());
     }
     let drops = opened.device.base().drop_failures().count();
-    let context = CheckContext { opened, tier, seed };
+    let context = CheckContext { target: target.clone(), opened, tier, seed };
     let outcome = attempt(check, &context, drops);
     // What a failed check leaves behind is its own business.
     if matches!(outcome, Outcome::Failed(_)) || context.opened.simulated().is_ok() {
@@ -64,7 +64,7 @@ fn attempt(check: &Check, context: &CheckContext, drops: u64) -> Outcome {
 
 /// What is wrong with the device after a check: rules broken, drops failed and, where that is known
 /// for certain, memory not returned.
-fn complaint(opened: &Opened, drops: u64) -> Option<String> {
+pub(super) fn complaint(opened: &Opened, drops: u64) -> Option<String> {
     if let Err(error) = opened.device.synchronize() {
         return Some(format!("the device failed afterwards: {error}"));
     }

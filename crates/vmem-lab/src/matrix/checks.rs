@@ -6,14 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vmem_cli::parts::{Error, traces as files};
-use vmem_core::BoxedError;
+use vmem_core::{BoxedError, Device};
 use vmem_sim::SimDevice;
 use vmem_testkit::conformance::{self, Subject};
 use vmem_trace::{ReadOptions, Trace, Workload};
 
 use super::cell::Outcome;
 use super::context::{CheckContext, StackProbe};
-use super::{build, copies, repeat, streams, workload};
+use super::{build, copies, devices, repeat, streams, workload};
 use crate::args::Matrix;
 
 /// Tries something on a stack.
@@ -66,7 +66,8 @@ fn all(seed: u64) -> Vec<Check> {
     ];
     checks.extend(conformance::CHECKS.iter().map(|promise| {
         let name = format!("conformance/{}", promise.name);
-        Check { name, run: Box::new(move |context| conforms(promise, context)) }
+        let run = move |context: &CheckContext| conforms(promise, context, SimDevice::new(1 << 20));
+        Check { name, run: Box::new(run) }
     }));
     checks.extend([
         check("copies/host_device_host", copies::host_device_host),
@@ -92,6 +93,10 @@ fn all(seed: u64) -> Vec<Check> {
         check("streams/reuse_is_ordered", streams::reuse),
         check("streams/moves_keep_every_byte", streams::moves),
         check("streams/two_threads", streams::two_threads),
+        check("devices/registry_and_threads", devices::registry),
+        check("devices/copies_between", devices::copies),
+        check("devices/strange_streams_are_refused", devices::strange_streams),
+        check("devices/conformance_on_both_at_once", devices::conformance),
     ]);
     checks
 }
@@ -100,12 +105,16 @@ fn check(name: &str, run: fn(&CheckContext) -> Result<Outcome, BoxedError>) -> C
     Check { name: name.to_owned(), run: Box::new(run) }
 }
 
-/// A promise of the contract.
-fn conforms(promise: &conformance::Check, context: &CheckContext) -> Result<Outcome, BoxedError> {
+/// A promise of the contract. `other` is the device whose streams have to be refused.
+pub(super) fn conforms(
+    promise: &conformance::Check,
+    context: &CheckContext,
+    other: Arc<dyn Device>,
+) -> Result<Outcome, BoxedError> {
     let built = context.build(2 * BUDGET)?;
     let probe = StackProbe(&built);
     let subject = Subject {
-        other_device: Some(SimDevice::new(1 << 20)),
+        other_device: Some(other),
         budget: BUDGET,
         seed: context.seed,
         probe: &probe,

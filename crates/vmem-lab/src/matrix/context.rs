@@ -1,7 +1,7 @@
 //! What a check has to work with.
 
 use vmem_adaptors::Budget;
-use vmem_cli::parts::{Bounds, BuiltStack, DeviceRequest, Opened, Purpose, Tier};
+use vmem_cli::parts::{Bounds, BuiltStack, DeviceRequest, Opened, Purpose, Target, Tier};
 use vmem_core::BoxedError;
 use vmem_pool::PoolHandle;
 use vmem_testkit::Probe;
@@ -10,8 +10,10 @@ use vmem_testkit::Probe;
 const DEVICE: u64 = 2 << 30;
 
 /// A device, and the stack to be built on it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct CheckContext {
+    /// Which device that is.
+    pub(super) target: Target,
     pub(super) opened: Opened,
     pub(super) tier: Tier,
     pub(super) seed: u64,

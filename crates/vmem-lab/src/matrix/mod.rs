@@ -5,6 +5,7 @@ mod cell;
 mod checks;
 mod context;
 mod copies;
+mod devices;
 mod evidence;
 mod leaks;
 mod repeat;

@@ -45,6 +45,66 @@ fn every_stack_builds_copies_and_reuses_memory_across_streams() {
 }
 
 #[test]
+fn two_devices_are_apart_on_every_stack() {
+    let checks = "devices/registry,devices/copies,devices/strange";
+    // The conformance suite takes seconds a stack: here on one that moves memory and one that does not.
+    let conformance = ["matrix", "--check", "devices/conformance", "--tier", "a,c"];
+    for (args, wanted) in [(&["matrix", "--check", checks][..], 3 * 8), (&conformance, 2)] {
+        let (code, document) = document(args);
+        assert_eq!(code, 0, "{document:#}");
+        let cells = cells(&document);
+        assert_eq!(cells.len(), wanted);
+        for (check, tier, result, reason) in cells {
+            assert_eq!(result, "pass", "{check} on {tier}: {reason}");
+        }
+    }
+}
+
+#[test]
+fn a_machine_with_one_card_skips_what_takes_two() {
+    let backend = Hardware::of(SimDevice::new(CARD));
+    let (code, document) = document_on(backend, &["matrix", "--tier", "a", "--check", "devices/"]);
+    assert_eq!(code, 0, "{document:#}");
+    for (check, _, result, reason) in cells(&document) {
+        assert_eq!(
+            (result, reason),
+            ("skip", "there is no second device: there is no card 1"),
+            "{check}"
+        );
+    }
+}
+
+#[test]
+fn what_stays_on_the_second_card_fails_the_cell() {
+    let second = SimDevice::new(CARD);
+    // Unmapping fails for ever: the pool cannot return what it mapped.
+    for nth in 1..2_000 {
+        second.fail_call(Some(CallKind::Unmap), nth, DriverCode::UNKNOWN);
+    }
+    let backend = Hardware::cards(vec![SimDevice::new(CARD), second]);
+    let args = ["matrix", "--tier", "a-bare", "--check", "devices/registry_and_threads"];
+    let (code, document) = document_on(backend, &args);
+    let cells = cells(&document);
+    assert_eq!((code, cells[0].2), (1, "fail"), "{cells:?}");
+    assert!(cells[0].3.contains("the second device: "), "{cells:?}");
+}
+
+#[test]
+fn a_second_card_that_loses_bytes_fails_what_compares_them() {
+    let config = SimConfig { capacity: CARD, bytes: Bytes::None, ..SimConfig::default() };
+    let second = SimDevice::with_config(config).unwrap();
+    let backend = Hardware::cards(vec![SimDevice::new(CARD), second]);
+    let args = ["matrix", "--tier", "a", "--check", "devices/"];
+    let (code, document) = document_on(backend, &args);
+    assert_eq!(code, 1);
+    let cells = cells(&document);
+    for check in ["devices/registry_and_threads", "devices/copies_between"] {
+        let cell = cells.iter().find(|cell| cell.0 == check).unwrap();
+        assert_eq!(cell.2, "fail", "{cell:?}");
+    }
+}
+
+#[test]
 fn the_contract_and_the_workloads_hold_on_the_bare_pool() {
     let args = ["matrix", "--tier", "a-bare", "--check", "conformance/,workload/"];
     let (code, document) = document(&args);

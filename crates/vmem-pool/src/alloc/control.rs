@@ -1,13 +1,11 @@
 //! What handles can do with a pool.
 
-use vmem_core::{
-    BoxedError, Contents, DevicePtr, HandleError, Moved, RawBlock, Residence, ResidencyError,
-};
+use vmem_core::{BoxedError, DevicePtr, HandleError, Moved, RawBlock, Residence, ResidencyError};
 
 use super::{Core, Which};
 use crate::space::{self, Slot, pointer};
 use crate::streams::State;
-use crate::supply::{Backing, To};
+use crate::supply::{Backing, Mapping, Place};
 use crate::{Capacity, Counters, Pending, RangeInfo, RangeState, Segment, Snapshot};
 
 /// A pool without its type.
@@ -20,14 +18,13 @@ pub(crate) trait Control: Send + Sync {
     fn try_trim(&self, keep: u64) -> Result<u64, HandleError>;
     fn synchronize(&self) -> Result<(), HandleError>;
     fn check_invariants(&self);
-    fn move_memory(&self, which: Which<'_>, to: To) -> Result<Moved, ResidencyError>;
-    fn sleep(
+    /// Without a word on what is pending, nothing is.
+    fn move_memory(
         &self,
         which: Which<'_>,
-        contents: Contents,
-        pending: Pending,
+        to: Place,
+        pending: Option<Pending>,
     ) -> Result<Moved, ResidencyError>;
-    fn wake(&self, which: Which<'_>, pending: Pending) -> Result<Moved, ResidencyError>;
     fn residence(&self, block: &RawBlock) -> Option<Residence>;
     fn keep_on_host(&self, bytes: u64) -> Result<(), ResidencyError>;
     fn host_room(&self) -> u64;
@@ -41,14 +38,13 @@ impl<B: Backing> Control for Core<B> {
 
     fn capacity(&self) -> Capacity {
         self.streams.note_orphans();
-        let state = self.streams.lock();
-        let usable = |tag| !state.is_out_of_reach(tag);
-        let returnable = self.supply.returnable(&state.space, &state.aliases, &usable);
-        let movable = self.movable(&state);
+        let mut state = self.streams.lock();
+        let free = state.free_in_reach();
+        let movable = self.movable(&mut state);
+        let returnable = self.supply.returnable(&state.memory(), &free);
         let ceiling = (self.ceiling < u64::MAX).then_some(self.ceiling);
         let growth_left = ceiling.map(|ceiling| ceiling.saturating_sub(state.counters.reserved));
-        let stretches = state.space.free_stretches(usable);
-        let contiguous = stretches.iter().map(|stretch| stretch.size).max().unwrap_or(0);
+        let contiguous = free.iter().map(|stretch| stretch.size).max().unwrap_or(0);
         let largest_now = contiguous.max(movable);
         Capacity {
             live: state.counters.live,
@@ -80,8 +76,7 @@ impl<B: Backing> Control for Core<B> {
     }
 
     fn try_trim(&self, keep: u64) -> Result<u64, HandleError> {
-        let marked = self.streams.close_all().and_then(|()| self.streams.refresh());
-        marked.map_err(HandleError::from)?;
+        self.streams.ask().map_err(HandleError::from)?;
         self.give_back(keep).map_err(HandleError::from)
     }
 
@@ -90,25 +85,23 @@ impl<B: Backing> Control for Core<B> {
         self.streams.synchronize_device().map_err(HandleError::from)
     }
 
-    fn move_memory(&self, which: Which<'_>, to: To) -> Result<Moved, ResidencyError> {
-        self.move_blocks(which, to)
-    }
-
-    fn sleep(
+    fn move_memory(
         &self,
         which: Which<'_>,
-        contents: Contents,
-        pending: Pending,
+        to: Place,
+        pending: Option<Pending>,
     ) -> Result<Moved, ResidencyError> {
-        self.put_to_sleep(which, contents, pending)
-    }
-
-    fn wake(&self, which: Which<'_>, pending: Pending) -> Result<Moved, ResidencyError> {
-        self.wake_up(which, pending)
+        self.move_blocks(which, to, pending)
     }
 
     fn residence(&self, block: &RawBlock) -> Option<Residence> {
-        self.residence_of(block)
+        if block.owner() != self.streams.id {
+            return None;
+        }
+        let mut state = self.streams.lock();
+        let slot = state.space.slot_of(block)?;
+        let (memory, lanes) = state.parts();
+        Some(memory.residence(slot, &|tag| lanes.is_complete(tag)))
     }
 
     fn keep_on_host(&self, bytes: u64) -> Result<(), ResidencyError> {
@@ -116,7 +109,8 @@ impl<B: Backing> Control for Core<B> {
     }
 
     fn host_room(&self) -> u64 {
-        if self.supply.can_rest() { self.supply.host_room() } else { 0 }
+        let mapping = self.supply.mapping().filter(|mapping| mapping.can_rest());
+        mapping.map_or(0, Mapping::host_room)
     }
 
     fn check_invariants(&self) {
@@ -149,13 +143,15 @@ impl<B: Backing> Core<B> {
         // What cannot be waited for stays where it is: waiting for the whole device would break whatever
         // captures. After a device fault nothing can be returned: it leaks.
         // A pool that holds nothing has nothing to wait for.
-        let holds = self.supply.held() + self.supply.host().held > 0;
+        let on_host = self.supply.mapping().map_or(0, Mapping::held_on_host);
+        let holds = self.supply.held() + on_host > 0;
         let waited = if holds { self.streams.wait_for_markers() } else { Ok(()) };
         let waited = waited.map_err(BoxedError::from);
         let (error, rest) = match self.lock_growth() {
             Ok(mut growing) => {
                 let error = growing.give_back(0).1;
-                let error = error.or(growing.empty_host_reserve().err());
+                let emptied = growing.keep_on_host(0).map_err(BoxedError::from);
+                let error = error.or(emptied.err());
                 (error, Some(std::mem::take(&mut *growing)))
             }
             Err(error) => (Some(error), None),
@@ -170,7 +166,7 @@ impl<B: Backing> Core<B> {
             None => {}
         }
         drop(rest);
-        let idle = self.streams.lock().lanes.take_idle();
+        let idle = std::mem::take(&mut self.streams.lock().lanes.idle);
         drop(idle);
     }
 }

@@ -11,11 +11,11 @@ use vmem_core::{
 };
 
 use super::{NO_ADDRESSES, Slow};
-use crate::space::{CLEAN, Fit, GRAIN, MOST, Need, RangeState};
+use crate::space::{CLEAN, Fit, GRAIN, MOST, Need, RangeState, Span};
 use crate::streams::{Reuse, State, Streams};
 use crate::supply::{Aliases, Backing, Miss};
 use crate::sync::Mutex;
-use crate::{BuildError, BuildErrorKind, Placement, PoolConfig};
+use crate::{BuildError, BuildErrorKind, Counters, Placement, PoolConfig};
 
 /// A pool's inside. Driver calls are made without the pool's lock; whoever makes them has claimed the
 /// ranges they concern.
@@ -49,12 +49,18 @@ impl<B: Backing> Core<B> {
         let observed = supply.capabilities().has(Features::HOST_ACCESSIBLE);
         let reuse = if observed { Reuse::Observed } else { Reuse::StreamOrdered };
         let may_ask = config.placement == Placement::ByCompletion;
-        if let Some(bytes) = config.host_ceiling {
-            supply.limit_host(bytes);
+        if let (Some(bytes), Some(mapping)) = (config.host_ceiling, supply.mapping()) {
+            mapping.limit_host(bytes);
         }
-        let mut state = State::new(fit, reuse, config.batch, Aliases::new(supply.aliases_from()));
-        for span in supply.addresses() {
-            state.space.add_segment(span, RangeState::Unmapped);
+        let addresses = supply.addresses();
+        let aliases = Aliases::new(addresses.map_or(u64::MAX, |(_, aliases_from)| aliases_from));
+        let mut state = State::new(fit, reuse, config.batch, aliases);
+        if let Some((all, aliases_from)) = addresses {
+            for (from, upto) in [(all.start, aliases_from), (aliases_from, all.end())] {
+                if from < upto {
+                    state.space.add_segment(Span::between(from, upto), RangeState::Unmapped);
+                }
+            }
         }
         let device = supply.device().clone();
         let core = Arc::new_cyclic(|me: &Weak<Self>| Self {
@@ -88,7 +94,7 @@ impl<B: Backing> Core<B> {
         let request = Request::new(layout, &stream);
         let mut slow = Slow::new(&request, CLEAN.lane, need);
         let grown = self.grow(&mut slow).map(|(_, slot)| slot);
-        self.tell_changes(&slow);
+        self.tell_changes(&slow.changes);
         let slot = grown.map_err(|miss| match miss {
             Miss::Refused(source) | Miss::Fault(source) => BuildError::refused(source),
             Miss::Addresses | Miss::Skip(_) => BuildError::refused(NO_ADDRESSES),
@@ -147,10 +153,8 @@ impl<B: Backing> Core<B> {
         }
     }
 
-    /// Tells the observer, and the log, what was taken and returned for a request. Not to be called
-    /// under the lock.
-    pub(super) fn tell_changes(&self, slow: &Slow<'_>) {
-        let changes = slow.changes;
+    /// Tells the observer, and the log, what was taken, moved and returned. Not to be called under the lock.
+    pub(super) fn tell_changes(&self, changes: &Counters) {
         let tell = |bytes, kind: fn(u64) -> MemoryEventKind| {
             if bytes > 0 {
                 self.tell(kind(bytes), |event| event);

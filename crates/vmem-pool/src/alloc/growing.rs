@@ -3,10 +3,10 @@
 use vmem_core::Features;
 
 use super::growth_lock::Growing;
-use super::{Core, Found, Slow};
-use crate::space::{CLEAN, GRAIN, MOST, Slot, Space};
+use super::{Core, Found, Placed, Slow};
+use crate::space::{CLEAN, GRAIN, MOST, Slot, Span};
 use crate::streams::{Access, Locked, State};
-use crate::supply::{Aliases, Ask, Backing, Miss, Plan, Way};
+use crate::supply::{Ask, Backing, Memory, Miss, Plan, Way};
 use crate::{Counters, Footprint};
 
 impl<B: Backing> Core<B> {
@@ -16,19 +16,21 @@ impl<B: Backing> Core<B> {
         if slow.no_aliases {
             return None;
         }
-        let plan = state.asking(slow, self.ceiling, |space, aliases, ask| {
-            self.supply.resume(space, aliases, ask, ask.ready)
-        })?;
+        let plan = state.plan(slow, self.ceiling, |memory, ask| {
+            memory.resume(ask.need, slow.shared(self.supply.granule()), ask.ready)
+        });
+        let plan = plan.ok()?;
         state.counters.returns += 1;
-        let State { space, aliases, .. } = state;
-        Some(self.supply.finish(space, aliases, plan, slow.need, CLEAN))
+        Some(state.memory().finish(plan, slow.need, CLEAN, |_| None))
     }
 
     /// Takes memory from the supply, unless somebody else's growth or free has made room while this
     /// thread waited for its turn.
-    pub(super) fn grow(&self, slow: &mut Slow<'_>) -> Result<(Locked<'_>, Slot), Miss> {
+    pub(super) fn grow(&self, slow: &mut Slow<'_>) -> Placed<'_> {
         let mut growing = self.lock_growth().map_err(Miss::Refused)?;
-        self.supply.let_go_of_stuck(&mut growing);
+        if let Some((mapping, handles)) = growing.mapped() {
+            mapping.release_unusable(handles);
+        }
         let grown = growing.grow(self.streams.lock(), slow);
         growing.end(slow);
         grown
@@ -49,7 +51,7 @@ impl<B: Backing> Core<B> {
         let made = if self.supply.moves() {
             let moved = growing.gather(slow);
             if moved.is_err() {
-                slow.tried("moving memory", self.movable(&self.streams.lock()));
+                slow.tried("moving memory", self.movable(&mut self.streams.lock()));
             }
             slow.unless_refused(moved)
         } else {
@@ -60,8 +62,10 @@ impl<B: Backing> Core<B> {
     }
 
     /// Bytes that could be gathered into one range if everything pending were complete.
-    pub(super) fn movable(&self, state: &State) -> u64 {
-        self.supply.movable(&state.space, &state.aliases, &|tag| !state.is_out_of_reach(tag))
+    pub(super) fn movable(&self, state: &mut State) -> u64 {
+        let Some((all, aliases_from)) = self.supply.addresses() else { return 0 };
+        let free = state.free_in_reach();
+        state.memory().most_gathered(&free).min(all.end() - aliases_from)
     }
 }
 
@@ -75,11 +79,7 @@ impl<'a, B: Backing> Growing<'a, B> {
         slow.changes.bytes_moved += self.changes.bytes_moved;
     }
 
-    pub(super) fn grow(
-        &mut self,
-        mut state: Locked<'a>,
-        slow: &mut Slow<'_>,
-    ) -> Result<(Locked<'a>, Slot), Miss> {
+    pub(super) fn grow(&mut self, mut state: Locked<'a>, slow: &mut Slow<'_>) -> Placed<'a> {
         if let Some(slot) = self.core.hit(&mut state, slow.lane, slow.need, slow.own) {
             return Ok((state, slot));
         }
@@ -92,17 +92,13 @@ impl<'a, B: Backing> Growing<'a, B> {
     }
 
     /// Memory at an alias that is mapped already, or moved if that is preferred, or more.
-    fn take_more(
-        &mut self,
-        mut state: Locked<'a>,
-        slow: &mut Slow<'_>,
-    ) -> Result<(Locked<'a>, Slot), Miss> {
+    fn take_more(&mut self, mut state: Locked<'a>, slow: &mut Slow<'_>) -> Placed<'a> {
         let Core { supply, streams, config, ceiling, .. } = self.core;
         while !slow.no_aliases {
-            let plan = state.asking(slow, *ceiling, |space, aliases, ask| {
-                supply.resume(space, aliases, ask, ask.usable)
+            let plan = state.plan(slow, *ceiling, |memory, ask| {
+                memory.resume(ask.need, slow.shared(supply.granule()), ask.usable)
             });
-            let Some(plan) = plan else { break };
+            let Ok(plan) = plan else { break };
             match self.carry_out(state, slow, plan) {
                 Ok(placed) => return Ok(placed),
                 Err(miss) => slow.skip(miss)?,
@@ -113,9 +109,7 @@ impl<'a, B: Backing> Growing<'a, B> {
         let may_move =
             config.footprint == Footprint::Tight && may_move_first(&state.counters, limit);
         let moving = may_move
-            && state.asking(slow, *ceiling, |space, aliases, ask| {
-                supply.gathering_saves(space, aliases, ask)
-            });
+            && state.asking(slow, *ceiling, |memory, ask| supply.gathering_saves(&memory, ask));
         if moving {
             drop(state);
             match self.gather(slow) {
@@ -139,54 +133,46 @@ impl<'a, B: Backing> Growing<'a, B> {
         }
     }
 
-    /// Takes memory until `size` bytes lie together, of which the request gets what it needs. A lane
-    /// that cannot be waited for now is done without.
-    fn extend(
-        &mut self,
-        mut state: Locked<'a>,
-        slow: &mut Slow<'_>,
-        size: u64,
-    ) -> Result<(Locked<'a>, Slot), Miss> {
-        let core = self.core;
-        loop {
-            let plan = state.asking(slow, core.ceiling, |space, _, ask| {
-                core.supply.extend(self, space, ask, size)
-            })?;
-            match self.carry_out(state, slow, plan) {
-                Ok(extended) => return Ok(extended),
-                Err(miss) => slow.skip(miss)?,
-            }
-            state = core.streams.lock();
-        }
+    /// Takes memory until `size` bytes lie together, of which the request gets what it needs.
+    fn extend(&mut self, state: Locked<'a>, slow: &mut Slow<'_>, size: u64) -> Placed<'a> {
+        self.attempt(state, slow, |growing, memory, ask| {
+            growing.core.supply.extend(growing, memory, ask, size)
+        })
     }
 
     /// Moves memory to where the request can be placed and takes what is missing. Gives up aliases
     /// where addresses are short or aliases too many.
-    pub(super) fn gather(&mut self, slow: &mut Slow<'_>) -> Result<(Locked<'a>, Slot), Miss> {
-        let core = self.core;
+    pub(super) fn gather(&mut self, slow: &mut Slow<'_>) -> Placed<'a> {
         self.make_addresses(slow)?;
+        let state = self.core.streams.lock();
+        let (state, slot) = self.attempt(state, slow, |growing, memory, ask| {
+            growing.core.supply.gather(growing, memory, ask)
+        })?;
+        // A limit asks about events.
+        Ok((if slow.captures { state } else { self.limit_aliases(state) }, slot))
+    }
+
+    /// Plans and carries out until that succeeds. A lane that cannot be waited for now is done without.
+    fn attempt(
+        &mut self,
+        mut state: Locked<'a>,
+        slow: &mut Slow<'_>,
+        plan: impl Fn(&Self, &Memory<'_>, &Ask<'_>) -> Result<Plan, Miss>,
+    ) -> Placed<'a> {
         loop {
-            let mut state = core.streams.lock();
-            let plan = state.asking(slow, core.ceiling, |space, aliases, ask| {
-                core.supply.gather(self, space, aliases, ask)
-            })?;
+            let plan =
+                state.plan(slow, self.core.ceiling, |memory, ask| plan(self, memory, ask))?;
             match self.carry_out(state, slow, plan) {
-                // That asks about events.
-                Ok(moved) if slow.captures => return Ok(moved),
-                Ok((state, slot)) => return Ok((self.limit_aliases(state), slot)),
+                Ok(found) => return Ok(found),
                 Err(miss) => slow.skip(miss)?,
             }
+            state = self.core.streams.lock();
         }
     }
 
     /// Orders the request's stream after the last uses of what a plan claimed, makes its driver calls,
     /// and gives the request its memory; or puts everything back.
-    fn carry_out(
-        &mut self,
-        state: Locked<'a>,
-        slow: &mut Slow<'_>,
-        mut plan: Plan<B::Work>,
-    ) -> Result<(Locked<'a>, Slot), Miss> {
+    fn carry_out(&mut self, state: Locked<'a>, slow: &mut Slow<'_>, mut plan: Plan) -> Placed<'a> {
         let Core { supply, streams, .. } = self.core;
         drop(state);
         let (request, lane) = (slow.request, slow.lane);
@@ -213,17 +199,16 @@ impl<'a, B: Backing> Growing<'a, B> {
             }
             Way::Growth => state.rest_of(&plan.claim, lane),
         };
-        let State { space, aliases, counters, lanes, .. } = &mut *state;
-        plan.claim.note_lenders(|tag| lanes.lender(tag, lane));
+        let (mut memory, lanes) = state.parts();
         let slot = match done {
-            Ok(()) => Ok(supply.finish(space, aliases, plan, slow.need, rest)),
+            Ok(()) => Ok(memory.finish(plan, slow.need, rest, |tag| lanes.lender(tag, lane))),
             Err(miss) => {
-                supply.give_up(space, aliases, plan);
+                memory.give_up(plan);
                 slow.seen += 1;
                 Err(miss)
             }
         };
-        counters.aliased = aliases.bytes();
+        state.counters.aliased = state.aliases.bytes();
         Ok((state, slot?))
     }
 }
@@ -240,20 +225,37 @@ fn may_move_first(counters: &Counters, limit: u64) -> bool {
 }
 
 impl State {
-    /// Hands a supply what it is told of a request, and the parts of the pool that it may change.
-    pub(super) fn asking<R>(
+    /// Plans for a request, and claims what the plan concerns.
+    fn plan(
         &mut self,
         slow: &Slow<'_>,
         ceiling: u64,
-        plan: impl FnOnce(&mut Space, &mut Aliases, &Ask<'_>) -> R,
+        plan: impl FnOnce(&Memory<'_>, &Ask<'_>) -> Result<Plan, Miss>,
+    ) -> Result<Plan, Miss> {
+        let mut plan = self.asking(slow, ceiling, |memory, ask| plan(&memory, ask))?;
+        self.memory().begin(&mut plan);
+        Ok(plan)
+    }
+
+    /// Shows a supply the memory, and tells it of a request.
+    fn asking<R>(
+        &mut self,
+        slow: &Slow<'_>,
+        ceiling: u64,
+        plan: impl FnOnce(Memory<'_>, &Ask<'_>) -> R,
     ) -> R {
         let most = if slow.spares { ceiling.min(self.most_apart()) } else { ceiling };
-        let Self { space, lanes, aliases, counters, .. } = self;
+        let (limit, room) = (ceiling, most.saturating_sub(self.counters.reserved));
+        let (memory, lanes) = self.parts();
         let ready =
             |tag| matches!(lanes.access(tag, slow.lane), Access::Now) && !slow.leaves(lanes, tag);
         let usable = |tag| slow.may_use(lanes, tag);
-        let (limit, room) = (ceiling, most.saturating_sub(counters.reserved));
         let Slow { need, lane, own, .. } = *slow;
-        plan(space, aliases, &Ask { need, lane, own, limit, room, ready: &ready, usable: &usable })
+        plan(memory, &Ask { need, lane, own, limit, room, ready: &ready, usable: &usable })
+    }
+
+    /// Stretches of free memory that could be used if everything pending were complete.
+    pub(super) fn free_in_reach(&self) -> Vec<Span> {
+        self.space.free_stretches(|tag| !self.is_out_of_reach(tag))
     }
 }

@@ -11,7 +11,7 @@ use super::Core;
 use crate::Counters;
 use crate::space::visits;
 use crate::streams::State;
-use crate::supply::Backing;
+use crate::supply::{Backing, Handles, Mapping};
 use crate::sync::MutexGuard;
 
 #[cfg(not(loom))]
@@ -56,6 +56,11 @@ impl<B: Backing> Core<B> {
 }
 
 impl<B: Backing> Growing<'_, B> {
+    /// What maps the memory, and what is mapped, if memory moves.
+    pub(super) fn mapped(&mut self) -> Option<(&Mapping, &mut Handles)> {
+        self.core.supply.mapped(&mut self.held)
+    }
+
     /// Notes what is held now.
     pub(super) fn note_held(&mut self, state: &mut State) {
         let before = state.counters;

@@ -3,7 +3,7 @@
 
 use super::{Core, Found, Slow};
 use crate::Counters;
-use crate::space::{Claim, Need, Slot};
+use crate::space::{Claim, Need, Slot, StreamIx};
 use crate::streams::State;
 use crate::supply::{Backing, Miss};
 
@@ -103,16 +103,20 @@ impl State {
     /// again is lent: it goes home when it is freed.
     pub(super) fn finish_shared(&mut self, claim: Claim, slow: &mut Slow<'_>) -> Slot {
         let mut rest = self.rest_of(&claim, slow.lane);
-        let tags = claim.tags();
-        let mut lenders = tags.iter().map(|&tag| self.lanes.lender(tag, slow.lane));
         if slow.need.size >= LEAST_LENT
-            && let Some(Some(lender)) = lenders.next()
-            && lenders.all(|other| other == Some(lender))
+            && let Some(lender) = self.lender_of(&claim, slow.lane)
         {
             slow.home = lender;
             rest = self.lanes.away(rest, lender);
         }
         self.space.finish(claim, slow.need, rest)
+    }
+
+    /// The one lane that lends all of a claim.
+    fn lender_of(&self, claim: &Claim, lane: StreamIx) -> Option<StreamIx> {
+        let mut lenders = claim.free_tags().map(|tag| self.lanes.lender(tag, lane));
+        let lender = lenders.next()??;
+        lenders.all(|other| other == Some(lender)).then_some(lender)
     }
 
     /// The supply has no more than is held, as far as that can be told without asking it.

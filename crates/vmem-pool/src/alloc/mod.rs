@@ -2,7 +2,7 @@
 //!
 //! A request looks, in this order and no further than it must, at
 //!
-//! 1. what is at hand: what its own stream freed, and what no work touches ([`Core::alloc_fast`]);
+//! 1. what is at hand: what its own stream freed, and what no work touches ([`State::alloc_fast`](crate::streams::State));
 //! 2. what goes back and forth between streams ([`State::hand_over`](crate::streams::State));
 //! 3. the [stages](Core::STAGES) of the slow path: what other streams freed, more memory, memory that
 //!    is in the wrong place; then again after each thing that may help ([`Wait`]).
@@ -20,7 +20,6 @@ mod idle;
 #[cfg(test)]
 mod many_streams;
 mod own;
-mod residence;
 mod residency;
 mod returning;
 mod sharing;
@@ -51,6 +50,9 @@ const LOOKS_AGAIN: usize = 4;
 
 /// Why nothing can be placed where addresses are short.
 const NO_ADDRESSES: &str = "no stretch of the address range is long enough";
+
+/// A claimed range cut to the request, and the lock; or why there is none.
+type Placed<'a> = Result<(Locked<'a>, Slot), Miss>;
 
 /// What a stage found: a claimed range cut to the request, and the lock; nothing; or what ends the
 /// way of the request.
@@ -89,30 +91,14 @@ impl<B: Backing> Core<B> {
         }
         let plain = !self.is_watched && !fork::is_child();
         if plain && request.stream.device_id() == self.device {
+            let need = self.need(request.layout);
             let mut state = self.streams.lock_fast();
-            if let Some(block) = self.alloc_fast(&mut state, request) {
+            if let Some(block) = state.alloc_fast(request, need, self.streams.id) {
                 return Ok(block);
             }
             return self.alloc_watched(request, Some(Locked::new(state)));
         }
         self.alloc_watched(request, None)
-    }
-
-    /// A block of what is at hand: no driver call. `None` says only that it takes more than that.
-    #[inline]
-    fn alloc_fast(&self, state: &mut State, request: &Request<'_>) -> Option<Block> {
-        let lane = state.lanes.known(self.streams.id, request.stream)?;
-        // Blocks freed on this stream by other threads rely on its pending waits, which were asked
-        // for before the frees: seen under the lock, none is missed.
-        let need = self.need(request.layout);
-        if request.stream.has_pending_waits() || !state.lanes.begin_hit(lane, need.size) {
-            return None;
-        }
-        let Some(slot) = state.hit(lane, need) else {
-            state.lanes.note_freed(lane, need.size);
-            return None;
-        };
-        Some(state.issue(slot, request, lane, self.streams.id))
     }
 
     /// A request that misses, that is refused, or that somebody watches.
@@ -212,7 +198,7 @@ impl<B: Backing> Core<B> {
             slow.put_back(&mut state, claim);
         }
         let allocated = self.alloc_in_stages(state, &mut slow);
-        self.tell_changes(&slow);
+        self.tell_changes(&slow.changes);
         allocated
     }
 
@@ -288,7 +274,7 @@ impl<B: Backing> Core<B> {
     }
 
     /// Looks for memory stage after stage, then again after each thing that may make some usable.
-    fn try_stages<'a>(&'a self, slow: &mut Slow<'_>) -> Result<(Locked<'a>, Slot), Miss> {
+    fn try_stages<'a>(&'a self, slow: &mut Slow<'_>) -> Placed<'a> {
         let others = std::iter::repeat_n(Wait::ForOthers, LOOKS_AGAIN);
         let first = [Wait::No, Wait::ForMarkers, Wait::Again];
         for wait in first.into_iter().chain(others) {
@@ -357,21 +343,10 @@ impl<B: Backing> Core<B> {
         self.free_watched(block, stream)
     }
 
-    /// Frees a block that needs nothing but the lock. Returns whether the lane's batch is to be
-    /// closed; `None` says only that it takes more than that.
+    /// Under the lock, which is let go before the caller marks anything.
     #[inline]
     fn free_fast(&self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
-        let mut state = self.streams.lock_fast();
-        if state.aliases.lend(raw.ptr().get()) {
-            return None;
-        }
-        let lane = state.lanes.known(self.streams.id, stream);
-        let lane = lane.filter(|&lane| state.lanes.is_open(lane))?;
-        let slot = state.end_block(raw, lane)?;
-        let size = state.space[slot].size();
-        let (tag, close) = state.lanes.tag_free(lane, size);
-        state.space.free(slot, tag);
-        Some(close)
+        self.streams.lock_fast().free_fast(raw, stream)
     }
 
     /// A free that takes more than the lock, that is refused, or that somebody watches.
@@ -432,14 +407,14 @@ impl<B: Backing> Core<B> {
 impl State {
     /// Makes a claimed or live range, last used as `tag` says, free with the tag `free`.
     fn release(&mut self, slot: Slot, tag: Tag, free: Tag) {
-        let Self { space, aliases, lanes, .. } = self;
-        if aliases.lend(space[slot].start) || space[slot].is_resting() {
-            aliases.take_back(space, slot, tag, |lender| match lender == CLEAN.lane {
+        let (mut memory, lanes) = self.parts();
+        if memory.aliases.lend(memory.space[slot].start) || memory.space[slot].is_resting() {
+            memory.take_back(slot, tag, |lender| match lender == CLEAN.lane {
                 true => free,
                 false => lanes.away(tag, lender),
             });
         } else {
-            space.set_state(slot, RangeState::Free(free));
+            memory.space.set_state(slot, RangeState::Free(free));
         }
     }
 }

@@ -30,10 +30,12 @@ impl<B: Backing> Core<B> {
         need: Need,
         own: bool,
     ) -> Option<Slot> {
-        match own {
-            false => state.hit(lane, need),
-            true => state.hit_of_its_own(lane, need, self.supply.granule()),
+        if own {
+            return state.hit_of_its_own(lane, need, self.supply.granule());
         }
+        let slot = state.hit(lane, need);
+        state.space.list();
+        slot
     }
 }
 
@@ -46,7 +48,7 @@ impl State {
         for (from, rest) in own.into_iter().chain([clean]) {
             let place = |slot: Slot| {
                 let span = self.space[slot].span();
-                Some((slot, self.aliases.place_apart(span, need, granule)?))
+                Some((slot, self.aliases.cuts.place_apart(span, need, granule)?))
             };
             let found = self.space.fits(from, need).take(LOOKS).find_map(place);
             if let Some((slot, at)) = found {

@@ -6,104 +6,57 @@
 
 use std::collections::BTreeSet;
 
-use vmem_core::{
-    Contents, Label, MemoryEventKind, Moved, RawBlock, ResidencyError, ResidencyErrorKind,
-};
+use vmem_core::{Label, Moved, RawBlock, ResidencyError, ResidencyErrorKind, ResourceId};
 
 use super::Core;
 use super::growth_lock::Growing;
 use crate::Pending;
-use crate::space::Slot;
+use crate::space::{Slot, Span};
 use crate::streams::State;
-use crate::supply::{Backing, Exchange, Exchanged, Return, To, Undone};
+use crate::supply::{Backing, Mapping, Moving, Place, Return};
 
 /// The blocks whose memory is to move.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Which<'a> {
+    /// Those only.
     These(&'a [RawBlock]),
     Labelled(Label),
     All,
 }
 
-/// How far a move reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    /// The blocks that are named.
-    Named,
-    /// Those that share handles with them as well.
-    Sharing,
-}
-
 impl<B: Backing> Core<B> {
-    /// Moves memory of blocks on which no work is pending.
-    pub(super) fn move_blocks(&self, which: Which<'_>, to: To) -> Result<Moved, ResidencyError> {
-        self.move_with_reach(which, to, Reach::Named)
-    }
-
-    pub(super) fn put_to_sleep(
+    /// Moves memory of blocks on which no work is pending: as the caller promises, or as is waited for or
+    /// found out.
+    pub(super) fn move_blocks(
         &self,
         which: Which<'_>,
-        contents: Contents,
-        pending: Pending,
-    ) -> Result<Moved, ResidencyError> {
-        let to = match contents {
-            Contents::Kept => To::Host,
-            Contents::Discarded => To::Nowhere,
-        };
-        self.check_can_move(to)?;
-        self.settle_pending(pending)?;
-        self.move_with_reach(which, to, Reach::Named)
-    }
-
-    pub(super) fn wake_up(
-        &self,
-        which: Which<'_>,
-        pending: Pending,
-    ) -> Result<Moved, ResidencyError> {
-        self.check_can_move(To::Device)?;
-        self.settle_pending(pending)?;
-        self.move_with_reach(which, To::Device, Reach::Sharing)
-    }
-
-    pub(super) fn fill_host_reserve(&self, bytes: u64) -> Result<(), ResidencyError> {
-        self.check_can_move(To::Host)?;
-        let mut growing = self.lock_growth().map_err(refused)?;
-        let filled = self.supply.keep_on_host(&mut growing, bytes);
-        growing.note_host(&mut self.streams.lock());
-        filled
-    }
-
-    fn check_can_move(&self, to: To) -> Result<(), ResidencyError> {
-        let can = match to {
-            To::Host => self.supply.can_rest(),
-            To::Device | To::Nowhere => self.supply.moves(),
-        };
-        if can { Ok(()) } else { Err(ResidencyError::new(ResidencyErrorKind::Unsupported)) }
-    }
-
-    fn move_with_reach(
-        &self,
-        which: Which<'_>,
-        to: To,
-        reach: Reach,
+        to: Place,
+        pending: Option<Pending>,
     ) -> Result<Moved, ResidencyError> {
         self.check_can_move(to)?;
-        let observed = self.streams.close_all().and_then(|()| self.streams.refresh());
-        if let Err(error) = observed {
+        pending.map_or(Ok(()), |pending| self.settle_pending(pending))?;
+        if let Err(error) = self.streams.ask() {
             tracing::debug!(%error, "what is complete could not be asked");
         }
         let mut growing = self.lock_growth().map_err(refused)?;
-        let moved = growing.move_blocks(which, to, reach);
+        let moved = growing.move_blocks(which, to);
         let changes = growing.changes;
         drop(growing);
-        let tell = |bytes, kind: fn(u64) -> MemoryEventKind| {
-            if bytes > 0 {
-                self.tell(kind(bytes), |event| event);
-            }
-        };
-        tell(changes.bytes_trimmed, |bytes| MemoryEventKind::Trim { bytes });
-        tell(changes.bytes_grown, |bytes| MemoryEventKind::Growth { bytes });
+        self.tell_changes(&changes);
         moved
+    }
+
+    pub(super) fn fill_host_reserve(&self, bytes: u64) -> Result<(), ResidencyError> {
+        self.check_can_move(Place::Host)?;
+        self.lock_growth().map_err(refused)?.keep_on_host(bytes)
+    }
+
+    fn check_can_move(&self, to: Place) -> Result<(), ResidencyError> {
+        let can = |mapping: &Mapping| to != Place::Host || mapping.can_rest();
+        if self.supply.mapping().is_some_and(can) {
+            return Ok(());
+        }
+        Err(ResidencyError::new(ResidencyErrorKind::Unsupported))
     }
 }
 
@@ -116,23 +69,17 @@ fn driver(error: impl Into<vmem_core::BoxedError>) -> ResidencyError {
 }
 
 impl<B: Backing> Growing<'_, B> {
-    fn move_blocks(
-        &mut self,
-        which: Which<'_>,
-        to: To,
-        reach: Reach,
-    ) -> Result<Moved, ResidencyError> {
+    fn move_blocks(&mut self, which: Which<'_>, to: Place) -> Result<Moved, ResidencyError> {
         self.tidy();
         let streams = &self.core.streams;
         let _pin = streams.pin();
         let blocks = {
             let mut state = streams.lock();
             state.settle();
-            let named = state.named(which, streams.id)?;
-            let blocks = match reach {
-                Reach::Named => named,
-                Reach::Sharing => state.aliases.sharing(&state.space, &named),
-            };
+            let mut blocks = state.named(which, streams.id)?;
+            if to == Place::Device && !matches!(which, Which::These(_)) {
+                blocks = state.memory().sharing(blocks);
+            }
             state.begin_moving(&blocks);
             blocks
         };
@@ -145,65 +92,65 @@ impl<B: Backing> Growing<'_, B> {
     }
 
     /// Moves the memory of blocks that are marked.
-    fn move_marked(&mut self, blocks: &BTreeSet<Slot>, to: To) -> Result<Moved, ResidencyError> {
-        let Core { streams, ceiling, .. } = self.core;
-        if to != To::Device {
+    fn move_marked(&mut self, blocks: &BTreeSet<Slot>, to: Place) -> Result<Moved, ResidencyError> {
+        let streams = &self.core.streams;
+        if to != Place::Device {
             blocks.iter().try_for_each(|&block| self.settle_in(block))?;
         }
         let mut state = streams.lock();
-        let State { space, aliases, lanes, .. } = &mut *state;
-        if blocks.iter().any(|&block| aliases.is_displaced(space[block].span())) {
+        let (mut memory, lanes) = state.parts();
+        if blocks.iter().any(|&block| memory.aliases.is_displaced(memory.space[block].span())) {
             let reason = "memory that a failure displaced could not be put back yet";
             return Err(driver(reason));
         }
-        let moving = aliases.plan_move(space, blocks, to, &|tag| lanes.is_complete(tag));
+        let mut moving = memory.plan_move(blocks, to, &|tag| lanes.is_complete(tag));
         let hidden = match to {
-            To::Device => Vec::new(),
-            To::Host | To::Nowhere => aliases.hide_showing(space, &moving.runs),
+            Place::Device => Vec::new(),
+            _ => memory.hide_showing(&moving.runs, None),
         };
         drop(state);
-        let unmapped = self.carry_back(Return::of_aliases(hidden));
-        if to == To::Device {
+        let unmapped = self.carry_back(Return::of_aliases(hidden)).map_err(driver);
+        if to == Place::Device {
             self.make_room_for(moving.device);
         }
-        let job = Exchange { runs: moving.runs.clone(), to, ceiling: *ceiling };
-        let exchanged = match unmapped {
-            Ok(()) => self.exchange(&job),
-            Err(error) => Err(driver(error).into()),
-        };
-        if to == To::Device {
-            self.core.supply.let_go_of_spares(self);
+        let exchanged = unmapped.and_then(|()| self.exchange(&mut moving));
+        if to == Place::Device
+            && let Some((mapping, handles)) = self.mapped()
+        {
+            mapping.release_spares(handles);
         }
         let mut state = streams.lock();
-        let State { space, aliases, counters, .. } = &mut *state;
-        match exchanged {
-            Ok(done) => {
-                let moved = Moved::new(moving.device, done.copied, moving.stayed);
-                aliases.moved(space, moving, to, &done);
-                match to {
-                    To::Device => counters.bytes_promoted += moved.device,
-                    To::Host | To::Nowhere => counters.bytes_demoted += moved.device,
-                }
-                Ok(moved)
-            }
-            Err(Undone { error, displaced, .. }) => {
-                aliases.not_moved(space, moving, &displaced);
-                Err(error)
-            }
+        if let Err(error) = exchanged {
+            state.memory().not_moved(moving);
+            return Err(error);
         }
+        let moved = state.memory().moved(moving);
+        let State { counters, .. } = &mut *state;
+        match to {
+            Place::Device => counters.bytes_promoted += moved.device,
+            _ => counters.bytes_demoted += moved.device,
+        }
+        Ok(moved)
     }
 
     /// Exchanges, and if the device has too little memory, once more after all that is free went back.
-    fn exchange(&mut self, job: &Exchange) -> Result<Exchanged, Undone> {
-        let supply = &self.core.supply;
-        match supply.exchange(self, job) {
-            Err(Undone { error, .. }) if error.kind() == ResidencyErrorKind::DeviceFull => {
+    fn exchange(&mut self, moving: &mut Moving) -> Result<(), ResidencyError> {
+        match self.exchange_once(moving) {
+            Err(error) if error.kind() == ResidencyErrorKind::DeviceFull => {
                 if self.give_back(0).0 == 0 {
-                    return Err(error.into());
+                    return Err(error);
                 }
-                supply.exchange(self, job)
+                self.exchange_once(moving)
             }
             exchanged => exchanged,
+        }
+    }
+
+    fn exchange_once(&mut self, moving: &mut Moving) -> Result<(), ResidencyError> {
+        let ceiling = self.core.ceiling;
+        match self.mapped() {
+            Some((mapping, handles)) => mapping.exchange(handles, moving, ceiling),
+            None => Err(ResidencyError::new(ResidencyErrorKind::Unsupported)),
         }
     }
 
@@ -214,17 +161,21 @@ impl<B: Backing> Growing<'_, B> {
         while room < bytes {
             let mut state = streams.lock();
             state.settle();
-            let State { space, aliases, .. } = &mut *state;
+            let mut memory = state.memory();
             // Handles of no more than that, or the fewest that are more.
             let (held, mut most) = (supply.held(), (bytes - room).max(supply.granule()));
-            let going = loop {
-                match supply.surplus(space, aliases, held.saturating_sub(most)) {
-                    None if most < held => most *= 2,
-                    found => break found,
+            let surplus = loop {
+                let surplus = supply.surplus(&memory, held.saturating_sub(most));
+                if !surplus.is_empty() || most >= held {
+                    break surplus;
                 }
+                most *= 2;
             };
+            if surplus.is_empty() {
+                return;
+            }
+            let mut going = memory.begin_return(surplus);
             drop(state);
-            let Some(mut going) = going else { return };
             going.is_kept = true;
             room += going.bytes();
             if let Err(error) = self.carry_back(going) {
@@ -236,68 +187,66 @@ impl<B: Backing> Growing<'_, B> {
 
     /// Makes the addresses of a block at an alias the home of the handles that it has whole.
     fn settle_in(&mut self, block: Slot) -> Result<(), ResidencyError> {
-        let Core { supply, streams, .. } = self.core;
+        let streams = &self.core.streams;
         let mut state = streams.lock();
-        let State { space, aliases, .. } = &mut *state;
-        if !aliases.lend(space[block].start) {
+        let mut memory = state.memory();
+        if !memory.aliases.lend(memory.space[block].start) {
             return Ok(());
         }
-        let Some(settling) = aliases.settling(space, block) else { return Ok(()) };
+        let Some((start, lent)) = memory.lent_to(block) else { return Ok(()) };
+        let homes: Vec<Span> = lent.iter().map(|&(home, _)| home).collect();
+        let hidden = memory.hide_showing(&homes, Some(start));
         drop(state);
-        self.carry_back(Return::of_aliases(settling.hidden)).map_err(driver)?;
-        let (done, stopped) = supply.settle_in(self, &settling.handles);
+        self.carry_back(Return::of_aliases(hidden)).map_err(driver)?;
+        let Some((mapping, handles)) = self.mapped() else { return Ok(()) };
+        let (done, stopped) = mapping.settle_in(handles, &lent);
         let mut state = streams.lock();
-        let State { space, aliases, counters, .. } = &mut *state;
-        aliases.settle_in(space, settling.start, &settling.handles[..done]);
-        counters.aliased = aliases.bytes();
+        state.memory().settle_in(start, &lent[..done]);
+        state.counters.aliased = state.aliases.bytes();
         stopped.map_or(Ok(()), |error| Err(driver(error)))
     }
 
     /// Puts right what failures have left, and gives up what rests and belongs to no block any more.
     pub(super) fn tidy(&mut self) {
-        let Core { supply, streams, .. } = self.core;
-        let mended = supply.mend(self);
+        let streams = &self.core.streams;
+        let Some((mapping, handles)) = self.mapped() else { return };
+        let mended = mapping.mend(handles);
         let mut state = streams.lock();
-        let State { space, aliases, lanes, .. } = &mut *state;
-        aliases.mended(space, mended);
-        let mut leaving = aliases.leaving(space, |tag| lanes.is_complete(tag));
+        let (mut memory, lanes) = state.parts();
+        memory.mended(mended);
+        let leaving = memory.leaving(|tag| lanes.is_complete(tag));
         if leaving.is_empty() {
             return;
         }
         drop(state);
-        supply.leave(self, &mut leaving);
+        let leave = |(span, place)| (span, mapping.leave(handles, span, place));
+        let left = leaving.into_iter().map(leave).collect();
         let mut state = streams.lock();
-        let State { space, aliases, .. } = &mut *state;
-        aliases.left(space, leaving);
+        state.memory().left(left);
         self.note_host(&mut state);
     }
 
-    /// Gives the host's memory back that nothing uses.
-    pub(super) fn empty_host_reserve(&mut self) -> Result<(), vmem_core::BoxedError> {
-        let Core { supply, streams, .. } = self.core;
-        if supply.host().ready == 0 {
-            return Ok(());
-        }
-        let emptied = supply.keep_on_host(self, 0);
-        self.note_host(&mut streams.lock());
-        emptied.map_err(Into::into)
+    /// Keeps so many bytes of the host's memory ready from now on.
+    pub(super) fn keep_on_host(&mut self, bytes: u64) -> Result<(), ResidencyError> {
+        let Some((mapping, handles)) = self.mapped() else { return Ok(()) };
+        let kept = mapping.keep_on_host(handles, bytes);
+        self.note_host(&mut self.core.streams.lock());
+        kept
     }
 
     /// Notes what is held of the host's memory.
     fn note_host(&self, state: &mut State) {
-        let host = self.core.supply.host();
-        state.counters.on_host = host.held.saturating_sub(host.ready);
-        state.counters.host_reserve = host.ready;
+        if let Some(mapping) = self.core.supply.mapping() {
+            let ready = mapping.ready_on_host();
+            state.counters.on_host = mapping.held_on_host().saturating_sub(ready);
+            state.counters.host_reserve = ready;
+        }
     }
 }
 
 impl State {
     /// The slots of the blocks that are named.
-    fn named(
-        &self,
-        which: Which<'_>,
-        owner: vmem_core::ResourceId,
-    ) -> Result<BTreeSet<Slot>, ResidencyError> {
+    fn named(&self, which: Which<'_>, owner: ResourceId) -> Result<BTreeSet<Slot>, ResidencyError> {
         let labelled = |wanted: Option<Label>| {
             let live = self.space.iter().filter(|(_, range)| range.is_live());
             let wanted = live.filter(|(_, range)| {
@@ -332,14 +281,14 @@ impl State {
 
     /// Frees what was freed meanwhile, and notes of the others whether some of their memory is away.
     fn end_moving(&mut self) {
-        let Self { space, aliases, .. } = self;
-        for (start, freed) in aliases.resting.end_moving() {
-            let Some(slot) = space.covering(start) else { continue };
+        let mut memory = self.memory();
+        for (start, freed) in memory.aliases.resting.end_moving() {
+            let Some(slot) = memory.space.covering(start) else { continue };
             match freed {
-                Some(tag) => aliases.release_claimed(space, slot, tag),
+                Some(tag) => memory.release_claimed(slot, tag),
                 None => {
-                    let away = aliases.is_away(space[slot].span());
-                    space.set_resting(slot, away);
+                    let away = memory.aliases.is_away(memory.space[slot].span());
+                    memory.space.set_resting(slot, away);
                 }
             }
         }

@@ -13,6 +13,9 @@ use crate::supply::{Backing, Miss, Return};
 /// return what it takes again at once.
 const SLACK: u64 = 8;
 
+/// How many times the memory held may be mapped at aliases.
+const ALIASES: u64 = 4;
+
 impl<B: Backing> Core<B> {
     /// Returns unused memory that has completed, and tells the observer. Returns the bytes returned.
     pub(super) fn give_back(&self, keep: u64) -> Result<u64, BoxedError> {
@@ -44,8 +47,8 @@ impl<B: Backing> Core<B> {
             (state.most_needed, state.needed_since) = (live, now);
             policy.threshold.max(needed + needed / SLACK)
         };
-        let marked = self.streams.close_all().and_then(|()| self.streams.refresh());
-        if let Err(error) = marked.map_err(BoxedError::from).and_then(|()| self.give_back(keep)) {
+        let asked = self.streams.ask();
+        if let Err(error) = asked.map_err(BoxedError::from).and_then(|()| self.give_back(keep)) {
             tracing::debug!(%error, "unneeded memory could not be returned");
         }
     }
@@ -67,14 +70,20 @@ impl<'a, B: Backing> Growing<'a, B> {
         let Core { supply, streams, .. } = self.core;
         let before = supply.held();
         self.tidy();
-        supply.let_go_of_spares(self);
+        if let Some((mapping, handles)) = self.mapped() {
+            mapping.release_spares(handles);
+        }
         let mut error = None;
         while error.is_none() {
             let mut state = streams.lock();
             self.note_held(&mut state);
             state.settle();
-            let State { space, aliases, .. } = &mut *state;
-            let Some(going) = supply.surplus(space, aliases, keep) else { break };
+            let mut memory = state.memory();
+            let surplus = supply.surplus(&memory, keep);
+            if surplus.is_empty() {
+                break;
+            }
+            let going = memory.begin_return(surplus);
             drop(state);
             error = self.carry_back(going).err();
         }
@@ -86,9 +95,8 @@ impl<'a, B: Backing> Growing<'a, B> {
         let Core { supply, streams, .. } = self.core;
         let result = supply.give_back(self, &mut going);
         let mut state = streams.lock();
-        let State { space, aliases, counters, .. } = &mut *state;
-        supply.note_gone(space, aliases, going);
-        counters.aliased = aliases.bytes();
+        state.memory().note_gone(going);
+        state.counters.aliased = state.aliases.bytes();
         self.note_held(&mut state);
         result
     }
@@ -129,59 +137,59 @@ impl<'a, B: Backing> Growing<'a, B> {
     /// that is left to a later try, after a wait.
     pub(super) fn make_addresses(&mut self, slow: &mut Slow<'_>) -> Result<(), Miss> {
         let Core { supply, streams, .. } = self.core;
-        let has_some =
-            |state: &State| supply.has_addresses(&state.space, &state.aliases, slow.need);
-        let state = streams.lock();
-        if has_some(&state) {
+        let (need, granule) = (slow.need, supply.granule());
+        let has_some = |state: &mut State| state.memory().has_addresses(need, granule);
+        let mut state = streams.lock();
+        if has_some(&mut state) {
             return Ok(());
         }
         if state.aliases.bytes() == 0 || slow.captures {
             return Err(Miss::Addresses);
         }
         drop(state);
-        let observed = streams.observe().map_err(BoxedError::from);
-        if let Err(error) = observed.and_then(|()| self.unmap_aliases(has_some)) {
-            tracing::warn!(%error, "addresses could not be unmapped");
-        }
-        if !has_some(&streams.lock()) {
+        self.unmap_aliases(has_some);
+        if !has_some(&mut streams.lock()) {
             slow.short_of_addresses = true;
             return Err(Miss::Addresses);
         }
         Ok(())
     }
 
-    /// Unmaps aliases beyond the supply's cap, as far as the work through them has completed.
+    /// Unmaps aliases beyond four times the memory held, as far as the work through them has completed.
     pub(super) fn limit_aliases(&mut self, state: Locked<'a>) -> Locked<'a> {
         let Core { supply, streams, .. } = self.core;
-        let Some(few) = supply.too_many(&state.aliases) else { return state };
-        drop(state);
-        let observed = streams.observe().map_err(BoxedError::from);
-        let is_enough = |state: &State| state.aliases.bytes() <= few;
-        if let Err(error) = observed.and_then(|()| self.unmap_aliases(is_enough)) {
-            tracing::warn!(%error, "unused addresses could not be unmapped");
+        let cap = supply.held().saturating_mul(ALIASES);
+        if state.aliases.bytes() <= cap {
+            return state;
         }
+        drop(state);
+        // Fewer by a quarter, so that this is rare.
+        self.unmap_aliases(|state| state.aliases.bytes() <= cap / 4 * 3);
         streams.lock()
     }
 
-    /// Unmaps aliases that nothing uses, the longest unused first, until there is enough, as far as the
-    /// host has observed that the work through them completed. Goes on past failures; the first is
-    /// returned.
-    fn unmap_aliases(&mut self, is_enough: impl Fn(&State) -> bool) -> Result<(), BoxedError> {
+    /// Unmaps aliases that nothing uses, the longest unused first, until there is enough, as far as the work
+    /// through them is complete, which it finds out first. Goes on past failures, which are only logged.
+    fn unmap_aliases(&mut self, is_enough: impl Fn(&mut State) -> bool) {
         let streams = &self.core.streams;
+        if let Err(error) = streams.observe() {
+            tracing::warn!(%error, "addresses are not unmapped: what is complete is not known");
+            return;
+        }
         let longest_unused = streams.lock().aliases.longest_unused();
-        let mut result = Ok(());
         for start in longest_unused {
             let mut state = streams.lock();
-            if is_enough(&state) {
+            if is_enough(&mut state) {
                 break;
             }
-            let State { space, aliases, lanes, .. } = &mut *state;
-            let hidden = aliases.hide(space, start, |tag| lanes.is_complete(tag));
+            let (mut memory, lanes) = state.parts();
+            let hidden = memory.hide(start, |tag| lanes.is_complete(tag));
             drop(state);
-            if let Some(hidden) = hidden {
-                result = result.and(self.carry_back(Return::of_alias(hidden)));
+            if let Some(hidden) = hidden
+                && let Err(error) = self.carry_back(Return::of_aliases(vec![hidden]))
+            {
+                tracing::warn!(%error, "addresses could not be unmapped");
             }
         }
-        result
     }
 }

@@ -60,7 +60,7 @@ impl<B: Backing> Core<B> {
             }
             state = streams.lock();
         }
-        slow.completions = state.lanes.completions();
+        slow.completions = state.lanes.completions;
         if let Some(slot) = state.best_complete(slow, &lanes) {
             state.counters.completed += 1;
             let claim = state.space.claim_one(slot);
@@ -116,7 +116,7 @@ impl State {
         if lanes.is_empty() && self.space.owners() < 2 && self.lanes.owes_nothing_here() {
             slow.looked = true;
             slow.seen = self.progress();
-            slow.completions = self.lanes.completions();
+            slow.completions = self.lanes.completions;
             slow.tried("completed blocks", self.largest_complete(slow.lane));
             BEHIND_WAITS.iter().for_each(|(name, ..)| slow.tried(name, 0));
             return None;
@@ -128,15 +128,14 @@ impl State {
         lanes.iter().for_each(|&lane| self.lanes.contend(lane));
         let slot = self.smallest_wait(slow, &lanes)?;
         let tag = self.space[slot].tag()?;
-        let access = self.lanes.access(tag, slow.lane);
-        let marker = match access {
+        let marker = match self.lanes.access(tag, slow.lane) {
             Access::Now => None,
-            Access::After { ref marker, .. } => {
-                self.lanes.note_theft(tag.lane, &access);
-                Some(marker.clone())
-            }
+            Access::After { marker, .. } => Some(marker.clone()),
             Access::Close | Access::Never => return None,
         };
+        if marker.is_some() {
+            self.lanes.note_theft(tag.lane, false);
+        }
         Some((self.space.claim_one(slot), marker))
     }
 
@@ -166,7 +165,7 @@ impl State {
             let tag = self.space[self.space.best_fit(lane, slow.need)?].tag()?;
             match self.lanes.access(tag, slow.lane) {
                 Access::After { epoch, marker, .. } => {
-                    Some((self.lanes.freed_on(lane), epoch, marker))
+                    Some((self.lanes.freed_on(lane), epoch, marker.clone()))
                 }
                 _ => None,
             }
@@ -221,8 +220,8 @@ impl State {
         if let Some(tag) = self.space[slot].tag()
             && self.lanes.lender(tag, slow.lane).is_none()
         {
-            let access = self.lanes.access(tag, slow.lane);
-            self.lanes.note_theft(tag.lane, &access);
+            let closes = matches!(self.lanes.access(tag, slow.lane), Access::Close);
+            self.lanes.note_theft(tag.lane, closes);
         }
         Some(self.space.claim_one(slot))
     }
@@ -232,17 +231,7 @@ impl State {
     fn smallest_wait(&self, slow: &Slow<'_>, lanes: &[StreamIx]) -> Option<Slot> {
         let lanes = std::iter::once(CLEAN.lane).chain(lanes.iter().copied());
         let fits = lanes.flat_map(|lane| self.space.fits(lane, slow.need).take(LOOKS));
-        let cost = |slot: Slot| {
-            let range = self.space[slot];
-            let order = match self.lanes.access(range.tag()?, slow.lane) {
-                Access::Now => 0,
-                Access::After { order, .. } => order,
-                Access::Close => u64::MAX,
-                Access::Never => return None,
-            };
-            Some(((order, range.size(), range.start), slot))
-        };
-        fits.filter_map(cost).min_by_key(|(cost, _)| *cost).map(|(_, slot)| slot)
+        self.least_wait(fits, slow.lane)
     }
 
     /// A stream had to wait for what is lent to it: the lender marks some frees at once, so that the next such
@@ -250,7 +239,7 @@ impl State {
     fn note_wait(&mut self, claim: &Claim, lane: StreamIx) {
         for tag in claim.tags() {
             if self.lanes.lender(tag, lane).is_some() {
-                self.lanes.note_theft(tag.lane, &Access::Close);
+                self.lanes.note_theft(tag.lane, true);
             }
         }
     }
@@ -258,6 +247,6 @@ impl State {
     /// Claims neighbours that several streams freed.
     fn claim_neighbours(&mut self, slow: &mut Slow<'_>) -> Option<Claim> {
         let run = self.space.best_run(slow.need, |tag| slow.may_use(&self.lanes, tag))?;
-        Some(self.space.claim_all(run))
+        Some(self.space.claim_spans(&[run], None))
     }
 }

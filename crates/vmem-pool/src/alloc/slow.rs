@@ -93,6 +93,11 @@ impl<'a> Slow<'a> {
         }
     }
 
+    /// How many bytes of its memory may be in a handle that others may use as well.
+    pub(super) fn shared(&self, granule: u64) -> u64 {
+        if self.own { granule } else { u64::MAX }
+    }
+
     /// Gives a claim up that could not be kept, which others are not to take for progress.
     pub(super) fn put_back(&mut self, state: &mut State, claim: Claim) {
         state.space.give_up(claim);

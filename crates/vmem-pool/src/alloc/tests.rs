@@ -74,7 +74,7 @@ fn a_lane_is_trusted_only_if_no_marker_came_after_the_one_that_was_waited_for() 
         core.streams.close_all().unwrap();
         core.streams.newest_markers().remove(0)
     };
-    let poisoned = || core.streams.lock().lanes.any_poisoned();
+    let poisoned = || !core.streams.lock().lanes.poisoned().is_empty();
     let see = |(lane, epoch, marker): (StreamIx, u64, Event)| {
         marker.synchronize().unwrap();
         core.streams.note_complete(lane, epoch);

@@ -35,7 +35,7 @@ impl<B: Backing> Core<B> {
     fn wait_on_host(&self, slow: &mut Slow<'_>) -> Result<bool, DriverError> {
         let streams = &self.streams;
         let stays = streams.reuse == Reuse::Observed || !self.supply.moves();
-        let set_aside = streams.lock().lanes.any_poisoned();
+        let set_aside = !streams.lock().lanes.poisoned().is_empty();
         if !stays && !set_aside && slow.skipped.is_empty() && !slow.short_of_addresses {
             return Ok(streams.lock().has_completed_since(slow));
         }
@@ -72,12 +72,12 @@ impl State {
     /// the only thread that could.
     pub(super) fn progress(&self) -> u64 {
         let freed = self.counters.frees + self.counters.bytes_trimmed;
-        freed + self.space.claims_ended + self.lanes.opened()
+        freed + self.space.claims_ended + self.lanes.opened
     }
 
     /// Whether more is known to be complete than when the request looked for that.
     fn has_completed_since(&self, slow: &Slow<'_>) -> bool {
-        self.lanes.completions() != slow.completions
+        self.lanes.completions != slow.completions
     }
 
     /// Bytes that nobody holds and that pending work may still touch: free memory, and addresses that

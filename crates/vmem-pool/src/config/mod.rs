@@ -1,7 +1,6 @@
 //! How a pool behaves.
 
 mod error;
-mod growth;
 mod policies;
 
 use std::fmt;
@@ -11,8 +10,7 @@ use std::time::Duration;
 use vmem_core::{Clock, MemoryObserver, Resting, SystemClock};
 
 pub use error::{BuildError, BuildErrorKind};
-pub use growth::Growth;
-pub use policies::{AutoTrim, Batch, Footprint, Placement};
+pub use policies::{AutoTrim, Batch, Footprint, Growth, Placement};
 
 /// Configuration of a [`Pool`](crate::Pool). Every setting has a default that suits any workload.
 ///

@@ -3,24 +3,27 @@
 use super::{CLEAN, Need, RangeState, Slot, Space, Span, StreamIx, Tag};
 
 /// Ranges with the state that each must get back if the claim is given up.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use = "a claim is finished or given up"]
 pub(crate) struct Claim {
     /// Where the memory is. Neighbours, lowest first, unless it is to be lent to an alias.
     parts: Vec<(Slot, RangeState)>,
     /// Addresses at which the memory is to be used.
     alias: Vec<(Slot, RangeState)>,
-    /// Parts that are at home on a lane which lends them, in the order of the parts.
-    lent: Vec<(Slot, StreamIx)>,
     /// The stream that gets it was made to wait for a last use of it.
     pub(crate) waited: bool,
 }
 
 impl Claim {
+    /// The tags of the free parts.
+    pub(crate) fn free_tags(&self) -> impl Iterator<Item = Tag> {
+        self.parts.iter().filter_map(|(_, state)| state.tag())
+    }
+
     /// The tags of the free parts, one per lane: the latest.
     pub(crate) fn tags(&self) -> Vec<Tag> {
         let mut tags: Vec<Tag> = Vec::new();
-        for tag in self.parts.iter().filter_map(|(_, state)| state.tag()) {
+        for tag in self.free_tags() {
             match tags.iter_mut().find(|t| t.lane == tag.lane) {
                 Some(known) => known.epoch = known.epoch.max(tag.epoch),
                 None => tags.push(tag),
@@ -28,68 +31,38 @@ impl Claim {
         }
         tags
     }
-
-    /// Notes which lane lends a free part, by its tag: once it is free again it is at home there.
-    pub(crate) fn note_lenders(&mut self, lender: impl Fn(Tag) -> Option<StreamIx>) {
-        let lent =
-            self.parts.iter().filter_map(|&(slot, state)| Some((slot, lender(state.tag()?)?)));
-        self.lent = lent.collect();
-    }
 }
 
 impl Space {
-    /// A claim to add to.
-    pub(crate) fn begin_claim(&mut self) -> Claim {
-        self.claims += 1;
-        Claim { parts: Vec::new(), alias: Vec::new(), lent: Vec::new(), waited: false }
-    }
-
     /// Claims one free range.
     pub(crate) fn claim_one(&mut self, slot: Slot) -> Claim {
-        let mut claim = self.begin_claim();
-        claim.parts.push((slot, self[slot].state()));
+        self.claims += 1;
+        let parts = vec![(slot, self[slot].state())];
         self.claim(slot);
-        claim
+        Claim { parts, ..Claim::default() }
     }
 
-    /// Claims all of a span, none of which is live or claimed.
-    pub(crate) fn claim_all(&mut self, span: Span) -> Claim {
-        let mut claim = self.begin_claim();
-        self.add_to(&mut claim, span);
-        claim
-    }
-
-    /// Adds all of a span, none of which is live or claimed, to the memory of a claim.
-    pub(crate) fn add_to(&mut self, claim: &mut Claim, span: Span) {
-        claim.parts.extend(self.claim_span(span));
-    }
-
-    /// Adds addresses at which the memory is to be used.
-    pub(crate) fn add_alias(&mut self, claim: &mut Claim, span: Span) {
-        claim.alias.extend(self.claim_span(span));
-    }
-
-    /// The parts of a claim that have no memory yet.
-    pub(crate) fn unmapped_in(&self, claim: &Claim) -> Vec<Span> {
-        let unmapped = claim.parts.iter().filter(|(_, before)| *before == RangeState::Unmapped);
-        unmapped.map(|&(slot, _)| self[slot].span()).collect()
+    /// Claims memory in these spans, none of which is live or claimed, and addresses at which it is to be
+    /// used if that is not where it is.
+    pub(crate) fn claim_spans(&mut self, memory: &[Span], alias: Option<Span>) -> Claim {
+        self.claims += 1;
+        let parts = memory.iter().flat_map(|&span| self.claim_span(span)).collect();
+        let alias = alias.map_or_else(Vec::new, |span| self.claim_span(span));
+        Claim { parts, alias, ..Claim::default() }
     }
 
     /// Gives every part its state back.
     pub(crate) fn give_up(&mut self, claim: Claim) {
-        self.end_claim();
-        for (slot, state) in claim.parts.into_iter().chain(claim.alias) {
-            self.set_state(slot, state);
-        }
+        self.end_claim(claim, |_, state| state);
     }
 
     /// Gives every part the state that it is to have, by where it is and the state it had.
-    pub(crate) fn end_claim_as(
+    pub(crate) fn end_claim(
         &mut self,
         claim: Claim,
         state: impl Fn(Span, RangeState) -> RangeState,
     ) {
-        self.end_claim();
+        self.note_claim_ended();
         for (slot, before) in claim.parts.into_iter().chain(claim.alias) {
             let now = state(self[slot].span(), before);
             self.set_state(slot, now);
@@ -98,8 +71,8 @@ impl Space {
 
     /// Joins the parts, and keeps what the request needs claimed; the rest is free with this tag.
     pub(crate) fn finish(&mut self, claim: Claim, need: Need, rest: Tag) -> Slot {
-        self.end_claim();
-        let whole = self.join(&claim.parts);
+        self.note_claim_ended();
+        let whole = self.join_claimed(&claim.parts);
         self.fit(whole, need, rest);
         whole
     }
@@ -113,30 +86,26 @@ impl Space {
         rest: Tag,
     ) -> Slot {
         debug_assert!(claim.parts.is_empty() && claim.alias.is_empty());
-        self.end_claim();
+        self.note_claim_ended();
         let whole = self.add_segment(segment, RangeState::Claimed);
         self.fit(whole, need, rest);
         whole
     }
 
-    /// Lends the memory of a claim to its alias, which stays claimed and is returned.
-    pub(crate) fn lend(&mut self, claim: Claim) -> Slot {
-        self.end_claim();
-        let mut lent = claim.lent.iter().peekable();
-        for (slot, _) in claim.parts {
-            let lender = lent.next_if(|(part, _)| *part == slot).map_or(CLEAN.lane, |lent| lent.1);
+    /// Lends the memory of a claim to its alias, which stays claimed and is returned. Which lane lends a
+    /// part, by the tag it had: none, unless `lender` says so.
+    pub(crate) fn lend(&mut self, claim: Claim, lender: impl Fn(Tag) -> Option<StreamIx>) -> Slot {
+        self.note_claim_ended();
+        for (slot, before) in claim.parts {
+            let lane = before.tag().and_then(&lender).unwrap_or(CLEAN.lane);
             // Work at home is pending no longer than work at the alias will be.
-            self.set_state(slot, RangeState::Dormant(Tag { lane: lender, ..CLEAN }));
+            self.set_state(slot, RangeState::Dormant(Tag { lane, ..CLEAN }));
         }
-        self.join(&claim.alias)
-    }
-
-    fn join(&mut self, parts: &[(Slot, RangeState)]) -> Slot {
-        self.join_claimed(parts[0].0, parts[parts.len() - 1].0)
+        self.join_claimed(&claim.alias)
     }
 
     /// What was claimed and is not kept is there for others again.
-    fn end_claim(&mut self) {
+    fn note_claim_ended(&mut self) {
         self.claims -= 1;
         self.claims_ended += 1;
     }
@@ -151,16 +120,11 @@ impl Space {
     /// The memory that is at home in a span is free there again, with the tag that it gets by the lane that
     /// lent it: the clean one if none did.
     pub(crate) fn wake(&mut self, span: Span, mut tag: impl FnMut(StreamIx) -> Tag) {
-        let lent = |slot: Slot| match self[slot].state() {
-            RangeState::Dormant(tag) => Some((slot, tag)),
-            _ => None,
-        };
+        let lent = |slot: Slot| Some((slot, self[slot].state().dormant()?));
         let slots: Vec<(Slot, Tag)> = self.within(span).filter_map(lent).collect();
         for (slot, home) in slots {
-            let range = self[slot].span();
-            let (at, upto) = (range.start.max(span.start), range.end().min(span.end()));
             self.claim(slot);
-            self.cut(slot, Span::between(at, upto), RangeState::Dormant(home));
+            self.cut(slot, self[slot].span().common(span), RangeState::Dormant(home));
             self.set_state(slot, RangeState::Free(tag(home.lane)));
         }
     }

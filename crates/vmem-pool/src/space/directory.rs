@@ -10,13 +10,13 @@ const PAGE: u64 = 2 << 20;
 /// These are hints: they are written when a range is made and not kept up when it moves or goes, so
 /// that the hot paths pay for one store only. Whoever follows a hint looks at what the slot is now,
 /// and walks from there. Four bytes a page, filled as far as ranges have ever reached.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Directory {
     /// Sorted by start.
     segments: Vec<Segment>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Segment {
     span: Span,
     pages: Vec<Option<Slot>>,
@@ -47,11 +47,6 @@ impl Directory {
         }
     }
 
-    /// All segments, by address.
-    pub(super) fn segments(&self) -> impl Iterator<Item = Span> {
-        self.segments.iter().map(|segment| segment.span)
-    }
-
     /// The hints for the page of `address` and the pages below it, nearest first, with the bounds
     /// of the segment, in which a slot that is still worth following lies.
     pub(super) fn hints(&self, address: u64) -> Option<(Span, impl Iterator<Item = Slot>)> {
@@ -69,6 +64,7 @@ impl Segment {
         self.span.start <= address && address < self.span.end()
     }
 
+    #[inline]
     fn page(&self, address: u64) -> usize {
         usize::try_from((address - self.span.start) / PAGE).expect("a page number fits usize")
     }

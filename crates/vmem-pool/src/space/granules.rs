@@ -51,6 +51,12 @@ impl Space {
         chosen
     }
 
+    /// The unmapped parts of a span, lowest first.
+    pub(crate) fn unmapped_in(&self, span: Span) -> Vec<Span> {
+        let unmapped = self.within(span).filter(|&slot| self[slot].state() == RangeState::Unmapped);
+        unmapped.map(|slot| self[slot].span().common(span)).collect()
+    }
+
     /// The unmapped bytes below `limit`. Takes `O(h)` steps for `h` unmapped ranges.
     pub(crate) fn unmapped_below(&self, limit: u64) -> u64 {
         let unmapped = self.unmapped().map(|slot| self[slot]);
@@ -85,9 +91,7 @@ impl Space {
         for slot in slots {
             let state = self[slot].state();
             self.claim(slot);
-            let range = self[slot];
-            let (at, upto) = (range.start.max(span.start), range.end().min(span.end()));
-            self.cut(slot, Span::between(at, upto), state);
+            self.cut(slot, self[slot].span().common(span), state);
             parts.push((slot, state));
         }
         parts

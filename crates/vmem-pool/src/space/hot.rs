@@ -1,56 +1,67 @@
 //! The two operations that must be fast: taking the best fit and freeing a block.
 //!
-//! They do what claiming, cutting and releasing would do, in one step and with the fewest changes
-//! to the indexes: a free range that only grows or shrinks keeps its slot and its place.
+//! They do what claiming, cutting and releasing would do, in one step and with the fewest changes to the
+//! indexes: a free range that grows or shrinks keeps its slot, and it is in no index until another one
+//! does, because more often than not the next operation changes it again.
 
 use vmem_core::{BlockLayout, Label, RawBlock};
 
+use super::index::{FreeIndex, Key};
 use super::range::Kind;
-use super::{Fit, GRAIN, MOST, Need, Range, RangeState, Slot, Space, Span, StreamIx, Tag};
+use super::{CLEAN, Fit, GRAIN, MOST, Need, Range, RangeState, Slot, Space, Span, StreamIx, Tag};
 
 impl Space {
-    /// Claims the best fit of `lane`, cut to what is needed, and returns its slot. What is left of it
-    /// stays free under its tag, or under `rest` if one is given.
+    /// Claims the best fit of what `lane` itself freed, cut to what is needed, and returns its slot. What
+    /// is left of it stays free under its tag.
     #[inline]
-    pub(crate) fn take_best(
-        &mut self,
-        lane: StreamIx,
-        need: Need,
-        rest: Option<Tag>,
-    ) -> Option<Slot> {
+    pub(crate) fn take_best(&mut self, lane: StreamIx, need: Need) -> Option<Slot> {
         if need.size > MOST {
             return None;
         }
         let wanted = need.grains();
-        let index = self.free.get_mut(lane.index())?;
-        let slot = index.search(wanted)?;
-        let range = self.ranges[slot.index()];
-        let same_lane = rest.is_none_or(|rest| rest.lane == lane);
-        if !same_lane || !range.start.is_multiple_of(need.alignment) || self.fit == Fit::Bins {
-            return self.take_apart(lane, need, rest);
+        let changed = self.unlisted.filter(|slot| {
+            let range = &self.ranges[slot.index()];
+            range.kind() == Kind::free(lane) && range.grains() >= wanted
+        });
+        let upto = changed.map_or(Key::MOST, |slot| self.key_of(&self.ranges[slot.index()]));
+        let better = self.free.get_mut(lane.index()).and_then(|index| index.search(wanted, upto));
+        let slot = better.or(changed)?;
+        let range = &self.ranges[slot.index()];
+        let (start, grains, prev) = (range.start, range.grains(), range.prev);
+        if start & (need.alignment - 1) != 0 || self.fit == Fit::Bins {
+            return self.take_apart(lane, need, None);
         }
-        let before = self.key_of(&range);
-        if range.grains() == wanted {
-            self.free[lane.index()].remove(&mut self.ranges, slot, before);
+        if grains == wanted {
+            self.unlist(slot);
             self.at(slot).set_state(RangeState::Claimed);
             return Some(slot);
         }
         // The block is the lower end, in a slot of its own; the range above it goes on as it was.
-        let block = Range::between(range.start, wanted, range.prev, Some(slot));
-        let block = self.new_range(block);
-        self.ranges[Slot::index_of(range.prev)].next = Some(block);
+        self.touch(slot);
+        let block = self.new_range(Range::between(start, wanted, prev, Some(slot)));
+        self.ranges[Slot::index_of(prev)].next = Some(block);
         let above = self.at(slot);
-        above.resize(range.start + need.size, range.grains() - wanted);
+        above.resize(start + need.size, grains - wanted);
         above.prev = Some(block);
-        if let Some(rest) = rest {
-            above.set_epoch(rest.epoch);
-        }
-        self.reindex(slot, lane, before);
         Some(block)
+    }
+
+    /// Claims the best fit of what no work touches, cut to what is needed; what is left of it is free
+    /// with the tag `rest`.
+    #[inline(never)]
+    pub(crate) fn take_clean(&mut self, need: Need, rest: Tag) -> Option<Slot> {
+        if need.size > MOST {
+            return None;
+        }
+        self.list();
+        let clean = self.free.get_mut(CLEAN.lane.index())?;
+        clean.search(need.grains(), Key::MOST)?;
+        self.take_apart(CLEAN.lane, need, Some(rest))
     }
 
     #[cold]
     fn take_apart(&mut self, lane: StreamIx, need: Need, rest: Option<Tag>) -> Option<Slot> {
+        self.list();
         let slot = self.best_fit(lane, need)?;
         let range = self[slot];
         let rest = rest.or(range.tag())?;
@@ -61,7 +72,7 @@ impl Space {
     }
 
     /// Makes a claimed range a block and returns its generation.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin_block(
         &mut self,
         slot: Slot,
@@ -75,7 +86,7 @@ impl Space {
 
     /// Ends the block that `raw` describes, whose range stays live until it is freed. `None` if it
     /// is not a block of this space.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn end_block(&mut self, raw: &RawBlock, home: StreamIx) -> Option<Slot> {
         let slot = Slot::from_raw(raw.slot())?;
         let range = self.ranges.get_mut(slot.index())?;
@@ -92,59 +103,92 @@ impl Space {
     /// Frees a live range, coalescing with free neighbours of its lane under the latest tag.
     #[inline(always)]
     pub(crate) fn free(&mut self, slot: Slot, tag: Tag) {
-        let freed = self.ranges[slot.index()];
+        let freed = &self.ranges[slot.index()];
         debug_assert!(freed.is_live());
+        let (start, prev, next) = (freed.start, freed.prev, freed.next);
+        let mut grains = freed.grains();
         let mine = Kind::free(tag.lane);
-        let below = Slot::index_of(freed.prev);
-        let above = Slot::index_of(freed.next);
-        match (freed.prev, freed.next) {
-            (Some(prev), next) if self.ranges[below].kind() == mine => {
-                let range = self.ranges[below];
-                let (mut epoch, mut grains, mut beyond) = (tag.epoch, freed.grains(), next);
+        let (below, above) = (Slot::index_of(prev), Slot::index_of(next));
+        match (prev, next) {
+            (Some(prev), _) if self.ranges[below].kind() == mine => {
+                let (mut epoch, mut beyond) = (tag.epoch, next);
                 if let Some(next) = next
                     && self.ranges[above].kind() == mine
                 {
-                    let gone = self.ranges[above];
-                    let key = self.key_of(&gone);
-                    self.free[tag.lane.index()].remove(&mut self.ranges, next, key);
+                    self.unlist(next);
+                    let gone = &self.ranges[above];
                     epoch = epoch.max(gone.epoch());
                     grains += gone.grains();
                     beyond = gone.next;
                     self.retire_slot(next);
                 }
+                self.touch(prev);
                 let joined = &mut self.ranges[below];
-                joined.resize(range.start, range.grains() + grains);
+                joined.resize(joined.start, joined.grains() + grains);
                 joined.raise_epoch(epoch);
                 joined.next = beyond;
                 self.ranges[Slot::index_of(beyond)].prev = Some(prev);
                 self.retire_slot(slot);
-                let before = self.key_of(&range);
-                self.reindex(prev, tag.lane, before);
             }
             (_, Some(next)) if self.ranges[above].kind() == mine => {
-                let range = self.ranges[above];
+                self.touch(next);
                 let joined = &mut self.ranges[above];
-                joined.resize(freed.start, range.grains() + freed.grains());
+                joined.resize(start, joined.grains() + grains);
                 joined.raise_epoch(tag.epoch);
-                joined.prev = freed.prev;
+                joined.prev = prev;
                 self.ranges[below].next = Some(next);
                 self.retire_slot(slot);
-                let before = self.key_of(&range);
-                self.reindex(next, tag.lane, before);
             }
             _ => {
                 self.at(slot).set_state(RangeState::Free(tag));
-                self.enter(slot);
+                self.list();
+                self.unlisted = Some(slot);
             }
         }
     }
 
-    /// A free range of the lane had another key before it grew or shrank.
+    /// A free range is about to grow or shrink.
     #[inline]
-    fn reindex(&mut self, slot: Slot, lane: StreamIx, before: super::index::Key) {
-        let (index, now) = (lane.index(), self.key_of(&self.ranges[slot.index()]));
-        let listing = self.free[index].update(&mut self.ranges, slot, before, now);
-        self.owners.note(index, listing, &mut self.free);
+    fn touch(&mut self, slot: Slot) {
+        if self.unlisted != Some(slot) {
+            self.leave_lane(slot);
+            self.list();
+            self.unlisted = Some(slot);
+        }
+    }
+
+    /// A free range is in no index from now on.
+    #[inline]
+    fn unlist(&mut self, slot: Slot) {
+        match self.unlisted == Some(slot) {
+            true => self.unlisted = None,
+            false => self.leave_lane(slot),
+        }
+    }
+
+    fn leave_lane(&mut self, slot: Slot) {
+        let range = &self.ranges[slot.index()];
+        let (lane, key) = (range.lane(), self.key_of(range));
+        self.free[lane.index()].remove(&mut self.ranges, slot, key);
+    }
+
+    /// Every free range is in its index from now on: whoever reads one calls this first. A pool does so
+    /// whenever it is locked for more than a hit or a free.
+    #[inline]
+    pub(crate) fn list(&mut self) {
+        if let Some(slot) = self.unlisted.take() {
+            self.enter_lane(slot);
+        }
+    }
+
+    pub(super) fn enter_lane(&mut self, slot: Slot) {
+        let range = &self.ranges[slot.index()];
+        let (lane, key) = (range.lane(), self.key_of(range));
+        if self.free.len() <= lane.index() {
+            self.free.resize_with(lane.index() + 1, FreeIndex::default);
+        }
+        let listing = self.free[lane.index()].insert(&mut self.ranges, slot, key);
+        self.owners.note(lane.index(), listing, &mut self.free);
     }
 }
 

@@ -20,7 +20,6 @@ mod index;
 mod range;
 mod ranges;
 mod runs;
-mod span;
 pub(crate) mod visits;
 
 use vmem_core::{DevicePtr, RawBlock};
@@ -29,7 +28,6 @@ pub(crate) use claim::Claim;
 use index::class_of;
 pub(crate) use range::{CLEAN, Range, RangeState, Slot, StreamIx, Tag};
 pub(crate) use ranges::Space;
-pub(crate) use span::Span;
 
 /// All sizes and addresses are multiples of this many bytes.
 pub(crate) const GRAIN: u64 = 256;
@@ -44,6 +42,43 @@ pub(crate) enum Fit {
     Best,
     /// Only one of exactly its size.
     Bins,
+}
+
+/// Addresses, by where they begin and how many bytes they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Span {
+    pub(crate) start: u64,
+    pub(crate) size: u64,
+}
+
+impl Span {
+    #[inline]
+    pub(crate) const fn new(start: u64, size: u64) -> Self {
+        Self { start, size }
+    }
+
+    /// From `start` up to `end`.
+    #[inline]
+    pub(crate) const fn between(start: u64, end: u64) -> Self {
+        Self { start, size: end - start }
+    }
+
+    /// The address behind the last byte.
+    #[inline]
+    pub(crate) const fn end(self) -> u64 {
+        self.start + self.size
+    }
+
+    /// Whether the two have a byte in common.
+    pub(crate) const fn touches(self, other: Self) -> bool {
+        self.start < other.end() && other.start < self.end()
+    }
+
+    /// The part that the two have in common: of no bytes if they have none.
+    pub(crate) fn common(self, other: Self) -> Self {
+        let start = self.start.max(other.start);
+        Self::between(start, self.end().min(other.end()).max(start))
+    }
 }
 
 /// What a request needs of a range.
@@ -91,20 +126,20 @@ impl Space {
         if need.size > MOST {
             return (lanes, false);
         }
-        let mut class = self.next_class(class_of(need.grains()));
+        let mut class = self.owners.next_class(class_of(need.grains()));
         while let Some(now) = class.filter(|_| lanes.len() < limit) {
             self.add_lanes_that_fit(need, now, limit, &mut lanes);
             let exact = self.fit == Fit::Bins;
-            class = if exact { None } else { self.next_class(now + 1) };
+            class = if exact { None } else { self.owners.next_class(now + 1) };
         }
         let cut_short = lanes.len() >= limit;
         lanes.sort_unstable();
         (lanes, cut_short)
     }
 
-    /// Joins claimed neighbours into one and returns its slot.
-    pub(crate) fn join_claimed(&mut self, first: Slot, last: Slot) -> Slot {
-        let end = self[last].end();
+    /// Joins claimed neighbours, lowest first, into one and returns its slot.
+    pub(crate) fn join_claimed(&mut self, parts: &[(Slot, RangeState)]) -> Slot {
+        let (first, end) = (parts[0].0, self[parts[parts.len() - 1].0].end());
         while self[first].end() < end
             && let Some(next) = self[first].next
         {
@@ -148,7 +183,7 @@ impl Space {
     /// The range that `address` lies in. A short walk where ranges near it were made lately; at
     /// worst `O(n)` steps.
     pub(crate) fn covering(&self, address: u64) -> Option<Slot> {
-        let mut slot = self.near(address).or_else(|| self.any_beside(address))?;
+        let mut slot = self.beside(address)?;
         while self[slot].start > address {
             slot = self[slot].prev?;
         }

@@ -51,7 +51,7 @@ impl Slot {
 }
 
 /// Which of a pool's streams: the number of its lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct StreamIx(pub(crate) u32);
 
 impl StreamIx {
@@ -124,6 +124,15 @@ impl RangeState {
     pub(crate) const fn tag(self) -> Option<Tag> {
         match self {
             Self::Free(tag) => Some(tag),
+            _ => None,
+        }
+    }
+
+    /// The tag of what is mapped to memory that is used elsewhere, or away.
+    #[inline]
+    pub(crate) const fn dormant(self) -> Option<Tag> {
+        match self {
+            Self::Dormant(tag) => Some(tag),
             _ => None,
         }
     }
@@ -313,12 +322,6 @@ impl Range {
         self.word = self.word.max(epoch);
     }
 
-    /// A free range's memory was last used before this epoch of its lane.
-    #[inline]
-    pub(super) const fn set_epoch(&mut self, epoch: u64) {
-        self.word = epoch;
-    }
-
     /// The lane that a live range was taken for.
     #[inline]
     pub(crate) const fn home(&self) -> StreamIx {
@@ -355,6 +358,12 @@ impl Range {
         let ended = self.end_block(start, generation, layout, self.home());
         self.set_resting(true);
         ended
+    }
+
+    /// The lane of a free or dormant range.
+    #[inline]
+    pub(super) const fn lane(&self) -> StreamIx {
+        StreamIx(self.kind.rest())
     }
 
     #[inline]

@@ -6,7 +6,7 @@ use super::range::{Range, RangeState, Slot, StreamIx, grains};
 use super::{Fit, GRAIN, MOST, Need, Span};
 
 /// The ranges of all segments, with an index over the free ones.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Space {
     pub(super) fit: Fit,
     /// At index zero one that is nobody's neighbour and never free: what has no neighbour there has it.
@@ -15,6 +15,8 @@ pub(crate) struct Space {
     base: u64,
     /// The first of the slots whose ranges were merged away; each names the next one.
     pub(super) vacant: Option<Slot>,
+    /// A free range that changed last and is in no index.
+    pub(super) unlisted: Option<Slot>,
     /// Free ranges by lane.
     pub(super) free: Vec<FreeIndex>,
     /// Which of those have ranges of a size.
@@ -38,6 +40,7 @@ impl Space {
             ranges: vec![Range::new(Span::new(0, 0), RangeState::Vacant)],
             base: 0,
             vacant: None,
+            unlisted: None,
             free: Vec::new(),
             owners: Owners::default(),
             unmapped: FreeIndex::default(),
@@ -53,6 +56,7 @@ impl Space {
     /// enough but misaligned.
     #[inline]
     pub(crate) fn best_fit(&self, lane: StreamIx, need: Need) -> Option<Slot> {
+        debug_assert!(self.unlisted.is_none(), "every free range is listed");
         if need.size > MOST {
             return None;
         }
@@ -68,6 +72,7 @@ impl Space {
 
     /// All free ranges of `lane` that fit, smallest and lowest first.
     pub(crate) fn fits(&self, lane: StreamIx, need: Need) -> impl Iterator<Item = Slot> {
+        debug_assert!(self.unlisted.is_none(), "every free range is listed");
         let index = self.free.get(lane.index()).into_iter();
         let index = index.filter(move |_| need.size <= MOST);
         let large = index.flat_map(move |index| index.at_least(need.grains()));
@@ -80,27 +85,26 @@ impl Space {
 
     /// All free ranges of `lane`.
     pub(crate) fn free_of(&self, lane: StreamIx) -> impl Iterator<Item = Slot> {
+        debug_assert!(self.unlisted.is_none(), "every free range is listed");
         self.free.get(lane.index()).into_iter().flat_map(FreeIndex::slots)
     }
 
     /// Whether `lane` has no free range.
     pub(crate) fn owns_nothing(&self, lane: StreamIx) -> bool {
-        self.free.get(lane.index()).is_none_or(|index| index.len() == 0)
+        debug_assert!(self.unlisted.is_none(), "every free range is listed");
+        self.free.get(lane.index()).is_none_or(|index| index.is_empty())
     }
 
     /// How many lanes have free ranges: none, one, or two for all above.
     pub(crate) fn owners(&self) -> usize {
+        debug_assert!(self.unlisted.is_none(), "every free range is listed");
         self.owners.count(&self.free)
     }
 
     /// The free ranges of all lanes.
     pub(crate) fn all_free(&self) -> impl Iterator<Item = Slot> {
+        debug_assert!(self.unlisted.is_none(), "every free range is listed");
         self.owners.slots(&self.free)
-    }
-
-    /// The first class from this one on of which some lane may have a free range.
-    pub(super) fn next_class(&self, from: usize) -> Option<usize> {
-        self.owners.next_class(from)
     }
 
     /// Adds lanes whose best fit is of this class, until there are `limit`.
@@ -124,11 +128,6 @@ impl Space {
         }
     }
 
-    /// All segments, by address.
-    pub(crate) fn segments(&self) -> impl Iterator<Item = Span> {
-        self.directory.segments()
-    }
-
     /// All unmapped ranges.
     pub(super) fn unmapped(&self) -> impl Iterator<Item = Slot> {
         self.unmapped.slots()
@@ -141,6 +140,7 @@ impl Space {
 
     /// The size of the largest free range of `lane`.
     pub(crate) fn largest_of(&self, lane: StreamIx) -> u64 {
+        debug_assert!(self.unlisted.is_none(), "every free range is listed");
         let largest = self.free.get(lane.index()).and_then(FreeIndex::largest);
         largest.map_or(0, |grains| u64::from(grains) * GRAIN)
     }
@@ -234,18 +234,14 @@ impl Space {
         self.ranges.get(slot.index()).filter(in_use)
     }
 
-    /// A range of the segment that `address` lies in, near it, if one is known.
-    pub(super) fn near(&self, address: u64) -> Option<Slot> {
+    /// A range of the segment that `address` lies in: near it if one is known, else any, which takes `O(n)`
+    /// steps.
+    pub(super) fn beside(&self, address: u64) -> Option<Slot> {
         let (segment, mut hints) = self.directory.hints(address)?;
         let inside = |range: &Range| range.span().touches(segment);
-        hints.find(|&slot| self.get(slot).is_some_and(inside))
-    }
-
-    /// Any range of the segment that `address` lies in. Takes `O(n)` steps.
-    pub(super) fn any_beside(&self, address: u64) -> Option<Slot> {
-        let (segment, _) = self.directory.hints(address)?;
-        let inside = |range: &Range| range.span().touches(segment);
-        self.iter().find(|(_, range)| inside(range)).map(|(slot, _)| slot)
+        let near = hints.find(|&slot| self.get(slot).is_some_and(inside));
+        let any = || self.iter().find(|(_, range)| inside(range)).map(|(slot, _)| slot);
+        near.or_else(any)
     }
 
     /// All ranges in use, in no particular order.
@@ -326,14 +322,7 @@ impl Space {
         let range = self[slot];
         let key = self.key_of(&range);
         match range.state() {
-            RangeState::Free(tag) => {
-                let index = tag.lane.index();
-                if self.free.len() <= index {
-                    self.free.resize_with(index + 1, FreeIndex::default);
-                }
-                let listing = self.free[index].insert(&mut self.ranges, slot, key);
-                self.owners.note(index, listing, &mut self.free);
-            }
+            RangeState::Free(_) => self.enter_lane(slot),
             RangeState::Unmapped => _ = self.unmapped.insert(&mut self.ranges, slot, key),
             RangeState::Dormant(_) => _ = self.dormant.insert(&mut self.ranges, slot, key),
             RangeState::Live | RangeState::Claimed | RangeState::Vacant => {}
@@ -343,6 +332,10 @@ impl Space {
     /// Takes a range out of the index of its state.
     #[inline]
     pub(super) fn leave(&mut self, slot: Slot) {
+        if self.unlisted == Some(slot) {
+            self.unlisted = None;
+            return;
+        }
         let range = self[slot];
         let key = self.key_of(&range);
         match range.state() {

@@ -1,6 +1,6 @@
 //! Neighbouring ranges that together satisfy a request.
 
-use super::{Fit, Need, Range, RangeState, Slot, Space, Span, Tag, visits};
+use super::{Fit, Need, Range, RangeState, Slot, Space, Span, Tag};
 
 impl Space {
     /// The smallest stretch of neighbouring free ranges that fits, the lowest of equals, using only
@@ -121,12 +121,6 @@ impl Space {
             }
             slot = step(slot, direction).filter(|&next| is_unmapped(next) || joins(next))?;
         }
-    }
-
-    /// Free ranges that have no neighbours: segments without anything live.
-    pub(crate) fn whole_segments(&self) -> impl Iterator<Item = Slot> {
-        let alone = |r: &Range| r.prev.is_none() && r.next.is_none() && r.tag().is_some();
-        self.iter().inspect(|_| visits::note()).filter(move |(_, r)| alone(r)).map(|(slot, _)| slot)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Placement against brute force.
 
 use proptest::prelude::*;
+use vmem_core::{BlockLayout, Label};
 
 use super::{Fit, GRAIN, Need, RangeState, Slot, Space, Span, StreamIx, Tag};
 
@@ -34,16 +35,40 @@ fn take(space: &mut Space, lane: u32, need: Need) -> Option<Slot> {
 
 #[derive(Debug, Clone)]
 enum Op {
-    Take { lane: u32, grains: u64, alignment_log2: u32 },
-    Free { which: usize, lane: u32 },
-    Relabel { lane: u32, to: u32 },
+    Take {
+        lane: u32,
+        grains: u64,
+        alignment_log2: u32,
+    },
+    /// As a hit does.
+    Hit {
+        lane: u32,
+        grains: u64,
+        alignment_log2: u32,
+    },
+    Free {
+        which: usize,
+        lane: u32,
+    },
+    /// As a free does that needs no more than the lock.
+    FreeAtHand {
+        which: usize,
+        lane: u32,
+    },
+    Relabel {
+        lane: u32,
+        to: u32,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (0..3_u32, 1..40_u64, 8..14_u32)
             .prop_map(|(lane, grains, alignment_log2)| Op::Take { lane, grains, alignment_log2 }),
+        8 => (0..3_u32, 1..40_u64, prop_oneof![4 => Just(8_u32), 1 => 9..14_u32])
+            .prop_map(|(lane, grains, alignment_log2)| Op::Hit { lane, grains, alignment_log2 }),
         4 => (any::<usize>(), 0..3_u32).prop_map(|(which, lane)| Op::Free { which, lane }),
+        8 => (any::<usize>(), 0..3_u32).prop_map(|(which, lane)| Op::FreeAtHand { which, lane }),
         1 => (0..3_u32, 0..3_u32).prop_map(|(lane, to)| Op::Relabel { lane, to }),
     ]
 }
@@ -57,29 +82,46 @@ proptest! {
         let mut live: Vec<(Slot, u64, u64)> = Vec::new();
         for op in ops {
             match op {
-                Op::Take { lane, grains, alignment_log2 } => {
+                Op::Take { lane, grains, alignment_log2 }
+                | Op::Hit { lane, grains, alignment_log2 } => {
                     let need = Need { size: grains * GRAIN, alignment: 1 << alignment_log2 };
-                    let expected = brute_force(&space, lane, need);
-                    let found = space.best_fit(StreamIx(lane), need).map(|s| space[s].start);
-                    prop_assert_eq!(found, expected);
-                    if let Some(slot) = take(&mut space, lane, need) {
+                    let best = brute_force(&space, lane, need);
+                    let expected = best.and_then(|start| start.checked_next_multiple_of(need.alignment));
+                    let found = match op {
+                        Op::Hit { .. } => space.take_best(StreamIx(lane), need),
+                        _ => {
+                            space.list();
+                            take(&mut space, lane, need)
+                        }
+                    };
+                    prop_assert_eq!(found.map(|slot| space[slot].start), expected);
+                    if let Some(slot) = found {
                         let range = space[slot];
                         prop_assert_eq!(range.size(), need.size);
-                        prop_assert_eq!(range.start % need.alignment, 0);
                         let overlaps = live.iter().any(|&(_, start, size)| {
                             start < range.end() && range.start < start + size
                         });
                         prop_assert!(!overlaps);
+                        if range.state() == RangeState::Claimed {
+                            let layout = BlockLayout::new(need.size).unwrap();
+                            space.begin_block(slot, layout, Label::NONE, StreamIx(lane));
+                        }
                         live.push((slot, range.start, range.size()));
                     }
+                }
+                Op::FreeAtHand { which, lane } if !live.is_empty() => {
+                    let (slot, start, size) = live.swap_remove(which % live.len());
+                    prop_assert_eq!((space[slot].start, space[slot].size()), (start, size));
+                    space.free(slot, tag(lane));
                 }
                 Op::Free { which, lane } if !live.is_empty() => {
                     let (slot, start, size) = live.swap_remove(which % live.len());
                     prop_assert_eq!((space[slot].start, space[slot].size()), (start, size));
                     space.set_state(slot, RangeState::Free(tag(lane)));
                 }
-                Op::Free { .. } => {}
+                Op::Free { .. } | Op::FreeAtHand { .. } => {}
                 Op::Relabel { lane, to } => {
+                    space.list();
                     let slots: Vec<Slot> = space.free_of(StreamIx(lane)).filter(|_| lane != to).collect();
                     for slot in slots {
                         space.claim(slot);
@@ -87,17 +129,21 @@ proptest! {
                     }
                 }
             }
-            space.check();
+            let mut listed = space.clone();
+            listed.list();
+            listed.check();
         }
         for (slot, ..) in live {
             space.set_state(slot, RangeState::Free(tag(0)));
         }
+        space.list();
         space.check();
         let free: Vec<Slot> = (0..3).flat_map(|lane| space.free_of(StreamIx(lane))).collect();
         free.iter().for_each(|&slot| space.claim(slot));
-        let mut parts: Vec<Slot> = space.iter().map(|(slot, _)| slot).collect();
-        parts.sort_by_key(|&slot| space[slot].start);
-        let whole = space.join_claimed(parts[0], parts[parts.len() - 1]);
+        let mut parts: Vec<(Slot, RangeState)> =
+            space.iter().map(|(slot, range)| (slot, range.state())).collect();
+        parts.sort_by_key(|&(slot, _)| space[slot].start);
+        let whole = space.join_claimed(&parts);
         space.check();
         prop_assert_eq!(space.iter().count(), 1);
         space.set_state(whole, RangeState::Free(tag(0)));
@@ -234,7 +280,7 @@ fn a_tail_is_extended_rather_than_left_behind() {
     let stretch = Span::new(BASE + GRANULE, 2 * GRANULE);
     assert_eq!(found, Some((stretch, GRANULE)));
     let parts = space.claim_span(stretch);
-    let whole = space.join_claimed(parts[0].0, parts[1].0);
+    let whole = space.join_claimed(&parts);
     space.set_state(whole, RangeState::Free(tag(0)));
     space.check();
 }

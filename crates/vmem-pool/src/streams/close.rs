@@ -3,7 +3,6 @@
 use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{DriverError, Event, Stream};
 
-use super::lane::Lane;
 use super::lanes::{Garbage, Lanes};
 use crate::space::StreamIx;
 
@@ -27,7 +26,7 @@ impl Lanes {
     /// Closes the open epoch of a lane whose stream lives and can be named by this thread. Whatever
     /// is freed from now on belongs to the next epoch.
     pub(crate) fn begin_close(&mut self, lane: StreamIx) -> Option<Closing> {
-        let stream = self.get(lane).and_then(|l| l.handle().upgrade())?;
+        let stream = self.get(lane).and_then(|l| l.handle.upgrade())?;
         let closable = self.get(lane).is_some_and(|l| !l.has_ended());
         if !closable || !stream.is_callable_here() {
             self.garbage.push(Garbage::Stream(stream));
@@ -39,31 +38,26 @@ impl Lanes {
         Some(Closing { lane, epoch, before, stream, idle })
     }
 
-    /// Publishes the marker.
+    /// Publishes the marker. What is left of the closing is dropped without the lock.
     ///
     /// # Errors
     /// That with which the driver refused to record it.
     pub(crate) fn finish_close(
         &mut self,
-        closing: Closing,
+        closing: &mut Closing,
         recorded: Result<Event, DriverError>,
     ) -> Result<(), DriverError> {
-        let Closing { lane, epoch, before, stream, idle } = closing;
+        let (lane, epoch) = (closing.lane, closing.epoch);
+        let before = std::mem::take(&mut closing.before);
         let order = self.next_order();
-        self.opened += u64::from(self.get(lane).is_some_and(Lane::is_bound));
+        self.opened += u64::from(self.get(lane).is_some_and(|lane| lane.bound));
         let result = recorded.map(|event| {
             self.bequeath(before, &event, order);
             self.publish(lane, epoch, event, order);
         });
-        self.keep_idle(idle);
+        self.keep_idle(closing.idle.take());
         self.want_for_others(lane);
-        self.garbage.push(Garbage::Stream(stream));
         result
-    }
-
-    /// A marker of the lane to ask about, so that markers are recorded again rather than made.
-    pub(crate) fn marker_to_ask_about(&self, lane: StreamIx) -> Option<(u64, Event)> {
-        self.get(lane)?.marker_to_ask_about()
     }
 }
 

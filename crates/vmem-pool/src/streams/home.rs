@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::{Access, Lane, Lanes, Reuse, State};
+use super::{Lane, Lanes, Reuse, State};
 use crate::space::{CLEAN, Need, RangeState, Slot, StreamIx, Tag};
 
 /// Numbers of one home that a request looks at.
@@ -236,23 +236,25 @@ impl State {
         let mut numbers = self.away_from(home);
         numbers.retain(|&number| !skipped.contains(&self.lanes.freed_on(number)));
         let fits = numbers.iter().flat_map(|&number| self.space.fits(number, need).take(LOOKS));
-        let cost = |slot: Slot| {
-            let range = self.space[slot];
-            let order = match self.lanes.access(range.tag()?, home) {
-                Access::Now => 0,
-                Access::After { order, .. } => order,
-                Access::Close => u64::MAX,
-                Access::Never => return None,
-            };
-            Some((order, range.size(), range.start, range.tag()?))
-        };
-        let least =
-            fits.filter_map(cost).min_by_key(|&(order, size, start, _)| (order, size, start));
-        let tag = match least {
-            Some((.., tag)) => tag,
+        let tag = match self.least_wait(fits, home) {
+            Some(slot) => self.space[slot].tag()?,
             None => self.first_of_run(home, need, &numbers)?,
         };
         Some(Tag { lane: self.lanes.freed_on(tag.lane), ..tag })
+    }
+
+    /// The free range among these that a lane waits the least for; of equals the smallest, and the lowest.
+    pub(crate) fn least_wait(
+        &self,
+        ranges: impl Iterator<Item = Slot>,
+        lane: StreamIx,
+    ) -> Option<Slot> {
+        let cost = |slot: Slot| {
+            let range = self.space[slot];
+            let order = self.lanes.access(range.tag()?, lane).order()?;
+            Some(((order, range.size(), range.start), slot))
+        };
+        ranges.filter_map(cost).min_by_key(|(cost, _)| *cost).map(|(_, slot)| slot)
     }
 
     /// The latest tag of those ranges of one lane in the shortest run of memory that is at home here, some of

@@ -6,24 +6,37 @@ use vmem_core::author::{StreamExt, WeakStream};
 use vmem_core::{Event, Stream, StreamId};
 
 use super::front::Front;
-use super::queue::owner_of;
+use super::life::owner_of;
 use crate::sync::thread::ThreadId;
 
 /// Markers kept per lane; beyond that a newer one stands in for the oldest.
 const MARKERS: usize = 32;
 
 /// What a thief must do before it uses a range.
-#[derive(Debug, Clone)]
-pub(crate) enum Access {
+#[derive(Debug)]
+pub(crate) enum Access<'a> {
     /// Nothing.
     Now,
     /// Wait for the marker. Markers of lower order were recorded earlier.
-    After { epoch: u64, marker: Event, order: u64 },
+    After { epoch: u64, marker: &'a Event, order: u64 },
     /// Close the lane's open batch first.
     Close,
     /// Nobody else can use it as things are: nothing covers the work on it, and what could must come
     /// from the stream's own thread, or from a program that synchronises the device.
     Never,
+}
+
+impl Access<'_> {
+    /// How long a wait it is, by when its marker was recorded: the least where there is none, the most where
+    /// one is yet to be recorded, `None` where nobody can wait.
+    pub(crate) fn order(&self) -> Option<u64> {
+        match self {
+            Self::Now => Some(0),
+            Self::After { order, .. } => Some(*order),
+            Self::Close => Some(u64::MAX),
+            Self::Never => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -46,13 +59,13 @@ enum Life {
 #[derive(Debug)]
 pub(crate) struct Lane {
     stream: Option<StreamId>,
-    handle: WeakStream,
+    pub(crate) handle: WeakStream,
     /// Only the stream's own thread can close it, or a call that vouches for the stream.
-    bound: bool,
+    pub(super) bound: bool,
     /// The thread whose default stream it is, as far as that is known.
-    owner: Option<ThreadId>,
+    pub(super) owner: Option<ThreadId>,
     /// Its thread has ended, so that nobody can close it.
-    orphaned: bool,
+    pub(super) orphaned: bool,
     front: Front,
     /// In order of epochs.
     markers: VecDeque<Marker>,
@@ -64,12 +77,7 @@ pub(crate) struct Lane {
     /// The most bytes that were in blocks at home on it, as of the last miss.
     pub(super) most_live: u64,
     /// A marker could not be queried: nobody else may rely on this lane's markers.
-    poisoned: bool,
-}
-
-/// Whether only its own thread can record an event on a stream, or whoever vouches for it.
-pub(super) fn is_bound(stream: &Stream) -> bool {
-    stream.is_bound()
+    pub(super) poisoned: bool,
 }
 
 impl Lane {
@@ -94,7 +102,7 @@ impl Lane {
         Self {
             stream: Some(stream.id()),
             handle: stream.downgrade(),
-            bound: is_bound(stream),
+            bound: stream.is_bound(),
             owner: owner_of(stream),
             complete: 0,
             ..Self::clean(front)
@@ -111,10 +119,6 @@ impl Lane {
         &mut self.front
     }
 
-    pub(crate) fn handle(&self) -> &WeakStream {
-        &self.handle
-    }
-
     pub(crate) fn stream(&self) -> Option<StreamId> {
         self.stream
     }
@@ -123,29 +127,9 @@ impl Lane {
         self.life != Life::Open
     }
 
-    pub(crate) fn is_bound(&self) -> bool {
-        self.bound
-    }
-
-    pub(super) fn owner(&self) -> Option<ThreadId> {
-        self.owner
-    }
-
-    pub(super) fn set_owner(&mut self, owner: ThreadId) {
-        self.owner = Some(owner);
-    }
-
     /// Whether its stream ended without a marker.
     pub(super) fn is_unmarked(&self) -> bool {
         self.life == Life::Unmarked
-    }
-
-    pub(super) fn is_orphaned(&self) -> bool {
-        self.orphaned
-    }
-
-    pub(super) fn orphan(&mut self) {
-        self.orphaned = true;
     }
 
     pub(super) fn has_markers(&self) -> bool {
@@ -167,20 +151,18 @@ impl Lane {
         self.front.last_freed() > self.complete.max(marked)
     }
 
-    pub(super) fn access(&self, epoch: u64) -> Access {
+    pub(super) fn access(&self, epoch: u64) -> Access<'_> {
         if self.is_complete(epoch) {
             return Access::Now;
         }
         if self.poisoned {
             return Access::Never;
         }
-        let covering = self.markers.iter().find(|marker| marker.epoch >= epoch);
-        match covering {
-            Some(marker) => Access::After {
-                epoch: marker.epoch,
-                marker: marker.event.clone(),
-                order: marker.order,
-            },
+        let before = self.markers.partition_point(|marker| marker.epoch < epoch);
+        match self.markers.get(before) {
+            Some(Marker { epoch, event: marker, order }) => {
+                Access::After { epoch: *epoch, marker, order: *order }
+            }
             None if self.life == Life::Open && !self.bound => Access::Close,
             None => Access::Never,
         }
@@ -239,22 +221,9 @@ impl Lane {
         last.map(|marker| marker.event.clone())
     }
 
-    pub(super) fn poison(&mut self) {
-        self.poisoned = true;
-    }
-
     /// Begins a synchronisation of the device: returns the epoch that it will complete.
     pub(super) fn before_device_sync(&mut self) -> u64 {
         if self.has_ended() { u64::MAX } else { self.front.close() }
-    }
-
-    /// All that its markers stand for has completed, as the host has seen.
-    pub(super) fn trust(&mut self) {
-        self.poisoned = false;
-    }
-
-    pub(super) fn is_poisoned(&self) -> bool {
-        self.poisoned
     }
 
     /// Ends the lane, or gives one that ended unmarked its marker after all.

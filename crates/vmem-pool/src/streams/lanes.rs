@@ -5,21 +5,22 @@ use std::collections::{BTreeSet, HashMap};
 use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{Event, ResourceId, Stream, StreamId};
 
-use super::departed::Departed;
 use super::front::{Closer, Front};
 use super::home::Away;
 use super::lane::{Access, Lane};
-use super::queue::Queues;
+use super::retire::Departed;
 use crate::Batch;
 use crate::space::{CLEAN, StreamIx, Tag, visits};
+use crate::sync::thread::ThreadId;
 
 /// Events kept for recording again.
 const IDLE_EVENTS: usize = 64;
 
 /// When a freed range may be reused by the stream that freed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Reuse {
     /// At once: the stream's own order protects it.
+    #[default]
     StreamOrdered,
     /// After the host observed that the work before the free completed, because the host may touch
     /// the memory.
@@ -31,7 +32,7 @@ pub(crate) enum Reuse {
 /// There may be thousands. Nothing that a request or a free does looks at all of them: what it needs
 /// is found by the stream, by the size of what is free (see [`Space`](crate::space::Space)), or in one
 /// of the sets here.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Lanes {
     pub(super) reuse: Reuse,
     pub(super) batch: Batch,
@@ -54,9 +55,12 @@ pub(crate) struct Lanes {
     pub(super) unowned: BTreeSet<StreamIx>,
     /// Lanes of which nothing may cover what they freed.
     pub(super) uncovered: BTreeSet<StreamIx>,
-    pub(super) queues: Queues,
+    /// The lanes of each thread's default streams: one queue of the driver, whatever streams name it one
+    /// after the other. An event recorded on a later one covers the work of those before it, because vmem
+    /// hands what these had yet to wait for on to it.
+    pub(super) queues: HashMap<ThreadId, Vec<StreamIx>>,
     /// What lanes that were forgotten may have pending.
-    pub(super) departed: Departed,
+    pub(crate) departed: Departed,
     /// Numbers of memory that is free away from home.
     pub(super) away: Away,
     /// How many requests found nothing at hand.
@@ -65,13 +69,14 @@ pub(crate) struct Lanes {
     pub(super) missed_last: StreamIx,
     /// How many there had been when another lane had one last.
     pub(super) missed_before: u64,
-    pub(super) idle: Vec<IdleEvent>,
+    pub(crate) idle: Vec<IdleEvent>,
     /// Orders markers by when they were recorded.
     pub(super) recorded: u64,
-    /// How often a lane that others could not close was marked, or a lane ended.
-    pub(super) opened: u64,
+    /// How often a lane that others could not close was marked, or a lane ended: changes whenever others may
+    /// use what they could not before although it was free.
+    pub(crate) opened: u64,
     /// How often more was found to be complete.
-    pub(super) completions: u64,
+    pub(crate) completions: u64,
     /// What is to be dropped without the lock.
     pub(super) garbage: Vec<Garbage>,
 }
@@ -90,31 +95,7 @@ pub(crate) enum Garbage {
 impl Lanes {
     pub(crate) fn new(reuse: Reuse, batch: Batch) -> Self {
         let front = Front::new(CLEAN.lane, u64::MAX, batch, false, Closer::Anybody);
-        Self {
-            reuse,
-            batch,
-            lanes: vec![Some(Lane::clean(front))],
-            vacant: Vec::new(),
-            by_stream: HashMap::new(),
-            accompanied: false,
-            marked: BTreeSet::new(),
-            ended: Vec::new(),
-            sweep_above: 0,
-            bound: BTreeSet::new(),
-            unowned: BTreeSet::new(),
-            uncovered: BTreeSet::new(),
-            queues: Queues::default(),
-            departed: Departed::default(),
-            away: Away::default(),
-            misses: 0,
-            missed_last: CLEAN.lane,
-            missed_before: 0,
-            idle: Vec::new(),
-            recorded: 0,
-            opened: 0,
-            completions: 0,
-            garbage: Vec::new(),
-        }
+        Self { reuse, batch, lanes: vec![Some(Lane::clean(front))], ..Self::default() }
     }
 
     #[inline]
@@ -164,20 +145,20 @@ impl Lanes {
         self.by_stream.get(&stream).copied()
     }
 
-    /// Whether the lane has not ended.
-    #[inline]
-    pub(crate) fn is_open(&self, lane: StreamIx) -> bool {
-        let lane = self.lanes.get(lane.index()).and_then(Option::as_ref);
-        lane.is_some_and(|lane| !lane.front().has_ended())
-    }
-
-    /// Counts a range of so many bytes as taken for the lane, unless that has ended or its next caller is to
-    /// close it.
-    #[inline]
-    pub(crate) fn begin_hit(&mut self, lane: StreamIx, bytes: u64) -> bool {
-        let lane = self.lanes.get_mut(lane.index()).and_then(Option::as_mut);
-        let open = lane.filter(|lane| !lane.front().has_ended() && !lane.front().is_wanted());
-        open.map(|lane| lane.front_mut().note_taken(bytes)).is_some()
+    /// The open lane of a stream that is known. `None` says only that it takes more to find it.
+    #[inline(always)]
+    pub(super) fn open(
+        &mut self,
+        pool: ResourceId,
+        stream: &Stream,
+    ) -> Option<(StreamIx, &mut Front)> {
+        let number = match stream.noted(pool).map(StreamIx) {
+            Some(number) => number,
+            None => self.look_up(pool, stream)?,
+        };
+        let lane = self.lanes.get_mut(number.index())?.as_mut()?;
+        let open = lane.stream() == Some(stream.id()) && !lane.front().has_ended();
+        open.then(|| (number, lane.front_mut()))
     }
 
     #[inline]
@@ -220,7 +201,7 @@ impl Lanes {
     }
 
     /// What `thief` must do before it uses a range with this tag.
-    pub(crate) fn access(&self, tag: Tag, thief: StreamIx) -> Access {
+    pub(crate) fn access(&self, tag: Tag, thief: StreamIx) -> Access<'_> {
         let lane = self.freed_on(tag.lane);
         let own = lane == thief && self.reuse == Reuse::StreamOrdered;
         match self.get(lane) {
@@ -264,21 +245,6 @@ impl Lanes {
         self.garbage.extend(displaced.map(Garbage::Event));
     }
 
-    /// The lanes with markers that are not known to be complete.
-    pub(crate) fn marked(&self) -> Vec<StreamIx> {
-        self.marked.iter().copied().collect()
-    }
-
-    /// Changes whenever others may use what they could not before although it was free.
-    pub(crate) fn opened(&self) -> u64 {
-        self.opened
-    }
-
-    /// Changes whenever more is known to be complete.
-    pub(crate) fn completions(&self) -> u64 {
-        self.completions
-    }
-
     /// How many lanes there are, the clean one aside.
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
@@ -293,16 +259,6 @@ impl Lanes {
                 false => self.garbage.push(Garbage::Idle(event)),
             }
         }
-    }
-
-    /// Takes what is to be dropped without the lock.
-    pub(crate) fn take_garbage(&mut self) -> Vec<Garbage> {
-        std::mem::take(&mut self.garbage)
-    }
-
-    /// Takes all events kept, for the end of the pool.
-    pub(crate) fn take_idle(&mut self) -> Vec<IdleEvent> {
-        std::mem::take(&mut self.idle)
     }
 
     pub(super) fn next_order(&mut self) -> u64 {

@@ -1,15 +1,13 @@
 //! How lanes begin and end, and what is done about those that ended without a marker.
 
 use vmem_core::author::{StreamExt, WeakStream};
-use vmem_core::{Event, Stream};
+use vmem_core::{Event, Stream, StreamKind};
 
-use super::departed::Departed;
 use super::front::{Closer, Front};
-use super::lane::{Access, Lane};
+use super::lane::Lane;
 use super::lanes::{Garbage, Lanes, Reuse};
-use super::queue::{is_threads_own, owner_of};
 use crate::space::StreamIx;
-use crate::sync::thread::ThreadId;
+use crate::sync::thread::{self, ThreadId};
 
 impl Lanes {
     /// Makes a lane for a stream that is not known.
@@ -23,11 +21,11 @@ impl Lanes {
         };
         let front = Front::new(number, 1, self.batch, observed, closer);
         let lane = Lane::new(stream, front);
-        if lane.is_bound() {
+        if lane.bound {
             self.bound.insert(number);
         }
-        match lane.owner() {
-            Some(owner) => self.queues.add(owner, number),
+        match lane.owner {
+            Some(owner) => self.queues.entry(owner).or_default().push(number),
             None if is_threads_own(stream) => _ = self.unowned.insert(number),
             None => {}
         }
@@ -54,13 +52,23 @@ impl Lanes {
         if !is_threads_own(stream) {
             return;
         }
-        let unknown = self.get(lane).is_some_and(|lane| lane.owner().is_none());
+        let unknown = self.get(lane).is_some_and(|lane| lane.owner.is_none());
         if unknown && let Some(owner) = owner_of(stream) {
-            self.queues.add(owner, lane);
+            self.queues.entry(owner).or_default().push(lane);
             self.unowned.remove(&lane);
-            self.get_mut(lane).into_iter().for_each(|lane| lane.set_owner(owner));
+            self.get_mut(lane).into_iter().for_each(|lane| lane.owner = Some(owner));
             self.want_for_others(lane);
         }
+    }
+
+    /// The lanes of a thread's default streams.
+    fn queue_of(&self, owner: ThreadId) -> &[StreamIx] {
+        self.queues.get(&owner).map_or(&[], Vec::as_slice)
+    }
+
+    /// Those of the calling thread.
+    fn queue_here(&self) -> &[StreamIx] {
+        if self.queues.is_empty() { &[] } else { self.queue_of(thread::current().id()) }
     }
 
     /// The lanes of the calling thread's default streams that have unmarked frees.
@@ -68,13 +76,13 @@ impl Lanes {
         let unmarked = |&number: &StreamIx| {
             self.get(number).is_some_and(|lane| !lane.has_ended() && lane.has_unmarked_frees())
         };
-        self.queues.here().iter().copied().filter(unmarked).collect()
+        self.queue_here().iter().copied().filter(unmarked).collect()
     }
 
     /// Default streams of which it is not known yet whose they are, with their lanes.
     pub(crate) fn unowned(&self) -> Vec<(StreamIx, WeakStream)> {
         let lanes = self.unowned.iter().filter_map(|&number| Some((number, self.get(number)?)));
-        lanes.map(|(number, lane)| (number, lane.handle().clone())).collect()
+        lanes.map(|(number, lane)| (number, lane.handle.clone())).collect()
     }
 
     /// Ends a lane: no work will follow on its stream. `marker` covers all of it, if there is one.
@@ -83,7 +91,7 @@ impl Lanes {
         self.opened += 1;
         let Some(state) = self.get_mut(lane).filter(|state| !state.has_ended()) else { return };
         state.end(marker.cloned(), order);
-        let owner = state.owner();
+        let owner = state.owner;
         self.bound.remove(&lane);
         self.unowned.remove(&lane);
         self.ended.push(lane);
@@ -100,7 +108,7 @@ impl Lanes {
     fn leave_unmarked(&mut self, lane: StreamIx, owner: Option<ThreadId>) {
         self.uncovered.insert(lane);
         // The thread's next default stream can still cover what was freed on this one.
-        let others = owner.map_or(&[][..], |owner| self.queues.of(owner)).to_vec();
+        let others = owner.map_or(&[][..], |owner| self.queue_of(owner)).to_vec();
         others.into_iter().for_each(|other| self.want_for_others(other));
     }
 
@@ -109,7 +117,7 @@ impl Lanes {
     pub(crate) fn lose(&mut self, lane: StreamIx, epoch: u64) {
         let Some(state) = self.get_mut(lane) else { return };
         let Some(lost) = state.lose(epoch) else { return };
-        let (unmarked, owner) = (state.is_unmarked(), state.owner());
+        let (unmarked, owner) = (state.is_unmarked(), state.owner);
         if !state.has_markers() {
             self.marked.remove(&lane);
         }
@@ -121,8 +129,8 @@ impl Lanes {
 
     /// Earlier default streams of the lane's thread that ended unmarked.
     pub(super) fn unmarked_before(&self, lane: StreamIx) -> Vec<StreamIx> {
-        let owner = self.get(lane).and_then(Lane::owner);
-        let lanes = owner.map_or(&[][..], |owner| self.queues.of(owner));
+        let owner = self.get(lane).and_then(|lane| lane.owner);
+        let lanes = owner.map_or(&[][..], |owner| self.queue_of(owner));
         let unmarked = |other: &StreamIx| self.get(*other).is_some_and(Lane::is_unmarked);
         lanes.iter().copied().filter(unmarked).collect()
     }
@@ -153,7 +161,7 @@ impl Lanes {
     /// A marker of the lane could not be queried: nobody else may rely on its markers.
     pub(crate) fn poison(&mut self, lane: StreamIx) {
         if let Some(state) = self.get_mut(lane) {
-            state.poison();
+            state.poisoned = true;
             self.uncovered.insert(lane);
         }
     }
@@ -161,16 +169,13 @@ impl Lanes {
     /// Streams of threads that may have ended, leaving unmarked frees, with their lanes.
     pub(crate) fn possible_orphans(&self) -> Vec<(StreamIx, WeakStream)> {
         let lanes = self.bound.iter().filter_map(|&number| Some((number, self.get(number)?)));
-        let possible = lanes.filter(|(_, lane)| !lane.is_orphaned() && lane.has_unmarked_frees());
-        possible.map(|(number, lane)| (number, lane.handle().clone())).collect()
+        let possible = lanes.filter(|(_, lane)| !lane.orphaned && lane.has_unmarked_frees());
+        possible.map(|(number, lane)| (number, lane.handle.clone())).collect()
     }
 
-    /// Another lane takes memory of this one, for which it needs what `access` says.
-    pub(crate) fn note_theft(&mut self, lane: StreamIx, access: &Access) {
-        let frees = match access {
-            Access::Close => 8,
-            _ => 2,
-        };
+    /// Another lane takes memory of this one, for which it had to close it or not.
+    pub(crate) fn note_theft(&mut self, lane: StreamIx, closes: bool) {
+        let frees = if closes { 8 } else { 2 };
         let lane = self.get_mut(self.freed_on(lane));
         lane.into_iter().for_each(|lane| lane.front_mut().note_theft(frees));
     }
@@ -182,7 +187,7 @@ impl Lanes {
 
     /// Whether the calling thread has nothing to mark on default streams of its own, as far as is known.
     pub(crate) fn owes_nothing_here(&self) -> bool {
-        self.unowned.is_empty() && self.queues.here().is_empty()
+        self.unowned.is_empty() && self.queue_here().is_empty()
     }
 
     /// Another lane looked at what this one freed.
@@ -192,7 +197,7 @@ impl Lanes {
 
     /// Whether others cannot mark what the lane frees.
     pub(crate) fn is_bound(&self, lane: StreamIx) -> bool {
-        self.get(self.freed_on(lane)).is_some_and(Lane::is_bound)
+        self.get(self.freed_on(lane)).is_some_and(|lane| lane.bound)
     }
 
     /// Asks threads to mark what they freed on their default streams when they next call the pool, and
@@ -209,18 +214,9 @@ impl Lanes {
     /// The thread that alone could close the lane has ended.
     pub(crate) fn orphan(&mut self, lane: StreamIx) {
         if let Some(state) = self.get_mut(lane).filter(|lane| !lane.has_ended()) {
-            state.orphan();
+            state.orphaned = true;
             self.uncovered.insert(lane);
         }
-    }
-
-    /// The lanes of which some frees may be beyond any marker for good.
-    pub(crate) fn uncovered(&self) -> impl Iterator<Item = StreamIx> {
-        self.uncovered.iter().copied()
-    }
-
-    pub(crate) fn is_uncovered(&self, lane: StreamIx) -> bool {
-        self.uncovered.contains(&lane)
     }
 
     /// Begins a synchronisation of the device: returns each lane with the epoch that it will complete.
@@ -238,8 +234,8 @@ impl Lanes {
         let done = self.complete(lane, epoch);
         // A later marker was recorded meanwhile, and may be the one that could not be queried.
         if let Some(state) = self.get_mut(lane).filter(|state| !state.has_markers()) {
-            state.trust();
-            if !state.is_orphaned() {
+            state.poisoned = false;
+            if !state.orphaned {
                 self.uncovered.remove(&lane);
             }
         }
@@ -249,10 +245,10 @@ impl Lanes {
     /// The host has waited for the lane's latest marker: what could not be queried before is complete,
     /// unless a later marker was recorded meanwhile, which may be the one that could not.
     pub(crate) fn trust(&mut self, lane: StreamIx) {
-        let settled = |state: &&mut Lane| state.is_poisoned() && !state.has_markers();
+        let settled = |state: &&mut Lane| state.poisoned && !state.has_markers();
         if let Some(state) = self.get_mut(lane).filter(settled) {
-            state.trust();
-            if !state.is_orphaned() && !state.is_unmarked() {
+            state.poisoned = false;
+            if !state.orphaned && !state.is_unmarked() {
                 self.uncovered.remove(&lane);
             }
         }
@@ -260,13 +256,8 @@ impl Lanes {
 
     /// Lanes whose markers could not be queried.
     pub(crate) fn poisoned(&self) -> Vec<StreamIx> {
-        let is_poisoned = |lane: &StreamIx| self.get(*lane).is_some_and(Lane::is_poisoned);
+        let is_poisoned = |lane: &StreamIx| self.get(*lane).is_some_and(|lane| lane.poisoned);
         self.uncovered.iter().copied().filter(is_poisoned).collect()
-    }
-
-    /// Whether there are any.
-    pub(crate) fn any_poisoned(&self) -> bool {
-        !self.poisoned().is_empty()
     }
 
     /// Whether it is time to look which of the lanes that have ended can be forgotten. Looking takes as
@@ -302,23 +293,34 @@ impl Lanes {
                 self.departed.note(forgotten.last_marker());
             }
         }
-        if let Some(owner) = forgotten.owner() {
-            self.queues.remove(owner, lane);
+        if let Some(owner) = forgotten.owner
+            && let Some(queue) = self.queues.get_mut(&owner)
+        {
+            queue.retain(|&known| known != lane);
+            if queue.is_empty() {
+                self.queues.remove(&owner);
+            }
         }
         self.note_company();
         self.garbage.push(Garbage::Lane(forgotten));
     }
 
-    /// Lanes that were forgotten with work that may be pending.
-    pub(crate) fn departed(&self) -> &Departed {
-        &self.departed
-    }
-
     /// All work of the device was waited for when so many of those had been forgotten.
     pub(crate) fn forget_departed(&mut self, count: u64) {
-        if self.departed.count() == count {
+        if self.departed.count == count {
             let departed = std::mem::take(&mut self.departed);
             self.garbage.push(Garbage::Departed(departed));
         }
     }
+}
+
+/// Whether it is some thread's default stream.
+pub(super) fn is_threads_own(stream: &Stream) -> bool {
+    stream.kind() == StreamKind::PerThreadDefault
+}
+
+/// The thread whose default stream this is, if it is one and the calling thread's own.
+pub(super) fn owner_of(stream: &Stream) -> Option<ThreadId> {
+    let own = is_threads_own(stream) && stream.is_callable_here();
+    own.then(|| thread::current().id())
 }

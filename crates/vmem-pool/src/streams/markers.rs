@@ -62,12 +62,13 @@ impl Streams {
         let recorded = closing.record(record);
         let mut state = self.lock();
         state.pins -= 1;
-        let result = state.lanes.finish_close(closing, recorded);
+        let result = state.lanes.finish_close(&mut closing, recorded);
         // A stream that was retired meanwhile has left a final marker; one that captures cannot
         // be marked now. Neither is a fault.
         let ended = state.lanes.get(lane).is_none_or(Lane::has_ended);
         state.counters.markers += u64::from(result.is_ok());
-        let due = state.lanes.marker_to_ask_about(lane).filter(|_| self.may_ask);
+        let due =
+            state.lanes.get(lane).filter(|_| self.may_ask).and_then(Lane::marker_to_ask_about);
         // As above.
         state.pins += usize::from(due.is_some());
         drop(state);
@@ -101,30 +102,21 @@ impl Streams {
             // The driver may not be asked while a stream captures that it would disturb.
             Err(error) if error.concerns_capture() => Ok(Reached::NotYet(marker)),
             Err(error) if stands_for_nothing(&error) => {
-                self.lose(lane, epoch);
+                self.lock().lanes.lose(lane, epoch);
                 Ok(Reached::Lost)
             }
             Err(error) => {
-                self.poison(lane);
+                self.lock().lanes.poison(lane);
                 tracing::warn!(%error, "a marker could not be queried; its lane is set aside");
                 Err(error)
             }
         }
     }
 
-    /// Drops a marker that stands for nothing.
-    fn lose(&self, lane: StreamIx, epoch: u64) {
-        self.lock().lanes.lose(lane, epoch);
-    }
-
     /// Closes a lane that has frees which no marker covers.
     pub(crate) fn close_unmarked(&self, lane: StreamIx) -> Result<(), DriverError> {
         let unmarked = self.lock().lanes.get(lane).is_some_and(Lane::has_unmarked_frees);
         if unmarked { self.close(lane) } else { Ok(()) }
-    }
-
-    fn poison(&self, lane: StreamIx) {
-        self.lock().lanes.poison(lane);
     }
 
     /// Notes that everything the lane freed up to `epoch` has completed.
@@ -156,7 +148,7 @@ impl Streams {
     pub(crate) fn refresh(&self) -> Result<(), DriverError> {
         let _pin = self.pin();
         let mut result = Ok(());
-        let marked = self.lock().lanes.marked();
+        let marked = self.lock().lanes.marked.clone();
         for lane in marked {
             let mut marked_again = false;
             while let Some((epoch, marker)) = self.oldest_marker(lane) {
@@ -187,12 +179,13 @@ impl Streams {
     /// Finds out what has completed: by asking, or, where placement must not depend on the answer, by
     /// waiting until all has.
     pub(crate) fn observe(&self) -> Result<(), DriverError> {
-        if self.may_ask {
-            self.close_all()?;
-            self.refresh()
-        } else {
-            self.wait_for_markers()
-        }
+        if self.may_ask { self.ask() } else { self.wait_for_markers() }
+    }
+
+    /// Marks all that was freed and can be marked, and asks what has completed.
+    pub(crate) fn ask(&self) -> Result<(), DriverError> {
+        self.close_all()?;
+        self.refresh()
     }
 
     /// Marks all that was freed and can be marked, and waits on the host until the markers have
@@ -226,11 +219,11 @@ impl Streams {
                 Err(error) if error.concerns_capture() => {}
                 Err(error) if stands_for_nothing(&error) => {
                     drop(marker);
-                    self.lose(lane, epoch);
+                    self.lock().lanes.lose(lane, epoch);
                     lost = true;
                 }
                 Err(error) => {
-                    self.poison(lane);
+                    self.lock().lanes.poison(lane);
                     result = result.and(Err(error));
                 }
             }
@@ -245,7 +238,7 @@ impl Streams {
             let (epoch, marker) = state.lanes.get(lane)?.markers().last()?;
             Some((lane, epoch, marker.clone()))
         };
-        state.lanes.marked().into_iter().filter_map(newest).collect()
+        state.lanes.marked.iter().copied().filter_map(newest).collect()
     }
 
     /// Closes every lane that has unmarked free memory, or whose marker could not be queried, and can be
@@ -321,7 +314,7 @@ impl State {
     /// Lanes that have free memory, or addresses that memory was used at, which no marker covers.
     fn unmarked(&self) -> BTreeSet<StreamIx> {
         let free = self.space.all_free().filter_map(|slot| self.space[slot].tag());
-        let dormant = self.space.dormant().filter_map(|slot| self.dormant_tag(slot));
+        let dormant = self.space.dormant().filter_map(|slot| self.space[slot].state().dormant());
         let lanes: BTreeSet<StreamIx> =
             free.chain(dormant).map(|tag| self.lanes.freed_on(tag.lane)).collect();
         let unmarked =

@@ -11,7 +11,6 @@
 //! finished under it again.
 
 mod close;
-mod departed;
 mod front;
 mod home;
 mod lane;
@@ -19,11 +18,10 @@ mod lanes;
 mod life;
 mod markers;
 mod order;
-mod queue;
 mod retire;
 mod state;
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 pub(crate) use lane::{Access, Lane};
 pub(crate) use lanes::{Lanes, Reuse};
@@ -60,15 +58,18 @@ impl Streams {
 
     /// Locks the pool.
     pub(crate) fn lock(&self) -> Locked<'_> {
+        if fork::is_child() {
+            fork::abort();
+        }
         Locked::new(self.lock_fast())
     }
 
-    /// Locks the pool for what lets go of no handle.
+    /// Locks the pool for what lets go of no handle, by a caller who knows that this is no forked child.
     #[inline]
     pub(crate) fn lock_fast(&self) -> MutexGuard<'_, State> {
         visits::note_lock();
         // A panic under the lock is a bug in the pool's own arithmetic; the tests look for them.
-        fork::locked(|| self.state.lock())
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Finds the stream's lane, making it if the stream is new.

@@ -66,18 +66,18 @@ impl Streams {
         loop {
             let state = self.lock();
             let freed_on = state.lanes.freed_on(tag.lane);
-            let access = state.lanes.access(tag, lane);
-            drop(state);
-            let (epoch, marker) = match access {
+            let (epoch, marker) = match state.lanes.access(tag, lane) {
                 Access::Now => return Ok(None),
                 Access::Close if closings < 2 => {
+                    drop(state);
                     self.close(freed_on)?;
                     closings += 1;
                     continue;
                 }
                 Access::Close | Access::Never => return Err(Miss::Skip(freed_on)),
-                Access::After { epoch, marker, .. } => (epoch, marker),
+                Access::After { epoch, marker, .. } => (epoch, marker.clone()),
             };
+            drop(state);
             if !self.may_ask {
                 return Ok(Some((freed_on, epoch, marker)));
             }

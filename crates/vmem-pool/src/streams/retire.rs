@@ -33,10 +33,7 @@ impl State {
             tag.lane != CLEAN.lane && self.lanes.is_complete(tag)
         };
         let slots: Vec<Slot> = self.space.all_free().filter(ready).collect();
-        for slot in slots {
-            self.space.claim(slot);
-            self.space.set_state(slot, RangeState::Free(CLEAN));
-        }
+        self.retag(slots, CLEAN);
         self.settle_dormant();
         self.settled = Some(now);
         self.forget_ended();
@@ -44,7 +41,7 @@ impl State {
 
     /// A sum that changes whenever more may be there to settle.
     fn changes(&self) -> u64 {
-        let claims = self.space.claims_ended + self.lanes.completions();
+        let claims = self.space.claims_ended + self.lanes.completions;
         self.counters.allocations + self.counters.frees + claims
     }
 
@@ -61,7 +58,8 @@ impl State {
         let slots: Vec<Slot> = self.space.dormant().filter(complete).collect();
         for slot in slots {
             // A neighbour may have taken it in meanwhile.
-            if let Some(RangeState::Dormant(_)) = self.space.get(slot).map(|range| range.state()) {
+            let range = self.space.get(slot);
+            if range.is_some_and(|range| range.state().dormant().is_some()) {
                 self.space.claim(slot);
                 self.space.set_state(slot, RangeState::Dormant(CLEAN));
             }
@@ -78,12 +76,8 @@ impl State {
             return;
         }
         self.inherit(&ended);
-        let tied: HashSet<StreamIx> = self
-            .space
-            .dormant()
-            .filter_map(|slot| self.dormant_tag(slot))
-            .map(|tag| tag.lane)
-            .collect();
+        let dormant = self.space.dormant().filter_map(|slot| self.space[slot].state().dormant());
+        let tied: HashSet<StreamIx> = dormant.map(|tag| tag.lane).collect();
         let kept = |lane: &StreamIx| {
             let away = || self.lanes.freed_away_on(*lane).next().is_some();
             tied.contains(lane) || !self.space.owns_nothing(*lane) || away()
@@ -92,12 +86,28 @@ impl State {
         self.lanes.keep_ended(kept);
         gone.into_iter().for_each(|number| self.lanes.forget(number));
     }
+}
 
-    /// What used dormant addresses last.
-    pub(super) fn dormant_tag(&self, slot: Slot) -> Option<Tag> {
-        match self.space[slot].state() {
-            RangeState::Dormant(tag) => Some(tag),
-            _ => None,
+/// So many markers are kept.
+const MOST_MARKERS: usize = 8;
+
+/// The last markers of forgotten lanes that were not known to be complete then.
+#[derive(Debug, Default)]
+pub(crate) struct Departed {
+    pub(crate) markers: Vec<Event>,
+    /// There were more, or some that had left none.
+    pub(crate) unknown: bool,
+    /// How many lanes were noted in all.
+    pub(crate) count: u64,
+}
+
+impl Departed {
+    /// A lane is forgotten whose work may be pending up to this marker.
+    pub(super) fn note(&mut self, marker: Option<Event>) {
+        self.count += 1;
+        match marker {
+            Some(marker) if self.markers.len() < MOST_MARKERS => self.markers.push(marker),
+            _ => self.unknown = true,
         }
     }
 }

@@ -3,11 +3,12 @@
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId};
+use vmem_core::author::StreamExt;
+use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId, Stream};
 
 use super::{Access, Lanes, Reuse};
 use crate::space::{CLEAN, Claim, Fit, Need, Slot, Space, StreamIx, Tag, pointer};
-use crate::supply::Aliases;
+use crate::supply::{Aliases, Memory};
 use crate::sync::MutexGuard;
 use crate::{Batch, Counters};
 
@@ -37,7 +38,8 @@ pub(crate) struct State {
 pub(crate) struct Locked<'a>(Option<MutexGuard<'a, State>>);
 
 impl<'a> Locked<'a> {
-    pub(crate) fn new(state: MutexGuard<'a, State>) -> Self {
+    pub(crate) fn new(mut state: MutexGuard<'a, State>) -> Self {
+        state.space.list();
         Self(Some(state))
     }
 }
@@ -61,7 +63,7 @@ impl DerefMut for Locked<'_> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let Some(mut state) = self.0.take() else { return };
-        let garbage = state.lanes.take_garbage();
+        let garbage = std::mem::take(&mut state.lanes.garbage);
         drop(state);
         drop(garbage);
     }
@@ -82,6 +84,17 @@ impl State {
         }
     }
 
+    /// The memory, as supplies know it.
+    pub(crate) fn memory(&mut self) -> Memory<'_> {
+        self.parts().0
+    }
+
+    /// The memory, and the lanes that may use it.
+    pub(crate) fn parts(&mut self) -> (Memory<'_>, &mut Lanes) {
+        let Self { space, aliases, lanes, .. } = self;
+        (Memory { space, aliases }, lanes)
+    }
+
     /// The counters, what is in quarantine and what is away included. Takes as many steps as
     /// [`quarantined`](Self::quarantined), and one for each handle that is away.
     pub(crate) fn counters(&self) -> Counters {
@@ -92,7 +105,7 @@ impl State {
     /// Free bytes that nobody can have who does not synchronise the device. Takes as many steps as
     /// there are free ranges of lanes that have some.
     pub(crate) fn quarantined(&self) -> u64 {
-        let lanes = self.lanes.uncovered();
+        let lanes = self.lanes.uncovered.iter().copied();
         let lanes = lanes.flat_map(|l| std::iter::once(l).chain(self.lanes.freed_away_on(l)));
         let free = lanes.flat_map(|lane| self.space.free_of(lane));
         let kept =
@@ -103,7 +116,7 @@ impl State {
     /// Whether a lane that left nothing to cover this tag is why others cannot have memory with it.
     pub(crate) fn is_out_of_reach(&self, tag: Tag) -> bool {
         let never = matches!(self.lanes.access(tag, CLEAN.lane), Access::Never);
-        never && self.lanes.is_uncovered(self.lanes.freed_on(tag.lane))
+        never && self.lanes.uncovered.contains(&self.lanes.freed_on(tag.lane))
     }
 
     /// Bytes held from the supply, as they are now.
@@ -119,24 +132,68 @@ impl State {
         counters.peak_reserved = counters.peak_reserved.max(bytes);
     }
 
+    /// A block of what is at hand for a stream, and neither a driver call nor a look at others. `None`
+    /// says only that it takes more than that.
+    #[inline(always)]
+    pub(crate) fn alloc_fast(
+        &mut self,
+        request: &Request<'_>,
+        need: Need,
+        owner: ResourceId,
+    ) -> Option<Block> {
+        // Blocks freed on this stream by other threads rely on its pending waits, which were asked
+        // for before the frees: seen under the lock, none is missed.
+        if request.stream.has_pending_waits() {
+            return None;
+        }
+        let (lane, front) = self.lanes.open(owner, request.stream)?;
+        if front.is_wanted() {
+            return None;
+        }
+        front.note_taken(need.size);
+        let Some(slot) = self.hit(lane, need) else {
+            self.lanes.note_freed(lane, need.size);
+            return None;
+        };
+        Some(self.issue(slot, request, lane, owner))
+    }
+
+    /// Frees a block of a stream's own memory. Returns whether the lane's batch is to be closed; `None`
+    /// says only that it takes more than that.
+    #[inline(always)]
+    pub(crate) fn free_fast(&mut self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
+        if self.aliases.lend(raw.ptr().get()) {
+            return None;
+        }
+        let accompanied = self.lanes.accompanied;
+        let (lane, front) = self.lanes.open(raw.owner(), stream)?;
+        let slot = self.space.end_block(raw, lane)?;
+        let (tag, close) = front.note_free(self.space[slot].size(), accompanied);
+        self.counters.frees += 1;
+        self.counters.live -= raw.layout().size();
+        self.space.free(slot, tag);
+        Some(close)
+    }
+
     /// Takes the best fit from the lane's own memory, or else from memory that no pending work
     /// touches. The result is claimed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hit(&mut self, lane: StreamIx, need: Need) -> Option<Slot> {
         match self.lanes.reuse() {
             Reuse::StreamOrdered => {
-                let own = self.space.take_best(lane, need, None);
-                let rest = Tag { lane, epoch: 0 };
-                own.or_else(|| self.space.take_best(CLEAN.lane, need, Some(rest)))
+                if let Some(own) = self.space.take_best(lane, need) {
+                    return Some(own);
+                }
+                self.space.take_clean(need, Tag { lane, epoch: 0 })
             }
-            Reuse::Observed => self.space.take_best(CLEAN.lane, need, None),
+            Reuse::Observed => self.space.take_best(CLEAN.lane, need),
         }
     }
 
     /// The tag of what a request leaves of the memory it claimed.
     pub(crate) fn rest_of(&mut self, claim: &Claim, lane: StreamIx) -> Tag {
         // What the stream waited for is covered by the lane's next marker, not by earlier ones.
-        let own = claim.tags().into_iter().filter(|tag| self.lanes.freed_on(tag.lane) == lane);
+        let own = claim.free_tags().filter(|tag| self.lanes.freed_on(tag.lane) == lane);
         let own = own.map(|tag| Tag { lane, ..tag }).max_by_key(|tag| tag.epoch);
         match (self.lanes.reuse(), own) {
             (Reuse::Observed, _) => CLEAN,
@@ -147,7 +204,7 @@ impl State {
     }
 
     /// Turns a claimed range into a block that is at home on a lane.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn issue(
         &mut self,
         slot: Slot,

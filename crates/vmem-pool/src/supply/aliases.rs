@@ -1,7 +1,6 @@
 //! Aliases: addresses at which memory that is at home elsewhere is mapped side by side. Bookkeeping
 //! only: it makes no driver call.
 
-mod lent;
 #[cfg(test)]
 mod tests;
 
@@ -11,7 +10,7 @@ use std::sync::Arc;
 use super::cuts::Cuts;
 use super::resting::Resting;
 use crate::WindowInfo;
-use crate::space::{CLEAN, Claim, Need, RangeState, Slot, Space, Span, StreamIx, Tag, pointer};
+use crate::space::{Need, Span, pointer};
 
 /// An alias that is larger than a request by at most this part of it may serve it.
 const SLACK: u64 = 16;
@@ -22,14 +21,14 @@ const LOOKS: usize = 4096;
 
 /// Addresses, and the memory that is mapped there as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Alias {
+pub(super) struct Alias {
     /// Its addresses.
-    span: Span,
+    pub(super) span: Span,
     /// How many bytes of them, from the start, are for use. Of the last handle that is mapped there
     /// more may be in use elsewhere.
-    size: u64,
+    pub(super) size: u64,
     /// Where the memory that is for use is at home, in the order of the alias.
-    homes: Arc<[Span]>,
+    pub(super) homes: Arc<[Span]>,
     /// When it was last given to a request or taken back.
     used: u64,
 }
@@ -39,7 +38,7 @@ struct Alias {
 /// A program that repeats itself meets the same free memory again. A request is given the oldest
 /// alias that can serve it: what could not serve it the last time cannot now, so it finds the alias
 /// that it was given or that was made for it then, and a repeated pattern settles.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Aliases {
     /// All addresses from this one on are for aliases.
     from: u64,
@@ -53,7 +52,7 @@ pub(crate) struct Aliases {
     now: u64,
     bytes: u64,
     /// Where the memory is cut into handles.
-    pub(super) cuts: Cuts,
+    pub(crate) cuts: Cuts,
     /// Which addresses have no memory of the device.
     pub(crate) resting: Resting,
 }
@@ -63,7 +62,6 @@ pub(crate) struct Aliases {
 pub(crate) struct Hidden {
     pub(super) span: Span,
     pub(super) homes: Arc<[Span]>,
-    parts: Vec<Slot>,
     /// How many bytes the driver unmapped, from the start; `None` if it was not asked.
     pub(super) unmapped: Option<u64>,
 }
@@ -71,18 +69,17 @@ pub(crate) struct Hidden {
 impl Aliases {
     /// No aliases, for which there are the addresses from `from` on.
     pub(crate) fn new(from: u64) -> Self {
-        Self {
-            from,
-            by_age: BTreeMap::new(),
-            by_start: BTreeMap::new(),
-            idle: BTreeSet::new(),
-            broken: BTreeSet::new(),
-            made: 0,
-            now: 0,
-            bytes: 0,
-            cuts: Cuts::default(),
-            resting: Resting::default(),
-        }
+        Self { from, ..Self::default() }
+    }
+
+    /// The first address that an alias can have.
+    pub(super) fn from(&self) -> u64 {
+        self.from
+    }
+
+    /// Whether there are addresses for aliases. Otherwise addresses come and go with the memory.
+    pub(super) fn are_possible(&self) -> bool {
+        self.from < u64::MAX
     }
 
     /// Whether a block at this address uses memory that is at home elsewhere.
@@ -118,13 +115,14 @@ impl Aliases {
     }
 
     /// The oldest alias that serves the need, that nothing uses, whose memory is free by `is_free` and of
-    /// which at most so many bytes are in a handle that it does not have whole.
-    fn oldest(
+    /// which at most so many bytes are in a handle that it does not have whole: the addresses for use, and
+    /// what they show.
+    pub(super) fn oldest(
         &self,
         need: Need,
         shared: u64,
         mut is_free: impl FnMut(Span) -> bool,
-    ) -> Option<&Alias> {
+    ) -> Option<(Span, &[Span])> {
         let Need { size, alignment } = need;
         let mut oldest: Option<u64> = None;
         let mut from = size;
@@ -146,26 +144,8 @@ impl Aliases {
             oldest = ages.into_iter().find(serves).or(oldest);
             from = this + 1;
         }
-        self.by_age.get(&oldest?)
-    }
-
-    /// Claims an alias that serves the need, and the memory it shows, all of it with a tag that is
-    /// `allowed`, and no more than so many bytes of it in a handle that others may use as well. Returns
-    /// where it begins, too.
-    pub(super) fn claim(
-        &mut self,
-        space: &mut Space,
-        need: Need,
-        shared: u64,
-        allowed: &dyn Fn(Tag) -> bool,
-    ) -> Option<(u64, Claim)> {
-        let alias = self.oldest(need, shared, |home| space.is_free(home, allowed))?;
-        let Alias { span, size, homes, .. } = alias.clone();
-        self.take(span.start);
-        let mut claim = space.begin_claim();
-        homes.iter().for_each(|&home| space.add_to(&mut claim, home));
-        space.add_alias(&mut claim, Span::new(span.start, size));
-        Some((span.start, claim))
+        let Alias { span, size, homes, .. } = self.by_age.get(&oldest?)?;
+        Some((Span::new(span.start, *size), homes))
     }
 
     /// Bytes of an alias in a handle that it does not have whole.
@@ -174,12 +154,13 @@ impl Aliases {
         alias.size - alias.homes.iter().map(whole).sum::<u64>()
     }
 
-    fn at(&self, start: u64) -> Option<&Alias> {
+    /// The alias that begins at an address.
+    pub(super) fn at(&self, start: u64) -> Option<&Alias> {
         self.by_age.get(self.by_start.get(&start)?)
     }
 
     /// From now on something uses the alias at `start`: a block, or who is about to unmap it.
-    fn take(&mut self, start: u64) {
+    pub(super) fn take(&mut self, start: u64) {
         if let Some((age, size)) = self.touch(start) {
             self.idle.remove(&(size, age));
         }
@@ -203,38 +184,6 @@ impl Aliases {
         Some((age, alias.size))
     }
 
-    /// A block is freed whose memory may not be at home at its address: it is free where it is at home, at
-    /// once, with the tag that `free` says by the lane that lent it. What is not all of an alias's is the
-    /// freeing lane's.
-    pub(crate) fn take_back(
-        &mut self,
-        space: &mut Space,
-        slot: Slot,
-        tag: Tag,
-        free: impl FnMut(StreamIx) -> Tag,
-    ) {
-        let block = space[slot].span();
-        let lent = self.at(block.start).is_some_and(|alias| alias.size == block.size);
-        if space[slot].is_resting() || !lent {
-            return self.take_apart(space, slot, tag);
-        }
-        self.return_homes(space, block.start, free);
-        space.set_state(slot, RangeState::Dormant(tag));
-    }
-
-    /// Nothing uses the alias at `start` any more: its memory is free at home.
-    pub(super) fn return_homes(
-        &mut self,
-        space: &mut Space,
-        start: u64,
-        mut free: impl FnMut(StreamIx) -> Tag,
-    ) {
-        self.put(start);
-        if let Some(alias) = self.at(start) {
-            alias.homes.iter().for_each(|&home| space.wake(home, &mut free));
-        }
-    }
-
     /// The starts of the aliases that nothing uses, the longest unused first.
     pub(crate) fn longest_unused(&self) -> Vec<u64> {
         let ages = self.idle.iter().map(|(_, age)| age).chain(&self.broken);
@@ -243,81 +192,65 @@ impl Aliases {
         aliases.into_iter().map(|alias| alias.span.start).collect()
     }
 
-    /// Begins to unmap the alias at `start`, unless it is in use or work through it may be pending.
-    pub(crate) fn hide(
-        &mut self,
-        space: &mut Space,
-        start: u64,
-        is_complete: impl Fn(Tag) -> bool,
-    ) -> Option<Hidden> {
-        let span = self.at(start)?.span;
-        let idle = |slot: Slot| match space[slot].state() {
-            RangeState::Dormant(tag) => is_complete(tag),
-            _ => false,
-        };
-        let is_idle = space.within(span).all(idle);
-        is_idle.then(|| self.begin_to_hide(space, span))
-    }
-
-    /// Begins to unmap all aliases that show some of this memory, for a caller that has claimed it and
-    /// knows that no work is pending on it: whoever used it last was ordered after every earlier use,
-    /// through whatever alias.
-    pub(crate) fn hide_showing(&mut self, space: &mut Space, memory: &[Span]) -> Vec<Hidden> {
-        self.hide_showing_but(space, memory, None)
-    }
-
-    /// The same, without the one at an address, which a block uses.
-    pub(super) fn hide_showing_but(
-        &mut self,
-        space: &mut Space,
-        memory: &[Span],
-        kept: Option<u64>,
-    ) -> Vec<Hidden> {
+    /// Where the aliases are that show some of this memory.
+    pub(super) fn showing(&self, memory: &[Span]) -> Vec<Span> {
         let goes = |home: &Span| memory.iter().any(|gone| home.touches(*gone));
-        let shows = |alias: &&Alias| Some(alias.span.start) != kept && alias.homes.iter().any(goes);
-        let showing: Vec<Span> =
-            self.by_age.values().filter(shows).map(|alias| alias.span).collect();
-        showing.into_iter().map(|span| self.begin_to_hide(space, span)).collect()
+        let showing = self.by_age.values().filter(|alias| alias.homes.iter().any(goes));
+        showing.map(|alias| alias.span).collect()
     }
 
-    fn begin_to_hide(&mut self, space: &mut Space, span: Span) -> Hidden {
-        // Nobody may be given an alias that is being unmapped.
-        self.take(span.start);
-        let homes = self.at(span.start).map_or_else(|| [].into(), |alias| alias.homes.clone());
-        let parts = space.claim_span(span).into_iter().map(|(slot, _)| slot).collect();
-        Hidden { span, homes, parts, unmapped: None }
+    /// The aliases in a span, as far as they are for use, lowest first.
+    pub(super) fn lent_in(&self, span: Span) -> impl Iterator<Item = Span> {
+        let aliases = self.by_start.range(span.start..span.end());
+        let aliases = aliases.filter_map(|(_, age)| self.by_age.get(age));
+        aliases.map(|alias| Span::new(alias.span.start, alias.size))
     }
 
-    /// The driver unmapped some of an alias, or all of it, or was not asked.
-    pub(super) fn hidden(&mut self, space: &mut Space, alias: Hidden) {
-        let Hidden { span, homes, parts, unmapped } = alias;
-        let done = span.start + unmapped.unwrap_or(0);
-        for slot in parts {
-            let Span { start, size } = space[slot].span();
-            let unmapped = done.saturating_sub(start).min(size);
-            if unmapped > 0 {
-                space.cut(slot, Span::new(start, unmapped), RangeState::Dormant(CLEAN));
-                space.set_state(slot, RangeState::Unmapped);
-            } else {
-                space.set_state(slot, RangeState::Dormant(CLEAN));
+    /// The whole handles that the alias at `start` shows, from its first on: where each is at home, and
+    /// where it is shown.
+    pub(super) fn whole_handles(&self, start: u64) -> Vec<(Span, u64)> {
+        let mut handles = Vec::new();
+        let mut at = start;
+        for home in self.at(start).map_or(&[][..], |alias| &alias.homes) {
+            let mut upto = home.start;
+            for handle in self.cuts.whole(*home) {
+                handles.push((handle, at + (handle.start - home.start)));
+                upto = handle.end();
             }
+            if upto < home.end() {
+                // Of the last handle the lower end only.
+                break;
+            }
+            at += home.size;
         }
-        if unmapped.is_none() {
-            self.put(span.start);
-            return;
-        }
-        self.remove(span.start);
-        if done < span.end() {
-            self.add_broken(span.start, &homes, Span::between(done, span.end()));
-        }
+        handles
     }
 
-    fn remove(&mut self, start: u64) {
+    pub(super) fn remove(&mut self, start: u64) {
         let age = self.by_start.remove(&start);
         if let Some((age, alias)) = age.and_then(|age| self.by_age.remove_entry(&age)) {
             self.idle.remove(&(alias.size, age));
             self.broken.remove(&age);
             self.bytes -= alias.span.size;
+        }
+    }
+
+    /// So many bytes of the alias at `start`, from its first on, are none of it any more. The rest of it
+    /// goes on, for its user.
+    pub(super) fn shorten(&mut self, start: u64, mut bytes: u64) {
+        let Some(Alias { span, homes, .. }) = self.at(start).cloned() else { return };
+        self.remove(start);
+        let rest = Span::between(start + bytes, span.end());
+        let mut left = Vec::new();
+        for home in homes.iter() {
+            let gone = bytes.min(home.size);
+            bytes -= gone;
+            if gone < home.size {
+                left.push(Span::between(home.start + gone, home.end()));
+            }
+        }
+        if !left.is_empty() {
+            self.add(rest, left);
         }
     }
 

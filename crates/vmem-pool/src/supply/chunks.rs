@@ -1,6 +1,6 @@
 //! Chunks of any resource. They never join, so memory can be lost to the ends of chunks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +10,8 @@ use vmem_core::{
     MemoryResource, Request, Stream,
 };
 
-use super::{Aliases, Ask, Growth, Miss, Plan, Return, Supply, Way};
-use crate::space::{CLEAN, GRAIN, MOST, Need, RangeState, Slot, Space, Span, Tag};
+use super::{Ask, Fresh, Growth, Memory, Miss, Plan, Return, Supply, Way};
+use crate::space::{CLEAN, GRAIN, MOST, Span};
 
 /// A backing that takes chunks of memory from an upstream resource.
 pub struct Chunks<U> {
@@ -27,12 +27,6 @@ pub(crate) struct Taken {
     blocks: HashMap<u64, Block>,
     /// To free chunks on.
     stream: Option<Stream>,
-}
-
-/// A chunk to take: how large, and once it is there, where.
-pub(crate) struct Take {
-    size: u64,
-    at: Option<u64>,
 }
 
 impl<U: MemoryResource + 'static> Chunks<U> {
@@ -93,7 +87,6 @@ impl<U: MemoryResource + 'static> Chunks<U> {
 
 impl<U: MemoryResource + 'static> Supply for Chunks<U> {
     type Held = Taken;
-    type Work = Take;
 
     fn device(&self) -> &Arc<dyn Device> {
         self.upstream.device()
@@ -107,12 +100,8 @@ impl<U: MemoryResource + 'static> Supply for Chunks<U> {
         GRAIN
     }
 
-    fn addresses(&self) -> Vec<Span> {
-        Vec::new()
-    }
-
-    fn aliases_from(&self) -> u64 {
-        u64::MAX
+    fn addresses(&self) -> Option<(Span, u64)> {
+        None
     }
 
     /// The upstream may hold more than the device has, as managed memory does.
@@ -124,145 +113,64 @@ impl<U: MemoryResource + 'static> Supply for Chunks<U> {
         self.held.load(Ordering::Relaxed)
     }
 
-    fn moves(&self) -> bool {
-        false
-    }
-
-    fn grows_in_captures(&self) -> bool {
-        false
-    }
-
     fn default_growth(&self) -> Growth {
         Growth::Double
-    }
-
-    fn let_go_of_stuck(&self, _taken: &mut Taken) {}
-
-    fn let_go_of_spares(&self, _taken: &mut Taken) {}
-
-    fn resume(
-        &self,
-        _space: &mut Space,
-        _aliases: &mut Aliases,
-        _ask: &Ask<'_>,
-        _allowed: &dyn Fn(Tag) -> bool,
-    ) -> Option<Plan<Take>> {
-        None
     }
 
     fn extend(
         &self,
         _taken: &Taken,
-        space: &mut Space,
+        _memory: &Memory<'_>,
         ask: &Ask<'_>,
         size: u64,
-    ) -> Result<Plan<Take>, Miss> {
+    ) -> Result<Plan, Miss> {
         if ask.need.size > ask.room {
             return Err(Miss::Ceiling);
         }
-        let work = Take { size, at: None };
-        Ok(Plan { claim: space.begin_claim(), way: Way::Growth, work })
-    }
-
-    fn gathering_saves(&self, _: &Space, _: &Aliases, _: &Ask<'_>) -> bool {
-        false
-    }
-
-    fn gather(
-        &self,
-        _taken: &Taken,
-        _space: &mut Space,
-        _aliases: &Aliases,
-        _ask: &Ask<'_>,
-    ) -> Result<Plan<Take>, Miss> {
-        Err(Miss::Addresses)
-    }
-
-    fn has_addresses(&self, _space: &Space, _aliases: &Aliases, _need: Need) -> bool {
-        false
-    }
-
-    fn too_many(&self, _aliases: &Aliases) -> Option<u64> {
-        None
+        let fresh = Fresh { largest: size, ..Fresh::default() };
+        Ok(Plan { fresh, ..Plan::new(Way::Growth, Vec::new()) })
     }
 
     fn carry_out(
         &self,
         taken: &mut Taken,
-        plan: &mut Plan<Take>,
+        plan: &mut Plan,
         request: &Request<'_>,
     ) -> Result<(), Miss> {
-        let block = self.take(request, plan.work.size)?;
+        let size = plan.fresh.largest;
+        let block = self.take(request, size)?;
         let start = block.ptr().get();
         taken.blocks.insert(start, block);
-        self.held.fetch_add(plan.work.size, Ordering::Relaxed);
-        plan.work.at = Some(start);
+        self.held.fetch_add(size, Ordering::Relaxed);
+        plan.fresh.handles.push(Span::new(start, size));
         Ok(())
-    }
-
-    fn finish(
-        &self,
-        space: &mut Space,
-        _aliases: &mut Aliases,
-        plan: Plan<Take>,
-        need: Need,
-        rest: Tag,
-    ) -> Slot {
-        let start = plan.work.at.expect("the plan was carried out");
-        space.finish_with(plan.claim, Span::new(start, plan.work.size), need, rest)
-    }
-
-    fn give_up(&self, space: &mut Space, _aliases: &mut Aliases, plan: Plan<Take>) {
-        space.give_up(plan.claim);
     }
 
     /// Chunks that are wholly free and complete, the largest first, as long as at least `keep` bytes are
     /// left without them.
-    fn surplus(&self, space: &mut Space, _aliases: &mut Aliases, keep: u64) -> Option<Return> {
-        let clean = space.whole_segments().filter(|&slot| space[slot].tag() == Some(CLEAN));
-        let mut whole: Vec<(Slot, Span)> = clean.map(|slot| (slot, space[slot].span())).collect();
-        whole.sort_unstable_by_key(|(_, chunk)| std::cmp::Reverse((chunk.size, chunk.start)));
+    fn surplus(&self, memory: &Memory<'_>, keep: u64) -> Vec<Span> {
+        let free = memory.space.free_of(CLEAN.lane).map(|slot| memory.space[slot].span());
+        let mut whole: Vec<Span> = free.flat_map(|free| memory.aliases.cuts.whole(free)).collect();
+        whole.sort_unstable_by_key(|chunk| std::cmp::Reverse((chunk.size, chunk.start)));
         let mut spare = self.held().saturating_sub(keep);
-        let mut going = Return::default();
-        for (slot, chunk) in whole {
-            if chunk.size <= spare {
-                spare -= chunk.size;
-                space.claim(slot);
-                going.memory.push((slot, chunk));
-            }
-        }
-        (!going.memory.is_empty()).then_some(going)
+        whole.retain(|chunk| {
+            let goes = chunk.size <= spare;
+            spare -= if goes { chunk.size } else { 0 };
+            goes
+        });
+        whole
     }
 
     fn give_back(&self, taken: &mut Taken, going: &mut Return) -> Result<(), BoxedError> {
-        for &(_, chunk) in &going.memory {
+        for &chunk in &going.memory {
             self.free(taken, chunk)?;
             going.gone += chunk.size;
         }
         Ok(())
     }
 
-    fn note_gone(&self, space: &mut Space, _aliases: &mut Aliases, going: Return) {
-        let mut gone = going.gone;
-        for (slot, chunk) in going.memory {
-            if chunk.size <= gone {
-                gone -= chunk.size;
-                space.remove_segment(slot);
-            } else {
-                gone = 0;
-                space.set_state(slot, RangeState::Free(CLEAN));
-            }
-        }
-    }
-
-    fn returnable(&self, space: &Space, _aliases: &Aliases, usable: &dyn Fn(Tag) -> bool) -> u64 {
-        let chunks: HashSet<Span> = space.segments().collect();
-        let free = space.free_stretches(usable).into_iter();
-        free.filter(|free| chunks.contains(free)).map(|free| free.size).sum()
-    }
-
-    fn movable(&self, _: &Space, _: &Aliases, _: &dyn Fn(Tag) -> bool) -> u64 {
-        0
+    fn returnable(&self, memory: &Memory<'_>, free: &[Span]) -> u64 {
+        memory.aliases.cuts.in_whole(free)
     }
 }
 

@@ -1,20 +1,21 @@
 //! Where a pool's memory comes from: it maps and unmaps.
 //!
-//! A supply knows nothing of the pool, its streams or its locks. What it needs is handed to it: the
-//! space, the aliases, what a request needs and which last uses are no obstacle. What it decides is
-//! handed back as a [`Plan`], in three steps, so that no driver call is made under the pool's lock:
+//! A supply knows nothing of the pool, its streams or its locks. What it needs is shown to it: the
+//! [`Memory`], what a request needs and which last uses are no obstacle. What it decides is handed back
+//! as a [`Plan`], in three steps, so that no driver call is made under the pool's lock:
 //!
 //! 1. *Plan*, under the pool's lock: where the memory is to be. What that concerns is claimed.
 //! 2. *Carry out*, without the lock: the driver calls.
-//! 3. *Finish*, or *give up*, under the lock: the space and the aliases say what is so now.
+//! 3. *Finish*, or *give up*, under the lock: the memory says what is so now.
 //!
-//! Memory goes back likewise, as a [`Return`].
+//! Memory goes back likewise, as a [`Return`]. A supply only plans and carries out; the rest is done to
+//! the memory in one place, whatever the supply.
 
 mod aliases;
 mod arena;
 mod chunks;
 mod cuts;
-mod exchange;
+mod memory;
 mod moving;
 mod resting;
 
@@ -23,15 +24,15 @@ use std::sync::Arc;
 
 pub(crate) use aliases::{Aliases, Hidden};
 pub use arena::VirtualArena;
+pub(crate) use arena::{Handles, Mapping};
 pub use chunks::Chunks;
-pub(crate) use exchange::{Displaced, Exchange, Exchanged, HostFigures, To, Undone};
-pub(crate) use resting::Leaving;
-use vmem_core::{
-    BoxedError, Capabilities, Device, DriverError, Request, ResidencyError, ResidencyErrorKind,
-};
+pub(crate) use cuts::Place;
+pub(crate) use memory::Memory;
+pub(crate) use moving::Moving;
+use vmem_core::{BoxedError, Capabilities, Device, DriverError, Request};
 
 use crate::Growth;
-use crate::space::{Claim, Need, Slot, Space, Span, StreamIx, Tag};
+use crate::space::{Claim, Need, Span, StreamIx, Tag};
 
 /// Why an attempt to get memory came to nothing.
 #[derive(Debug)]
@@ -80,14 +81,21 @@ pub(crate) struct Ask<'a> {
     pub(crate) usable: &'a dyn Fn(Tag) -> bool,
 }
 
-/// Where memory for a request is to come from. What of it is free now is claimed.
+/// Where memory for a request is to come from.
 #[derive(Debug)]
-#[must_use = "a plan is finished or given up"]
-pub(crate) struct Plan<W> {
-    pub(crate) claim: Claim,
+#[must_use = "a plan that was begun is finished or given up"]
+pub(crate) struct Plan {
     pub(crate) way: Way,
-    /// What is to be done.
-    work: W,
+    /// Memory at home that is free or yet to be mapped, in the order in which it is used: what is claimed.
+    homes: Vec<Span>,
+    /// Addresses at which it is to be used, if not at home. Claimed as well.
+    alias: Option<Span>,
+    /// New memory.
+    fresh: Fresh,
+    /// What the driver kept mapped of a new alias when that was to be undone.
+    left: Option<Span>,
+    /// What is claimed for it, once it was begun.
+    pub(crate) claim: Claim,
 }
 
 /// What a plan makes of a request, for the pool's figures.
@@ -101,15 +109,36 @@ pub(crate) enum Way {
     Resumption,
 }
 
+/// New memory for a plan.
+#[derive(Debug, Default)]
+struct Fresh {
+    /// Unmapped spans of whole granules; none where memory comes with addresses of its own.
+    spans: Vec<Span>,
+    /// The most that a handle is to have, in bytes: whole granules. Of a chunk, its size.
+    largest: u64,
+    /// Whether the last granule is to be a handle of its own.
+    apart: bool,
+    /// The handles that were mapped there, or the chunk that was taken, once that is so.
+    handles: Vec<Span>,
+}
+
+impl Plan {
+    /// Of memory that is there, at home.
+    fn new(way: Way, homes: Vec<Span>) -> Self {
+        let (fresh, claim) = (Fresh::default(), Claim::default());
+        Self { way, homes, alias: None, fresh, left: None, claim }
+    }
+}
+
 /// Memory and aliases that go back, claimed.
 #[derive(Debug, Default)]
 #[must_use = "a return is finished, however far it came"]
 pub(crate) struct Return {
     /// In this order, after the aliases.
-    memory: Vec<(Slot, Span)>,
-    aliases: Vec<Hidden>,
+    memory: Vec<Span>,
+    pub(crate) aliases: Vec<Hidden>,
     /// Bytes of memory that are gone.
-    pub(crate) gone: u64,
+    gone: u64,
     /// Whether the pool keeps the memory, to map it elsewhere.
     pub(crate) is_kept: bool,
 }
@@ -117,12 +146,7 @@ pub(crate) struct Return {
 impl Return {
     /// Bytes of memory that are to go.
     pub(crate) fn bytes(&self) -> u64 {
-        self.memory.iter().map(|(_, run)| run.size).sum()
-    }
-
-    /// One that unmaps an alias and returns nothing.
-    pub(crate) fn of_alias(alias: Hidden) -> Self {
-        Self::of_aliases(vec![alias])
+        self.memory.iter().map(|run| run.size).sum()
     }
 
     /// One that unmaps aliases and returns nothing.
@@ -145,9 +169,6 @@ pub(crate) trait Supply {
     /// What only the thread that grows or shrinks the pool may touch.
     type Held: Default + Send;
 
-    /// What is to be done for a request.
-    type Work;
-
     /// The device the memory is on.
     fn device(&self) -> &Arc<dyn Device>;
 
@@ -157,12 +178,9 @@ pub(crate) trait Supply {
     /// The unit in which memory is taken, in bytes.
     fn granule(&self) -> u64;
 
-    /// The addresses that memory is mapped into, as the space is to know them; none if they come with
-    /// it.
-    fn addresses(&self) -> Vec<Span>;
-
-    /// The first address that is an alias, where memory is used that is at home elsewhere.
-    fn aliases_from(&self) -> u64;
+    /// The addresses that memory is mapped into, as the space is to know them, and the first that is an
+    /// alias's, where memory is used that is at home elsewhere. None if addresses come with the memory.
+    fn addresses(&self) -> Option<(Span, u64)>;
 
     /// The most that it can ever hold, in bytes, as far as that is known.
     fn most(&self) -> u64;
@@ -170,31 +188,24 @@ pub(crate) trait Supply {
     /// Bytes held from the device or upstream, whatever they are used for.
     fn held(&self) -> u64;
 
-    /// Whether free memory moves to where it is needed, behind the same waits as its work, or else has
-    /// to be returned first, which takes that the host has seen the work complete.
-    fn moves(&self) -> bool;
-
-    /// Whether taking and mapping memory breaks no capture, whatever captures.
-    fn grows_in_captures(&self) -> bool;
-
     /// How much is taken at a time unless configured.
     fn default_growth(&self) -> Growth;
 
-    /// Offers memory to the driver again that a failure left mapped where nothing can use it.
-    fn let_go_of_stuck(&self, held: &mut Self::Held);
+    /// Whether free memory moves to where it is needed, behind the same waits as its work, or else has
+    /// to be returned first, which takes that the host has seen the work complete.
+    fn moves(&self) -> bool {
+        self.mapping().is_some()
+    }
 
-    /// Offers memory to the driver again that it would not take back.
-    fn let_go_of_spares(&self, held: &mut Self::Held);
+    /// What maps the memory, if it moves.
+    fn mapping(&self) -> Option<&Mapping> {
+        None
+    }
 
-    /// Plans with addresses at which memory is mapped already that is free at home, all of it with a
-    /// tag that is no obstacle by `allowed`. Such a plan takes no driver call.
-    fn resume(
-        &self,
-        space: &mut Space,
-        aliases: &mut Aliases,
-        ask: &Ask<'_>,
-        allowed: &dyn Fn(Tag) -> bool,
-    ) -> Option<Plan<Self::Work>>;
+    /// The same, with what is mapped.
+    fn mapped<'a>(&'a self, _held: &'a mut Self::Held) -> Option<(&'a Mapping, &'a mut Handles)> {
+        None
+    }
 
     /// Plans with `size` bytes beside each other of which the request gets the lowest that do, of as
     /// little new memory as that takes.
@@ -204,13 +215,15 @@ pub(crate) trait Supply {
     fn extend(
         &self,
         held: &Self::Held,
-        space: &mut Space,
+        memory: &Memory<'_>,
         ask: &Ask<'_>,
         size: u64,
-    ) -> Result<Plan<Self::Work>, Miss>;
+    ) -> Result<Plan, Miss>;
 
     /// Whether gathering memory for the request takes less new memory than growth.
-    fn gathering_saves(&self, space: &Space, aliases: &Aliases, ask: &Ask<'_>) -> bool;
+    fn gathering_saves(&self, _memory: &Memory<'_>, _ask: &Ask<'_>) -> bool {
+        false
+    }
 
     /// Plans with free memory from wherever it is, and new memory only for what is missing.
     ///
@@ -218,106 +231,28 @@ pub(crate) trait Supply {
     /// [`Miss::Ceiling`] and [`Miss::Addresses`].
     fn gather(
         &self,
-        held: &Self::Held,
-        space: &mut Space,
-        aliases: &Aliases,
-        ask: &Ask<'_>,
-    ) -> Result<Plan<Self::Work>, Miss>;
-
-    /// Whether there are addresses to gather memory at.
-    fn has_addresses(&self, space: &Space, aliases: &Aliases, need: Need) -> bool;
-
-    /// How many bytes of aliases are to be left when there are too many now.
-    fn too_many(&self, aliases: &Aliases) -> Option<u64>;
+        _held: &Self::Held,
+        _memory: &Memory<'_>,
+        _ask: &Ask<'_>,
+    ) -> Result<Plan, Miss> {
+        Err(Miss::Addresses)
+    }
 
     /// Makes the driver calls of a plan, whose claim the request's stream is ordered after.
     fn carry_out(
         &self,
         held: &mut Self::Held,
-        plan: &mut Plan<Self::Work>,
+        plan: &mut Plan,
         request: &Request<'_>,
     ) -> Result<(), Miss>;
 
-    /// A plan was carried out: returns the claimed range that is the request's. What is left of the
-    /// memory at home is free with the tag `rest`.
-    fn finish(
-        &self,
-        space: &mut Space,
-        aliases: &mut Aliases,
-        plan: Plan<Self::Work>,
-        need: Need,
-        rest: Tag,
-    ) -> Slot;
-
-    /// A plan was not, or not all of it.
-    fn give_up(&self, space: &mut Space, aliases: &mut Aliases, plan: Plan<Self::Work>);
-
-    /// Plans to return what is free and complete, until `keep` bytes are held at least. `None` if
-    /// there is nothing to return.
-    fn surplus(&self, space: &mut Space, aliases: &mut Aliases, keep: u64) -> Option<Return>;
+    /// What is free and complete and can be returned until `keep` bytes are held at least, in the order in
+    /// which it is to go.
+    fn surplus(&self, memory: &Memory<'_>, keep: u64) -> Vec<Span>;
 
     /// Makes the driver calls of a return, until one fails.
     fn give_back(&self, held: &mut Self::Held, going: &mut Return) -> Result<(), BoxedError>;
 
-    /// Notes what of a return is gone.
-    fn note_gone(&self, space: &mut Space, aliases: &mut Aliases, going: Return);
-
-    /// Bytes that could be returned if everything that is `usable` were complete.
-    fn returnable(&self, space: &Space, aliases: &Aliases, usable: &dyn Fn(Tag) -> bool) -> u64;
-
-    /// Bytes that could be gathered into one range without growing, if everything that is `usable`
-    /// were complete.
-    fn movable(&self, space: &Space, aliases: &Aliases, usable: &dyn Fn(Tag) -> bool) -> u64;
-
-    /// Whether memory of live blocks can rest on the host. May make driver calls.
-    fn can_rest(&self) -> bool {
-        false
-    }
-
-    /// Gives claimed or live addresses other memory, all of them or none.
-    ///
-    /// # Errors
-    /// Why none of them have; what of that could not be undone.
-    fn exchange(&self, _held: &mut Self::Held, _job: &Exchange) -> Result<Exchanged, Undone> {
-        Err(ResidencyError::new(ResidencyErrorKind::Unsupported).into())
-    }
-
-    /// Makes the addresses at which handles are lent their home, from the first on. Returns how many are,
-    /// and what stopped it.
-    fn settle_in(
-        &self,
-        _held: &mut Self::Held,
-        _moves: &[(Span, u64)],
-    ) -> (usize, Option<DriverError>) {
-        (0, None)
-    }
-
-    /// Unmaps what is away and belongs to no block, as far as the driver agrees.
-    fn leave(&self, _held: &mut Self::Held, _leaving: &mut [Leaving]) {}
-
-    /// Tries again what failures have left undone.
-    fn mend(&self, _held: &mut Self::Held) -> Vec<Displaced> {
-        Vec::new()
-    }
-
-    /// The host's memory that it holds.
-    fn host(&self) -> HostFigures {
-        HostFigures::default()
-    }
-
-    /// How many more bytes of the host's memory it may use.
-    fn host_room(&self) -> u64 {
-        0
-    }
-
-    /// From now on holds at most so many bytes of the host's memory.
-    fn limit_host(&self, _bytes: u64) {}
-
-    /// Keeps so many bytes of the host's memory ready from now on.
-    ///
-    /// # Errors
-    /// If the host has no more, or may not be used further.
-    fn keep_on_host(&self, _held: &mut Self::Held, _bytes: u64) -> Result<(), ResidencyError> {
-        Err(ResidencyError::new(ResidencyErrorKind::Unsupported))
-    }
+    /// Bytes that could be returned of these stretches of free memory.
+    fn returnable(&self, memory: &Memory<'_>, free: &[Span]) -> u64;
 }

@@ -3,219 +3,177 @@
 
 use std::collections::BTreeSet;
 
-use vmem_core::Residence;
+use vmem_core::{Moved, Residence};
 
-use super::aliases::{Aliases, Hidden};
-use super::exchange::{Exchanged, To};
-use super::resting::Place;
-use crate::space::{CLEAN, Claim, Need, RangeState, Slot, Space, Span, Tag};
+use super::cuts::Place;
+use super::memory::Memory;
+use crate::space::{CLEAN, Claim, RangeState, Slot, Space, Span, Tag};
 
-/// What is to move of some blocks, with the addresses claimed that are in none.
+/// What is to move of some blocks: addresses that are to have other memory, all of them or none.
 #[derive(Debug)]
 #[must_use = "it is finished or given up"]
 pub(crate) struct Moving {
+    pub(super) to: Place,
     /// What moves, lowest first: whole handles. Of a run that is longer than one the inside belongs to one
     /// block.
     pub(crate) runs: Vec<Span>,
-    /// Free memory that moves along.
+    /// Free memory that moves along, claimed.
     claim: Claim,
     /// Bytes of the blocks that do not move.
-    pub(crate) stayed: u64,
+    stayed: u64,
+    /// Bytes that were copied, once that is so.
+    pub(super) copied: u64,
     /// Bytes of it that are on the device, or are to be.
     pub(crate) device: u64,
+    /// The handles that are mapped at the runs, or the runs themselves where nothing is, once that is so.
+    pub(super) handles: Vec<Span>,
+    /// Runs that could not be given their memory back.
+    pub(super) displaced: Vec<Span>,
 }
 
-/// Handles that are lent to a block, and whose home is to be where it uses them.
-#[derive(Debug)]
-pub(crate) struct Settling {
-    /// The alias.
-    pub(crate) start: u64,
-    /// Where each handle is at home, and where it is shown.
-    pub(crate) handles: Vec<(Span, u64)>,
-    /// Aliases that show them, which are to be unmapped first.
-    pub(crate) hidden: Vec<Hidden>,
-}
+impl Memory<'_> {
+    /// The whole handles that are lent to a block, if any are, and where the alias begins that shows them:
+    /// where each is at home, and where it is shown.
+    pub(crate) fn lent_to(&self, block: Slot) -> Option<(u64, Vec<(Span, u64)>)> {
+        let start = self.aliases.lent_in(self.space[block].span()).next()?.start;
+        let handles = self.aliases.whole_handles(start);
+        (!handles.is_empty()).then_some((start, handles))
+    }
 
-impl Aliases {
-    /// The whole handles that are lent to a block, if any are.
-    pub(crate) fn settling(&mut self, space: &mut Space, block: Slot) -> Option<Settling> {
-        let start = self.lent_in(space[block].span()).next()?.start;
-        let handles = self.whole_handles(start);
-        if handles.is_empty() {
-            return None;
+    /// The first of the handles that the alias at `start` shows are at home there from now on.
+    pub(crate) fn settle_in(&mut self, start: u64, moved: &[(Span, u64)]) {
+        for &(home, at) in moved {
+            self.aliases.cuts.remove(home);
+            self.aliases.cuts.add(&[Span::new(at, home.size)], Place::Device);
+            self.space.change(home, RangeState::Unmapped);
         }
-        let homes: Vec<Span> = handles.iter().map(|&(home, _)| home).collect();
-        let hidden = self.hide_showing_but(space, &homes, Some(start));
-        Some(Settling { start, handles, hidden })
+        self.aliases.shorten(start, moved.iter().map(|(home, _)| home.size).sum());
     }
 
     /// The live blocks that share what is away with some blocks, those included.
-    pub(crate) fn sharing(&self, space: &Space, blocks: &BTreeSet<Slot>) -> BTreeSet<Slot> {
-        let mut all = blocks.clone();
+    pub(crate) fn sharing(&self, blocks: BTreeSet<Slot>) -> BTreeSet<Slot> {
         let mut new: Vec<Slot> = blocks.iter().copied().collect();
+        let mut all = blocks;
         while let Some(block) = new.pop() {
-            for (handle, _) in self.resting.touching(space[block].span()) {
-                let beside = space.within(handle).filter(|&slot| space[slot].is_live());
+            for (handle, _) in self.aliases.resting.away.touching(self.space[block].span()) {
+                let beside = self.space.within(handle).filter(|&slot| self.space[slot].is_live());
                 new.extend(beside.filter(|&slot| all.insert(slot)));
             }
         }
         all
     }
 
-    /// Where in free memory a request could begin so that no more than a granule at either end of it is in a
-    /// handle that it does not have whole.
-    pub(crate) fn place_apart(&self, free: Span, need: Need, granule: u64) -> Option<u64> {
-        let first = need.start_in(free.start, free.size);
-        let handles = self.cuts.whole(free).map(|handle| handle.start);
-        let places = first.into_iter().chain(handles.filter(|at| at % need.alignment == 0));
-        let is_apart = |&at: &u64| {
-            let block = Span::new(at, need.size);
-            let shared = self
-                .cuts
-                .touching(block)
-                .filter(|handle| handle.start < block.start || handle.end() > block.end());
-            block.end() <= free.end() && shared.into_iter().all(|handle| handle.size <= granule)
-        };
-        places.into_iter().find(is_apart)
-    }
-
     /// Plans to move all that can be moved of these blocks: what lies in whole handles that only they use,
     /// and free memory that no work touches.
     pub(crate) fn plan_move(
-        &self,
-        space: &mut Space,
+        &mut self,
         blocks: &BTreeSet<Slot>,
-        to: To,
+        to: Place,
         is_complete: &dyn Fn(Tag) -> bool,
     ) -> Moving {
-        let mut handles: BTreeSet<(Span, Option<Place>)> = BTreeSet::new();
-        let mut all = 0;
+        let mut handles: BTreeSet<(Span, Place)> = BTreeSet::new();
+        let mut stayed = 0;
         for &block in blocks {
-            let span = space[block].span();
-            let away = self.resting.touching(span).map(|(handle, place)| (handle, Some(place)));
-            let here = self.cuts.touching(span).map(|handle| (handle, None));
-            let all_of = handles_to_move(away.chain(here), to);
-            let (moving, there): (Vec<_>, Vec<_>) = all_of.partition(|&(_, moves)| moves);
-            let there: u64 = there.iter().map(|&((handle, _), _)| common(handle, span)).sum();
-            all += span.size - there;
-            handles.append(&mut moving.into_iter().map(|(handle, _)| handle).collect());
+            let span = self.space[block].span();
+            let all = self.aliases.cuts.touching(span);
+            let all = all.chain(self.aliases.resting.away.touching(span));
+            let (moving, there): (Vec<_>, Vec<_>) = all.partition(|&(_, from)| moves(from, to));
+            stayed += span.size - there.iter().map(|(it, _)| it.common(span).size).sum::<u64>();
+            handles.extend(moving);
         }
-        handles.retain(|&(handle, place)| may_move(space, handle, place, blocks, is_complete));
-        let common_to_all = |handle: Span| -> u64 {
-            let touched = space.within(handle).filter(|slot| blocks.contains(slot));
-            touched.map(|slot| common(handle, space[slot].span())).sum()
-        };
-        let moved: u64 = handles.iter().map(|&(handle, _)| common_to_all(handle)).sum();
-        let bytes = |wanted: &dyn Fn(Option<Place>) -> bool| -> u64 {
-            let wanted = handles.iter().filter(|&&(_, place)| wanted(place));
-            wanted.map(|(handle, _)| handle.size).sum()
-        };
-        let device = match to {
-            To::Device => bytes(&|_| true),
-            To::Host | To::Nowhere => bytes(&|place| place.is_none()),
-        };
-        let runs = runs(space, &handles);
-        let claim = claim_unused(space, &handles);
-        Moving { runs, claim, stayed: all - moved, device }
+        handles.retain(|&(handle, place)| may_move(self.space, handle, place, blocks, is_complete));
+        for &(handle, _) in &handles {
+            let touched = self.space.within(handle).filter(|slot| blocks.contains(slot));
+            let of_block = |slot: Slot| handle.common(self.space[slot].span()).size;
+            stayed -= touched.map(of_block).sum::<u64>();
+        }
+        let of_device =
+            handles.iter().filter(|&&(_, at)| to == Place::Device || at == Place::Device);
+        let device = of_device.map(|(handle, _)| handle.size).sum();
+        let runs = runs(self.space, &handles);
+        let claim = self.space.claim_spans(&unused(self.space, &handles), None);
+        let (handles, displaced) = (Vec::new(), Vec::new());
+        Moving { to, runs, claim, stayed, copied: 0, device, handles, displaced }
     }
 
     /// What was planned is done.
-    pub(crate) fn moved(&mut self, space: &mut Space, moving: Moving, to: To, done: &Exchanged) {
-        for &run in &moving.runs {
-            self.cuts.remove(run);
-            self.resting.remove(run);
-        }
-        match to {
-            To::Device => self.cuts.add(&done.handles),
-            To::Host => done.handles.iter().for_each(|&it| self.resting.add(it, Place::Host)),
-            To::Nowhere => done.handles.iter().for_each(|&it| self.resting.add(it, Place::Nowhere)),
-        }
-        space.end_claim_as(moving.claim, |_, state| match (state, to) {
+    pub(crate) fn moved(&mut self, moving: Moving) -> Moved {
+        let to = moving.to;
+        moving.runs.iter().for_each(|&run| self.displace(run));
+        self.place(&moving.handles, to);
+        self.space.end_claim(moving.claim, |_, state| match (state, to) {
             // All work on it was complete when it was claimed.
-            (RangeState::Dormant(_), To::Device) => RangeState::Free(CLEAN),
-            (RangeState::Free(_), To::Host | To::Nowhere) => RangeState::Dormant(CLEAN),
+            (RangeState::Dormant(_), Place::Device) => RangeState::Free(CLEAN),
+            (RangeState::Free(_), Place::Host | Place::Nowhere) => RangeState::Dormant(CLEAN),
             (state, _) => state,
         });
+        Moved::new(moving.device, moving.copied, moving.stayed)
     }
 
-    /// What was planned is undone, but for these runs.
-    pub(crate) fn not_moved(&mut self, space: &mut Space, moving: Moving, displaced: &[Span]) {
-        for &run in displaced {
-            self.cuts.remove(run);
-            self.resting.remove(run);
-            self.resting.add(run, Place::Displaced);
-        }
-        space.end_claim_as(moving.claim, |span, state| match state {
+    /// What was planned is undone, but for what was displaced.
+    pub(crate) fn not_moved(&mut self, moving: Moving) {
+        let displaced = moving.displaced;
+        displaced.iter().for_each(|&run| self.displace(run));
+        self.place(&displaced, Place::Displaced);
+        self.space.end_claim(moving.claim, |span, state| match state {
             RangeState::Free(_) if displaced.iter().any(|run| run.touches(span)) => {
                 RangeState::Dormant(CLEAN)
             }
             state => state,
         });
     }
-}
 
-impl Aliases {
     /// Where the memory of a block is.
-    pub(crate) fn residence(
-        &self,
-        space: &Space,
-        block: Slot,
-        alone: &BTreeSet<Slot>,
-        is_complete: &dyn Fn(Tag) -> bool,
-    ) -> Residence {
-        let span = space[block].span();
+    pub(crate) fn residence(&self, block: Slot, is_complete: &dyn Fn(Tag) -> bool) -> Residence {
+        let span = self.space[block].span();
         let mut residence = Residence::default();
-        for (handle, place) in self.resting.touching(span) {
-            let bytes = common(handle, span);
+        for (handle, place) in self.aliases.resting.away.touching(span) {
+            let bytes = handle.common(span).size;
             match place {
                 Place::Host => residence.host += bytes,
                 Place::Nowhere => residence.discarded += bytes,
-                Place::Displaced => residence.displaced += bytes,
+                Place::Device | Place::Displaced => residence.displaced += bytes,
             }
         }
         let away = residence.host + residence.discarded + residence.displaced;
         residence.device = span.size - away;
-        let own = self.cuts.touching(span);
-        let own = own.filter(|&handle| may_move(space, handle, None, alone, is_complete));
-        let own: u64 = own.map(|handle| common(handle, span)).sum();
-        let lent = self.lent_in(span).flat_map(|alias| self.whole_handles(alias.start));
+        let alone = BTreeSet::from([block]);
+        let own = self.aliases.cuts.touching(span);
+        let own =
+            own.filter(|&(handle, place)| may_move(self.space, handle, place, &alone, is_complete));
+        let own: u64 = own.map(|(handle, _)| handle.common(span).size).sum();
+        let lent = self.aliases.lent_in(span);
+        let lent = lent.flat_map(|alias| self.aliases.whole_handles(alias.start));
         let lent: u64 = lent.map(|(handle, _)| handle.size).sum();
         residence.shared = residence.device - own - lent;
         residence
     }
 }
 
-type Handle = (Span, Option<Place>);
-
-/// The handles of a block, with whether each is to move.
-fn handles_to_move(
-    handles: impl Iterator<Item = Handle>,
-    to: To,
-) -> impl Iterator<Item = (Handle, bool)> {
-    handles.map(move |(handle, place)| {
-        let moves = match (to, place) {
-            (To::Device, None) | (To::Host, Some(_)) | (To::Nowhere, Some(Place::Nowhere)) => false,
-            (_, Some(Place::Displaced)) => false,
-            (To::Device, Some(_)) | (To::Host | To::Nowhere, None) | (To::Nowhere, Some(_)) => true,
-        };
-        ((handle, place), moves)
-    })
+/// Whether a handle of a block moves that is at a place.
+fn moves(from: Place, to: Place) -> bool {
+    match from {
+        Place::Device | Place::Host => to != from,
+        // What was discarded has no contents to move.
+        Place::Nowhere => to == Place::Device,
+        Place::Displaced => false,
+    }
 }
 
 /// Whether all of a handle is these blocks' or in no block, with no work pending on it.
 fn may_move(
     space: &Space,
     handle: Span,
-    place: Option<Place>,
+    place: Place,
     blocks: &BTreeSet<Slot>,
     is_complete: &dyn Fn(Tag) -> bool,
 ) -> bool {
     space.within(handle).all(|slot| match space[slot].state() {
         _ if blocks.contains(&slot) => true,
         // Nobody may touch what is nowhere.
-        RangeState::Live => place == Some(Place::Nowhere),
-        RangeState::Free(tag) => place.is_none() && is_complete(tag),
-        RangeState::Dormant(tag) => place.is_some() && is_complete(tag),
+        RangeState::Live => place == Place::Nowhere,
+        RangeState::Free(tag) => place == Place::Device && is_complete(tag),
+        RangeState::Dormant(tag) => place != Place::Device && is_complete(tag),
         RangeState::Unmapped | RangeState::Claimed | RangeState::Vacant => false,
     })
 }
@@ -223,10 +181,10 @@ fn may_move(
 /// Neighbouring handles of one place joined where the border between them lies inside a block. One that
 /// several blocks share stays alone: joined with others, it would keep all of them where they are unless
 /// all of these blocks move.
-fn runs(space: &Space, handles: &BTreeSet<Handle>) -> Vec<Span> {
+fn runs(space: &Space, handles: &BTreeSet<(Span, Place)>) -> Vec<Span> {
     let is_shared =
         |handle: Span| space.within(handle).filter(|&slot| space[slot].is_live()).count() > 1;
-    let mut runs: Vec<(Handle, bool)> = Vec::new();
+    let mut runs: Vec<((Span, Place), bool)> = Vec::new();
     for &(handle, place) in handles {
         let inside =
             |border: u64| space.covering(border).is_some_and(|slot| space[slot].start < border);
@@ -245,22 +203,11 @@ fn runs(space: &Space, handles: &BTreeSet<Handle>) -> Vec<Span> {
     runs.into_iter().map(|((run, _), _)| run).collect()
 }
 
-/// Claims what of these handles is in no block.
-fn claim_unused(space: &mut Space, handles: &BTreeSet<Handle>) -> Claim {
-    let mut claim = space.begin_claim();
-    for &(handle, _) in handles {
-        let unused = |slot: &Slot| space[*slot].state().is_unused();
-        let spans: Vec<Span> =
-            space.within(handle).filter(unused).map(|slot| space[slot].span()).collect();
-        for span in spans {
-            let clipped = Span::between(span.start.max(handle.start), span.end().min(handle.end()));
-            space.add_to(&mut claim, clipped);
-        }
-    }
-    claim
-}
-
-/// Bytes that two spans have in common.
-pub(super) fn common(a: Span, b: Span) -> u64 {
-    a.end().min(b.end()).saturating_sub(a.start.max(b.start))
+/// What of these handles is in no block, to be claimed.
+fn unused(space: &Space, handles: &BTreeSet<(Span, Place)>) -> Vec<Span> {
+    let parts = handles.iter().flat_map(|&(handle, _)| {
+        let unused = space.within(handle).filter(|&slot| space[slot].state().is_unused());
+        unused.map(move |slot| space[slot].span().common(handle))
+    });
+    parts.collect()
 }

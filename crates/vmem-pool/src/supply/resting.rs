@@ -1,258 +1,183 @@
-//! Live blocks whose memory is not on the device: where that memory is, and what becomes of it when
-//! blocks are freed. Bookkeeping only: it makes no driver call.
+//! Live blocks whose memory is not on the device: what becomes of it when they are freed. Bookkeeping only:
+//! it makes no driver call.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::aliases::Aliases;
-use super::exchange::Displaced;
-use super::moving::common;
+use super::cuts::{Cuts, Place};
+use super::memory::Memory;
 use crate::space::{CLEAN, RangeState, Slot, Space, Span, Tag};
 
-/// Where the memory of an address is that is not the device's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place {
-    /// In the host's memory, mapped there.
-    Host,
-    /// Nowhere: its contents were discarded.
-    Nowhere,
-    /// Held, but not mapped there, because two calls failed.
-    Displaced,
-}
-
-/// Addresses of which the memory is not the device's, handle by handle.
+/// Addresses of which the memory is not the device's.
 #[derive(Debug, Default)]
 pub(crate) struct Resting {
-    away: BTreeMap<u64, (u64, Place)>,
+    /// Handle by handle.
+    pub(super) away: Cuts,
     /// The starts of blocks that are being moved, with the tag of those that were freed meanwhile.
     moving: BTreeMap<u64, Option<Tag>>,
     /// The starts of what is away and belongs to no block any more.
     leaving: BTreeSet<u64>,
 }
 
-/// What is away, belongs to no block, and goes back, with its addresses claimed.
-#[derive(Debug)]
-pub(crate) struct Leaving {
-    pub(super) span: Span,
-    pub(super) place: Place,
-    parts: Vec<Slot>,
-    /// Whether the driver has unmapped it.
-    pub(super) gone: bool,
-}
-
 impl Resting {
-    /// What is away in a span, lowest first: whole handles, which may begin before it and end behind.
-    pub(super) fn touching(&self, span: Span) -> impl Iterator<Item = (Span, Place)> {
-        let entry =
-            |(&start, &(size, place)): (&u64, &(u64, Place))| (Span::new(start, size), place);
-        let before = self.away.range(..span.start).next_back().map(entry);
-        let before = before.filter(move |(handle, _)| handle.touches(span));
-        before.into_iter().chain(self.away.range(span.start..span.end()).map(entry))
-    }
-
-    /// Bytes that are away from addresses below a limit.
-    pub(super) fn below(&self, limit: u64) -> u64 {
-        self.away.range(..limit).map(|(_, &(size, _))| size).sum()
-    }
-
-    pub(super) fn add(&mut self, span: Span, place: Place) {
-        self.away.insert(span.start, (span.size, place));
-    }
-
-    /// Whatever was away in a span is not any more, or not in the same way.
-    pub(super) fn remove(&mut self, span: Span) {
-        let gone: Vec<u64> = self.away.range(span.start..span.end()).map(|(&at, _)| at).collect();
-        for at in gone {
-            self.leaving.remove(&at);
-            self.away.remove(&at);
-        }
-    }
-
     /// From now on these blocks are being moved: what is freed of them is noted only.
     pub(crate) fn begin_moving(&mut self, starts: impl Iterator<Item = u64>) {
         self.moving.extend(starts.map(|start| (start, None)));
     }
 
     /// No block is being moved any more. Returns them, with what was noted of those that were freed.
-    pub(crate) fn end_moving(&mut self) -> Vec<(u64, Option<Tag>)> {
-        std::mem::take(&mut self.moving).into_iter().collect()
+    pub(crate) fn end_moving(&mut self) -> BTreeMap<u64, Option<Tag>> {
+        std::mem::take(&mut self.moving)
     }
-}
 
-/// A part of a block whose memory is not all at home on the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    /// At home at the block's address.
-    Own,
-    /// At home elsewhere.
-    Lent,
-    Away,
+    /// Whatever was away in a span is not any more, or not in the same way.
+    fn remove(&mut self, span: Span) {
+        let gone: Vec<u64> = self.leaving.range(span.start..span.end()).copied().collect();
+        gone.iter().for_each(|start| _ = self.leaving.remove(start));
+        self.away.remove(span);
+    }
 }
 
 impl Aliases {
     /// Whether some of a span is away.
     pub(crate) fn is_away(&self, span: Span) -> bool {
-        self.resting.touching(span).next().is_some()
+        self.resting.away.touching(span).next().is_some()
     }
 
     /// Bytes of live blocks, as requested, that take no room on the device. What was displaced may be held
     /// there. Takes time in the number of handles that are away.
     pub(crate) fn live_away(&self, space: &Space) -> u64 {
-        let without = self.resting.away.iter().filter(|(_, (_, place))| *place != Place::Displaced);
-        let handles = without.map(|(&start, &(size, _))| Span::new(start, size));
+        let without = self.resting.away.all().filter(|(_, place)| *place != Place::Displaced);
         let of_handle = |handle: Span| -> u64 {
             let live = space.within(handle).filter(|&slot| space[slot].is_live());
             let requested = live.filter_map(|slot| {
                 let (layout, ..) = space[slot].block()?;
                 Some(Span::new(space[slot].start, layout.size()))
             });
-            requested.map(|block| common(handle, block)).sum()
+            requested.map(|block| handle.common(block).size).sum()
         };
-        handles.map(of_handle).sum()
+        without.map(|(handle, _)| of_handle(handle)).sum()
     }
 
     /// Whether some of a span was displaced.
     pub(crate) fn is_displaced(&self, span: Span) -> bool {
-        self.resting.touching(span).any(|(_, place)| place == Place::Displaced)
+        self.resting.away.touching(span).any(|(_, place)| place == Place::Displaced)
+    }
+}
+
+impl Memory<'_> {
+    /// The memory of these handles is at a place.
+    pub(super) fn place(&mut self, handles: &[Span], place: Place) {
+        match place {
+            Place::Device => self.aliases.cuts.add(handles, place),
+            _ => self.aliases.resting.away.add(handles, place),
+        }
+    }
+
+    /// The memory of a span is not where it was.
+    pub(super) fn displace(&mut self, span: Span) {
+        self.aliases.cuts.remove(span);
+        self.aliases.resting.remove(span);
     }
 
     /// A block of which some memory is away, or was, or is lent, is freed.
-    pub(super) fn take_apart(&mut self, space: &mut Space, slot: Slot, tag: Tag) {
-        let block = space[slot].span();
-        space.set_state(slot, RangeState::Claimed);
-        if let Some(freed) = self.resting.moving.get_mut(&block.start) {
+    pub(super) fn take_apart(&mut self, slot: Slot, tag: Tag) {
+        let block = self.space[slot].span();
+        self.space.set_state(slot, RangeState::Claimed);
+        if let Some(freed) = self.aliases.resting.moving.get_mut(&block.start) {
             *freed = Some(tag);
             return;
         }
-        self.release_claimed(space, slot, tag);
+        self.release_claimed(slot, tag);
     }
 
-    /// Frees a claimed block, part by part.
-    pub(crate) fn release_claimed(&mut self, space: &mut Space, slot: Slot, tag: Tag) {
-        let block = space[slot].span();
-        let away: Vec<(Span, Place)> = self.resting.touching(block).collect();
+    /// Frees a claimed block, part by part: what is at home on the device, and what is elsewhere.
+    pub(crate) fn release_claimed(&mut self, slot: Slot, tag: Tag) {
+        let block = self.space[slot].span();
+        let away: Vec<(Span, Place)> = self.aliases.resting.away.touching(block).collect();
+        let lent: Vec<Span> = self.aliases.lent_in(block).collect();
+        let elsewhere = away.iter().map(|(handle, _)| handle).chain(&lent);
+        let mut elsewhere: Vec<Span> = elsewhere.map(|span| span.common(block)).collect();
+        elsewhere.sort_unstable();
         // From the highest part down: what is below is claimed still, and the slot is that of the lowest.
-        for (part, kind) in self.parts_of(block, &away).into_iter().rev() {
-            let upper = if part.start > block.start { space.split(slot, part.start) } else { slot };
-            let state = match kind {
-                Part::Own => RangeState::Free(tag),
-                Part::Lent | Part::Away => RangeState::Dormant(tag),
-            };
-            space.set_state(upper, state);
-            if kind == Part::Lent {
-                self.return_homes(space, part.start, |_| tag);
+        let mut left = block;
+        let mut release = |from: u64, state| {
+            if from < left.end() {
+                let upper = if from > block.start { self.space.split(slot, from) } else { slot };
+                self.space.set_state(upper, state);
+                left = Span::between(block.start, from);
             }
+        };
+        for part in elsewhere.into_iter().rev() {
+            release(part.end(), RangeState::Free(tag));
+            release(part.start, RangeState::Dormant(tag));
+        }
+        release(block.start, RangeState::Free(tag));
+        for alias in lent.into_iter().rev() {
+            self.return_homes(alias.start, |_| tag);
         }
         for (handle, place) in away {
-            self.leave_if_unused(space, handle, place);
+            self.leave_if_unused(handle, place);
         }
-    }
-
-    /// What a block consists of, lowest first, without gaps.
-    fn parts_of(&self, block: Span, away: &[(Span, Place)]) -> Vec<(Span, Part)> {
-        let clipped =
-            |span: Span| Span::between(span.start.max(block.start), span.end().min(block.end()));
-        let away = away.iter().map(|&(span, _)| (clipped(span), Part::Away));
-        let lent = self.lent_in(block).map(|span| (clipped(span), Part::Lent));
-        let mut known: Vec<(Span, Part)> = away.chain(lent).collect();
-        known.sort_unstable_by_key(|(span, _)| span.start);
-        let mut parts = Vec::with_capacity(2 * known.len() + 1);
-        let mut at = block.start;
-        for (span, part) in known {
-            if span.start > at {
-                parts.push((Span::between(at, span.start), Part::Own));
-            }
-            at = span.end();
-            parts.push((span, part));
-        }
-        if at < block.end() {
-            parts.push((Span::between(at, block.end()), Part::Own));
-        }
-        parts
     }
 
     /// What is away and belongs to no block any more is to go. Where nothing is mapped that is so at once.
-    pub(super) fn leave_if_unused(&mut self, space: &mut Space, handle: Span, place: Place) {
-        let unused = |slot: Slot| matches!(space[slot].state(), RangeState::Dormant(_));
-        if !space.within(handle).all(unused) {
+    fn leave_if_unused(&mut self, handle: Span, place: Place) {
+        if !self.is_dormant(handle, |_| true) {
             return;
         }
-        match place {
-            Place::Nowhere => {
-                self.resting.remove(handle);
-                space.change(handle, RangeState::Unmapped);
-            }
-            Place::Host | Place::Displaced => _ = self.resting.leaving.insert(handle.start),
+        if place == Place::Nowhere {
+            self.aliases.resting.remove(handle);
+            self.space.change(handle, RangeState::Unmapped);
+        } else {
+            self.aliases.resting.leaving.insert(handle.start);
         }
     }
 
     /// Claims what is away and belongs to no block, as far as no work through its addresses is pending.
-    pub(crate) fn leaving(
-        &mut self,
-        space: &mut Space,
-        is_complete: impl Fn(Tag) -> bool,
-    ) -> Vec<Leaving> {
-        let away = |start: &u64| {
-            let &(size, place) = self.resting.away.get(start)?;
-            Some((Span::new(*start, size), place))
-        };
-        let going: Vec<(Span, Place)> = self.resting.leaving.iter().filter_map(away).collect();
-        let mut claimed = Vec::new();
-        for (span, place) in going {
-            let idle = |slot: Slot| match space[slot].state() {
-                RangeState::Dormant(tag) => is_complete(tag),
-                _ => false,
-            };
-            if space.within(span).all(idle) {
-                let parts = space.claim_span(span).into_iter().map(|(slot, _)| slot).collect();
-                claimed.push(Leaving { span, place, parts, gone: false });
-            }
+    pub(crate) fn leaving(&mut self, is_complete: impl Fn(Tag) -> bool) -> Vec<(Span, Place)> {
+        let Resting { away, leaving, .. } = &self.aliases.resting;
+        let mut going: Vec<(Span, Place)> =
+            leaving.iter().filter_map(|&start| away.at(start)).collect();
+        going.retain(|&(span, _)| self.is_dormant(span, &is_complete));
+        for &(span, _) in &going {
+            self.space.claim_span(span);
         }
-        claimed
+        going
     }
 
-    /// The driver unmapped it, or did not.
-    pub(crate) fn left(&mut self, space: &mut Space, leaving: Vec<Leaving>) {
-        for Leaving { span, parts, gone, .. } in leaving {
-            let state = match gone {
-                true => RangeState::Unmapped,
-                false => RangeState::Dormant(CLEAN),
-            };
+    /// The driver unmapped some of that, or did not.
+    pub(crate) fn left(&mut self, spans: Vec<(Span, bool)>) {
+        for (span, gone) in spans {
+            let state = if gone { RangeState::Unmapped } else { RangeState::Dormant(CLEAN) };
             if gone {
-                self.resting.remove(span);
+                self.aliases.resting.remove(span);
             }
-            parts.into_iter().for_each(|slot| _ = space.set_state(slot, state));
+            let parts: Vec<Slot> = self.space.within(span).collect();
+            parts.into_iter().for_each(|slot| _ = self.space.set_state(slot, state));
         }
     }
 
-    /// Memory that two failed calls had displaced is where it was before them.
-    pub(crate) fn mended(&mut self, space: &mut Space, mended: Vec<Displaced>) {
-        for Displaced { span, place, cuts } in mended {
-            self.resting.remove(span);
+    /// Handles that two failed calls had displaced are where they were before them.
+    pub(crate) fn mended(&mut self, handles: Vec<(Span, Place)>) {
+        for (handle, place) in handles {
+            self.displace(handle);
+            self.place(&[handle], place);
             match place {
-                Some(place) => {
-                    for handle in cuts {
-                        self.resting.add(handle, place);
-                        self.leave_if_unused(space, handle, place);
-                    }
-                }
-                None => {
-                    self.cuts.add(&cuts);
-                    self.wake_away(space, span);
-                }
+                Place::Device => self.wake_away(handle),
+                _ => self.leave_if_unused(handle, place),
             }
         }
     }
 
     /// Addresses that were away have device memory again: what of them is in no block is free.
-    pub(super) fn wake_away(&self, space: &mut Space, span: Span) {
-        let asleep = |slot: Slot| match space[slot].state() {
-            RangeState::Dormant(tag) => Some((space[slot].span(), tag)),
-            _ => None,
+    fn wake_away(&mut self, span: Span) {
+        let asleep = |slot: Slot| {
+            Some((self.space[slot].span().common(span), self.space[slot].state().dormant()?))
         };
-        let dormant: Vec<(Span, Tag)> = space.within(span).filter_map(asleep).collect();
-        for (range, tag) in dormant {
-            let (at, upto) = (range.start.max(span.start), range.end().min(span.end()));
-            space.change(Span::between(at, upto), RangeState::Free(tag));
+        let dormant: Vec<(Span, Tag)> = self.space.within(span).filter_map(asleep).collect();
+        for (part, tag) in dormant {
+            self.space.change(part, RangeState::Free(tag));
         }
     }
 }

@@ -34,7 +34,7 @@ impl Entry {
 }
 
 /// Unordered while few or not searched; then by key.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Bin {
     /// One of an unordered class. Most have no other.
     first: Option<Entry>,
@@ -53,7 +53,7 @@ pub(super) struct Bin {
 
 impl Bin {
     /// Puts a range in; returns whether it is the only one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> bool {
         if let Some(ordered) = &mut self.ordered {
             ordered.insert((key, slot));
@@ -70,7 +70,7 @@ impl Bin {
     }
 
     /// Takes a range out; returns whether none is left.
-    #[inline]
+    #[inline(always)]
     pub(super) fn remove(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> bool {
         if let Some(ordered) = &mut self.ordered {
             let removed = ordered.remove(&(key, slot));
@@ -94,17 +94,6 @@ impl Bin {
         false
     }
 
-    /// A range of the class has grown or shrunk inside the class.
-    #[inline]
-    pub(super) fn update(&mut self, ranges: &[Range], slot: Slot, before: Key, now: Key) {
-        if let Some(ordered) = &mut self.ordered {
-            ordered.remove(&(before, slot));
-            ordered.insert((now, slot));
-        } else {
-            *self.entry(ranges[slot.index()].position()) = Entry::new(now, slot);
-        }
-    }
-
     /// The entry of an unordered class at this place.
     #[inline]
     fn entry(&mut self, at: u32) -> &mut Entry {
@@ -114,18 +103,15 @@ impl Bin {
         }
     }
 
-    /// The range with the least key from this one on.
+    /// The range with the least key from one on and below another.
     #[inline]
-    pub(super) fn least(&self, from: Key) -> Option<Slot> {
+    pub(super) fn least(&self, from: Key, upto: Key) -> Option<Slot> {
         if let Some(ordered) = &self.ordered {
-            let first = std::ops::Bound::Included((from, Slot::MIN));
-            return ordered
-                .range((first, std::ops::Bound::Unbounded))
-                .next()
-                .map(|&(_, slot)| slot);
+            let first = ordered.range((from, Slot::MIN)..).next();
+            return first.filter(|(key, _)| *key < upto).map(|&(_, slot)| slot);
         }
-        let first = self.first.filter(|first| first.key() >= from);
-        let mut best = first.map_or(Key::MOST, Entry::key);
+        let first = self.first.filter(|first| first.key() >= from && first.key() < upto);
+        let mut best = first.map_or(upto, Entry::key);
         let mut found = first.map(|first| first.slot);
         // A loop of selects without branches, which would go wrong every other time.
         for entry in &self.others {
@@ -138,10 +124,18 @@ impl Bin {
     }
 
     /// The ranges with a key from this one on, in order.
-    pub(super) fn sorted_from(&self, from: Key) -> Vec<Slot> {
-        let mut all: Vec<(Key, Slot)> = self.entries().filter(|(key, _)| *key >= from).collect();
-        all.sort_unstable();
-        all.into_iter().map(|(_, slot)| slot).collect()
+    pub(super) fn sorted_from(&self, from: Key) -> impl Iterator<Item = Slot> {
+        // Most classes have only one, and an ordered one needs no sorting.
+        let first = self.first.filter(|first| self.others.is_empty() && first.key() >= from);
+        let mut few: Vec<(Key, Slot)> = match self.others.is_empty() {
+            true => Vec::new(),
+            false => self.entries().filter(|(key, _)| *key >= from).collect(),
+        };
+        few.sort_unstable();
+        let ordered = self.ordered.iter().flat_map(move |all| all.range((from, Slot::MIN)..));
+        let few =
+            first.map(|first| first.slot).into_iter().chain(few.into_iter().map(|(_, slot)| slot));
+        few.chain(ordered.map(|&(_, slot)| slot))
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = (Key, Slot)> {

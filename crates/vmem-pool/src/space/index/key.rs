@@ -7,7 +7,7 @@ pub(in super::super) struct Key(u64);
 
 impl Key {
     /// Above that of every range.
-    pub(super) const MOST: Self = Self(u64::MAX);
+    pub(in super::super) const MOST: Self = Self(u64::MAX);
 
     /// Of a range of so many grains that begins at this grain.
     #[inline]

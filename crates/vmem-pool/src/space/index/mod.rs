@@ -23,16 +23,15 @@ const WORDS: usize = CLASSES.div_ceil(64).next_power_of_two();
 /// entering, leaving and growing take constant time and searching takes a short scan; a class of
 /// many that is searched is ordered, and takes `O(log n)` steps for everything. Each range knows its
 /// position in its class.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct FreeIndex {
     occupied: Classes,
     /// Those up to the largest class that was ever used.
     bins: Vec<Bin>,
-    len: usize,
 }
 
 /// A set of classes.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Classes {
     words: [u64; WORDS],
     /// Which of the words are not zero.
@@ -92,14 +91,9 @@ impl Classes {
 
 impl FreeIndex {
     /// Adds a range of this key. Returns the class in whose list of [`Owners`] the index is to be put.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> Option<usize> {
-        self.len += 1;
-        self.put(class_of(key.grains()), ranges, slot, key)
-    }
-
-    #[inline]
-    fn put(&mut self, class: usize, ranges: &mut [Range], slot: Slot, key: Key) -> Option<usize> {
+        let class = class_of(key.grains());
         let bin = self.bin(class);
         if !bin.insert(ranges, slot, key) {
             return None;
@@ -110,35 +104,12 @@ impl FreeIndex {
     }
 
     /// Takes a range out, which entered or was last updated with this key.
-    #[inline]
+    #[inline(always)]
     pub(super) fn remove(&mut self, ranges: &mut [Range], slot: Slot, key: Key) {
-        self.take_out(class_of(key.grains()), ranges, slot, key);
-        self.len -= 1;
-    }
-
-    #[inline]
-    fn take_out(&mut self, class: usize, ranges: &mut [Range], slot: Slot, key: Key) {
+        let class = class_of(key.grains());
         if self.bins[class].remove(ranges, slot, key) {
             self.occupied.remove(class);
         }
-    }
-
-    /// A range has grown or shrunk. Returns the same as [`insert`](Self::insert).
-    #[inline]
-    pub(super) fn update(
-        &mut self,
-        ranges: &mut [Range],
-        slot: Slot,
-        before: Key,
-        now: Key,
-    ) -> Option<usize> {
-        let (class, from) = (class_of(now.grains()), class_of(before.grains()));
-        if class == from {
-            self.bins[class].update(ranges, slot, before, now);
-            return None;
-        }
-        self.take_out(from, ranges, slot, before);
-        self.put(class, ranges, slot, now)
     }
 
     /// The bin of a class, made with all below it when it is first used.
@@ -155,19 +126,21 @@ impl FreeIndex {
         self.bins.resize_with(class + 1, Bin::default);
     }
 
-    /// The same as [`best`](Self::best), after which it is cheap for this size.
+    /// The same as [`best`](Self::best) of those with a key below `upto`, after which it is cheap for this
+    /// size.
     #[inline]
-    pub(super) fn search(&mut self, grains: u32) -> Option<Slot> {
-        let class = class_of(grains);
-        let from = Key::of(grains, 0);
-        if self.occupied.has(class) {
+    pub(super) fn search(&mut self, grains: u32, upto: Key) -> Option<Slot> {
+        let (class, from) = (class_of(grains), Key::of(grains, 0));
+        let mut first = self.occupied.next(class)?;
+        if first == class {
             let bin = &mut self.bins[class];
             bin.prepare();
-            if let Some(slot) = bin.least(from) {
+            if let Some(slot) = bin.least(from, upto) {
                 return Some(slot);
             }
+            first = self.occupied.next(class + 1)?;
         }
-        self.bins[self.occupied.next(class + 1)?].least(from)
+        self.bins[first].least(from, upto)
     }
 
     /// The smallest range of at least so many grains, the lowest of equals.
@@ -176,11 +149,11 @@ impl FreeIndex {
         let class = class_of(grains);
         let from = Key::of(grains, 0);
         if self.occupied.has(class)
-            && let Some(slot) = self.bins[class].least(from)
+            && let Some(slot) = self.bins[class].least(from, Key::MOST)
         {
             return Some(slot);
         }
-        self.bins[self.occupied.next(class + 1)?].least(from)
+        self.bins[self.occupied.next(class + 1)?].least(from, Key::MOST)
     }
 
     /// All ranges of at least so many grains, smallest and lowest first. Sorts a class at a time.
@@ -205,7 +178,7 @@ impl FreeIndex {
         self.bins[class].entries().map(|(key, _)| key.grains()).max()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.len
+    pub(super) fn is_empty(&self) -> bool {
+        self.occupied.above == 0
     }
 }

@@ -1,6 +1,8 @@
 //! Aliases without a driver.
 
 use super::*;
+use crate::space::{CLEAN, Fit, RangeState, Space};
+use crate::supply::Memory;
 
 fn need(size: u64) -> Need {
     Need { size, alignment: 1 }
@@ -20,7 +22,7 @@ fn the_oldest_idle_alias_whose_memory_is_free_serves() {
     let mut aliases = three();
     let start = |aliases: &Aliases, size, busy: u64| {
         let is_free = |home: Span| !home.touches(Span::new(busy, 1));
-        aliases.oldest(need(size), u64::MAX, is_free).map(|alias| alias.span.start)
+        aliases.oldest(need(size), u64::MAX, is_free).map(|(alias, _)| alias.start)
     };
     assert_eq!(start(&aliases, 100, 999), Some(3000), "the oldest, although it is larger");
     assert_eq!(start(&aliases, 100, 350), Some(1000));
@@ -51,17 +53,18 @@ fn only_the_aliases_that_show_memory_are_hidden_with_it() {
         |hidden: &[Hidden]| -> Vec<u64> { hidden.iter().map(|alias| alias.span.start).collect() };
     let mut aliases = Aliases::new(256 << 10);
     let grains = |from: u64, upto: u64| Span::between(from << 8, upto << 8);
-    let mut space = Space::new(crate::space::Fit::Best);
+    let mut space = Space::new(Fit::Best);
     space.add_segment(grains(1000, 4000), RangeState::Dormant(CLEAN));
     aliases.add(grains(3000, 3104), vec![grains(300, 404)]);
     aliases.add(grains(1000, 1100), vec![grains(0, 60), grains(80, 120)]);
     aliases.add(grains(2000, 2100), vec![grains(200, 300)]);
-    assert_eq!(starts(&aliases.hide_showing(&mut space, &[grains(60, 80)])), [0; 0]);
-    let hidden = aliases.hide_showing(&mut space, &[grains(100, 250), grains(90, 110)]);
+    let mut memory = Memory { space: &mut space, aliases: &mut aliases };
+    assert_eq!(starts(&memory.hide_showing(&[grains(60, 80)], None)), [0; 0]);
+    let hidden = memory.hide_showing(&[grains(100, 250), grains(90, 110)], None);
     assert_eq!(starts(&hidden), [1000 << 8, 2000 << 8]);
     for mut alias in hidden {
         alias.unmapped = Some(alias.span.size);
-        aliases.hidden(&mut space, alias);
+        memory.hidden(alias);
     }
     assert_eq!(aliases.bytes(), 104 << 8);
     assert_eq!(space.unmapped_below(u64::MAX), 200 << 8);
@@ -70,14 +73,16 @@ fn only_the_aliases_that_show_memory_are_hidden_with_it() {
 #[test]
 fn an_alias_that_the_driver_was_not_asked_to_unmap_serves_again() {
     let grains = |from: u64, upto: u64| Span::between(from << 8, upto << 8);
-    let mut space = Space::new(crate::space::Fit::Best);
+    let mut space = Space::new(Fit::Best);
     space.add_segment(grains(1000, 2000), RangeState::Dormant(CLEAN));
     let mut aliases = Aliases::new(1000 << 8);
     aliases.add(grains(1000, 1100), vec![grains(0, 100)]);
     aliases.put(1000 << 8);
-    let hidden = aliases.hide(&mut space, 1000 << 8, |_| true).unwrap();
-    assert_eq!(aliases.oldest(need(100 << 8), u64::MAX, |_| true), None, "it is about to go");
-    aliases.hidden(&mut space, hidden);
+    let mut memory = Memory { space: &mut space, aliases: &mut aliases };
+    let hidden = memory.hide(1000 << 8, |_| true).unwrap();
+    let oldest = memory.aliases.oldest(need(100 << 8), u64::MAX, |_| true);
+    assert_eq!(oldest, None, "it is about to go");
+    memory.hidden(hidden);
     assert!(aliases.oldest(need(100 << 8), u64::MAX, |_| true).is_some());
     assert_eq!((aliases.bytes(), space.unmapped_below(u64::MAX)), (100 << 8, 0));
     space.check();
@@ -86,13 +91,14 @@ fn an_alias_that_the_driver_was_not_asked_to_unmap_serves_again() {
 #[test]
 fn a_broken_alias_that_stays_serves_nobody() {
     let grains = |from: u64, upto: u64| Span::between(from << 8, upto << 8);
-    let mut space = Space::new(crate::space::Fit::Best);
+    let mut space = Space::new(Fit::Best);
     space.add_segment(grains(1000, 2000), RangeState::Dormant(CLEAN));
     let mut aliases = Aliases::new(1000 << 8);
     aliases.add_broken(1000 << 8, &[grains(0, 100)], grains(1000, 1100));
-    let [hidden] = aliases.hide_showing(&mut space, &[grains(0, 100)]).try_into().unwrap();
+    let mut memory = Memory { space: &mut space, aliases: &mut aliases };
+    let [hidden] = memory.hide_showing(&[grains(0, 100)], None).try_into().unwrap();
     // Another one could not be unmapped, so that this one was not tried.
-    aliases.hidden(&mut space, hidden);
+    memory.hidden(hidden);
     assert_eq!(aliases.oldest(need(100 << 8), u64::MAX, |_| true), None);
     assert_eq!(aliases.longest_unused(), [1000 << 8], "it goes with the next ones");
     space.check();

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use vmem_core::author::fork;
 use vmem_core::{
-    Allowance, Device, DevicePtr, DriverCode, DriverError, PhysicalHandle, Stream, VirtualMemory,
+    Allowance, Device, DriverCode, DriverError, PhysicalHandle, Stream, VirtualMemory,
 };
 
 use exchange::Swap;
@@ -19,19 +19,20 @@ use host::Reserve;
 use views::View;
 
 use crate::space::{Span, pointer};
+use crate::supply::{Fresh, Place};
 
 /// A range of addresses and physical memory, in handles of whole granules. Every handle has addresses of
 /// its own, its *home*, and can be mapped at aliases besides.
 ///
 /// What it holds is what the driver has not confirmed to have taken back, so the figures stay true
 /// whichever call fails.
-pub(super) struct Mapping {
-    device: Arc<dyn Device>,
-    base: DevicePtr,
-    size: u64,
-    granule: u64,
+pub(crate) struct Mapping {
+    pub(super) device: Arc<dyn Device>,
+    /// All of its addresses.
+    pub(super) range: Span,
+    pub(super) granule: u64,
     /// What is charged for every handle, if anything is.
-    allowance: Option<Arc<dyn Allowance>>,
+    pub(super) allowance: Option<Arc<dyn Allowance>>,
     /// Bytes of the device's memory, wherever they are. Changed by whoever has the handles.
     held: AtomicU64,
     /// The same of the host's memory, and how much of it nothing uses.
@@ -65,32 +66,24 @@ pub(crate) struct Handles {
 struct Piece {
     handle: PhysicalHandle,
     size: u64,
-    side: Side,
+    /// The device's, or the host's.
+    place: Place,
     /// Where it is shown to be copied, of the host's.
     view: View,
 }
 
-/// Whose memory it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Device,
-    Host,
-}
-
-/// Memory that is to be mapped at home.
-#[derive(Debug, Default)]
-pub(super) struct Fresh {
-    /// Unmapped spans of whole granules.
-    pub(super) spans: Vec<Span>,
-    /// The most that a handle is to have, in bytes: whole granules.
-    pub(super) largest: u64,
-    /// Whether the last granule is to be a handle of its own.
-    pub(super) apart: bool,
-    /// The handles that were mapped there, once that is so.
-    pub(super) handles: Vec<Span>,
-}
-
 impl Handles {
+    /// The handles that begin at home in a span.
+    fn in_span(&self, span: Span) -> Vec<(u64, Piece)> {
+        self.at_home.range(span.start..span.end()).map(|(&at, &piece)| (at, piece)).collect()
+    }
+
+    /// Takes a spare handle of at most so many bytes.
+    fn take_spare(&mut self, most: u64) -> Option<Piece> {
+        let index = self.spare.iter().position(|piece| piece.size <= most)?;
+        Some(self.spare.swap_remove(index))
+    }
+
     /// The handles at these homes, in their order. Of the last one only the lower end may be meant.
     fn shown(&self, homes: &[Span]) -> impl Iterator<Item = Piece> {
         let pieces = homes.iter().flat_map(|home| self.at_home.range(home.start..home.end()));
@@ -99,11 +92,10 @@ impl Handles {
 }
 
 impl Mapping {
-    pub(super) fn new(device: Arc<dyn Device>, base: DevicePtr, size: u64, granule: u64) -> Self {
+    pub(super) fn new(device: Arc<dyn Device>, range: Span, granule: u64) -> Self {
         Self {
             device,
-            base,
-            size,
+            range,
             granule,
             allowance: None,
             held: AtomicU64::new(0),
@@ -111,28 +103,6 @@ impl Mapping {
             host_ready: AtomicU64::new(0),
             host_limit: AtomicU64::new(u64::MAX),
         }
-    }
-
-    /// From now on `allowance` is charged for what is held.
-    pub(super) fn charge_to(&mut self, allowance: Arc<dyn Allowance>) {
-        self.allowance = Some(allowance);
-    }
-
-    pub(super) fn device(&self) -> &Arc<dyn Device> {
-        &self.device
-    }
-
-    pub(super) fn base(&self) -> DevicePtr {
-        self.base
-    }
-
-    /// All of its addresses.
-    pub(super) fn range(&self) -> Span {
-        Span::new(self.base.get(), self.size)
-    }
-
-    pub(super) fn granule(&self) -> u64 {
-        self.granule
     }
 
     /// Physical bytes held, mapped or not.
@@ -146,11 +116,15 @@ impl Mapping {
         granules.map(|piece| piece.size).sum()
     }
 
-    /// Whether memory is held that nothing can use, or only a request for as much.
-    pub(super) fn has_unusable(&self, held: &Handles) -> bool {
-        !held.stuck.is_empty()
+    /// Offers what the driver would not take back to it again, if nothing can use some of that, or only a
+    /// request for as much.
+    pub(crate) fn release_unusable(&self, held: &mut Handles) {
+        if !held.stuck.is_empty()
             || !held.soiled.is_empty()
             || held.spare.iter().any(|piece| piece.size > self.granule)
+        {
+            self.release_spares(held);
+        }
     }
 
     /// Maps memory at home at all of several unmapped spans, or at none.
@@ -200,19 +174,17 @@ impl Mapping {
     /// [`release_spares`](Self::release_spares) asks again, or used when its addresses are.
     pub(super) fn undo(&self, held: &mut Handles, span: Span) {
         let (done, _) = self.unmap(held, span, false);
-        let left = Span::between(span.start + done, span.end());
-        let stuck = held.at_home.range(left.start..left.end()).map(|(&at, _)| at);
-        held.stuck.extend(stuck);
+        let left = held.in_span(Span::between(span.start + done, span.end()));
+        held.stuck.extend(left.into_iter().map(|(at, _)| at));
     }
 
     /// Maps one handle where an unmapped span begins. Returns its size.
     fn map_one(&self, held: &mut Handles, span: Span, largest: u64) -> Result<u64, DriverError> {
-        let mut room = span.size;
         if let Some((&at, &piece)) = held.at_home.range(..span.end()).next_back()
             && at + piece.size > span.start
         {
             // What is mapped there is stuck.
-            if at == span.start && piece.size <= room {
+            if at == span.start && piece.size <= span.size {
                 held.stuck.remove(&at);
                 return Ok(piece.size);
             }
@@ -221,10 +193,9 @@ impl Mapping {
             held.stuck.remove(&at);
             return self.map_one(held, span, largest);
         }
-        room = room.min(largest);
-        let spare = held.spare.iter().position(|piece| piece.size <= room);
-        let piece = match spare {
-            Some(index) => held.spare.swap_remove(index),
+        let room = span.size.min(largest);
+        let piece = match held.take_spare(room) {
+            Some(piece) => piece,
             None => self.create_upto(room)?,
         };
         if let Err(error) = self.map_handle(span.start, piece) {
@@ -291,9 +262,7 @@ impl Mapping {
         span: Span,
         keep: bool,
     ) -> (u64, Option<DriverError>) {
-        let pieces: Vec<(u64, Piece)> =
-            held.at_home.range(span.start..span.end()).map(|(&at, &piece)| (at, piece)).collect();
-        for (at, piece) in pieces {
+        for (at, piece) in held.in_span(span) {
             if let Err(error) = self.unmap_handle(at, piece) {
                 return (at - span.start, Some(error));
             }
@@ -307,7 +276,7 @@ impl Mapping {
     }
 
     /// Offers what the driver would not take back to it again.
-    pub(super) fn release_spares(&self, held: &mut Handles) {
+    pub(crate) fn release_spares(&self, held: &mut Handles) {
         for at in std::mem::take(&mut held.stuck) {
             if let Some(piece) = held.at_home.get(&at).copied() {
                 self.undo(held, Span::new(at, piece.size));
@@ -346,7 +315,7 @@ impl Mapping {
             Ok(_) => _ = self.held.fetch_add(size, Ordering::Relaxed),
             Err(_) => allowance.into_iter().for_each(|it| it.give_back(size)),
         }
-        created.map(|handle| Piece { handle, size, side: Side::Device, view: View::default() })
+        created.map(|handle| Piece { handle, size, place: Place::Device, view: View::default() })
     }
 
     /// Gives a handle that is mapped nowhere back, or keeps it as a spare if the driver refuses.
@@ -405,11 +374,12 @@ impl Drop for Mapping {
         if fork::is_child() {
             return;
         }
-        if self.held() + self.host().held > 0 {
+        if self.held() + self.held_on_host() > 0 {
             return;
         }
+        let Span { start, size } = self.range;
         // SAFETY: contract, devices/ranges: the whole range, in which nothing is mapped any more.
-        if let Err(error) = unsafe { self.vm().free_range(self.base, self.size) } {
+        if let Err(error) = unsafe { self.vm().free_range(pointer(start), size) } {
             self.device.base().drop_failures().record("an address range", &error);
         }
     }

@@ -6,7 +6,6 @@
 //! mapped a second time side by side, and of the last one perhaps the lower end only. When its block is freed, the memory is free at home
 //! again; the alias stays mapped, and the next request like it gets it without a driver call.
 
-mod going;
 mod handles;
 mod mapping;
 mod plans;
@@ -14,19 +13,11 @@ mod plans;
 use std::fmt;
 use std::sync::Arc;
 
-pub(crate) use mapping::Handles;
-use mapping::{Fresh, Mapping};
-pub(crate) use plans::Work;
-use vmem_core::{
-    Allowance, BoxedError, Capabilities, Device, DriverError, Features, Request, ResidencyError,
-    VirtualMemory,
-};
+pub(crate) use mapping::{Handles, Mapping};
+use vmem_core::{Allowance, BoxedError, Capabilities, Device, Features, Request};
 
-use super::{
-    Aliases, Ask, Displaced, Exchange, Exchanged, Growth, HostFigures, Leaving, Miss, Plan, Return,
-    Supply, Undone,
-};
-use crate::space::{MOST, Need, Slot, Space, Span, StreamIx, Tag};
+use super::{Ask, Fresh, Growth, Memory, Miss, Plan, Return, Supply};
+use crate::space::{MOST, Span, StreamIx, pointer};
 use crate::{BuildError, BuildErrorKind};
 
 /// How many times the device's memory the address range spans at first; halved until the driver
@@ -77,7 +68,7 @@ impl VirtualArena {
                     let home = if factor == 1 { size } else { size / 2 };
                     return Ok(Self {
                         aliases_from: base.get() + home,
-                        mapping: Mapping::new(device, base, size, granule),
+                        mapping: Mapping::new(device, Span::new(base.get(), size), granule),
                     });
                 }
                 Err(error) if factor == 1 => return Err(BuildError::refused(error)),
@@ -92,7 +83,7 @@ impl VirtualArena {
     /// that together.
     #[must_use]
     pub fn charged_to(mut self, allowance: impl Allowance + 'static) -> Self {
-        self.mapping.charge_to(Arc::new(allowance));
+        self.mapping.allowance = Some(Arc::new(allowance));
         self
     }
 
@@ -112,7 +103,7 @@ impl VirtualArena {
     /// Where memory for a lane is mapped if nothing speaks for another place: lanes that grow apart have
     /// longer stretches of their own. Each part has room for all the memory there is.
     fn part_of(&self, lane: StreamIx) -> u64 {
-        let Span { start, size } = Span::between(self.mapping.range().start, self.aliases_from);
+        let Span { start, size } = Span::between(self.mapping.range.start, self.aliases_from);
         let memory = self.device().facts().total_memory.next_multiple_of(self.granule());
         let parts = (size / memory).max(1);
         start + memory * (u64::from(lane.0.saturating_sub(1)) % parts)
@@ -120,16 +111,15 @@ impl VirtualArena {
 
     /// The length of the address range, in bytes.
     pub fn address_space(&self) -> u64 {
-        self.mapping.range().size
+        self.mapping.range.size
     }
 }
 
 impl Supply for VirtualArena {
     type Held = Handles;
-    type Work = Work;
 
     fn device(&self) -> &Arc<dyn Device> {
-        self.mapping.device()
+        &self.mapping.device
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -137,18 +127,11 @@ impl Supply for VirtualArena {
     }
 
     fn granule(&self) -> u64 {
-        self.mapping.granule()
+        self.mapping.granule
     }
 
-    fn addresses(&self) -> Vec<Span> {
-        let range = self.mapping.range();
-        let home = Span::between(range.start, self.aliases_from);
-        let aliases = Span::between(self.aliases_from, range.end());
-        [home, aliases].into_iter().filter(|span| span.size > 0).collect()
-    }
-
-    fn aliases_from(&self) -> u64 {
-        self.aliases_from
+    fn addresses(&self) -> Option<(Span, u64)> {
+        Some((self.mapping.range, self.aliases_from))
     }
 
     fn most(&self) -> u64 {
@@ -159,166 +142,70 @@ impl Supply for VirtualArena {
         self.mapping.held()
     }
 
-    fn moves(&self) -> bool {
-        true
-    }
-
-    fn grows_in_captures(&self) -> bool {
-        // Measured (benches/probes/captures.py): calls of virtual memory management are of no concern to
-        // captures of any mode.
-        true
-    }
-
     fn default_growth(&self) -> Growth {
         Growth::Exact
     }
 
-    fn let_go_of_stuck(&self, held: &mut Handles) {
-        if self.mapping.has_unusable(held) {
-            self.mapping.release_spares(held);
-        }
+    fn mapping(&self) -> Option<&Mapping> {
+        Some(&self.mapping)
     }
 
-    fn let_go_of_spares(&self, held: &mut Handles) {
-        self.mapping.release_spares(held);
-    }
-
-    fn resume(
-        &self,
-        space: &mut Space,
-        aliases: &mut Aliases,
-        ask: &Ask<'_>,
-        allowed: &dyn Fn(Tag) -> bool,
-    ) -> Option<Plan<Work>> {
-        plans::resume(self, space, aliases, ask, allowed)
+    fn mapped<'a>(&'a self, held: &'a mut Handles) -> Option<(&'a Mapping, &'a mut Handles)> {
+        Some((&self.mapping, held))
     }
 
     fn extend(
         &self,
         held: &Handles,
-        space: &mut Space,
+        memory: &Memory<'_>,
         ask: &Ask<'_>,
         size: u64,
-    ) -> Result<Plan<Work>, Miss> {
-        plans::extend(self, held, space, ask, size)
+    ) -> Result<Plan, Miss> {
+        plans::extend(self, held, memory, ask, size)
     }
 
-    fn gathering_saves(&self, space: &Space, aliases: &Aliases, ask: &Ask<'_>) -> bool {
-        plans::gathering_saves(self, space, aliases, ask)
+    fn gathering_saves(&self, memory: &Memory<'_>, ask: &Ask<'_>) -> bool {
+        plans::gathering_saves(self, memory, ask)
     }
 
-    fn gather(
-        &self,
-        held: &Handles,
-        space: &mut Space,
-        aliases: &Aliases,
-        ask: &Ask<'_>,
-    ) -> Result<Plan<Work>, Miss> {
-        plans::gather(self, held, space, aliases, ask)
-    }
-
-    fn has_addresses(&self, space: &Space, aliases: &Aliases, need: Need) -> bool {
-        plans::has_addresses(self, space, aliases, need)
-    }
-
-    fn too_many(&self, aliases: &Aliases) -> Option<u64> {
-        going::too_many(self, aliases)
+    fn gather(&self, held: &Handles, memory: &Memory<'_>, ask: &Ask<'_>) -> Result<Plan, Miss> {
+        plans::gather(self, held, memory, ask)
     }
 
     fn carry_out(
         &self,
         held: &mut Handles,
-        plan: &mut Plan<Work>,
+        plan: &mut Plan,
         _request: &Request<'_>,
     ) -> Result<(), Miss> {
-        plan.work.carry_out(&self.mapping, held).map_err(Miss::from)
+        plans::carry_out(&self.mapping, held, plan).map_err(Miss::from)
     }
 
-    fn finish(
-        &self,
-        space: &mut Space,
-        aliases: &mut Aliases,
-        plan: Plan<Work>,
-        need: Need,
-        rest: Tag,
-    ) -> Slot {
-        plans::finish(space, aliases, plan, need, rest)
-    }
-
-    fn give_up(&self, space: &mut Space, aliases: &mut Aliases, plan: Plan<Work>) {
-        plans::give_up(space, aliases, plan);
-    }
-
-    fn surplus(&self, space: &mut Space, aliases: &mut Aliases, keep: u64) -> Option<Return> {
-        going::surplus(self, space, aliases, keep)
+    fn surplus(&self, memory: &Memory<'_>, keep: u64) -> Vec<Span> {
+        plans::surplus(self, memory, keep)
     }
 
     fn give_back(&self, held: &mut Handles, going: &mut Return) -> Result<(), BoxedError> {
-        going::give_back(&self.mapping, held, going).map_err(BoxedError::from)
+        plans::give_back(&self.mapping, held, going).map_err(BoxedError::from)
     }
 
-    fn note_gone(&self, space: &mut Space, aliases: &mut Aliases, going: Return) {
-        going::note_gone(space, aliases, going);
-    }
-
-    fn returnable(&self, space: &Space, aliases: &Aliases, usable: &dyn Fn(Tag) -> bool) -> u64 {
+    fn returnable(&self, memory: &Memory<'_>, free: &[Span]) -> u64 {
         // What is held and not at home is spare.
-        let home = self.aliases_from - self.mapping.range().start;
-        let away = aliases.resting.below(self.aliases_from);
-        let above = Span::between(self.aliases_from, self.mapping.range().end());
-        let settled: u64 = aliases.cuts.whole(above).map(|handle| handle.size).sum();
+        let Memory { space, aliases } = memory;
+        let home = self.aliases_from - self.mapping.range.start;
+        let away = aliases.resting.away.below(self.aliases_from);
+        let above = Span::between(self.aliases_from, self.mapping.range.end());
+        let settled = aliases.cuts.in_whole(&[above]);
         let at_home = home - space.unmapped_below(self.aliases_from) - away + settled;
         let spare = self.held().saturating_sub(at_home);
-        plans::in_whole_handles(aliases, &space.free_stretches(usable)) + spare
-    }
-
-    fn movable(&self, space: &Space, aliases: &Aliases, usable: &dyn Fn(Tag) -> bool) -> u64 {
-        let addresses = self.mapping.range().end() - self.aliases_from;
-        plans::most_gathered(aliases, &space.free_stretches(usable)).min(addresses)
-    }
-
-    fn can_rest(&self) -> bool {
-        self.device().virtual_memory().is_some_and(VirtualMemory::has_host_memory)
-    }
-
-    fn exchange(&self, held: &mut Handles, job: &Exchange) -> Result<Exchanged, Undone> {
-        self.mapping.exchange(held, job)
-    }
-
-    fn settle_in(&self, held: &mut Handles, moves: &[(Span, u64)]) -> (usize, Option<DriverError>) {
-        self.mapping.settle_in(held, moves)
-    }
-
-    fn leave(&self, held: &mut Handles, leaving: &mut [Leaving]) {
-        self.mapping.leave(held, leaving);
-    }
-
-    fn mend(&self, held: &mut Handles) -> Vec<Displaced> {
-        self.mapping.mend(held)
-    }
-
-    fn host(&self) -> HostFigures {
-        self.mapping.host()
-    }
-
-    fn host_room(&self) -> u64 {
-        let HostFigures { held, ready } = self.host();
-        self.mapping.host_limit().saturating_sub(held.saturating_sub(ready))
-    }
-
-    fn limit_host(&self, bytes: u64) {
-        self.mapping.limit_host(bytes);
-    }
-
-    fn keep_on_host(&self, held: &mut Handles, bytes: u64) -> Result<(), ResidencyError> {
-        self.mapping.keep_on_host(held, bytes)
+        aliases.cuts.in_whole(free) + spare
     }
 }
 
 impl fmt::Debug for VirtualArena {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VirtualArena")
-            .field("base", &self.mapping.base())
+            .field("base", &pointer(self.mapping.range.start))
             .field("size", &self.address_space())
             .finish_non_exhaustive()
     }

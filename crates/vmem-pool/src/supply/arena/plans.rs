@@ -1,71 +1,33 @@
 //! Where memory for a request is to come from: mapped beside free neighbours at home, or gathered
-//! from several places at an alias. Nothing is copied: the physical memory is mapped a second time.
+//! from several places at an alias. Nothing is copied: the physical memory is mapped a second time. And
+//! which of it goes back.
 
 use vmem_core::DriverError;
 
-use super::mapping::{Fresh, Handles, Mapping};
-use super::{Aliases, Ask, Miss, Plan, Supply, VirtualArena};
-use crate::space::{CLEAN, Need, RangeState, Slot, Space, Span, Tag};
+use super::mapping::{Handles, Mapping};
+use super::{Ask, Memory, Miss, Plan, Return, Supply, VirtualArena};
+use crate::space::{CLEAN, Need, Span};
 use crate::supply::Way;
-
-/// What is to be mapped for a plan.
-#[derive(Debug)]
-pub(crate) struct Work {
-    /// Homes that have no memory yet.
-    fresh: Fresh,
-    place: Place,
-}
-
-/// Where a request is placed.
-#[derive(Debug)]
-enum Place {
-    Home,
-    /// At the alias that begins here.
-    Alias(u64),
-    /// At an alias that is to be mapped, which shows these homes: whole handles, but for the last, of
-    /// which it may be the lower end that the request gets.
-    NewAlias {
-        span: Span,
-        homes: Vec<Span>,
-        /// What the driver kept mapped of it when that was to be undone.
-        left: Option<Span>,
-    },
-}
-
-/// Plans with an alias that is mapped already and whose memory is free at home.
-pub(super) fn resume(
-    arena: &VirtualArena,
-    space: &mut Space,
-    aliases: &mut Aliases,
-    ask: &Ask<'_>,
-    allowed: &dyn Fn(Tag) -> bool,
-) -> Option<Plan<Work>> {
-    let shared = if ask.own { arena.granule() } else { u64::MAX };
-    let (start, claim) = aliases.claim(space, ask.need, shared, allowed)?;
-    let work = Work { fresh: Fresh::default(), place: Place::Alias(start) };
-    Some(Plan { claim, way: Way::Resumption, work })
-}
+use crate::supply::cuts::Cuts;
 
 /// Plans to map memory at home until `size` bytes, free neighbours included, lie together.
 pub(super) fn extend(
     arena: &VirtualArena,
     held: &Handles,
-    space: &mut Space,
+    memory: &Memory<'_>,
     ask: &Ask<'_>,
     size: u64,
-) -> Result<Plan<Work>, Miss> {
-    let (stretch, fresh) = cheapest_growth(arena, space, ask, size).ok_or(Miss::Addresses)?;
+) -> Result<Plan, Miss> {
+    let (stretch, fresh) = cheapest_growth(arena, memory, ask, size).ok_or(Miss::Addresses)?;
     check_room(arena, held, ask, fresh)?;
-    let claim = space.claim_all(stretch);
-    let fresh = arena.fresh(space.unmapped_in(&claim), ask);
-    let work = Work { fresh, place: Place::Home };
-    Ok(Plan { claim, way: Way::Growth, work })
+    let fresh = arena.fresh(memory.space.unmapped_in(stretch), ask);
+    Ok(Plan { fresh, ..Plan::new(Way::Growth, vec![stretch]) })
 }
 
 /// Where at home `size` bytes for the request need the least new memory, and how much that is.
 fn cheapest_growth(
     arena: &VirtualArena,
-    space: &Space,
+    memory: &Memory<'_>,
     ask: &Ask<'_>,
     size: u64,
 ) -> Option<(Span, u64)> {
@@ -73,18 +35,13 @@ fn cheapest_growth(
     let home = Span::between(arena.part_of(ask.lane), arena.aliases_from);
     // Free neighbours are in handles of others.
     let usable = |tag| !ask.own && (ask.usable)(tag);
-    space.cheapest_growth(need, arena.granule(), home, usable)
+    memory.space.cheapest_growth(need, arena.granule(), home, usable)
 }
 
 /// Whether an alias needs less new memory than growth at home.
-pub(super) fn gathering_saves(
-    arena: &VirtualArena,
-    space: &Space,
-    aliases: &Aliases,
-    ask: &Ask<'_>,
-) -> bool {
-    let at_home = cheapest_growth(arena, space, ask, ask.need.size);
-    let missing = gatherable(arena, space, aliases, ask).missing;
+pub(super) fn gathering_saves(arena: &VirtualArena, memory: &Memory<'_>, ask: &Ask<'_>) -> bool {
+    let at_home = cheapest_growth(arena, memory, ask, ask.need.size);
+    let missing = gatherable(arena, memory, ask).missing;
     at_home.is_none_or(|(_, fresh)| missing < fresh)
 }
 
@@ -92,35 +49,26 @@ pub(super) fn gathering_saves(
 pub(super) fn gather(
     arena: &VirtualArena,
     held: &Handles,
-    space: &mut Space,
-    aliases: &Aliases,
+    memory: &Memory<'_>,
     ask: &Ask<'_>,
-) -> Result<Plan<Work>, Miss> {
-    let Gathered { whole, missing, last } = gatherable(arena, space, aliases, ask);
+) -> Result<Plan, Miss> {
+    let Gathered { whole, missing, last } = gatherable(arena, memory, ask);
     check_room(arena, held, ask, missing)?;
     let home = Span::between(arena.part_of(ask.lane), arena.aliases_from);
-    let fresh = space.lowest_unmapped(home, missing);
+    let fresh = memory.space.lowest_unmapped(home, missing);
     if fresh.iter().map(|span| span.size).sum::<u64>() < missing {
         return Err(Miss::Addresses);
     }
-    let shown = last.and_then(|last| aliases.cuts.at(last.start));
+    let shown = last.and_then(|last| memory.aliases.cuts.at(last.start));
+    let shown = shown.map(|(handle, _)| handle);
     let mut homes = [&whole[..], &fresh[..]].concat();
     let mapped: u64 = homes.iter().chain(&shown).map(|home| home.size).sum();
-    let need = Need { size: mapped, ..ask.need };
-    let span = space.smallest_unmapped(arena.aliases_from, need).ok_or(Miss::Addresses)?;
+    let alias = memory.addresses(Need { size: mapped, ..ask.need });
+    let alias = Some(alias.ok_or(Miss::Addresses)?);
     homes.extend(last);
-    let mut claim = space.begin_claim();
-    homes.iter().for_each(|&home| space.add_to(&mut claim, home));
-    space.add_alias(&mut claim, span);
-    // Of new memory what is more than the request needs is free.
-    let all: u64 = homes.iter().map(|home| home.size).sum();
-    if let Some(last) = homes.last_mut() {
-        last.size -= all - ask.need.size;
-    }
-    let work =
-        Work { fresh: arena.fresh(fresh, ask), place: Place::NewAlias { span, homes, left: None } };
     let moved = ask.need.size.saturating_sub(missing);
-    Ok(Plan { claim, way: Way::Move(moved), work })
+    let fresh = arena.fresh(fresh, ask);
+    Ok(Plan { alias, fresh, ..Plan::new(Way::Move(moved), homes) })
 }
 
 /// Memory for a request from several places: whole handles, then what is missing, then the lower end of
@@ -134,28 +82,24 @@ struct Gathered {
 
 /// Where the request's memory could come from: what is ready if that suffices, otherwise also what is to
 /// be waited for.
-fn gatherable(arena: &VirtualArena, space: &Space, aliases: &Aliases, ask: &Ask<'_>) -> Gathered {
-    let ready = choose(arena, aliases, space.free_stretches(ask.ready), ask);
+fn gatherable(arena: &VirtualArena, memory: &Memory<'_>, ask: &Ask<'_>) -> Gathered {
+    let cuts = &memory.aliases.cuts;
+    let ready = choose(arena, cuts, memory.space.free_stretches(ask.ready), ask);
     if ready.missing == 0 {
         return ready;
     }
-    choose(arena, aliases, space.free_stretches(ask.usable), ask)
+    choose(arena, cuts, memory.space.free_stretches(ask.usable), ask)
 }
 
 /// Handles of the largest order of magnitude first, because each costs a driver call, and of those the
 /// ones in the shortest stretches, so that long ones stay whole.
-fn choose(
-    arena: &VirtualArena,
-    aliases: &Aliases,
-    stretches: Vec<Span>,
-    ask: &Ask<'_>,
-) -> Gathered {
+fn choose(arena: &VirtualArena, cuts: &Cuts, stretches: Vec<Span>, ask: &Ask<'_>) -> Gathered {
     let size = ask.need.size;
     let mut handles: Vec<(u64, Span)> = Vec::new();
     let mut ends: Vec<Span> = Vec::new();
     for stretch in stretches {
-        handles.extend(aliases.cuts.whole(stretch).map(|handle| (stretch.size, handle)));
-        ends.extend(aliases.cuts.lower_end(stretch));
+        handles.extend(cuts.whole(stretch).map(|handle| (stretch.size, handle)));
+        ends.extend(cuts.lower_end(stretch));
     }
     let order = |&(stretch, Span { start, size }): &(u64, Span)| {
         (std::cmp::Reverse(size.ilog2()), stretch, std::cmp::Reverse(start))
@@ -176,7 +120,7 @@ fn choose(
     }
     if ask.own {
         // What it shares with others is to be a granule at most.
-        ends.retain(|end| aliases.cuts.at(end.start).is_some_and(|it| it.size <= arena.granule()));
+        ends.retain(|end| cuts.at(end.start).is_some_and(|(it, _)| it.size <= arena.granule()));
     }
     let enough =
         ends.iter().filter(|end| end.size >= missing).min_by_key(|end| (end.size, end.start));
@@ -194,103 +138,75 @@ fn choose(
     }
 }
 
-/// How many bytes could be gathered of these stretches.
-pub(super) fn most_gathered(aliases: &Aliases, stretches: &[Span]) -> u64 {
-    let end = stretches.iter().filter_map(|&stretch| aliases.cuts.lower_end(stretch));
-    let end = end.map(|end| end.size).max().unwrap_or(0);
-    end + in_whole_handles(aliases, stretches)
-}
-
-/// How many bytes of these stretches are in whole handles.
-pub(super) fn in_whole_handles(aliases: &Aliases, stretches: &[Span]) -> u64 {
-    let whole = stretches.iter().flat_map(|&stretch| aliases.cuts.whole(stretch));
-    whole.map(|handle| handle.size).sum()
-}
-
-/// Whether an alias for the request would find addresses, whatever handles it shows.
-pub(super) fn has_addresses(
-    arena: &VirtualArena,
-    space: &Space,
-    aliases: &Aliases,
-    need: Need,
-) -> bool {
-    let granule = arena.granule();
-    let more = aliases.cuts.largest().saturating_sub(granule);
-    let size = need.size.next_multiple_of(granule) + more;
-    space.smallest_unmapped(arena.aliases_from, Need { size, ..need }).is_some()
-}
-
 /// Whether so many bytes of new memory may be had. Spare memory is held already.
 fn check_room(arena: &VirtualArena, held: &Handles, ask: &Ask<'_>, bytes: u64) -> Result<(), Miss> {
     let fresh = bytes.saturating_sub(arena.mapping.spare(held));
     if fresh <= ask.room { Ok(()) } else { Err(Miss::Ceiling) }
 }
 
-impl Work {
-    /// Maps what is missing at home, and everything at a new alias; or nothing, if a call fails.
-    pub(super) fn carry_out(
-        &mut self,
-        mapping: &Mapping,
-        held: &mut Handles,
-    ) -> Result<(), DriverError> {
-        mapping.map_all(held, &mut self.fresh)?;
-        let Place::NewAlias { span, homes, left } = &mut self.place else { return Ok(()) };
-        mapping.show(held, span.start, homes).map_err(|(error, kept)| {
-            // What an alias shows cannot be given back.
-            if kept.is_none() {
-                self.fresh.spans.iter().for_each(|&home| mapping.undo(held, home));
-                self.fresh.handles.clear();
-            }
-            *left = kept;
-            error
-        })
-    }
+/// Maps what is missing at home, and everything at a new alias; or nothing, if a call fails.
+pub(super) fn carry_out(
+    mapping: &Mapping,
+    held: &mut Handles,
+    plan: &mut Plan,
+) -> Result<(), DriverError> {
+    mapping.map_all(held, &mut plan.fresh)?;
+    let (Way::Move(_), Some(alias)) = (plan.way, plan.alias) else { return Ok(()) };
+    mapping.show(held, alias.start, &plan.homes).map_err(|(error, kept)| {
+        // What an alias shows cannot be given back.
+        if kept.is_none() {
+            plan.fresh.spans.iter().for_each(|&home| mapping.undo(held, home));
+            plan.fresh.handles.clear();
+        }
+        plan.left = kept;
+        error
+    })
 }
 
-/// Gives the request what was mapped.
-pub(super) fn finish(
-    space: &mut Space,
-    aliases: &mut Aliases,
-    plan: Plan<Work>,
-    need: Need,
-    rest: Tag,
-) -> Slot {
-    let Plan { claim, work, .. } = plan;
-    aliases.cuts.add(&work.fresh.handles);
-    match work.place {
-        Place::Home => space.finish(claim, need, rest),
-        Place::Alias(_) => space.lend(claim),
-        Place::NewAlias { span, homes, .. } => {
-            let slot = space.lend(claim);
-            // Only the last home may be less than a handle: of new memory the rest is free.
-            if let Some(used) = homes.last()
-                && let Some(fresh) = work.fresh.spans.last()
-                && fresh.start == used.start
-            {
-                space.wake(Span::between(used.end(), fresh.end()), |_| CLEAN);
-            }
-            space.cut(slot, Span::new(span.start, need.size), RangeState::Dormant(CLEAN));
-            aliases.add(span, homes);
-            slot
-        }
+/// Whole handles without a live or pending byte, the highest first, no more than what is held above `keep`.
+pub(super) fn surplus(arena: &VirtualArena, memory: &Memory<'_>, keep: u64) -> Vec<Span> {
+    let mut surplus = arena.held().saturating_sub(keep);
+    let free = memory.space.free_of(CLEAN.lane).map(|slot| memory.space[slot].span());
+    let mut free: Vec<Span> = free.collect();
+    free.sort_unstable_by_key(|free| std::cmp::Reverse(free.start));
+    let mut going = Vec::new();
+    for free in free {
+        let Some(run) = highest(memory.aliases.cuts.whole(free), surplus) else { continue };
+        surplus -= run.size;
+        going.push(run);
     }
+    going
 }
 
-/// Puts everything back.
-pub(super) fn give_up(space: &mut Space, aliases: &mut Aliases, plan: Plan<Work>) {
-    let Plan { claim, work, .. } = plan;
-    aliases.cuts.add(&work.fresh.handles);
-    space.give_up(claim);
-    match work.place {
-        Place::Alias(start) => aliases.put(start),
-        Place::NewAlias { span, homes, left: Some(left) } => {
-            // The driver did not take these mappings back. The memory behind them stays.
-            aliases.add_broken(span.start, &homes, left);
-            space.change(left, RangeState::Dormant(CLEAN));
-            for home in work.fresh.spans {
-                space.change(home, RangeState::Free(CLEAN));
-            }
+/// The highest neighbouring handles that are no more than `most` bytes together.
+fn highest(handles: impl DoubleEndedIterator<Item = Span>, most: u64) -> Option<Span> {
+    let mut run: Option<Span> = None;
+    for handle in handles.rev() {
+        let end = run.map_or(handle.end(), Span::end);
+        if end - handle.start <= most {
+            run = Some(Span::between(handle.start, end));
+        } else if run.is_some() {
+            break;
         }
-        Place::Home | Place::NewAlias { left: None, .. } => {}
     }
+    run
+}
+
+/// Unmaps the aliases, then returns the memory, as far as the driver agrees.
+pub(super) fn give_back(
+    mapping: &Mapping,
+    held: &mut Handles,
+    going: &mut Return,
+) -> Result<(), DriverError> {
+    for alias in &mut going.aliases {
+        let (unmapped, stopped) = mapping.hide(held, alias.span, &alias.homes);
+        alias.unmapped = Some(unmapped);
+        stopped.map_or(Ok(()), Err)?;
+    }
+    for &run in &going.memory {
+        let (unmapped, stopped) = mapping.unmap(held, run, going.is_kept);
+        going.gone += unmapped;
+        stopped.map_or(Ok(()), Err)?;
+    }
+    Ok(())
 }

@@ -9,10 +9,10 @@ use vmem_core::{DriverError, ResidencyError, ResidencyErrorKind, Stream};
 
 use super::host::driver;
 use super::views::Copies;
-use super::{Handles, Mapping, Piece, Side};
+use super::{Handles, Mapping, Piece};
 use crate::space::Span;
 use crate::supply::arena::handles;
-use crate::supply::exchange::{Exchange, Exchanged, To, Undone};
+use crate::supply::{Moving, Place};
 
 /// A run of addresses, with what is mapped there and what is to be.
 #[derive(Debug)]
@@ -35,12 +35,12 @@ impl Swap {
 
     /// Whether it is copied from the device to the host.
     pub(super) fn leaves_device(&self) -> bool {
-        self.copies() && self.old.iter().all(|piece| piece.side == Side::Device)
+        self.copies() && self.old.iter().all(|piece| piece.place == Place::Device)
     }
 
     /// Whether it is copied from the host to the device.
     fn comes_back(&self) -> bool {
-        self.copies() && self.new.iter().all(|piece| piece.side == Side::Device)
+        self.copies() && self.new.iter().all(|piece| piece.place == Place::Device)
     }
 }
 
@@ -56,51 +56,78 @@ pub(super) fn placed(start: u64, pieces: &[Piece]) -> std::vec::IntoIter<(u64, P
 }
 
 impl Mapping {
-    /// Gives addresses other memory, all of them or none.
-    pub(in super::super) fn exchange(
+    /// Gives claimed or live addresses other memory, all of them or none, where the pool may hold so many
+    /// bytes of the device's.
+    ///
+    /// # Errors
+    /// Why none of them have; what of that could not be undone is noted.
+    pub(crate) fn exchange(
         &self,
         held: &mut Handles,
-        job: &Exchange,
-    ) -> Result<Exchanged, Undone> {
+        moving: &mut Moving,
+        ceiling: u64,
+    ) -> Result<(), ResidencyError> {
         if held.copies.is_some() {
             let error = ResidencyError::new(ResidencyErrorKind::Driver);
-            return Err(error.with_source("copies of an earlier move cannot be waited for").into());
+            return Err(error.with_source("copies of an earlier move cannot be waited for"));
         }
-        let mut swaps = self.acquire_all(held, job)?;
-        match self.carry(&mut swaps) {
-            Ok(copied) => Ok(self.commit(held, swaps, copied)),
-            Err((error, None)) => Err(self.roll_back(held, swaps, error)),
-            Err((error, Some(copies))) => Err(interrupt(held, swaps, copies, error)),
+        let mut swaps = self.acquire_all(held, moving, ceiling)?;
+        let error = match self.carry(&mut swaps) {
+            Ok(copied) => {
+                moving.copied = copied;
+                self.commit(held, moving, swaps);
+                return Ok(());
+            }
+            Err((error, None)) => {
+                self.roll_back(held, moving, swaps);
+                error
+            }
+            Err((error, Some(copies))) => {
+                // Everything stays as it is, because copies may still run.
+                moving.displaced = swaps.iter().map(|swap| swap.span).collect();
+                moving.displaced.iter().for_each(|&span| held.forget(span));
+                held.interrupted.extend(swaps);
+                held.copies = Some(copies);
+                error
+            }
+        };
+        match moving.displaced.is_empty() {
+            true => Err(error),
+            false => Err(ResidencyError::new(ResidencyErrorKind::Split).with_source(error)),
         }
     }
 
     /// The memory that is to be there, all of it or none.
-    fn acquire_all(&self, held: &mut Handles, job: &Exchange) -> Result<Vec<Swap>, ResidencyError> {
-        if job.to == To::Device {
-            let all: u64 = job.runs.iter().map(|run| run.size).sum();
+    fn acquire_all(
+        &self,
+        held: &mut Handles,
+        moving: &Moving,
+        ceiling: u64,
+    ) -> Result<Vec<Swap>, ResidencyError> {
+        if moving.to == Place::Device {
+            let all: u64 = moving.runs.iter().map(|run| run.size).sum();
             let spare: u64 = held.spare.iter().map(|piece| piece.size).sum();
-            let room = job.ceiling.saturating_sub(self.held()) / self.granule * self.granule;
+            let room = self.room(ceiling);
             if all > room + spare {
-                return Err(above_ceiling(job.ceiling, all - room - spare));
+                return Err(above_ceiling(ceiling, all - room - spare));
             }
         }
         let mut swaps: Vec<Swap> = Vec::new();
-        for &span in &job.runs {
-            let new = match job.to {
-                To::Nowhere => Ok(Vec::new()),
-                To::Host => self.take_of_host(held, span.size),
-                To::Device => self.take_of_device(held, span.size, job.ceiling),
+        for &span in &moving.runs {
+            let new = match moving.to {
+                Place::Device => self.take_of_device(held, span.size, ceiling),
+                Place::Host => self.take_of_host(held, span.size),
+                Place::Nowhere | Place::Displaced => Ok(Vec::new()),
             };
             match new {
                 Ok(new) => {
-                    let old = held.at_home.range(span.start..span.end());
-                    let old = old.map(|(_, &piece)| piece).collect();
+                    let old = held.in_span(span).into_iter().map(|(_, piece)| piece).collect();
                     let (unmapped, mapped, inaccessible) = (0, 0, false);
                     swaps.push(Swap { span, old, new, unmapped, mapped, inaccessible });
                 }
                 Err(error) => {
                     // The runs behind it lack all of theirs.
-                    let behind = job.runs.iter().filter(|run| run.start > span.start);
+                    let behind = moving.runs.iter().filter(|run| run.start > span.start);
                     let behind: u64 = behind.map(|run| run.size).sum();
                     let made = swaps.into_iter().flat_map(|swap| swap.new);
                     made.for_each(|piece| self.dispose(held, piece));
@@ -120,24 +147,42 @@ impl Mapping {
         bytes: u64,
         ceiling: u64,
     ) -> Result<Vec<Piece>, ResidencyError> {
+        self.take_all(held, bytes, |held, missing| {
+            if let Some(spare) = held.take_spare(missing) {
+                return Ok(spare);
+            }
+            let room = self.room(ceiling);
+            if room == 0 {
+                return Err(above_ceiling(ceiling, missing));
+            }
+            let most = handles::largest_to_rest(self.held(), bytes, self.granule).min(missing);
+            self.create_upto(most.min(room)).map_err(|error| {
+                let full = ResidencyError::new(ResidencyErrorKind::DeviceFull);
+                match error.is_out_of_memory() {
+                    true => full.with_missing(missing).with_source(error),
+                    false => driver(error),
+                }
+            })
+        })
+    }
+
+    /// How much more of the device's memory may be held, in bytes of whole granules.
+    fn room(&self, ceiling: u64) -> u64 {
+        ceiling.saturating_sub(self.held()) / self.granule * self.granule
+    }
+
+    /// Handles of so many bytes together, each of which is made for what is missing yet. What was made by
+    /// the time a call fails is given up.
+    pub(super) fn take_all(
+        &self,
+        held: &mut Handles,
+        bytes: u64,
+        make: impl Fn(&mut Handles, u64) -> Result<Piece, ResidencyError>,
+    ) -> Result<Vec<Piece>, ResidencyError> {
         let mut taken: Vec<Piece> = Vec::new();
         let mut missing = bytes;
         while missing > 0 {
-            let most = handles::largest_to_rest(self.held(), bytes, self.granule).min(missing);
-            let room = ceiling.saturating_sub(self.held()) / self.granule * self.granule;
-            let spare = held.spare.iter().position(|piece| piece.size <= missing);
-            let made = match spare {
-                Some(index) => Ok(held.spare.swap_remove(index)),
-                None if room == 0 => Err(above_ceiling(ceiling, missing)),
-                None => self.create_upto(most.min(room)).map_err(|error| {
-                    let full = ResidencyError::new(ResidencyErrorKind::DeviceFull);
-                    match error.is_out_of_memory() {
-                        true => full.with_missing(missing).with_source(error),
-                        false => driver(error),
-                    }
-                }),
-            };
-            match made {
+            match make(held, missing) {
                 Ok(piece) => {
                     missing -= piece.size;
                     taken.push(piece);
@@ -212,12 +257,24 @@ impl Mapping {
         Ok(())
     }
 
-    /// Maps again what was there, as far as it is not. Can be tried again where it stopped.
-    pub(super) fn undo_swap(&self, swap: &mut Swap) -> Result<(), DriverError> {
+    /// Unmaps what is left of what was there.
+    pub(super) fn unmap_old(&self, swap: &mut Swap) -> Result<(), DriverError> {
+        let old = placed(swap.span.start, &swap.old);
+        self.unmap_upto(swap, old.as_slice(), swap.span.end(), None)
+    }
+
+    /// Unmaps what is there of the new memory.
+    pub(super) fn unmap_new(&self, swap: &mut Swap) -> Result<(), DriverError> {
         for (at, piece) in placed(swap.span.start, &swap.new).take(swap.mapped).rev() {
             self.unmap_handle(at, piece)?;
             swap.mapped -= 1;
         }
+        Ok(())
+    }
+
+    /// Maps again what was there, as far as it is not. Can be tried again where it stopped.
+    pub(super) fn undo_swap(&self, swap: &mut Swap) -> Result<(), DriverError> {
+        self.unmap_new(swap)?;
         for (at, piece) in placed(swap.span.start, &swap.old).take(swap.unmapped).rev() {
             swap.inaccessible = true;
             self.map_handle(at, piece)?;
@@ -231,49 +288,46 @@ impl Mapping {
     }
 
     /// The new memory is in its place: what was there goes.
-    fn commit(&self, held: &mut Handles, swaps: Vec<Swap>, copied: u64) -> Exchanged {
-        let mut handles = Vec::new();
+    fn commit(&self, held: &mut Handles, moving: &mut Moving, swaps: Vec<Swap>) {
         for Swap { span, old, new, .. } in swaps {
             held.forget(span);
             if new.is_empty() {
-                handles.push(span);
+                moving.handles.push(span);
             }
             for (at, piece) in placed(span.start, &new) {
                 held.at_home.insert(at, piece);
-                handles.push(Span::new(at, piece.size));
+                moving.handles.push(Span::new(at, piece.size));
             }
             old.into_iter().for_each(|piece| self.dispose(held, piece));
         }
-        Exchanged { handles, copied }
     }
 
-    fn roll_back(&self, held: &mut Handles, swaps: Vec<Swap>, error: ResidencyError) -> Undone {
-        let mut displaced = Vec::new();
+    /// Puts back what was there, as far as that succeeds.
+    fn roll_back(&self, held: &mut Handles, moving: &mut Moving, swaps: Vec<Swap>) {
         for mut swap in swaps.into_iter().rev() {
             match self.undo_swap(&mut swap) {
                 Ok(()) => swap.new.into_iter().for_each(|piece| self.dispose(held, piece)),
                 Err(again) => {
                     tracing::warn!(error = %again, "memory could not be put back; it is tried again");
-                    displaced.push(swap.span);
+                    moving.displaced.push(swap.span);
                     held.forget(swap.span);
                     held.interrupted.push(swap);
                 }
             }
         }
-        Undone { error: split(error, &displaced), displaced }
     }
 
     /// Gives up a handle that is mapped nowhere.
     pub(super) fn dispose(&self, held: &mut Handles, piece: Piece) {
-        match piece.side {
-            Side::Device => self.release_soiled(held, piece),
-            Side::Host => self.give_to_reserve(held, piece),
+        match piece.place {
+            Place::Host => self.give_to_reserve(held, piece),
+            _ => self.release_soiled(held, piece),
         }
     }
 
     /// Makes the alias addresses of handles their home, from the first: unmaps each where it was. Returns
     /// how many are, and what stopped it.
-    pub(in super::super) fn settle_in(
+    pub(crate) fn settle_in(
         &self,
         held: &mut Handles,
         moves: &[(Span, u64)],
@@ -290,37 +344,14 @@ impl Mapping {
     }
 }
 
-/// Keeps everything as it is, because copies may still run.
-fn interrupt(
-    held: &mut Handles,
-    swaps: Vec<Swap>,
-    copies: Stream,
-    error: ResidencyError,
-) -> Undone {
-    let displaced: Vec<Span> = swaps.iter().map(|swap| swap.span).collect();
-    displaced.iter().for_each(|&span| held.forget(span));
-    held.interrupted.extend(swaps);
-    held.copies = Some(copies);
-    Undone { error: split(error, &displaced), displaced }
-}
-
 fn above_ceiling(ceiling: u64, missing: u64) -> ResidencyError {
     let full = ResidencyError::new(ResidencyErrorKind::DeviceFull).with_missing(missing);
     full.with_source(format!("the pool may hold {ceiling} B of the device"))
 }
 
-fn split(error: ResidencyError, displaced: &[Span]) -> ResidencyError {
-    if displaced.is_empty() {
-        return error;
-    }
-    ResidencyError::new(ResidencyErrorKind::Split).with_source(error)
-}
-
 impl Handles {
     /// What was mapped in a span is not there any more, or is known otherwise.
     fn forget(&mut self, span: Span) {
-        let here = self.at_home.range(span.start..span.end());
-        let here: Vec<u64> = here.map(|(&at, _)| at).collect();
-        here.into_iter().for_each(|at| _ = self.at_home.remove(&at));
+        self.in_span(span).iter().for_each(|(at, _)| _ = self.at_home.remove(at));
     }
 }

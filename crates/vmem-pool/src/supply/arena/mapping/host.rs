@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use vmem_core::{DriverError, ResidencyError, ResidencyErrorKind};
 
-use super::{Handles, Mapping, Piece, Side, View};
-use crate::supply::HostFigures;
+use super::{Handles, Mapping, Piece, View};
+use crate::supply::Place;
 
 /// The most that a handle of the host's memory has. Larger ones save little, and what is kept ready in them
 /// serves no smaller block.
@@ -44,24 +44,38 @@ impl Reserve {
 }
 
 impl Mapping {
-    pub(in super::super) fn host(&self) -> HostFigures {
-        HostFigures {
-            held: self.host_held.load(Ordering::Relaxed),
-            ready: self.host_ready.load(Ordering::Relaxed),
-        }
+    /// Bytes of the host's memory that are held.
+    pub(crate) fn held_on_host(&self) -> u64 {
+        self.host_held.load(Ordering::Relaxed)
+    }
+
+    /// Of those, what is not in use.
+    pub(crate) fn ready_on_host(&self) -> u64 {
+        self.host_ready.load(Ordering::Relaxed)
     }
 
     /// From now on no more than so many bytes of the host's memory are held.
-    pub(in super::super) fn limit_host(&self, bytes: u64) {
+    pub(crate) fn limit_host(&self, bytes: u64) {
         self.host_limit.store(bytes, Ordering::Relaxed);
     }
 
-    pub(in super::super) fn host_limit(&self) -> u64 {
+    fn host_limit(&self) -> u64 {
         self.host_limit.load(Ordering::Relaxed)
     }
 
+    /// How many more bytes of the host's memory may be used.
+    pub(crate) fn host_room(&self) -> u64 {
+        let in_use = self.held_on_host().saturating_sub(self.ready_on_host());
+        self.host_limit().saturating_sub(in_use)
+    }
+
+    /// Whether memory of live blocks can rest on the host. May make driver calls.
+    pub(crate) fn can_rest(&self) -> bool {
+        self.vm().has_host_memory()
+    }
+
     /// Keeps so many bytes of the host ready from now on: makes what is missing, gives back what is more.
-    pub(in super::super) fn keep_on_host(
+    pub(crate) fn keep_on_host(
         &self,
         held: &mut Handles,
         bytes: u64,
@@ -94,30 +108,19 @@ impl Mapping {
         held: &mut Handles,
         bytes: u64,
     ) -> Result<Vec<Piece>, ResidencyError> {
-        let mut taken: Vec<Piece> = Vec::new();
-        let mut missing = bytes;
-        while missing > 0 {
-            let made = match held.reserve.take(missing) {
-                Some(piece) => Ok(piece),
-                None => self.create_beside_ready(held, missing),
+        let taken = self.take_all(held, bytes, |held, missing| {
+            let mut piece = match held.reserve.take(missing) {
+                Some(piece) => piece,
+                None => self.create_beside_ready(held, missing)?,
             };
-            let opened = made.and_then(|mut piece| {
-                let opened = self.open_view(&mut piece).map_err(driver);
-                missing -= piece.size;
-                taken.push(piece);
-                opened
-            });
-            match opened {
-                Ok(()) => {}
-                Err(error) => {
-                    taken.into_iter().for_each(|piece| self.give_to_reserve(held, piece));
-                    self.note_ready(held);
-                    return Err(error);
-                }
+            if let Err(error) = self.open_view(&mut piece) {
+                self.give_to_reserve(held, piece);
+                return Err(driver(error));
             }
-        }
+            Ok(piece)
+        });
         self.note_ready(held);
-        Ok(taken)
+        taken
     }
 
     /// A handle of the host's memory is not used any more: it is kept ready. What is ready beyond what is to
@@ -141,7 +144,7 @@ impl Mapping {
     /// no more.
     fn create_beside_ready(&self, held: &mut Handles, bytes: u64) -> Result<Piece, ResidencyError> {
         let bytes = bytes.min(LARGEST);
-        while bytes > self.host_limit().saturating_sub(self.host().held)
+        while bytes > self.host_limit().saturating_sub(self.held_on_host())
             && let Some(piece) = held.reserve.take(u64::MAX)
         {
             self.release_to_host(held, piece).map_err(driver)?;
@@ -151,7 +154,7 @@ impl Mapping {
 
     fn create_on_host(&self, bytes: u64) -> Result<Piece, ResidencyError> {
         let full = || ResidencyError::new(ResidencyErrorKind::HostFull);
-        if bytes > self.host_limit().saturating_sub(self.host().held) {
+        if bytes > self.host_limit().saturating_sub(self.held_on_host()) {
             let limit = self.host_limit();
             return Err(full().with_source(format!("the pool may use {limit} B of the host")));
         }
@@ -159,7 +162,7 @@ impl Mapping {
             if error.is_out_of_memory() { full().with_source(error) } else { driver(error) }
         })?;
         self.host_held.fetch_add(bytes, Ordering::Relaxed);
-        Ok(Piece { handle, size: bytes, side: Side::Host, view: View::default() })
+        Ok(Piece { handle, size: bytes, place: Place::Host, view: View::default() })
     }
 
     /// Gives a handle back, or keeps it if the driver refuses.

@@ -1,24 +1,20 @@
 //! What failures have left undone, done later; and memory that rests and belongs to no block any more.
 
 use vmem_core::DriverError;
-use vmem_core::author::StreamExt;
 
 use super::exchange::{Swap, placed};
-use super::{Handles, Mapping, Piece, Side};
+use super::views::wait_for;
+use super::{Handles, Mapping};
 use crate::space::Span;
-use crate::supply::exchange::Displaced;
-use crate::supply::resting::{Leaving, Place};
+use crate::supply::Place;
 
 impl Mapping {
-    /// Tries again what failures have left undone.
-    pub(in super::super) fn mend(&self, held: &mut Handles) -> Vec<Displaced> {
+    /// Tries again what failures have left undone. Returns the handles that had been displaced and are mapped
+    /// again, with where their memory is.
+    pub(crate) fn mend(&self, held: &mut Handles) -> Vec<(Span, Place)> {
         let mut mended = Vec::new();
         if let Some(copies) = &held.copies {
-            let waited = copies.with_raw("the pool's copy", |device, raw| {
-                // SAFETY: contract, devices/handles: a stream of ours.
-                unsafe { device.synchronize_stream(raw) }
-            });
-            if waited.is_err() {
+            if wait_for(copies).is_err() {
                 return mended;
             }
             held.copies = None;
@@ -29,42 +25,31 @@ impl Mapping {
                 continue;
             }
             let Swap { span, old, new, .. } = swap;
-            let place = match old.first().map(|piece| piece.side) {
-                None => Some(Place::Nowhere),
-                Some(Side::Host) => Some(Place::Host),
-                Some(Side::Device) => None,
-            };
-            let cuts = match old.is_empty() {
-                true => vec![span],
-                false => {
-                    placed(span.start, &old).map(|(at, piece)| Span::new(at, piece.size)).collect()
-                }
-            };
-            held.at_home.extend(placed(span.start, &old));
+            if old.is_empty() {
+                mended.push((span, Place::Nowhere));
+            }
+            for (at, piece) in placed(span.start, &old) {
+                mended.push((Span::new(at, piece.size), piece.place));
+                held.at_home.insert(at, piece);
+            }
             new.into_iter().for_each(|piece| self.dispose(held, piece));
-            mended.push(Displaced { span, place, cuts });
         }
         mended
     }
 
-    /// Unmaps what belongs to no block any more and is not the device's, and gives it up.
-    pub(in super::super) fn leave(&self, held: &mut Handles, leaving: &mut [Leaving]) {
-        for leaving in leaving {
-            leaving.gone = match leaving.place {
-                Place::Nowhere => true,
-                Place::Host => self.leave_host(held, leaving.span).is_ok(),
-                // Copies that could not be waited for may still run through it.
-                Place::Displaced => {
-                    held.copies.is_none() && self.leave_displaced(held, leaving.span).is_ok()
-                }
-            };
+    /// Unmaps what belongs to no block any more and is not the device's, and gives it up. Returns whether
+    /// the driver agreed.
+    pub(crate) fn leave(&self, held: &mut Handles, span: Span, place: Place) -> bool {
+        match place {
+            Place::Host => self.leave_host(held, span).is_ok(),
+            // Copies that could not be waited for may still run through it.
+            Place::Displaced => held.copies.is_none() && self.leave_displaced(held, span).is_ok(),
+            Place::Nowhere | Place::Device => true,
         }
     }
 
     fn leave_host(&self, held: &mut Handles, span: Span) -> Result<(), DriverError> {
-        let here = held.at_home.range(span.start..span.end());
-        let pieces: Vec<(u64, Piece)> = here.map(|(&at, &piece)| (at, piece)).collect();
-        for (at, piece) in pieces {
+        for (at, piece) in held.in_span(span) {
             self.unmap_handle(at, piece)?;
             held.at_home.remove(&at);
             self.dispose(held, piece);
@@ -77,25 +62,13 @@ impl Mapping {
             return Ok(());
         };
         let mut swap = held.interrupted.swap_remove(index);
-        let unmapped = self.unmap_all(&mut swap);
+        let unmapped = self.unmap_new(&mut swap).and_then(|()| self.unmap_old(&mut swap));
         if unmapped.is_err() {
             held.interrupted.push(swap);
             return unmapped;
         }
         let pieces = swap.old.into_iter().chain(swap.new);
         pieces.for_each(|piece| self.dispose(held, piece));
-        Ok(())
-    }
-
-    fn unmap_all(&self, swap: &mut Swap) -> Result<(), DriverError> {
-        for (at, piece) in placed(swap.span.start, &swap.new).take(swap.mapped).rev() {
-            self.unmap_handle(at, piece)?;
-            swap.mapped -= 1;
-        }
-        for (at, piece) in placed(swap.span.start, &swap.old).skip(swap.unmapped) {
-            self.unmap_handle(at, piece)?;
-            swap.unmapped += 1;
-        }
         Ok(())
     }
 }

@@ -124,16 +124,10 @@ impl Copies {
         self,
         queued: Result<(), DriverError>,
     ) -> Result<u64, (ResidencyError, Option<Stream>)> {
-        let wait = || {
-            self.stream.with_raw("the pool's copy", |device, raw| {
-                // SAFETY: contract, devices/handles: a stream of ours.
-                unsafe { device.synchronize_stream(raw) }
-            })
-        };
-        let first = wait();
+        let first = wait_for(&self.stream);
         let mut waited = first.clone();
         for _ in 1..WAITS {
-            waited = waited.or_else(|_| wait());
+            waited = waited.or_else(|_| wait_for(&self.stream));
         }
         match (queued.and(first), waited) {
             (Ok(()), _) => Ok(self.copied),
@@ -141,4 +135,12 @@ impl Copies {
             (Err(error), Err(_)) => Err((driver(error), Some(self.stream))),
         }
     }
+}
+
+/// Waits for the copies on a stream of ours.
+pub(super) fn wait_for(copies: &Stream) -> Result<(), DriverError> {
+    copies.with_raw("the pool's copy", |device, raw| {
+        // SAFETY: contract, devices/handles: a stream of ours.
+        unsafe { device.synchronize_stream(raw) }
+    })
 }
