@@ -151,6 +151,10 @@ impl Observed for BuiltStack {
         Some(self.opened.capacity())
     }
 
+    fn knows_reserved(&self) -> bool {
+        !self.migrates
+    }
+
     fn backed(&self) -> Vec<(u64, u64)> {
         match &self.opened.gauge {
             Gauge::Simulated(device) => {

@@ -159,13 +159,20 @@ pub enum ResidencyErrorKind {
 #[derive(Debug)]
 pub struct ResidencyError {
     kind: ResidencyErrorKind,
+    missing: Option<u64>,
     source: Option<BoxedError>,
 }
 
 impl ResidencyError {
     /// An error of this kind.
     pub const fn new(kind: ResidencyErrorKind) -> Self {
-        Self { kind, source: None }
+        Self { kind, missing: None, source: None }
+    }
+
+    /// Returns it with the bytes that were [missing](Self::missing).
+    #[must_use]
+    pub fn with_missing(self, bytes: u64) -> Self {
+        Self { missing: Some(bytes), ..self }
     }
 
     /// Returns it with its cause.
@@ -177,6 +184,12 @@ impl ResidencyError {
     /// The kind of failure.
     pub const fn kind(&self) -> ResidencyErrorKind {
         self.kind
+    }
+
+    /// Of [`DeviceFull`](ResidencyErrorKind::DeviceFull), the bytes of the device's memory that are to be
+    /// freed so that the same call succeeds, if nothing else takes them; `None` if that is not known.
+    pub const fn missing(&self) -> Option<u64> {
+        self.missing
     }
 
     /// The driver's error, if that is the cause.

@@ -5,14 +5,14 @@ use std::io;
 use std::path::Path;
 
 use vmem_core::{AllocError, AllocErrorKind, chain};
-use vmem_pool::{PoolHandle, RangeState, Snapshot};
+use vmem_pool::{Counters, PoolHandle, RangeState, Snapshot};
 use vmem_trace::{Event, Origin, ReplayReport, Trace, TraceBuilder};
 
 use crate::composition::{Composition, Held};
 use crate::refusal::{Case, Need, Refusal, fresh, until};
 use crate::report::Report;
 use crate::space::Frame;
-use crate::stack::{Figures, Series, StackView};
+use crate::stack::{Figures, Resting, Series, StackView};
 use crate::timeline::Timeline;
 
 /// The most logged refusals that are looked into, each of another size.
@@ -63,9 +63,10 @@ impl Report {
             figures: Figures {
                 stack: String::new(),
                 peak_live: counters.peak_live,
-                peak_reserved: counters.peak_reserved,
+                peak_reserved: Some(counters.peak_reserved),
                 driver_calls: None,
-                moved: counters.bytes_moved,
+                moved: Some(counters.bytes_moved),
+                resting: Resting::of(&counters),
                 failure: None,
             },
             series: Series::constant(timeline.buckets.count(), counters.reserved),
@@ -214,13 +215,15 @@ fn held_in(trace: &Trace) -> Vec<Held> {
 }
 
 impl Figures {
-    pub(crate) fn of(report: &ReplayReport, series: &Series) -> Self {
+    /// Of a replay, with what its pool counted, if there is one.
+    pub(crate) fn of(report: &ReplayReport, series: &Series, pool: Option<Counters>) -> Self {
         Self {
             stack: report.stack.clone(),
             peak_live: report.peak_live,
-            peak_reserved: report.peak_reserved,
+            peak_reserved: series.reserved.as_ref().map(|_| report.peak_reserved),
             driver_calls: report.driver_calls,
-            moved: series.moved.iter().sum(),
+            moved: pool.map(|_| series.moved.iter().sum()),
+            resting: pool.as_ref().and_then(Resting::of),
             failure: report.failure.as_ref().map(|failure| (failure.index, failure.size)),
         }
     }

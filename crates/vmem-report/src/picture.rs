@@ -78,8 +78,11 @@ fn draw(report: &Report, theme: Theme, text: &mut String) -> Result<(), Box<dyn 
     let timeline = &report.timeline;
     let columns = Columns::of(timeline.buckets.count());
     let layers = columns.layers(&timeline.groupings[timeline.telling()], &timeline.most);
-    let reserved: Vec<_> =
-        report.stacks.iter().map(|stack| columns.most(&stack.series.reserved)).collect();
+    let reserved: Vec<_> = report
+        .stacks
+        .iter()
+        .map(|stack| stack.series.reserved.as_ref().map_or_else(Vec::new, |it| columns.most(it)))
+        .collect();
     let top = reserved.iter().flatten().chain(layers.iter().flat_map(|layer| &layer.tops));
     let top = top.copied().max().unwrap_or(0).max(1);
     let (unit, name) = axis_unit(top);
@@ -130,7 +133,8 @@ fn draw(report: &Report, theme: Theme, text: &mut String) -> Result<(), Box<dyn 
     for (at, stack) in report.stacks.iter().enumerate() {
         let line = colour(lines[at % lines.len()]);
         legend.draw(&PathElement::new(vec![(2, y + 6), (18, y + 6)], line.stroke_width(2)))?;
-        let words = format!("{} reserved, {}", stack.name, shown(stack.figures.peak_reserved));
+        let held = stack.figures.peak_reserved.map_or_else(|| "not known".to_owned(), shown);
+        let words = format!("{} reserved, {held}", stack.name);
         legend.draw(&Text::new(words, (24, y), font(13)))?;
         y += 20;
     }

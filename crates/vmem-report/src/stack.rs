@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use vmem_core::{AllocError, ExhaustionReport};
-use vmem_pool::PoolHandle;
+use vmem_pool::{Counters, PoolHandle};
 use vmem_trace::{Event, Moment, ReplayReport, ReplayStack, Watch};
 
 use crate::frames::Frames;
@@ -18,6 +18,10 @@ pub trait Observed: ReplayStack {
 
     /// The most bytes that it may hold; `None` if nobody says.
     fn most(&self) -> Option<u64>;
+
+    /// Whether what it holds of the device is known. Not of managed memory: that takes room where kernels
+    /// touch it, and a replay has none.
+    fn knows_reserved(&self) -> bool;
 
     /// The addresses with memory behind them, by address, as start and size in bytes; none where nobody
     /// says. Asked only where there is no pool.
@@ -40,12 +44,43 @@ pub(crate) struct Figures {
     /// The stack in words.
     pub(crate) stack: String,
     pub(crate) peak_live: u64,
-    pub(crate) peak_reserved: u64,
+    /// `None` where nobody knows, as of `moved`.
+    pub(crate) peak_reserved: Option<u64>,
     pub(crate) driver_calls: Option<u64>,
     /// Bytes moved to other addresses.
-    pub(crate) moved: u64,
+    pub(crate) moved: Option<u64>,
+    /// What has to do with the host's memory, if anything has.
+    pub(crate) resting: Option<Resting>,
     /// The event and the size of the request that was refused.
     pub(crate) failure: Option<(usize, u64)>,
+}
+
+/// What blocks that sleep or spill come to, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Resting {
+    /// Live, without room on the device.
+    pub(crate) away: u64,
+    /// The host's memory in use, and what of it is kept ready.
+    pub(crate) on_host: u64,
+    pub(crate) host_reserve: u64,
+    /// What left the device so far, and what came back.
+    pub(crate) demoted: u64,
+    pub(crate) promoted: u64,
+}
+
+impl Resting {
+    /// `None` if nothing ever had to do with the host's memory.
+    pub(crate) fn of(counters: &Counters) -> Option<Self> {
+        let resting = Self {
+            away: counters.away,
+            on_host: counters.on_host,
+            host_reserve: counters.host_reserve,
+            demoted: counters.bytes_demoted,
+            promoted: counters.bytes_promoted,
+        };
+        let Self { away, on_host, host_reserve, demoted, promoted } = resting;
+        ([away, on_host, host_reserve, demoted, promoted] != [0; 5]).then_some(resting)
+    }
 }
 
 /// A request that the stack refused.
@@ -63,8 +98,8 @@ pub(crate) struct Refused {
 /// Figures for each bucket of the trace.
 #[derive(Debug, Default)]
 pub(crate) struct Series {
-    /// The most bytes held from the device.
-    pub(crate) reserved: Vec<u64>,
+    /// The most bytes held from the device; `None` where nobody knows.
+    pub(crate) reserved: Option<Vec<u64>>,
     /// Driver calls in the bucket.
     pub(crate) calls: Vec<u64>,
     /// Bytes of memory moved to other addresses in the bucket.
@@ -74,7 +109,8 @@ pub(crate) struct Series {
 impl Series {
     /// Those of one moment.
     pub(crate) fn constant(buckets: usize, reserved: u64) -> Self {
-        Self { reserved: vec![reserved; buckets], calls: vec![0; buckets], moved: vec![0; buckets] }
+        let (calls, moved) = (vec![0; buckets], vec![0; buckets]);
+        Self { reserved: Some(vec![reserved; buckets]), calls, moved }
     }
 }
 
@@ -109,7 +145,11 @@ impl<'a> Observer<'a> {
             stack,
             timeline,
             progress,
-            series: Series { reserved: empty(), calls: empty(), moved: empty() },
+            series: Series {
+                reserved: stack.knows_reserved().then(empty),
+                calls: empty(),
+                moved: empty(),
+            },
             frames: Frames::new(buckets.events(), kept),
             live: BTreeMap::new(),
             calls: 0,
@@ -119,8 +159,8 @@ impl<'a> Observer<'a> {
     }
 
     pub(crate) fn finish(self, name: String, report: &ReplayReport) -> StackView {
-        let Self { series, frames, refusal, .. } = self;
-        let figures = Figures::of(report, &series);
+        let Self { stack, series, frames, refusal, .. } = self;
+        let figures = Figures::of(report, &series, stack.pool().and_then(PoolHandle::counters));
         StackView { name, figures, series, frames: frames.frames, refusal }
     }
 
@@ -139,8 +179,10 @@ impl<'a> Observer<'a> {
     }
 
     fn note_reserved(&mut self, index: usize) {
-        let reserved = &mut self.series.reserved[self.timeline.buckets.of_event(index)];
-        *reserved = (*reserved).max(self.stack.reserved());
+        if let Some(reserved) = &mut self.series.reserved {
+            let most = &mut reserved[self.timeline.buckets.of_event(index)];
+            *most = (*most).max(self.stack.reserved());
+        }
     }
 
     fn follow(&mut self, moment: &Moment) {

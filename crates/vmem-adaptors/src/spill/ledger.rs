@@ -255,6 +255,28 @@ impl Ledger {
         (blocks, host)
     }
 
+    /// The blocks that are not being moved, of buffers that have some of the host's memory or of all, with
+    /// what is known of that.
+    pub(super) fn settled(&self, only_resting: bool) -> Vec<(u64, RawBlock, u64)> {
+        let state = self.lock();
+        let settled = state.entries.iter().filter(|(_, entry)| entry.place != Place::Moving);
+        let wanted = settled.filter(|(_, entry)| entry.host > 0 || !only_resting);
+        wanted.filter_map(|(&id, entry)| Some((id, entry.block?, entry.host))).collect()
+    }
+
+    /// Takes down that a buffer has so much of the host's memory, if it is known for `before` still.
+    pub(super) fn correct(&self, id: u64, before: u64, host: u64) {
+        let mut state = self.lock();
+        let State { entries, host: all, .. } = &mut *state;
+        if let Some(entry) = entries.get_mut(&id)
+            && entry.place != Place::Moving
+            && entry.host == before
+        {
+            entry.host = host;
+            *all = *all - before + host;
+        }
+    }
+
     pub(super) fn count(&self, count: impl FnOnce(&mut SpillCounts)) {
         count(&mut self.lock().counts);
     }

@@ -116,8 +116,9 @@ impl Spill {
         self.limit
     }
 
-    /// What it holds, and what it did.
+    /// What it holds, and what it did. No driver call; steps as there are buffers.
     pub fn counts(&self) -> SpillCounts {
+        self.look(false);
         self.inner.ledger.counts()
     }
 }

@@ -36,9 +36,22 @@ impl Spill {
         bytes.min(self.limit.saturating_sub(host)).min(residency.host_room())
     }
 
+    /// Takes down what buffers have of the host's memory, as blocks can be moved by hand as well: those that
+    /// are known to have some, or all.
+    pub(super) fn look(&self, only_resting: bool) {
+        let Some(residency) = self.inner.residency.as_deref() else { return };
+        for (id, block, before) in self.inner.ledger.settled(only_resting) {
+            let host = residency.residence(&block).map_or(0, |found| host_of(&found));
+            if host != before {
+                self.inner.ledger.correct(id, before, host);
+            }
+        }
+    }
+
     /// Moves buffers out that were last leased before `until`.
     fn demote_older(&self, bytes: u64, until: u64, enough: Enough) -> u64 {
         let Some(residency) = self.inner.residency.as_deref() else { return 0 };
+        self.look(true);
         let (mut freed, mut from) = (0, 0);
         while freed < bytes {
             let missing = bytes - freed;
@@ -126,9 +139,9 @@ impl Spill {
                 Err(error) if error.kind() == ResidencyErrorKind::DeviceFull && !made_room => {
                     made_room = true;
                     // Only what was leased before this buffer was: the rest is hotter.
-                    let missing = residency
-                        .residence(&claim.block)
-                        .map_or(0, |found| found.host + found.discarded + found.displaced);
+                    let away = |found: Residence| found.host + found.discarded + found.displaced;
+                    let all = residency.residence(&claim.block).map_or(0, away);
+                    let missing = error.missing().unwrap_or(all);
                     if self.demote_older(missing, claim.leased, Enough::All) == 0 {
                         return false;
                     }

@@ -179,6 +179,32 @@ fn what_is_free_pending_and_mapped_elsewhere_at_a_moment_is_what_the_pool_has_th
 }
 
 #[test]
+fn what_nobody_knows_of_managed_memory_is_not_shown_as_nothing() {
+    let folder = Folder::new();
+    let trace = folder.file("lives.csv", "id,lower,upper,size\n0,0,10,2097152\n1,1,30,2097152\n");
+    let page = folder.path("page.html");
+    assert_eq!(ran(&["report", &trace, "-o", &page, "--tier", "a,c"]).code, 0);
+    let text = fs::read_to_string(&page).unwrap();
+    let row = |tier: &str| {
+        let from = text.split_once(&format!("<tr data-stack=\"{tier}\">")).unwrap().1;
+        from.split_once("</tr>").unwrap().0.to_owned()
+    };
+    assert!(row("a").contains("data-figure=\"peak-reserved\"><data"), "{}", row("a"));
+    for unknown in ["data-figure=\"peak-reserved\">–<", "data-figure=\"driver-calls\"><data"] {
+        assert!(row("c").contains(unknown), "{}", row("c"));
+    }
+    assert!(!row("c").contains("value=\"0\""), "{}", row("c"));
+    assert_eq!(text.matches("\"reserved\":null").count(), 1);
+    let picture = folder.path("picture.svg");
+    assert_eq!(ran(&["report", &trace, "-o", &picture, "--tier", "c"]).code, 0);
+    assert!(fs::read_to_string(&picture).unwrap().contains("c reserved, not known"));
+    let Some(dom) = opened(Path::new(&page), "") else { return };
+    let moment = dom.after("id=\"moment\"");
+    assert_eq!(moment.figures("<tr data-stack=\"c\">", "</tr>"), [0; 0]);
+    assert_eq!(moment.figures("<tr data-stack=\"a\">", "</tr>").len(), 6);
+}
+
+#[test]
 fn the_pages_of_the_shortest_traces_are_drawn() {
     let folder = Folder::new();
     let head = "Thread,Time,Action,Pointer,Size,Stream\n";

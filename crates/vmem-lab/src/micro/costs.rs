@@ -4,7 +4,7 @@ use vmem_core::DeviceFacts;
 use vmem_sim::{CostTable, MeasuredCosts};
 
 use super::report::{Beside, MicroRow};
-use super::{copies, mappings, memory, streams};
+use super::{copies, mappings, memory, on_host, streams};
 
 /// One cost, as far as it could be measured.
 type Cost = Option<u64>;
@@ -39,6 +39,15 @@ pub(super) fn table(
     let (pinned, pinned_mebibyte) = rows.line("allocate pinned", (2 << 20, 2), (64 << 20, 64));
     let (access, access_handle) = rows.row("set access", "set access to a row");
     let (unmap, unmap_handle) = rows.row("unmap", "unmap a row");
+    let on_host = |operation: &str| {
+        let [small, large] = [on_host::SMALL, on_host::LARGE].map(|bytes| (bytes, bytes >> 20));
+        rows.line(operation, small, large)
+    };
+    let (host_create, host_create_mebibyte) = on_host("create on the host");
+    let (host_access, host_access_mebibyte) = on_host("set access on the host");
+    let (host_unmap, host_unmap_mebibyte) = on_host("unmap on the host");
+    let (_, host_release_mebibyte) = on_host("release on the host");
+    let beyond = |host: Cost, any: Cost| host.zip(any).map(|(host, any)| host.saturating_sub(any));
     let hit = at_2m("allocate async");
     fill! {
         memory_info_ns: of("memory info");
@@ -63,6 +72,18 @@ pub(super) fn table(
         set_access_handle_ns: access_handle;
         unmap_ns: unmap;
         unmap_handle_ns: unmap_handle;
+        host_create_ns: host_create;
+        host_create_mebibyte_ns: host_create_mebibyte;
+        host_map_ns: beyond(at_2m("map on the host"), at_2m("map"));
+        host_set_access_handle_ns: beyond(host_access, access);
+        host_set_access_mebibyte_ns: host_access_mebibyte;
+        host_unmap_handle_ns: beyond(host_unmap, unmap);
+        host_unmap_mebibyte_ns: host_unmap_mebibyte;
+        host_release_mebibyte_ns: host_release_mebibyte;
+        // Those of kernels, of which there are none here.
+        host_bytes_per_us: None;
+        random_bytes_per_us: None;
+        host_random_bytes_per_us: None;
         managed_allocate_ns: at_2m("allocate managed");
         advise_ns: rows.any("advise");
         pinned_allocate_ns: pinned;

@@ -6,6 +6,7 @@ mod costs;
 mod lab;
 mod mappings;
 mod memory;
+mod on_host;
 mod pools;
 mod report;
 mod streams;
@@ -29,9 +30,10 @@ const MOST: u64 = 1 << 30;
 type Part = (&'static str, fn(&mut Lab));
 
 /// The parts, in the order they run.
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     ("memory", memory::measure),
     ("mappings", mappings::measure),
+    ("handles on the host", on_host::measure),
     ("streams", streams::measure),
     ("copies", copies::measure),
     ("pools", pools::measure),

@@ -3,6 +3,7 @@
 mod allowance;
 mod cache;
 mod case;
+mod naps;
 #[cfg(test)]
 mod planted;
 mod room;

@@ -9,15 +9,15 @@ use vmem_adaptors::{
 };
 use vmem_core::{
     AllocError, AsyncMemory, BlockLayout, BoxedError, Contents, Device, DeviceMemory, DevicePtr,
-    Label, ManualClock, MemoryResource, PinnedMemory, ReservationId, Residency, ResidencyErrorKind,
-    ResourceExt, Stream, chain,
+    Label, ManualClock, MemoryResource, PinnedMemory, ReservationId, ResidencyErrorKind,
+    ResourceExt, Stream,
 };
 use vmem_managed::ManagedMemory;
 use vmem_pool::{
     Backing, BinningPool, Chunks, Counters, Pending, Pool, PoolConfig, PoolHandle, VirtualArena,
 };
 use vmem_runtime::{Reservation, Reservations, ReservationsHandle};
-use vmem_testkit::{Finding, Ledger, Probe, SetAside, TrackedBlock};
+use vmem_testkit::{Finding, Ledger, Probe, SetAside};
 
 use super::cache::{CacheUnderTest, HookBehavior};
 use super::room::{has_room, most_when_idle};
@@ -30,7 +30,7 @@ pub(super) struct RandomStack {
     pub(super) resource: Arc<dyn MemoryResource>,
     shape: StackShape,
     clock: ManualClock,
-    pool: PoolHandle,
+    pub(super) pool: PoolHandle,
     /// The pool that the chunks of that one come from.
     below: Option<PoolHandle>,
     budgets: Vec<Budget>,
@@ -217,6 +217,11 @@ impl RandomStack {
         most_when_idle(&self.shape)
     }
 
+    /// Whether what is freed is cleared before it goes to the pool.
+    pub(super) fn clears_freed(&self) -> bool {
+        self.scrub.is_some()
+    }
+
     /// Empties the cache, if there is one.
     pub(super) fn give_up_cache(&self) {
         if let Some(cache) = &self.cache {
@@ -272,42 +277,6 @@ fn agrees(who: &dyn Display, figure: u64, expected: u64, lost: u64) -> Result<()
         return Ok(());
     }
     Err(Finding::new(format!("{who} says {figure} instead of {expected}")))
-}
-
-impl RandomStack {
-    /// Has the memory of a block rest on the host, or be the device's again (`wakes`), if it is all of a
-    /// block of the pool's. Writes the block first, and waits for that.
-    ///
-    /// # Errors
-    /// Any but for want of room, or because the pool's memory cannot move.
-    #[expect(unsafe_code, reason = "moving live memory is a promise about its uses")]
-    pub(super) fn rest_block(
-        &self,
-        block: &mut TrackedBlock,
-        stream: &Stream,
-        wakes: bool,
-    ) -> Result<(), Finding> {
-        // What was drawn from memory set aside may share its block with what others use.
-        let whole =
-            self.pool.block_at(block.ptr()).filter(|raw| raw.layout().size() == block.size());
-        let Some(raw) = whole else { return Ok(()) };
-        block.write(stream)?;
-        stream.synchronize()?;
-        let moved = match wakes {
-            // SAFETY: contract, moving/nothing-pending: the write came after all other uses, it was waited
-            // for, and nobody else uses the block.
-            true => unsafe { self.pool.promote(&[raw]) },
-            // SAFETY: contract, moving/nothing-pending: as above.
-            false => unsafe { self.pool.demote(&[raw], Contents::Kept) },
-        };
-        use ResidencyErrorKind::{DeviceFull, HostFull, Unsupported};
-        match moved {
-            Err(error) if !matches!(error.kind(), DeviceFull | HostFull | Unsupported) => {
-                Err(Finding::new(chain(&error).to_string()))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 impl Probe for RandomStack {

@@ -50,6 +50,16 @@ pub(super) enum Step {
         percent: u64,
     },
     Trim,
+    /// Makes a block with the thread's own label.
+    Label {
+        size: u64,
+        stream: usize,
+    },
+    /// Puts all blocks of that label to sleep, or wakes them.
+    Nap {
+        stream: usize,
+        wakes: bool,
+    },
     /// Has a block rest on the host, or be the device's again, once all work on it is complete.
     Rest {
         block: usize,
@@ -82,5 +92,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> + use<> {
         1 => Just(Step::Trim),
         2 => (on(), any::<bool>())
             .prop_map(|((block, stream), wakes)| Step::Rest { block, stream, wakes }),
+        1 => sized().prop_map(|(size, stream)| Step::Label { size, stream }),
+        2 => (stream.clone(), any::<bool>())
+            .prop_map(|(stream, wakes)| Step::Nap { stream, wakes }),
     ]
 }

@@ -28,6 +28,8 @@ pub(super) struct Tally {
     pub(super) waits: u64,
     /// Bytes of device memory that were given up while their blocks rested on the host.
     pub(super) demoted: u64,
+    /// How often a thread's blocks went to sleep or woke by their label.
+    pub(super) naps: u64,
 }
 
 impl AddAssign for Tally {
@@ -43,19 +45,20 @@ impl AddAssign for Tally {
         self.moves += other.moves;
         self.waits += other.waits;
         self.demoted += other.demoted;
+        self.naps += other.naps;
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { programs, threaded, operations, faults, pairs, losses, .. } = self;
-        let Self { refusals, verified, moves, waits, demoted, .. } = self;
+        let Self { refusals, verified, moves, waits, demoted, naps, .. } = self;
         write!(
             f,
             "{programs} programs and {threaded} runs of several threads, {operations} operations, \
              {faults} faults injected, two each in {pairs} programs, {losses} devices lost, {refusals} \
              requests refused, {verified} B verified, {moves} moves, {waits} waits, {demoted} B \
-             gone to the host"
+             gone to the host, {naps} moves by label"
         )
     }
 }

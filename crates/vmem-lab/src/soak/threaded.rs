@@ -8,7 +8,7 @@ use std::thread;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use vmem_core::{
-    AllocError, AllocErrorKind, BlockLayout, Device, DeviceBuffer, MemoryResource, Request,
+    AllocError, AllocErrorKind, BlockLayout, Device, DeviceBuffer, Label, MemoryResource, Request,
     ReservationId, Stream,
 };
 use vmem_sim::SimDevice;
@@ -17,6 +17,7 @@ use vmem_testkit::{Finding, Ledger, Probe, SetAside, TrackedBlock, panic_text};
 use super::allowance::{Allowance, Fits};
 use super::cache::{HookBehavior, Unwound};
 use super::case::{nothing_leaked, rules_kept};
+use super::naps::Sleepers;
 use super::shape::StackShape;
 use super::stack::{RandomStack, Wrap};
 use super::step::{DEFAULT, STREAMS, Step, step};
@@ -70,7 +71,7 @@ impl ThreadedCase {
                     let next = senders[(i + 1) % senders.len()].clone();
                     let device = device.clone();
                     scope.spawn(move || {
-                        Member::new(stack, allowance, &device, inbox, next)?.run(steps)
+                        Member::new(i, stack, allowance, &device, inbox, next)?.run(steps)
                     })
                 })
                 .collect();
@@ -116,6 +117,7 @@ struct Member<'a> {
     device: &'a Arc<dyn Device>,
     streams: Vec<Stream>,
     blocks: Vec<TrackedBlock>,
+    sleepers: Sleepers,
     reservations: Vec<Box<dyn SetAside>>,
     inbox: Receiver<Message>,
     next: Sender<Message>,
@@ -124,6 +126,7 @@ struct Member<'a> {
 
 impl<'a> Member<'a> {
     fn new(
+        number: usize,
         stack: &'a RandomStack,
         allowance: &'a Allowance,
         device: &'a Arc<dyn Device>,
@@ -136,6 +139,7 @@ impl<'a> Member<'a> {
             device,
             streams: Vec::new(),
             blocks: Vec::new(),
+            sleepers: Sleepers::new(number),
             reservations: Vec::new(),
             inbox,
             next,
@@ -164,6 +168,9 @@ impl<'a> Member<'a> {
             self.stack.check_invariants();
         }
         self.reservations.clear();
+        while let Some(block) = self.sleepers.blocks.pop() {
+            self.give_up(block, 0)?;
+        }
         // The next thread ends when it has seen all that this one sends, and so on round.
         self.next = channel().0;
         while let Ok(message) = self.inbox.recv() {
@@ -179,7 +186,11 @@ impl<'a> Member<'a> {
     fn step(&mut self, step: &Step) -> Result<(), Finding> {
         let stack = self.stack;
         match *step {
-            Step::Allocate { size, stream } => self.allocate(size, stream, None),
+            Step::Allocate { size, stream } => {
+                let made = self.allocate(size, stream, None, Label::NONE)?;
+                self.blocks.extend(made);
+                Ok(())
+            }
             Step::Write { block, stream } => match self.pick(block) {
                 Some(place) => Ok(self.blocks[place].write(&self.streams[stream])?),
                 None => Ok(()),
@@ -200,7 +211,11 @@ impl<'a> Member<'a> {
             }
             Step::Reserve { size, stream } => self.reserve(size, stream),
             Step::Draw { size, stream } => match self.reservations.first() {
-                Some(aside) => self.allocate(size, stream, Some(aside.id())),
+                Some(aside) => {
+                    let made = self.allocate(size, stream, Some(aside.id()), Label::NONE)?;
+                    self.blocks.extend(made);
+                    Ok(())
+                }
                 None => Ok(()),
             },
             Step::Retire { stream } => {
@@ -218,6 +233,16 @@ impl<'a> Member<'a> {
             }
             Step::Trim => {
                 stack.trim();
+                Ok(())
+            }
+            Step::Label { size, stream } => {
+                let made = self.allocate(size, stream, None, self.sleepers.label)?;
+                self.sleepers.blocks.extend(made);
+                Ok(())
+            }
+            Step::Nap { stream, wakes } => {
+                let moved = stack.nap(&mut self.sleepers, &self.streams[stream], wakes)?;
+                self.tally.naps += u64::from(moved);
                 Ok(())
             }
             Step::Rest { block, stream, wakes } => match self.pick(block) {
@@ -238,19 +263,18 @@ impl<'a> Member<'a> {
         size: u64,
         stream: usize,
         aside: Option<ReservationId>,
-    ) -> Result<(), Finding> {
-        let Some(mut fits) = self.allowance.take(size) else { return Ok(()) };
+        label: Label,
+    ) -> Result<Option<TrackedBlock>, Finding> {
+        let Some(mut fits) = self.allowance.take(size) else { return Ok(None) };
         let mut request = Request::new(BlockLayout::new(size)?, &self.streams[stream]);
+        request.label = label;
         request.reservation = aside;
         if aside.is_some() {
             // What was set aside may be too little, or drawn already.
             fits = Fits::Unknown;
         }
         let served = unless_unwound(|| TrackedBlock::allocate(&self.stack.resource, &request));
-        if let Some(block) = self.judge(size, fits, served)? {
-            self.blocks.push(block);
-        }
-        Ok(())
+        self.judge(size, fits, served)
     }
 
     /// Sets memory aside. Its share is never given back: what was drawn from it may keep it alive.
@@ -312,10 +336,15 @@ impl<'a> Member<'a> {
     fn free(&mut self, any: usize, stream: usize) -> Result<(), Finding> {
         if let Some(place) = self.pick(any) {
             let block = self.blocks.swap_remove(place);
-            let size = block.size();
-            block.free(&self.stack.resource, &self.streams[stream])?;
-            self.allowance.give_back(size);
+            self.give_up(block, stream)?;
         }
+        Ok(())
+    }
+
+    fn give_up(&self, block: TrackedBlock, stream: usize) -> Result<(), Finding> {
+        let size = block.size();
+        block.free(&self.stack.resource, &self.streams[stream])?;
+        self.allowance.give_back(size);
         Ok(())
     }
 

@@ -21,7 +21,8 @@ fn the_simulated_device_measures_as_the_costs_it_was_given() {
 
     let table: MeasuredCosts = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     assert_eq!((table.name.as_str(), table.device.as_str()), ("own", "simulated device"));
-    assert_eq!(table.estimated, [""; 0]);
+    let of_kernels = ["host_bytes_per_us", "random_bytes_per_us", "host_random_bytes_per_us"];
+    assert_eq!(table.estimated, of_kernels);
     for ((name, found), (_, given)) in table.costs.entries().zip(CostTable::default().entries()) {
         // Rates and what is computed from them are rounded.
         assert!(found.abs_diff(given) * 1000 <= given, "{name}: {found}, not {given}");
@@ -52,6 +53,14 @@ fn rows_say_what_was_measured_how_often_and_beside_what() {
         let of = |operation| find(operation, bytes, "nothing")["median_ns"].as_u64().unwrap();
         assert!(of("map again, set access") < of("create, map, set access"));
     }
+    for bytes in [2 << 20, 20 << 20, 128 << 20] {
+        for operation in ["create", "map", "set access", "unmap", "release"] {
+            find(&format!("{operation} on the host"), bytes, "nothing");
+        }
+        for way in ["to", "from"] {
+            find(&format!("copy {way} a handle on the host"), bytes, "nothing");
+        }
+    }
     for memory in ["plain", "pinned", "managed", "async"] {
         find(&format!("allocate {memory}"), 2 << 20, "nothing");
         find(&format!("free {memory}"), 2 << 20, "nothing");
@@ -74,7 +83,14 @@ fn what_a_device_lacks_is_left_out_and_keeps_its_default() {
         assert!(left_out.contains(part), "{left_out}");
     }
     let estimated = document["table"]["estimated"].to_string();
-    for cost in ["create_ns", "map_ns", "managed_allocate_ns", "pinned_mebibyte_ns"] {
+    for cost in [
+        "create_ns",
+        "map_ns",
+        "host_create_mebibyte_ns",
+        "host_map_ns",
+        "managed_allocate_ns",
+        "pinned_mebibyte_ns",
+    ] {
         assert!(estimated.contains(cost), "{estimated}");
         assert!(!estimated.contains("\"allocate_ns\""), "{estimated}");
     }

@@ -20,6 +20,7 @@ fn a_short_soak_finds_nothing_wrong() {
         " 0 moves",
         " 0 waits",
         " 0 B gone",
+        " 0 moves by label",
     ] {
         assert!(!last.contains(none), "{last}");
     }

@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 
 use vmem_core::{Label, Moved, RawBlock, ResidencyError, ResidencyErrorKind, ResourceId};
 
+use super::Core;
 use super::growth_lock::Growing;
-use super::{Core, NO_ADDRESSES};
 use crate::Pending;
-use crate::space::{RangeState, Slot, Span};
+use crate::space::{Slot, Span};
 use crate::streams::State;
 use crate::supply::{Backing, Mapping, Moving, Place, Return};
 
@@ -93,7 +93,7 @@ impl<B: Backing> Growing<'_, B> {
 
     /// Moves the memory of blocks that are marked.
     fn move_marked(&mut self, blocks: &BTreeSet<Slot>, to: Place) -> Result<Moved, ResidencyError> {
-        let Core { supply, streams, .. } = self.core;
+        let streams = &self.core.streams;
         if to != Place::Device {
             blocks.iter().try_for_each(|&block| self.settle_in(block))?;
         }
@@ -103,10 +103,7 @@ impl<B: Backing> Growing<'_, B> {
             let reason = "memory that a failure displaced could not be put back yet";
             return Err(driver(reason));
         }
-        let is_complete = |tag| lanes.is_complete(tag);
-        let mut moving = memory
-            .plan_move(blocks, to, supply.granule(), &is_complete)
-            .map_err(|_| driver(NO_ADDRESSES))?;
+        let mut moving = memory.plan_move(blocks, to, &|tag| lanes.is_complete(tag));
         let hidden = match to {
             Place::Device => Vec::new(),
             _ => memory.hide_showing(&moving.runs, None),
@@ -117,6 +114,11 @@ impl<B: Backing> Growing<'_, B> {
             self.make_room_for(moving.device);
         }
         let exchanged = unmapped.and_then(|()| self.exchange(&mut moving));
+        if to == Place::Device
+            && let Some((mapping, handles)) = self.mapped()
+        {
+            mapping.release_spares(handles);
+        }
         let mut state = streams.lock();
         if let Err(error) = exchanged {
             state.memory().not_moved(moving);
@@ -152,14 +154,34 @@ impl<B: Backing> Growing<'_, B> {
         }
     }
 
-    /// Returns free memory as far as the ceiling leaves too little room.
+    /// Unmaps free memory as far as the ceiling leaves too little room, to be mapped elsewhere.
     fn make_room_for(&mut self, bytes: u64) {
-        let Core { supply, ceiling, .. } = self.core;
-        let keep = ceiling.saturating_sub(bytes);
-        if supply.held() > keep
-            && let (_, Some(error)) = self.give_back(keep)
-        {
-            tracing::debug!(%error, "no room could be made");
+        let Core { supply, streams, ceiling, .. } = self.core;
+        let mut room = ceiling.saturating_sub(supply.held());
+        while room < bytes {
+            let mut state = streams.lock();
+            state.settle();
+            let mut memory = state.memory();
+            // Handles of no more than that, or the fewest that are more.
+            let (held, mut most) = (supply.held(), (bytes - room).max(supply.granule()));
+            let surplus = loop {
+                let surplus = supply.surplus(&memory, held.saturating_sub(most));
+                if !surplus.is_empty() || most >= held {
+                    break surplus;
+                }
+                most *= 2;
+            };
+            if surplus.is_empty() {
+                return;
+            }
+            let mut going = memory.begin_return(surplus);
+            drop(state);
+            going.is_kept = true;
+            room += going.bytes();
+            if let Err(error) = self.carry_back(going) {
+                tracing::debug!(%error, "no room could be made");
+                return;
+            }
         }
     }
 
@@ -188,12 +210,9 @@ impl<B: Backing> Growing<'_, B> {
     pub(super) fn tidy(&mut self) {
         let streams = &self.core.streams;
         let Some((mapping, handles)) = self.mapped() else { return };
-        let (unmapped, mended) = mapping.mend(handles);
+        let mended = mapping.mend(handles);
         let mut state = streams.lock();
         let (mut memory, lanes) = state.parts();
-        for span in unmapped {
-            memory.space.change(span, RangeState::Unmapped);
-        }
         memory.mended(mended);
         let leaving = memory.leaving(|tag| lanes.is_complete(tag));
         if leaving.is_empty() {

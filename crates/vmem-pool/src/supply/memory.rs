@@ -81,12 +81,12 @@ impl Memory<'_> {
             self.space.claim_span(span);
         }
         let aliases = self.hide_showing(&memory, None);
-        Return { memory, aliases, gone: 0 }
+        Return { memory, ..Return::of_aliases(aliases) }
     }
 
     /// Notes what of a return is gone; the rest is free again. Chunks go with their addresses.
     pub(crate) fn note_gone(&mut self, going: Return) {
-        let Return { memory, aliases, mut gone } = going;
+        let Return { memory, aliases, mut gone, .. } = going;
         aliases.into_iter().for_each(|alias| self.hidden(alias));
         for run in memory {
             let Some(slot) = self.space.covering(run.start) else { continue };

@@ -143,9 +143,16 @@ pub(crate) struct Return {
     pub(crate) aliases: Vec<Hidden>,
     /// Bytes of memory that are gone.
     gone: u64,
+    /// Whether the pool keeps the memory, to map it elsewhere.
+    pub(crate) is_kept: bool,
 }
 
 impl Return {
+    /// Bytes of memory that are to go.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.memory.iter().map(|run| run.size).sum()
+    }
+
     /// One that unmaps aliases and returns nothing.
     pub(crate) fn of_aliases(aliases: Vec<Hidden>) -> Self {
         Self { aliases, ..Self::default() }

@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 
 use vmem_core::{Moved, Residence};
 
-use super::Miss;
 use super::cuts::Place;
 use super::memory::Memory;
-use crate::space::{CLEAN, Claim, Need, RangeState, Slot, Space, Span, Tag};
+use crate::space::{CLEAN, Claim, RangeState, Slot, Space, Span, Tag};
 
 /// What is to move of some blocks: addresses that are to have other memory, all of them or none.
 #[derive(Debug)]
@@ -20,11 +19,9 @@ pub(crate) struct Moving {
     pub(crate) runs: Vec<Span>,
     /// Free memory that moves along, claimed.
     claim: Claim,
-    /// Claimed addresses at which memory is shown to be copied, as many as is copied.
-    pub(super) stage: Option<Span>,
     /// Bytes of the blocks that do not move.
     stayed: u64,
-    /// Bytes that are to be copied, or were.
+    /// Bytes that were copied, once that is so.
     pub(super) copied: u64,
     /// Bytes of it that are on the device, or are to be.
     pub(crate) device: u64,
@@ -32,8 +29,6 @@ pub(crate) struct Moving {
     pub(super) handles: Vec<Span>,
     /// Runs that could not be given their memory back.
     pub(super) displaced: Vec<Span>,
-    /// Stretches of the stage that the driver kept mapped.
-    pub(super) kept: Vec<Span>,
 }
 
 impl Memory<'_> {
@@ -71,16 +66,12 @@ impl Memory<'_> {
 
     /// Plans to move all that can be moved of these blocks: what lies in whole handles that only they use,
     /// and free memory that no work touches.
-    ///
-    /// # Errors
-    /// [`Miss::Addresses`] if there are none to copy at.
     pub(crate) fn plan_move(
         &mut self,
         blocks: &BTreeSet<Slot>,
         to: Place,
-        granule: u64,
         is_complete: &dyn Fn(Tag) -> bool,
-    ) -> Result<Moving, Miss> {
+    ) -> Moving {
         let mut handles: BTreeSet<(Span, Place)> = BTreeSet::new();
         let mut stayed = 0;
         for &block in blocks {
@@ -97,44 +88,18 @@ impl Memory<'_> {
             let of_block = |slot: Slot| handle.common(self.space[slot].span()).size;
             stayed -= touched.map(of_block).sum::<u64>();
         }
-        let all: u64 = handles.iter().map(|(handle, _)| handle.size).sum();
-        let bytes_at = |at: Place| -> u64 {
-            let there = handles.iter().filter(|&&(_, place)| place == at);
-            there.map(|(handle, _)| handle.size).sum()
-        };
-        let (device, copied) = match to {
-            Place::Device => (all, bytes_at(Place::Host)),
-            Place::Host => (bytes_at(Place::Device), bytes_at(Place::Device)),
-            Place::Nowhere | Place::Displaced => (bytes_at(Place::Device), 0),
-        };
-        let stage = match copied {
-            0 => None,
-            size => {
-                let stage = self.addresses(Need { size, alignment: granule });
-                Some(stage.ok_or(Miss::Addresses)?)
-            }
-        };
+        let of_device =
+            handles.iter().filter(|&&(_, at)| to == Place::Device || at == Place::Device);
+        let device = of_device.map(|(handle, _)| handle.size).sum();
         let runs = runs(self.space, &handles);
         let claim = self.space.claim_spans(&unused(self.space, &handles), None);
-        stage.into_iter().for_each(|stage| _ = self.space.claim_span(stage));
-        Ok(Moving {
-            to,
-            runs,
-            claim,
-            stage,
-            stayed,
-            copied,
-            device,
-            handles: Vec::new(),
-            displaced: Vec::new(),
-            kept: Vec::new(),
-        })
+        let (handles, displaced) = (Vec::new(), Vec::new());
+        Moving { to, runs, claim, stayed, copied: 0, device, handles, displaced }
     }
 
     /// What was planned is done.
     pub(crate) fn moved(&mut self, moving: Moving) -> Moved {
         let to = moving.to;
-        self.end_stage(&moving);
         moving.runs.iter().for_each(|&run| self.displace(run));
         self.place(&moving.handles, to);
         self.space.end_claim(moving.claim, |_, state| match (state, to) {
@@ -148,7 +113,6 @@ impl Memory<'_> {
 
     /// What was planned is undone, but for what was displaced.
     pub(crate) fn not_moved(&mut self, moving: Moving) {
-        self.end_stage(&moving);
         let displaced = moving.displaced;
         displaced.iter().for_each(|&run| self.displace(run));
         self.place(&displaced, Place::Displaced);
@@ -158,18 +122,6 @@ impl Memory<'_> {
             }
             state => state,
         });
-    }
-
-    /// The stage is not needed any more, but for what is still mapped there.
-    fn end_stage(&mut self, moving: &Moving) {
-        let stage = moving.stage.into_iter();
-        let slots: Vec<Slot> = stage.flat_map(|stage| self.space.within(stage)).collect();
-        for slot in slots {
-            self.space.set_state(slot, RangeState::Unmapped);
-        }
-        for &span in &moving.kept {
-            self.space.change(span, RangeState::Dormant(CLEAN));
-        }
     }
 
     /// Where the memory of a block is.

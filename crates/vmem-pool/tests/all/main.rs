@@ -36,6 +36,7 @@ mod regressions_moves;
 mod regressions_soak;
 mod regressions_streams;
 mod residency;
+mod residency_calls;
 mod residency_faults;
 mod resting;
 mod returning;

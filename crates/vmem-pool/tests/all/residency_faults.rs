@@ -221,9 +221,10 @@ fn a_block_that_was_displaced_is_freed_like_any_other() {
     bench.write(&a, 1);
     bench.write(&b, 2);
     bench.stream.synchronize().unwrap();
-    // The copy fails, and so does the mapping of what was there.
+    bench.handle.fill_host_reserve(10 * SMALL).unwrap();
+    // The mapping of the host's memory fails, and so does that of what was there.
     let fails = countdown.clone();
-    countdown.before("Device::copy_within", move || {
+    countdown.before("VirtualMemory::map", move || {
         fails.arm(1, DriverCode::UNKNOWN);
         let again = fails.clone();
         fails.before("VirtualMemory::map", move || again.arm(1, DriverCode::UNKNOWN));

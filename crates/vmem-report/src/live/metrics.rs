@@ -27,7 +27,7 @@ struct Pools(Vec<(String, Counters)>);
 type Figure = (&'static str, &'static str, fn(&Counters) -> u64);
 
 /// Bytes that go up and down.
-const BYTES: [Figure; 6] = [
+const BYTES: [Figure; 9] = [
     ("live", "Requested sizes of live blocks", |c| c.live),
     ("peak_live", "The most that was live", |c| c.peak_live),
     ("reserved", "Memory held from the device", |c| c.reserved),
@@ -36,13 +36,18 @@ const BYTES: [Figure; 6] = [
     ("quarantined", "Free memory that a synchronisation of the device would free", |c| {
         c.quarantined
     }),
+    ("away", "Requested sizes of live blocks that take no room on the device", |c| c.away),
+    ("on_host", "The host's memory in use", |c| c.on_host),
+    ("host_reserve", "The host's memory that is kept ready", |c| c.host_reserve),
 ];
 
 /// Bytes that only grow in number.
-const TOTAL_BYTES: [Figure; 3] = [
+const TOTAL_BYTES: [Figure; 5] = [
     ("grown", "Memory taken from the device", |c| c.bytes_grown),
     ("trimmed", "Memory returned to the device", |c| c.bytes_trimmed),
     ("moved", "Memory moved to other addresses", |c| c.bytes_moved),
+    ("demoted", "Memory of the device that live blocks gave up", |c| c.bytes_demoted),
+    ("promoted", "Memory of the device that live blocks took again", |c| c.bytes_promoted),
 ];
 
 /// Events.

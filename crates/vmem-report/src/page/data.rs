@@ -48,7 +48,7 @@ fn of_stack(stack: &StackView, blob: &mut Blob) -> Value {
         axis.pieces().map(|(place, address)| json!([place, format!("{address:#x}")])).collect();
     json!({
         "name": stack.name,
-        "reserved": blob.numbers(stack.series.reserved.iter().copied()),
+        "reserved": stack.series.reserved.as_ref().map(|it| blob.numbers(it.iter().copied())),
         "calls": blob.numbers(stack.series.calls.iter().copied()),
         "moved": blob.numbers(stack.series.moved.iter().copied()),
         "refused": stack.refusal.as_ref().map(|refusal| refusal.index),

@@ -15,17 +15,18 @@ pub(super) fn header(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let (live, blocks) = (bytes(timeline.peak.live), timeline.peak.blocks);
         write!(out, "<header><h1>{name}</h1><p>At this moment {live} are live in {blocks} blocks")?;
         for stack in &report.stacks {
-            let held = stack.series.reserved.first().copied().unwrap_or(0);
-            let StackView { figures, .. } = stack;
+            let StackView { figures, series, .. } = stack;
+            let held = series.reserved.as_ref().and_then(|held| held.first().copied());
             write!(
                 out,
                 ", and {} are held. The most so far: {} live, {} held",
-                bytes(held),
+                known(held),
                 bytes(figures.peak_live),
-                bytes(figures.peak_reserved)
+                known(figures.peak_reserved)
             )?;
         }
-        return writeln!(out, ".</p></header>");
+        writeln!(out, ".</p></header>")?;
+        return report.stacks.iter().try_for_each(|stack| resting(stack, out));
     }
     write!(
         out,
@@ -71,13 +72,13 @@ pub(super) fn figures(report: &Report, out: &mut dyn Write) -> io::Result<()> {
              <td>{3}</td><td data-figure=\"driver-calls\">{4}</td><td>{5}</td><td>{6}</td></tr>",
             escape(name),
             bytes(figures.peak_live),
-            bytes(figures.peak_reserved),
-            match figures.peak_live {
-                0 => "–".to_owned(),
-                live => format!("{:.4}", ratio(figures.peak_reserved, live)),
+            known(figures.peak_reserved),
+            match (figures.peak_reserved, figures.peak_live) {
+                (None, _) | (_, 0) => "–".to_owned(),
+                (Some(held), live) => format!("{:.4}", ratio(held, live)),
             },
             figures.driver_calls.map_or_else(|| "–".to_owned(), number),
-            bytes(figures.moved),
+            known(figures.moved),
             match figures.failure {
                 None => "served".to_owned(),
                 Some((index, size)) => format!(
@@ -88,7 +89,30 @@ pub(super) fn figures(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             }
         )?;
     }
-    writeln!(out, "</tbody></table></div></section>")
+    writeln!(out, "</tbody></table></div>")?;
+    report.stacks.iter().try_for_each(|stack| resting(stack, out))?;
+    writeln!(out, "</section>")
+}
+
+fn known(figure: Option<u64>) -> String {
+    figure.map_or_else(|| "–".to_owned(), bytes)
+}
+
+/// What of a stack's memory has to do with the host's, if anything has.
+fn resting(stack: &StackView, out: &mut dyn Write) -> io::Result<()> {
+    let Some(resting) = stack.figures.resting else { return Ok(()) };
+    writeln!(
+        out,
+        "<p class=\"resting\" data-stack=\"{0}\">{0}: {1} of what is live take no room on the device. Of the \
+         host's memory {2} are in use and {3} are kept ready. So far {4} left the device, and {5} came \
+         back.</p>",
+        escape(&stack.name),
+        bytes(resting.away),
+        bytes(resting.on_host),
+        bytes(resting.host_reserve),
+        bytes(resting.demoted),
+        bytes(resting.promoted),
+    )
 }
 
 /// What is live at the peak.

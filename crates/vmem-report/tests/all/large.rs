@@ -57,6 +57,9 @@ impl Observed for Stack {
     fn most(&self) -> Option<u64> {
         None
     }
+    fn knows_reserved(&self) -> bool {
+        true
+    }
     fn backed(&self) -> Vec<(u64, u64)> {
         Vec::new()
     }

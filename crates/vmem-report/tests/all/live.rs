@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use vmem_core::{ResourceExt, label};
+use vmem_core::{Contents, ResourceExt, label};
+use vmem_pool::Pending;
 use vmem_report::Live;
 use vmem_trace::{Record, read_path};
 
@@ -44,6 +45,40 @@ fn a_snapshot_is_a_page_for_each_pool_that_exists() {
     assert_eq!(pages.len(), 1);
     let page = fs::read_to_string(&pages[0]).unwrap();
     assert!(page.contains("At this moment <data value=\"1048576\""));
+    drop(held);
+}
+
+#[test]
+#[expect(unsafe_code, reason = "memory of live blocks moves")]
+fn a_snapshot_tells_what_sleeps_and_what_the_host_has_of_it() {
+    let (pool, stream) = pool(64 * MIB);
+    let handle = pool.handle();
+    let live = Live::new(folder("asleep"));
+    live.add_pool("pool", handle.clone());
+    let held = pool.buffer(4 * MIB, &stream).unwrap();
+    let page = || fs::read_to_string(&live.snapshot().unwrap()[0]).unwrap();
+    assert!(!page().contains("class=\"resting\""), "nothing ever slept");
+    handle.fill_host_reserve(6 * MIB).unwrap();
+    // SAFETY: contract, moving/nothing-pending: what is pending is waited for, and nothing else uses it.
+    unsafe { handle.sleep(None, Contents::Kept, Pending::Wait) }.unwrap();
+    let figures = |page: &str| -> Vec<u64> {
+        let text = page.split_once("class=\"resting\"").unwrap().1.split_once("</p>").unwrap().0;
+        let values = text.split("value=\"").skip(1);
+        values.map(|text| text.split_once('"').unwrap().0.parse().unwrap()).collect()
+    };
+    assert_eq!(figures(&page()), [4, 4, 2, 4, 0].map(|mib| mib * MIB));
+    // SAFETY: as above.
+    unsafe { handle.wake(None, Pending::Wait) }.unwrap();
+    assert_eq!(figures(&page()), [0, 0, 6, 4, 4].map(|mib| mib * MIB));
+    #[cfg(feature = "openmetrics")]
+    for line in [
+        "vmem_pool_away_bytes{pool=\"pool\"} 0",
+        "vmem_pool_host_reserve_bytes{pool=\"pool\"} 6291456",
+        "vmem_pool_demoted_bytes_total{pool=\"pool\"} 4194304",
+        "vmem_pool_promoted_bytes_total{pool=\"pool\"} 4194304",
+    ] {
+        assert!(live.openmetrics().lines().any(|found| found == line), "{line}");
+    }
     drop(held);
 }
 

@@ -13,6 +13,8 @@ pub(super) enum Setting {
     InitialPoolSize,
     MemoryReserve,
     Spill,
+    HostReserve,
+    HostLimit,
 }
 
 /// What the names of the software driver's variables begin with, after the prefix.
@@ -21,13 +23,15 @@ const SIM_DRIVER: &str = "SIM_DRIVER_";
 const SWITCHES: &str = "1, true, yes, on; 0, false, no, off";
 
 impl Setting {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::OomSafety,
         Self::ManagedMemory,
         Self::PoolLimit,
         Self::InitialPoolSize,
         Self::MemoryReserve,
         Self::Spill,
+        Self::HostReserve,
+        Self::HostLimit,
     ];
 
     /// Its variable's name after the prefix.
@@ -39,6 +43,8 @@ impl Setting {
             Self::InitialPoolSize => "INITIAL_POOL_SIZE",
             Self::MemoryReserve => "MEMORY_RESERVE_BYTES",
             Self::Spill => "SPILL",
+            Self::HostReserve => "HOST_RESERVE",
+            Self::HostLimit => "HOST_LIMIT",
         }
     }
 
@@ -69,8 +75,11 @@ impl Setting {
             Self::OomSafety | Self::ManagedMemory => SWITCHES.into(),
             Self::PoolLimit => format!("0 for no limit; at least 256 B: {}", size::ACCEPTED),
             Self::InitialPoolSize | Self::MemoryReserve => size::ACCEPTED.into(),
-            Self::Spill => {
+            Self::Spill | Self::HostReserve => {
                 format!("0 for nothing; {}", size::ACCEPTED.replace("device", "host"))
+            }
+            Self::HostLimit => {
+                format!("0 for the default; {}", size::ACCEPTED.replace("device", "host"))
             }
         }
     }
@@ -100,7 +109,8 @@ impl RuntimeConfig {
     /// | `<PREFIX>_POOL_LIMIT` | a [`Size`] of at least 256 bytes; 0 for no limit |
     /// | `<PREFIX>_INITIAL_POOL_SIZE` | a [`Size`] |
     /// | `<PREFIX>_MEMORY_RESERVE_BYTES` | a [`Size`] |
-    /// | `<PREFIX>_SPILL` | a [`Size`], of the host; 0 for nothing |
+    /// | `<PREFIX>_SPILL`, `<PREFIX>_HOST_RESERVE` | a [`Size`], of the host; 0 for nothing |
+    /// | `<PREFIX>_HOST_LIMIT` | a [`Size`], of the host; 0 for the default |
     ///
     /// ```
     /// use vmem_runtime::RuntimeConfig;
@@ -115,7 +125,8 @@ impl RuntimeConfig {
     ///
     /// # Errors
     /// A variable under the prefix that is nearly one of these, a value that is none of its values,
-    /// an initial size above the limit where both are known.
+    /// an initial size above the limit, and what may spill or a reserve on the host above the limit
+    /// there, where both are known.
     pub fn from_vars<N, V>(
         prefix: impl Into<Cow<'static, str>>,
         vars: impl IntoIterator<Item = (N, V)>,
@@ -156,6 +167,11 @@ impl RuntimeConfig {
             Setting::InitialPoolSize => self.initial_pool_size = size()?,
             Setting::MemoryReserve => self.memory_reserve = Some(size()?),
             Setting::Spill => self.spill = size()?,
+            Setting::HostReserve => self.host_reserve = size()?,
+            Setting::HostLimit => {
+                let limit = size()?;
+                self.host_limit = (!limit.is_zero()).then_some(limit);
+            }
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ pub enum ConfigErrorKind {
     InvalidValue,
     /// The initial size is above the limit.
     InitialAboveLimit,
+    /// What may spill, or the host's reserve, is above the limit of the host's memory.
+    AboveHostLimit,
     /// The reserve leaves nothing of the device.
     NothingLeft,
 }
@@ -45,6 +47,9 @@ impl fmt::Display for ConfigError {
             ConfigErrorKind::InvalidValue => write!(f, "{variable} cannot be {value:?}")?,
             ConfigErrorKind::InitialAboveLimit => {
                 write!(f, "{variable} of {value} is above the pool's limit")?;
+            }
+            ConfigErrorKind::AboveHostLimit => {
+                write!(f, "{variable} of {value} is above the limit of the host's memory")?;
             }
             ConfigErrorKind::NothingLeft => {
                 write!(f, "{variable} of {value} leaves nothing of the device")?;

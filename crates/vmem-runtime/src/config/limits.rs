@@ -30,6 +30,10 @@ pub struct Limits {
     pub managed_budget: u64,
     /// The most of the host's memory that spilled buffers may rest in; 0 for none.
     pub spill: u64,
+    /// The host's memory that the pool keeps ready.
+    pub host_reserve: u64,
+    /// The most that the pool has of the host's memory; `None` for no limit.
+    pub host_limit: Option<u64>,
 }
 
 impl RuntimeConfig {
@@ -37,8 +41,9 @@ impl RuntimeConfig {
     ///
     /// # Errors
     /// A limit under 256 bytes, a reserve that leaves less than that of the device while the limit
-    /// is what it leaves, an initial size above the limit, a percentage above 100, or one of the host's
-    /// memory where that is not known (elsewhere than on Linux).
+    /// is what it leaves, an initial size above the limit, what may spill or a reserve above the limit of
+    /// the host's memory, a percentage above 100, or one of the host's memory where that is not known
+    /// (elsewhere than on Linux).
     pub fn limits(&self, total: u64) -> Result<Limits, ConfigError> {
         self.check()?;
         let reserve = match self.memory_reserve {
@@ -62,8 +67,21 @@ impl RuntimeConfig {
         let initial = round_down(self.initial_pool_size.of(total));
         self.initial_fits(initial, ceiling)?;
         let managed_budget = percent_of(total, self.managed_percent);
-        let spill = self.spill_limit(host::memory)?;
-        Ok(Limits { total, reserve, ceiling, initial, managed_budget, spill })
+        let spill = self.of_host(Setting::Spill, self.spill)?;
+        let host_reserve = self.of_host(Setting::HostReserve, self.host_reserve)?;
+        let set = self.host_limit.map(|limit| self.of_host(Setting::HostLimit, limit));
+        let host_limit = set.transpose()?.or_else(|| self.spills().then_some(spill));
+        self.fits_on_host(spill, host_reserve, host_limit)?;
+        Ok(Limits {
+            total,
+            reserve,
+            ceiling,
+            initial,
+            managed_budget,
+            spill,
+            host_reserve,
+            host_limit,
+        })
     }
 
     /// What can be said without a device.
@@ -77,6 +95,8 @@ impl RuntimeConfig {
             (Setting::InitialPoolSize, Some(self.initial_pool_size)),
             (Setting::MemoryReserve, self.memory_reserve),
             (Setting::Spill, Some(self.spill)),
+            (Setting::HostReserve, Some(self.host_reserve)),
+            (Setting::HostLimit, self.host_limit),
         ];
         for (setting, size) in sizes {
             if let Some(Size::Percent(percent @ 101..)) = size {
@@ -90,16 +110,41 @@ impl RuntimeConfig {
                 self.initial_fits(round_down(initial), Some(limit))?;
             }
         }
+        let bytes = |size| if let Size::Bytes(bytes) = size { Some(bytes) } else { None };
+        let spill = self.spills().then_some(self.spill);
+        let host_limit = self.host_limit.or(spill).and_then(bytes);
+        let known = |size| bytes(size).unwrap_or(0);
+        self.fits_on_host(known(self.spill), known(self.host_reserve), host_limit)
+    }
+
+    /// Refuses what is above the limit of the host's memory, all in bytes.
+    fn fits_on_host(
+        &self,
+        spill: u64,
+        reserve: u64,
+        limit: Option<u64>,
+    ) -> Result<(), ConfigError> {
+        let sizes = [
+            (Setting::Spill, self.spill, spill),
+            (Setting::HostReserve, self.host_reserve, reserve),
+        ];
+        for (setting, given, bytes) in sizes {
+            if let Some(limit) = limit.filter(|&limit| bytes > limit) {
+                let kind = ConfigErrorKind::AboveHostLimit;
+                let error = self.error(kind, setting, given.to_string());
+                return Err(ConfigError { accepted: format!("at most {limit} B"), ..error });
+            }
+        }
         Ok(())
     }
 
-    /// What may be spilled, in bytes. Asks for the host's memory if it is a part of that.
-    fn spill_limit(&self, host: impl FnOnce() -> Option<u64>) -> Result<u64, ConfigError> {
-        match self.spill {
-            Size::Bytes(_) | Size::Percent(0) => Ok(self.spill.of(0)),
-            Size::Percent(_) => host().map(|total| self.spill.of(total)).ok_or_else(|| {
+    /// A size of the host's memory in bytes. Asks how much that is if it is a part of it.
+    fn of_host(&self, setting: Setting, size: Size) -> Result<u64, ConfigError> {
+        match size {
+            Size::Bytes(_) | Size::Percent(0) => Ok(size.of(0)),
+            Size::Percent(_) => host::memory().map(|total| size.of(total)).ok_or_else(|| {
                 let kind = ConfigErrorKind::InvalidValue;
-                let error = self.error(kind, Setting::Spill, self.spill.to_string());
+                let error = self.error(kind, setting, size.to_string());
                 let accepted = "a number of bytes, since this host's memory is not known";
                 ConfigError { accepted: accepted.into(), ..error }
             }),
@@ -146,12 +191,17 @@ fn round_down(bytes: u64) -> u64 {
 
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { total, reserve, ceiling, initial, managed_budget, spill } = self;
+        let Self { total, reserve, ceiling, initial, managed_budget, spill, .. } = self;
         write!(f, "device {total} B, reserve {reserve} B, ")?;
         match ceiling {
             Some(ceiling) => write!(f, "ceiling {ceiling} B, ")?,
             None => write!(f, "no ceiling, ")?,
         }
-        write!(f, "initial {initial} B, managed budget {managed_budget} B, spill {spill} B")
+        write!(f, "initial {initial} B, managed budget {managed_budget} B, spill {spill} B, ")?;
+        write!(f, "host reserve {} B, ", self.host_reserve)?;
+        match self.host_limit {
+            Some(limit) => write!(f, "host limit {limit} B"),
+            None => write!(f, "no host limit"),
+        }
     }
 }

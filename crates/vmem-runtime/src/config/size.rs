@@ -42,6 +42,13 @@ impl Size {
     }
 }
 
+impl Size {
+    /// Whether it is nothing, of whatever.
+    pub(super) const fn is_zero(self) -> bool {
+        matches!(self, Self::Bytes(0) | Self::Percent(0))
+    }
+}
+
 /// So many hundredths of `total`, rounded down; the largest number if that is larger.
 pub(crate) fn percent_of(total: u64, percent: u32) -> u64 {
     let bytes = u128::from(total) * u128::from(percent) / 100;

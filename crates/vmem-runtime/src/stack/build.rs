@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vmem_adaptors::{AdaptorExt, RecoveryHandle, Spill};
 use vmem_core::{
-    BoxedError, Device, DeviceMemory, DriverError, MemoryResource, Residency, ResourceExt,
+    BoxedError, Device, DeviceMemory, DriverError, MemoryResource, Residency, ResourceExt, chain,
 };
 use vmem_managed::{ManagedHandle, ManagedMemory};
 use vmem_pool::{BinningPool, BuildError, Chunks, Pool, PoolConfig, PoolHandle, VirtualArena};
@@ -100,6 +100,9 @@ impl Plan<'_> {
         if self.config.spills() {
             tracing::warn!("nothing can spill: on tier C the driver moves pages as they are used");
         }
+        if self.limits.host_reserve > 0 {
+            tracing::warn!("no reserve of the host's memory is kept: tier C has no use for it");
+        }
         let memory = ManagedMemory::new(self.device.clone())?;
         let parts = Parts { managed: Some(memory.handle()), ..Parts::default() };
         Ok(self.finish(memory, parts))
@@ -109,13 +112,14 @@ impl Plan<'_> {
         let Limits { ceiling, initial, .. } = self.limits;
         PoolConfig::default()
             .with_ceiling(ceiling)
-            .with_host_ceiling(self.config.spills().then_some(self.limits.spill))
+            .with_host_ceiling(self.limits.host_limit)
             .with_initial(initial)
             .with_footprint(self.config.pool_footprint)
             .with_auto_trim(self.config.pool_auto_trim)
     }
 
     fn pooled(self, pool: impl MemoryResource + 'static, handle: PoolHandle) -> Stack {
+        self.fill_host_reserve(&handle);
         let parts = Parts { pool: Some(handle.clone()), ..Parts::default() };
         match self.recovery {
             None => self.finish(pool, parts),
@@ -128,6 +132,16 @@ impl Plan<'_> {
                 let parts = Parts { recovery: Some(pool.handle()), spill, ..parts };
                 self.finish(pool, parts)
             }
+        }
+    }
+
+    /// A stack without it works, and is slower at its first sleep.
+    fn fill_host_reserve(&self, pool: &PoolHandle) {
+        let bytes = self.limits.host_reserve;
+        if bytes > 0
+            && let Err(error) = pool.fill_host_reserve(bytes)
+        {
+            tracing::warn!(error = %chain(&error), bytes, "the host's reserve could not be filled");
         }
     }
 

@@ -222,7 +222,9 @@ fn a_configuration_prints_as_variables_that_give_it() {
         .with_pool_limit(PoolLimit::AtMost(Size::Percent(80)))
         .with_initial_pool_size(Size::Bytes(512 << 20))
         .with_memory_reserve(Size::Bytes(2 * GIB))
-        .with_spill(Size::Percent(25));
+        .with_spill(Size::Percent(25))
+        .with_host_reserve(Size::Bytes(GIB))
+        .with_host_limit(Size::Percent(50));
     let text = config.to_string();
     let vars = text.split_whitespace().filter_map(|word| word.split_once('='));
     assert_eq!(RuntimeConfig::from_vars("VIBESPATIAL_GPU", vars).unwrap(), config, "{text}");
@@ -259,6 +261,45 @@ fn what_may_spill_is_bytes_or_a_part_of_the_host_and_asks_for_recovery() {
     assert!(text.contains("percentage of the host's memory"), "{text}");
     let over = RuntimeConfig::default().with_spill(Size::Percent(101)).limits(GIB);
     assert_eq!(over.unwrap_err().variable(), "VMEM_SPILL");
+}
+
+#[test]
+fn the_hosts_reserve_and_limit_are_read_and_what_is_above_the_limit_is_refused_in_words() {
+    let limits = |config: &RuntimeConfig| {
+        let limits = config.limits(GIB).unwrap();
+        (limits.spill, limits.host_reserve, limits.host_limit)
+    };
+    assert_eq!(limits(&RuntimeConfig::default()), (0, 0, None));
+    // What may spill is the limit, unless there is another.
+    assert_eq!(limits(&one("SPILL", "3G").unwrap()), (3 * GIB, 0, Some(3 * GIB)));
+    assert_eq!(limits(&one("HOST_RESERVE", "2G").unwrap()), (0, 2 * GIB, None));
+    assert_eq!(limits(&one("HOST_LIMIT", "2G").unwrap()), (0, 0, Some(2 * GIB)));
+    assert_eq!(limits(&one("HOST_LIMIT", "0").unwrap()), (0, 0, None));
+    // Neither asks for recovery.
+    for variable in ["HOST_RESERVE", "HOST_LIMIT"] {
+        let config = one(variable, "2G").unwrap();
+        assert_eq!(choose(&config, DeviceTraits::default()), Tier::A);
+        for value in ["", "-1", "on", "101%", "1.5G"] {
+            assert_eq!(refused(variable, value), ConfigErrorKind::InvalidValue, "{value}");
+        }
+        assert_eq!(refused(&format!("{variable}S"), "1G"), ConfigErrorKind::UnknownVariable);
+    }
+    let given = |vars: &[(&str, &str)]| {
+        let vars = vars.iter().map(|(name, value)| (format!("VMEM_{name}"), *value));
+        RuntimeConfig::from_vars("VMEM", vars)
+    };
+    let all = given(&[("SPILL", "2G"), ("HOST_RESERVE", "3G"), ("HOST_LIMIT", "4G")]).unwrap();
+    assert_eq!(limits(&all), (2 * GIB, 3 * GIB, Some(4 * GIB)));
+    for (vars, wrong) in [
+        (&[("SPILL", "2G"), ("HOST_RESERVE", "3G")][..], "VMEM_HOST_RESERVE of 3GiB"),
+        (&[("HOST_LIMIT", "2G"), ("HOST_RESERVE", "3G")], "VMEM_HOST_RESERVE of 3GiB"),
+        (&[("HOST_LIMIT", "2G"), ("SPILL", "3G")], "VMEM_SPILL of 3GiB"),
+    ] {
+        let error = given(vars).unwrap_err();
+        assert_eq!(error.kind(), ConfigErrorKind::AboveHostLimit);
+        let text = format!("{wrong} is above the limit of the host's memory; accepted: at most ");
+        assert!(error.to_string().starts_with(&text), "{error}");
+    }
 }
 
 #[cfg(target_os = "linux")]

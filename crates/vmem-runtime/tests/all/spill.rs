@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use vmem_adaptors::{MayRest, Spill, Spillable};
-use vmem_core::{Contents, DeviceBuffer, MemoryResource, ResourceExt, Stream};
+use vmem_core::{Contents, DeviceBuffer, MemoryResource, Residency, ResourceExt, Stream};
 use vmem_pool::Pending;
 use vmem_runtime::{Runtime, Size, Tier};
 use vmem_sim::{Kernel, Parts, SimDevice};
@@ -194,6 +194,27 @@ fn what_was_discarded_leaves_its_room_to_others() {
     drop((other, buffer));
     drop((memory, runtime, stream));
     finish(&device);
+}
+
+#[test]
+fn the_hosts_reserve_is_made_with_the_stack_and_what_it_cannot_hold_is_a_warning() {
+    let device = device();
+    let config = config().with_host_reserve(Size::Bytes(64 * MIB));
+    let runtime = runtime(config.clone().with_host_limit(Size::Bytes(96 * MIB)), &device);
+    let pool = runtime.ensure_ready().unwrap().pool.clone().unwrap();
+    assert_eq!((device.host_used(), pool.host_room()), (64 * MIB, 96 * MIB));
+    assert_eq!(pool.counters().unwrap().host_reserve, 64 * MIB);
+    drop((runtime, pool));
+    finish(&device);
+    // Where nothing can be kept there, the stack is built without.
+    let without = device_without(Parts::HOST_HANDLES);
+    let warnings = Warnings::during(|| {
+        let runtime = crate::support::runtime(config, &without);
+        assert_eq!(runtime.ensure_ready().unwrap().tier, Tier::A);
+    });
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("reserve"), "{warnings:?}");
+    finish(&without);
 }
 
 #[test]

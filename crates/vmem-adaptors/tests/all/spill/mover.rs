@@ -89,7 +89,8 @@ impl Mover {
             return refuse(ResidencyErrorKind::HostFull);
         }
         if !out && state.used() + bytes > state.capacity {
-            return refuse(ResidencyErrorKind::DeviceFull);
+            let missing = state.used() + bytes - state.capacity;
+            return Err(ResidencyError::new(ResidencyErrorKind::DeviceFull).with_missing(missing));
         }
         let failure = state.failures.pop();
         if let Some(kind) = failure.filter(|kind| *kind != ResidencyErrorKind::Split) {

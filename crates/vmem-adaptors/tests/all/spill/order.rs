@@ -219,6 +219,49 @@ fn a_lease_finds_out_what_was_moved_by_hand_and_brings_it_back() {
 }
 
 #[test]
+fn a_lease_moves_out_what_is_missing_of_the_room_it_needs_and_no_more() {
+    let bench = Bench::new(0, 4, 4);
+    let colder = bench.buffers(2);
+    let large = DeviceBuffer::new(Memory(bench.mover.clone()), 2 * SIZE, &bench.stream).unwrap();
+    let large = bench.spill.adopt(large);
+    bench.stream.synchronize().unwrap();
+    let block = bench.mover.block_at(DevicePtr::new(address(&large)).unwrap()).unwrap();
+    // SAFETY: nothing is pending on the buffer.
+    unsafe { bench.mover.demote(&[block], Contents::Kept) }.unwrap();
+    let hotter = bench.buffer();
+    bench.stream.synchronize().unwrap();
+    bench.mover.moves();
+    // There is room for half of it.
+    drop(large.lease(&bench.stream).unwrap());
+    assert_eq!(bench.mover.moves(), [(address(&colder[0]), "out"), (address(&large), "in")]);
+    assert!(colder[1].is_on_device() && hotter.is_on_device() && large.is_on_device());
+    drop((colder, large, hotter));
+    bench.finish();
+}
+
+#[test]
+fn what_is_counted_on_the_host_is_what_is_there_whoever_moved_it() {
+    let bench = Bench::new(0, 4, 4);
+    let buffers = bench.buffers(2);
+    let spill = bench.spill.clone().with_host_limit(SIZE);
+    let block = |buffer| bench.mover.block_at(DevicePtr::new(address(buffer)).unwrap()).unwrap();
+    assert_eq!((spill.demote(SIZE), spill.counts().host_bytes), (SIZE, SIZE));
+    // SAFETY: nothing is pending on the buffer.
+    unsafe { bench.mover.promote(&[block(&buffers[0])]) }.unwrap();
+    assert_eq!(spill.counts().host_bytes, 0);
+    // SAFETY: as above.
+    unsafe { bench.mover.demote(&[block(&buffers[1])], Contents::Kept) }.unwrap();
+    assert_eq!(spill.counts().host_bytes, SIZE);
+    assert_eq!(spill.demote(SIZE), 0, "the limit is reached");
+    // A limit that is not reached any more is none, also if nobody asked meanwhile.
+    // SAFETY: as above.
+    unsafe { bench.mover.promote(&[block(&buffers[1])]) }.unwrap();
+    assert_eq!(spill.demote(u64::MAX), SIZE);
+    drop((buffers, spill));
+    bench.finish();
+}
+
+#[test]
 fn a_stream_of_another_device_gets_no_lease() {
     let bench = Bench::new(0, 1, 1);
     let buffer = bench.buffer();

@@ -14,6 +14,10 @@ const PARTS: u64 = 5;
 const LEAST: u64 = 8 << 20;
 const LEAST_PART: u64 = 512;
 
+/// The same of a block that may rest on the host, which moves as a whole: the calls for a handle take as long as
+/// a copy of several MiB.
+const LEAST_TO_REST: u64 = 32 << 20;
+
 /// The part of the memory there is that a handle has at most on a device of 80 GiB. On a smaller one it is
 /// a smaller part, in proportion: a program that just fits there needs every granule.
 const LIMIT_PART: u64 = 2048;
@@ -32,7 +36,7 @@ pub(super) fn largest(limit: u64, held: u64, missing: u64, granule: u64) -> u64 
 /// The same for memory of one block that may rest on the host, whatever there is of the device's: it moves
 /// as a whole, and each handle of it takes calls every time, as long as a copy of several MiB does.
 pub(super) fn largest_to_rest(held: u64, missing: u64, granule: u64) -> u64 {
-    part(held, missing, granule).min(MOST)
+    part(held, missing, granule).max(LEAST_TO_REST.next_multiple_of(granule)).min(MOST)
 }
 
 fn part(held: u64, missing: u64, granule: u64) -> u64 {
@@ -62,8 +66,9 @@ mod tests {
 
     #[test]
     fn handles_of_blocks_that_may_rest_are_large_on_small_devices_too() {
-        assert_eq!(largest_to_rest(0, 15 * MIB, G), 8 * MIB);
-        assert_eq!(largest_to_rest(0, 100 * MIB, G), 20 * MIB);
+        assert_eq!(largest_to_rest(0, 15 * MIB, G), 32 * MIB, "one handle");
+        assert_eq!(largest_to_rest(0, 100 * MIB, G), 32 * MIB);
+        assert_eq!(largest_to_rest(0, 200 * MIB, G), 40 * MIB);
         assert_eq!(largest_to_rest(0, 10 << 30, G), MOST);
     }
 }

@@ -3,7 +3,7 @@
 mod exchange;
 mod host;
 mod mend;
-mod stage;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use vmem_core::{
 
 use exchange::Swap;
 use host::Reserve;
-use stage::Staged;
+use views::View;
 
 use crate::space::{Span, pointer};
 use crate::supply::{Fresh, Place};
@@ -57,8 +57,6 @@ pub(crate) struct Handles {
     reserve: Reserve,
     /// Memory that was on its way when a call failed, and could not be put back.
     interrupted: Vec<Swap>,
-    /// Memory that stayed mapped where it was copied.
-    staged: Vec<Staged>,
     /// The stream of copies that may still run.
     copies: Option<Stream>,
 }
@@ -70,6 +68,8 @@ struct Piece {
     size: u64,
     /// The device's, or the host's.
     place: Place,
+    /// Where it is shown to be copied, of the host's.
+    view: View,
 }
 
 impl Handles {
@@ -178,7 +178,7 @@ impl Mapping {
     /// Unmaps memory that was mapped at home for nothing. What the driver keeps is unmapped when
     /// [`release_spares`](Self::release_spares) asks again, or used when its addresses are.
     pub(super) fn undo(&self, held: &mut Handles, span: Span) {
-        let (done, _) = self.unmap(held, span);
+        let (done, _) = self.unmap(held, span, false);
         let left = held.in_span(Span::between(span.start + done, span.end()));
         held.stuck.extend(left.into_iter().map(|(at, _)| at));
     }
@@ -193,7 +193,7 @@ impl Mapping {
                 held.stuck.remove(&at);
                 return Ok(piece.size);
             }
-            let (_, stopped) = self.unmap(held, Span::new(at, piece.size));
+            let (_, stopped) = self.unmap(held, Span::new(at, piece.size), false);
             stopped.map_or(Ok(()), Err)?;
             held.stuck.remove(&at);
             return self.map_one(held, span, largest);
@@ -258,16 +258,24 @@ impl Mapping {
         (alias.size, None)
     }
 
-    /// Unmaps and releases every handle of a span of homes that no work touches and that no alias
-    /// shows, from the lowest, as far as the driver agrees. Returns how many bytes are unmapped, and
-    /// what stopped it.
-    pub(super) fn unmap(&self, held: &mut Handles, span: Span) -> (u64, Option<DriverError>) {
+    /// Unmaps every handle of a span of homes that no work touches and that no alias shows, from the
+    /// lowest, as far as the driver agrees, and releases it, or keeps it to be mapped elsewhere. Returns
+    /// how many bytes are unmapped, and what stopped it.
+    pub(super) fn unmap(
+        &self,
+        held: &mut Handles,
+        span: Span,
+        keep: bool,
+    ) -> (u64, Option<DriverError>) {
         for (at, piece) in held.in_span(span) {
             if let Err(error) = self.unmap_handle(at, piece) {
                 return (at - span.start, Some(error));
             }
             held.at_home.remove(&at);
-            self.release(held, piece);
+            match keep {
+                true => held.spare.push(piece),
+                false => self.release(held, piece),
+            }
         }
         (span.size, None)
     }
@@ -312,7 +320,7 @@ impl Mapping {
             Ok(_) => _ = self.held.fetch_add(size, Ordering::Relaxed),
             Err(_) => allowance.into_iter().for_each(|it| it.give_back(size)),
         }
-        created.map(|handle| Piece { handle, size, place: Place::Device })
+        created.map(|handle| Piece { handle, size, place: Place::Device, view: View::default() })
     }
 
     /// Gives a handle that is mapped nowhere back, or keeps it as a spare if the driver refuses.

@@ -139,7 +139,7 @@ pub(super) fn give_back(
         stopped.map_or(Ok(()), Err)?;
     }
     for &run in &going.memory {
-        let (unmapped, stopped) = mapping.unmap(held, run);
+        let (unmapped, stopped) = mapping.unmap(held, run, going.is_kept);
         going.gone += unmapped;
         stopped.map_or(Ok(()), Err)?;
     }

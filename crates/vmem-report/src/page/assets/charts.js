@@ -182,7 +182,7 @@ function drawLive(data) {
 
 function liveBase(p, data) {
   const { context: c } = p;
-  const most = Math.max(1, ...data.reserved.map(levels => mostIn(levels, ...bucketsIn())), mostIn(data.most, ...bucketsIn())) * 1.04;
+  const most = Math.max(1, ...data.reserved.filter(Boolean).map(levels => mostIn(levels, ...bucketsIn())), mostIn(data.most, ...bucketsIn())) * 1.04;
   axes(p, most, short, true);
   const grouping = about.groupings[view.grouping];
   const groups = grouping.names.length;
@@ -210,7 +210,7 @@ function liveBase(p, data) {
   }
   // The first stack is the one that is asked about: on top.
   for (let i = about.stacks.length - 1; i >= 0; i--) {
-    line(p, data.reserved[i], most, colours.stacks[i % 6], about.stacks[i].refused);
+    if (data.reserved[i]) line(p, data.reserved[i], most, colours.stacks[i % 6], about.stacks[i].refused);
   }
   failureMarks(p);
 }

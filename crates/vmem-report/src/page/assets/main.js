@@ -9,7 +9,9 @@ async function main() {
     most: largest(most),
     whereMost: whereLargest(most),
     least: series(about.least, about.buckets),
-    reserved: about.stacks.map(stack => largest(series(stack.reserved, about.buckets))),
+    // What nobody knows is null, and is not drawn.
+    reserved: about.stacks.map(stack =>
+      stack.reserved === null ? null : largest(series(stack.reserved, about.buckets))),
     calls: about.stacks.map(stack => largest(series(stack.calls, about.buckets))),
     moved: about.stacks.map(stack => largest(series(stack.moved, about.buckets))),
     frames: about.stacks.map(stack => {
@@ -76,7 +78,7 @@ function follow(data) {
   drawn.mostLive = String(mostIn(data.most, 0, about.buckets));
   about.stacks.forEach((stack, i) => {
     const { dataset } = $(`space-${i}`);
-    dataset.mostReserved = String(mostIn(data.reserved[i], 0, about.buckets));
+    if (data.reserved[i]) dataset.mostReserved = String(mostIn(data.reserved[i], 0, about.buckets));
     dataset.frames = String(stack.frames);
   });
 }

@@ -31,6 +31,7 @@ function stacksAt(data, bucket) {
     const over = stack.refused !== null && view.at > stack.refused;
     const cells = f < 0 || over
       ? [element('td', { colSpan: 6 }, over ? 'had refused a request before' : 'not looked at yet')]
+      : data.reserved[i] === null ? [element('td', { colSpan: 6 }, 'what it holds is not known')]
       : [
         amount(data.reserved[i][0][bucket]), amount(frames.bytes[6 * f]), amount(frames.bytes[6 * f + 1]),
         amount(frames.bytes[6 * f + 3]), amount(frames.largest[f]),

@@ -8,7 +8,7 @@
 use vmem_core::{DriverError, ResidencyError, ResidencyErrorKind, Stream};
 
 use super::host::driver;
-use super::stage::Staged;
+use super::views::Copies;
 use super::{Handles, Mapping, Piece};
 use crate::space::Span;
 use crate::supply::arena::handles;
@@ -33,10 +33,14 @@ impl Swap {
         !self.old.is_empty() && !self.new.is_empty()
     }
 
-    /// The handles on the device, of a swap between device and host.
-    pub(super) fn on_device(&self) -> &[Piece] {
-        let is_there = |pieces: &[Piece]| pieces.first().is_some_and(|p| p.place == Place::Device);
-        if is_there(&self.old) { &self.old } else { &self.new }
+    /// Whether it is copied from the device to the host.
+    pub(super) fn leaves_device(&self) -> bool {
+        self.copies() && self.old.iter().all(|piece| piece.place == Place::Device)
+    }
+
+    /// Whether it is copied from the host to the device.
+    fn comes_back(&self) -> bool {
+        self.copies() && self.new.iter().all(|piece| piece.place == Place::Device)
     }
 }
 
@@ -68,29 +72,28 @@ impl Mapping {
             return Err(error.with_source("copies of an earlier move cannot be waited for"));
         }
         let mut swaps = self.acquire_all(held, moving, ceiling)?;
-        let mut staged = Vec::new();
-        let carried = self.carry(&mut swaps, moving, &mut staged);
-        let (error, stuck) = match carried {
+        let error = match self.carry(&mut swaps) {
             Ok(copied) => {
                 moving.copied = copied;
-                (None, self.commit(held, moving, swaps, staged))
+                self.commit(held, moving, swaps);
+                return Ok(());
             }
-            Err((error, None)) => (Some(error), self.roll_back(held, moving, swaps, staged)),
+            Err((error, None)) => {
+                self.roll_back(held, moving, swaps);
+                error
+            }
             Err((error, Some(copies))) => {
                 // Everything stays as it is, because copies may still run.
                 moving.displaced = swaps.iter().map(|swap| swap.span).collect();
                 moving.displaced.iter().for_each(|&span| held.forget(span));
                 held.interrupted.extend(swaps);
                 held.copies = Some(copies);
-                (Some(error), staged)
+                error
             }
         };
-        moving.kept = stuck.iter().map(|it| Span::new(it.at, it.piece.size)).collect();
-        held.staged.extend(stuck);
-        match error {
-            None => Ok(()),
-            Some(error) if moving.displaced.is_empty() => Err(error),
-            Some(error) => Err(ResidencyError::new(ResidencyErrorKind::Split).with_source(error)),
+        match moving.displaced.is_empty() {
+            true => Err(error),
+            false => Err(ResidencyError::new(ResidencyErrorKind::Split).with_source(error)),
         }
     }
 
@@ -101,6 +104,14 @@ impl Mapping {
         moving: &Moving,
         ceiling: u64,
     ) -> Result<Vec<Swap>, ResidencyError> {
+        if moving.to == Place::Device {
+            let all: u64 = moving.runs.iter().map(|run| run.size).sum();
+            let spare: u64 = held.spare.iter().map(|piece| piece.size).sum();
+            let room = self.room(ceiling);
+            if all > room + spare {
+                return Err(above_ceiling(ceiling, all - room - spare));
+            }
+        }
         let mut swaps: Vec<Swap> = Vec::new();
         for &span in &moving.runs {
             let new = match moving.to {
@@ -115,9 +126,15 @@ impl Mapping {
                     swaps.push(Swap { span, old, new, unmapped, mapped, inaccessible });
                 }
                 Err(error) => {
+                    // The runs behind it lack all of theirs.
+                    let behind = moving.runs.iter().filter(|run| run.start > span.start);
+                    let behind: u64 = behind.map(|run| run.size).sum();
                     let made = swaps.into_iter().flat_map(|swap| swap.new);
                     made.for_each(|piece| self.dispose(held, piece));
-                    return Err(error);
+                    return Err(match error.missing() {
+                        Some(missing) => error.with_missing(missing + behind),
+                        None => error,
+                    });
                 }
             }
         }
@@ -131,20 +148,27 @@ impl Mapping {
         ceiling: u64,
     ) -> Result<Vec<Piece>, ResidencyError> {
         self.take_all(held, bytes, |held, missing| {
-            let most = handles::largest_to_rest(self.held(), bytes, self.granule).min(missing);
-            if let Some(spare) = held.take_spare(most) {
+            if let Some(spare) = held.take_spare(missing) {
                 return Ok(spare);
             }
-            let full = || ResidencyError::new(ResidencyErrorKind::DeviceFull);
-            if most > ceiling.saturating_sub(self.held()) {
-                let reason = format!("the pool may hold {ceiling} B of the device");
-                return Err(full().with_source(reason));
+            let room = self.room(ceiling);
+            if room == 0 {
+                return Err(above_ceiling(ceiling, missing));
             }
-            self.create_upto(most).map_err(|error| match error.is_out_of_memory() {
-                true => full().with_source(error),
-                false => driver(error),
+            let most = handles::largest_to_rest(self.held(), bytes, self.granule).min(missing);
+            self.create_upto(most.min(room)).map_err(|error| {
+                let full = ResidencyError::new(ResidencyErrorKind::DeviceFull);
+                match error.is_out_of_memory() {
+                    true => full.with_missing(missing).with_source(error),
+                    false => driver(error),
+                }
             })
         })
+    }
+
+    /// How much more of the device's memory may be held, in bytes of whole granules.
+    fn room(&self, ceiling: u64) -> u64 {
+        ceiling.saturating_sub(self.held()) / self.granule * self.granule
     }
 
     /// Handles of so many bytes together, each of which is made for what is missing yet. What was made by
@@ -172,46 +196,71 @@ impl Mapping {
         Ok(taken)
     }
 
-    /// Shows what is on the device at the stage, copies, and swaps: what leaves the device is copied once
-    /// the host's memory is in its place, what comes to it before that. Returns the bytes copied. An
-    /// error comes with the stream of the copies if they may still run.
-    fn carry(
-        &self,
-        swaps: &mut [Swap],
-        moving: &Moving,
-        staged: &mut Vec<Staged>,
-    ) -> Result<u64, (ResidencyError, Option<Stream>)> {
+    /// Copies, and swaps. What leaves the device is copied before that, what comes to it after; meanwhile
+    /// the calls for other handles are made. Returns the bytes copied. An error comes with the stream of
+    /// the copies if they may still run.
+    fn carry(&self, swaps: &mut [Swap]) -> Result<u64, (ResidencyError, Option<Stream>)> {
         let plain = |error: DriverError| (driver(error), None);
-        self.show_on_stage(swaps, moving, staged).map_err(plain)?;
-        if moving.to == Place::Device {
-            let copied = self.copy(swaps, moving)?;
-            self.swap_all(swaps).map_err(plain)?;
-            return Ok(copied);
+        if !swaps.iter().any(Swap::copies) {
+            let swapped = swaps.iter_mut().try_for_each(|swap| self.swap(swap, None));
+            return swapped.map(|()| 0).map_err(plain);
         }
-        self.swap_all(swaps).map_err(plain)?;
-        self.copy(swaps, moving)
+        let mut copies = self.copies().map_err(plain)?;
+        let mut queued = Ok(());
+        for swap in swaps.iter().filter(|swap| swap.leaves_device()) {
+            queued = queued.and_then(|()| {
+                placed(swap.span.start, &swap.new).try_for_each(|(at, piece)| {
+                    copies.queue(swap, Span::new(at, piece.size))?;
+                    copies.mark(at + piece.size)
+                })
+            });
+        }
+        for swap in swaps {
+            queued = queued.and_then(|()| self.swap(swap, Some(&mut copies)));
+        }
+        copies.finish(queued)
     }
 
-    fn swap_all(&self, swaps: &mut [Swap]) -> Result<(), DriverError> {
-        swaps.iter_mut().try_for_each(|swap| self.swap(swap))
-    }
-
-    fn swap(&self, swap: &mut Swap) -> Result<(), DriverError> {
-        self.unmap_old(swap)?;
-        for (at, piece) in placed(swap.span.start, &swap.new) {
+    /// Unmaps what is there and maps the new memory, handle by handle: what is to be copied from there
+    /// after that was done, what is to be copied there before.
+    fn swap(&self, swap: &mut Swap, mut copies: Option<&mut Copies>) -> Result<(), DriverError> {
+        let old: Vec<(u64, Piece)> = placed(swap.span.start, &swap.old).collect();
+        let new: Vec<(u64, Piece)> = placed(swap.span.start, &swap.new).collect();
+        for &(at, piece) in &new {
+            let part = Span::new(at, piece.size);
+            self.unmap_upto(swap, &old, part.end(), copies.as_deref_mut())?;
             self.map_handle(at, piece)?;
             swap.mapped += 1;
+            self.make_accessible(part)?;
+            if let Some(copies) = copies.as_deref_mut().filter(|_| swap.comes_back()) {
+                copies.queue(swap, part)?;
+            }
         }
-        if swap.new.is_empty() { Ok(()) } else { self.make_accessible(swap.span) }
+        self.unmap_upto(swap, &old, swap.span.end(), copies)
     }
 
-    /// Unmaps what is left of what was there.
-    pub(super) fn unmap_old(&self, swap: &mut Swap) -> Result<(), DriverError> {
-        for (at, piece) in placed(swap.span.start, &swap.old).skip(swap.unmapped) {
+    /// Unmaps the old handles that begin below an address, once they are copied.
+    fn unmap_upto(
+        &self,
+        swap: &mut Swap,
+        old: &[(u64, Piece)],
+        end: u64,
+        mut copies: Option<&mut Copies>,
+    ) -> Result<(), DriverError> {
+        while let Some(&(at, piece)) = old.get(swap.unmapped).filter(|&&(at, _)| at < end) {
+            if let Some(copies) = copies.as_deref_mut().filter(|_| swap.leaves_device()) {
+                copies.wait_below(at + piece.size)?;
+            }
             self.unmap_handle(at, piece)?;
             swap.unmapped += 1;
         }
         Ok(())
+    }
+
+    /// Unmaps what is left of what was there.
+    pub(super) fn unmap_old(&self, swap: &mut Swap) -> Result<(), DriverError> {
+        let old = placed(swap.span.start, &swap.old);
+        self.unmap_upto(swap, old.as_slice(), swap.span.end(), None)
     }
 
     /// Unmaps what is there of the new memory.
@@ -238,15 +287,8 @@ impl Mapping {
         Ok(())
     }
 
-    /// Nothing keeps the new memory from its place: what was there goes. Returns what is stuck at the stage.
-    fn commit(
-        &self,
-        held: &mut Handles,
-        moving: &mut Moving,
-        swaps: Vec<Swap>,
-        staged: Vec<Staged>,
-    ) -> Vec<Staged> {
-        let mut stuck = self.clear_stage(staged);
+    /// The new memory is in its place: what was there goes.
+    fn commit(&self, held: &mut Handles, moving: &mut Moving, swaps: Vec<Swap>) {
         for Swap { span, old, new, .. } in swaps {
             held.forget(span);
             if new.is_empty() {
@@ -256,23 +298,15 @@ impl Mapping {
                 held.at_home.insert(at, piece);
                 moving.handles.push(Span::new(at, piece.size));
             }
-            old.into_iter().for_each(|piece| self.dispose_but_stuck(held, piece, &mut stuck));
+            old.into_iter().for_each(|piece| self.dispose(held, piece));
         }
-        stuck
     }
 
-    /// Puts back what was there, as far as that succeeds. Returns what is stuck at the stage.
-    fn roll_back(
-        &self,
-        held: &mut Handles,
-        moving: &mut Moving,
-        swaps: Vec<Swap>,
-        staged: Vec<Staged>,
-    ) -> Vec<Staged> {
-        let mut undone = Vec::new();
+    /// Puts back what was there, as far as that succeeds.
+    fn roll_back(&self, held: &mut Handles, moving: &mut Moving, swaps: Vec<Swap>) {
         for mut swap in swaps.into_iter().rev() {
             match self.undo_swap(&mut swap) {
-                Ok(()) => undone.extend(swap.new),
+                Ok(()) => swap.new.into_iter().for_each(|piece| self.dispose(held, piece)),
                 Err(again) => {
                     tracing::warn!(error = %again, "memory could not be put back; it is tried again");
                     moving.displaced.push(swap.span);
@@ -280,17 +314,6 @@ impl Mapping {
                     held.interrupted.push(swap);
                 }
             }
-        }
-        let mut stuck = self.clear_stage(staged);
-        undone.into_iter().for_each(|piece| self.dispose_but_stuck(held, piece, &mut stuck));
-        stuck
-    }
-
-    /// Gives memory up that is mapped nowhere, unless it is at a stage, where it is marked.
-    pub(super) fn dispose_but_stuck(&self, held: &mut Handles, piece: Piece, stuck: &mut [Staged]) {
-        match stuck.iter_mut().find(|staged| staged.piece.handle == piece.handle) {
-            Some(staged) => staged.surplus = true,
-            None => self.dispose(held, piece),
         }
     }
 
@@ -319,6 +342,11 @@ impl Mapping {
         }
         (moves.len(), None)
     }
+}
+
+fn above_ceiling(ceiling: u64, missing: u64) -> ResidencyError {
+    let full = ResidencyError::new(ResidencyErrorKind::DeviceFull).with_missing(missing);
+    full.with_source(format!("the pool may hold {ceiling} B of the device"))
 }
 
 impl Handles {

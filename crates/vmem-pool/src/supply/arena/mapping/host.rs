@@ -5,15 +5,15 @@ use std::sync::atomic::Ordering;
 
 use vmem_core::{DriverError, ResidencyError, ResidencyErrorKind};
 
-use super::{Handles, Mapping, Piece};
+use super::{Handles, Mapping, Piece, View};
 use crate::supply::Place;
 
 /// The most that a handle of the host's memory has. Larger ones save little, and what is kept ready in them
 /// serves no smaller block.
 const LARGEST: u64 = 32 << 20;
 
-/// A reserve is made of handles of an eighth of what is missing each, so that there are small ones too.
-const PART: u64 = 8;
+/// A reserve is made of handles of such a part of what is missing each, so that there are small ones too.
+const PART: u64 = 64;
 
 /// The handles that nothing uses, by size.
 #[derive(Debug, Default)]
@@ -85,9 +85,11 @@ impl Mapping {
         while held.reserve.ready() < bytes {
             let missing = bytes - held.reserve.ready();
             let part = (missing / PART).clamp(self.granule, LARGEST);
-            let piece = self.create_on_host(part / self.granule * self.granule)?;
+            let mut piece = self.create_on_host(part / self.granule * self.granule)?;
+            let opened = self.open_view(&mut piece);
             held.reserve.put(piece);
             self.note_ready(held);
+            opened.map_err(driver)?;
         }
         let mut more = held.reserve.ready() - bytes;
         while let Some(piece) = held.reserve.take(more) {
@@ -106,9 +108,16 @@ impl Mapping {
         held: &mut Handles,
         bytes: u64,
     ) -> Result<Vec<Piece>, ResidencyError> {
-        let taken = self.take_all(held, bytes, |held, missing| match held.reserve.take(missing) {
-            Some(piece) => Ok(piece),
-            None => self.create_beside_ready(held, missing),
+        let taken = self.take_all(held, bytes, |held, missing| {
+            let mut piece = match held.reserve.take(missing) {
+                Some(piece) => piece,
+                None => self.create_beside_ready(held, missing)?,
+            };
+            if let Err(error) = self.open_view(&mut piece) {
+                self.give_to_reserve(held, piece);
+                return Err(driver(error));
+            }
+            Ok(piece)
         });
         self.note_ready(held);
         taken
@@ -153,13 +162,16 @@ impl Mapping {
             if error.is_out_of_memory() { full().with_source(error) } else { driver(error) }
         })?;
         self.host_held.fetch_add(bytes, Ordering::Relaxed);
-        Ok(Piece { handle, size: bytes, place: Place::Host })
+        Ok(Piece { handle, size: bytes, place: Place::Host, view: View::default() })
     }
 
     /// Gives a handle back, or keeps it if the driver refuses.
-    fn release_to_host(&self, held: &mut Handles, piece: Piece) -> Result<(), DriverError> {
-        // SAFETY: contract, devices/handles: a handle of ours; it is used again only if this fails.
-        match unsafe { self.vm().release(piece.handle) } {
+    fn release_to_host(&self, held: &mut Handles, mut piece: Piece) -> Result<(), DriverError> {
+        let released = self.close_view(&mut piece).and_then(|()| {
+            // SAFETY: contract, devices/handles: a handle of ours; it is used again only if this fails.
+            unsafe { self.vm().release(piece.handle) }
+        });
+        match released {
             Ok(()) => {
                 self.host_held.fetch_sub(piece.size, Ordering::Relaxed);
                 Ok(())

@@ -3,31 +3,21 @@
 use vmem_core::DriverError;
 
 use super::exchange::{Swap, placed};
-use super::stage::wait_for;
-use super::{Handles, Mapping, Piece};
+use super::views::wait_for;
+use super::{Handles, Mapping};
 use crate::space::Span;
 use crate::supply::Place;
 
 impl Mapping {
-    /// Tries again what failures have left undone. Returns the stretches of stages that nothing is mapped at
-    /// any more, and the handles that had been displaced and are mapped again, with where their memory is.
-    pub(crate) fn mend(&self, held: &mut Handles) -> (Vec<Span>, Vec<(Span, Place)>) {
-        let (mut unmapped, mut mended) = (Vec::new(), Vec::new());
+    /// Tries again what failures have left undone. Returns the handles that had been displaced and are mapped
+    /// again, with where their memory is.
+    pub(crate) fn mend(&self, held: &mut Handles) -> Vec<(Span, Place)> {
+        let mut mended = Vec::new();
         if let Some(copies) = &held.copies {
             if wait_for(copies).is_err() {
-                return (unmapped, mended);
+                return mended;
             }
             held.copies = None;
-        }
-        for staged in std::mem::take(&mut held.staged) {
-            if self.unmap_handle(staged.at, staged.piece).is_err() {
-                held.staged.push(staged);
-                continue;
-            }
-            unmapped.push(Span::new(staged.at, staged.piece.size));
-            if staged.surplus {
-                self.dispose(held, staged.piece);
-            }
         }
         for mut swap in std::mem::take(&mut held.interrupted) {
             if self.undo_swap(&mut swap).is_err() {
@@ -42,9 +32,9 @@ impl Mapping {
                 mended.push((Span::new(at, piece.size), piece.place));
                 held.at_home.insert(at, piece);
             }
-            self.dispose_all(held, new);
+            new.into_iter().for_each(|piece| self.dispose(held, piece));
         }
-        (unmapped, mended)
+        mended
     }
 
     /// Unmaps what belongs to no block any more and is not the device's, and gives it up. Returns whether
@@ -56,13 +46,6 @@ impl Mapping {
             Place::Displaced => held.copies.is_none() && self.leave_displaced(held, span).is_ok(),
             Place::Nowhere | Place::Device => true,
         }
-    }
-
-    /// Gives handles up that are mapped nowhere, unless they are at a stage, where they are marked.
-    fn dispose_all(&self, held: &mut Handles, pieces: impl IntoIterator<Item = Piece>) {
-        let mut staged = std::mem::take(&mut held.staged);
-        pieces.into_iter().for_each(|piece| self.dispose_but_stuck(held, piece, &mut staged));
-        held.staged = staged;
     }
 
     fn leave_host(&self, held: &mut Handles, span: Span) -> Result<(), DriverError> {
@@ -84,7 +67,8 @@ impl Mapping {
             held.interrupted.push(swap);
             return unmapped;
         }
-        self.dispose_all(held, swap.old.into_iter().chain(swap.new));
+        let pieces = swap.old.into_iter().chain(swap.new);
+        pieces.for_each(|piece| self.dispose(held, piece));
         Ok(())
     }
 }

@@ -1,0 +1,138 @@
+//! What moving memory to the host and back takes: calls, and the device's time.
+
+use std::sync::Arc;
+
+use vmem_core::{Contents, Device, Residency, ResidencyErrorKind};
+use vmem_pool::PoolConfig;
+use vmem_sim::{CallCounts, CallKind, CostTable, SimConfig, SimDevice};
+
+use crate::resting::{Bench, raw};
+use crate::support::SMALL;
+
+/// The calls of a part of a test.
+fn calls(bench: &Bench, part: impl FnOnce()) -> CallCounts {
+    let before = bench.device.calls();
+    part();
+    bench.device.calls() - before
+}
+
+#[test]
+fn where_a_wake_may_take_no_more_it_maps_free_memory_elsewhere_and_makes_none() {
+    let bench = Bench::new(32, PoolConfig::default().with_ceiling(6 * SMALL));
+    bench.handle.fill_host_reserve(8 * SMALL).unwrap();
+    let block = bench.alloc(6 * SMALL);
+    bench.write(&block, 1);
+    bench.demote(&[&block], Contents::Kept);
+    let other = bench.alloc(6 * SMALL);
+    bench.free(other);
+    // So that the pool has seen that the free is over.
+    bench.handle.synchronize().unwrap();
+    assert_eq!(bench.counters().reserved, 6 * SMALL, "what is free is held");
+    let made = calls(&bench, || _ = bench.promote(&[&block]));
+    assert_eq!((made.of(CallKind::Create), made.of(CallKind::Release)), (0, 0), "{made}");
+    assert_eq!(bench.counters().reserved, 6 * SMALL);
+    bench.check(&block, 1);
+    bench.free(block);
+    bench.finish();
+}
+
+#[test]
+fn free_memory_of_larger_handles_makes_room_for_a_wake() {
+    let bench = Bench::new(32, PoolConfig::default().with_ceiling(8 * SMALL));
+    let block = bench.alloc(3 * SMALL);
+    bench.write(&block, 1);
+    bench.demote(&[&block], Contents::Kept);
+    let other = bench.alloc(7 * SMALL);
+    bench.free(other);
+    // So that the pool has seen that the free is over.
+    bench.handle.synchronize().unwrap();
+    bench.promote(&[&block]);
+    bench.check(&block, 1);
+    assert!(bench.counters().reserved <= 8 * SMALL, "{:?}", bench.counters());
+    bench.free(block);
+    bench.finish();
+}
+
+#[test]
+fn what_is_missing_on_the_device_is_told() {
+    let bench = Bench::new(32, PoolConfig::default().with_ceiling(8 * SMALL));
+    let blocks = [3, 3].map(|granules| bench.alloc(granules * SMALL));
+    let both = blocks.each_ref();
+    bench.demote(&both, Contents::Kept);
+    let other = bench.alloc(4 * SMALL);
+    let room = 8 * SMALL - bench.counters().reserved;
+    let refused = || {
+        // SAFETY: nothing is pending.
+        let error = unsafe { bench.handle.promote(&raw(&both)) }.unwrap_err();
+        assert_eq!(error.kind(), ResidencyErrorKind::DeviceFull);
+        error.missing()
+    };
+    assert_eq!(refused(), Some(6 * SMALL - room));
+    // Where the pool may hold more, but the device has no more.
+    bench.free(other);
+    // So that the pool has seen that the free is over.
+    bench.handle.synchronize().unwrap();
+    bench.promote(&both);
+    blocks.into_iter().for_each(|block| bench.free(block));
+    bench.finish();
+    let bench = Bench::new(8, PoolConfig::default());
+    let block = bench.alloc(6 * SMALL);
+    bench.demote(&[&block], Contents::Kept);
+    let foreign = bench.device.allocate(4 * SMALL).unwrap();
+    // SAFETY: nothing is pending.
+    let error = unsafe { bench.handle.promote(&raw(&[&block])) }.unwrap_err();
+    assert_eq!((error.kind(), error.missing()), (ResidencyErrorKind::DeviceFull, Some(2 * SMALL)));
+    // SAFETY: contract, devices/handles: an allocation of the test's own, which nothing uses.
+    unsafe { bench.device.free(foreign) }.unwrap();
+    bench.promote(&[&block]);
+    bench.free(block);
+    bench.finish();
+}
+
+#[test]
+fn memory_of_the_host_that_is_used_again_is_mapped_at_the_block_only() {
+    let bench = Bench::new(32, PoolConfig::default());
+    bench.handle.fill_host_reserve(8 * SMALL).unwrap();
+    let block = bench.alloc(8 * SMALL);
+    bench.write(&block, 1);
+    let demoted = calls(&bench, || _ = bench.demote(&[&block], Contents::Kept));
+    // What leaves the device is mapped nowhere else, and of the host's memory access is set once.
+    let made = [CallKind::Reserve, CallKind::Map, CallKind::SetAccess].map(|kind| demoted.of(kind));
+    assert_eq!(made, [0, 8, 8], "{demoted}");
+    let promoted = calls(&bench, || _ = bench.promote(&[&block]));
+    let made =
+        [CallKind::Reserve, CallKind::Map, CallKind::SetAccess].map(|kind| promoted.of(kind));
+    assert_eq!(made, [0, 1, 1], "{promoted}");
+    bench.check(&block, 1);
+    bench.free(block);
+    bench.finish();
+}
+
+#[test]
+fn the_calls_for_one_handle_are_made_while_the_next_is_copied() {
+    let piece_ns = 1_000_000;
+    let costs = CostTable {
+        link_bytes_per_us: SMALL * 1000 / piece_ns,
+        host_set_access_handle_ns: piece_ns,
+        ..CostTable::FREE
+    };
+    let (capacity, granularity) = (32 * SMALL, SMALL);
+    let config = SimConfig { capacity, granularity, costs, ..SimConfig::default() };
+    let device = SimDevice::with_config(config).unwrap();
+    let front: Arc<dyn Device> = device.clone();
+    let bench = Bench::over(device, front, PoolConfig::default());
+    // One handle for each granule.
+    bench.handle.fill_host_reserve(8 * SMALL).unwrap();
+    let block = bench.alloc(8 * SMALL);
+    bench.write(&block, 1);
+    bench.stream.synchronize().unwrap();
+    let before = bench.device.virtual_time();
+    bench.demote(&[&block], Contents::Kept);
+    let taken = (bench.device.virtual_time() - before).as_nanos();
+    // Eight copies and eight calls; one after the other that is sixteen.
+    assert!(taken <= u128::from(10 * piece_ns), "{taken} ns");
+    assert!(taken >= u128::from(8 * piece_ns), "{taken} ns");
+    bench.check(&block, 1);
+    bench.free(block);
+    bench.finish();
+}
