@@ -114,6 +114,9 @@ fn a_refused_free_stays_out() {
 #[test]
 fn a_drop_with_blocks_out_is_logged_once_with_each_block() {
     let (log, stream) = (Log::default(), stream());
+    // While there is only one subscriber, tracing asks each thread's own whether anybody wants an event,
+    // and keeps the answer for all: that of a thread of another test might be no.
+    let _second = tracing::Dispatch::new(Log::default());
     let handle = tracing::subscriber::with_default(log.clone(), || {
         let memory = Fake::new().tracked();
         let _two = [1, 2].map(|size| memory.allocate_on(layout(size), &stream).unwrap());

@@ -327,8 +327,11 @@ fn a_log_may_call_the_pool_that_writes_to_it() {
     on_both(&PoolConfig::default(), |device, pool, handle| {
         let stream = Stream::new(device.clone()).unwrap();
         let events = Arc::new(AtomicU64::new(0));
-        let log = Curious { pool: handle.clone(), events: events.clone() };
-        tracing::subscriber::with_default(log, || {
+        let log = || Curious { pool: handle.clone(), events: events.clone() };
+        // While there is only one subscriber, tracing asks each thread's own whether anybody wants an event,
+        // and keeps the answer for all: that of a thread of another test might be no.
+        let _second = tracing::Dispatch::new(log());
+        tracing::subscriber::with_default(log(), || {
             free(pool, alloc(pool, MIB, &stream), &stream);
             handle.trim_to(0).unwrap();
         });

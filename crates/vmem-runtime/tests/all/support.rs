@@ -114,6 +114,9 @@ impl Warnings {
     /// The warnings that `f` logs on this thread.
     pub(crate) fn during(f: impl FnOnce()) -> Vec<String> {
         let warnings = Self::default();
+        // While there is only one subscriber, tracing asks each thread's own whether anybody wants an event,
+        // and keeps the answer for all: that of a thread of another test might be no.
+        let _second = tracing::Dispatch::new(Self::default());
         tracing::subscriber::with_default(warnings.clone(), f);
         std::mem::take(&mut *warnings.texts.lock().unwrap())
     }
