@@ -81,8 +81,9 @@ pub struct Capacity {
     pub ceiling: Option<u64>,
     /// Ceiling less reserved; `None` for no limit. The device may have less.
     pub growth_left: Option<u64>,
-    /// The largest request that can be satisfied without growing, once pending work is complete; an
-    /// arena gathers whole free granules for it. What is in quarantine does not count.
+    /// The largest request that can be satisfied where no more memory is to be had, once pending work is
+    /// complete: an arena gathers whole free handles for it, and an end of two more. Where there is more
+    /// the pool may rather grow. What is in quarantine does not count.
     pub largest_now: u64,
     /// The largest request that can be satisfied after returning everything unused; `None` for no
     /// limit. The device may have less.

@@ -143,7 +143,7 @@ impl<'a, B: Backing> Growing<'a, B> {
     /// Moves memory to where the request can be placed and takes what is missing. Gives up aliases
     /// where addresses are short or aliases too many.
     pub(super) fn gather(&mut self, slow: &mut Slow<'_>) -> Placed<'a> {
-        self.make_addresses(slow)?;
+        self.make_addresses(slow);
         let state = self.core.streams.lock();
         let (state, slot) = self.attempt(state, slow, |growing, memory, ask| {
             growing.core.supply.gather(growing, memory, ask)

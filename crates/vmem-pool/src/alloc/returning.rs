@@ -7,7 +7,7 @@ use super::growth_lock::Growing;
 use super::{Core, Found, Slow};
 use crate::AutoTrim;
 use crate::streams::{Locked, State};
-use crate::supply::{Backing, Miss, Return};
+use crate::supply::{Backing, Return};
 
 /// A pool keeps at least an eighth more than it needed, so that rounding and gaps do not make it
 /// return what it takes again at once.
@@ -123,7 +123,10 @@ impl<'a, B: Backing> Growing<'a, B> {
                     slow.unless_refused(grown)
                 }
                 // What has completed may be enough, although none of it could go.
-                None => Ok(state.hit(slow.lane, slow.need).map(|slot| (state, slot))),
+                None => {
+                    let hit = self.core.hit(&mut state, slow.lane, slow.need, slow.own);
+                    Ok(hit.map(|slot| (state, slot)))
+                }
             };
             if !matches!(found, Ok(None)) {
                 break;
@@ -133,26 +136,22 @@ impl<'a, B: Backing> Growing<'a, B> {
         found
     }
 
-    /// Unmaps as many unused aliases as it takes to place a new one. If work through them is pending,
-    /// that is left to a later try, after a wait.
-    pub(super) fn make_addresses(&mut self, slow: &mut Slow<'_>) -> Result<(), Miss> {
+    /// Unmaps as many unused aliases as it takes to place a new one, whatever handles it shows. If work
+    /// through them is pending, that is left to a later try, after a wait. What is planned may need less.
+    pub(super) fn make_addresses(&mut self, slow: &mut Slow<'_>) {
         let Core { supply, streams, .. } = self.core;
         let (need, granule) = (slow.need, supply.granule());
-        let has_some = |state: &mut State| state.memory().has_addresses(need, granule);
+        let has_some = |state: &mut State, ends| state.memory().has_addresses(need, granule, ends);
+        // Where no more memory is to be had it may begin and end inside of handles.
+        let both = slow.refused.is_some() && !slow.own && need.alignment <= granule;
+        let ends = if both { 2 } else { 1 };
         let mut state = streams.lock();
-        if has_some(&mut state) {
-            return Ok(());
-        }
-        if state.aliases.bytes() == 0 || slow.captures {
-            return Err(Miss::Addresses);
+        if has_some(&mut state, ends) || state.aliases.bytes() == 0 || slow.captures {
+            return;
         }
         drop(state);
-        self.unmap_aliases(has_some);
-        if !has_some(&mut streams.lock()) {
-            slow.short_of_addresses = true;
-            return Err(Miss::Addresses);
-        }
-        Ok(())
+        self.unmap_aliases(|state| has_some(state, ends));
+        slow.short_of_addresses = !has_some(&mut streams.lock(), ends);
     }
 
     /// Unmaps aliases beyond four times the memory held, as far as the work through them has completed.

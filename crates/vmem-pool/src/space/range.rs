@@ -95,7 +95,7 @@ pub(crate) const CLEAN: Tag = Tag { lane: StreamIx(0), epoch: 0 };
 pub(crate) enum RangeState {
     /// In a block.
     Live,
-    /// Free, and in its lane's index.
+    /// Free, and in its lane's index, but for the one that changed last.
     Free(Tag),
     /// Not mapped to memory.
     Unmapped,

@@ -108,10 +108,10 @@ impl Memory<'_> {
         }
     }
 
-    /// Whether an alias for a request would find addresses, whatever handles it shows.
-    pub(crate) fn has_addresses(&self, need: Need, granule: u64) -> bool {
-        // Of the first handle and of the last it may need little.
-        let more = (2 * self.aliases.cuts.largest()).saturating_sub(granule);
+    /// Whether an alias for a request would find addresses, whatever handles it shows, of which it needs
+    /// little of so many.
+    pub(crate) fn has_addresses(&self, need: Need, granule: u64, ends: u64) -> bool {
+        let more = (ends * self.aliases.cuts.largest()).saturating_sub(granule);
         let size = need.size.next_multiple_of(granule) + more;
         self.addresses(Need { size, ..need }).is_some()
     }

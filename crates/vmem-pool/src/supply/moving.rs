@@ -35,9 +35,10 @@ impl Memory<'_> {
     /// The whole handles that are lent to a block, if any are, and where the alias begins that shows them:
     /// where each is at home, and where it is shown.
     pub(crate) fn lent_to(&self, block: Slot) -> Option<(u64, Vec<(Span, u64)>)> {
-        let start = self.aliases.lent_in(self.space[block].span()).next()?.start;
-        let handles = self.aliases.whole_handles(start);
-        (!handles.is_empty()).then_some((start, handles))
+        // A first alias that shows no more than an end of a handle may be left of one that settled in part.
+        let lent = self.aliases.lent_in(self.space[block].span());
+        let handles = |alias: Span| (alias.start, self.aliases.whole_handles(alias.start));
+        lent.map(handles).find(|(_, handles)| !handles.is_empty())
     }
 
     /// The first whole handles that the alias at `start` shows are at home there from now on.
@@ -138,6 +139,11 @@ impl Memory<'_> {
         }
         let away = residence.host + residence.discarded + residence.displaced;
         residence.device = span.size - away;
+        if !self.aliases.are_possible() {
+            // Chunks do not move.
+            residence.shared = residence.device;
+            return residence;
+        }
         let alone = BTreeSet::from([block]);
         let own = self.aliases.cuts.touching(span);
         let own =

@@ -10,8 +10,8 @@ use vmem_pool::{PoolConfig, RangeState, VirtualArena};
 use vmem_sim::{CallKind, SimConfig, SimDevice};
 
 use crate::support::{
-    MIB, alloc, arena, device, finish, free, free_all, keep_busy, layout, lazy, riddle, tight,
-    touch,
+    MIB, SMALL, alloc, arena, device, finish, free, free_all, keep_busy, layout, lazy, riddle, sim,
+    tight, touch,
 };
 
 /// One granule.
@@ -19,6 +19,23 @@ const G: u64 = 2 * MIB;
 
 fn capped(granules: u64) -> PoolConfig {
     PoolConfig::default().with_ceiling(granules * G)
+}
+
+#[test]
+fn a_request_fits_that_needs_all_the_addresses_there_are() {
+    // The driver reserves twice the memory there is: as many addresses for aliases as memory.
+    let device = sim(8, 16);
+    let pool = arena(device.clone(), PoolConfig::default());
+    let stream = Stream::new(device.clone()).unwrap();
+    let mut blocks: Vec<Block> = (0..8).map(|_| alloc(&pool, SMALL, &stream)).collect();
+    [2, 0].into_iter().for_each(|index| free(&pool, blocks.remove(index), &stream));
+    let moved = alloc(&pool, 2 * SMALL, &stream);
+    free_all(&pool, blocks, &stream);
+    assert_eq!(pool.handle().capacity().unwrap().largest_now, 6 * SMALL);
+    let large = alloc(&pool, 6 * SMALL, &stream);
+    free_all(&pool, vec![moved, large], &stream);
+    drop(stream);
+    finish(&device, pool);
 }
 
 #[test]

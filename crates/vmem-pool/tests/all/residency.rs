@@ -1,10 +1,11 @@
 //! Blocks whose memory goes to the host and comes back.
 
-use vmem_core::{Block, Contents, Residency, ResidencyErrorKind, Resting};
+use vmem_core::{Block, Contents, DriverCode, Residency, ResidencyErrorKind, Resting, Stream};
 use vmem_pool::PoolConfig;
+use vmem_sim::CallKind;
 
 use crate::resting::Bench;
-use crate::support::{SMALL, riddle, tight};
+use crate::support::{SMALL, alloc, chunks, device, finish, free, riddle, tight};
 
 #[test]
 fn a_block_goes_to_the_host_and_comes_back_at_its_address_with_what_it_holds() {
@@ -198,6 +199,45 @@ fn of_a_block_between_two_ends_of_handles_the_whole_ones_move() {
 }
 
 #[test]
+fn a_block_between_two_ends_moves_after_its_handles_could_be_settled_in_part_only() {
+    let bench = Bench::new(10, tight());
+    let half = SMALL / 2;
+    let [low, upper] = [half, half].map(|size| bench.alloc(size));
+    let kept = riddle(&bench.pool, SMALL, 8, &bench.stream);
+    let [lower, high] = [half, half].map(|size| bench.alloc(size));
+    bench.free(upper);
+    bench.free(lower);
+    bench.stream.synchronize().unwrap();
+    let block = bench.alloc(5 * SMALL);
+    bench.write(&block, 1);
+    bench.device.fail_call(Some(CallKind::Unmap), 2, DriverCode::UNKNOWN);
+    assert_eq!(bench.cannot_demote(&[&block], Contents::Kept), ResidencyErrorKind::Driver);
+    bench.device.clear_failures();
+    bench.check(&block, 1);
+    assert_eq!(bench.residence(&block).shared, SMALL);
+    let moved = bench.demote(&[&block], Contents::Kept);
+    assert_eq!((moved.device, moved.stayed), (4 * SMALL, SMALL));
+    bench.check(&block, 1);
+    // It is freed while it rests.
+    bench.free(block);
+    kept.into_iter().chain([low, high]).for_each(|block| bench.free(block));
+    bench.finish();
+}
+
+#[test]
+fn nothing_of_a_block_in_chunks_can_move() {
+    let device = device();
+    let pool = chunks(device.clone(), PoolConfig::default());
+    let stream = Stream::new(device.clone()).unwrap();
+    let block = alloc(&pool, SMALL, &stream);
+    let residence = pool.handle().residence(&block.raw()).unwrap();
+    assert_eq!((residence.device, residence.shared), (SMALL, SMALL));
+    free(&pool, block, &stream);
+    drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
 fn free_memory_that_work_may_touch_keeps_its_handle_where_it_is() {
     let bench = Bench::new(32, PoolConfig::default());
     let [a, b] = [(); 2].map(|()| bench.alloc(SMALL / 2));
@@ -209,7 +249,7 @@ fn free_memory_that_work_may_touch_keeps_its_handle_where_it_is() {
         let kernel = vmem_sim::Kernel::write_pattern(b.ptr(), b.size(), 2);
         bench.device.launch(&other, kernel.taking(std::time::Duration::from_secs(9))).unwrap();
     }
-    crate::support::free(&bench.pool, b, &other);
+    free(&bench.pool, b, &other);
     // SAFETY: no work is pending on the block itself.
     let moved = unsafe { bench.handle.demote(&[a.raw()], Contents::Kept) }.unwrap();
     assert_eq!((moved.device, moved.stayed), (0, SMALL / 2));
@@ -256,7 +296,7 @@ fn a_reserve_on_the_host_is_recycled_and_given_back_when_asked() {
         bench.promote(&[&block]);
     }
     let made = bench.device.calls() - before;
-    assert_eq!(made.of(vmem_sim::CallKind::CreateOnHost), 0);
+    assert_eq!(made.of(CallKind::CreateOnHost), 0);
     bench.check(&block, 3);
     bench.free(block);
     bench.handle.fill_host_reserve(0).unwrap();

@@ -20,7 +20,7 @@ const WORDS: usize = CLASSES.div_ceil(64).next_power_of_two();
 ///
 /// The best fit is in the class of the size asked for, or else the smallest range of the next class
 /// that is not empty. Inside a class ranges are unordered while few or not searched, so that
-/// entering, leaving and growing take constant time and searching takes a short scan; a class of
+/// entering and leaving take constant time and searching takes a short scan; a class of
 /// many that is searched is ordered, and takes `O(log n)` steps for everything. Each range knows its
 /// position in its class.
 #[derive(Debug, Default, Clone)]
@@ -103,7 +103,7 @@ impl FreeIndex {
         (!listed).then_some(class)
     }
 
-    /// Takes a range out, which entered or was last updated with this key.
+    /// Takes a range out, which entered with this key.
     #[inline(always)]
     pub(super) fn remove(&mut self, ranges: &mut [Range], slot: Slot, key: Key) {
         let class = class_of(key.grains());

@@ -29,21 +29,33 @@ impl Gathered {
 }
 
 /// Where the request's memory could come from: what is ready if that suffices, otherwise also what is to
-/// be waited for.
-pub(super) fn gatherable(arena: &VirtualArena, memory: &Memory<'_>, ask: &Ask<'_>) -> Gathered {
-    let cuts = &memory.aliases.cuts;
-    let ready = choose(arena, cuts, memory.space.free_stretches(ask.ready), ask);
+/// be waited for. Upper ends of handles, if they may be used at all, are where memory is short.
+pub(super) fn gatherable(
+    arena: &VirtualArena,
+    memory: &Memory<'_>,
+    ask: &Ask<'_>,
+    upper_ends: bool,
+) -> Gathered {
+    let both_ends = upper_ends && !ask.own && is_short(arena, ask);
+    let choose = |stretches| choose(arena, &memory.aliases.cuts, stretches, ask, both_ends);
+    let ready = choose(memory.space.free_stretches(ask.ready));
     if ready.missing == 0 {
         return ready;
     }
-    choose(arena, cuts, memory.space.free_stretches(ask.usable), ask)
+    choose(memory.space.free_stretches(ask.usable))
 }
 
-/// With the upper end of a handle as well where memory is short and that spares whole handles.
-fn choose(arena: &VirtualArena, cuts: &Cuts, stretches: Vec<Span>, ask: &Ask<'_>) -> Gathered {
+/// With the upper end of a handle as well where that spares whole handles.
+fn choose(
+    arena: &VirtualArena,
+    cuts: &Cuts,
+    stretches: Vec<Span>,
+    ask: &Ask<'_>,
+    both_ends: bool,
+) -> Gathered {
     let free = Free::of(cuts, stretches);
     let plain = free.with_a_lower_end(arena, cuts, ask);
-    if ask.own || !is_short(arena, ask) {
+    if !both_ends {
         return plain;
     }
     match free.with_both_ends(ask.need, arena.granule()) {
@@ -129,8 +141,10 @@ impl Free {
         if need.alignment > granule {
             return None;
         }
-        let most = |ends: &[Span]| ends.iter().map(|end| end.size).max();
-        let ends = most(&self.upper_ends)? + most(&self.lower_ends).unwrap_or(0);
+        // The request begins in the upper end, at a multiple of its alignment below the end of that.
+        let usable = |upper: &Span| upper.size / need.alignment * need.alignment;
+        let lower = self.lower_ends.iter().map(|end| end.size).max();
+        let ends = self.upper_ends.iter().map(usable).max()? + lower.unwrap_or(0);
         let mut rest = need.size;
         let mut whole = Vec::new();
         for &handle in &self.whole {
@@ -144,11 +158,12 @@ impl Free {
         let mut lower_ends = self.lower_ends.clone();
         lower_ends.sort_unstable_by_key(|end| (end.size, end.start));
         let beside = |upper: Span| {
-            let index = lower_ends.partition_point(|end| upper.size + end.size < rest);
-            let lower = if upper.size < rest { Some(*lower_ends.get(index)?) } else { None };
+            let usable = usable(&upper);
+            let index = lower_ends.partition_point(|end| usable + end.size < rest);
+            let lower = if usable < rest { Some(*lower_ends.get(index)?) } else { None };
             let in_lower = lower.map_or(0, |end| end.size);
             let in_upper = rest.checked_sub(in_lower)?.next_multiple_of(need.alignment);
-            if in_upper == 0 || in_upper > upper.size.min(rest) {
+            if in_upper == 0 || in_upper > usable.min(rest) {
                 return None;
             }
             let first = Span::between(upper.end() - in_upper, upper.end());

@@ -1,4 +1,4 @@
-//! Physical memory and where it is mapped. The only file here that makes driver calls.
+//! Physical memory and where it is mapped. Driver calls are made here and in the files below only.
 
 mod exchange;
 mod host;

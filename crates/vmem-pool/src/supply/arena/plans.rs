@@ -41,7 +41,7 @@ fn cheapest_growth(
 /// Whether an alias needs less new memory than growth at home.
 pub(super) fn gathering_saves(arena: &VirtualArena, memory: &Memory<'_>, ask: &Ask<'_>) -> bool {
     let at_home = cheapest_growth(arena, memory, ask, ask.need.size);
-    let missing = gatherable(arena, memory, ask).missing;
+    let missing = gatherable(arena, memory, ask, true).missing;
     at_home.is_none_or(|(_, fresh)| missing < fresh)
 }
 
@@ -52,7 +52,27 @@ pub(super) fn gather(
     memory: &Memory<'_>,
     ask: &Ask<'_>,
 ) -> Result<Plan, Miss> {
-    let Gathered { first, whole, missing, last } = gatherable(arena, memory, ask);
+    let gathered = gatherable(arena, memory, ask, true);
+    let begins_inside = gathered.first.is_some();
+    match show(arena, held, memory, ask, gathered) {
+        // A handle of which only an end is used takes addresses for all of it.
+        Err(Miss::Addresses) if begins_inside => {
+            let plain = gatherable(arena, memory, ask, false);
+            show(arena, held, memory, ask, plain).map_err(|_| Miss::Addresses)
+        }
+        plan => plan,
+    }
+}
+
+/// Plans with an alias of this memory.
+fn show(
+    arena: &VirtualArena,
+    held: &Handles,
+    memory: &Memory<'_>,
+    ask: &Ask<'_>,
+    gathered: Gathered,
+) -> Result<Plan, Miss> {
+    let Gathered { first, whole, missing, last } = gathered;
     check_room(arena, held, ask, missing)?;
     let home = Span::between(arena.part_of(ask.lane), arena.aliases_from);
     let fresh = memory.space.lowest_unmapped(home, missing);

@@ -86,10 +86,10 @@ impl Copies {
         let on_host = if is_leaving { &swap.new } else { &swap.old };
         for (at, piece) in placed(swap.span.start, on_host) {
             let (from, upto) = (part.start.max(at), part.end().min(at + piece.size));
-            let Some(base) = piece.view.base else { continue };
             if from >= upto {
                 continue;
             }
+            let base = piece.view.base.expect("the host's memory is shown where it is held");
             let (run, view) = (pointer(from), pointer(base.get() + (from - at)));
             let (to, of) = if is_leaving { (view, run) } else { (run, view) };
             self.stream.with_raw("the pool's copy", |device, raw| {
