@@ -316,3 +316,24 @@ fn a_look_at_lanes_says_that_it_was_cut_short() {
         ([1, 2].map(StreamIx).to_vec(), false)
     );
 }
+
+#[test]
+fn what_is_joined_has_the_latest_epoch_of_its_parts() {
+    let lane = StreamIx(0);
+    for epochs in [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1]] {
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [2, 1, 0]] {
+            let mut space = space_with(3, RangeState::Free(tag(0)));
+            let slots = [(); 3].map(|()| {
+                let slot = space.take_best(lane, need(1)).unwrap();
+                space.begin_block(slot, BlockLayout::new(GRAIN).unwrap(), Label::NONE, lane);
+                slot
+            });
+            for part in order {
+                space.free(slots[part], Tag { lane, epoch: epochs[part] });
+            }
+            space.list();
+            let whole = space.best_fit(lane, need(3)).unwrap();
+            assert_eq!(space[whole].tag(), Some(Tag { lane, epoch: 3 }), "{epochs:?} {order:?}");
+        }
+    }
+}
