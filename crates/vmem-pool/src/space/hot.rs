@@ -10,6 +10,9 @@ use super::index::{FreeIndex, Key};
 use super::range::Kind;
 use super::{CLEAN, Fit, GRAIN, MOST, Need, Range, RangeState, Slot, Space, Span, StreamIx, Tag};
 
+/// So many free ranges are in no index, so that a few streams at work do not list each other's.
+pub(super) const UNLISTED: usize = 4;
+
 impl Space {
     /// Claims the best fit of what `lane` itself freed, cut to what is needed, and returns its slot. What
     /// is left of it stays free under its tag.
@@ -19,7 +22,7 @@ impl Space {
             return None;
         }
         let wanted = need.grains();
-        let changed = self.unlisted.filter(|slot| {
+        let changed = self.unlisted[place(lane)].filter(|slot| {
             let range = &self.ranges[slot.index()];
             range.kind() == Kind::free(lane) && range.grains() >= wanted
         });
@@ -32,12 +35,12 @@ impl Space {
             return self.take_apart(lane, need, None);
         }
         if grains == wanted {
-            self.unlist(slot);
+            self.unlist(slot, lane);
             self.at(slot).set_state(RangeState::Claimed);
             return Some(slot);
         }
         // The block is the lower end, in a slot of its own; the range above it goes on as it was.
-        self.touch(slot);
+        self.touch(slot, lane);
         let block = self.new_range(Range::between(start, wanted, prev, Some(slot)));
         self.ranges[Slot::index_of(prev)].next = Some(block);
         let above = self.at(slot);
@@ -115,14 +118,14 @@ impl Space {
                 if let Some(next) = next
                     && self.ranges[above].kind() == mine
                 {
-                    self.unlist(next);
+                    self.unlist(next, tag.lane);
                     let gone = &self.ranges[above];
                     epoch = epoch.max(gone.epoch());
                     grains += gone.grains();
                     beyond = gone.next;
                     self.retire_slot(next);
                 }
-                self.touch(prev);
+                self.touch(prev, tag.lane);
                 let joined = &mut self.ranges[below];
                 joined.resize(joined.start, joined.grains() + grains);
                 joined.raise_epoch(epoch);
@@ -131,7 +134,7 @@ impl Space {
                 self.retire_slot(slot);
             }
             (_, Some(next)) if self.ranges[above].kind() == mine => {
-                self.touch(next);
+                self.touch(next, tag.lane);
                 let joined = &mut self.ranges[above];
                 joined.resize(start, joined.grains() + grains);
                 joined.raise_epoch(tag.epoch);
@@ -141,27 +144,28 @@ impl Space {
             }
             _ => {
                 self.at(slot).set_state(RangeState::Free(tag));
-                self.list();
-                self.unlisted = Some(slot);
+                self.list_at(place(tag.lane));
+                self.unlisted[place(tag.lane)] = Some(slot);
             }
         }
     }
 
-    /// A free range is about to grow or shrink.
+    /// A free range of the lane is about to grow or shrink.
     #[inline]
-    fn touch(&mut self, slot: Slot) {
-        if self.unlisted != Some(slot) {
+    fn touch(&mut self, slot: Slot, lane: StreamIx) {
+        let place = place(lane);
+        if self.unlisted[place] != Some(slot) {
             self.leave_lane(slot);
-            self.list();
-            self.unlisted = Some(slot);
+            self.list_at(place);
+            self.unlisted[place] = Some(slot);
         }
     }
 
-    /// A free range is in no index from now on.
+    /// A free range of the lane is in no index from now on.
     #[inline]
-    fn unlist(&mut self, slot: Slot) {
-        match self.unlisted == Some(slot) {
-            true => self.unlisted = None,
+    pub(super) fn unlist(&mut self, slot: Slot, lane: StreamIx) {
+        match self.unlisted[place(lane)] == Some(slot) {
+            true => self.unlisted[place(lane)] = None,
             false => self.leave_lane(slot),
         }
     }
@@ -176,9 +180,19 @@ impl Space {
     /// whenever it is locked for more than a hit or a free.
     #[inline]
     pub(crate) fn list(&mut self) {
-        if let Some(slot) = self.unlisted.take() {
+        (0..UNLISTED).for_each(|place| self.list_at(place));
+    }
+
+    #[inline]
+    fn list_at(&mut self, place: usize) {
+        if let Some(slot) = self.unlisted[place].take() {
             self.enter_lane(slot);
         }
+    }
+
+    /// Whether every free range is in its index.
+    pub(super) fn is_listed(&self) -> bool {
+        self.unlisted.iter().all(Option::is_none)
     }
 
     pub(super) fn enter_lane(&mut self, slot: Slot) {
@@ -190,6 +204,12 @@ impl Space {
         let listing = self.free[lane.index()].insert(&mut self.ranges, slot, key);
         self.owners.note(lane.index(), listing, &mut self.free);
     }
+}
+
+/// Where the range of a lane is that is in no index: lanes of the same place make each other list theirs.
+#[inline]
+const fn place(lane: StreamIx) -> usize {
+    lane.index() % UNLISTED
 }
 
 impl Need {

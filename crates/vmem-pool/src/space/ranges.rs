@@ -1,6 +1,7 @@
 //! The ranges of all segments, and an index over the free ones.
 
 use super::directory::Directory;
+use super::hot::UNLISTED;
 use super::index::{FreeIndex, Key, Owners, class_of};
 use super::range::{Range, RangeState, Slot, StreamIx, grains};
 use super::{Fit, GRAIN, MOST, Need, Span};
@@ -15,8 +16,8 @@ pub(crate) struct Space {
     base: u64,
     /// The first of the slots whose ranges were merged away; each names the next one.
     pub(super) vacant: Option<Slot>,
-    /// A free range that changed last and is in no index.
-    pub(super) unlisted: Option<Slot>,
+    /// Of some lanes the free range that changed last, which is in no index.
+    pub(super) unlisted: [Option<Slot>; UNLISTED],
     /// Free ranges by lane.
     pub(super) free: Vec<FreeIndex>,
     /// Which of those have ranges of a size.
@@ -40,7 +41,7 @@ impl Space {
             ranges: vec![Range::new(Span::new(0, 0), RangeState::Vacant)],
             base: 0,
             vacant: None,
-            unlisted: None,
+            unlisted: [None; UNLISTED],
             free: Vec::new(),
             owners: Owners::default(),
             unmapped: FreeIndex::default(),
@@ -56,7 +57,7 @@ impl Space {
     /// enough but misaligned.
     #[inline]
     pub(crate) fn best_fit(&self, lane: StreamIx, need: Need) -> Option<Slot> {
-        debug_assert!(self.unlisted.is_none(), "every free range is listed");
+        debug_assert!(self.is_listed(), "for all free ranges");
         if need.size > MOST {
             return None;
         }
@@ -72,7 +73,7 @@ impl Space {
 
     /// All free ranges of `lane` that fit, smallest and lowest first.
     pub(crate) fn fits(&self, lane: StreamIx, need: Need) -> impl Iterator<Item = Slot> {
-        debug_assert!(self.unlisted.is_none(), "every free range is listed");
+        debug_assert!(self.is_listed(), "for all free ranges");
         let index = self.free.get(lane.index()).into_iter();
         let index = index.filter(move |_| need.size <= MOST);
         let large = index.flat_map(move |index| index.at_least(need.grains()));
@@ -85,25 +86,25 @@ impl Space {
 
     /// All free ranges of `lane`.
     pub(crate) fn free_of(&self, lane: StreamIx) -> impl Iterator<Item = Slot> {
-        debug_assert!(self.unlisted.is_none(), "every free range is listed");
+        debug_assert!(self.is_listed(), "for all free ranges");
         self.free.get(lane.index()).into_iter().flat_map(FreeIndex::slots)
     }
 
     /// Whether `lane` has no free range.
     pub(crate) fn owns_nothing(&self, lane: StreamIx) -> bool {
-        debug_assert!(self.unlisted.is_none(), "every free range is listed");
+        debug_assert!(self.is_listed(), "for all free ranges");
         self.free.get(lane.index()).is_none_or(|index| index.is_empty())
     }
 
     /// How many lanes have free ranges: none, one, or two for all above.
     pub(crate) fn owners(&self) -> usize {
-        debug_assert!(self.unlisted.is_none(), "every free range is listed");
+        debug_assert!(self.is_listed(), "for all free ranges");
         self.owners.count(&self.free)
     }
 
     /// The free ranges of all lanes.
     pub(crate) fn all_free(&self) -> impl Iterator<Item = Slot> {
-        debug_assert!(self.unlisted.is_none(), "every free range is listed");
+        debug_assert!(self.is_listed(), "for all free ranges");
         self.owners.slots(&self.free)
     }
 
@@ -140,7 +141,7 @@ impl Space {
 
     /// The size of the largest free range of `lane`.
     pub(crate) fn largest_of(&self, lane: StreamIx) -> u64 {
-        debug_assert!(self.unlisted.is_none(), "every free range is listed");
+        debug_assert!(self.is_listed(), "for all free ranges");
         let largest = self.free.get(lane.index()).and_then(FreeIndex::largest);
         largest.map_or(0, |grains| u64::from(grains) * GRAIN)
     }
@@ -332,16 +333,10 @@ impl Space {
     /// Takes a range out of the index of its state.
     #[inline]
     pub(super) fn leave(&mut self, slot: Slot) {
-        if self.unlisted == Some(slot) {
-            self.unlisted = None;
-            return;
-        }
         let range = self[slot];
         let key = self.key_of(&range);
         match range.state() {
-            RangeState::Free(tag) => {
-                self.free[tag.lane.index()].remove(&mut self.ranges, slot, key);
-            }
+            RangeState::Free(tag) => self.unlist(slot, tag.lane),
             RangeState::Unmapped => self.unmapped.remove(&mut self.ranges, slot, key),
             RangeState::Dormant(_) => self.dormant.remove(&mut self.ranges, slot, key),
             RangeState::Live | RangeState::Claimed | RangeState::Vacant => {}
