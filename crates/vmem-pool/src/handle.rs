@@ -89,8 +89,8 @@ impl PoolHandle {
     /// Moves the memory of live blocks to the host, or gives it up, all of it that can move or nothing.
     ///
     /// Their addresses stay as they are, and freeing them is an ordinary free. `Some(label)` means the
-    /// blocks of one label, `None` all of the pool's. Allocation goes on meanwhile, but for requests that
-    /// need more memory from the device, which wait. What came of it is in [`Moved`]; where one block's
+    /// blocks of one label, `None` all of the pool's, of those that are live when this is called. Allocation
+    /// goes on meanwhile, but for requests that need more memory from the device, which wait. What came of it is in [`Moved`]; where one block's
     /// memory is says [`residence`](Residency::residence).
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use vmem_core::{Label, Moved, RawBlock, ResidencyError, ResidencyErrorKind, Reso
 use super::Core;
 use super::growth_lock::Growing;
 use crate::Pending;
-use crate::space::{Slot, Span};
+use crate::space::{Range, Slot, Span};
 use crate::streams::State;
 use crate::supply::{Backing, Mapping, Moving, Place, Return};
 
@@ -34,12 +34,15 @@ impl<B: Backing> Core<B> {
         pending: Option<Pending>,
     ) -> Result<Moved, ResidencyError> {
         self.check_can_move(to)?;
+        // Before anything is waited for: in the memory of a block that comes meanwhile work may be pending.
+        let named = self.streams.lock().named(which, self.streams.id)?;
         pending.map_or(Ok(()), |pending| self.settle_pending(pending))?;
         if let Err(error) = self.streams.ask() {
             tracing::debug!(%error, "what is complete could not be asked");
         }
         let mut growing = self.lock_growth().map_err(refused)?;
-        let moved = growing.move_blocks(which, to);
+        let sharing = to == Place::Device && pending.is_some();
+        let moved = growing.move_blocks(&named, to, sharing);
         let changes = growing.changes;
         drop(growing);
         self.tell_changes(&changes);
@@ -69,15 +72,26 @@ fn driver(error: impl Into<vmem_core::BoxedError>) -> ResidencyError {
 }
 
 impl<B: Backing> Growing<'_, B> {
-    fn move_blocks(&mut self, which: Which<'_>, to: Place) -> Result<Moved, ResidencyError> {
+    /// Moves memory of those of some blocks that are live still, and of what shares memory with them if so
+    /// asked.
+    fn move_blocks(
+        &mut self,
+        named: &[(Slot, u32)],
+        to: Place,
+        sharing: bool,
+    ) -> Result<Moved, ResidencyError> {
         self.tidy();
         let streams = &self.core.streams;
         let _pin = streams.pin();
         let blocks = {
             let mut state = streams.lock();
             state.settle();
-            let mut blocks = state.named(which, streams.id)?;
-            if to == Place::Device && !matches!(which, Which::These(_)) {
+            let is_same = |&&(slot, generation): &&(Slot, u32)| {
+                let block = state.space.get(slot).and_then(Range::block);
+                block.is_some_and(|(.., now)| now == generation)
+            };
+            let mut blocks = named.iter().filter(is_same).map(|&(slot, _)| slot).collect();
+            if sharing {
                 blocks = state.memory().sharing(blocks);
             }
             state.begin_moving(&blocks);
@@ -245,14 +259,16 @@ impl<B: Backing> Growing<'_, B> {
 }
 
 impl State {
-    /// The slots of the blocks that are named.
-    fn named(&self, which: Which<'_>, owner: ResourceId) -> Result<BTreeSet<Slot>, ResidencyError> {
+    /// The slots of the blocks that are named, with their generations.
+    fn named(
+        &self,
+        which: Which<'_>,
+        owner: ResourceId,
+    ) -> Result<Vec<(Slot, u32)>, ResidencyError> {
         let labelled = |wanted: Option<Label>| {
-            let live = self.space.iter().filter(|(_, range)| range.is_live());
-            let wanted = live.filter(|(_, range)| {
-                wanted.is_none_or(|wanted| range.block().is_some_and(|(_, it, _)| it == wanted))
-            });
-            wanted.map(|(slot, _)| slot).collect()
+            let live = self.space.iter().filter_map(|(slot, range)| Some((slot, range.block()?)));
+            let wanted = live.filter(|(_, (_, it, _))| wanted.is_none_or(|wanted| *it == wanted));
+            wanted.map(|(slot, (.., generation))| (slot, generation)).collect()
         };
         match which {
             Which::All => Ok(labelled(None)),
@@ -261,7 +277,7 @@ impl State {
                 let slot = |block: &RawBlock| {
                     let own = block.owner() == owner;
                     let slot = own.then(|| self.space.slot_of(block)).flatten();
-                    slot.ok_or_else(|| {
+                    slot.map(|slot| (slot, block.generation())).ok_or_else(|| {
                         let error = ResidencyError::new(ResidencyErrorKind::NotLive);
                         error.with_source(format!("the block at {}", block.ptr()))
                     })

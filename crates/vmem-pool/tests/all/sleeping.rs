@@ -1,6 +1,6 @@
 //! Blocks of a label, or all, that sleep and are woken.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use vmem_core::{Block, Contents, Device, Label, Moved, ResidencyErrorKind, label};
@@ -238,6 +238,32 @@ fn a_block_that_is_freed_while_it_is_moved_is_free_afterwards_wherever_its_memor
             Arc::into_inner(bench).unwrap().finish();
         }
     }
+}
+
+#[test]
+fn a_block_that_comes_while_the_device_is_waited_for_stays_as_work_may_be_pending_on_its_memory() {
+    let (countdown, bench) = hooked();
+    let kept = bench.labelled("kept", SMALL);
+    bench.write(&kept, 1);
+    let (bench, came) = (Arc::new(bench), Arc::new(Mutex::new(None)));
+    let (other, comes) = (bench.clone(), came.clone());
+    countdown.after("Device::synchronize", move || {
+        let stream = other.stream();
+        let used = alloc(&other.pool, SMALL, &stream);
+        touch(&other.device, &used, &stream);
+        free(&other.pool, used, &stream);
+        let _label = label("kept");
+        *comes.lock().unwrap() = Some((alloc(&other.pool, SMALL, &stream), stream));
+    });
+    assert_eq!(bench.sleep(Some("kept"), Contents::Kept).device, SMALL);
+    let (block, stream) = came.lock().unwrap().take().unwrap();
+    assert!(bench.residence(&block).is_on_device() && !bench.residence(&kept).is_on_device());
+    bench.wake(Some("kept")).unwrap();
+    bench.check(&kept, 1);
+    free(&bench.pool, block, &stream);
+    drop(stream);
+    bench.free(kept);
+    Arc::into_inner(bench).unwrap().finish();
 }
 
 #[test]
