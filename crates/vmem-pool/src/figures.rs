@@ -65,6 +65,15 @@ pub struct Counters {
     pub quarantined: u64,
 }
 
+impl Counters {
+    /// A block of so many bytes was freed.
+    #[inline]
+    pub(crate) const fn count_free(&mut self, bytes: u64) {
+        self.frees += 1;
+        self.live -= bytes;
+    }
+}
+
 /// The memory that a pool can still give. Sizes are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]

@@ -10,13 +10,13 @@ const PAGE: u64 = 2 << 20;
 /// These are hints: they are written when a range is made and not kept up when it moves or goes, so
 /// that the hot paths pay for one store only. Whoever follows a hint looks at what the slot is now,
 /// and walks from there. Four bytes a page, filled as far as ranges have ever reached.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub(super) struct Directory {
     /// Sorted by start.
     segments: Vec<Segment>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Segment {
     span: Span,
     pages: Vec<Option<Slot>>,

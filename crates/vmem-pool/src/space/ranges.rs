@@ -7,7 +7,7 @@ use super::range::{Range, RangeState, Slot, StreamIx, grains};
 use super::{Fit, GRAIN, MOST, Need, Span};
 
 /// The ranges of all segments, with an index over the free ones.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Space {
     pub(super) fit: Fit,
     /// At index zero one that is nobody's neighbour and never free: what has no neighbour there has it.

@@ -55,6 +55,8 @@ enum Op {
         which: usize,
         lane: u32,
     },
+    /// Looks whether all is as it should be, for which every free range is listed.
+    Check,
     Relabel {
         lane: u32,
         to: u32,
@@ -69,6 +71,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(lane, grains, alignment_log2)| Op::Hit { lane, grains, alignment_log2 }),
         4 => (any::<usize>(), 0..3_u32).prop_map(|(which, lane)| Op::Free { which, lane }),
         8 => (any::<usize>(), 0..3_u32).prop_map(|(which, lane)| Op::FreeAtHand { which, lane }),
+        4 => Just(Op::Check),
         1 => (0..3_u32, 0..3_u32).prop_map(|(lane, to)| Op::Relabel { lane, to }),
     ]
 }
@@ -120,6 +123,10 @@ proptest! {
                     space.set_state(slot, RangeState::Free(tag(lane)));
                 }
                 Op::Free { .. } | Op::FreeAtHand { .. } => {}
+                Op::Check => {
+                    space.list();
+                    space.check();
+                }
                 Op::Relabel { lane, to } => {
                     space.list();
                     let slots: Vec<Slot> = space.free_of(StreamIx(lane)).filter(|_| lane != to).collect();
@@ -129,9 +136,6 @@ proptest! {
                     }
                 }
             }
-            let mut listed = space.clone();
-            listed.list();
-            listed.check();
         }
         for (slot, ..) in live {
             space.set_state(slot, RangeState::Free(tag(0)));

@@ -169,8 +169,7 @@ impl State {
         let (lane, front) = self.lanes.open(raw.owner(), stream)?;
         let slot = self.space.end_block(raw, lane)?;
         let (tag, close) = front.note_free(self.space[slot].size(), accompanied);
-        self.counters.frees += 1;
-        self.counters.live -= raw.layout().size();
+        self.counters.count_free(raw.layout().size());
         self.space.free(slot, tag);
         Some(close)
     }
@@ -231,16 +230,14 @@ impl State {
     #[inline]
     pub(crate) fn end_block(&mut self, raw: &RawBlock, home: StreamIx) -> Option<Slot> {
         let slot = self.space.end_block(raw, home)?;
-        self.counters.frees += 1;
-        self.counters.live -= raw.layout().size();
+        self.counters.count_free(raw.layout().size());
         Some(slot)
     }
 
     /// The same of a block of which some memory is not the device's, or on its way.
     pub(crate) fn end_resting(&mut self, raw: &RawBlock) -> Option<Slot> {
         let slot = self.space.end_resting(raw)?;
-        self.counters.frees += 1;
-        self.counters.live -= raw.layout().size();
+        self.counters.count_free(raw.layout().size());
         Some(slot)
     }
 

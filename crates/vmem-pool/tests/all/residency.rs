@@ -169,9 +169,9 @@ fn the_lower_end_of_a_handle_that_is_lent_stays_and_is_counted() {
     bench.finish();
 }
 
-#[test]
-fn of_a_block_between_two_ends_of_handles_the_whole_ones_move() {
-    let bench = Bench::new(10, tight());
+/// A block of five granules in the upper end of one handle, four whole ones and the lower end of another;
+/// what is in use of those two; and what is in use beside it.
+fn between_two_ends(bench: &Bench) -> (Block, [Block; 2], Vec<Block>) {
     let half = SMALL / 2;
     let [low, upper] = [half, half].map(|size| bench.alloc(size));
     let kept = riddle(&bench.pool, SMALL, 8, &bench.stream);
@@ -179,7 +179,13 @@ fn of_a_block_between_two_ends_of_handles_the_whole_ones_move() {
     bench.free(upper);
     bench.free(lower);
     bench.stream.synchronize().unwrap();
-    let block = bench.alloc(5 * SMALL);
+    (bench.alloc(5 * SMALL), [low, high], kept)
+}
+
+#[test]
+fn of_a_block_between_two_ends_of_handles_the_whole_ones_move() {
+    let bench = Bench::new(10, tight());
+    let (block, [low, high], kept) = between_two_ends(&bench);
     let written = [(&low, 1), (&block, 2), (&high, 3)];
     written.iter().for_each(|(block, tag)| bench.write(block, *tag));
     assert_eq!(bench.residence(&block).shared, SMALL);
@@ -192,7 +198,7 @@ fn of_a_block_between_two_ends_of_handles_the_whole_ones_move() {
     }
     bench.free(block);
     // Both ends are free where they are at home.
-    let ends = [half, half].map(|size| bench.alloc(size));
+    let ends = [(); 2].map(|()| bench.alloc(SMALL / 2));
     assert_eq!(bench.counters().reserved, 10 * SMALL);
     kept.into_iter().chain(ends).chain([low, high]).for_each(|block| bench.free(block));
     bench.finish();
@@ -201,14 +207,7 @@ fn of_a_block_between_two_ends_of_handles_the_whole_ones_move() {
 #[test]
 fn a_block_between_two_ends_moves_after_its_handles_could_be_settled_in_part_only() {
     let bench = Bench::new(10, tight());
-    let half = SMALL / 2;
-    let [low, upper] = [half, half].map(|size| bench.alloc(size));
-    let kept = riddle(&bench.pool, SMALL, 8, &bench.stream);
-    let [lower, high] = [half, half].map(|size| bench.alloc(size));
-    bench.free(upper);
-    bench.free(lower);
-    bench.stream.synchronize().unwrap();
-    let block = bench.alloc(5 * SMALL);
+    let (block, others, kept) = between_two_ends(&bench);
     bench.write(&block, 1);
     bench.device.fail_call(Some(CallKind::Unmap), 2, DriverCode::UNKNOWN);
     assert_eq!(bench.cannot_demote(&[&block], Contents::Kept), ResidencyErrorKind::Driver);
@@ -220,7 +219,7 @@ fn a_block_between_two_ends_moves_after_its_handles_could_be_settled_in_part_onl
     bench.check(&block, 1);
     // It is freed while it rests.
     bench.free(block);
-    kept.into_iter().chain([low, high]).for_each(|block| bench.free(block));
+    kept.into_iter().chain(others).for_each(|block| bench.free(block));
     bench.finish();
 }
 

@@ -34,7 +34,7 @@ impl Entry {
 }
 
 /// Unordered while few or not searched; then by key.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub(super) struct Bin {
     /// One of an unordered class. Most have no other.
     first: Option<Entry>,

@@ -23,7 +23,7 @@ const WORDS: usize = CLASSES.div_ceil(64).next_power_of_two();
 /// entering and leaving take constant time and searching takes a short scan; a class of
 /// many that is searched is ordered, and takes `O(log n)` steps for everything. Each range knows its
 /// position in its class.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub(super) struct FreeIndex {
     occupied: Classes,
     /// Those up to the largest class that was ever used.
@@ -31,7 +31,7 @@ pub(super) struct FreeIndex {
 }
 
 /// A set of classes.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 struct Classes {
     words: [u64; WORDS],
     /// Which of the words are not zero.

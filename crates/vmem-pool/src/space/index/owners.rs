@@ -8,7 +8,7 @@ use crate::space::visits;
 /// An index that has none any more stays in the list until somebody looks for one
 /// ([`next_in`](Self::next_in)) or the list is about to grow, so that a range which goes and comes
 /// costs its index a look at one bit.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub(in super::super) struct Owners {
     /// Classes whose list is not empty.
     classes: Classes,
