@@ -90,8 +90,8 @@ impl PoolHandle {
     ///
     /// Their addresses stay as they are, and freeing them is an ordinary free. `Some(label)` means the
     /// blocks of one label, `None` all of the pool's, of those that are live when this is called. Allocation
-    /// goes on meanwhile, but for requests that need more memory from the device, which wait. What came of it is in [`Moved`]; where one block's
-    /// memory is says [`residence`](Residency::residence).
+    /// goes on meanwhile, but for requests that need more memory from the device, which wait. What came of
+    /// it is in [`Moved`]; where one block's memory is says [`residence`](Residency::residence).
     ///
     /// # Errors
     /// [`Busy`](ResidencyErrorKind::Busy), with nothing moved, if work is pending and was
@@ -131,9 +131,9 @@ impl PoolHandle {
     }
 
     /// Keeps `bytes` bytes of the host's memory ready for blocks that go to sleep, from now on: making
-    /// some takes many times as long as copying as much, and a request for room should not wait for it. What blocks give up
-    /// when they wake is kept up to that, and the rest goes back to the host; 0, as from the start, keeps
-    /// nothing.
+    /// some takes many times as long as copying as much, and a request for room should not wait for it.
+    /// What blocks give up when they wake is kept up to that, and the rest goes back to the host; 0, as
+    /// from the start, keeps nothing.
     ///
     /// # Errors
     /// [`Unsupported`](ResidencyErrorKind::Unsupported), [`HostFull`](ResidencyErrorKind::HostFull) with

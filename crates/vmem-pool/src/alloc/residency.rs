@@ -11,7 +11,7 @@ use vmem_core::{Label, Moved, RawBlock, ResidencyError, ResidencyErrorKind, Reso
 use super::Core;
 use super::growth_lock::Growing;
 use crate::Pending;
-use crate::space::{Range, Slot, Span};
+use crate::space::{Slot, Span};
 use crate::streams::State;
 use crate::supply::{Backing, Mapping, Moving, Place, Return};
 
@@ -35,14 +35,13 @@ impl<B: Backing> Core<B> {
     ) -> Result<Moved, ResidencyError> {
         self.check_can_move(to)?;
         // Before anything is waited for: in the memory of a block that comes meanwhile work may be pending.
-        let named = self.streams.lock().named(which, self.streams.id)?;
+        let before = self.streams.lock().named(which, self.streams.id)?;
         pending.map_or(Ok(()), |pending| self.settle_pending(pending))?;
         if let Err(error) = self.streams.ask() {
             tracing::debug!(%error, "what is complete could not be asked");
         }
         let mut growing = self.lock_growth().map_err(refused)?;
-        let sharing = to == Place::Device && pending.is_some();
-        let moved = growing.move_blocks(&named, to, sharing);
+        let moved = growing.move_blocks(which, &before, to);
         let changes = growing.changes;
         drop(growing);
         self.tell_changes(&changes);
@@ -72,13 +71,12 @@ fn driver(error: impl Into<vmem_core::BoxedError>) -> ResidencyError {
 }
 
 impl<B: Backing> Growing<'_, B> {
-    /// Moves memory of those of some blocks that are live still, and of what shares memory with them if so
-    /// asked.
+    /// Moves memory of the blocks that are named, of those that were `before` too.
     fn move_blocks(
         &mut self,
-        named: &[(Slot, u32)],
+        which: Which<'_>,
+        before: &BTreeSet<(Slot, u32)>,
         to: Place,
-        sharing: bool,
     ) -> Result<Moved, ResidencyError> {
         self.tidy();
         let streams = &self.core.streams;
@@ -86,12 +84,9 @@ impl<B: Backing> Growing<'_, B> {
         let blocks = {
             let mut state = streams.lock();
             state.settle();
-            let is_same = |&&(slot, generation): &&(Slot, u32)| {
-                let block = state.space.get(slot).and_then(Range::block);
-                block.is_some_and(|(.., now)| now == generation)
-            };
-            let mut blocks = named.iter().filter(is_same).map(|&(slot, _)| slot).collect();
-            if sharing {
+            let named = state.named(which, streams.id)?;
+            let mut blocks = named.intersection(before).map(|&(slot, _)| slot).collect();
+            if to == Place::Device && !matches!(which, Which::These(_)) {
                 blocks = state.memory().sharing(blocks);
             }
             state.begin_moving(&blocks);
@@ -264,7 +259,7 @@ impl State {
         &self,
         which: Which<'_>,
         owner: ResourceId,
-    ) -> Result<Vec<(Slot, u32)>, ResidencyError> {
+    ) -> Result<BTreeSet<(Slot, u32)>, ResidencyError> {
         let labelled = |wanted: Option<Label>| {
             let live = self.space.iter().filter_map(|(slot, range)| Some((slot, range.block()?)));
             let wanted = live.filter(|(_, (_, it, _))| wanted.is_none_or(|wanted| *it == wanted));
