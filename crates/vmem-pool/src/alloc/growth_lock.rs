@@ -12,7 +12,7 @@ use crate::Counters;
 use crate::space::visits;
 use crate::streams::State;
 use crate::supply::{Backing, Handles, Mapping};
-use crate::sync::MutexGuard;
+use crate::sync::{MutexGuard, lock};
 
 #[cfg(not(loom))]
 thread_local! {
@@ -49,7 +49,7 @@ impl<B: Backing> Core<B> {
                     .into(),
             );
         }
-        let held = fork::locked(|| self.growing.lock());
+        let held = fork::locked(|| lock(&self.growing));
         let _ = GROWING.try_with(|growing| growing.borrow_mut().push(pool));
         Ok(Growing { core: self, held, changes: Counters::default() })
     }

@@ -30,7 +30,7 @@ use vmem_core::author::{StreamExt, StreamObserver, fork};
 use vmem_core::{Device, ResourceId, Stream};
 
 use crate::space::{StreamIx, visits};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, lock};
 
 /// The streams of a pool, and the pool's one lock.
 pub(crate) struct Streams {
@@ -59,7 +59,7 @@ impl Streams {
     /// Locks the pool.
     pub(crate) fn lock(&self) -> Locked<'_> {
         visits::note_lock();
-        Locked::new(fork::locked(|| self.state.lock()))
+        Locked::new(fork::locked(|| lock(&self.state)))
     }
 
     /// Locks the pool for what lets go of no handle, by a caller who knows that this is no forked child.
@@ -67,7 +67,7 @@ impl Streams {
     pub(crate) fn lock_fast(&self) -> MutexGuard<'_, State> {
         visits::note_lock();
         // A panic under the lock is a bug in the pool's own arithmetic; the tests look for them.
-        fork::locked_in_parent(|| self.state.lock())
+        fork::locked_in_parent(|| lock(&self.state))
     }
 
     /// Finds the stream's lane, making it if the stream is new.
