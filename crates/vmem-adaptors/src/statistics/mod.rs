@@ -106,9 +106,10 @@ impl<U: fmt::Display> fmt::Display for Statistics<U> {
 unsafe impl<U: MemoryResource> MemoryResource for Statistics<U> {
     fn allocate(&self, request: &Request<'_>) -> Result<Block, AllocError> {
         let result = self.upstream.allocate(request);
-        match &result {
-            Ok(block) => self.counters.allocated(block.size(), block.label()),
-            Err(_) => self.counters.failed(),
+        let handed_out = result.as_ref().ok().map(|block| (block.size(), block.label()));
+        match handed_out {
+            Some((size, label)) => self.counters.allocated(size, label),
+            None => self.counters.failed(),
         }
         result
     }

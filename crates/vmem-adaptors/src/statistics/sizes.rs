@@ -10,8 +10,8 @@ pub struct SizeHistogram {
     counts: [u64; CLASSES],
 }
 
-/// Sizes have 63 bits.
-const CLASSES: usize = 63;
+/// As many as sizes have bits; the last one stays empty.
+const CLASSES: usize = 64;
 
 impl Default for SizeHistogram {
     fn default() -> Self {
@@ -61,6 +61,5 @@ impl serde::Serialize for SizeHistogram {
 
 #[inline]
 fn class(size: u64) -> Option<usize> {
-    let class = size.checked_ilog2()? as usize;
-    (class < CLASSES).then_some(class)
+    Some(size.checked_ilog2()? as usize)
 }
