@@ -288,30 +288,7 @@ impl StreamExt for Stream {
     }
 
     fn wait_all<'a>(&self, events: impl IntoIterator<Item = &'a Event>) -> Result<(), DriverError> {
-        const CALL: &str = "Stream::wait";
-        fork::refuse(CALL)?;
-        let mut pending = Vec::new();
-        for event in events {
-            self.0.check_device(CALL, event.device_id())?;
-            if !event.was_observed() {
-                pending.push(event);
-            }
-        }
-        if pending.is_empty() {
-            // Waits asked for before may be owed; the caller's next work may not go through vmem.
-            let is_named = self.is_callable_here() && !self.is_retired();
-            return if is_named { self.queue_pending_waits() } else { Ok(()) };
-        }
-        if !self.is_callable_here() {
-            return pending.into_iter().try_for_each(|event| self.wait_later(event));
-        }
-        self.with_raw_outside_capture(CALL, |device, raw| {
-            pending.into_iter().try_for_each(|event| {
-                // SAFETY: contract, devices/handles and devices/threads: a valid, callable stream
-                // and an owned event of its device.
-                unsafe { device.wait_event(raw, event.raw()) }
-            })
-        })
+        self.wait_for(&events.into_iter().collect::<Vec<_>>())
     }
 
     fn wait_later(&self, event: &Event) -> Result<(), DriverError> {

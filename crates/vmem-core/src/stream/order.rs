@@ -58,7 +58,30 @@ impl Stream {
     /// cannot wait for work outside of it, and asking for that would break the capture. The
     /// driver's.
     pub fn wait(&self, event: &Event) -> Result<(), DriverError> {
-        self.wait_all([event])
+        self.wait_for(&[event])
+    }
+
+    /// The same for several events, all of which or none are waited for where one belongs to another device.
+    pub(super) fn wait_for(&self, events: &[&Event]) -> Result<(), DriverError> {
+        const CALL: &str = "Stream::wait";
+        fork::refuse(CALL)?;
+        events.iter().try_for_each(|event| self.0.check_device(CALL, event.device_id()))?;
+        let mut pending = events.iter().filter(|event| !event.was_observed()).peekable();
+        if pending.peek().is_none() {
+            // Waits asked for before may be owed; the caller's next work may not go through vmem.
+            let is_named = self.is_callable_here() && !self.is_retired();
+            return if is_named { self.queue_pending_waits() } else { Ok(()) };
+        }
+        if !self.is_callable_here() {
+            return pending.try_for_each(|event| self.wait_later(event));
+        }
+        self.with_raw_outside_capture(CALL, |device, raw| {
+            pending.try_for_each(|event| {
+                // SAFETY: contract, devices/handles and devices/threads: a valid, callable stream
+                // and an owned event of its device.
+                unsafe { device.wait_event(raw, event.raw()) }
+            })
+        })
     }
 
     /// An event that covers all work queued so far: newly recorded, or the final one of a retired
