@@ -10,7 +10,7 @@ use vmem_trace::LoggedFailures;
 
 use crate::args::{Common, PlaceArgs};
 use crate::measure::{Place, Question};
-use crate::target::{DeviceRequest, Target};
+use crate::target::{DeviceRequest, Opened, Target};
 use crate::{Backend, Error, OpenError, bytes};
 
 /// What came of looking for the device.
@@ -47,13 +47,7 @@ pub(crate) fn find(common: &Common, backend: &Arc<dyn Backend>) -> Result<Found,
         Err(error) if target.is_simulated() => return Err(Error::usage(chain(&error).to_string())),
         Err(error) => return Err(Error::failed(chain(&error).to_string())),
     };
-    let granule = opened.device.virtual_memory().map_or(1, |memory| memory.granularity());
-    if let Some(given) = common.capacity.filter(|&given| given < granule) {
-        let least = bytes::show(granule);
-        return Err(Error::usage(format!(
-            "--capacity {given} B is less than the device hands out; accepted: {least} or more"
-        )));
-    }
+    check_capacity(common.capacity, &opened)?;
     let facts = opened.device.facts().clone();
     let (capacity, seed) = (opened.capacity(), common.seed);
     let room = bytes::show(capacity);
@@ -70,6 +64,27 @@ pub(crate) fn find(common: &Common, backend: &Arc<dyn Backend>) -> Result<Found,
     let place = Place { target, capacity, seed, simulated, question: Question::Cost, failures };
     let place = if common.min_device { place.with_min_device()? } else { place };
     Ok(Found::Place { place, facts, header })
+}
+
+/// The simulated device, opened as `report` and `convert` do.
+///
+/// # Errors
+/// Usage: a capacity that no device has.
+pub(crate) fn open_simulated(target: &Target, request: &DeviceRequest) -> Result<Opened, Error> {
+    let opened = target.open(request).map_err(|error| Error::usage(chain(&error).to_string()))?;
+    check_capacity(request.capacity, &opened)?;
+    Ok(opened)
+}
+
+fn check_capacity(given: Option<u64>, opened: &Opened) -> Result<(), Error> {
+    let granule = opened.device.virtual_memory().map_or(1, |memory| memory.granularity());
+    match given.filter(|&given| given < granule) {
+        Some(given) => Err(Error::usage(format!(
+            "--capacity {given} B is less than the device hands out; accepted: {} or more",
+            bytes::show(granule)
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The device in words.

@@ -52,7 +52,7 @@ fn of_trace(
     console: &Console<'_>,
 ) -> Result<Option<Report>, Error> {
     let request = DeviceRequest::measuring(args.capacity, 0);
-    let opened = target.open(&request).map_err(|error| Error::usage(chain(&error).to_string()))?;
+    let opened = place::open_simulated(target, &request)?;
     let room = bytes::show(opened.capacity());
     let mut report = Report::of(trace).on(format!("{target}, {room}"));
     let progress = bar(trace.events().len() * args.tier.len(), console.progress);

@@ -32,6 +32,15 @@ fn a_capacity_below_what_the_device_hands_out_is_refused_as_such_and_that_much_i
     for capacity in ["1", "2097151", "1MiB"] {
         let words = ["--capacity", "accepted: 2.000 MiB or more"];
         assert_refused(&["bench", "--capacity", capacity], &words);
+        let folder = Folder::new();
+        let page = folder.path("page.html");
+        let report = ["report", "--workload", "overlay_100k", "-o", &page];
+        assert_refused(&[&report[..], &["--capacity", capacity]].concat(), &words);
+        let log = folder
+            .file("log.csv", "Thread,Time,Action,Pointer,Size,Stream\n1,0,allocate,0x1,512,0\n");
+        let snapshot = folder.path("log.pickle");
+        let convert = ["convert", &log, "-o", &snapshot];
+        assert_refused(&[&convert[..], &["--capacity", capacity]].concat(), &words);
     }
     let args = ["bench", "--capacity", "2MiB", "--workload", "overlay-core", "--scale", "10"];
     let Outcome { code, err, out } = ran(&args);

@@ -15,7 +15,7 @@ use vmem_trace::{Failure, Record, ReplayOptions, ReplayStack, Trace, replay};
 use crate::args::Convert;
 use crate::stack::BuiltStack;
 use crate::target::{DeviceRequest, Target};
-use crate::{Error, bytes};
+use crate::{Error, bytes, place};
 
 /// What was written.
 #[derive(Debug)]
@@ -39,6 +39,7 @@ pub(super) fn write(trace: &Trace, args: &Convert, to: &mut Vec<u8>) -> Result<T
     let events = args.at.events(trace).map_err(|reason| Error::usage(format!("--at: {reason}")))?;
     let request = DeviceRequest::measuring(args.capacity, 0);
     let target = Target::Simulated(Box::new(MeasuredCosts::h100()));
+    place::open_simulated(&target, &request)?;
     let stack = args
         .tier
         .build_on(&target, &request)
