@@ -39,8 +39,8 @@ const GROUPS: [(u8, u8, u8); 12] = [
     (0xba, 0xb0, 0xac),
 ];
 
-/// The colours of stacks, on light and on dark.
-const STACKS: [[(u8, u8, u8); 6]; 2] = [
+/// The colours of stacks, on light and on dark, which the page's style has too: as many as there are stacks.
+const STACKS: [[(u8, u8, u8); 8]; 2] = [
     [
         (0x11, 0x18, 0x27),
         (0xb9, 0x1c, 0x1c),
@@ -48,6 +48,8 @@ const STACKS: [[(u8, u8, u8); 6]; 2] = [
         (0x0f, 0x76, 0x6e),
         (0xa1, 0x62, 0x07),
         (0x9d, 0x17, 0x4d),
+        (0x1d, 0x4e, 0xd8),
+        (0x4d, 0x7c, 0x0f),
     ],
     [
         (0xf9, 0xfa, 0xfb),
@@ -56,6 +58,8 @@ const STACKS: [[(u8, u8, u8); 6]; 2] = [
         (0x5e, 0xea, 0xd4),
         (0xfd, 0xe0, 0x47),
         (0xf9, 0xa8, 0xd4),
+        (0x93, 0xc5, 0xfd),
+        (0xbe, 0xf2, 0x64),
     ],
 ];
 
@@ -263,6 +267,22 @@ mod tests {
         let name = cut("a/very/long/path/to/some/file.py:123 in function");
         assert!(name.starts_with('…') && name.ends_with("in function"));
         assert_eq!(name.chars().count(), 30);
+    }
+
+    #[test]
+    fn a_page_has_the_colours_of_a_picture_and_a_line_of_each() {
+        let style = include_str!("page/assets/page.css");
+        for (at, ((red, green, blue), dark)) in STACKS[0].into_iter().zip(STACKS[1]).enumerate() {
+            let light = format!("--stack-{at}: #{red:02x}{green:02x}{blue:02x};");
+            assert_eq!(style.matches(&light).count(), 1, "{light}");
+            let (red, green, blue) = dark;
+            let dark = format!("--stack-{at}: #{red:02x}{green:02x}{blue:02x};");
+            assert_eq!(style.matches(&dark).count(), 2, "{dark}");
+            assert!(style.contains(&format!(".line-{at} {{ background: var(--stack-{at}); }}")));
+        }
+        for (at, (red, green, blue)) in GROUPS.into_iter().enumerate() {
+            assert!(style.contains(&format!("--group-{at}: #{red:02x}{green:02x}{blue:02x};")));
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ function readColours() {
   const list = (prefix, count) => Array.from({ length: count }, (_, i) => of(`--${prefix}-${i}`));
   colours = {
     ink: of('--ink'), faint: of('--faint'), grid: of('--grid'), paper: of('--paper'), bad: of('--bad'),
-    turn: (colours.turn ?? 0) + 1, groups: list('group', 12), stacks: list('stack', 6), kinds: list('kind', 5),
+    turn: (colours.turn ?? 0) + 1, groups: list('group', 12), stacks: list('stack', 8), kinds: list('kind', 5),
   };
 }
 
@@ -210,7 +210,7 @@ function liveBase(p, data) {
   }
   // The first stack is the one that is asked about: on top.
   for (let i = about.stacks.length - 1; i >= 0; i--) {
-    if (data.reserved[i]) line(p, data.reserved[i], most, colours.stacks[i % 6], about.stacks[i].refused);
+    if (data.reserved[i]) line(p, data.reserved[i], most, colours.stacks[i % colours.stacks.length], about.stacks[i].refused);
   }
   failureMarks(p);
 }
@@ -306,7 +306,7 @@ function freeBase(p, data, i) {
     c.globalAlpha = 1;
   };
   area(frames.free, colours.kinds[0], 0.9);
-  area(frames.largest, colours.stacks[i % 6], 0.75);
+  area(frames.largest, colours.stacks[i % colours.stacks.length], 0.75);
 }
 
 /** Driver calls upwards; under them, where memory moved. */
@@ -323,7 +323,7 @@ function callsBase(p, data, i) {
   for (let column = 0; column < p.columns; column++) {
     const [from, to] = bucketsOf(p, column);
     const tall = (mostIn(data.calls[i], from, to) / most) * (p.bottom - p.top);
-    c.fillStyle = colours.stacks[i % 6];
+    c.fillStyle = colours.stacks[i % colours.stacks.length];
     c.fillRect(p.left + column, p.bottom - tall, 1, tall);
     const moved = mostIn(data.moved[i], from, to);
     if (moved > 0) {
