@@ -15,20 +15,20 @@ impl Space {
             return None;
         }
         let wanted = need.grains();
-        let slot = self.indexes.search(&self.ranges.slots, lane, wanted)?;
-        let range = &self.ranges[slot];
-        let (start, grains) = (range.start, range.grains());
-        if start & (need.alignment - 1) != 0 || self.fit == Fit::Bins {
+        let slots = self.ranges.slots.as_mut_slice();
+        let slot = self.indexes.search(slots, lane, wanted)?;
+        let range = slots[slot.index()];
+        if range.start & (need.alignment - 1) != 0 || self.fit == Fit::Bins {
             return self.take_apart(lane, need, None);
         }
-        if grains == wanted {
-            self.indexes.unlist(&mut self.ranges.slots, slot, lane);
-            self.ranges.at(slot).set_state(RangeState::Claimed);
+        if range.grains() == wanted {
+            self.indexes.unlist(slots, slot, lane);
+            slots[slot.index()].set_state(RangeState::Claimed);
             return Some(slot);
         }
         // The block is the lower end, in a slot of its own; the range above it goes on as it was.
-        self.indexes.touch(&mut self.ranges.slots, slot, lane);
-        Some(self.ranges.split_front(slot, wanted))
+        self.indexes.touch(slots, slot, lane);
+        Some(self.ranges.split_front(slot, range, range.start + need.size))
     }
 
     /// Claims the best fit of what no work touches, cut to what is needed; what is left of it is free

@@ -25,16 +25,17 @@ mod ranges;
 mod runs;
 mod segment;
 mod span;
+mod tag;
 mod unmapped;
 pub(crate) mod visits;
 
 pub(crate) use claim::Claim;
 pub(crate) use fits::Fit;
 use index::Indexes;
-use range::grains;
-pub(crate) use range::{CLEAN, Range, RangeState, Slot, StreamIx, Tag};
+pub(crate) use range::{Range, RangeState, Slot};
 use ranges::Ranges;
 pub(crate) use span::{GRAIN, MOST, Need, Span, pointer};
+pub(crate) use tag::{CLEAN, StreamIx, Tag};
 
 /// The ranges of all segments, with indexes of those that are in no block.
 #[derive(Debug)]
@@ -100,7 +101,8 @@ impl Space {
         }
         if kept.start > range.start {
             // The claimed part must keep its slot: the new range is the one in front.
-            let front = self.ranges.split_front(slot, grains(kept.start - range.start));
+            let range = self[slot];
+            let front = self.ranges.split_front(slot, range, kept.start);
             self.set_state(front, state);
         }
     }

@@ -2,13 +2,12 @@
 
 use super::range::grains;
 use super::segment::{self, Segment};
-use super::{GRAIN, Range, RangeState, Slot, Span, Tag};
+use super::{Range, RangeState, Slot, Span, Tag};
 
 /// The ranges of all segments. Inside a segment every byte belongs to exactly one, and neighbours know
 /// each other; ranges of different segments are never neighbours. A slot is a range's, or vacant.
 ///
-/// What states mean is [`Space`](super::Space)'s to know, as is which ranges are in an index: here ranges
-/// are only made, cut, joined and found.
+/// Which ranges are in an index is not known here: one that is cut or joined is in none.
 #[derive(Debug)]
 pub(crate) struct Ranges {
     /// At index zero one that is nobody's neighbour and never free: what has no neighbour there has it.
@@ -28,7 +27,7 @@ impl Ranges {
 
     /// Adds a segment as one range in `state`.
     pub(super) fn add_segment(&mut self, span: Span, state: RangeState) -> Slot {
-        let at = segment::upto(&self.segments, span.start);
+        let at = self.segments.partition_point(|s| s.span.start < span.start);
         let apart = self.segments.get(at).is_none_or(|next| !span.touches(next.span));
         debug_assert!(apart, "segments do not overlap");
         self.segments.insert(at, Segment::new(span));
@@ -58,12 +57,7 @@ impl Ranges {
             }
             None => self.new_slot(range),
         };
-        // The first one is where all free memory of an arena is.
-        let at = match self.segments.first() {
-            Some(first) if first.holds(range.start) => 1,
-            _ => segment::upto(&self.segments, range.start),
-        };
-        if let Some(segment) = self.segments.get_mut(at.wrapping_sub(1)) {
+        if let Some(segment) = segment::of(&mut self.segments, range.start) {
             segment.note(slot, range.start);
         }
         slot
@@ -102,15 +96,15 @@ impl Ranges {
         above
     }
 
-    /// Splits so many grains off the lower end of a range that is in no index; they are claimed and in the
-    /// slot that is returned.
+    /// Splits the range that a slot has, in no index, at `at`; the upper part keeps the slot and its state,
+    /// the returned one is claimed.
     #[inline]
-    pub(super) fn split_front(&mut self, slot: Slot, lower: u32) -> Slot {
-        let Range { start, prev, .. } = self[slot];
-        let front = self.add(Range::between(start, lower, prev, Some(slot)));
-        self.slots[Slot::index_of(prev)].next = Some(front);
+    pub(super) fn split_front(&mut self, slot: Slot, range: Range, at: u64) -> Slot {
+        let lower = grains(at - range.start);
+        let front = self.add(Range::between(range.start, lower, range.prev, Some(slot)));
+        self.slots[Slot::index_of(range.prev)].next = Some(front);
         let above = self.at(slot);
-        above.resize(start + u64::from(lower) * GRAIN, above.grains() - lower);
+        above.resize(at, range.grains() - lower);
         above.prev = Some(front);
         front
     }
@@ -159,7 +153,7 @@ impl Ranges {
     /// The range that `address` lies in. A short walk where ranges near it were made lately; at
     /// worst `O(n)` steps.
     pub(crate) fn covering(&self, address: u64) -> Option<Slot> {
-        let at = segment::upto(&self.segments, address).checked_sub(1)?;
+        let at = self.segments.partition_point(|s| s.span.start <= address).checked_sub(1)?;
         let segment = self.segments.get(at).filter(|segment| segment.holds(address))?;
         let inside = |range: &Range| range.span().touches(segment.span);
         let near = segment.hints(address).find(|&slot| self.get(slot).is_some_and(inside));

@@ -24,7 +24,7 @@ impl Segment {
 
     #[inline]
     pub(super) fn holds(&self, address: u64) -> bool {
-        self.span.start <= address && address < self.span.end()
+        address.wrapping_sub(self.span.start) < self.span.size
     }
 
     /// A range was made at `start`.
@@ -55,9 +55,13 @@ impl Segment {
     }
 }
 
-/// How many segments, sorted by start, begin at an address or below it. The last of them is the one that
-/// holds it, if any does.
+/// The segment, of those sorted by start, that holds an address.
 #[inline]
-pub(super) fn upto(segments: &[Segment], address: u64) -> usize {
-    segments.partition_point(|segment| segment.span.start <= address)
+pub(super) fn of(segments: &mut [Segment], address: u64) -> Option<&mut Segment> {
+    // The first one is where all free memory of an arena is.
+    if segments.first().is_some_and(|first| first.holds(address)) {
+        return segments.first_mut();
+    }
+    let at = segments.partition_point(|s| s.span.start <= address).checked_sub(1)?;
+    segments.get_mut(at)
 }

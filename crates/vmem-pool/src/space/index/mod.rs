@@ -148,10 +148,14 @@ impl Indexes {
         better.or(changed)
     }
 
+    fn is_listed(&self) -> bool {
+        self.unlisted.iter().all(Option::is_none)
+    }
+
     /// The free ranges of a lane, all of which are listed. `None` if it never had one.
     #[inline]
     pub(super) fn of(&self, lane: StreamIx) -> Option<&BySize> {
-        debug_assert!(self.unlisted.iter().all(Option::is_none), "for all free ranges");
+        debug_assert!(self.is_listed(), "for all free ranges");
         self.lanes.get(lane.index())
     }
 
@@ -173,13 +177,13 @@ impl Indexes {
 
     /// How many lanes have free ranges: none, one, or two for all above.
     pub(crate) fn owners(&self) -> usize {
-        debug_assert!(self.unlisted.iter().all(Option::is_none), "for all free ranges");
+        debug_assert!(self.is_listed(), "for all free ranges");
         self.owners.count(&self.lanes)
     }
 
     /// The free ranges of all lanes.
     pub(crate) fn all_free(&self) -> impl Iterator<Item = Slot> {
-        debug_assert!(self.unlisted.iter().all(Option::is_none), "for all free ranges");
+        debug_assert!(self.is_listed(), "for all free ranges");
         self.owners.slots(&self.lanes)
     }
 }
