@@ -99,7 +99,7 @@ impl<B: Backing> Control for Core<B> {
             return None;
         }
         let mut state = self.streams.lock();
-        let slot = state.space.slot_of(block)?;
+        let slot = state.space.ranges.slot_of(block)?;
         let (memory, lanes) = state.parts();
         Some(memory.residence(slot, &|tag| lanes.is_complete(tag)))
     }
@@ -116,7 +116,7 @@ impl<B: Backing> Control for Core<B> {
     fn check_invariants(&self) {
         let state = self.streams.lock();
         state.space.check();
-        let live = state.space.iter().filter(|(_, range)| range.is_live());
+        let live = state.space.ranges.iter().filter(|(_, range)| range.is_live());
         let described = live.filter_map(|(_, range)| {
             let (layout, ..) = range.block()?;
             assert!(layout.size() <= range.size(), "a block has the size asked for");
@@ -173,7 +173,7 @@ impl<B: Backing> Core<B> {
 
 impl State {
     fn snapshot(&self) -> Snapshot {
-        let firsts = self.space.iter().filter(|(_, range)| range.prev.is_none());
+        let firsts = self.space.ranges.iter().filter(|(_, range)| range.prev.is_none());
         let mut segments: Vec<Segment> = firsts.map(|(first, _)| self.segment(first)).collect();
         segments.sort_by_key(|segment| segment.start);
         Snapshot { counters: self.counters(), segments, windows: Vec::new() }

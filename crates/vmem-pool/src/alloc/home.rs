@@ -109,7 +109,7 @@ impl State {
             slow.home = lender;
             rest = self.lanes.away(rest, lender);
         }
-        self.space.finish(claim, slow.need, rest)
+        self.space.finish(claim, None, slow.need, rest)
     }
 
     /// The one lane that lends all of a claim.

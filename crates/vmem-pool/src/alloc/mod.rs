@@ -381,7 +381,7 @@ impl<B: Backing> Core<B> {
     /// is to be closed, or `None` if there is no such block.
     fn free_slow(&self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
         let (mut state, lane) = self.streams.enter(self.streams.lock(), stream);
-        let home = state.space.home_of(raw)?;
+        let home = state.space.ranges.home_of(raw)?;
         let slot = state.end_block(raw, home).or_else(|| state.end_resting(raw))?;
         let size = state.space[slot].size();
         let (tag, close) = state.lanes.tag_free(lane, size);

@@ -261,7 +261,8 @@ impl State {
         owner: ResourceId,
     ) -> Result<BTreeSet<(Slot, u32)>, ResidencyError> {
         let labelled = |wanted: Option<Label>| {
-            let live = self.space.iter().filter_map(|(slot, range)| Some((slot, range.block()?)));
+            let live =
+                self.space.ranges.iter().filter_map(|(slot, range)| Some((slot, range.block()?)));
             let wanted = live.filter(|(_, (_, it, _))| wanted.is_none_or(|wanted| *it == wanted));
             wanted.map(|(slot, (.., generation))| (slot, generation)).collect()
         };
@@ -271,7 +272,7 @@ impl State {
             Which::These(blocks) => {
                 let slot = |block: &RawBlock| {
                     let own = block.owner() == owner;
-                    let slot = own.then(|| self.space.slot_of(block)).flatten();
+                    let slot = own.then(|| self.space.ranges.slot_of(block)).flatten();
                     slot.map(|slot| (slot, block.generation())).ok_or_else(|| {
                         let error = ResidencyError::new(ResidencyErrorKind::NotLive);
                         error.with_source(format!("the block at {}", block.ptr()))
@@ -284,7 +285,7 @@ impl State {
 
     fn begin_moving(&mut self, blocks: &BTreeSet<Slot>) {
         for &block in blocks {
-            self.space.set_resting(block, true);
+            self.space.ranges.set_resting(block, true);
         }
         let Self { space, aliases, .. } = self;
         aliases.resting.begin_moving(blocks.iter().map(|&block| space[block].start));
@@ -294,12 +295,12 @@ impl State {
     fn end_moving(&mut self) {
         let mut memory = self.memory();
         for (start, freed) in memory.aliases.resting.end_moving() {
-            let Some(slot) = memory.space.covering(start) else { continue };
+            let Some(slot) = memory.space.ranges.covering(start) else { continue };
             match freed {
                 Some(tag) => memory.release_claimed(slot, tag),
                 None => {
                     let away = memory.aliases.is_away(memory.space[slot].span());
-                    memory.space.set_resting(slot, away);
+                    memory.space.ranges.set_resting(slot, away);
                 }
             }
         }

@@ -113,7 +113,7 @@ impl State {
             return None;
         }
         let lanes = self.lanes_for(slow);
-        if lanes.is_empty() && self.space.owners() < 2 && self.lanes.owes_nothing_here() {
+        if lanes.is_empty() && self.space.indexes.owners() < 2 && self.lanes.owes_nothing_here() {
             slow.looked = true;
             slow.seen = self.progress();
             slow.completions = self.lanes.completions;
@@ -198,10 +198,10 @@ impl State {
     /// The largest range that could be used at once, whether or not it fits.
     pub(super) fn largest_complete(&self, lane: StreamIx) -> u64 {
         let own = match self.lanes.reuse() {
-            Reuse::StreamOrdered => self.space.largest_of(lane),
+            Reuse::StreamOrdered => self.space.indexes.largest_of(lane),
             Reuse::Observed => 0,
         };
-        own.max(self.space.largest_of(CLEAN.lane))
+        own.max(self.space.indexes.largest_of(CLEAN.lane))
     }
 
     /// Claims the range whose wait is the smallest.

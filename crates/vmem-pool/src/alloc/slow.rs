@@ -100,7 +100,7 @@ impl<'a> Slow<'a> {
 
     /// Gives a claim up that could not be kept, which others are not to take for progress.
     pub(super) fn put_back(&mut self, state: &mut State, claim: Claim) {
-        state.space.give_up(claim);
+        state.space.end_claim(claim, |_, state| state);
         self.seen += 1;
     }
 

@@ -95,7 +95,7 @@ impl State {
 
     /// The sizes and last uses of what nobody holds.
     fn unheld(&self) -> impl Iterator<Item = (u64, Tag)> {
-        self.space.iter().filter_map(|(_, range)| match range.state() {
+        self.space.ranges.iter().filter_map(|(_, range)| match range.state() {
             RangeState::Free(tag) | RangeState::Dormant(tag) => Some((range.size(), tag)),
             _ => None,
         })

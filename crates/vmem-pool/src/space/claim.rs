@@ -51,9 +51,36 @@ impl Space {
         Claim { parts, alias, ..Claim::default() }
     }
 
-    /// Gives every part its state back.
-    pub(crate) fn give_up(&mut self, claim: Claim) {
-        self.end_claim(claim, |_, state| state);
+    /// Claims a span, none of which is live or claimed, and returns the parts, lowest first, with
+    /// the state each had.
+    pub(crate) fn claim_span(&mut self, span: Span) -> Vec<(Slot, RangeState)> {
+        let slots: Vec<Slot> = self.ranges.within(span).collect();
+        let mut parts = Vec::with_capacity(slots.len());
+        for slot in slots {
+            let state = self[slot].state();
+            self.claim(slot);
+            self.cut(slot, self[slot].span().common(span), state);
+            parts.push((slot, state));
+        }
+        parts
+    }
+
+    /// Gives all of a span, none of which is live or claimed, another state.
+    pub(crate) fn change(&mut self, span: Span, state: RangeState) {
+        for (slot, _) in self.claim_span(span) {
+            self.set_state(slot, state);
+        }
+    }
+
+    /// The memory that is at home in a span is free there again, with the tag that it gets by the one it had
+    /// while it was dormant: whose lane is the one that lent it, or the clean one.
+    pub(crate) fn wake(&mut self, span: Span, mut tag: impl FnMut(Tag) -> Tag) {
+        let dormant =
+            |slot: Slot| Some((self[slot].span().common(span), self[slot].state().dormant()?));
+        let dormant: Vec<(Span, Tag)> = self.ranges.within(span).filter_map(dormant).collect();
+        for (part, home) in dormant {
+            self.change(part, RangeState::Free(tag(home)));
+        }
     }
 
     /// Gives every part the state that it is to have, by where it is and the state it had.
@@ -69,26 +96,25 @@ impl Space {
         }
     }
 
-    /// Joins the parts, and keeps what the request needs claimed; the rest is free with this tag.
-    pub(crate) fn finish(&mut self, claim: Claim, need: Need, rest: Tag) -> Slot {
-        self.note_claim_ended();
-        let whole = self.join_claimed(&claim.parts);
-        self.fit(whole, need, rest);
-        whole
-    }
-
-    /// The memory of a claim came with addresses of its own: the rest of it is free with this tag.
-    pub(crate) fn finish_with(
+    /// Joins the parts, or takes the addresses that came with the memory of a claim, and keeps what the request
+    /// needs claimed; the rest is free with this tag.
+    pub(crate) fn finish(
         &mut self,
         claim: Claim,
-        segment: Span,
+        segment: Option<Span>,
         need: Need,
         rest: Tag,
     ) -> Slot {
-        debug_assert!(claim.parts.is_empty() && claim.alias.is_empty());
         self.note_claim_ended();
-        let whole = self.add_segment(segment, RangeState::Claimed);
-        self.fit(whole, need, rest);
+        let whole = match segment {
+            Some(segment) => {
+                debug_assert!(claim.parts.is_empty() && claim.alias.is_empty());
+                self.add_segment(segment, RangeState::Claimed)
+            }
+            None => self.ranges.join_claimed(&claim.parts),
+        };
+        let at = need.start_in(self[whole].span()).expect("a claimed range fits its request");
+        self.cut(whole, Span::new(at, need.size), RangeState::Free(rest));
         whole
     }
 
@@ -101,38 +127,12 @@ impl Space {
             // Work at home is pending no longer than work at the alias will be.
             self.set_state(slot, RangeState::Dormant(Tag { lane, ..CLEAN }));
         }
-        self.join_claimed(&claim.alias)
+        self.ranges.join_claimed(&claim.alias)
     }
 
     /// What was claimed and is not kept is there for others again.
     fn note_claim_ended(&mut self) {
         self.claims -= 1;
         self.claims_ended += 1;
-    }
-
-    /// Cuts a claimed range to what a request needs; the rest is free with the tag `rest`.
-    fn fit(&mut self, slot: Slot, need: Need, rest: Tag) {
-        let Span { start, size } = self[slot].span();
-        let at = need.start_in(start, size).expect("a claimed range fits its request");
-        self.cut(slot, Span::new(at, need.size), RangeState::Free(rest));
-    }
-
-    /// The memory that is at home in a span is free there again, with the tag that it gets by the lane that
-    /// lent it: the clean one if none did.
-    pub(crate) fn wake(&mut self, span: Span, mut tag: impl FnMut(StreamIx) -> Tag) {
-        let lent = |slot: Slot| Some((slot, self[slot].state().dormant()?));
-        let slots: Vec<(Slot, Tag)> = self.within(span).filter_map(lent).collect();
-        for (slot, home) in slots {
-            self.claim(slot);
-            self.cut(slot, self[slot].span().common(span), RangeState::Dormant(home));
-            self.set_state(slot, RangeState::Free(tag(home.lane)));
-        }
-    }
-
-    /// Gives all of a span, none of which is live or claimed, another state.
-    pub(crate) fn change(&mut self, span: Span, state: RangeState) {
-        for (slot, _) in self.claim_span(span) {
-            self.set_state(slot, state);
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use vmem_core::{BlockLayout, Label};
 
-use super::{GRAIN, Span};
+use super::{GRAIN, Span, StreamIx, Tag};
 
 /// Which range. Four bytes, and four with `Option` around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,46 +49,6 @@ impl Slot {
         neighbour.map_or(0, Self::index)
     }
 }
-
-/// Which of a pool's streams: the number of its lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub(crate) struct StreamIx(pub(crate) u32);
-
-impl StreamIx {
-    /// Below every other lane's.
-    pub(crate) const LEAST: Self = Self(0);
-    /// Above every lane's: what is left of 32 bits beside the state of a block and its alignment.
-    pub(crate) const MOST: Self = Self((1 << (u32::BITS - HOME)) - 1);
-
-    /// The stream of this index.
-    ///
-    /// # Panics
-    /// From 2²³ - 1 on.
-    pub(crate) fn at(index: usize) -> Self {
-        let number = u32::try_from(index).ok().map(Self).filter(|number| *number < Self::MOST);
-        number.expect("fewer than 2^23 streams")
-    }
-
-    /// The next one.
-    pub(crate) const fn next(self) -> Self {
-        Self(self.0 + 1)
-    }
-
-    #[inline]
-    pub(crate) const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// Which lane last freed a range, and in which of its epochs. Epoch 0 was before any work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tag {
-    pub(crate) lane: StreamIx,
-    pub(crate) epoch: u64,
-}
-
-/// The tag of ranges that no pending work touches: lane 0 is no stream's.
-pub(crate) const CLEAN: Tag = Tag { lane: StreamIx(0), epoch: 0 };
 
 /// The states of a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,7 +144,7 @@ const BITS: u32 = 3;
 const MASK: u32 = (1 << BITS) - 1;
 /// Above these, of a live range, is the binary logarithm of an alignment, and above that its home.
 const ALIGNMENTS: u32 = 63;
-const HOME: u32 = BITS + 6;
+pub(super) const HOME: u32 = BITS + 6;
 
 impl Kind {
     const VACANT: Self = Self(0);
@@ -230,7 +190,9 @@ impl Range {
     /// A range of so many bytes, in whole grains, up to [`MOST`](super::MOST).
     #[inline]
     pub(super) fn new(span: Span, state: RangeState) -> Self {
-        Self::between(span.start, grains(span.size), None, None).in_state(state)
+        let mut range = Self::between(span.start, grains(span.size), None, None);
+        range.set_state(state);
+        range
     }
 
     /// A claimed one with these neighbours.
@@ -243,11 +205,6 @@ impl Range {
     ) -> Self {
         let kind = Kind::CLAIMED;
         Self { start, word: 0, grains, prev, next, generation: 0, detail: 0, kind }
-    }
-
-    fn in_state(mut self, state: RangeState) -> Self {
-        self.set_state(state);
-        self
     }
 
     /// The state of it and its upper neighbour joined, if they may be.

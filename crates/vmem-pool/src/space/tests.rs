@@ -27,7 +27,7 @@ fn take(space: &mut Space, lane: u32, need: Need) -> Option<Slot> {
     let slot = space.best_fit(StreamIx(lane), need)?;
     let range = space[slot];
     space.claim(slot);
-    let at = need.start_in(range.start, range.size()).unwrap();
+    let at = need.start_in(range.span()).unwrap();
     space.cut(slot, Span::new(at, need.size), RangeState::Free(tag(lane)));
     space.set_state(slot, RangeState::Live);
     Some(slot)
@@ -107,7 +107,7 @@ proptest! {
                         prop_assert!(!overlaps);
                         if range.state() == RangeState::Claimed {
                             let layout = BlockLayout::new(need.size).unwrap();
-                            space.begin_block(slot, layout, Label::NONE, StreamIx(lane));
+                            space.ranges.begin_block(slot, layout, Label::NONE, StreamIx(lane));
                         }
                         live.push((slot, range.start, range.size()));
                     }
@@ -129,7 +129,7 @@ proptest! {
                 }
                 Op::Relabel { lane, to } => {
                     space.list();
-                    let slots: Vec<Slot> = space.free_of(StreamIx(lane)).filter(|_| lane != to).collect();
+                    let slots: Vec<Slot> = space.indexes.free_of(StreamIx(lane)).filter(|_| lane != to).collect();
                     for slot in slots {
                         space.claim(slot);
                         space.set_state(slot, RangeState::Free(tag(to)));
@@ -142,14 +142,14 @@ proptest! {
         }
         space.list();
         space.check();
-        let free: Vec<Slot> = (0..3).flat_map(|lane| space.free_of(StreamIx(lane))).collect();
+        let free: Vec<Slot> = (0..3).flat_map(|lane| space.indexes.free_of(StreamIx(lane))).collect();
         free.iter().for_each(|&slot| space.claim(slot));
         let mut parts: Vec<(Slot, RangeState)> =
-            space.iter().map(|(slot, range)| (slot, range.state())).collect();
+            space.ranges.iter().map(|(slot, range)| (slot, range.state())).collect();
         parts.sort_by_key(|&(slot, _)| space[slot].start);
-        let whole = space.join_claimed(&parts);
+        let whole = space.ranges.join_claimed(&parts);
         space.check();
-        prop_assert_eq!(space.iter().count(), 1);
+        prop_assert_eq!(space.ranges.iter().count(), 1);
         space.set_state(whole, RangeState::Free(tag(0)));
         space.check();
         let all: u64 = space.free_stretches(|_| true).iter().map(|span| span.size).sum();
@@ -218,15 +218,14 @@ proptest! {
 /// The start of the smallest range that fits, found by looking at all of them.
 fn brute_force(space: &Space, lane: u32, need: Need) -> Option<u64> {
     let fits = |range: &super::Range| {
-        range.tag().is_some_and(|tag| tag.lane.0 == lane)
-            && need.start_in(range.start, range.size()).is_some()
+        range.tag().is_some_and(|tag| tag.lane.0 == lane) && need.start_in(range.span()).is_some()
     };
-    let ranges = space.iter().map(|(_, range)| range).filter(|range| fits(range));
+    let ranges = space.ranges.iter().map(|(_, range)| range).filter(|range| fits(range));
     ranges.map(|range| (range.size(), range.start)).min().map(|(_, start)| start)
 }
 
 fn sorted(space: &Space) -> Vec<super::Range> {
-    let mut ranges: Vec<_> = space.iter().map(|(_, range)| *range).collect();
+    let mut ranges: Vec<_> = space.ranges.iter().map(|(_, range)| *range).collect();
     ranges.sort_by_key(|range| range.start);
     ranges
 }
@@ -252,12 +251,12 @@ fn granules(parts: &[(u64, u32)]) -> Space {
 }
 
 fn fill(space: &mut Space, parts: &[(u64, u32)], unit: u64, state: impl Fn(u32) -> RangeState) {
-    let mut rest = space.iter().next().map(|(slot, _)| slot);
+    let mut rest = space.ranges.iter().next().map(|(slot, _)| slot);
     for (i, &(units, kind)) in parts.iter().enumerate() {
         let slot = rest.unwrap();
         rest = (i + 1 < parts.len()).then(|| {
             let at = space[slot].start + units * unit;
-            space.split(slot, at)
+            space.ranges.split(slot, at)
         });
         space.set_state(slot, state(kind));
     }
@@ -273,8 +272,8 @@ fn equal_fits_go_to_the_lowest_address() {
 #[test]
 fn lanes_stay_apart_and_join_within_themselves() {
     let space = split(&[(2, 0), (2, 0), (2, 1), (2, 0)]);
-    assert_eq!(space.largest_of(StreamIx(0)), 4 * GRAIN);
-    assert_eq!(space.largest_of(StreamIx(1)), 2 * GRAIN);
+    assert_eq!(space.indexes.largest_of(StreamIx(0)), 4 * GRAIN);
+    assert_eq!(space.indexes.largest_of(StreamIx(1)), 2 * GRAIN);
 }
 
 #[test]
@@ -284,7 +283,7 @@ fn a_tail_is_extended_rather_than_left_behind() {
     let stretch = Span::new(BASE + GRANULE, 2 * GRANULE);
     assert_eq!(found, Some((stretch, GRANULE)));
     let parts = space.claim_span(stretch);
-    let whole = space.join_claimed(&parts);
+    let whole = space.ranges.join_claimed(&parts);
     space.set_state(whole, RangeState::Free(tag(0)));
     space.check();
 }
@@ -295,13 +294,13 @@ fn an_address_finds_only_the_live_range_that_starts_there() {
     let slots: Vec<Slot> = (0..300).map(|_| take(&mut space, 0, need(100)).unwrap()).collect();
     for &slot in &slots {
         let start = space[slot].start;
-        assert_eq!(space.find(start), Some(slot));
-        assert_eq!(space.find(start + GRAIN), None);
+        assert_eq!(space.ranges.find(start), Some(slot));
+        assert_eq!(space.ranges.find(start + GRAIN), None);
     }
     space.set_state(slots[7], RangeState::Free(tag(0)));
-    assert_eq!(space.find(BASE + 700 * GRAIN), None);
-    assert_eq!(space.find(BASE - GRAIN), None);
-    assert_eq!(space.find(BASE + 100_000 * GRAIN), None);
+    assert_eq!(space.ranges.find(BASE + 700 * GRAIN), None);
+    assert_eq!(space.ranges.find(BASE - GRAIN), None);
+    assert_eq!(space.ranges.find(BASE + 100_000 * GRAIN), None);
 }
 
 #[test]
@@ -329,7 +328,7 @@ fn what_is_joined_has_the_latest_epoch_of_its_parts() {
             let mut space = space_with(3, RangeState::Free(tag(0)));
             let slots = [(); 3].map(|()| {
                 let slot = space.take_best(lane, need(1)).unwrap();
-                space.begin_block(slot, BlockLayout::new(GRAIN).unwrap(), Label::NONE, lane);
+                space.ranges.begin_block(slot, BlockLayout::new(GRAIN).unwrap(), Label::NONE, lane);
                 slot
             });
             for part in order {

@@ -189,9 +189,9 @@ impl State {
                 lanes.away.stocked.range((home, from)..=(home, StreamIx::MOST)).next()
         {
             // What is claimed may be put back.
-            if space.owns_nothing(number) && space.claims == 0 {
+            if space.indexes.owns_nothing(number) && space.claims == 0 {
                 lanes.away.stocked.remove(&(home, number));
-            } else if !space.owns_nothing(number) {
+            } else if !space.indexes.owns_nothing(number) {
                 numbers.push(number);
             }
             from = number.next();
@@ -208,7 +208,7 @@ impl State {
             let lanes = &self.lanes;
             let complete =
                 |slot: &Slot| self.space[*slot].tag().is_some_and(|t| lanes.is_complete(t));
-            let slots: Vec<Slot> = self.space.free_of(number).filter(complete).collect();
+            let slots: Vec<Slot> = self.space.indexes.free_of(number).filter(complete).collect();
             self.retag(slots, at_home);
         }
         !numbers.is_empty()
@@ -218,7 +218,8 @@ impl State {
     pub(crate) fn latest_away(&mut self, home: StreamIx) -> Vec<Tag> {
         let numbers = self.away_from(home);
         let latest = |number: &StreamIx| {
-            let free = self.space.free_of(*number).filter_map(|slot| self.space[slot].tag());
+            let free =
+                self.space.indexes.free_of(*number).filter_map(|slot| self.space[slot].tag());
             free.max_by_key(|tag| tag.epoch)
         };
         numbers.iter().filter_map(latest).collect()
@@ -265,7 +266,7 @@ impl State {
         }
         let own = |tag: Tag| tag.lane == home || numbers.contains(&tag.lane);
         let run = self.space.best_run(need, own)?;
-        let tags = self.space.within(run).filter_map(|slot| self.space[slot].tag());
+        let tags = self.space.ranges.within(run).filter_map(|slot| self.space[slot].tag());
         let away: Vec<Tag> = tags.filter(|tag| tag.lane != home).collect();
         let first = away.first()?.lane;
         away.into_iter().filter(|tag| tag.lane == first).max_by_key(|tag| tag.epoch)
@@ -285,7 +286,7 @@ impl State {
         }
         let covered =
             |slot: &Slot| self.space[*slot].tag().is_some_and(|free| free.epoch <= tag.epoch);
-        let slots: Vec<Slot> = self.space.free_of(number).filter(covered).collect();
+        let slots: Vec<Slot> = self.space.indexes.free_of(number).filter(covered).collect();
         self.retag(slots, now);
     }
 
@@ -307,13 +308,13 @@ impl State {
         let pairs: Vec<(StreamIx, Pair)> = pairs.filter(concerned).collect();
         for (number, pair) in pairs {
             if ended.contains(&pair.home) {
-                let slots: Vec<Slot> = self.space.free_of(number).collect();
+                let slots: Vec<Slot> = self.space.indexes.free_of(number).collect();
                 for slot in slots {
                     let epoch = self.space[slot].tag().map_or(u64::MAX, |tag| tag.epoch);
                     self.retag(vec![slot], Tag { lane: pair.freed_on, epoch });
                 }
             }
-            if self.space.owns_nothing(number) {
+            if self.space.indexes.owns_nothing(number) {
                 self.lanes.forget_pair(number);
             }
         }
@@ -326,7 +327,7 @@ impl State {
         }
         let Self { lanes, space, .. } = self;
         let unused: Vec<StreamIx> = lanes.away.pairs.keys().copied().collect();
-        let unused = unused.into_iter().filter(|&number| space.owns_nothing(number));
+        let unused = unused.into_iter().filter(|&number| space.indexes.owns_nothing(number));
         unused.for_each(|number| lanes.forget_pair(number));
         lanes.away.sweep_above = 64 + 2 * lanes.away.pairs.len();
     }

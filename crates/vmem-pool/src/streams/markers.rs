@@ -313,8 +313,13 @@ pub(crate) fn stands_for_nothing(error: &DriverError) -> bool {
 impl State {
     /// Lanes that have free memory, or addresses that memory was used at, which no marker covers.
     fn unmarked(&self) -> BTreeSet<StreamIx> {
-        let free = self.space.all_free().filter_map(|slot| self.space[slot].tag());
-        let dormant = self.space.dormant().filter_map(|slot| self.space[slot].state().dormant());
+        let free = self.space.indexes.all_free().filter_map(|slot| self.space[slot].tag());
+        let dormant = self
+            .space
+            .indexes
+            .dormant
+            .slots()
+            .filter_map(|slot| self.space[slot].state().dormant());
         let lanes: BTreeSet<StreamIx> =
             free.chain(dormant).map(|tag| self.lanes.freed_on(tag.lane)).collect();
         let unmarked =

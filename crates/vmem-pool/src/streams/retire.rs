@@ -32,7 +32,7 @@ impl State {
             let Some(tag) = self.space[*slot].tag() else { return false };
             tag.lane != CLEAN.lane && self.lanes.is_complete(tag)
         };
-        let slots: Vec<Slot> = self.space.all_free().filter(ready).collect();
+        let slots: Vec<Slot> = self.space.indexes.all_free().filter(ready).collect();
         self.retag(slots, CLEAN);
         self.settle_dormant();
         self.settled = Some(now);
@@ -55,10 +55,10 @@ impl State {
             RangeState::Dormant(tag) => tag.lane != CLEAN.lane && self.lanes.is_complete(tag),
             _ => false,
         };
-        let slots: Vec<Slot> = self.space.dormant().filter(complete).collect();
+        let slots: Vec<Slot> = self.space.indexes.dormant.slots().filter(complete).collect();
         for slot in slots {
             // A neighbour may have taken it in meanwhile.
-            let range = self.space.get(slot);
+            let range = self.space.ranges.get(slot);
             if range.is_some_and(|range| range.state().dormant().is_some()) {
                 self.space.claim(slot);
                 self.space.set_state(slot, RangeState::Dormant(CLEAN));
@@ -76,11 +76,16 @@ impl State {
             return;
         }
         self.inherit(&ended);
-        let dormant = self.space.dormant().filter_map(|slot| self.space[slot].state().dormant());
+        let dormant = self
+            .space
+            .indexes
+            .dormant
+            .slots()
+            .filter_map(|slot| self.space[slot].state().dormant());
         let tied: HashSet<StreamIx> = dormant.map(|tag| tag.lane).collect();
         let kept = |lane: &StreamIx| {
             let away = || self.lanes.freed_away_on(*lane).next().is_some();
-            tied.contains(lane) || !self.space.owns_nothing(*lane) || away()
+            tied.contains(lane) || !self.space.indexes.owns_nothing(*lane) || away()
         };
         let (kept, gone): (Vec<StreamIx>, Vec<StreamIx>) = ended.into_iter().partition(kept);
         self.lanes.keep_ended(kept);

@@ -107,7 +107,7 @@ impl State {
     pub(crate) fn quarantined(&self) -> u64 {
         let lanes = self.lanes.uncovered.iter().copied();
         let lanes = lanes.flat_map(|l| std::iter::once(l).chain(self.lanes.freed_away_on(l)));
-        let free = lanes.flat_map(|lane| self.space.free_of(lane));
+        let free = lanes.flat_map(|lane| self.space.indexes.free_of(lane));
         let kept =
             free.filter(|&slot| self.space[slot].tag().is_some_and(|t| self.is_out_of_reach(t)));
         kept.map(|slot| self.space[slot].size()).sum()
@@ -167,7 +167,7 @@ impl State {
         }
         let accompanied = self.lanes.accompanied;
         let (lane, front) = self.lanes.open(raw.owner(), stream)?;
-        let slot = self.space.end_block(raw, lane)?;
+        let slot = self.space.ranges.end_block(raw, lane)?;
         let (tag, close) = front.note_free(self.space[slot].size(), accompanied);
         self.counters.count_free(raw.layout().size());
         self.space.free(slot, tag);
@@ -217,7 +217,7 @@ impl State {
         counters.bytes_allocated += layout.size();
         counters.live += layout.size();
         counters.peak_live = counters.peak_live.max(counters.live);
-        let generation = self.space.begin_block(slot, layout, label, home);
+        let generation = self.space.ranges.begin_block(slot, layout, label, home);
         let ptr = pointer(self.space[slot].start);
         let raw = RawBlock::new(ptr, layout, owner, slot.raw(), generation, label);
         // SAFETY: contract, implementing/disjoint: the range was claimed until now, so no other
@@ -229,21 +229,21 @@ impl State {
     /// `None` if there is no such block.
     #[inline]
     pub(crate) fn end_block(&mut self, raw: &RawBlock, home: StreamIx) -> Option<Slot> {
-        let slot = self.space.end_block(raw, home)?;
+        let slot = self.space.ranges.end_block(raw, home)?;
         self.counters.count_free(raw.layout().size());
         Some(slot)
     }
 
     /// The same of a block of which some memory is not the device's, or on its way.
     pub(crate) fn end_resting(&mut self, raw: &RawBlock) -> Option<Slot> {
-        let slot = self.space.end_resting(raw)?;
+        let slot = self.space.ranges.end_resting(raw)?;
         self.counters.count_free(raw.layout().size());
         Some(slot)
     }
 
     /// The raw parts of the live block that starts at `ptr`.
     pub(crate) fn find(&self, ptr: DevicePtr, owner: ResourceId) -> Option<RawBlock> {
-        let slot = self.space.find(ptr.get())?;
+        let slot = self.space.ranges.find(ptr.get())?;
         let (layout, label, generation) = self.space[slot].block()?;
         Some(RawBlock::new(ptr, layout, owner, slot.raw(), generation, label))
     }

@@ -149,7 +149,7 @@ impl<U: MemoryResource + 'static> Supply for Chunks<U> {
     /// Chunks that are wholly free and complete, the largest first, as long as at least `keep` bytes are
     /// left without them.
     fn surplus(&self, memory: &Memory<'_>, keep: u64) -> Vec<Span> {
-        let free = memory.space.free_of(CLEAN.lane).map(|slot| memory.space[slot].span());
+        let free = memory.space.indexes.free_of(CLEAN.lane).map(|slot| memory.space[slot].span());
         let mut whole: Vec<Span> = free.flat_map(|free| memory.aliases.cuts.whole(free)).collect();
         whole.sort_unstable_by_key(|chunk| std::cmp::Reverse((chunk.size, chunk.start)));
         let mut spare = self.held().saturating_sub(keep);

@@ -73,7 +73,7 @@ impl Cuts {
     /// Where in free memory a request could begin so that no more than a granule at either end of it is in a
     /// handle that it does not have whole.
     pub(crate) fn place_apart(&self, free: Span, need: Need, granule: u64) -> Option<u64> {
-        let first = need.start_in(free.start, free.size);
+        let first = need.start_in(free);
         let handles = self.whole(free).map(|handle| handle.start);
         let places = first.into_iter().chain(handles.filter(|at| at % need.alignment == 0));
         let is_apart = |&at: &u64| {

@@ -34,13 +34,9 @@ impl Memory<'_> {
         let Plan { way, claim, mut homes, alias, begin, fresh, .. } = plan;
         self.aliases.cuts.add(&fresh.handles, Place::Device);
         let Some(alias) = alias else {
-            return match fresh.handles.first() {
-                // A chunk has addresses of its own.
-                Some(&chunk) if homes.is_empty() => {
-                    self.space.finish_with(claim, chunk, need, rest)
-                }
-                _ => self.space.finish(claim, need, rest),
-            };
+            // A chunk has addresses of its own.
+            let chunk = fresh.handles.first().copied().filter(|_| homes.is_empty());
+            return self.space.finish(claim, chunk, need, rest);
         };
         let slot = self.space.lend(claim, lender);
         if let Way::Move(_) = way {
@@ -60,7 +56,7 @@ impl Memory<'_> {
     pub(crate) fn give_up(&mut self, plan: Plan) {
         let Plan { way, claim, homes, alias, begin, fresh, left } = plan;
         self.aliases.cuts.add(&fresh.handles, Place::Device);
-        self.space.give_up(claim);
+        self.space.end_claim(claim, |_, state| state);
         match (way, alias, left) {
             (Way::Resumption, Some(alias), _) => self.aliases.put(alias.start),
             (Way::Move(_), Some(_), Some(left)) => {
@@ -89,14 +85,14 @@ impl Memory<'_> {
         let Return { memory, aliases, mut gone, .. } = going;
         aliases.into_iter().for_each(|alias| self.hidden(alias));
         for run in memory {
-            let Some(slot) = self.space.covering(run.start) else { continue };
+            let Some(slot) = self.space.ranges.covering(run.start) else { continue };
             let left = gone.min(run.size);
             gone -= left;
             self.aliases.cuts.remove(Span::new(run.start, left));
             if left < run.size {
                 let rest = match left {
                     0 => slot,
-                    _ => self.space.split(slot, run.start + left),
+                    _ => self.space.ranges.split(slot, run.start + left),
                 };
                 self.space.set_state(rest, RangeState::Free(CLEAN));
             }
@@ -143,7 +139,8 @@ impl Memory<'_> {
         shared: u64,
         allowed: &dyn Fn(Tag) -> bool,
     ) -> Result<Plan, Miss> {
-        let oldest = self.aliases.oldest(need, shared, |home| self.space.is_free(home, allowed));
+        let oldest =
+            self.aliases.oldest(need, shared, |home| self.space.ranges.is_free(home, allowed));
         let (alias, homes) = oldest.ok_or(Miss::Addresses)?;
         let begin = alias.start;
         Ok(Plan { alias: Some(alias), begin, ..Plan::new(Way::Resumption, homes.to_vec()) })
@@ -166,7 +163,8 @@ impl Memory<'_> {
     pub(super) fn return_homes(&mut self, start: u64, mut free: impl FnMut(StreamIx) -> Tag) {
         self.aliases.put(start);
         if let Some(alias) = self.aliases.at(start) {
-            alias.homes.iter().for_each(|&home| self.space.wake(home, &mut free));
+            let homes = alias.homes.iter();
+            homes.for_each(|&home| self.space.wake(home, |lent| free(lent.lane)));
         }
     }
 
@@ -179,6 +177,7 @@ impl Memory<'_> {
     /// Whether nothing uses a span in which no memory is at home, and no work through it is pending.
     pub(super) fn is_dormant(&self, span: Span, is_complete: impl Fn(Tag) -> bool) -> bool {
         self.space
+            .ranges
             .within(span)
             .all(|slot| self.space[slot].state().dormant().is_some_and(&is_complete))
     }
@@ -204,7 +203,7 @@ impl Memory<'_> {
     pub(super) fn hidden(&mut self, alias: Hidden) {
         let Hidden { span, start, homes, unmapped } = alias;
         let done = span.start + unmapped.unwrap_or(0);
-        let parts: Vec<Slot> = self.space.within(span).collect();
+        let parts: Vec<Slot> = self.space.ranges.within(span).collect();
         for slot in parts {
             let Span { start, size } = self.space[slot].span();
             let unmapped = done.saturating_sub(start).min(size);

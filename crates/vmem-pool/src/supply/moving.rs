@@ -58,7 +58,8 @@ impl Memory<'_> {
         let mut all = blocks;
         while let Some(block) = new.pop() {
             for (handle, _) in self.aliases.resting.away.touching(self.space[block].span()) {
-                let beside = self.space.within(handle).filter(|&slot| self.space[slot].is_live());
+                let beside =
+                    self.space.ranges.within(handle).filter(|&slot| self.space[slot].is_live());
                 new.extend(beside.filter(|&slot| all.insert(slot)));
             }
         }
@@ -85,7 +86,7 @@ impl Memory<'_> {
         }
         handles.retain(|&(handle, place)| may_move(self.space, handle, place, blocks, is_complete));
         for &(handle, _) in &handles {
-            let touched = self.space.within(handle).filter(|slot| blocks.contains(slot));
+            let touched = self.space.ranges.within(handle).filter(|slot| blocks.contains(slot));
             let of_block = |slot: Slot| handle.common(self.space[slot].span()).size;
             stayed -= touched.map(of_block).sum::<u64>();
         }
@@ -175,7 +176,7 @@ fn may_move(
     blocks: &BTreeSet<Slot>,
     is_complete: &dyn Fn(Tag) -> bool,
 ) -> bool {
-    space.within(handle).all(|slot| match space[slot].state() {
+    space.ranges.within(handle).all(|slot| match space[slot].state() {
         _ if blocks.contains(&slot) => true,
         // Nobody may touch what is nowhere.
         RangeState::Live => place == Place::Nowhere,
@@ -189,12 +190,14 @@ fn may_move(
 /// several blocks share stays alone: joined with others, it would keep all of them where they are unless
 /// all of these blocks move.
 fn runs(space: &Space, handles: &BTreeSet<(Span, Place)>) -> Vec<Span> {
-    let is_shared =
-        |handle: Span| space.within(handle).filter(|&slot| space[slot].is_live()).count() > 1;
+    let is_shared = |handle: Span| {
+        space.ranges.within(handle).filter(|&slot| space[slot].is_live()).count() > 1
+    };
     let mut runs: Vec<((Span, Place), bool)> = Vec::new();
     for &(handle, place) in handles {
-        let inside =
-            |border: u64| space.covering(border).is_some_and(|slot| space[slot].start < border);
+        let inside = |border: u64| {
+            space.ranges.covering(border).is_some_and(|slot| space[slot].start < border)
+        };
         match runs.last_mut() {
             Some(((run, of), false))
                 if run.end() == handle.start
@@ -213,7 +216,7 @@ fn runs(space: &Space, handles: &BTreeSet<(Span, Place)>) -> Vec<Span> {
 /// What of these handles is in no block, to be claimed.
 fn unused(space: &Space, handles: &BTreeSet<(Span, Place)>) -> Vec<Span> {
     let parts = handles.iter().flat_map(|&(handle, _)| {
-        let unused = space.within(handle).filter(|&slot| space[slot].state().is_unused());
+        let unused = space.ranges.within(handle).filter(|&slot| space[slot].state().is_unused());
         unused.map(move |slot| space[slot].span().common(handle))
     });
     parts.collect()

@@ -49,7 +49,7 @@ impl Aliases {
     pub(crate) fn live_away(&self, space: &Space) -> u64 {
         let without = self.resting.away.all().filter(|(_, place)| *place != Place::Displaced);
         let of_handle = |handle: Span| -> u64 {
-            let live = space.within(handle).filter(|&slot| space[slot].is_live());
+            let live = space.ranges.within(handle).filter(|&slot| space[slot].is_live());
             let requested = live.filter_map(|slot| {
                 let (layout, ..) = space[slot].block()?;
                 Some(Span::new(space[slot].start, layout.size()))
@@ -103,7 +103,8 @@ impl Memory<'_> {
         let mut left = block;
         let mut release = |from: u64, state| {
             if from < left.end() {
-                let upper = if from > block.start { self.space.split(slot, from) } else { slot };
+                let upper =
+                    if from > block.start { self.space.ranges.split(slot, from) } else { slot };
                 self.space.set_state(upper, state);
                 left = Span::between(block.start, from);
             }
@@ -153,8 +154,8 @@ impl Memory<'_> {
             if gone {
                 self.aliases.resting.remove(span);
             }
-            let parts: Vec<Slot> = self.space.within(span).collect();
-            parts.into_iter().for_each(|slot| _ = self.space.set_state(slot, state));
+            let parts: Vec<Slot> = self.space.ranges.within(span).collect();
+            parts.into_iter().for_each(|slot| self.space.set_state(slot, state));
         }
     }
 
@@ -164,20 +165,10 @@ impl Memory<'_> {
             self.displace(handle);
             self.place(&[handle], place);
             match place {
-                Place::Device => self.wake_away(handle),
+                // What is in no block is free.
+                Place::Device => self.space.wake(handle, |tag| tag),
                 _ => self.leave_if_unused(handle, place),
             }
-        }
-    }
-
-    /// Addresses that were away have device memory again: what of them is in no block is free.
-    fn wake_away(&mut self, span: Span) {
-        let asleep = |slot: Slot| {
-            Some((self.space[slot].span().common(span), self.space[slot].state().dormant()?))
-        };
-        let dormant: Vec<(Span, Tag)> = self.space.within(span).filter_map(asleep).collect();
-        for (part, tag) in dormant {
-            self.space.change(part, RangeState::Free(tag));
         }
     }
 }

@@ -1,184 +1,195 @@
-//! Free ranges by size, for best fit.
+//! Ranges that are in no block, by state, lane and size.
 
 mod bin;
+mod by_size;
 mod class;
 mod key;
 mod owners;
 
-use bin::Bin;
-use class::CLASSES;
+pub(crate) use by_size::BySize;
 pub(super) use class::class_of;
-pub(super) use key::Key;
-pub(super) use owners::Owners;
+use key::Key;
+use owners::Owners;
 
-use super::{Range, Slot};
+use super::range::Kind;
+use super::{GRAIN, Range, RangeState, Slot, StreamIx};
 
-/// A power of two, so that a class finds its word without a comparison.
-const WORDS: usize = CLASSES.div_ceil(64).next_power_of_two();
+/// So many free ranges are in no index, so that a few streams at work do not list each other's.
+const UNLISTED: usize = 4;
 
-/// Free ranges in classes of similar size, with a bitmap of the classes that are not empty.
+/// The indexes of ranges in no block: every free, unmapped or dormant one is in the one of its state, and
+/// of its lane if it is free.
 ///
-/// The best fit is in the class of the size asked for, or else the smallest range of the next class
-/// that is not empty. Inside a class ranges are unordered while few or not searched, so that
-/// entering and leaving take constant time and searching takes a short scan; a class of
-/// many that is searched is ordered, and takes `O(log n)` steps for everything. Each range knows its
-/// position in its class.
+/// The free range of a lane that grew, shrank or came last is in none, because more often than not the next
+/// operation changes it again. It enters its index when another one takes its place, or at
+/// [`list`](Self::list), which whoever reads all of a lane's ranges calls first.
+///
+/// Of the ranges, which are handed to the functions that need them, nothing changes here but the position
+/// that each has in its index.
 #[derive(Debug, Default)]
-pub(super) struct FreeIndex {
-    occupied: Classes,
-    /// Those up to the largest class that was ever used.
-    bins: Vec<Bin>,
+pub(crate) struct Indexes {
+    /// From where on the starts of ranges are compared.
+    base: u64,
+    /// Of some lanes the free range that changed last.
+    unlisted: [Option<Slot>; UNLISTED],
+    /// Free ranges by lane.
+    pub(super) lanes: Vec<BySize>,
+    /// Which of those have ranges of a size.
+    pub(super) owners: Owners,
+    pub(super) unmapped: BySize,
+    /// Ranges mapped to memory that is in use elsewhere, or away.
+    pub(crate) dormant: BySize,
 }
 
-/// A set of classes.
-#[derive(Debug, Default)]
-struct Classes {
-    words: [u64; WORDS],
-    /// Which of the words are not zero.
-    above: u64,
+impl Indexes {
+    /// The first segment begins at `start`. Starts are told apart over 1 TiB from 256 GiB below it on.
+    pub(super) fn set_first(&mut self, start: u64) {
+        self.base = start.wrapping_sub(256 << 30);
+    }
+
+    /// What a range is ordered by among others of its state: its size, then its start.
+    #[inline]
+    fn key_of(&self, range: &Range) -> Key {
+        #[expect(clippy::cast_possible_truncation, reason = "as documented")]
+        let start = (range.start.wrapping_sub(self.base) / GRAIN) as u32;
+        Key::of(range.grains(), start)
+    }
+
+    /// Puts a range into the index of its state.
+    #[inline]
+    pub(super) fn enter(&mut self, ranges: &mut [Range], slot: Slot) {
+        let range = ranges[slot.index()];
+        let key = self.key_of(&range);
+        match range.state() {
+            RangeState::Free(_) => self.enter_lane(ranges, slot),
+            RangeState::Unmapped => _ = self.unmapped.insert(ranges, slot, key),
+            RangeState::Dormant(_) => _ = self.dormant.insert(ranges, slot, key),
+            RangeState::Live | RangeState::Claimed | RangeState::Vacant => {}
+        }
+    }
+
+    /// Takes a range out of the index of its state.
+    #[inline]
+    pub(super) fn leave(&mut self, ranges: &mut [Range], slot: Slot) {
+        let range = ranges[slot.index()];
+        let key = self.key_of(&range);
+        match range.state() {
+            RangeState::Free(tag) => self.unlist(ranges, slot, tag.lane),
+            RangeState::Unmapped => self.unmapped.remove(ranges, slot, key),
+            RangeState::Dormant(_) => self.dormant.remove(ranges, slot, key),
+            RangeState::Live | RangeState::Claimed | RangeState::Vacant => {}
+        }
+    }
+
+    fn enter_lane(&mut self, ranges: &mut [Range], slot: Slot) {
+        let range = &ranges[slot.index()];
+        let (lane, key) = (range.lane(), self.key_of(range));
+        if self.lanes.len() <= lane.index() {
+            self.lanes.resize_with(lane.index() + 1, BySize::default);
+        }
+        let listing = self.lanes[lane.index()].insert(ranges, slot, key);
+        self.owners.note(lane.index(), listing, &mut self.lanes);
+    }
+
+    fn leave_lane(&mut self, ranges: &mut [Range], slot: Slot) {
+        let range = &ranges[slot.index()];
+        let (lane, key) = (range.lane(), self.key_of(range));
+        self.lanes[lane.index()].remove(ranges, slot, key);
+    }
+
+    /// A free range of the lane is about to grow or shrink.
+    #[inline]
+    pub(super) fn touch(&mut self, ranges: &mut [Range], slot: Slot, lane: StreamIx) {
+        if self.unlisted[place(lane)] != Some(slot) {
+            self.leave_lane(ranges, slot);
+            self.hold(ranges, slot, lane);
+        }
+    }
+
+    /// A free range of the lane, in no index, is the one that changed last.
+    #[inline]
+    pub(super) fn hold(&mut self, ranges: &mut [Range], slot: Slot, lane: StreamIx) {
+        self.list_at(ranges, place(lane));
+        self.unlisted[place(lane)] = Some(slot);
+    }
+
+    /// A free range of the lane is in no index from now on.
+    #[inline]
+    pub(super) fn unlist(&mut self, ranges: &mut [Range], slot: Slot, lane: StreamIx) {
+        match self.unlisted[place(lane)] == Some(slot) {
+            true => self.unlisted[place(lane)] = None,
+            false => self.leave_lane(ranges, slot),
+        }
+    }
+
+    /// Every free range is in its index from now on.
+    #[inline]
+    pub(super) fn list(&mut self, ranges: &mut [Range]) {
+        (0..UNLISTED).for_each(|place| self.list_at(ranges, place));
+    }
+
+    #[inline]
+    fn list_at(&mut self, ranges: &mut [Range], place: usize) {
+        if let Some(slot) = self.unlisted[place].take() {
+            self.enter_lane(ranges, slot);
+        }
+    }
+
+    /// The smallest free range of a lane of at least so many grains, the lowest of equals, listed or not;
+    /// after which it is cheap for this size.
+    #[inline]
+    pub(super) fn search(&mut self, ranges: &[Range], lane: StreamIx, grains: u32) -> Option<Slot> {
+        let changed = self.unlisted[place(lane)].filter(|slot| {
+            let range = &ranges[slot.index()];
+            range.kind() == Kind::free(lane) && range.grains() >= grains
+        });
+        let upto = changed.map_or(Key::MOST, |slot| self.key_of(&ranges[slot.index()]));
+        let better = self.lanes.get_mut(lane.index()).and_then(|index| index.search(grains, upto));
+        better.or(changed)
+    }
+
+    fn is_listed(&self) -> bool {
+        self.unlisted.iter().all(Option::is_none)
+    }
+
+    /// The free ranges of a lane, all of which are listed. `None` if it never had one.
+    #[inline]
+    pub(super) fn of(&self, lane: StreamIx) -> Option<&BySize> {
+        debug_assert!(self.is_listed(), "for all free ranges");
+        self.lanes.get(lane.index())
+    }
+
+    /// All free ranges of `lane`.
+    pub(crate) fn free_of(&self, lane: StreamIx) -> impl Iterator<Item = Slot> {
+        self.of(lane).into_iter().flat_map(BySize::slots)
+    }
+
+    /// Whether `lane` has no free range.
+    pub(crate) fn owns_nothing(&self, lane: StreamIx) -> bool {
+        self.of(lane).is_none_or(BySize::is_empty)
+    }
+
+    /// The size of the largest free range of `lane`.
+    pub(crate) fn largest_of(&self, lane: StreamIx) -> u64 {
+        let largest = self.of(lane).and_then(BySize::largest);
+        largest.map_or(0, |grains| u64::from(grains) * GRAIN)
+    }
+
+    /// How many lanes have free ranges: none, one, or two for all above.
+    pub(crate) fn owners(&self) -> usize {
+        debug_assert!(self.is_listed(), "for all free ranges");
+        self.owners.count(&self.lanes)
+    }
+
+    /// The free ranges of all lanes.
+    pub(crate) fn all_free(&self) -> impl Iterator<Item = Slot> {
+        debug_assert!(self.is_listed(), "for all free ranges");
+        self.owners.slots(&self.lanes)
+    }
 }
 
-const _: () = assert!(WORDS <= 64, "one word says which words are not zero");
-
-impl Classes {
-    #[inline]
-    fn has(&self, class: usize) -> bool {
-        self.words[class / 64 % WORDS] >> (class % 64) & 1 == 1
-    }
-
-    #[inline]
-    fn insert(&mut self, class: usize) {
-        self.words[class / 64 % WORDS] |= 1 << (class % 64);
-        self.above |= 1 << (class / 64 % WORDS);
-    }
-
-    #[inline]
-    fn remove(&mut self, class: usize) {
-        let word = &mut self.words[class / 64 % WORDS];
-        *word &= !(1 << (class % 64));
-        let empty = u64::from(*word == 0);
-        self.above &= !(empty << (class / 64 % WORDS));
-    }
-
-    /// The first class from this one on.
-    #[inline]
-    fn next(&self, class: usize) -> Option<usize> {
-        let word = class / 64;
-        let bits = self.words.get(word)? & (u64::MAX << (class % 64));
-        if bits != 0 {
-            return Some(word * 64 + bits.trailing_zeros() as usize);
-        }
-        let words = self.above & (u64::MAX << word << 1);
-        if words == 0 {
-            return None;
-        }
-        let word = words.trailing_zeros() as usize;
-        Some(word * 64 + self.words[word].trailing_zeros() as usize)
-    }
-
-    /// All of them from this one on, in order.
-    fn from(&self, class: usize) -> impl Iterator<Item = usize> {
-        std::iter::successors(self.next(class), |class| self.next(class + 1))
-    }
-
-    fn last(&self) -> Option<usize> {
-        let last = |(word, bits): (usize, &u64)| {
-            (*bits != 0).then(|| word * 64 + 63 - bits.leading_zeros() as usize)
-        };
-        self.words.iter().enumerate().rev().find_map(last)
-    }
-}
-
-impl FreeIndex {
-    /// Adds a range of this key. Returns the class in whose list of [`Owners`] the index is to be put.
-    #[inline(always)]
-    pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> Option<usize> {
-        let class = class_of(key.grains());
-        let bin = self.bin(class);
-        if !bin.insert(ranges, slot, key) {
-            return None;
-        }
-        let listed = std::mem::replace(&mut bin.listed, true);
-        self.occupied.insert(class);
-        (!listed).then_some(class)
-    }
-
-    /// Takes a range out, which entered with this key.
-    #[inline(always)]
-    pub(super) fn remove(&mut self, ranges: &mut [Range], slot: Slot, key: Key) {
-        let class = class_of(key.grains());
-        if self.bins[class].remove(ranges, slot, key) {
-            self.occupied.remove(class);
-        }
-    }
-
-    /// The bin of a class, made with all below it when it is first used.
-    #[inline]
-    fn bin(&mut self, class: usize) -> &mut Bin {
-        if self.bins.len() <= class {
-            self.add_bins(class);
-        }
-        &mut self.bins[class]
-    }
-
-    #[cold]
-    fn add_bins(&mut self, class: usize) {
-        self.bins.resize_with(class + 1, Bin::default);
-    }
-
-    /// The same as [`best`](Self::best) of those with a key below `upto`, after which it is cheap for this
-    /// size.
-    #[inline]
-    pub(super) fn search(&mut self, grains: u32, upto: Key) -> Option<Slot> {
-        let (class, from) = (class_of(grains), Key::of(grains, 0));
-        let mut first = self.occupied.next(class)?;
-        if first == class {
-            let bin = &mut self.bins[class];
-            bin.prepare();
-            if let Some(slot) = bin.least(from, upto) {
-                return Some(slot);
-            }
-            first = self.occupied.next(class + 1)?;
-        }
-        self.bins[first].least(from, upto)
-    }
-
-    /// The smallest range of at least so many grains, the lowest of equals.
-    #[inline]
-    pub(super) fn best(&self, grains: u32) -> Option<Slot> {
-        let class = class_of(grains);
-        let from = Key::of(grains, 0);
-        if self.occupied.has(class)
-            && let Some(slot) = self.bins[class].least(from, Key::MOST)
-        {
-            return Some(slot);
-        }
-        self.bins[self.occupied.next(class + 1)?].least(from, Key::MOST)
-    }
-
-    /// All ranges of at least so many grains, smallest and lowest first. Sorts a class at a time.
-    pub(super) fn at_least(&self, grains: u32) -> impl Iterator<Item = Slot> {
-        let classes = self.occupied.from(class_of(grains));
-        classes.flat_map(move |class| self.bins[class].sorted_from(Key::of(grains, 0)))
-    }
-
-    /// All ranges, in no particular order.
-    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
-        self.occupied.from(0).flat_map(|class| self.bins[class].slots())
-    }
-
-    /// The ranges of one class.
-    fn in_class(&self, class: usize) -> impl Iterator<Item = Slot> {
-        self.bins.get(class).into_iter().flat_map(Bin::slots)
-    }
-
-    /// How many grains the largest range has.
-    pub(super) fn largest(&self) -> Option<u32> {
-        let class = self.occupied.last()?;
-        self.bins[class].entries().map(|(key, _)| key.grains()).max()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.occupied.above == 0
-    }
+/// Where the range of a lane is that is in no index: lanes of the same place make each other list theirs.
+#[inline]
+const fn place(lane: StreamIx) -> usize {
+    lane.index() % UNLISTED
 }

@@ -20,7 +20,7 @@ pub(super) fn extend(
 ) -> Result<Plan, Miss> {
     let (stretch, fresh) = cheapest_growth(arena, memory, ask, size).ok_or(Miss::Addresses)?;
     check_room(arena, held, ask, fresh)?;
-    let fresh = arena.fresh(memory.space.unmapped_in(stretch), ask);
+    let fresh = arena.fresh(memory.space.ranges.unmapped_in(stretch), ask);
     Ok(Plan { fresh, ..Plan::new(Way::Growth, vec![stretch]) })
 }
 
@@ -121,7 +121,7 @@ pub(super) fn carry_out(
 /// Whole handles without a live or pending byte, the highest first, no more than what is held above `keep`.
 pub(super) fn surplus(arena: &VirtualArena, memory: &Memory<'_>, keep: u64) -> Vec<Span> {
     let mut surplus = arena.held().saturating_sub(keep);
-    let free = memory.space.free_of(CLEAN.lane).map(|slot| memory.space[slot].span());
+    let free = memory.space.indexes.free_of(CLEAN.lane).map(|slot| memory.space[slot].span());
     let mut free: Vec<Span> = free.collect();
     free.sort_unstable_by_key(|free| std::cmp::Reverse(free.start));
     let mut going = Vec::new();
