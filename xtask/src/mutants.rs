@@ -74,8 +74,8 @@ const MUTANTS: [Mutant; 7] = [
     Mutant {
         name: "what is freed while it moves is free at once",
         file: "crates/vmem-pool/src/supply/resting.rs",
-        from: "if let Some(freed) = self.aliases.resting.moving.get_mut(&block.start)",
-        to: "if false && let Some(freed) = self.aliases.resting.moving.get_mut(&block.start)",
+        from: "if let Some(freed) = self.aliases.moving.get_mut(&block.start)",
+        to: "if false && let Some(freed) = self.aliases.moving.get_mut(&block.start)",
         test: Test::Loom("a_block_freed_while_it_goes_to_the_host"),
     },
 ];

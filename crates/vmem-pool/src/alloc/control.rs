@@ -5,7 +5,7 @@ use vmem_core::{BoxedError, DevicePtr, HandleError, Moved, RawBlock, Residence, 
 use super::{Core, Which};
 use crate::space::{self, Slot, pointer};
 use crate::streams::State;
-use crate::supply::{Backing, Mapping, Place};
+use crate::supply::{Backing, Place, VirtualArena};
 use crate::{Capacity, Counters, Pending, RangeInfo, RangeState, Segment, Snapshot};
 
 /// A pool without its type.
@@ -59,10 +59,7 @@ impl<B: Backing> Control for Core<B> {
 
     fn snapshot(&self) -> Snapshot {
         self.streams.note_orphans();
-        let state = self.streams.lock();
-        let mut snapshot = state.snapshot();
-        snapshot.windows = state.aliases.info();
-        snapshot
+        self.streams.lock().snapshot()
     }
 
     fn find(&self, ptr: DevicePtr) -> Option<RawBlock> {
@@ -71,18 +68,18 @@ impl<B: Backing> Control for Core<B> {
     }
 
     fn trim_to(&self, keep: u64) -> Result<u64, HandleError> {
-        self.streams.wait_for_markers().map_err(HandleError::from)?;
-        self.give_back(keep).map_err(HandleError::from)
+        self.streams.wait_for_markers()?;
+        Ok(self.give_back(keep)?)
     }
 
     fn try_trim(&self, keep: u64) -> Result<u64, HandleError> {
-        self.streams.ask().map_err(HandleError::from)?;
-        self.give_back(keep).map_err(HandleError::from)
+        self.streams.ask()?;
+        Ok(self.give_back(keep)?)
     }
 
     fn synchronize(&self) -> Result<(), HandleError> {
         self.streams.note_orphans();
-        self.streams.synchronize_device().map_err(HandleError::from)
+        Ok(self.streams.synchronize_device()?)
     }
 
     fn move_memory(
@@ -109,8 +106,9 @@ impl<B: Backing> Control for Core<B> {
     }
 
     fn host_room(&self) -> u64 {
-        let mapping = self.supply.mapping().filter(|mapping| mapping.can_rest());
-        mapping.map_or(0, Mapping::host_room)
+        let arena = self.supply.arena().filter(|arena| arena.can_rest());
+        let in_use = self.streams.lock().counters.on_host;
+        arena.map_or(0, |arena| arena.host_limit().saturating_sub(in_use))
     }
 
     fn check_invariants(&self) {
@@ -143,7 +141,7 @@ impl<B: Backing> Core<B> {
         // What cannot be waited for stays where it is: waiting for the whole device would break whatever
         // captures. After a device fault nothing can be returned: it leaks.
         // A pool that holds nothing has nothing to wait for.
-        let on_host = self.supply.mapping().map_or(0, Mapping::held_on_host);
+        let on_host = self.supply.arena().map_or(0, VirtualArena::held_on_host);
         let holds = self.supply.held() + on_host > 0;
         let waited = if holds { self.streams.wait_for_markers() } else { Ok(()) };
         let waited = waited.map_err(BoxedError::from);
@@ -176,18 +174,16 @@ impl State {
         let firsts = self.space.ranges.iter().filter(|(_, range)| range.prev.is_none());
         let mut segments: Vec<Segment> = firsts.map(|(first, _)| self.segment(first)).collect();
         segments.sort_by_key(|segment| segment.start);
-        Snapshot { counters: self.counters(), segments, windows: Vec::new() }
+        Snapshot { counters: self.counters(), segments, windows: self.aliases.info() }
     }
 
     fn segment(&self, first: Slot) -> Segment {
-        let mut ranges = Vec::new();
-        let mut next = Some(first);
-        while let Some(slot) = next {
-            let range = self.space[slot];
-            let start = pointer(range.start);
-            ranges.push(RangeInfo { start, size: range.size(), state: self.range_state(slot) });
-            next = range.next;
-        }
+        let slots = std::iter::successors(Some(first), |&slot| self.space[slot].next);
+        let info = |slot: Slot| {
+            let (range, state) = (self.space[slot], self.range_state(slot));
+            RangeInfo { start: pointer(range.start), size: range.size(), state }
+        };
+        let ranges: Vec<RangeInfo> = slots.map(info).collect();
         let size = ranges.iter().map(|range| range.size).sum();
         Segment { start: pointer(self.space[first].start), size, ranges }
     }

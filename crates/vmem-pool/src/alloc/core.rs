@@ -49,8 +49,8 @@ impl<B: Backing> Core<B> {
         let observed = supply.capabilities().has(Features::HOST_ACCESSIBLE);
         let reuse = if observed { Reuse::Observed } else { Reuse::StreamOrdered };
         let may_ask = config.placement == Placement::ByCompletion;
-        if let (Some(bytes), Some(mapping)) = (config.host_ceiling, supply.mapping()) {
-            mapping.limit_host(bytes);
+        if let (Some(bytes), Some(arena)) = (config.host_ceiling, supply.arena()) {
+            arena.limit_host(bytes);
         }
         let addresses = supply.addresses();
         let aliases = Aliases::new(addresses.map_or(u64::MAX, |(_, aliases_from)| aliases_from));

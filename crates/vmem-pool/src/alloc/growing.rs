@@ -6,7 +6,7 @@ use super::growth_lock::Growing;
 use super::{Core, Found, Placed, Slow};
 use crate::space::{CLEAN, GRAIN, MOST, Slot, Span};
 use crate::streams::{Access, Locked, State};
-use crate::supply::{Ask, Backing, Memory, Miss, Plan, Way};
+use crate::supply::{Ask, Backing, Miss, Plan, Way};
 use crate::{Counters, Footprint};
 
 impl<B: Backing> Core<B> {
@@ -16,9 +16,8 @@ impl<B: Backing> Core<B> {
         if slow.no_aliases {
             return None;
         }
-        let plan = state.plan(slow, self.ceiling, |memory, ask| {
-            memory.resume(ask.need, slow.shared(self.supply.granule()), ask.ready)
-        });
+        let shared = slow.shared(self.supply.granule());
+        let plan = state.plan(slow, self.ceiling, |ask| ask.resume(shared, ask.ready));
         let plan = plan.ok()?;
         state.counters.returns += 1;
         Some(state.memory().finish(plan, slow.need, CLEAN, |_| None))
@@ -28,8 +27,8 @@ impl<B: Backing> Core<B> {
     /// thread waited for its turn.
     pub(super) fn grow(&self, slow: &mut Slow<'_>) -> Placed<'_> {
         let mut growing = self.lock_growth().map_err(Miss::Refused)?;
-        if let Some((mapping, handles)) = growing.mapped() {
-            mapping.release_unusable(handles);
+        if let Some((arena, handles)) = growing.mapped() {
+            arena.release_unusable(handles);
         }
         let grown = growing.grow(self.streams.lock(), slow);
         growing.end(slow);
@@ -95,9 +94,8 @@ impl<'a, B: Backing> Growing<'a, B> {
     fn take_more(&mut self, mut state: Locked<'a>, slow: &mut Slow<'_>) -> Placed<'a> {
         let Core { supply, streams, config, ceiling, .. } = self.core;
         while !slow.no_aliases {
-            let plan = state.plan(slow, *ceiling, |memory, ask| {
-                memory.resume(ask.need, slow.shared(supply.granule()), ask.usable)
-            });
+            let shared = slow.shared(supply.granule());
+            let plan = state.plan(slow, *ceiling, |ask| ask.resume(shared, ask.usable));
             let Ok(plan) = plan else { break };
             match self.carry_out(state, slow, plan) {
                 Ok(placed) => return Ok(placed),
@@ -108,8 +106,7 @@ impl<'a, B: Backing> Growing<'a, B> {
         let limit = (*ceiling).min(supply.most());
         let may_move =
             config.footprint == Footprint::Tight && may_move_first(&state.counters, limit);
-        let moving = may_move
-            && state.asking(slow, *ceiling, |memory, ask| supply.gathering_saves(&memory, ask));
+        let moving = may_move && state.asking(slow, *ceiling, |ask| supply.gathering_saves(ask));
         if moving {
             drop(state);
             match self.gather(slow) {
@@ -135,9 +132,7 @@ impl<'a, B: Backing> Growing<'a, B> {
 
     /// Takes memory until `size` bytes lie together, of which the request gets what it needs.
     fn extend(&mut self, state: Locked<'a>, slow: &mut Slow<'_>, size: u64) -> Placed<'a> {
-        self.attempt(state, slow, |growing, memory, ask| {
-            growing.core.supply.extend(growing, memory, ask, size)
-        })
+        self.attempt(state, slow, |growing, ask| growing.core.supply.extend(growing, ask, size))
     }
 
     /// Moves memory to where the request can be placed and takes what is missing. Gives up aliases
@@ -145,9 +140,8 @@ impl<'a, B: Backing> Growing<'a, B> {
     pub(super) fn gather(&mut self, slow: &mut Slow<'_>) -> Placed<'a> {
         self.make_addresses(slow);
         let state = self.core.streams.lock();
-        let (state, slot) = self.attempt(state, slow, |growing, memory, ask| {
-            growing.core.supply.gather(growing, memory, ask)
-        })?;
+        let gather = |growing: &Self, ask: &Ask<'_>| growing.core.supply.gather(growing, ask);
+        let (state, slot) = self.attempt(state, slow, gather)?;
         // A limit asks about events.
         Ok((if slow.captures { state } else { self.limit_aliases(state) }, slot))
     }
@@ -157,11 +151,10 @@ impl<'a, B: Backing> Growing<'a, B> {
         &mut self,
         mut state: Locked<'a>,
         slow: &mut Slow<'_>,
-        plan: impl Fn(&Self, &Memory<'_>, &Ask<'_>) -> Result<Plan, Miss>,
+        plan: impl Fn(&Self, &Ask<'_>) -> Result<Plan, Miss>,
     ) -> Placed<'a> {
         loop {
-            let plan =
-                state.plan(slow, self.core.ceiling, |memory, ask| plan(self, memory, ask))?;
+            let plan = state.plan(slow, self.core.ceiling, |ask| plan(self, ask))?;
             match self.carry_out(state, slow, plan) {
                 Ok(found) => return Ok(found),
                 Err(miss) => slow.skip(miss)?,
@@ -182,13 +175,13 @@ impl<'a, B: Backing> Growing<'a, B> {
         self.note_held(&mut state);
         let rest = match plan.way {
             _ if done.is_err() => CLEAN,
-            Way::Move(bytes) => {
+            Way::Move { bytes, .. } => {
                 state.counters.moves += 1;
                 state.counters.bytes_moved += bytes;
                 self.changes.bytes_moved += bytes;
                 CLEAN
             }
-            Way::Resumption => {
+            Way::Resumption { .. } => {
                 state.counters.returns += 1;
                 CLEAN
             }
@@ -230,20 +223,15 @@ impl State {
         &mut self,
         slow: &Slow<'_>,
         ceiling: u64,
-        plan: impl FnOnce(&Memory<'_>, &Ask<'_>) -> Result<Plan, Miss>,
+        plan: impl FnOnce(&Ask<'_>) -> Result<Plan, Miss>,
     ) -> Result<Plan, Miss> {
-        let mut plan = self.asking(slow, ceiling, |memory, ask| plan(&memory, ask))?;
+        let mut plan = self.asking(slow, ceiling, plan)?;
         self.memory().begin(&mut plan);
         Ok(plan)
     }
 
     /// Shows a supply the memory, and tells it of a request.
-    fn asking<R>(
-        &mut self,
-        slow: &Slow<'_>,
-        ceiling: u64,
-        plan: impl FnOnce(Memory<'_>, &Ask<'_>) -> R,
-    ) -> R {
+    fn asking<R>(&mut self, slow: &Slow<'_>, ceiling: u64, plan: impl FnOnce(&Ask<'_>) -> R) -> R {
         let most = if slow.spares { ceiling.min(self.most_apart()) } else { ceiling };
         let (limit, room) = (ceiling, most.saturating_sub(self.counters.reserved));
         let (memory, lanes) = self.parts();
@@ -253,7 +241,7 @@ impl State {
         let Slow { need, lane, own, ref refused, .. } = *slow;
         let refused = refused.is_some();
         let (ready, usable) = (&ready, &usable);
-        plan(memory, &Ask { need, lane, own, limit, room, refused, ready, usable })
+        plan(&Ask { memory, need, lane, own, limit, room, refused, ready, usable })
     }
 
     /// Stretches of free memory that could be used if everything pending were complete.

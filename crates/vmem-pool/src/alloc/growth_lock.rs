@@ -11,7 +11,7 @@ use super::Core;
 use crate::Counters;
 use crate::space::visits;
 use crate::streams::State;
-use crate::supply::{Backing, Handles, Mapping};
+use crate::supply::{Backing, Handles, VirtualArena};
 use crate::sync::{MutexGuard, lock};
 
 #[cfg(not(loom))]
@@ -57,7 +57,7 @@ impl<B: Backing> Core<B> {
 
 impl<B: Backing> Growing<'_, B> {
     /// What maps the memory, and what is mapped, if memory moves.
-    pub(super) fn mapped(&mut self) -> Option<(&Mapping, &mut Handles)> {
+    pub(super) fn mapped(&mut self) -> Option<(&VirtualArena, &mut Handles)> {
         self.core.supply.mapped(&mut self.held)
     }
 

@@ -13,7 +13,7 @@ use super::growth_lock::Growing;
 use crate::Pending;
 use crate::space::{Slot, Span};
 use crate::streams::State;
-use crate::supply::{Backing, Mapping, Moving, Place, Return};
+use crate::supply::{Backing, Moving, Place, Return, VirtualArena};
 
 /// The blocks whose memory is to move.
 #[derive(Debug, Clone, Copy)]
@@ -54,8 +54,8 @@ impl<B: Backing> Core<B> {
     }
 
     fn check_can_move(&self, to: Place) -> Result<(), ResidencyError> {
-        let can = |mapping: &Mapping| to != Place::Host || mapping.can_rest();
-        if self.supply.mapping().is_some_and(can) {
+        let can = |arena: &VirtualArena| to != Place::Host || arena.can_rest();
+        if self.supply.arena().is_some_and(can) {
             return Ok(());
         }
         Err(ResidencyError::new(ResidencyErrorKind::Unsupported))
@@ -118,15 +118,15 @@ impl<B: Backing> Growing<'_, B> {
             _ => memory.hide_showing(&moving.runs, None),
         };
         drop(state);
-        let unmapped = self.carry_back(Return::of_aliases(hidden)).map_err(driver);
+        let unmapped = self.carry_back(Return::new(Vec::new(), hidden)).map_err(driver);
         if to == Place::Device {
-            self.make_room_for(moving.device);
+            self.make_room_for(moving.moved.device);
         }
         let exchanged = unmapped.and_then(|()| self.exchange(&mut moving));
         if to == Place::Device
-            && let Some((mapping, handles)) = self.mapped()
+            && let Some((arena, handles)) = self.mapped()
         {
-            mapping.release_spares(handles);
+            arena.release_spares(handles);
         }
         let mut state = streams.lock();
         if let Err(error) = exchanged {
@@ -158,7 +158,7 @@ impl<B: Backing> Growing<'_, B> {
     fn exchange_once(&mut self, moving: &mut Moving) -> Result<(), ResidencyError> {
         let ceiling = self.core.ceiling;
         match self.mapped() {
-            Some((mapping, handles)) => mapping.exchange(handles, moving, ceiling),
+            Some((arena, handles)) => arena.exchange(handles, moving, ceiling),
             None => Err(ResidencyError::new(ResidencyErrorKind::Unsupported)),
         }
     }
@@ -186,7 +186,7 @@ impl<B: Backing> Growing<'_, B> {
             let mut going = memory.begin_return(surplus);
             drop(state);
             going.is_kept = true;
-            room += going.bytes();
+            room += going.memory.iter().map(|run| run.size).sum::<u64>();
             if let Err(error) = self.carry_back(going) {
                 tracing::debug!(%error, "no room could be made");
                 return;
@@ -206,48 +206,47 @@ impl<B: Backing> Growing<'_, B> {
         let homes: Vec<Span> = lent.iter().map(|&(home, _)| home).collect();
         let hidden = memory.hide_showing(&homes, Some(start));
         drop(state);
-        self.carry_back(Return::of_aliases(hidden)).map_err(driver)?;
-        let Some((mapping, handles)) = self.mapped() else { return Ok(()) };
-        let (done, stopped) = mapping.settle_in(handles, &lent);
+        self.carry_back(Return::new(Vec::new(), hidden)).map_err(driver)?;
+        let Some((arena, handles)) = self.mapped() else { return Ok(()) };
+        let (done, settled) = arena.settle_in(handles, &lent);
         let mut state = streams.lock();
         state.memory().settle_in(start, &lent[..done]);
         state.counters.aliased = state.aliases.bytes();
-        stopped.map_or(Ok(()), |error| Err(driver(error)))
+        settled.map_err(driver)
     }
 
     /// Puts right what failures have left, and gives up what rests and belongs to no block any more.
     pub(super) fn tidy(&mut self) {
         let streams = &self.core.streams;
-        let Some((mapping, handles)) = self.mapped() else { return };
-        let mended = mapping.mend(handles);
+        let Some((arena, handles)) = self.mapped() else { return };
+        let mended = arena.mend(handles);
         let mut state = streams.lock();
         let (mut memory, lanes) = state.parts();
         memory.mended(mended);
         let leaving = memory.leaving(|tag| lanes.is_complete(tag));
-        if leaving.is_empty() {
-            return;
+        if !leaving.is_empty() {
+            drop(state);
+            let leave = |(span, place)| (span, arena.leave(handles, span, place));
+            let left = leaving.into_iter().map(leave).collect();
+            state = streams.lock();
+            state.memory().left(left);
         }
-        drop(state);
-        let leave = |(span, place)| (span, mapping.leave(handles, span, place));
-        let left = leaving.into_iter().map(leave).collect();
-        let mut state = streams.lock();
-        state.memory().left(left);
         self.note_host(&mut state);
     }
 
     /// Keeps so many bytes of the host's memory ready from now on.
     pub(super) fn keep_on_host(&mut self, bytes: u64) -> Result<(), ResidencyError> {
-        let Some((mapping, handles)) = self.mapped() else { return Ok(()) };
-        let kept = mapping.keep_on_host(handles, bytes);
+        let Some((arena, handles)) = self.mapped() else { return Ok(()) };
+        let kept = arena.keep_on_host(handles, bytes);
         self.note_host(&mut self.core.streams.lock());
         kept
     }
 
     /// Notes what is held of the host's memory.
-    fn note_host(&self, state: &mut State) {
-        if let Some(mapping) = self.core.supply.mapping() {
-            let ready = mapping.ready_on_host();
-            state.counters.on_host = mapping.held_on_host().saturating_sub(ready);
+    fn note_host(&mut self, state: &mut State) {
+        if let Some((arena, handles)) = self.mapped() {
+            let ready = handles.ready_on_host();
+            state.counters.on_host = arena.held_on_host() - ready;
             state.counters.host_reserve = ready;
         }
     }
@@ -288,13 +287,13 @@ impl State {
             self.space.ranges.set_resting(block, true);
         }
         let Self { space, aliases, .. } = self;
-        aliases.resting.begin_moving(blocks.iter().map(|&block| space[block].start));
+        aliases.moving.extend(blocks.iter().map(|&block| (space[block].start, None)));
     }
 
     /// Frees what was freed meanwhile, and notes of the others whether some of their memory is away.
     fn end_moving(&mut self) {
         let mut memory = self.memory();
-        for (start, freed) in memory.aliases.resting.end_moving() {
+        for (start, freed) in std::mem::take(&mut memory.aliases.moving) {
             let Some(slot) = memory.space.ranges.covering(start) else { continue };
             match freed {
                 Some(tag) => memory.release_claimed(slot, tag),

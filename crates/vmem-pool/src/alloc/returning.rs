@@ -70,8 +70,8 @@ impl<'a, B: Backing> Growing<'a, B> {
         let Core { supply, streams, .. } = self.core;
         let before = supply.held();
         self.tidy();
-        if let Some((mapping, handles)) = self.mapped() {
-            mapping.release_spares(handles);
+        if let Some((arena, handles)) = self.mapped() {
+            arena.release_spares(handles);
         }
         let mut error = None;
         while error.is_none() {
@@ -185,7 +185,7 @@ impl<'a, B: Backing> Growing<'a, B> {
             let hidden = memory.hide(start, |tag| lanes.is_complete(tag));
             drop(state);
             if let Some(hidden) = hidden
-                && let Err(error) = self.carry_back(Return::of_aliases(vec![hidden]))
+                && let Err(error) = self.carry_back(Return::new(Vec::new(), vec![hidden]))
             {
                 tracing::warn!(%error, "addresses could not be unmapped");
             }

@@ -8,9 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::cuts::Cuts;
-use super::resting::Resting;
 use crate::WindowInfo;
-use crate::space::{Need, Span, pointer};
+use crate::space::{Need, Span, Tag, pointer};
 
 /// An alias that is larger than a request by at most this part of it may serve it.
 const SLACK: u64 = 16;
@@ -21,7 +20,7 @@ const LOOKS: usize = 4096;
 
 /// Addresses, and the memory that is mapped there as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Alias {
+pub(crate) struct Alias {
     /// Its addresses.
     pub(super) span: Span,
     /// Where what is for use begins and how many bytes it has. Of the first and the last handle that are
@@ -30,11 +29,13 @@ pub(super) struct Alias {
     pub(super) size: u64,
     /// Where the memory that is for use is at home, in the order of the alias.
     pub(super) homes: Arc<[Span]>,
+    /// How many were made before it, and itself.
+    age: u64,
     /// When it was last given to a request or taken back.
     used: u64,
 }
 
-/// All aliases of a pool, in the order in which they were made.
+/// All aliases of a pool.
 ///
 /// A program that repeats itself meets the same free memory again. A request is given the oldest
 /// alias that can serve it: what could not serve it the last time cannot now, so it finds the alias
@@ -43,30 +44,22 @@ pub(super) struct Alias {
 pub(crate) struct Aliases {
     /// All addresses from this one on are for aliases.
     from: u64,
-    by_age: BTreeMap<u64, Alias>,
-    by_start: BTreeMap<u64, u64>,
-    /// Size and age of those that nothing uses: only they are given to requests.
-    idle: BTreeSet<(u64, u64)>,
-    /// Ages of what is left of aliases that the driver would not unmap. It can only be unmapped.
+    by_start: BTreeMap<u64, Alias>,
+    /// The starts of those that nothing uses, by size and age: only they are given to requests.
+    idle: BTreeMap<(u64, u64), u64>,
+    /// The starts of what is left of aliases that the driver would not unmap. It can only be unmapped.
     broken: BTreeSet<u64>,
     made: u64,
     now: u64,
     bytes: u64,
     /// Where the memory is cut into handles.
     pub(crate) cuts: Cuts,
-    /// Which addresses have no memory of the device.
-    pub(crate) resting: Resting,
-}
-
-/// An alias that is about to be unmapped, with its addresses claimed.
-#[derive(Debug)]
-pub(crate) struct Hidden {
-    pub(super) span: Span,
-    /// Where what was for use began.
-    pub(super) start: u64,
-    pub(super) homes: Arc<[Span]>,
-    /// How many bytes the driver unmapped, from the start; `None` if it was not asked.
-    pub(super) unmapped: Option<u64>,
+    /// The handles whose memory is not the device's.
+    pub(crate) away: Cuts,
+    /// The starts of what is away and belongs to no block any more.
+    pub(super) leaving: BTreeSet<u64>,
+    /// The starts of blocks that are being moved, with the tag of those that were freed meanwhile.
+    pub(crate) moving: BTreeMap<u64, Option<Tag>>,
 }
 
 impl Aliases {
@@ -95,61 +88,48 @@ impl Aliases {
     pub(super) fn add(&mut self, span: Span, start: u64, homes: Vec<Span>) {
         self.made += 1;
         self.now += 1;
-        self.by_start.insert(start, self.made);
         let size = homes.iter().map(|home| home.size).sum();
-        let alias = Alias { span, start, size, homes: homes.into(), used: self.now };
-        self.by_age.insert(self.made, alias);
+        let (homes, age, used) = (homes.into(), self.made, self.now);
+        self.by_start.insert(start, Alias { span, start, size, homes, age, used });
         self.bytes += span.size;
     }
 
     /// Of an alias that showed `homes` from `start` on, the driver kept a span mapped.
     pub(super) fn add_broken(&mut self, start: u64, homes: &[Span], kept: Span) {
-        let mut at = start;
-        let mut shown = Vec::new();
-        for home in homes {
-            let low = kept.start.max(at);
-            let high = kept.end().min(at + home.size);
-            if low < high {
-                shown.push(Span::new(home.start + (low - at), high - low));
-            }
-            at += home.size;
-        }
-        self.add(kept, start.max(kept.start), shown);
-        self.broken.insert(self.made);
+        let first = start.max(kept.start);
+        self.add(kept, first, shown_in(kept, start, homes));
+        self.broken.insert(first);
     }
 
     /// The oldest alias that serves the need, that nothing uses, whose memory is free by `is_free` and of
-    /// which at most so many bytes are in a handle that it does not have whole: the addresses for use, and
-    /// what they show.
+    /// which at most so many bytes are in a handle that it does not have whole.
     pub(super) fn oldest(
         &self,
         need: Need,
         shared: u64,
         mut is_free: impl FnMut(Span) -> bool,
-    ) -> Option<(Span, &[Span])> {
+    ) -> Option<&Alias> {
         let Need { size, alignment } = need;
-        let mut oldest: Option<u64> = None;
+        let mut oldest: Option<&Alias> = None;
         let mut from = size;
         let largest = size + size / SLACK;
+        let mut serves = |alias: &&Alias| {
+            alias.start.is_multiple_of(alignment)
+                && (shared == u64::MAX || self.shares(alias) <= shared)
+                && alias.homes.iter().all(|&home| is_free(home))
+        };
         // Size by size, as long as an older one than the oldest so far could be found: of each size only
         // those before it are looked at, so that the search ends with the oldest of all.
         while from <= largest
-            && let Some(&(this, _)) = self.idle.range((from, 0)..=(largest, u64::MAX)).next()
+            && let Some((&(this, _), _)) = self.idle.range((from, 0)..=(largest, u64::MAX)).next()
         {
-            let upto = oldest.unwrap_or(u64::MAX);
-            let ages = self.idle.range((this, 0)..(this, upto)).map(|&(_, age)| age).take(LOOKS);
-            let serves = |age: &u64| {
-                self.by_age.get(age).is_some_and(|alias| {
-                    alias.start.is_multiple_of(alignment)
-                        && (shared == u64::MAX || self.shares(alias) <= shared)
-                        && alias.homes.iter().all(|&home| is_free(home))
-                })
-            };
-            oldest = ages.into_iter().find(serves).or(oldest);
+            let upto = oldest.map_or(u64::MAX, |alias| alias.age);
+            let idle = self.idle.range((this, 0)..(this, upto)).take(LOOKS);
+            let mut idle = idle.filter_map(|(_, start)| self.by_start.get(start));
+            oldest = idle.find(&mut serves).or(oldest);
             from = this + 1;
         }
-        let Alias { start, size, homes, .. } = self.by_age.get(&oldest?)?;
-        Some((Span::new(*start, *size), homes))
+        oldest
     }
 
     /// Bytes of an alias in a handle that it does not have whole.
@@ -160,54 +140,54 @@ impl Aliases {
 
     /// The alias that begins at an address.
     pub(super) fn at(&self, start: u64) -> Option<&Alias> {
-        self.by_age.get(self.by_start.get(&start)?)
+        self.by_start.get(&start)
     }
 
     /// From now on something uses the alias at `start`: a block, or who is about to unmap it.
     pub(super) fn take(&mut self, start: u64) {
-        if let Some((age, size)) = self.touch(start) {
-            self.idle.remove(&(size, age));
+        if let Some(key) = self.touch(start) {
+            self.idle.remove(&key);
         }
     }
 
     /// Nothing uses the alias at `start` any more. A broken one serves nobody all the same: not all of it can
     /// be accessed.
     pub(super) fn put(&mut self, start: u64) {
-        if let Some((age, size)) = self.touch(start)
-            && !self.broken.contains(&age)
+        if let Some(key) = self.touch(start)
+            && !self.broken.contains(&start)
         {
-            self.idle.insert((size, age));
+            self.idle.insert(key, start);
         }
     }
 
+    /// Notes a use. Returns the alias's size and age.
     fn touch(&mut self, start: u64) -> Option<(u64, u64)> {
         self.now += 1;
-        let age = *self.by_start.get(&start)?;
-        let alias = self.by_age.get_mut(&age)?;
+        let alias = self.by_start.get_mut(&start)?;
         alias.used = self.now;
-        Some((age, alias.size))
+        Some((alias.size, alias.age))
     }
 
     /// The starts of the aliases that nothing uses, the longest unused first.
     pub(crate) fn longest_unused(&self) -> Vec<u64> {
-        let ages = self.idle.iter().map(|(_, age)| age).chain(&self.broken);
-        let mut aliases: Vec<&Alias> = ages.filter_map(|age| self.by_age.get(age)).collect();
-        aliases.sort_unstable_by_key(|alias| alias.used);
-        aliases.into_iter().map(|alias| alias.start).collect()
+        let mut starts: Vec<u64> = self.idle.values().chain(&self.broken).copied().collect();
+        starts.sort_unstable_by_key(|start| self.at(*start).map(|alias| alias.used));
+        starts
     }
 
-    /// Where the aliases are that show some of this memory.
+    /// Where the aliases are that show some of this memory, in the order in which they were made.
     pub(super) fn showing(&self, memory: &[Span]) -> Vec<u64> {
         let goes = |home: &Span| memory.iter().any(|gone| home.touches(*gone));
-        let showing = self.by_age.values().filter(|alias| alias.homes.iter().any(goes));
-        showing.map(|alias| alias.start).collect()
+        let showing = self.by_start.values().filter(|alias| alias.homes.iter().any(goes));
+        let mut showing: Vec<&Alias> = showing.collect();
+        showing.sort_unstable_by_key(|alias| alias.age);
+        showing.into_iter().map(|alias| alias.start).collect()
     }
 
     /// The aliases in a span, as far as they are for use, lowest first.
     pub(super) fn lent_in(&self, span: Span) -> impl Iterator<Item = Span> {
         let aliases = self.by_start.range(span.start..span.end());
-        let aliases = aliases.filter_map(|(_, age)| self.by_age.get(age));
-        aliases.map(|alias| Span::new(alias.start, alias.size))
+        aliases.map(|(&start, alias)| Span::new(start, alias.size))
     }
 
     /// The whole handles that the alias at `start` shows, beside each other: where each is at home, and
@@ -231,10 +211,9 @@ impl Aliases {
     }
 
     pub(super) fn remove(&mut self, start: u64) {
-        let age = self.by_start.remove(&start);
-        if let Some((age, alias)) = age.and_then(|age| self.by_age.remove_entry(&age)) {
-            self.idle.remove(&(alias.size, age));
-            self.broken.remove(&age);
+        if let Some(alias) = self.by_start.remove(&start) {
+            self.idle.remove(&(alias.size, alias.age));
+            self.broken.remove(&start);
             self.bytes -= alias.span.size;
         }
     }
@@ -244,28 +223,27 @@ impl Aliases {
     pub(super) fn shorten(&mut self, start: u64, first: u64, bytes: u64) {
         let Some(Alias { span, homes, .. }) = self.at(start).cloned() else { return };
         self.remove(start);
-        if first > start {
-            self.add(Span::between(span.start, first), start, homes[..1].to_vec());
-        }
-        let rest = Span::between(first + bytes, span.end());
-        let mut before = rest.start - start;
-        let mut left = Vec::new();
-        for home in homes.iter() {
-            let gone = before.min(home.size);
-            before -= gone;
-            if gone < home.size {
-                left.push(Span::between(home.start + gone, home.end()));
+        let parts = [(span.start, first), (first + bytes, span.end())];
+        for (from, upto) in parts {
+            let part = Span::between(from, upto);
+            let shown = shown_in(part, start, &homes);
+            if !shown.is_empty() {
+                self.add(part, start.max(from), shown);
             }
-        }
-        if !left.is_empty() {
-            self.add(rest, rest.start, left);
         }
     }
 
     /// All aliases, by address.
     pub(crate) fn info(&self) -> Vec<WindowInfo> {
-        let aliases = self.by_start.values().filter_map(|age| self.by_age.get(age));
-        aliases.map(Alias::info).collect()
+        let homes = |alias: &Alias| {
+            alias.homes.iter().map(|home| (pointer(home.start), home.size)).collect()
+        };
+        let info = |alias: &Alias| WindowInfo {
+            start: pointer(alias.start),
+            size: alias.size,
+            homes: homes(alias),
+        };
+        self.by_start.values().map(info).collect()
     }
 
     /// How many bytes of addresses all aliases take.
@@ -274,9 +252,14 @@ impl Aliases {
     }
 }
 
-impl Alias {
-    fn info(&self) -> WindowInfo {
-        let homes = self.homes.iter().map(|home| (pointer(home.start), home.size)).collect();
-        WindowInfo { start: pointer(self.start), size: self.size, homes }
-    }
+/// What of these homes, which are shown from `start` on, is shown in a part of the addresses.
+fn shown_in(part: Span, start: u64, homes: &[Span]) -> Vec<Span> {
+    let mut at = start;
+    let shown = homes.iter().map(|home| {
+        let shown = Span::new(at, home.size).common(part);
+        let below = shown.start - at;
+        at += home.size;
+        Span::new(home.start + below, shown.size)
+    });
+    shown.filter(|shown| shown.size > 0).collect()
 }

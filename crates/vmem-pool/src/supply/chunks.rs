@@ -10,7 +10,7 @@ use vmem_core::{
     MemoryResource, Request, Stream,
 };
 
-use super::{Ask, Fresh, Growth, Memory, Miss, Plan, Return, Supply, Way};
+use super::{Ask, Growth, Memory, Miss, Plan, Return, Supply, Way};
 use crate::space::{CLEAN, GRAIN, MOST, Span};
 
 /// A backing that takes chunks of memory from an upstream resource.
@@ -40,16 +40,7 @@ impl<U: MemoryResource + 'static> Chunks<U> {
     pub fn new(upstream: U) -> Self {
         Self { upstream, held: AtomicU64::new(0) }
     }
-}
 
-impl<U> Chunks<U> {
-    /// The resource that the chunks come from.
-    pub fn upstream(&self) -> &U {
-        &self.upstream
-    }
-}
-
-impl<U: MemoryResource + 'static> Chunks<U> {
     fn take(&self, request: &Request<'_>, size: u64) -> Result<Block, Miss> {
         let alignment = request.layout.alignment().max(GRAIN);
         let layout = BlockLayout::with_alignment(size, alignment)
@@ -85,6 +76,13 @@ impl<U: MemoryResource + 'static> Chunks<U> {
     }
 }
 
+impl<U> Chunks<U> {
+    /// The resource that the chunks come from.
+    pub fn upstream(&self) -> &U {
+        &self.upstream
+    }
+}
+
 impl<U: MemoryResource + 'static> Supply for Chunks<U> {
     type Held = Taken;
 
@@ -117,18 +115,11 @@ impl<U: MemoryResource + 'static> Supply for Chunks<U> {
         Growth::Double
     }
 
-    fn extend(
-        &self,
-        _taken: &Taken,
-        _memory: &Memory<'_>,
-        ask: &Ask<'_>,
-        size: u64,
-    ) -> Result<Plan, Miss> {
+    fn extend(&self, _taken: &Taken, ask: &Ask<'_>, size: u64) -> Result<Plan, Miss> {
         if ask.need.size > ask.room {
             return Err(Miss::Ceiling);
         }
-        let fresh = Fresh { largest: size, ..Fresh::default() };
-        Ok(Plan { fresh, ..Plan::new(Way::Growth, Vec::new()) })
+        Ok(Plan { largest: size, ..Plan::new(Way::Growth, Vec::new()) })
     }
 
     fn carry_out(
@@ -137,12 +128,12 @@ impl<U: MemoryResource + 'static> Supply for Chunks<U> {
         plan: &mut Plan,
         request: &Request<'_>,
     ) -> Result<(), Miss> {
-        let size = plan.fresh.largest;
+        let size = plan.largest;
         let block = self.take(request, size)?;
         let start = block.ptr().get();
         taken.blocks.insert(start, block);
         self.held.fetch_add(size, Ordering::Relaxed);
-        plan.fresh.handles.push(Span::new(start, size));
+        plan.handles.push(Span::new(start, size));
         Ok(())
     }
 

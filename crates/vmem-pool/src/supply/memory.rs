@@ -1,9 +1,9 @@
 //! A pool's memory: its ranges of addresses, and what is mapped at them. What a supply plans is applied
 //! here. Bookkeeping only: it makes no driver call.
 
-use super::aliases::{Alias, Aliases, Hidden};
+use super::aliases::{Alias, Aliases};
 use super::cuts::{Cuts, Place};
-use super::{Miss, Plan, Return, Way};
+use super::{Ask, Miss, Plan, Return, Way};
 use crate::space::{CLEAN, Need, RangeState, Slot, Space, Span, StreamIx, Tag};
 
 /// A pool's ranges, and what is mapped at them elsewhere or not at all.
@@ -12,13 +12,34 @@ pub(crate) struct Memory<'a> {
     pub(crate) aliases: &'a mut Aliases,
 }
 
+impl Ask<'_> {
+    /// Plans with an alias that is mapped already and that nothing uses, whose memory is free at home, all
+    /// of it with a tag that is no obstacle by `allowed`, and of which no more than so many bytes are in a
+    /// handle that others may use as well. Such a plan takes no driver call.
+    ///
+    /// # Errors
+    /// [`Miss::Addresses`] if there is none.
+    pub(crate) fn resume(&self, shared: u64, allowed: &dyn Fn(Tag) -> bool) -> Result<Plan, Miss> {
+        let Memory { space, aliases } = &self.memory;
+        let oldest = aliases.oldest(self.need, shared, |home| space.ranges.is_free(home, allowed));
+        let Alias { start, size, homes, .. } = oldest.ok_or(Miss::Addresses)?;
+        let alias = Span::new(*start, *size);
+        Ok(Plan::new(Way::Resumption { alias }, homes.to_vec()))
+    }
+}
+
 impl Memory<'_> {
     /// Claims what a plan concerns.
     pub(crate) fn begin(&mut self, plan: &mut Plan) {
-        if let (Way::Resumption, Some(alias)) = (plan.way, plan.alias) {
-            self.aliases.take(alias.start);
-        }
-        plan.claim = self.space.claim_spans(&plan.homes, plan.alias);
+        let alias = match plan.way {
+            Way::Growth => None,
+            Way::Move { alias, .. } => Some(alias),
+            Way::Resumption { alias } => {
+                self.aliases.take(alias.start);
+                Some(alias)
+            }
+        };
+        plan.claim = self.space.claim_spans(&plan.homes, alias);
     }
 
     /// A plan was carried out: returns the claimed range that is the request's. What is left of the
@@ -31,43 +52,46 @@ impl Memory<'_> {
         rest: Tag,
         lender: impl Fn(Tag) -> Option<StreamIx>,
     ) -> Slot {
-        let Plan { way, claim, mut homes, alias, begin, fresh, .. } = plan;
-        self.aliases.cuts.add(&fresh.handles, Place::Device);
-        let Some(alias) = alias else {
-            // A chunk has addresses of its own.
-            let chunk = fresh.handles.first().copied().filter(|_| homes.is_empty());
-            return self.space.finish(claim, chunk, need, rest);
-        };
-        let slot = self.space.lend(claim, lender);
-        if let Way::Move(_) = way {
-            // Of new memory what is more than the request needs is free.
-            let more = homes.iter().map(|home| home.size).sum::<u64>() - need.size;
-            if let Some(last) = homes.last_mut() {
-                last.size -= more;
-                self.space.wake(Span::new(last.end(), more), |_| CLEAN);
+        let Plan { way, claim, mut homes, handles, .. } = plan;
+        self.aliases.cuts.add(&handles, Place::Device);
+        match way {
+            Way::Growth => match handles.first() {
+                // A chunk has addresses of its own.
+                Some(&chunk) if homes.is_empty() => {
+                    self.space.finish(claim, Some(chunk), need, rest)
+                }
+                _ => self.space.finish(claim, None, need, rest),
+            },
+            Way::Resumption { .. } => self.space.lend(claim, lender),
+            Way::Move { alias, begin, .. } => {
+                let slot = self.space.lend(claim, lender);
+                // Of new memory what is more than the request needs is free.
+                let more = homes.iter().map(|home| home.size).sum::<u64>() - need.size;
+                if let Some(last) = homes.last_mut() {
+                    last.size -= more;
+                    self.space.wake(Span::new(last.end(), more), |_| CLEAN);
+                }
+                self.space.cut(slot, Span::new(begin, need.size), RangeState::Dormant(CLEAN));
+                self.aliases.add(alias, begin, homes);
+                slot
             }
-            self.space.cut(slot, Span::new(begin, need.size), RangeState::Dormant(CLEAN));
-            self.aliases.add(alias, begin, homes);
         }
-        slot
     }
 
     /// A plan was not carried out, or not all of it: puts everything back.
     pub(crate) fn give_up(&mut self, plan: Plan) {
-        let Plan { way, claim, homes, alias, begin, fresh, left } = plan;
-        self.aliases.cuts.add(&fresh.handles, Place::Device);
-        self.space.end_claim(claim, |_, state| state);
-        match (way, alias, left) {
-            (Way::Resumption, Some(alias), _) => self.aliases.put(alias.start),
-            (Way::Move(_), Some(_), Some(left)) => {
-                // The driver did not take these mappings back. The memory behind them stays.
-                self.aliases.add_broken(begin, &homes, left);
-                self.space.change(left, RangeState::Dormant(CLEAN));
-                for home in fresh.spans {
-                    self.space.change(home, RangeState::Free(CLEAN));
-                }
+        self.aliases.cuts.add(&plan.handles, Place::Device);
+        self.space.end_claim(plan.claim, |_, state| state);
+        if let Way::Resumption { alias } = plan.way {
+            self.aliases.put(alias.start);
+        }
+        if let (Way::Move { begin, .. }, Some(left)) = (plan.way, plan.left) {
+            // The driver did not take these mappings back. The memory behind them stays.
+            self.aliases.add_broken(begin, &plan.homes, left);
+            self.space.change(left, RangeState::Dormant(CLEAN));
+            for home in plan.fresh {
+                self.space.change(home, RangeState::Free(CLEAN));
             }
-            _ => {}
         }
     }
 
@@ -77,29 +101,28 @@ impl Memory<'_> {
             self.space.claim_span(span);
         }
         let aliases = self.hide_showing(&memory, None);
-        Return { memory, ..Return::of_aliases(aliases) }
+        Return::new(memory, aliases)
     }
 
     /// Notes what of a return is gone; the rest is free again. Chunks go with their addresses.
     pub(crate) fn note_gone(&mut self, going: Return) {
-        let Return { memory, aliases, mut gone, .. } = going;
-        aliases.into_iter().for_each(|alias| self.hidden(alias));
+        let Return { memory, aliases, unmapped, mut gone, .. } = going;
+        for (i, alias) in aliases.iter().enumerate() {
+            self.hidden(alias, unmapped.get(i).copied());
+        }
         for run in memory {
             let Some(slot) = self.space.ranges.covering(run.start) else { continue };
             let left = gone.min(run.size);
             gone -= left;
             self.aliases.cuts.remove(Span::new(run.start, left));
-            if left < run.size {
-                let rest = match left {
-                    0 => slot,
-                    _ => self.space.ranges.split(slot, run.start + left),
-                };
-                self.space.set_state(rest, RangeState::Free(CLEAN));
+            if left == 0 {
+                self.space.set_state(slot, RangeState::Free(CLEAN));
+                continue;
             }
-            if left > 0 && self.aliases.are_possible() {
-                self.space.set_state(slot, RangeState::Unmapped);
-            } else if left > 0 {
-                self.space.remove_segment(slot);
+            self.space.cut(slot, Span::new(run.start, left), RangeState::Free(CLEAN));
+            match self.aliases.are_possible() {
+                true => self.space.set_state(slot, RangeState::Unmapped),
+                false => self.space.remove_segment(slot),
             }
         }
     }
@@ -127,25 +150,6 @@ impl Memory<'_> {
         self.space.smallest_unmapped(self.aliases.from(), need)
     }
 
-    /// Plans with an alias that is mapped already and that nothing uses, whose memory is free at home, all
-    /// of it with a tag that is no obstacle by `allowed`, and of which no more than so many bytes are in a
-    /// handle that others may use as well. Such a plan takes no driver call.
-    ///
-    /// # Errors
-    /// [`Miss::Addresses`] if there is none.
-    pub(crate) fn resume(
-        &self,
-        need: Need,
-        shared: u64,
-        allowed: &dyn Fn(Tag) -> bool,
-    ) -> Result<Plan, Miss> {
-        let oldest =
-            self.aliases.oldest(need, shared, |home| self.space.ranges.is_free(home, allowed));
-        let (alias, homes) = oldest.ok_or(Miss::Addresses)?;
-        let begin = alias.start;
-        Ok(Plan { alias: Some(alias), begin, ..Plan::new(Way::Resumption, homes.to_vec()) })
-    }
-
     /// A block is freed whose memory may not be at home at its address: it is free where it is at home, at
     /// once, with the tag that `free` says by the lane that lent it. What is not all of an alias's is the
     /// freeing lane's.
@@ -169,7 +173,7 @@ impl Memory<'_> {
     }
 
     /// Begins to unmap the alias at `start`, unless it is in use or work through it may be pending.
-    pub(crate) fn hide(&mut self, start: u64, is_complete: impl Fn(Tag) -> bool) -> Option<Hidden> {
+    pub(crate) fn hide(&mut self, start: u64, is_complete: impl Fn(Tag) -> bool) -> Option<Alias> {
         let span = self.aliases.at(start)?.span;
         if self.is_dormant(span, is_complete) { self.begin_to_hide(start) } else { None }
     }
@@ -185,34 +189,36 @@ impl Memory<'_> {
     /// Begins to unmap all aliases that show some of this memory, for a caller that has claimed it and
     /// knows that no work is pending on it: whoever used it last was ordered after every earlier use,
     /// through whatever alias. But for the one at an address, which a block uses.
-    pub(crate) fn hide_showing(&mut self, memory: &[Span], kept: Option<u64>) -> Vec<Hidden> {
+    pub(crate) fn hide_showing(&mut self, memory: &[Span], kept: Option<u64>) -> Vec<Alias> {
         let mut showing = self.aliases.showing(memory);
         showing.retain(|&start| Some(start) != kept);
         showing.into_iter().filter_map(|start| self.begin_to_hide(start)).collect()
     }
 
-    fn begin_to_hide(&mut self, start: u64) -> Option<Hidden> {
+    fn begin_to_hide(&mut self, start: u64) -> Option<Alias> {
         // Nobody may be given an alias that is being unmapped.
         self.aliases.take(start);
-        let Alias { span, homes, .. } = self.aliases.at(start)?.clone();
-        self.space.claim_span(span);
-        Some(Hidden { span, start, homes, unmapped: None })
+        let alias = self.aliases.at(start)?.clone();
+        self.space.claim_span(alias.span);
+        Some(alias)
     }
 
-    /// The driver unmapped some of an alias, or all of it, or was not asked.
-    pub(super) fn hidden(&mut self, alias: Hidden) {
-        let Hidden { span, start, homes, unmapped } = alias;
+    /// The driver unmapped so many bytes of an alias, from the start, or was not asked.
+    pub(super) fn hidden(&mut self, alias: &Alias, unmapped: Option<u64>) {
+        let &Alias { span, start, .. } = alias;
         let done = span.start + unmapped.unwrap_or(0);
         let parts: Vec<Slot> = self.space.ranges.within(span).collect();
         for slot in parts {
-            let Span { start, size } = self.space[slot].span();
-            let unmapped = done.saturating_sub(start).min(size);
-            if unmapped > 0 {
-                self.space.cut(slot, Span::new(start, unmapped), RangeState::Dormant(CLEAN));
-                self.space.set_state(slot, RangeState::Unmapped);
-            } else {
-                self.space.set_state(slot, RangeState::Dormant(CLEAN));
+            let part = self.space[slot].span();
+            let gone = part.common(Span::between(span.start, done));
+            if gone.size > 0 {
+                self.space.cut(slot, gone, RangeState::Dormant(CLEAN));
             }
+            let state = match gone.size {
+                0 => RangeState::Dormant(CLEAN),
+                _ => RangeState::Unmapped,
+            };
+            self.space.set_state(slot, state);
         }
         if unmapped.is_none() {
             self.aliases.put(start);
@@ -220,7 +226,7 @@ impl Memory<'_> {
         }
         self.aliases.remove(start);
         if done < span.end() {
-            self.aliases.add_broken(start, &homes, Span::between(done, span.end()));
+            self.aliases.add_broken(start, &alias.homes, Span::between(done, span.end()));
         }
     }
 }

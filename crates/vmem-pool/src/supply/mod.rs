@@ -22,9 +22,10 @@ mod resting;
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
-pub(crate) use aliases::{Aliases, Hidden};
+use aliases::Alias;
+pub(crate) use aliases::Aliases;
+pub(crate) use arena::Handles;
 pub use arena::VirtualArena;
-pub(crate) use arena::{Handles, Mapping};
 pub use chunks::Chunks;
 pub(crate) use cuts::Place;
 pub(crate) use memory::Memory;
@@ -66,6 +67,7 @@ impl From<DriverError> for Miss {
 
 /// What a supply is told of a request.
 pub(crate) struct Ask<'a> {
+    pub(crate) memory: Memory<'a>,
     pub(crate) need: Need,
     /// Its stream's.
     pub(crate) lane: StreamIx,
@@ -90,57 +92,50 @@ pub(crate) struct Plan {
     pub(crate) way: Way,
     /// Memory at home that is free or yet to be mapped, in the order in which it is used: what is claimed.
     homes: Vec<Span>,
-    /// Addresses at which it is to be used, if not at home. Claimed as well.
-    alias: Option<Span>,
-    /// Where in those addresses the request begins.
-    begin: u64,
-    /// New memory.
-    fresh: Fresh,
+    /// What of that is new memory: unmapped spans of whole granules. None where memory comes with addresses
+    /// of its own.
+    fresh: Vec<Span>,
+    /// The most that a handle of it is to have, in bytes: whole granules. Of a chunk, its size.
+    largest: u64,
+    /// Whether the last granule of it is to be a handle of its own.
+    apart: bool,
+    /// The handles that were mapped there, or the chunk that was taken, once that is so.
+    handles: Vec<Span>,
     /// What the driver kept mapped of a new alias when that was to be undone.
     left: Option<Span>,
     /// What is claimed for it, once it was begun.
     pub(crate) claim: Claim,
 }
 
-/// What a plan makes of a request, for the pool's figures.
+/// What a plan makes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// More memory.
+    /// More memory, used at home.
     Growth,
-    /// So many bytes of memory were to be had elsewhere, and move.
-    Move(u64),
+    /// Memory is used at a new alias, in which the request begins at an address. So many bytes of it were to
+    /// be had elsewhere, and move.
+    Move { alias: Span, begin: u64, bytes: u64 },
     /// Memory moved before, and its addresses are still mapped.
-    Resumption,
-}
-
-/// New memory for a plan.
-#[derive(Debug, Default)]
-struct Fresh {
-    /// Unmapped spans of whole granules; none where memory comes with addresses of its own.
-    spans: Vec<Span>,
-    /// The most that a handle is to have, in bytes: whole granules. Of a chunk, its size.
-    largest: u64,
-    /// Whether the last granule is to be a handle of its own.
-    apart: bool,
-    /// The handles that were mapped there, or the chunk that was taken, once that is so.
-    handles: Vec<Span>,
+    Resumption { alias: Span },
 }
 
 impl Plan {
     /// Of memory that is there, at home.
     fn new(way: Way, homes: Vec<Span>) -> Self {
-        let (fresh, claim) = (Fresh::default(), Claim::default());
-        Self { way, homes, alias: None, begin: 0, fresh, left: None, claim }
+        let (fresh, handles, claim) = (Vec::new(), Vec::new(), Claim::default());
+        Self { way, homes, fresh, largest: 0, apart: false, handles, left: None, claim }
     }
 }
 
 /// Memory and aliases that go back, claimed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[must_use = "a return is finished, however far it came"]
 pub(crate) struct Return {
     /// In this order, after the aliases.
-    memory: Vec<Span>,
-    pub(crate) aliases: Vec<Hidden>,
+    pub(crate) memory: Vec<Span>,
+    aliases: Vec<Alias>,
+    /// How many bytes the driver unmapped, from the start, of each alias that it was asked about.
+    unmapped: Vec<u64>,
     /// Bytes of memory that are gone.
     gone: u64,
     /// Whether the pool keeps the memory, to map it elsewhere.
@@ -148,14 +143,8 @@ pub(crate) struct Return {
 }
 
 impl Return {
-    /// Bytes of memory that are to go.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.memory.iter().map(|run| run.size).sum()
-    }
-
-    /// One that unmaps aliases and returns nothing.
-    pub(crate) fn of_aliases(aliases: Vec<Hidden>) -> Self {
-        Self { aliases, ..Self::default() }
+    pub(crate) fn new(memory: Vec<Span>, aliases: Vec<Alias>) -> Self {
+        Self { memory, aliases, unmapped: Vec::new(), gone: 0, is_kept: false }
     }
 }
 
@@ -198,16 +187,19 @@ pub(crate) trait Supply {
     /// Whether free memory moves to where it is needed, behind the same waits as its work, or else has
     /// to be returned first, which takes that the host has seen the work complete.
     fn moves(&self) -> bool {
-        self.mapping().is_some()
+        self.arena().is_some()
     }
 
     /// What maps the memory, if it moves.
-    fn mapping(&self) -> Option<&Mapping> {
+    fn arena(&self) -> Option<&VirtualArena> {
         None
     }
 
     /// The same, with what is mapped.
-    fn mapped<'a>(&'a self, _held: &'a mut Self::Held) -> Option<(&'a Mapping, &'a mut Handles)> {
+    fn mapped<'a>(
+        &'a self,
+        _held: &'a mut Self::Held,
+    ) -> Option<(&'a VirtualArena, &'a mut Handles)> {
         None
     }
 
@@ -216,16 +208,10 @@ pub(crate) trait Supply {
     ///
     /// # Errors
     /// [`Miss::Ceiling`] and [`Miss::Addresses`].
-    fn extend(
-        &self,
-        held: &Self::Held,
-        memory: &Memory<'_>,
-        ask: &Ask<'_>,
-        size: u64,
-    ) -> Result<Plan, Miss>;
+    fn extend(&self, held: &Self::Held, ask: &Ask<'_>, size: u64) -> Result<Plan, Miss>;
 
     /// Whether gathering memory for the request takes less new memory than growth.
-    fn gathering_saves(&self, _memory: &Memory<'_>, _ask: &Ask<'_>) -> bool {
+    fn gathering_saves(&self, _ask: &Ask<'_>) -> bool {
         false
     }
 
@@ -233,12 +219,7 @@ pub(crate) trait Supply {
     ///
     /// # Errors
     /// [`Miss::Ceiling`] and [`Miss::Addresses`].
-    fn gather(
-        &self,
-        _held: &Self::Held,
-        _memory: &Memory<'_>,
-        _ask: &Ask<'_>,
-    ) -> Result<Plan, Miss> {
+    fn gather(&self, _held: &Self::Held, _ask: &Ask<'_>) -> Result<Plan, Miss> {
         Err(Miss::Addresses)
     }
 

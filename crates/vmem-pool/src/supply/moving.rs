@@ -19,12 +19,9 @@ pub(crate) struct Moving {
     pub(crate) runs: Vec<Span>,
     /// Free memory that moves along, claimed.
     claim: Claim,
-    /// Bytes of the blocks that do not move.
-    stayed: u64,
-    /// Bytes that were copied, once that is so.
-    pub(super) copied: u64,
-    /// Bytes of it that are on the device, or are to be.
-    pub(crate) device: u64,
+    /// What is reported of it: bytes of it that are on the device, or are to be, those that were copied, once
+    /// that is so, and those of the blocks that do not move.
+    pub(crate) moved: Moved,
     /// The handles that are mapped at the runs, or the runs themselves where nothing is, once that is so.
     pub(super) handles: Vec<Span>,
     /// Runs that could not be given their memory back.
@@ -57,7 +54,7 @@ impl Memory<'_> {
         let mut new: Vec<Slot> = blocks.iter().copied().collect();
         let mut all = blocks;
         while let Some(block) = new.pop() {
-            for (handle, _) in self.aliases.resting.away.touching(self.space[block].span()) {
+            for (handle, _) in self.aliases.away.touching(self.space[block].span()) {
                 let beside =
                     self.space.ranges.within(handle).filter(|&slot| self.space[slot].is_live());
                 new.extend(beside.filter(|&slot| all.insert(slot)));
@@ -79,7 +76,7 @@ impl Memory<'_> {
         for &block in blocks {
             let span = self.space[block].span();
             let all = self.aliases.cuts.touching(span);
-            let all = all.chain(self.aliases.resting.away.touching(span));
+            let all = all.chain(self.aliases.away.touching(span));
             let (moving, there): (Vec<_>, Vec<_>) = all.partition(|&(_, from)| moves(from, to));
             stayed += span.size - there.iter().map(|(it, _)| it.common(span).size).sum::<u64>();
             handles.extend(moving);
@@ -96,7 +93,8 @@ impl Memory<'_> {
         let runs = runs(self.space, &handles);
         let claim = self.space.claim_spans(&unused(self.space, &handles), None);
         let (handles, displaced) = (Vec::new(), Vec::new());
-        Moving { to, runs, claim, stayed, copied: 0, device, handles, displaced }
+        let moved = Moved::new(device, 0, stayed);
+        Moving { to, runs, claim, moved, handles, displaced }
     }
 
     /// What was planned is done.
@@ -110,7 +108,7 @@ impl Memory<'_> {
             (RangeState::Free(_), Place::Host | Place::Nowhere) => RangeState::Dormant(CLEAN),
             (state, _) => state,
         });
-        Moved::new(moving.device, moving.copied, moving.stayed)
+        moving.moved
     }
 
     /// What was planned is undone, but for what was displaced.
@@ -130,7 +128,7 @@ impl Memory<'_> {
     pub(crate) fn residence(&self, block: Slot, is_complete: &dyn Fn(Tag) -> bool) -> Residence {
         let span = self.space[block].span();
         let mut residence = Residence::default();
-        for (handle, place) in self.aliases.resting.away.touching(span) {
+        for (handle, place) in self.aliases.away.touching(span) {
             let bytes = handle.common(span).size;
             match place {
                 Place::Host => residence.host += bytes,

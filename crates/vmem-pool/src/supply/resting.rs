@@ -1,53 +1,21 @@
 //! Live blocks whose memory is not on the device: what becomes of it when they are freed. Bookkeeping only:
 //! it makes no driver call.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::aliases::Aliases;
-use super::cuts::{Cuts, Place};
+use super::cuts::Place;
 use super::memory::Memory;
 use crate::space::{CLEAN, RangeState, Slot, Space, Span, Tag};
-
-/// Addresses of which the memory is not the device's.
-#[derive(Debug, Default)]
-pub(crate) struct Resting {
-    /// Handle by handle.
-    pub(super) away: Cuts,
-    /// The starts of blocks that are being moved, with the tag of those that were freed meanwhile.
-    moving: BTreeMap<u64, Option<Tag>>,
-    /// The starts of what is away and belongs to no block any more.
-    leaving: BTreeSet<u64>,
-}
-
-impl Resting {
-    /// From now on these blocks are being moved: what is freed of them is noted only.
-    pub(crate) fn begin_moving(&mut self, starts: impl Iterator<Item = u64>) {
-        self.moving.extend(starts.map(|start| (start, None)));
-    }
-
-    /// No block is being moved any more. Returns them, with what was noted of those that were freed.
-    pub(crate) fn end_moving(&mut self) -> BTreeMap<u64, Option<Tag>> {
-        std::mem::take(&mut self.moving)
-    }
-
-    /// Whatever was away in a span is not any more, or not in the same way.
-    fn remove(&mut self, span: Span) {
-        let gone: Vec<u64> = self.leaving.range(span.start..span.end()).copied().collect();
-        gone.iter().for_each(|start| _ = self.leaving.remove(start));
-        self.away.remove(span);
-    }
-}
 
 impl Aliases {
     /// Whether some of a span is away.
     pub(crate) fn is_away(&self, span: Span) -> bool {
-        self.resting.away.touching(span).next().is_some()
+        self.away.touching(span).next().is_some()
     }
 
     /// Bytes of live blocks, as requested, that take no room on the device. What was displaced may be held
     /// there. Takes time in the number of handles that are away.
     pub(crate) fn live_away(&self, space: &Space) -> u64 {
-        let without = self.resting.away.all().filter(|(_, place)| *place != Place::Displaced);
+        let without = self.away.all().filter(|(_, place)| *place != Place::Displaced);
         let of_handle = |handle: Span| -> u64 {
             let live = space.ranges.within(handle).filter(|&slot| space[slot].is_live());
             let requested = live.filter_map(|slot| {
@@ -61,7 +29,7 @@ impl Aliases {
 
     /// Whether some of a span was displaced.
     pub(crate) fn is_displaced(&self, span: Span) -> bool {
-        self.resting.away.touching(span).any(|(_, place)| place == Place::Displaced)
+        self.away.touching(span).any(|(_, place)| place == Place::Displaced)
     }
 }
 
@@ -70,21 +38,22 @@ impl Memory<'_> {
     pub(super) fn place(&mut self, handles: &[Span], place: Place) {
         match place {
             Place::Device => self.aliases.cuts.add(handles, place),
-            _ => self.aliases.resting.away.add(handles, place),
+            _ => self.aliases.away.add(handles, place),
         }
     }
 
     /// The memory of a span is not where it was.
     pub(super) fn displace(&mut self, span: Span) {
         self.aliases.cuts.remove(span);
-        self.aliases.resting.remove(span);
+        self.aliases.away.remove(span);
+        self.aliases.leaving.retain(|start| !(span.start..span.end()).contains(start));
     }
 
     /// A block of which some memory is away, or was, or is lent, is freed.
     pub(super) fn take_apart(&mut self, slot: Slot, tag: Tag) {
         let block = self.space[slot].span();
         self.space.set_state(slot, RangeState::Claimed);
-        if let Some(freed) = self.aliases.resting.moving.get_mut(&block.start) {
+        if let Some(freed) = self.aliases.moving.get_mut(&block.start) {
             *freed = Some(tag);
             return;
         }
@@ -94,7 +63,7 @@ impl Memory<'_> {
     /// Frees a claimed block, part by part: what is at home on the device, and what is elsewhere.
     pub(crate) fn release_claimed(&mut self, slot: Slot, tag: Tag) {
         let block = self.space[slot].span();
-        let away: Vec<(Span, Place)> = self.aliases.resting.away.touching(block).collect();
+        let away: Vec<(Span, Place)> = self.aliases.away.touching(block).collect();
         let lent: Vec<Span> = self.aliases.lent_in(block).collect();
         let elsewhere = away.iter().map(|(handle, _)| handle).chain(&lent);
         let mut elsewhere: Vec<Span> = elsewhere.map(|span| span.common(block)).collect();
@@ -128,16 +97,16 @@ impl Memory<'_> {
             return;
         }
         if place == Place::Nowhere {
-            self.aliases.resting.remove(handle);
+            self.displace(handle);
             self.space.change(handle, RangeState::Unmapped);
         } else {
-            self.aliases.resting.leaving.insert(handle.start);
+            self.aliases.leaving.insert(handle.start);
         }
     }
 
     /// Claims what is away and belongs to no block, as far as no work through its addresses is pending.
     pub(crate) fn leaving(&mut self, is_complete: impl Fn(Tag) -> bool) -> Vec<(Span, Place)> {
-        let Resting { away, leaving, .. } = &self.aliases.resting;
+        let Aliases { away, leaving, .. } = &*self.aliases;
         let mut going: Vec<(Span, Place)> =
             leaving.iter().filter_map(|&start| away.at(start)).collect();
         going.retain(|&(span, _)| self.is_dormant(span, &is_complete));
@@ -152,7 +121,7 @@ impl Memory<'_> {
         for (span, gone) in spans {
             let state = if gone { RangeState::Unmapped } else { RangeState::Dormant(CLEAN) };
             if gone {
-                self.aliases.resting.remove(span);
+                self.displace(span);
             }
             let parts: Vec<Slot> = self.space.ranges.within(span).collect();
             parts.into_iter().for_each(|slot| self.space.set_state(slot, state));

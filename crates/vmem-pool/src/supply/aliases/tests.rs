@@ -22,7 +22,7 @@ fn the_oldest_idle_alias_whose_memory_is_free_serves() {
     let mut aliases = three();
     let start = |aliases: &Aliases, size, busy: u64| {
         let is_free = |home: Span| !home.touches(Span::new(busy, 1));
-        aliases.oldest(need(size), u64::MAX, is_free).map(|(alias, _)| alias.start)
+        aliases.oldest(need(size), u64::MAX, is_free).map(|alias| alias.start)
     };
     assert_eq!(start(&aliases, 100, 999), Some(3000), "the oldest, although it is larger");
     assert_eq!(start(&aliases, 100, 350), Some(1000));
@@ -50,7 +50,7 @@ fn aliases_are_found_by_use() {
 #[test]
 fn only_the_aliases_that_show_memory_are_hidden_with_it() {
     let starts =
-        |hidden: &[Hidden]| -> Vec<u64> { hidden.iter().map(|alias| alias.span.start).collect() };
+        |hidden: &[Alias]| -> Vec<u64> { hidden.iter().map(|alias| alias.span.start).collect() };
     let mut aliases = Aliases::new(256 << 10);
     let grains = |from: u64, upto: u64| Span::between(from << 8, upto << 8);
     let mut space = Space::new(Fit::Best);
@@ -62,9 +62,8 @@ fn only_the_aliases_that_show_memory_are_hidden_with_it() {
     assert_eq!(starts(&memory.hide_showing(&[grains(60, 80)], None)), [0; 0]);
     let hidden = memory.hide_showing(&[grains(100, 250), grains(90, 110)], None);
     assert_eq!(starts(&hidden), [1000 << 8, 2000 << 8]);
-    for mut alias in hidden {
-        alias.unmapped = Some(alias.span.size);
-        memory.hidden(alias);
+    for alias in &hidden {
+        memory.hidden(alias, Some(alias.span.size));
     }
     assert_eq!(aliases.bytes(), 104 << 8);
     assert_eq!(space.unmapped_below(u64::MAX), 200 << 8);
@@ -82,7 +81,7 @@ fn an_alias_that_the_driver_was_not_asked_to_unmap_serves_again() {
     let hidden = memory.hide(1000 << 8, |_| true).unwrap();
     let oldest = memory.aliases.oldest(need(100 << 8), u64::MAX, |_| true);
     assert_eq!(oldest, None, "it is about to go");
-    memory.hidden(hidden);
+    memory.hidden(&hidden, None);
     assert!(aliases.oldest(need(100 << 8), u64::MAX, |_| true).is_some());
     assert_eq!((aliases.bytes(), space.unmapped_below(u64::MAX)), (100 << 8, 0));
     space.check();
@@ -98,7 +97,7 @@ fn a_broken_alias_that_stays_serves_nobody() {
     let mut memory = Memory { space: &mut space, aliases: &mut aliases };
     let [hidden] = memory.hide_showing(&[grains(0, 100)], None).try_into().unwrap();
     // Another one could not be unmapped, so that this one was not tried.
-    memory.hidden(hidden);
+    memory.hidden(&hidden, None);
     assert_eq!(aliases.oldest(need(100 << 8), u64::MAX, |_| true), None);
     assert_eq!(aliases.longest_unused(), [1000 << 8], "it goes with the next ones");
     space.check();

@@ -1,4 +1,5 @@
-//! Physical memory and where it is mapped. Driver calls are made here and in the files below only.
+//! Physical memory and where it is mapped: in handles of whole granules, each with addresses of its own, its
+//! *home*, and at aliases besides. Driver calls are made here and in the files below only.
 
 mod exchange;
 mod host;
@@ -6,41 +7,18 @@ mod mend;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use vmem_core::author::fork;
-use vmem_core::{
-    Allowance, Device, DriverCode, DriverError, PhysicalHandle, Stream, VirtualMemory,
-};
+use vmem_core::{DriverCode, DriverError, PhysicalHandle, Stream};
 
 use exchange::Swap;
-use host::Reserve;
-use views::View;
 
+use super::VirtualArena;
 use crate::space::{Span, pointer};
-use crate::supply::{Fresh, Place};
+use crate::supply::{Place, Plan};
 
-/// A range of addresses and physical memory, in handles of whole granules. Every handle has addresses of
-/// its own, its *home*, and can be mapped at aliases besides.
-///
-/// What it holds is what the driver has not confirmed to have taken back, so the figures stay true
-/// whichever call fails.
-pub(crate) struct Mapping {
-    pub(super) device: Arc<dyn Device>,
-    /// All of its addresses.
-    pub(super) range: Span,
-    pub(super) granule: u64,
-    /// What is charged for every handle, if anything is.
-    pub(super) allowance: Option<Arc<dyn Allowance>>,
-    /// Bytes of the device's memory, wherever they are. Changed by whoever has the handles.
-    held: AtomicU64,
-    /// The same of the host's memory, and how much of it nothing uses.
-    host_held: AtomicU64,
-    host_ready: AtomicU64,
-    /// The most of the host's memory that may be held.
-    host_limit: AtomicU64,
-}
+/// How far a series of calls came, in bytes from the start, and what stopped it.
+type Progress = (u64, Result<(), DriverError>);
 
 /// The physical memory, which only the thread that grows or shrinks the pool may touch.
 #[derive(Default)]
@@ -53,8 +31,9 @@ pub(crate) struct Handles {
     stuck: BTreeSet<u64>,
     /// Mapped nowhere either, with what live blocks hold: for nobody but the driver.
     soiled: Vec<Piece>,
-    /// The host's memory that nothing uses.
-    reserve: Reserve,
+    /// The host's memory that nothing uses, and how many bytes of it are to be kept.
+    reserve: Vec<Piece>,
+    keep: u64,
     /// Memory that was on its way when a call failed, and could not be put back.
     interrupted: Vec<Swap>,
     /// The stream of copies that may still run.
@@ -68,8 +47,16 @@ struct Piece {
     size: u64,
     /// The device's, or the host's.
     place: Place,
-    /// Where it is shown to be copied, of the host's.
-    view: View,
+    /// Addresses at which it is shown to be copied, of the host's, as far as the calls for that succeeded.
+    view: Option<u64>,
+    is_shown: bool,
+    is_accessible: bool,
+}
+
+impl Piece {
+    fn new(handle: PhysicalHandle, size: u64, place: Place) -> Self {
+        Self { handle, size, place, view: None, is_shown: false, is_accessible: false }
+    }
 }
 
 impl Handles {
@@ -78,10 +65,20 @@ impl Handles {
         self.at_home.range(span.start..span.end()).map(|(&at, &piece)| (at, piece)).collect()
     }
 
+    /// What was mapped in a span is not there any more, or is known otherwise.
+    fn forget(&mut self, span: Span) {
+        self.in_span(span).iter().for_each(|(at, _)| _ = self.at_home.remove(at));
+    }
+
     /// Takes a spare handle of at most so many bytes.
     fn take_spare(&mut self, most: u64) -> Option<Piece> {
         let index = self.spare.iter().position(|piece| piece.size <= most)?;
         Some(self.spare.swap_remove(index))
+    }
+
+    /// Bytes of spare handles of one granule, which can be wherever there is to be memory.
+    pub(super) fn spare_of(&self, granule: u64) -> u64 {
+        granule * self.spare.iter().filter(|piece| piece.size == granule).count() as u64
     }
 
     /// The handles at these homes, in their order. Of the first only the upper end may be meant, and of the
@@ -96,31 +93,7 @@ impl Handles {
     }
 }
 
-impl Mapping {
-    pub(super) fn new(device: Arc<dyn Device>, range: Span, granule: u64) -> Self {
-        Self {
-            device,
-            range,
-            granule,
-            allowance: None,
-            held: AtomicU64::new(0),
-            host_held: AtomicU64::new(0),
-            host_ready: AtomicU64::new(0),
-            host_limit: AtomicU64::new(u64::MAX),
-        }
-    }
-
-    /// Physical bytes held, mapped or not.
-    pub(super) fn held(&self) -> u64 {
-        self.held.load(Ordering::Relaxed)
-    }
-
-    /// Physical bytes held that are mapped nowhere, and can be wherever there is to be memory.
-    pub(super) fn spare(&self, held: &Handles) -> u64 {
-        let granules = held.spare.iter().filter(|piece| piece.size == self.granule);
-        granules.map(|piece| piece.size).sum()
-    }
-
+impl VirtualArena {
     /// Offers what the driver would not take back to it again, if nothing can use some of that, or only a
     /// request for as much.
     pub(crate) fn release_unusable(&self, held: &mut Handles) {
@@ -132,55 +105,37 @@ impl Mapping {
         }
     }
 
-    /// Maps memory at home at all of several unmapped spans, or at none.
-    pub(super) fn map_all(&self, held: &mut Handles, fresh: &mut Fresh) -> Result<(), DriverError> {
-        let Fresh { spans, largest, apart, handles } = fresh;
-        let last = spans.len().saturating_sub(1);
-        for (i, &span) in spans.iter().enumerate() {
-            let apart = *apart && i == last;
-            if let Err(error) = self.map(held, span, *largest, apart, handles) {
-                spans[..i].iter().for_each(|&mapped| self.undo(held, mapped));
-                handles.clear();
+    /// Maps memory at home at all of a plan's unmapped spans, or at none, and makes it accessible. If a call
+    /// fails, undoes exactly the mappings it made.
+    pub(super) fn map_all(&self, held: &mut Handles, plan: &mut Plan) -> Result<(), DriverError> {
+        for (i, &span) in plan.fresh.iter().enumerate() {
+            let apart = plan.apart && i == plan.fresh.len() - 1;
+            let together = if apart { span.end() - self.granule } else { span.end() };
+            let mut at = span.start;
+            let mut result = Ok(());
+            while at < span.end() && result.is_ok() {
+                let upto = if at < together { together } else { span.end() };
+                result = self.map_one(held, Span::between(at, upto), plan.largest).map(|size| {
+                    plan.handles.push(Span::new(at, size));
+                    at += size;
+                });
+            }
+            if let Err(error) = result.and_then(|()| self.make_accessible(span)) {
+                self.undo(held, Span::between(span.start, at));
+                plan.fresh[..i].iter().for_each(|&mapped| self.undo(held, mapped));
+                plan.handles.clear();
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    /// Maps memory at home at every granule of an unmapped span and makes it accessible. If a call
-    /// fails, undoes exactly the mappings it made.
-    fn map(
-        &self,
-        held: &mut Handles,
-        span: Span,
-        largest: u64,
-        apart: bool,
-        handles: &mut Vec<Span>,
-    ) -> Result<(), DriverError> {
-        let mut done = 0;
-        let mut result = Ok(());
-        let together = if apart { span.size - self.granule } else { span.size };
-        while done < span.size && result.is_ok() {
-            let upto = if done < together { together } else { span.size };
-            let rest = Span::between(span.start + done, span.start + upto);
-            result = self.map_one(held, rest, largest).map(|size| {
-                handles.push(Span::new(rest.start, size));
-                done += size;
-            });
-        }
-        let accessible = result.and_then(|()| self.make_accessible(span));
-        if accessible.is_err() {
-            self.undo(held, Span::new(span.start, done));
-        }
-        accessible
-    }
-
     /// Unmaps memory that was mapped at home for nothing. What the driver keeps is unmapped when
     /// [`release_spares`](Self::release_spares) asks again, or used when its addresses are.
     pub(super) fn undo(&self, held: &mut Handles, span: Span) {
         let (done, _) = self.unmap(held, span, false);
-        let left = held.in_span(Span::between(span.start + done, span.end()));
-        held.stuck.extend(left.into_iter().map(|(at, _)| at));
+        let left = held.at_home.range(span.start + done..span.end());
+        held.stuck.extend(left.map(|(&at, _)| at));
     }
 
     /// Maps one handle where an unmapped span begins. Returns its size.
@@ -193,8 +148,7 @@ impl Mapping {
                 held.stuck.remove(&at);
                 return Ok(piece.size);
             }
-            let (_, stopped) = self.unmap(held, Span::new(at, piece.size), false);
-            stopped.map_or(Ok(()), Err)?;
+            self.unmap(held, Span::new(at, piece.size), false).1?;
             held.stuck.remove(&at);
             return self.map_one(held, span, largest);
         }
@@ -204,7 +158,7 @@ impl Mapping {
             None => self.create_upto(room)?,
         };
         if let Err(error) = self.map_handle(span.start, piece) {
-            self.release(held, piece);
+            self.release(piece, &mut held.spare);
             return Err(error);
         }
         held.at_home.insert(span.start, piece);
@@ -232,52 +186,43 @@ impl Mapping {
         let mapped = Span::between(alias, at);
         let accessible = result.and_then(|()| self.make_accessible(mapped));
         accessible.map_err(|error| {
-            let (done, stopped) = self.hide(held, mapped, homes);
-            (error, stopped.map(|_| Span::between(alias + done, at)))
+            let (done, hidden) = self.hide(held, mapped, homes);
+            (error, hidden.err().map(|_| Span::between(alias + done, at)))
         })
     }
 
     /// Unmaps an alias of these homes, as far as it reaches, through which no work is pending, handle by
     /// handle. Returns how many bytes are unmapped, from the start, and what stopped it.
-    pub(super) fn hide(
-        &self,
-        held: &Handles,
-        alias: Span,
-        homes: &[Span],
-    ) -> (u64, Option<DriverError>) {
+    pub(super) fn hide(&self, held: &Handles, alias: Span, homes: &[Span]) -> Progress {
         let mut at = alias.start;
         for piece in held.shown(homes) {
             if at >= alias.end() {
                 break;
             }
             if let Err(error) = self.unmap_handle(at, piece) {
-                return (at - alias.start, Some(error));
+                return (at - alias.start, Err(error));
             }
             at += piece.size;
         }
-        (alias.size, None)
+        (alias.size, Ok(()))
     }
 
     /// Unmaps every handle of a span of homes that no work touches and that no alias shows, from the
-    /// lowest, as far as the driver agrees, and releases it, or keeps it to be mapped elsewhere. Returns
-    /// how many bytes are unmapped, and what stopped it.
-    pub(super) fn unmap(
-        &self,
-        held: &mut Handles,
-        span: Span,
-        keep: bool,
-    ) -> (u64, Option<DriverError>) {
+    /// lowest, as far as the driver agrees, and releases it, or keeps it to be mapped elsewhere, as it keeps
+    /// the host's. Returns how many bytes are unmapped, and what stopped it.
+    pub(super) fn unmap(&self, held: &mut Handles, span: Span, keep: bool) -> Progress {
         for (at, piece) in held.in_span(span) {
             if let Err(error) = self.unmap_handle(at, piece) {
-                return (at - span.start, Some(error));
+                return (at - span.start, Err(error));
             }
             held.at_home.remove(&at);
-            match keep {
-                true => held.spare.push(piece),
-                false => self.release(held, piece),
+            match (piece.place, keep) {
+                (Place::Host, _) => self.give_to_reserve(held, piece),
+                (_, true) => held.spare.push(piece),
+                (_, false) => self.release(piece, &mut held.spare),
             }
         }
-        (span.size, None)
+        (span.size, Ok(()))
     }
 
     /// Offers what the driver would not take back to it again.
@@ -287,11 +232,10 @@ impl Mapping {
                 self.undo(held, Span::new(at, piece.size));
             }
         }
-        for piece in std::mem::take(&mut held.spare) {
-            self.release(held, piece);
-        }
-        for piece in std::mem::take(&mut held.soiled) {
-            self.release_soiled(held, piece);
+        for refused in [&mut held.spare, &mut held.soiled] {
+            for piece in std::mem::take(refused) {
+                self.release(piece, refused);
+            }
         }
     }
 
@@ -320,44 +264,42 @@ impl Mapping {
             Ok(_) => _ = self.held.fetch_add(size, Ordering::Relaxed),
             Err(_) => allowance.into_iter().for_each(|it| it.give_back(size)),
         }
-        created.map(|handle| Piece { handle, size, place: Place::Device, view: View::default() })
+        created.map(|handle| Piece::new(handle, size, Place::Device))
     }
 
-    /// Gives a handle that is mapped nowhere back, or keeps it as a spare if the driver refuses.
-    fn release(&self, held: &mut Handles, piece: Piece) {
-        if let Err(error) = self.try_release(piece) {
-            held.spare.push(piece);
-            tracing::warn!(%error, "physical memory was not taken back; it is kept for reuse");
+    /// Gives a handle back that is mapped nowhere, or adds it to what the driver refused.
+    fn release(&self, piece: Piece, refused: &mut Vec<Piece>) {
+        if let Err(error) = self.try_release(piece, refused) {
+            tracing::warn!(%error, "physical memory was not taken back; it is kept, and offered again");
         }
     }
 
-    /// The same for one with what live blocks hold, which nobody else is to find in it.
-    fn release_soiled(&self, held: &mut Handles, piece: Piece) {
-        if let Err(error) = self.try_release(piece) {
-            held.soiled.push(piece);
-            tracing::warn!(%error, "physical memory was not taken back; it is offered again");
+    fn try_release(&self, piece: Piece, refused: &mut Vec<Piece>) -> Result<(), DriverError> {
+        let mut piece = piece;
+        let released = self.close_view(&mut piece).and_then(|()| {
+            // SAFETY: contract, devices/handles: a handle of ours; it is used again only if this fails.
+            unsafe { self.vm().release(piece.handle) }
+        });
+        if released.is_err() {
+            refused.push(piece);
+        } else if piece.place == Place::Host {
+            self.host_held.fetch_sub(piece.size, Ordering::Relaxed);
+        } else {
+            self.held.fetch_sub(piece.size, Ordering::Relaxed);
+            self.allowance.iter().for_each(|allowance| allowance.give_back(piece.size));
         }
-    }
-
-    fn try_release(&self, piece: Piece) -> Result<(), DriverError> {
-        // SAFETY: contract, devices/handles: a handle of ours; it is used again only if this fails.
-        unsafe { self.vm().release(piece.handle) }?;
-        self.held.fetch_sub(piece.size, Ordering::Relaxed);
-        if let Some(allowance) = &self.allowance {
-            allowance.give_back(piece.size);
-        }
-        Ok(())
+        released
     }
 
     fn map_handle(&self, at: u64, piece: Piece) -> Result<(), DriverError> {
-        // SAFETY: contract, devices/handles and devices/ranges: unmapped granules of our range, a
+        // SAFETY: contract, devices/handles and devices/ranges: unmapped granules of a range of ours, a
         // whole handle of ours.
         unsafe { self.vm().map(pointer(at), piece.size, piece.handle) }
     }
 
     fn unmap_handle(&self, at: u64, piece: Piece) -> Result<(), DriverError> {
         // SAFETY: contract, devices/ranges and devices/pending-work: one whole mapping; the caller
-        // has claimed the range and the host has observed that all work through it completed.
+        // has claimed the range, and the host has observed that all work through it completed.
         unsafe { self.vm().unmap(pointer(at), piece.size) }
     }
 
@@ -365,27 +307,5 @@ impl Mapping {
     fn make_accessible(&self, span: Span) -> Result<(), DriverError> {
         // SAFETY: contract, devices/ranges: exactly the mappings just made, which nothing uses yet.
         unsafe { self.vm().set_access(pointer(span.start), span.size) }
-    }
-
-    fn vm(&self) -> &dyn VirtualMemory {
-        self.device.virtual_memory().expect("the device had virtual memory at construction")
-    }
-}
-
-impl Drop for Mapping {
-    /// Gives the address range back. What is still held is live, or could not be returned: it leaks
-    /// with its addresses, and the pool has reported it.
-    fn drop(&mut self) {
-        if fork::is_child() {
-            return;
-        }
-        if self.held() + self.held_on_host() > 0 {
-            return;
-        }
-        let Span { start, size } = self.range;
-        // SAFETY: contract, devices/ranges: the whole range, in which nothing is mapped any more.
-        if let Err(error) = unsafe { self.vm().free_range(pointer(start), size) } {
-            self.device.base().drop_failures().record("an address range", &error);
-        }
     }
 }

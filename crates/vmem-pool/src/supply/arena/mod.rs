@@ -14,12 +14,14 @@ mod plans;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-pub(crate) use mapping::{Handles, Mapping};
-use vmem_core::{Allowance, BoxedError, Capabilities, Device, Features, Request};
+pub(crate) use mapping::Handles;
+use vmem_core::author::fork;
+use vmem_core::{Allowance, Device, VirtualMemory};
 
-use super::{Ask, Fresh, Growth, Memory, Miss, Plan, Return, Supply};
-use crate::space::{MOST, Span, StreamIx, pointer};
+use super::{Ask, Growth, Memory, Miss, Plan, Return, Supply, Way};
+use crate::space::{MOST, Span, pointer};
 use crate::{BuildError, BuildErrorKind};
 
 /// How many times the device's memory the address range spans at first; halved until the driver
@@ -40,9 +42,21 @@ const RANGE_FACTOR: u64 = 8;
 /// held, the longest unused are unmapped as their work completes. Where the driver reserves no more
 /// addresses than the device has memory, nothing moves.
 pub struct VirtualArena {
-    mapping: Mapping,
+    device: Arc<dyn Device>,
+    /// All of its addresses.
+    range: Span,
     /// Where addresses for aliases begin; below is home.
     aliases_from: u64,
+    granule: u64,
+    /// What is charged for every handle, if anything is.
+    allowance: Option<Arc<dyn Allowance>>,
+    /// Bytes of the device's memory, wherever they are, that the driver has not confirmed to have taken
+    /// back, whichever call fails. Changed by whoever has the handles.
+    held: AtomicU64,
+    /// The same of the host's memory.
+    host_held: AtomicU64,
+    /// The most of the host's memory that may be held.
+    host_limit: AtomicU64,
 }
 
 impl VirtualArena {
@@ -70,8 +84,14 @@ impl VirtualArena {
                 Ok(base) => {
                     let home = if factor == 1 { size } else { size / 2 };
                     return Ok(Self {
+                        range: Span::new(base.get(), size),
                         aliases_from: base.get() + home,
-                        mapping: Mapping::new(device, Span::new(base.get(), size), granule),
+                        granule,
+                        allowance: None,
+                        held: AtomicU64::new(0),
+                        host_held: AtomicU64::new(0),
+                        host_limit: AtomicU64::new(u64::MAX),
+                        device,
                     });
                 }
                 Err(error) if factor == 1 => return Err(BuildError::refused(error)),
@@ -86,129 +106,39 @@ impl VirtualArena {
     /// that together.
     #[must_use]
     pub fn charged_to(mut self, allowance: impl Allowance + 'static) -> Self {
-        self.mapping.allowance = Some(Arc::new(allowance));
+        self.allowance = Some(Arc::new(allowance));
         self
-    }
-
-    /// New memory at unmapped spans for a request.
-    fn fresh(&self, spans: Vec<Span>, ask: &Ask<'_>) -> Fresh {
-        let missing = spans.iter().map(|span| span.size).sum();
-        let limit = ask.limit.min(self.most());
-        let largest = match ask.own {
-            true => handles::largest_to_rest(self.held(), missing, self.granule()),
-            false => handles::largest(limit, self.held(), missing, self.granule()),
-        };
-        // What the request does not fill is to be a handle that others can share.
-        let apart = ask.own && !ask.need.size.is_multiple_of(self.granule());
-        Fresh { spans, largest, apart, handles: Vec::new() }
-    }
-
-    /// Where memory for a lane is mapped if nothing speaks for another place: lanes that grow apart have
-    /// longer stretches of their own. Each part has room for all the memory there is.
-    fn part_of(&self, lane: StreamIx) -> u64 {
-        let Span { start, size } = Span::between(self.mapping.range.start, self.aliases_from);
-        let memory = self.device().facts().total_memory.next_multiple_of(self.granule());
-        let parts = (size / memory).max(1);
-        start + memory * (u64::from(lane.0.saturating_sub(1)) % parts)
     }
 
     /// The length of the address range, in bytes.
     pub fn address_space(&self) -> u64 {
-        self.mapping.range.size
+        self.range.size
+    }
+
+    fn vm(&self) -> &dyn VirtualMemory {
+        self.device.virtual_memory().expect("the device had virtual memory at construction")
     }
 }
 
-impl Supply for VirtualArena {
-    type Held = Handles;
-
-    fn device(&self) -> &Arc<dyn Device> {
-        &self.mapping.device
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::new(Features::empty())
-    }
-
-    fn granule(&self) -> u64 {
-        self.mapping.granule
-    }
-
-    fn addresses(&self) -> Option<(Span, u64)> {
-        Some((self.mapping.range, self.aliases_from))
-    }
-
-    fn most(&self) -> u64 {
-        self.device().facts().total_memory.min(MOST)
-    }
-
-    fn held(&self) -> u64 {
-        self.mapping.held()
-    }
-
-    fn default_growth(&self) -> Growth {
-        Growth::Exact
-    }
-
-    fn mapping(&self) -> Option<&Mapping> {
-        Some(&self.mapping)
-    }
-
-    fn mapped<'a>(&'a self, held: &'a mut Handles) -> Option<(&'a Mapping, &'a mut Handles)> {
-        Some((&self.mapping, held))
-    }
-
-    fn extend(
-        &self,
-        held: &Handles,
-        memory: &Memory<'_>,
-        ask: &Ask<'_>,
-        size: u64,
-    ) -> Result<Plan, Miss> {
-        plans::extend(self, held, memory, ask, size)
-    }
-
-    fn gathering_saves(&self, memory: &Memory<'_>, ask: &Ask<'_>) -> bool {
-        plans::gathering_saves(self, memory, ask)
-    }
-
-    fn gather(&self, held: &Handles, memory: &Memory<'_>, ask: &Ask<'_>) -> Result<Plan, Miss> {
-        plans::gather(self, held, memory, ask)
-    }
-
-    fn carry_out(
-        &self,
-        held: &mut Handles,
-        plan: &mut Plan,
-        _request: &Request<'_>,
-    ) -> Result<(), Miss> {
-        plans::carry_out(&self.mapping, held, plan).map_err(Miss::from)
-    }
-
-    fn surplus(&self, memory: &Memory<'_>, keep: u64) -> Vec<Span> {
-        plans::surplus(self, memory, keep)
-    }
-
-    fn give_back(&self, held: &mut Handles, going: &mut Return) -> Result<(), BoxedError> {
-        plans::give_back(&self.mapping, held, going).map_err(BoxedError::from)
-    }
-
-    fn returnable(&self, memory: &Memory<'_>, free: &[Span]) -> u64 {
-        // What is held and not at home is spare.
-        let Memory { space, aliases } = memory;
-        let home = self.aliases_from - self.mapping.range.start;
-        let away = aliases.resting.away.below(self.aliases_from);
-        let above = Span::between(self.aliases_from, self.mapping.range.end());
-        let settled = aliases.cuts.in_whole(&[above]);
-        let at_home = home - space.unmapped_below(self.aliases_from) - away + settled;
-        let spare = self.held().saturating_sub(at_home);
-        aliases.cuts.in_whole(free) + spare
+impl Drop for VirtualArena {
+    /// Gives the address range back. What is still held is live, or could not be returned: it leaks
+    /// with its addresses, and the pool has reported it.
+    fn drop(&mut self) {
+        if fork::is_child() || self.held() + self.held_on_host() > 0 {
+            return;
+        }
+        let Span { start, size } = self.range;
+        // SAFETY: contract, devices/ranges: the whole range, in which nothing is mapped any more.
+        if let Err(error) = unsafe { self.vm().free_range(pointer(start), size) } {
+            self.device.base().drop_failures().record("an address range", &error);
+        }
     }
 }
 
 impl fmt::Debug for VirtualArena {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VirtualArena")
-            .field("base", &pointer(self.mapping.range.start))
+            .field("base", &pointer(self.range.start))
             .field("size", &self.address_space())
             .finish_non_exhaustive()
     }

@@ -1,11 +1,10 @@
 //! Handles of the host's memory, which are kept ready because making one takes long.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use vmem_core::{DriverError, ResidencyError, ResidencyErrorKind};
 
-use super::{Handles, Mapping, Piece, View};
+use super::{Handles, Piece, VirtualArena};
 use crate::supply::Place;
 
 /// The most that a handle of the host's memory has. Larger ones save little, and what is kept ready in them
@@ -15,43 +14,24 @@ const LARGEST: u64 = 32 << 20;
 /// A reserve is made of handles of such a part of what is missing each, so that there are small ones too.
 const PART: u64 = 64;
 
-/// The handles that nothing uses, by size.
-#[derive(Debug, Default)]
-pub(super) struct Reserve {
-    by_size: BTreeMap<u64, Vec<Piece>>,
-    /// Bytes that are to be kept.
-    keep: u64,
-}
-
-impl Reserve {
-    fn ready(&self) -> u64 {
-        self.by_size.iter().map(|(size, pieces)| size * pieces.len() as u64).sum()
+impl Handles {
+    /// Bytes of the host's memory that nothing uses.
+    pub(crate) fn ready_on_host(&self) -> u64 {
+        self.reserve.iter().map(|piece| piece.size).sum()
     }
 
-    /// Takes out the largest handle of at most so many bytes.
-    fn take(&mut self, most: u64) -> Option<Piece> {
-        let (&size, pieces) = self.by_size.range_mut(..=most).next_back()?;
-        let piece = pieces.pop();
-        if pieces.is_empty() {
-            self.by_size.remove(&size);
-        }
-        piece
-    }
-
-    fn put(&mut self, piece: Piece) {
-        self.by_size.entry(piece.size).or_default().push(piece);
+    /// Takes the largest handle out of the reserve that has at most so many bytes.
+    fn take_ready(&mut self, most: u64) -> Option<Piece> {
+        let pieces = self.reserve.iter().enumerate().filter(|(_, piece)| piece.size <= most);
+        let (index, _) = pieces.max_by_key(|(_, piece)| piece.size)?;
+        Some(self.reserve.remove(index))
     }
 }
 
-impl Mapping {
+impl VirtualArena {
     /// Bytes of the host's memory that are held.
     pub(crate) fn held_on_host(&self) -> u64 {
         self.host_held.load(Ordering::Relaxed)
-    }
-
-    /// Of those, what is not in use.
-    pub(crate) fn ready_on_host(&self) -> u64 {
-        self.host_ready.load(Ordering::Relaxed)
     }
 
     /// From now on no more than so many bytes of the host's memory are held.
@@ -59,14 +39,8 @@ impl Mapping {
         self.host_limit.store(bytes, Ordering::Relaxed);
     }
 
-    fn host_limit(&self) -> u64 {
+    pub(crate) fn host_limit(&self) -> u64 {
         self.host_limit.load(Ordering::Relaxed)
-    }
-
-    /// How many more bytes of the host's memory may be used.
-    pub(crate) fn host_room(&self) -> u64 {
-        let in_use = self.held_on_host().saturating_sub(self.ready_on_host());
-        self.host_limit().saturating_sub(in_use)
     }
 
     /// Whether memory of live blocks can rest on the host. May make driver calls.
@@ -81,63 +55,54 @@ impl Mapping {
         bytes: u64,
     ) -> Result<(), ResidencyError> {
         let bytes = bytes.next_multiple_of(self.granule);
-        held.reserve.keep = bytes;
-        while held.reserve.ready() < bytes {
-            let missing = bytes - held.reserve.ready();
+        held.keep = bytes;
+        while held.ready_on_host() < bytes {
+            let missing = bytes - held.ready_on_host();
             let part = (missing / PART).clamp(self.granule, LARGEST);
             let mut piece = self.create_on_host(part / self.granule * self.granule)?;
             let opened = self.open_view(&mut piece);
-            held.reserve.put(piece);
-            self.note_ready(held);
+            held.reserve.push(piece);
             opened.map_err(driver)?;
         }
-        let mut more = held.reserve.ready() - bytes;
-        while let Some(piece) = held.reserve.take(more) {
+        let mut more = held.ready_on_host() - bytes;
+        while let Some(piece) = held.take_ready(more) {
             more -= piece.size;
-            let released = self.release_to_host(held, piece);
-            self.note_ready(held);
-            released.map_err(driver)?;
+            self.try_release(piece, &mut held.reserve).map_err(driver)?;
         }
         Ok(())
     }
 
-    /// Handles of so many bytes of the host's memory together: those that are ready, then new ones. What
-    /// was made by the time a call fails is in the reserve.
+    /// A handle of at most so many bytes of the host's memory: one that is ready, or else a new one.
     pub(super) fn take_of_host(
         &self,
         held: &mut Handles,
-        bytes: u64,
-    ) -> Result<Vec<Piece>, ResidencyError> {
-        let taken = self.take_all(held, bytes, |held, missing| {
-            let mut piece = match held.reserve.take(missing) {
-                Some(piece) => piece,
-                None => self.create_beside_ready(held, missing)?,
-            };
-            if let Err(error) = self.open_view(&mut piece) {
-                self.give_to_reserve(held, piece);
-                return Err(driver(error));
-            }
-            Ok(piece)
-        });
-        self.note_ready(held);
-        taken
+        missing: u64,
+    ) -> Result<Piece, ResidencyError> {
+        let mut piece = match held.take_ready(missing) {
+            Some(piece) => piece,
+            None => self.create_beside_ready(held, missing)?,
+        };
+        if let Err(error) = self.open_view(&mut piece) {
+            self.give_to_reserve(held, piece);
+            return Err(driver(error));
+        }
+        Ok(piece)
     }
 
     /// A handle of the host's memory is not used any more: it is kept ready. What is ready beyond what is to
     /// be kept goes back, the largest first, because small ones serve every block.
     pub(super) fn give_to_reserve(&self, held: &mut Handles, piece: Piece) {
-        held.reserve.put(piece);
-        while let Some(piece) = held.reserve.take(u64::MAX) {
-            if held.reserve.ready() < held.reserve.keep {
-                held.reserve.put(piece);
+        held.reserve.push(piece);
+        while let Some(piece) = held.take_ready(u64::MAX) {
+            if held.ready_on_host() < held.keep {
+                held.reserve.push(piece);
                 break;
             }
-            if let Err(error) = self.release_to_host(held, piece) {
+            if let Err(error) = self.try_release(piece, &mut held.reserve) {
                 tracing::warn!(%error, "the host's memory was not taken back; it is kept for reuse");
                 break;
             }
         }
-        self.note_ready(held);
     }
 
     /// Makes a handle of at most so many bytes, in place of larger ones that are ready if the pool may hold
@@ -145,9 +110,9 @@ impl Mapping {
     fn create_beside_ready(&self, held: &mut Handles, bytes: u64) -> Result<Piece, ResidencyError> {
         let bytes = bytes.min(LARGEST);
         while bytes > self.host_limit().saturating_sub(self.held_on_host())
-            && let Some(piece) = held.reserve.take(u64::MAX)
+            && let Some(piece) = held.take_ready(u64::MAX)
         {
-            self.release_to_host(held, piece).map_err(driver)?;
+            self.try_release(piece, &mut held.reserve).map_err(driver)?;
         }
         self.create_on_host(bytes)
     }
@@ -162,29 +127,7 @@ impl Mapping {
             if error.is_out_of_memory() { full().with_source(error) } else { driver(error) }
         })?;
         self.host_held.fetch_add(bytes, Ordering::Relaxed);
-        Ok(Piece { handle, size: bytes, place: Place::Host, view: View::default() })
-    }
-
-    /// Gives a handle back, or keeps it if the driver refuses.
-    fn release_to_host(&self, held: &mut Handles, mut piece: Piece) -> Result<(), DriverError> {
-        let released = self.close_view(&mut piece).and_then(|()| {
-            // SAFETY: contract, devices/handles: a handle of ours; it is used again only if this fails.
-            unsafe { self.vm().release(piece.handle) }
-        });
-        match released {
-            Ok(()) => {
-                self.host_held.fetch_sub(piece.size, Ordering::Relaxed);
-                Ok(())
-            }
-            Err(error) => {
-                held.reserve.put(piece);
-                Err(error)
-            }
-        }
-    }
-
-    fn note_ready(&self, held: &Handles) {
-        self.host_ready.store(held.reserve.ready(), Ordering::Relaxed);
+        Ok(Piece::new(handle, bytes, Place::Host))
     }
 }
 

@@ -2,13 +2,12 @@
 
 use vmem_core::DriverError;
 
-use super::exchange::{Swap, placed};
 use super::views::wait_for;
-use super::{Handles, Mapping};
+use super::{Handles, VirtualArena};
 use crate::space::Span;
 use crate::supply::Place;
 
-impl Mapping {
+impl VirtualArena {
     /// Tries again what failures have left undone. Returns the handles that had been displaced and are mapped
     /// again, with where their memory is.
     pub(crate) fn mend(&self, held: &mut Handles) -> Vec<(Span, Place)> {
@@ -24,15 +23,13 @@ impl Mapping {
                 held.interrupted.push(swap);
                 continue;
             }
-            let Swap { span, old, new, .. } = swap;
-            if old.is_empty() {
-                mended.push((span, Place::Nowhere));
+            if swap.old.is_empty() {
+                mended.push((swap.span, Place::Nowhere));
             }
-            for (at, piece) in placed(span.start, &old) {
-                mended.push((Span::new(at, piece.size), piece.place));
-                held.at_home.insert(at, piece);
-            }
-            new.into_iter().for_each(|piece| self.dispose(held, piece));
+            let old = swap.old.iter();
+            mended.extend(old.map(|(at, piece)| (Span::new(*at, piece.size), piece.place)));
+            held.at_home.extend(swap.old);
+            swap.new.into_iter().for_each(|(_, piece)| self.dispose(held, piece));
         }
         mended
     }
@@ -41,20 +38,11 @@ impl Mapping {
     /// the driver agreed.
     pub(crate) fn leave(&self, held: &mut Handles, span: Span, place: Place) -> bool {
         match place {
-            Place::Host => self.leave_host(held, span).is_ok(),
+            Place::Host => self.unmap(held, span, false).1.is_ok(),
             // Copies that could not be waited for may still run through it.
             Place::Displaced => held.copies.is_none() && self.leave_displaced(held, span).is_ok(),
             Place::Nowhere | Place::Device => true,
         }
-    }
-
-    fn leave_host(&self, held: &mut Handles, span: Span) -> Result<(), DriverError> {
-        for (at, piece) in held.in_span(span) {
-            self.unmap_handle(at, piece)?;
-            held.at_home.remove(&at);
-            self.dispose(held, piece);
-        }
-        Ok(())
     }
 
     fn leave_displaced(&self, held: &mut Handles, span: Span) -> Result<(), DriverError> {
@@ -62,13 +50,15 @@ impl Mapping {
             return Ok(());
         };
         let mut swap = held.interrupted.swap_remove(index);
-        let unmapped = self.unmap_new(&mut swap).and_then(|()| self.unmap_old(&mut swap));
+        let end = span.end();
+        let unmapped =
+            self.unmap_new(&mut swap).and_then(|()| self.unmap_upto(&mut swap, end, None));
         if unmapped.is_err() {
             held.interrupted.push(swap);
             return unmapped;
         }
         let pieces = swap.old.into_iter().chain(swap.new);
-        pieces.for_each(|piece| self.dispose(held, piece));
+        pieces.for_each(|(_, piece)| self.dispose(held, piece));
         Ok(())
     }
 }

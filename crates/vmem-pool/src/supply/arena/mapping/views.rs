@@ -4,133 +4,107 @@
 //! long as it is held. Nothing is mapped only to be copied.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use vmem_core::author::StreamExt;
-use vmem_core::{DevicePtr, DriverError, Event, ResidencyError, Stream};
+use vmem_core::{Device, DriverError, Event, ResidencyError, Stream};
 
-use super::exchange::{Swap, placed};
+use super::exchange::Swap;
 use super::host::driver;
-use super::{Mapping, Piece};
+use super::{Piece, VirtualArena};
 use crate::space::{Span, pointer};
-
-/// How often a wait for copies that may still run is tried before they are left to be waited for later.
-const WAITS: usize = 2;
-
-/// Addresses of one handle, as far as the driver's calls for them have succeeded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct View {
-    base: Option<DevicePtr>,
-    is_mapped: bool,
-    is_accessible: bool,
-}
 
 /// Copies that were queued on a stream of their own, in the order of their addresses.
 pub(super) struct Copies {
     stream: Stream,
-    /// Where those end that are to be waited for one by one.
+    /// Where those begin that are yet to be waited for one by one.
     marks: VecDeque<(u64, Event)>,
-    /// Everything marked below this address is complete.
-    waited: u64,
-    pub(super) copied: u64,
 }
 
-impl Mapping {
+impl VirtualArena {
     /// Makes a handle of the host's memory accessible at addresses of its own. Can be tried again.
     pub(super) fn open_view(&self, piece: &mut Piece) -> Result<(), DriverError> {
-        let view = &mut piece.view;
-        let base = match view.base {
-            Some(base) => base,
-            None => *view.base.insert(self.vm().reserve(piece.size)?),
+        let view = match piece.view {
+            Some(view) => view,
+            None => *piece.view.insert(self.vm().reserve(piece.size)?.get()),
         };
-        if !view.is_mapped {
-            // SAFETY: contract, devices/handles and devices/ranges: a range of ours in which nothing is
-            // mapped, as large as the handle, which is ours.
-            unsafe { self.vm().map(base, piece.size, piece.handle) }?;
-            view.is_mapped = true;
+        if !piece.is_shown {
+            self.map_handle(view, *piece)?;
+            piece.is_shown = true;
         }
-        if !view.is_accessible {
-            // SAFETY: contract, devices/ranges: the mapping just made, which nothing uses yet.
-            unsafe { self.vm().set_access(base, piece.size) }?;
-            view.is_accessible = true;
+        if !piece.is_accessible {
+            self.make_accessible(Span::new(view, piece.size))?;
+            piece.is_accessible = true;
         }
         Ok(())
     }
 
-    /// Gives these addresses back. Can be tried again.
+    /// Gives these addresses back, if there are any; copies through them were waited for. Can be tried again.
     pub(super) fn close_view(&self, piece: &mut Piece) -> Result<(), DriverError> {
-        let view = &mut piece.view;
-        let Some(base) = view.base else { return Ok(()) };
-        if view.is_mapped {
-            // SAFETY: contract, devices/ranges and devices/pending-work: one whole mapping; the host has
-            // waited for all copies through it.
-            unsafe { self.vm().unmap(base, piece.size) }?;
-            (view.is_mapped, view.is_accessible) = (false, false);
+        let Some(view) = piece.view else { return Ok(()) };
+        if piece.is_shown {
+            self.unmap_handle(view, *piece)?;
+            (piece.is_shown, piece.is_accessible) = (false, false);
         }
         // SAFETY: contract, devices/ranges: the whole range, in which nothing is mapped any more.
-        unsafe { self.vm().free_range(base, piece.size) }?;
-        view.base = None;
+        unsafe { self.vm().free_range(pointer(view), piece.size) }?;
+        piece.view = None;
         Ok(())
-    }
-
-    pub(super) fn copies(&self) -> Result<Copies, DriverError> {
-        let stream = Stream::new(self.device.clone())?;
-        Ok(Copies { stream, marks: VecDeque::new(), waited: 0, copied: 0 })
     }
 }
 
 impl Copies {
+    pub(super) fn new(device: Arc<dyn Device>) -> Result<Self, DriverError> {
+        Ok(Self { stream: Stream::new(device)?, marks: VecDeque::new() })
+    }
+
     /// Queues the copy of a part of a run from where it is to the host, or from there: between the run's
     /// addresses and the views of its handles on the host.
     pub(super) fn queue(&mut self, swap: &Swap, part: Span) -> Result<(), DriverError> {
         let is_leaving = swap.leaves_device();
         let on_host = if is_leaving { &swap.new } else { &swap.old };
-        for (at, piece) in placed(swap.span.start, on_host) {
-            let (from, upto) = (part.start.max(at), part.end().min(at + piece.size));
-            if from >= upto {
+        for &(at, piece) in on_host {
+            let common = Span::new(at, piece.size).common(part);
+            if common.size == 0 {
                 continue;
             }
-            let base = piece.view.base.expect("the host's memory is shown where it is held");
-            let (run, view) = (pointer(from), pointer(base.get() + (from - at)));
+            let view = piece.view.expect("the host's memory is shown where it is held");
+            let (run, view) = (pointer(common.start), pointer(view + (common.start - at)));
             let (to, of) = if is_leaving { (view, run) } else { (run, view) };
             self.stream.with_raw("the pool's copy", |device, raw| {
                 // SAFETY: contract, devices/handles and devices/ranges: the stream is ours; both ranges
                 // are mapped, with access, until the copy was waited for.
-                unsafe { device.copy_within(to, of, upto - from, raw) }
+                unsafe { device.copy_within(to, of, common.size, raw) }
             })?;
-            self.copied += upto - from;
         }
         Ok(())
     }
 
-    /// What was queued by now, up to an address, can be waited for.
-    pub(super) fn mark(&mut self, upto: u64) -> Result<(), DriverError> {
-        self.marks.push_back((upto, self.stream.marker()?));
+    /// What was queued last, from an address on, can be waited for.
+    pub(super) fn mark(&mut self, start: u64) -> Result<(), DriverError> {
+        self.marks.push_back((start, self.stream.marker()?));
         Ok(())
     }
 
-    /// Waits for what was marked below an address, the lowest first.
+    /// Waits for what was marked that begins below an address, the lowest first.
     pub(super) fn wait_below(&mut self, end: u64) -> Result<(), DriverError> {
-        while self.waited < end
-            && let Some((upto, event)) = self.marks.pop_front()
+        while self.marks.front().is_some_and(|(start, _)| *start < end)
+            && let Some((_, event)) = self.marks.pop_front()
         {
             event.synchronize()?;
-            self.waited = upto;
         }
         Ok(())
     }
 
-    /// Waits for all. An error comes with the stream if they may still run.
+    /// Waits for all, twice if need be. An error comes with the stream if they may still run.
     pub(super) fn finish(
         self,
         queued: Result<(), DriverError>,
-    ) -> Result<u64, (ResidencyError, Option<Stream>)> {
+    ) -> Result<(), (ResidencyError, Option<Stream>)> {
         let first = wait_for(&self.stream);
-        let mut waited = first.clone();
-        for _ in 1..WAITS {
-            waited = waited.or_else(|_| wait_for(&self.stream));
-        }
+        let waited = first.clone().or_else(|_| wait_for(&self.stream));
         match (queued.and(first), waited) {
-            (Ok(()), _) => Ok(self.copied),
+            (Ok(()), _) => Ok(()),
             (Err(error), Ok(())) => Err((driver(error), None)),
             (Err(error), Err(_)) => Err((driver(error), Some(self.stream))),
         }
