@@ -201,7 +201,7 @@ impl<'a, B: Backing> Growing<'a, B> {
                 Err(miss)
             }
         };
-        state.counters.aliased = state.aliases.bytes();
+        state.counters.aliased = state.aliases.bytes;
         Ok((state, slot?))
     }
 }

@@ -211,7 +211,7 @@ impl<B: Backing> Growing<'_, B> {
         let (done, settled) = arena.settle_in(handles, &lent);
         let mut state = streams.lock();
         state.memory().settle_in(start, &lent[..done]);
-        state.counters.aliased = state.aliases.bytes();
+        state.counters.aliased = state.aliases.bytes;
         settled.map_err(driver)
     }
 

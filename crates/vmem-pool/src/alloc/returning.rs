@@ -96,7 +96,7 @@ impl<'a, B: Backing> Growing<'a, B> {
         let result = supply.give_back(self, &mut going);
         let mut state = streams.lock();
         state.memory().note_gone(going);
-        state.counters.aliased = state.aliases.bytes();
+        state.counters.aliased = state.aliases.bytes;
         self.note_held(&mut state);
         result
     }
@@ -146,7 +146,7 @@ impl<'a, B: Backing> Growing<'a, B> {
         let both = slow.refused.is_some() && !slow.own && need.alignment <= granule;
         let ends = if both { 2 } else { 1 };
         let mut state = streams.lock();
-        if has_some(&mut state, ends) || state.aliases.bytes() == 0 || slow.captures {
+        if has_some(&mut state, ends) || state.aliases.bytes == 0 || slow.captures {
             return;
         }
         drop(state);
@@ -158,12 +158,12 @@ impl<'a, B: Backing> Growing<'a, B> {
     pub(super) fn limit_aliases(&mut self, state: Locked<'a>) -> Locked<'a> {
         let Core { supply, streams, .. } = self.core;
         let cap = supply.held().saturating_mul(ALIASES);
-        if state.aliases.bytes() <= cap {
+        if state.aliases.bytes <= cap {
             return state;
         }
         drop(state);
         // Fewer by a quarter, so that this is rare.
-        self.unmap_aliases(|state| state.aliases.bytes() <= cap / 4 * 3);
+        self.unmap_aliases(|state| state.aliases.bytes <= cap / 4 * 3);
         streams.lock()
     }
 

@@ -43,7 +43,7 @@ pub(crate) struct Alias {
 #[derive(Debug, Default)]
 pub(crate) struct Aliases {
     /// All addresses from this one on are for aliases.
-    from: u64,
+    pub(super) from: u64,
     by_start: BTreeMap<u64, Alias>,
     /// The starts of those that nothing uses, by size and age: only they are given to requests.
     idle: BTreeMap<(u64, u64), u64>,
@@ -51,7 +51,8 @@ pub(crate) struct Aliases {
     broken: BTreeSet<u64>,
     made: u64,
     now: u64,
-    bytes: u64,
+    /// How many bytes of addresses all aliases take.
+    pub(crate) bytes: u64,
     /// Where the memory is cut into handles.
     pub(crate) cuts: Cuts,
     /// The handles whose memory is not the device's.
@@ -66,11 +67,6 @@ impl Aliases {
     /// No aliases, for which there are the addresses from `from` on.
     pub(crate) fn new(from: u64) -> Self {
         Self { from, ..Self::default() }
-    }
-
-    /// The first address that an alias can have.
-    pub(super) fn from(&self) -> u64 {
-        self.from
     }
 
     /// Whether there are addresses for aliases. Otherwise addresses come and go with the memory.
@@ -244,11 +240,6 @@ impl Aliases {
             homes: homes(alias),
         };
         self.by_start.values().map(info).collect()
-    }
-
-    /// How many bytes of addresses all aliases take.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
     }
 }
 

@@ -65,11 +65,6 @@ impl Cuts {
         before.into_iter().chain(self.0.range(span.start..span.end()).map(handle))
     }
 
-    /// Bytes of handles that begin below a limit.
-    pub(super) fn below(&self, limit: u64) -> u64 {
-        self.0.range(..limit).map(|(_, &(size, _))| size).sum()
-    }
-
     /// Where in free memory a request could begin so that no more than a granule at either end of it is in a
     /// handle that it does not have whole.
     pub(crate) fn place_apart(&self, free: Span, need: Need, granule: u64) -> Option<u64> {

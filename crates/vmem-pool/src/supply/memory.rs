@@ -147,7 +147,7 @@ impl Memory<'_> {
 
     /// Addresses for an alias.
     pub(crate) fn addresses(&self, need: Need) -> Option<Span> {
-        self.space.smallest_unmapped(self.aliases.from(), need)
+        self.space.smallest_unmapped(self.aliases.from, need)
     }
 
     /// A block is freed whose memory may not be at home at its address: it is free where it is at home, at

@@ -44,7 +44,7 @@ fn aliases_are_found_by_use() {
     aliases.put(2000);
     assert_eq!(aliases.longest_unused(), [1000, 3000, 2000]);
     aliases.remove(2000);
-    assert_eq!((aliases.bytes(), aliases.at(2000)), (204, None));
+    assert_eq!((aliases.bytes, aliases.at(2000)), (204, None));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn only_the_aliases_that_show_memory_are_hidden_with_it() {
     for alias in &hidden {
         memory.hidden(alias, Some(alias.span.size));
     }
-    assert_eq!(aliases.bytes(), 104 << 8);
+    assert_eq!(aliases.bytes, 104 << 8);
     assert_eq!(space.unmapped_below(u64::MAX), 200 << 8);
 }
 
@@ -83,7 +83,7 @@ fn an_alias_that_the_driver_was_not_asked_to_unmap_serves_again() {
     assert_eq!(oldest, None, "it is about to go");
     memory.hidden(&hidden, None);
     assert!(aliases.oldest(need(100 << 8), u64::MAX, |_| true).is_some());
-    assert_eq!((aliases.bytes(), space.unmapped_below(u64::MAX)), (100 << 8, 0));
+    assert_eq!((aliases.bytes, space.unmapped_below(u64::MAX)), (100 << 8, 0));
     space.check();
 }
 

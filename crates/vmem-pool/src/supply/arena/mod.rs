@@ -73,13 +73,14 @@ impl VirtualArena {
         let granule = vm.granularity();
         let memory = device.facts().total_memory.next_multiple_of(granule);
         let mut factor = RANGE_FACTOR;
+        while factor > 1 && memory.saturating_mul(factor) / 2 > MOST {
+            factor /= 2;
+        }
         loop {
-            let size = memory.saturating_mul(factor);
-            if factor > 1 && size / 2 > MOST {
-                factor /= 2;
-                continue;
-            }
-            let size = if factor == 1 { size.min(MOST / granule * granule) } else { size };
+            let size = match factor {
+                1 => memory.min(MOST / granule * granule),
+                _ => memory.saturating_mul(factor),
+            };
             match vm.reserve(size) {
                 Ok(base) => {
                     let home = if factor == 1 { size } else { size / 2 };

@@ -131,7 +131,7 @@ impl Supply for VirtualArena {
         // What is held and not at home is spare.
         let Memory { space, aliases } = memory;
         let home = self.aliases_from - self.range.start;
-        let away = aliases.away.below(self.aliases_from);
+        let away = aliases.away.in_whole(&[Span::between(self.range.start, self.aliases_from)]);
         let above = Span::between(self.aliases_from, self.range.end());
         let settled = aliases.cuts.in_whole(&[above]);
         let at_home = home - space.unmapped_below(self.aliases_from) - away + settled;
