@@ -20,16 +20,6 @@ pub(crate) struct Resting {
 }
 
 impl Resting {
-    /// From now on these blocks are being moved: what is freed of them is noted only.
-    pub(crate) fn begin_moving(&mut self, starts: impl Iterator<Item = u64>) {
-        self.moving.extend(starts.map(|start| (start, None)));
-    }
-
-    /// No block is being moved any more. Returns them, with what was noted of those that were freed.
-    pub(crate) fn end_moving(&mut self) -> BTreeMap<u64, Option<Tag>> {
-        std::mem::take(&mut self.moving)
-    }
-
     /// Whatever was away in a span is not any more, or not in the same way.
     fn remove(&mut self, span: Span) {
         let gone: Vec<u64> = self.leaving.range(span.start..span.end()).copied().collect();
@@ -78,6 +68,29 @@ impl Memory<'_> {
     pub(super) fn displace(&mut self, span: Span) {
         self.aliases.cuts.remove(span);
         self.aliases.resting.remove(span);
+    }
+
+    /// From now on these blocks are being moved: what is freed of them is noted only.
+    pub(crate) fn begin_moving(&mut self, blocks: &BTreeSet<Slot>) {
+        for &block in blocks {
+            self.space.set_resting(block, true);
+            self.aliases.resting.moving.insert(self.space[block].start, None);
+        }
+    }
+
+    /// No block is being moved any more. Frees what was freed meanwhile, and notes of the others whether some of
+    /// their memory is away.
+    pub(crate) fn end_moving(&mut self) {
+        for (start, freed) in std::mem::take(&mut self.aliases.resting.moving) {
+            let Some(slot) = self.space.covering(start) else { continue };
+            match freed {
+                Some(tag) => self.release_claimed(slot, tag),
+                None => {
+                    let away = self.aliases.is_away(self.space[slot].span());
+                    self.space.set_resting(slot, away);
+                }
+            }
+        }
     }
 
     /// A block of which some memory is away, or was, or is lent, is freed.
