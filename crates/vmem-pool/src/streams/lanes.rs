@@ -108,8 +108,9 @@ impl Lanes {
 
     /// What `thief` must do before it uses a range with this tag.
     pub(crate) fn access(&self, tag: Tag, thief: StreamIx) -> Access<'_> {
-        let own = self.away.freed_on(tag.lane) == thief && self.reuse == Reuse::StreamOrdered;
-        match self.freer(tag.lane) {
+        let freed_on = self.away.freed_on(tag.lane);
+        let own = freed_on == thief && self.reuse == Reuse::StreamOrdered;
+        match self.table.get(freed_on) {
             _ if own => Access::Now,
             Some(lane) => lane.access(tag.epoch),
             None => Access::Never,

@@ -148,7 +148,7 @@ impl State {
         if self.aliases.lend(raw.ptr().get()) {
             return None;
         }
-        let shared = self.lanes.table.is_shared();
+        let shared = self.lanes.table.is_shared;
         let (lane, front) = self.lanes.open(raw.owner(), stream)?;
         let slot = self.space.end_block(raw, lane)?;
         let (tag, close) = front.note_free(self.space[slot].size(), shared);

@@ -20,6 +20,8 @@ pub(crate) struct Table {
     /// The numbers that stand for nothing.
     vacant: Vec<StreamIx>,
     by_stream: HashMap<StreamId, StreamIx>,
+    /// Whether there are several streams.
+    pub(super) is_shared: bool,
 }
 
 impl Table {
@@ -45,6 +47,7 @@ impl Table {
     pub(super) fn insert(&mut self, number: StreamIx, stream: StreamId, lane: Lane) {
         self.lanes[number.index()] = Some(lane);
         self.by_stream.insert(stream, number);
+        self.is_shared = self.by_stream.len() > 1;
     }
 
     /// Takes out a lane that nothing refers to.
@@ -54,13 +57,8 @@ impl Table {
         if let Some(stream) = lane.stream() {
             self.by_stream.remove(&stream);
         }
+        self.is_shared = self.by_stream.len() > 1;
         Some(lane)
-    }
-
-    /// Whether there are several streams.
-    #[inline]
-    pub(super) fn is_shared(&self) -> bool {
-        self.by_stream.len() > 1
     }
 
     /// How many lanes there are, the clean one aside.
@@ -110,7 +108,7 @@ impl Table {
     /// should be closed now.
     #[inline]
     pub(crate) fn tag_free(&mut self, number: StreamIx, bytes: u64) -> (Tag, bool) {
-        let shared = self.is_shared();
+        let shared = self.is_shared;
         let lane = self.own_mut(number);
         lane.map_or((CLEAN, false), |lane| lane.front.note_free(bytes, shared))
     }
@@ -136,7 +134,7 @@ impl Table {
 
     /// Whether others may come for what the lane frees who cannot close it, or are there already.
     pub(crate) fn needs_marks(&self, number: StreamIx) -> bool {
-        self.get(number).is_some_and(|lane| lane.front.needs_marks(self.is_shared()))
+        self.get(number).is_some_and(|lane| lane.front.needs_marks(self.is_shared))
     }
 
     /// Begins a synchronisation of the device: returns each lane with the epoch that it will complete.
