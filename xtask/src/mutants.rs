@@ -46,7 +46,7 @@ const MUTANTS: [Mutant; 7] = [
     Mutant {
         name: "what came home behind a wait is free for all",
         file: "crates/vmem-pool/src/streams/home.rs",
-        from: "true => self.lanes.open_tag(home),",
+        from: "true => self.lanes.table.open_tag(home),",
         to: "true => Tag { lane: home, epoch: 0 },",
         test: Test::Plain(&["--test", "all", "home::"]),
     },

@@ -72,6 +72,17 @@ impl Counters {
         self.frees += 1;
         self.live -= bytes;
     }
+
+    /// So many bytes are held from the backing now.
+    pub(crate) fn set_reserved(&mut self, bytes: u64) {
+        if bytes > self.reserved {
+            self.growths += 1;
+            self.bytes_grown += bytes - self.reserved;
+        }
+        self.bytes_trimmed += self.reserved.saturating_sub(bytes);
+        self.reserved = bytes;
+        self.peak_reserved = self.peak_reserved.max(bytes);
+    }
 }
 
 /// The memory that a pool can still give. Sizes are in bytes.

@@ -3,7 +3,7 @@
 use vmem_core::{BoxedError, DevicePtr, HandleError, Moved, RawBlock, Residence, ResidencyError};
 
 use super::{Core, Which};
-use crate::space::{self, Slot, pointer};
+use crate::space::{self, Range, Slot, pointer};
 use crate::streams::State;
 use crate::supply::{Backing, Place, VirtualArena};
 use crate::{Capacity, Counters, Pending, RangeInfo, RangeState, Segment, Snapshot};
@@ -59,12 +59,24 @@ impl<B: Backing> Control for Core<B> {
 
     fn snapshot(&self) -> Snapshot {
         self.streams.note_orphans();
-        self.streams.lock().snapshot()
+        let state = self.streams.lock();
+        let firsts = state.space.ranges.iter().filter(|(_, range)| range.prev.is_none());
+        let segment = |(first, range): (Slot, &Range)| {
+            let slots = std::iter::successors(Some(first), |&slot| state.space[slot].next);
+            let ranges: Vec<RangeInfo> = slots.map(|slot| state.range_info(slot)).collect();
+            let size = ranges.iter().map(|range| range.size).sum();
+            Segment { start: pointer(range.start), size, ranges }
+        };
+        let mut segments: Vec<Segment> = firsts.map(segment).collect();
+        segments.sort_by_key(|segment| segment.start);
+        Snapshot { counters: state.counters(), segments, windows: state.aliases.info() }
     }
 
     fn find(&self, ptr: DevicePtr) -> Option<RawBlock> {
         let state = self.streams.lock();
-        state.find(ptr, self.streams.id)
+        let slot = state.space.ranges.find(ptr.get())?;
+        let (layout, label, generation) = state.space[slot].block()?;
+        Some(RawBlock::new(ptr, layout, self.streams.id, slot.raw(), generation, label))
     }
 
     fn trim_to(&self, keep: u64) -> Result<u64, HandleError> {
@@ -170,36 +182,22 @@ impl<B: Backing> Core<B> {
 }
 
 impl State {
-    fn snapshot(&self) -> Snapshot {
-        let firsts = self.space.ranges.iter().filter(|(_, range)| range.prev.is_none());
-        let mut segments: Vec<Segment> = firsts.map(|(first, _)| self.segment(first)).collect();
-        segments.sort_by_key(|segment| segment.start);
-        Snapshot { counters: self.counters(), segments, windows: self.aliases.info() }
-    }
-
-    fn segment(&self, first: Slot) -> Segment {
-        let slots = std::iter::successors(Some(first), |&slot| self.space[slot].next);
-        let info = |slot: Slot| {
-            let (range, state) = (self.space[slot], self.range_state(slot));
-            RangeInfo { start: pointer(range.start), size: range.size(), state }
-        };
-        let ranges: Vec<RangeInfo> = slots.map(info).collect();
-        let size = ranges.iter().map(|range| range.size).sum();
-        Segment { start: pointer(self.space[first].start), size, ranges }
-    }
-
-    fn range_state(&self, slot: Slot) -> RangeState {
-        match self.space[slot].state() {
-            space::RangeState::Live => match self.space[slot].block() {
+    fn range_info(&self, slot: Slot) -> RangeInfo {
+        let range = self.space[slot];
+        let state = match range.state() {
+            space::RangeState::Live => match range.block() {
                 Some((layout, label, _)) => RangeState::Live { layout, label },
                 None => RangeState::Busy,
             },
             space::RangeState::Free(tag) if self.lanes.is_complete(tag) => RangeState::Free,
-            space::RangeState::Free(tag) if self.is_out_of_reach(tag) => RangeState::Quarantined,
+            space::RangeState::Free(tag) if self.lanes.is_out_of_reach(tag) => {
+                RangeState::Quarantined
+            }
             space::RangeState::Free(_) => RangeState::Pending,
             space::RangeState::Unmapped => RangeState::Unmapped,
             space::RangeState::Dormant(_) => RangeState::Dormant,
             space::RangeState::Claimed | space::RangeState::Vacant => RangeState::Busy,
-        }
+        };
+        RangeInfo { start: pointer(range.start), size: range.size(), state }
     }
 }

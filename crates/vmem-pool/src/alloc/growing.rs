@@ -188,9 +188,9 @@ impl<'a, B: Backing> Growing<'a, B> {
             Way::Growth if lane == CLEAN.lane => CLEAN,
             // The supply's memory is the request's stream's to use; others wait for that.
             Way::Growth if supply.capabilities().has(Features::STREAM_ORDERED) => {
-                state.lanes.open_tag(lane)
+                state.lanes.table.open_tag(lane)
             }
-            Way::Growth => state.rest_of(&plan.claim, lane),
+            Way::Growth => state.lanes.rest_of(&plan.claim, lane),
         };
         let (mut memory, lanes) = state.parts();
         let slot = match done {
@@ -246,6 +246,6 @@ impl State {
 
     /// Stretches of free memory that could be used if everything pending were complete.
     pub(super) fn free_in_reach(&self) -> Vec<Span> {
-        self.space.free_stretches(|tag| !self.is_out_of_reach(tag))
+        self.space.free_stretches(|tag| !self.lanes.is_out_of_reach(tag))
     }
 }

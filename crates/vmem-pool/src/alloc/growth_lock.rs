@@ -64,7 +64,7 @@ impl<B: Backing> Growing<'_, B> {
     /// Notes what is held now.
     pub(super) fn note_held(&mut self, state: &mut State) {
         let before = state.counters;
-        state.set_reserved(self.core.supply.held());
+        state.counters.set_reserved(self.core.supply.held());
         self.changes.bytes_grown += state.counters.bytes_grown - before.bytes_grown;
         self.changes.bytes_trimmed += state.counters.bytes_trimmed - before.bytes_trimmed;
     }

@@ -3,7 +3,7 @@
 
 use super::{Core, Found, Slow};
 use crate::Counters;
-use crate::space::{Claim, Need, Slot, StreamIx};
+use crate::space::{Claim, Need, Slot};
 use crate::streams::State;
 use crate::supply::{Backing, Miss};
 
@@ -27,7 +27,8 @@ impl<B: Backing> Core<B> {
     pub(super) fn may_spare(&self, state: &State, need: Need) -> bool {
         let least = if self.supply.moves() { self.supply.granule() } else { need.size };
         let most = self.ceiling.min(state.most_apart());
-        state.lanes.others_are_active() && state.counters.reserved.saturating_add(least) <= most
+        state.lanes.misses.others_are_active()
+            && state.counters.reserved.saturating_add(least) <= most
     }
 
     /// Brings home what other streams freed of this one's memory: all that the device is done with, else what
@@ -89,7 +90,9 @@ impl<B: Backing> Core<B> {
             Ok(grown) => Ok(Some(grown)),
             Err(miss @ (Miss::Ceiling | Miss::Addresses | Miss::Refused(_))) => {
                 if let Miss::Refused(_) = miss {
-                    self.streams.lock().note_refusal();
+                    let mut state = self.streams.lock();
+                    // No more than is held, as far as that can be told without asking.
+                    state.refused_above = state.counters.reserved;
                 }
                 self.share(slow)
             }
@@ -102,26 +105,18 @@ impl State {
     /// Gives a request what it claimed of other lanes' memory; the rest is free. What one lane is likely to need
     /// again is lent: it goes home when it is freed.
     pub(super) fn finish_shared(&mut self, claim: Claim, slow: &mut Slow<'_>) -> Slot {
-        let mut rest = self.rest_of(&claim, slow.lane);
-        if slow.need.size >= LEAST_LENT
-            && let Some(lender) = self.lender_of(&claim, slow.lane)
-        {
+        let mut rest = self.lanes.rest_of(&claim, slow.lane);
+        let lender = {
+            // One lane lends all of it, or none does.
+            let mut tags = claim.free_tags().filter(|_| slow.need.size >= LEAST_LENT);
+            let lender = tags.next().and_then(|tag| self.lanes.lender(tag, slow.lane));
+            lender.filter(|_| tags.all(|tag| self.lanes.lender(tag, slow.lane) == lender))
+        };
+        if let Some(lender) = lender {
             slow.home = lender;
-            rest = self.lanes.away(rest, lender);
+            rest = self.lanes.tag_at(lender, rest);
         }
         self.space.finish(claim, None, slow.need, rest)
-    }
-
-    /// The one lane that lends all of a claim.
-    fn lender_of(&self, claim: &Claim, lane: StreamIx) -> Option<StreamIx> {
-        let mut lenders = claim.free_tags().map(|tag| self.lanes.lender(tag, lane));
-        let lender = lenders.next()??;
-        lenders.all(|other| other == Some(lender)).then_some(lender)
-    }
-
-    /// The supply has no more than is held, as far as that can be told without asking it.
-    fn note_refusal(&mut self) {
-        self.refused_above = self.counters.reserved;
     }
 
     /// The most that may be held rather than take what other streams are likely to need again.

@@ -28,7 +28,8 @@ impl<B: Backing> Core<B> {
     fn wait_for_device(&self) -> Result<(), DriverError> {
         let before = self.streams.lock().lanes.departed.count;
         self.streams.synchronize_device()?;
-        self.streams.lock().lanes.forget_departed(before);
+        let done = self.streams.lock().lanes.departed.take_done(before);
+        drop(done);
         Ok(())
     }
 
@@ -43,7 +44,7 @@ impl<B: Backing> Core<B> {
         let mut markers: Vec<Event> = departed.markers.clone();
         let mut streams: Vec<Stream> = Vec::new();
         let mut unknown = departed.unknown.then(|| "a stream".to_owned());
-        for lane in state.lanes.all() {
+        for lane in state.lanes.table.all() {
             let Some(id) = lane.stream() else { continue };
             let stream = if lane.has_ended() { None } else { lane.handle.upgrade() };
             match (stream, lane.last_marker()) {
@@ -71,7 +72,8 @@ impl<B: Backing> Core<B> {
                 return Err("work of a stream that has ended is pending".into());
             }
         }
-        self.streams.lock().lanes.forget_departed(count);
+        let done = self.streams.lock().lanes.departed.take_done(count);
+        drop(done);
         Ok(())
     }
 }

@@ -196,7 +196,7 @@ fn nothing_of_streams_that_ended_stays() {
         scene.pair(MIB, &scene.streams[0], Duration::ZERO);
     }
     let state = scene.core.streams.lock();
-    let lanes = state.lanes.count();
+    let lanes = state.lanes.table.count();
     drop(state);
     assert!(lanes < 100, "{lanes} lanes are known, of two streams that live");
     assert!(scene.device.leaks().events < 200, "{:?}", scene.device.leaks());

@@ -142,7 +142,7 @@ impl<B: Backing> Core<B> {
         let fail = |kind| AllocError::new(kind, layout, self.name());
         let fault = |error| AllocError::from_driver(error, layout, self.name());
         let (mut state, mut lane) = self.streams.enter(state, stream);
-        if state.lanes.get(lane).is_some_and(|lane| lane.front().is_wanted()) {
+        if state.lanes.table.get(lane).is_some_and(|lane| lane.front.is_wanted()) {
             // Nobody else can mark this thread's lane for the thief that asked.
             self.streams.close_in_call(state, lane).map_err(fault)?;
             (state, lane) = self.streams.enter(self.streams.lock(), stream);
@@ -154,7 +154,7 @@ impl<B: Backing> Core<B> {
             stream.queue_pending_waits().map_err(fault)?;
             (state, lane) = self.streams.enter(self.streams.lock(), stream);
         }
-        if state.lanes.get(lane).is_none_or(Lane::has_ended) {
+        if state.lanes.table.get(lane).is_none_or(Lane::has_ended) {
             drop(state);
             return Err(fail(AllocErrorKind::InvalidStream));
         }
@@ -205,11 +205,11 @@ impl<B: Backing> Core<B> {
     /// The same for a request that has found nothing yet that it could have without more ado.
     fn alloc_in_stages<'a>(
         &'a self,
-        mut state: Locked<'a>,
+        state: Locked<'a>,
         slow: &mut Slow<'_>,
     ) -> Result<Block, AllocError> {
         let (request, lane) = (slow.request, slow.lane);
-        let pin = self.streams.pin_locked(&mut state);
+        let pin = state.pins.clone();
         let (mut state, slot) = self.find(state, slow).inspect_err(|_| {
             self.streams.lock().counters.failures += 1;
         })?;
@@ -218,13 +218,12 @@ impl<B: Backing> Core<B> {
             let queued = request.stream.queue_pending_waits();
             state = self.streams.lock();
             if let Err(error) = queued {
-                let tag = state.lanes.open_tag(lane);
+                let tag = state.lanes.table.open_tag(lane);
                 state.release(slot, tag, tag);
-                pin.unpin(&mut state);
                 return Err(AllocError::from_driver(error, request.layout, self.name()));
             }
         }
-        pin.unpin(&mut state);
+        drop(pin);
         Ok(self.issue(state, request, (lane, slow.home), slot))
     }
 
@@ -239,13 +238,13 @@ impl<B: Backing> Core<B> {
     ) -> Block {
         let stream = request.stream;
         let bytes = state.space[slot].size();
-        state.lanes.note_taken(home, bytes);
+        state.lanes.table.note_taken(home, bytes);
         let block = state.issue(slot, request, home, self.streams.id);
         state.most_needed = state.most_needed.max(state.counters.live);
         let needed =
-            stream.is_bound() && stream.is_callable_here() && state.lanes.needs_marks(lane);
+            stream.is_bound() && stream.is_callable_here() && state.lanes.table.needs_marks(lane);
         if needed
-            && state.lanes.get(lane).is_some_and(Lane::has_unmarked_frees)
+            && state.lanes.table.get(lane).is_some_and(Lane::has_unmarked_frees)
             && let Err(error) = self.streams.close_in_call(state, lane)
         {
             tracing::debug!(%error, "what a request left could not be marked");
@@ -382,16 +381,18 @@ impl<B: Backing> Core<B> {
     fn free_slow(&self, raw: &RawBlock, stream: &Stream) -> Option<bool> {
         let (mut state, lane) = self.streams.enter(self.streams.lock(), stream);
         let home = state.space.ranges.home_of(raw)?;
-        let slot = state.end_block(raw, home).or_else(|| state.end_resting(raw))?;
+        let space = &mut state.space;
+        let slot = space.ranges.end_block(raw, home).or_else(|| space.ranges.end_resting(raw))?;
+        state.counters.count_free(raw.layout().size());
         let size = state.space[slot].size();
-        let (tag, close) = state.lanes.tag_free(lane, size);
+        let (tag, close) = state.lanes.table.tag_free(lane, size);
         let (free, marked) = match home == lane {
             true => (tag, false),
             false => state.tag_away(tag, home, size),
         };
         state.release(slot, tag, free);
         let trims =
-            self.config.auto_trim.is_some_and(|policy| state.holds_more_than(policy.threshold));
+            self.config.auto_trim.is_some_and(|it| state.counters.holds_more_than(it.threshold));
         Some(close || marked || trims)
     }
 
@@ -411,7 +412,7 @@ impl State {
         if memory.aliases.lend(memory.space[slot].start) || memory.space[slot].is_resting() {
             memory.take_back(slot, tag, |lender| match lender == CLEAN.lane {
                 true => free,
-                false => lanes.away(tag, lender),
+                false => lanes.tag_at(lender, tag),
             });
         } else {
             memory.space.set_state(slot, RangeState::Free(free));

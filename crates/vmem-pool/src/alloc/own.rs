@@ -43,7 +43,7 @@ impl State {
     /// Takes free memory of the lane, or that no work touches, of which no more than a granule at either
     /// end is in a handle that others may use as well.
     fn hit_of_its_own(&mut self, lane: StreamIx, need: Need, granule: u64) -> Option<Slot> {
-        let own = (self.lanes.reuse() == Reuse::StreamOrdered).then_some((lane, None));
+        let own = (self.lanes.reuse == Reuse::StreamOrdered).then_some((lane, None));
         let clean = (CLEAN.lane, Some(Tag { lane, epoch: 0 }));
         for (from, rest) in own.into_iter().chain([clean]) {
             let place = |slot: Slot| {

@@ -89,12 +89,12 @@ impl<B: Backing> Growing<'_, B> {
             if to == Place::Device && !matches!(which, Which::These(_)) {
                 blocks = state.memory().sharing(blocks);
             }
-            state.begin_moving(&blocks);
+            state.memory().begin_moving(&blocks);
             blocks
         };
         let moved = self.move_marked(&blocks, to);
         let mut state = streams.lock();
-        state.end_moving();
+        state.memory().end_moving();
         self.note_host(&mut state);
         self.note_held(&mut state);
         moved
@@ -278,29 +278,6 @@ impl State {
                     })
                 };
                 blocks.iter().map(slot).collect()
-            }
-        }
-    }
-
-    fn begin_moving(&mut self, blocks: &BTreeSet<Slot>) {
-        for &block in blocks {
-            self.space.ranges.set_resting(block, true);
-        }
-        let Self { space, aliases, .. } = self;
-        aliases.moving.extend(blocks.iter().map(|&block| (space[block].start, None)));
-    }
-
-    /// Frees what was freed meanwhile, and notes of the others whether some of their memory is away.
-    fn end_moving(&mut self) {
-        let mut memory = self.memory();
-        for (start, freed) in std::mem::take(&mut memory.aliases.moving) {
-            let Some(slot) = memory.space.ranges.covering(start) else { continue };
-            match freed {
-                Some(tag) => memory.release_claimed(slot, tag),
-                None => {
-                    let away = memory.aliases.is_away(memory.space[slot].span());
-                    memory.space.ranges.set_resting(slot, away);
-                }
             }
         }
     }

@@ -5,9 +5,9 @@ use vmem_core::{BoxedError, MemoryEventKind};
 
 use super::growth_lock::Growing;
 use super::{Core, Found, Slow};
-use crate::AutoTrim;
 use crate::streams::{Locked, State};
 use crate::supply::{Backing, Return};
+use crate::{AutoTrim, Counters};
 
 /// A pool keeps at least an eighth more than it needed, so that rounding and gaps do not make it
 /// return what it takes again at once.
@@ -33,7 +33,7 @@ impl<B: Backing> Core<B> {
     /// lock; looks at the clock only if there is something to return.
     #[cold]
     pub(super) fn trim_unneeded(&self, policy: AutoTrim) {
-        if !self.streams.lock().holds_more_than(policy.threshold) {
+        if !self.streams.lock().counters.holds_more_than(policy.threshold) {
             return;
         }
         let now = self.config.clock.now();
@@ -54,11 +54,10 @@ impl<B: Backing> Core<B> {
     }
 }
 
-impl State {
+impl Counters {
     /// Whether there may be something to return.
     pub(super) fn holds_more_than(&self, threshold: u64) -> bool {
-        let live = self.counters.live;
-        self.counters.reserved > threshold.max(live + live / SLACK)
+        self.reserved > threshold.max(self.live + self.live / SLACK)
     }
 }
 

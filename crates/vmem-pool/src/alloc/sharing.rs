@@ -35,13 +35,13 @@ impl<B: Backing> Core<B> {
         }
         let streams = &self.streams;
         let mut state = streams.lock();
-        if !state.lanes.owes_nothing_here() {
+        if !state.lanes.bound.owes_nothing_here() {
             drop(state);
             streams.close_bound_here(slow.lane)?;
             state = streams.lock();
         }
         slow.seen = state.progress();
-        let own = state.lanes.get(slow.lane);
+        let own = state.lanes.table.get(slow.lane);
         if streams.reuse == Reuse::Observed && own.is_some_and(Lane::has_unmarked_frees) {
             // Nothing of the own lane was at hand either: let its frees be marked.
             drop(state);
@@ -75,8 +75,13 @@ impl<B: Backing> Core<B> {
                 state = streams.lock();
                 match ordered {
                     Ok(()) => {
-                        if claim.waited {
-                            state.note_wait(&claim, slow.lane);
+                        let waits = if claim.waited { claim.tags() } else { Vec::new() };
+                        for tag in waits {
+                            // The lender marks some frees at once, so that the next such wait is for no more
+                            // than it must.
+                            if state.lanes.lender(tag, slow.lane).is_some() {
+                                state.lanes.note_theft(tag.lane, true);
+                            }
                         }
                         *counter(&mut state.counters) += 1;
                         let slot = state.finish_shared(claim, slow);
@@ -109,11 +114,14 @@ impl State {
     /// there a wait costs less than asking whether it is needed. Elsewhere the stages ask first.
     pub(super) fn hand_over(&mut self, slow: &mut Slow<'_>) -> Option<(Claim, Option<Event>)> {
         slow.no_aliases = self.counters.aliased == 0;
-        if self.lanes.reuse() == Reuse::Observed {
+        if self.lanes.reuse == Reuse::Observed {
             return None;
         }
         let lanes = self.lanes_for(slow);
-        if lanes.is_empty() && self.space.indexes.owners() < 2 && self.lanes.owes_nothing_here() {
+        if lanes.is_empty()
+            && self.space.indexes.owners() < 2
+            && self.lanes.bound.owes_nothing_here()
+        {
             slow.looked = true;
             slow.seen = self.progress();
             slow.completions = self.lanes.completions;
@@ -121,7 +129,9 @@ impl State {
             BEHIND_WAITS.iter().for_each(|(name, ..)| slow.tried(name, 0));
             return None;
         }
-        let hot = lanes.iter().any(|&lane| self.lanes.marks_at_once(lane));
+        let hot = lanes
+            .iter()
+            .any(|&lane| self.lanes.freer(lane).is_some_and(|lane| lane.front.marks_at_once()));
         if !hot || !slow.request.stream.is_callable_here() {
             return None;
         }
@@ -149,7 +159,7 @@ impl State {
         let others = |lane: StreamIx| lane != slow.lane && lane != CLEAN.lane;
         let all = &self.lanes;
         let left = |lane| slow.leaves(all, Tag { lane, ..CLEAN });
-        let skipped = |lane| slow.skipped.contains(&all.freed_on(lane));
+        let skipped = |lane| slow.skipped.contains(&all.away.freed_on(lane));
         lanes.retain(|&lane| others(lane) && !skipped(lane) && !left(lane));
         lanes
     }
@@ -160,12 +170,12 @@ impl State {
         slow: &Slow<'_>,
         lanes: &[StreamIx],
     ) -> Vec<(StreamIx, u64, Event)> {
-        let own = Some(slow.lane).filter(|_| self.lanes.reuse() == Reuse::Observed);
+        let own = Some(slow.lane).filter(|_| self.lanes.reuse == Reuse::Observed);
         let marker = |lane: StreamIx| {
             let tag = self.space[self.space.best_fit(lane, slow.need)?].tag()?;
             match self.lanes.access(tag, slow.lane) {
                 Access::After { epoch, marker, .. } => {
-                    Some((self.lanes.freed_on(lane), epoch, marker.clone()))
+                    Some((self.lanes.away.freed_on(lane), epoch, marker.clone()))
                 }
                 _ => None,
             }
@@ -197,7 +207,7 @@ impl State {
 
     /// The largest range that could be used at once, whether or not it fits.
     pub(super) fn largest_complete(&self, lane: StreamIx) -> u64 {
-        let own = match self.lanes.reuse() {
+        let own = match self.lanes.reuse {
             Reuse::StreamOrdered => self.space.indexes.largest_of(lane),
             Reuse::Observed => 0,
         };
@@ -209,11 +219,11 @@ impl State {
         let lanes = self.lanes_for(slow);
         for &lane in &lanes {
             let lends = self.lanes.lender(Tag { lane, ..CLEAN }, slow.lane).is_some();
-            if !lends || self.lanes.is_bound(lane) {
+            if !lends || self.lanes.freer(lane).is_some_and(|lane| lane.bound) {
                 self.lanes.contend(lane);
             }
         }
-        if self.lanes.reuse() == Reuse::Observed {
+        if self.lanes.reuse == Reuse::Observed {
             return None;
         }
         let slot = self.smallest_wait(slow, &lanes)?;
@@ -232,16 +242,6 @@ impl State {
         let lanes = std::iter::once(CLEAN.lane).chain(lanes.iter().copied());
         let fits = lanes.flat_map(|lane| self.space.fits(lane, slow.need).take(LOOKS));
         self.least_wait(fits, slow.lane)
-    }
-
-    /// A stream had to wait for what is lent to it: the lender marks some frees at once, so that the next such
-    /// wait is for no more than it must.
-    fn note_wait(&mut self, claim: &Claim, lane: StreamIx) {
-        for tag in claim.tags() {
-            if self.lanes.lender(tag, lane).is_some() {
-                self.lanes.note_theft(tag.lane, true);
-            }
-        }
     }
 
     /// Claims neighbours that several streams freed.

@@ -74,7 +74,7 @@ impl<'a> Slow<'a> {
 
     /// Whether the request leaves a free range with this tag to a lane that is likely to need it again.
     pub(super) fn leaves(&self, lanes: &Lanes, tag: Tag) -> bool {
-        self.spares && lanes.is_needed_elsewhere(tag, self.lane)
+        self.spares && lanes.lender(tag, self.lane).is_some()
     }
 
     /// Whether the stream may have a free range with this tag, if need be behind a wait.
@@ -85,9 +85,9 @@ impl<'a> Slow<'a> {
         match lanes.access(tag, self.lane) {
             Access::Now => true,
             Access::After { .. } | Access::Close => {
-                lanes.reuse() == Reuse::StreamOrdered
+                lanes.reuse == Reuse::StreamOrdered
                     && !self.captures
-                    && !self.skipped.contains(&lanes.freed_on(tag.lane))
+                    && !self.skipped.contains(&lanes.away.freed_on(tag.lane))
             }
             Access::Never => false,
         }

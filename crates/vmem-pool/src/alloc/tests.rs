@@ -88,11 +88,12 @@ fn a_lane_is_trusted_only_if_no_marker_came_after_the_one_that_was_waited_for() 
     see(later);
     assert!(!poisoned());
 
-    let epochs = core.streams.lock().lanes.before_device_sync();
+    let epochs = core.streams.lock().lanes.table.before_device_sync();
     let later = mark();
     core.streams.lock().lanes.poison(later.0);
     for (lane, epoch) in epochs {
-        let done = core.streams.lock().lanes.after_device_sync(lane, epoch);
+        let done = core.streams.lock().lanes.complete(lane, epoch);
+        core.streams.lock().lanes.trust(lane);
         core.streams.recycle(done);
     }
     assert!(poisoned(), "the device was waited for before the later marker");

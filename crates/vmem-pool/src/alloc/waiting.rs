@@ -5,7 +5,7 @@ use std::time::Duration;
 use vmem_core::DriverError;
 
 use super::{Core, Slow, Wait};
-use crate::space::{CLEAN, RangeState, Tag};
+use crate::space::CLEAN;
 use crate::streams::{Access, Reuse, State};
 use crate::supply::Backing;
 
@@ -23,7 +23,7 @@ impl<B: Backing> Core<B> {
             }
             Wait::ForOthers => {
                 let state = self.streams.lock();
-                Ok(state.progress() != slow.seen || state.has_completed_since(slow))
+                Ok(state.progress() != slow.seen || state.lanes.completions != slow.completions)
             }
         }
     }
@@ -37,23 +37,24 @@ impl<B: Backing> Core<B> {
         let stays = streams.reuse == Reuse::Observed || !self.supply.moves();
         let set_aside = !streams.lock().lanes.poisoned().is_empty();
         if !stays && !set_aside && slow.skipped.is_empty() && !slow.short_of_addresses {
-            return Ok(streams.lock().has_completed_since(slow));
+            return Ok(streams.lock().lanes.completions != slow.completions);
         }
         streams.close_all()?;
         let state = streams.lock();
         if !set_aside && !state.has_markers_to_wait_for() {
-            return Ok(state.has_completed_since(slow));
+            return Ok(state.lanes.completions != slow.completions);
         }
-        let before = state.pending_bytes();
+        let pending = |state: &State| state.pending().map(|(bytes, _)| bytes).sum::<u64>();
+        let before = pending(&state);
         drop(state);
         match self.config.host_wait {
             None => streams.wait_for_markers()?,
             Some(limit) => self.poll_markers(limit)?,
         }
         let state = streams.lock();
-        let completed = before.saturating_sub(state.pending_bytes());
+        let completed = before.saturating_sub(pending(&state));
         slow.tried("a wait on the host", completed);
-        Ok(completed > 0 || state.has_completed_since(slow))
+        Ok(completed > 0 || state.lanes.completions != slow.completions)
     }
 
     /// Asks for the markers until all have completed or the time is over.
@@ -75,29 +76,20 @@ impl State {
         freed + self.space.claims_ended + self.lanes.opened
     }
 
-    /// Whether more is known to be complete than when the request looked for that.
-    fn has_completed_since(&self, slow: &Slow<'_>) -> bool {
-        self.lanes.completions != slow.completions
-    }
-
-    /// Bytes that nobody holds and that pending work may still touch: free memory, and addresses that
-    /// memory was used at.
-    fn pending_bytes(&self) -> u64 {
-        let pending = self.unheld().filter(|(_, tag)| !self.lanes.is_complete(*tag));
-        pending.map(|(size, _)| size).sum()
-    }
-
-    /// Whether some of them are covered by a marker.
-    fn has_markers_to_wait_for(&self) -> bool {
-        let access = |tag| self.lanes.access(tag, CLEAN.lane);
-        self.unheld().any(|(_, tag)| matches!(access(tag), Access::After { .. }))
-    }
-
-    /// The sizes and last uses of what nobody holds.
-    fn unheld(&self) -> impl Iterator<Item = (u64, Tag)> {
-        self.space.ranges.iter().filter_map(|(_, range)| match range.state() {
-            RangeState::Free(tag) | RangeState::Dormant(tag) => Some((range.size(), tag)),
-            _ => None,
+    /// What nobody holds and pending work may still touch: free memory, and addresses that memory was used
+    /// at. In bytes, with what its next user must do.
+    fn pending(&self) -> impl Iterator<Item = (u64, Access<'_>)> {
+        self.space.ranges.iter().filter_map(|(_, range)| {
+            let tag = range.tag().or_else(|| range.state().dormant())?;
+            match self.lanes.access(tag, CLEAN.lane) {
+                Access::Now => None,
+                access => Some((range.size(), access)),
+            }
         })
+    }
+
+    /// Whether some of it is covered by a marker.
+    fn has_markers_to_wait_for(&self) -> bool {
+        self.pending().any(|(_, access)| matches!(access, Access::After { .. }))
     }
 }

@@ -6,6 +6,9 @@ use vmem_core::{DriverError, Event, Stream};
 use super::lanes::{Garbage, Lanes};
 use crate::space::StreamIx;
 
+/// Events kept for recording again.
+pub(super) const IDLE_EVENTS: usize = 64;
+
 /// A closed epoch whose marker is yet to be recorded. Dropped without the lock.
 #[derive(Debug)]
 pub(crate) struct Closing {
@@ -26,14 +29,14 @@ impl Lanes {
     /// Closes the open epoch of a lane whose stream lives and can be named by this thread. Whatever
     /// is freed from now on belongs to the next epoch.
     pub(crate) fn begin_close(&mut self, lane: StreamIx) -> Option<Closing> {
-        let stream = self.get(lane).and_then(|l| l.handle.upgrade())?;
-        let closable = self.get(lane).is_some_and(|l| !l.has_ended());
+        let stream = self.table.get(lane).and_then(|l| l.handle.upgrade())?;
+        let closable = self.table.get(lane).is_some_and(|l| !l.has_ended());
         if !closable || !stream.is_callable_here() {
             self.garbage.push(Garbage::Stream(stream));
             return None;
         }
         let idle = self.idle.pop();
-        let epoch = self.get_mut(lane).map_or(0, |lane| lane.front_mut().close());
+        let epoch = self.table.get_mut(lane).map_or(0, |lane| lane.front.close());
         let before = self.unmarked_before(lane);
         Some(Closing { lane, epoch, before, stream, idle })
     }
@@ -49,13 +52,13 @@ impl Lanes {
     ) -> Result<(), DriverError> {
         let (lane, epoch) = (closing.lane, closing.epoch);
         let before = std::mem::take(&mut closing.before);
-        let order = self.next_order();
-        self.opened += u64::from(self.get(lane).is_some_and(|lane| lane.bound));
+        self.recorded += 1;
+        self.opened += u64::from(self.table.get(lane).is_some_and(|lane| lane.bound));
         let result = recorded.map(|event| {
-            self.bequeath(before, &event, order);
-            self.publish(lane, epoch, event, order);
+            self.bequeath(before, &event, self.recorded);
+            self.publish(lane, epoch, event, self.recorded);
         });
-        self.keep_idle(closing.idle.take());
+        self.idle.extend(closing.idle.take_if(|_| self.idle.len() < IDLE_EVENTS));
         self.want_for_others(lane);
         result
     }

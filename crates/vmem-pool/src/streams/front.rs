@@ -196,7 +196,7 @@ impl Front {
     }
 
     /// Whether frees are marked at once.
-    pub(super) fn marks_at_once(&self) -> bool {
+    pub(crate) fn marks_at_once(&self) -> bool {
         self.marked_at_once > 0
     }
 

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use vmem_core::author::{StreamExt, WeakStream};
 use vmem_core::{Event, Stream, StreamId};
 
+use super::bound::owner_of;
 use super::front::Front;
-use super::life::owner_of;
 use crate::sync::thread::ThreadId;
 
 /// Markers kept per lane; beyond that a newer one stands in for the oldest.
@@ -46,32 +46,23 @@ struct Marker {
     order: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Life {
-    /// The stream lives.
-    Open,
-    /// It ended, and a final marker covers it.
-    Ended,
-    /// It ended without a marker.
-    Unmarked,
-}
-
 #[derive(Debug)]
 pub(crate) struct Lane {
     stream: Option<StreamId>,
     pub(crate) handle: WeakStream,
     /// Only the stream's own thread can close it, or a call that vouches for the stream.
-    pub(super) bound: bool,
+    pub(crate) bound: bool,
     /// The thread whose default stream it is, as far as that is known.
     pub(super) owner: Option<ThreadId>,
     /// Its thread has ended, so that nobody can close it.
     pub(super) orphaned: bool,
-    front: Front,
+    pub(crate) front: Front,
     /// In order of epochs.
     markers: VecDeque<Marker>,
     /// Every tag up to this epoch has completed.
     complete: u64,
-    life: Life,
+    /// It ended without a marker that covers all of it.
+    unmarked: bool,
     /// The number of the last request on it that found nothing at hand.
     pub(super) missed: u64,
     /// The most bytes that were in blocks at home on it, as of the last miss.
@@ -91,7 +82,7 @@ impl Lane {
             front,
             markers: VecDeque::new(),
             complete: u64::MAX,
-            life: Life::Open,
+            unmarked: false,
             missed: 0,
             most_live: 0,
             poisoned: false,
@@ -109,27 +100,17 @@ impl Lane {
         }
     }
 
-    #[inline]
-    pub(crate) fn front(&self) -> &Front {
-        &self.front
-    }
-
-    #[inline]
-    pub(super) fn front_mut(&mut self) -> &mut Front {
-        &mut self.front
-    }
-
     pub(crate) fn stream(&self) -> Option<StreamId> {
         self.stream
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.life != Life::Open
+        self.front.has_ended()
     }
 
     /// Whether its stream ended without a marker.
     pub(super) fn is_unmarked(&self) -> bool {
-        self.life == Life::Unmarked
+        self.unmarked
     }
 
     pub(super) fn has_markers(&self) -> bool {
@@ -138,11 +119,6 @@ impl Lane {
 
     pub(crate) fn is_complete(&self, epoch: u64) -> bool {
         epoch <= self.complete
-    }
-
-    /// Another lane looked at what this one freed.
-    pub(crate) fn contend(&mut self) {
-        self.front.contend();
     }
 
     /// Whether something was freed that no marker covers yet.
@@ -163,7 +139,7 @@ impl Lane {
             Some(Marker { epoch, event: marker, order }) => {
                 Access::After { epoch: *epoch, marker, order: *order }
             }
-            None if self.life == Life::Open && !self.bound => Access::Close,
+            None if !self.has_ended() && !self.bound => Access::Close,
             None => Access::Never,
         }
     }
@@ -187,9 +163,7 @@ impl Lane {
     pub(super) fn lose(&mut self, epoch: u64) -> Option<Event> {
         let at = self.markers.iter().position(|marker| marker.epoch == epoch)?;
         let lost = self.markers.remove(at)?;
-        if self.life == Life::Ended && epoch == u64::MAX {
-            self.life = Life::Unmarked;
-        }
+        self.unmarked |= self.has_ended() && epoch == u64::MAX;
         if self.bound {
             self.front.want();
         }
@@ -228,13 +202,9 @@ impl Lane {
 
     /// Ends the lane, or gives one that ended unmarked its marker after all.
     pub(super) fn end(&mut self, marker: Option<Event>, order: u64) {
-        self.life = match marker {
-            Some(event) => {
-                self.markers.push_back(Marker { epoch: u64::MAX, event, order });
-                Life::Ended
-            }
-            None => Life::Unmarked,
-        };
+        self.unmarked = marker.is_none();
+        let marker = marker.map(|event| Marker { epoch: u64::MAX, event, order });
+        self.markers.extend(marker);
         self.front.end();
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{DriverCode, DriverError, Event, Stream};
 
-use super::close::Record;
+use super::close::{IDLE_EVENTS, Record};
 use super::{Lane, Locked, State, Streams};
 use crate::space::StreamIx;
 
@@ -28,7 +28,9 @@ impl Streams {
         let mut state = self.lock();
         let Some(lane) = state.lanes.known(self.id, stream) else { return Ok(()) };
         if !stream.is_callable_here() {
-            state.lanes.leave_open(lane);
+            if let Some(lane) = state.lanes.table.get_mut(lane) {
+                lane.front.leave_open();
+            }
             return Ok(());
         }
         self.close_in_call(state, lane)
@@ -57,25 +59,21 @@ impl Streams {
     ) -> Result<(), DriverError> {
         let Some(mut closing) = state.lanes.begin_close(lane) else { return Ok(()) };
         // Nobody else gets the lane's number meanwhile.
-        state.pins += 1;
+        let _pin = state.pins.clone();
         drop(state);
         let recorded = closing.record(record);
         let mut state = self.lock();
-        state.pins -= 1;
         let result = state.lanes.finish_close(&mut closing, recorded);
         // A stream that was retired meanwhile has left a final marker; one that captures cannot
         // be marked now. Neither is a fault.
-        let ended = state.lanes.get(lane).is_none_or(Lane::has_ended);
         state.counters.markers += u64::from(result.is_ok());
-        let due =
-            state.lanes.get(lane).filter(|_| self.may_ask).and_then(Lane::marker_to_ask_about);
-        // As above.
-        state.pins += usize::from(due.is_some());
+        let lane_now = state.lanes.table.get(lane);
+        let ended = lane_now.is_none_or(Lane::has_ended);
+        let due = lane_now.filter(|_| self.may_ask).and_then(Lane::marker_to_ask_about);
         drop(state);
         if let Some((epoch, marker)) = due {
             // A failure is noted in the lane, and is the business of whoever wants its memory.
             let _ = self.query(lane, epoch, marker);
-            self.lock().pins -= 1;
         }
         match result {
             Err(_) if ended => Ok(()),
@@ -115,7 +113,7 @@ impl Streams {
 
     /// Closes a lane that has frees which no marker covers.
     pub(crate) fn close_unmarked(&self, lane: StreamIx) -> Result<(), DriverError> {
-        let unmarked = self.lock().lanes.get(lane).is_some_and(Lane::has_unmarked_frees);
+        let unmarked = self.lock().lanes.table.get(lane).is_some_and(Lane::has_unmarked_frees);
         if unmarked { self.close(lane) } else { Ok(()) }
     }
 
@@ -138,7 +136,9 @@ impl Streams {
         };
         idle.extend(last.recycle().ok());
         if !idle.is_empty() {
-            self.lock().lanes.keep_idle(idle);
+            let mut state = self.lock();
+            let room = IDLE_EVENTS.saturating_sub(state.lanes.idle.len());
+            state.lanes.idle.extend(idle.drain(..idle.len().min(room)));
         }
     }
 
@@ -172,7 +172,7 @@ impl Streams {
 
     fn oldest_marker(&self, lane: StreamIx) -> Option<(u64, Event)> {
         let state = self.lock();
-        let (epoch, marker) = state.lanes.get(lane)?.markers().next()?;
+        let (epoch, marker) = state.lanes.table.get(lane)?.markers().next()?;
         Some((epoch, marker.clone()))
     }
 
@@ -235,7 +235,7 @@ impl Streams {
     pub(crate) fn newest_markers(&self) -> Vec<(StreamIx, u64, Event)> {
         let state = self.lock();
         let newest = |lane: StreamIx| {
-            let (epoch, marker) = state.lanes.get(lane)?.markers().last()?;
+            let (epoch, marker) = state.lanes.table.get(lane)?.markers().last()?;
             Some((lane, epoch, marker.clone()))
         };
         state.lanes.marked.iter().copied().filter_map(newest).collect()
@@ -244,9 +244,18 @@ impl Streams {
     /// Closes every lane that has unmarked free memory, or whose marker could not be queried, and can be
     /// closed by this thread. Goes on past failures; the first is returned.
     pub(crate) fn close_all(&self) -> Result<(), DriverError> {
-        let _pin = self.pin();
-        let mut open = self.lock().unmarked();
-        open.extend(self.lock().lanes.poisoned());
+        let state = self.lock();
+        let _pin = state.pins.clone();
+        let State { space, lanes, .. } = &*state;
+        // What no marker covers may be free memory, or addresses that memory was used at.
+        let free = space.indexes.all_free().filter_map(|slot| space[slot].tag());
+        let dormant =
+            space.indexes.dormant.slots().filter_map(|slot| space[slot].state().dormant());
+        let all = free.chain(dormant).map(|tag| lanes.away.freed_on(tag.lane));
+        let mut open: BTreeSet<StreamIx> = all.collect();
+        open.retain(|&lane| lanes.table.get(lane).is_some_and(Lane::has_unmarked_frees));
+        open.extend(lanes.poisoned());
+        drop(state);
         let mut result = Ok(());
         for lane in open {
             result = result.and(self.close(lane));
@@ -254,53 +263,25 @@ impl Streams {
         result
     }
 
-    /// Marks what the calling thread freed on its own default streams, which no thief can mark.
-    /// Without that, what one thread frees on its default stream and wants on another of its streams
-    /// could not be shared.
-    pub(crate) fn close_bound_here(&self, but: StreamIx) -> Result<(), DriverError> {
-        let _pin = self.pin();
-        let unowned = self.lock().lanes.unowned();
-        for (lane, stream) in unowned {
-            // Another thread freed on it before this one used it here. Should this be the last handle,
-            // the stream ends here, without the lock.
-            if let Some(stream) = stream.upgrade().filter(Stream::is_callable_here) {
-                self.lock().lanes.note_owner(lane, &stream);
-            }
-        }
-        let bound = self.lock().lanes.unmarked_here();
-        bound.into_iter().filter(|&lane| lane != but).try_for_each(|lane| self.close(lane))
-    }
-
     /// Waits for the whole device, after which everything freed before has completed. For a program
     /// that asks: whatever captures is broken by it.
     pub(crate) fn synchronize_device(&self) -> Result<(), DriverError> {
         let pin = self.pin();
-        let epochs = self.lock().lanes.before_device_sync();
+        let mut state = self.lock();
+        state.lanes.opened += 1;
+        let epochs = state.lanes.table.before_device_sync();
+        drop(state);
         self.device.synchronize()?;
         for (lane, epoch) in epochs {
-            let done = self.lock().lanes.after_device_sync(lane, epoch);
+            let mut state = self.lock();
+            let done = state.lanes.complete(lane, epoch);
+            state.lanes.trust(lane);
+            drop(state);
             self.recycle(done);
         }
         drop(pin);
         self.lock().settle();
         Ok(())
-    }
-
-    /// Notes which threads have ended and left frees on their default streams that nobody can mark.
-    pub(crate) fn note_orphans(&self) {
-        let mut state = self.lock();
-        let possible = state.lanes.possible_orphans();
-        if possible.is_empty() {
-            return;
-        }
-        let _pin = self.pin_locked(&mut state);
-        drop(state);
-        for (lane, stream) in possible {
-            // Should this be the last handle, it ends here, without the lock.
-            if stream.upgrade().is_some_and(|stream| stream.is_orphaned()) {
-                self.lock().lanes.orphan(lane);
-            }
-        }
     }
 }
 
@@ -308,22 +289,4 @@ impl Streams {
 /// that is over for an invalid value.
 pub(crate) fn stands_for_nothing(error: &DriverError) -> bool {
     error.code() == DriverCode::INVALID_VALUE
-}
-
-impl State {
-    /// Lanes that have free memory, or addresses that memory was used at, which no marker covers.
-    fn unmarked(&self) -> BTreeSet<StreamIx> {
-        let free = self.space.indexes.all_free().filter_map(|slot| self.space[slot].tag());
-        let dormant = self
-            .space
-            .indexes
-            .dormant
-            .slots()
-            .filter_map(|slot| self.space[slot].state().dormant());
-        let lanes: BTreeSet<StreamIx> =
-            free.chain(dormant).map(|tag| self.lanes.freed_on(tag.lane)).collect();
-        let unmarked =
-            |&lane: &StreamIx| self.lanes.get(lane).is_some_and(Lane::has_unmarked_frees);
-        lanes.into_iter().filter(unmarked).collect()
-    }
 }

@@ -6,20 +6,29 @@
 //! another lane freed, uses the earliest marker that covers the range's tag: if it has completed
 //! the range is free for all, otherwise the thief's stream waits for it on the device.
 //!
-//! What is known of the lanes is plain data ([`Lanes`]) under the pool's one lock, beside the space.
-//! Driver calls are made without it: closing is begun under the lock, recorded without it, and
-//! finished under it again.
+//! What is known of the lanes is plain data ([`Lanes`]) under the pool's one lock, beside the space:
+//! the [table](table::Table) of all lanes; which are [bound](bound::Bound), so that not everybody can
+//! close them; which [have ended](departed::Departed); which are at work, by their
+//! [misses](misses::Misses); and what is free [away](away::Away) from the lane that it was taken for.
+//! Driver calls are made without the lock: closing is begun under it, recorded without it, and finished
+//! under it again.
 
+mod away;
+mod bound;
 mod close;
+mod covering;
+mod departed;
 mod front;
 mod home;
 mod lane;
 mod lanes;
 mod life;
 mod markers;
+mod misses;
 mod order;
 mod retire;
 mod state;
+mod table;
 
 use std::sync::{Arc, Weak};
 
@@ -86,44 +95,21 @@ impl Streams {
     fn join<'a>(&'a self, mut state: Locked<'a>, stream: &Stream) -> (Locked<'a>, StreamIx) {
         let lane = state.lanes.add(stream);
         // Whatever ends the stream from here on finds the lane; what ended it before is seen below.
-        state.pins += 1;
+        let _pin = state.pins.clone();
         drop(state);
         stream.observe(self.observer.clone());
         let marker = stream.final_marker();
         let mut state = self.lock();
-        state.pins -= 1;
         if let Some(marker) = marker {
             state.lanes.end(lane, Some(&marker));
         }
-        state.lanes.note_on(self.id, stream, lane);
+        state.lanes.bound.note_on(self.id, stream, lane);
         (state, lane)
     }
 
     /// Keeps lanes from being forgotten, and their numbers from being given to other streams, while
     /// lane numbers are used across a release of the lock.
-    pub(crate) fn pin(&self) -> Pin<'_> {
-        self.pin_locked(&mut self.lock())
-    }
-
-    pub(crate) fn pin_locked(&self, state: &mut State) -> Pin<'_> {
-        state.pins += 1;
-        Pin(self)
-    }
-}
-
-/// Dropped without the lock.
-pub(crate) struct Pin<'a>(&'a Streams);
-
-impl Pin<'_> {
-    /// Ends it for whoever has the lock.
-    pub(crate) fn unpin(self, state: &mut State) {
-        state.pins -= 1;
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Pin<'_> {
-    fn drop(&mut self) {
-        self.0.lock().pins -= 1;
+    pub(crate) fn pin(&self) -> Arc<()> {
+        self.lock().pins.clone()
     }
 }

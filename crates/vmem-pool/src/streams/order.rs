@@ -65,7 +65,7 @@ impl Streams {
         let mut closings = 0;
         loop {
             let state = self.lock();
-            let freed_on = state.lanes.freed_on(tag.lane);
+            let freed_on = state.lanes.away.freed_on(tag.lane);
             let (epoch, marker) = match state.lanes.access(tag, lane) {
                 Access::Now => return Ok(None),
                 Access::Close if closings < 2 => {

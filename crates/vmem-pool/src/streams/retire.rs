@@ -1,6 +1,7 @@
 //! How a pool lets go of streams that have ended, and what it does with memory that is complete.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use vmem_core::{Event, StreamId};
 
@@ -11,20 +12,22 @@ impl Streams {
     /// A stream ends: no work will follow on it. `marker` covers all there was, if there is one.
     pub(crate) fn retire(&self, stream: StreamId, marker: Option<&Event>) {
         let mut state = self.lock();
-        if let Some(lane) = state.lanes.find(stream) {
+        if let Some(lane) = state.lanes.table.find(stream) {
             state.lanes.end(lane, marker);
         }
-        if state.lanes.is_sweep_due() {
+        if state.lanes.departed.is_sweep_due() {
             state.forget_ended();
         }
     }
 }
 
 impl State {
-    /// Hands everything that has completed to the clean lane, where neighbours of all lanes join. Takes `O(f)` steps for `f` free ranges, none if nothing
-    /// has changed since the last time.
+    /// Hands everything that has completed to the clean lane, where neighbours of all lanes join. Takes `O(f)`
+    /// steps for `f` free ranges, none if nothing has changed since the last time.
     pub(crate) fn settle(&mut self) {
-        let now = self.changes();
+        // A sum that changes whenever more may be there to settle.
+        let claims = self.space.claims_ended + self.lanes.completions;
+        let now = self.counters.allocations + self.counters.frees + claims;
         if self.settled == Some(now) {
             return;
         }
@@ -33,16 +36,10 @@ impl State {
             tag.lane != CLEAN.lane && self.lanes.is_complete(tag)
         };
         let slots: Vec<Slot> = self.space.indexes.all_free().filter(ready).collect();
-        self.retag(slots, CLEAN);
+        self.memory().retag(slots, CLEAN);
         self.settle_dormant();
         self.settled = Some(now);
         self.forget_ended();
-    }
-
-    /// A sum that changes whenever more may be there to settle.
-    fn changes(&self) -> u64 {
-        let claims = self.space.claims_ended + self.lanes.completions;
-        self.counters.allocations + self.counters.frees + claims
     }
 
     /// Unties dormant addresses that no work touches any more from their lanes.
@@ -50,7 +47,7 @@ impl State {
         let complete = |slot: &Slot| match self.space[*slot].state() {
             // Epoch 0 says which lane lends it.
             RangeState::Dormant(Tag { lane, epoch: 0 }) => {
-                lane != CLEAN.lane && self.lanes.get(lane).is_none_or(Lane::has_ended)
+                lane != CLEAN.lane && self.lanes.table.get(lane).is_none_or(Lane::has_ended)
             }
             RangeState::Dormant(tag) => tag.lane != CLEAN.lane && self.lanes.is_complete(tag),
             _ => false,
@@ -66,12 +63,17 @@ impl State {
         }
     }
 
+    /// Whether nobody knows the number of a lane, or holds a tag.
+    pub(super) fn may_forget(&self) -> bool {
+        Arc::strong_count(&self.pins) == 1 && self.space.claims == 0
+    }
+
     /// Forgets ended lanes that have no memory left, unless somebody may hold a tag of theirs.
     fn forget_ended(&mut self) {
-        if self.pins > 0 || self.space.claims > 0 {
+        if !self.may_forget() {
             return;
         }
-        let ended = self.lanes.take_ended();
+        let ended = std::mem::take(&mut self.lanes.departed.ended);
         if ended.is_empty() {
             return;
         }
@@ -84,35 +86,11 @@ impl State {
             .filter_map(|slot| self.space[slot].state().dormant());
         let tied: HashSet<StreamIx> = dormant.map(|tag| tag.lane).collect();
         let kept = |lane: &StreamIx| {
-            let away = || self.lanes.freed_away_on(*lane).next().is_some();
+            let away = || self.lanes.away.freed_by(*lane).next().is_some();
             tied.contains(lane) || !self.space.indexes.owns_nothing(*lane) || away()
         };
         let (kept, gone): (Vec<StreamIx>, Vec<StreamIx>) = ended.into_iter().partition(kept);
-        self.lanes.keep_ended(kept);
+        self.lanes.departed.keep(kept);
         gone.into_iter().for_each(|number| self.lanes.forget(number));
-    }
-}
-
-/// So many markers are kept.
-const MOST_MARKERS: usize = 8;
-
-/// The last markers of forgotten lanes that were not known to be complete then.
-#[derive(Debug, Default)]
-pub(crate) struct Departed {
-    pub(crate) markers: Vec<Event>,
-    /// There were more, or some that had left none.
-    pub(crate) unknown: bool,
-    /// How many lanes were noted in all.
-    pub(crate) count: u64,
-}
-
-impl Departed {
-    /// A lane is forgotten whose work may be pending up to this marker.
-    pub(super) fn note(&mut self, marker: Option<Event>) {
-        self.count += 1;
-        match marker {
-            Some(marker) if self.markers.len() < MOST_MARKERS => self.markers.push(marker),
-            _ => self.unknown = true,
-        }
     }
 }

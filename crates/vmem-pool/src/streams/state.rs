@@ -1,13 +1,14 @@
 //! What the pool's lock protects.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use vmem_core::author::StreamExt;
-use vmem_core::{Block, DevicePtr, RawBlock, Request, ResourceId, Stream};
+use vmem_core::{Block, RawBlock, Request, ResourceId, Stream};
 
-use super::{Access, Lanes, Reuse};
-use crate::space::{CLEAN, Claim, Fit, Need, Slot, Space, StreamIx, Tag, pointer};
+use super::{Lanes, Reuse};
+use crate::space::{CLEAN, Fit, Need, Slot, Space, StreamIx, Tag, pointer};
 use crate::supply::{Aliases, Memory};
 use crate::sync::MutexGuard;
 use crate::{Batch, Counters};
@@ -20,8 +21,9 @@ pub(crate) struct State {
     pub(crate) lanes: Lanes,
     /// All of them but what is in quarantine, which is counted when somebody asks.
     pub(crate) counters: Counters,
-    /// Threads that know numbers of lanes, which must not be forgotten.
-    pub(crate) pins: usize,
+    /// Cloned by threads while they know numbers of lanes without the lock: lanes are not forgotten meanwhile, nor
+    /// their numbers given to other streams.
+    pub(crate) pins: Arc<()>,
     /// The most that was live since the pool last looked what it could return, in bytes.
     pub(crate) most_needed: u64,
     /// When that was.
@@ -76,7 +78,7 @@ impl State {
             aliases,
             lanes: Lanes::new(reuse, batch),
             counters: Counters::default(),
-            pins: 0,
+            pins: Arc::default(),
             most_needed: 0,
             needed_since: Duration::ZERO,
             refused_above: u64::MAX,
@@ -106,30 +108,11 @@ impl State {
     /// there are free ranges of lanes that have some.
     pub(crate) fn quarantined(&self) -> u64 {
         let lanes = self.lanes.uncovered.iter().copied();
-        let lanes = lanes.flat_map(|l| std::iter::once(l).chain(self.lanes.freed_away_on(l)));
+        let lanes = lanes.flat_map(|l| std::iter::once(l).chain(self.lanes.away.freed_by(l)));
         let free = lanes.flat_map(|lane| self.space.indexes.free_of(lane));
-        let kept =
-            free.filter(|&slot| self.space[slot].tag().is_some_and(|t| self.is_out_of_reach(t)));
+        let kept = free
+            .filter(|&slot| self.space[slot].tag().is_some_and(|t| self.lanes.is_out_of_reach(t)));
         kept.map(|slot| self.space[slot].size()).sum()
-    }
-
-    /// Whether a lane that left nothing to cover this tag is why others cannot have memory with it.
-    pub(crate) fn is_out_of_reach(&self, tag: Tag) -> bool {
-        let never = matches!(self.lanes.access(tag, CLEAN.lane), Access::Never);
-        never && self.lanes.uncovered.contains(&self.lanes.freed_on(tag.lane))
-    }
-
-    /// Bytes held from the supply, as they are now.
-    pub(crate) fn set_reserved(&mut self, bytes: u64) {
-        let counters = &mut self.counters;
-        let before = counters.reserved;
-        if bytes > before {
-            counters.growths += 1;
-            counters.bytes_grown += bytes - before;
-        }
-        counters.bytes_trimmed += before.saturating_sub(bytes);
-        counters.reserved = bytes;
-        counters.peak_reserved = counters.peak_reserved.max(bytes);
     }
 
     /// A block of what is at hand for a stream, and neither a driver call nor a look at others. `None`
@@ -152,7 +135,7 @@ impl State {
         }
         front.note_taken(need.size);
         let Some(slot) = self.hit(lane, need) else {
-            self.lanes.note_freed(lane, need.size);
+            self.lanes.table.note_freed(lane, need.size);
             return None;
         };
         Some(self.issue(slot, request, lane, owner))
@@ -165,10 +148,10 @@ impl State {
         if self.aliases.lend(raw.ptr().get()) {
             return None;
         }
-        let accompanied = self.lanes.accompanied;
+        let shared = self.lanes.table.is_shared;
         let (lane, front) = self.lanes.open(raw.owner(), stream)?;
         let slot = self.space.ranges.end_block(raw, lane)?;
-        let (tag, close) = front.note_free(self.space[slot].size(), accompanied);
+        let (tag, close) = front.note_free(self.space[slot].size(), shared);
         self.counters.count_free(raw.layout().size());
         self.space.free(slot, tag);
         Some(close)
@@ -178,7 +161,7 @@ impl State {
     /// touches. The result is claimed.
     #[inline(always)]
     pub(crate) fn hit(&mut self, lane: StreamIx, need: Need) -> Option<Slot> {
-        match self.lanes.reuse() {
+        match self.lanes.reuse {
             Reuse::StreamOrdered => {
                 if let Some(own) = self.space.take_best(lane, need) {
                     return Some(own);
@@ -186,19 +169,6 @@ impl State {
                 self.space.take_clean(need, Tag { lane, epoch: 0 })
             }
             Reuse::Observed => self.space.take_best(CLEAN.lane, need),
-        }
-    }
-
-    /// The tag of what a request leaves of the memory it claimed.
-    pub(crate) fn rest_of(&mut self, claim: &Claim, lane: StreamIx) -> Tag {
-        // What the stream waited for is covered by the lane's next marker, not by earlier ones.
-        let own = claim.free_tags().filter(|tag| self.lanes.freed_on(tag.lane) == lane);
-        let own = own.map(|tag| Tag { lane, ..tag }).max_by_key(|tag| tag.epoch);
-        match (self.lanes.reuse(), own) {
-            (Reuse::Observed, _) => CLEAN,
-            _ if claim.waited => self.lanes.open_tag(lane),
-            (_, Some(tag)) => tag,
-            (_, None) => Tag { lane, epoch: 0 },
         }
     }
 
@@ -223,28 +193,5 @@ impl State {
         // SAFETY: contract, implementing/disjoint: the range was claimed until now, so no other
         // block has it, and its generation has not been issued before.
         unsafe { Block::from_raw(raw) }
-    }
-
-    /// Ends the block that `raw` describes and that is at home on a lane. Its range stays live until it is freed.
-    /// `None` if there is no such block.
-    #[inline]
-    pub(crate) fn end_block(&mut self, raw: &RawBlock, home: StreamIx) -> Option<Slot> {
-        let slot = self.space.ranges.end_block(raw, home)?;
-        self.counters.count_free(raw.layout().size());
-        Some(slot)
-    }
-
-    /// The same of a block of which some memory is not the device's, or on its way.
-    pub(crate) fn end_resting(&mut self, raw: &RawBlock) -> Option<Slot> {
-        let slot = self.space.ranges.end_resting(raw)?;
-        self.counters.count_free(raw.layout().size());
-        Some(slot)
-    }
-
-    /// The raw parts of the live block that starts at `ptr`.
-    pub(crate) fn find(&self, ptr: DevicePtr, owner: ResourceId) -> Option<RawBlock> {
-        let slot = self.space.ranges.find(ptr.get())?;
-        let (layout, label, generation) = self.space[slot].block()?;
-        Some(RawBlock::new(ptr, layout, owner, slot.raw(), generation, label))
     }
 }

@@ -145,6 +145,14 @@ impl Memory<'_> {
         most(Cuts::upper_end) + most(Cuts::lower_end) + cuts.in_whole(stretches)
     }
 
+    /// Gives free ranges another tag, which is of a lane that none of them had.
+    pub(crate) fn retag(&mut self, slots: Vec<Slot>, tag: Tag) {
+        for slot in slots {
+            self.space.claim(slot);
+            self.space.set_state(slot, RangeState::Free(tag));
+        }
+    }
+
     /// Addresses for an alias.
     pub(crate) fn addresses(&self, need: Need) -> Option<Span> {
         self.space.smallest_unmapped(self.aliases.from, need)

@@ -1,6 +1,8 @@
 //! Live blocks whose memory is not on the device: what becomes of it when they are freed. Bookkeeping only:
 //! it makes no driver call.
 
+use std::collections::BTreeSet;
+
 use super::aliases::Aliases;
 use super::cuts::Place;
 use super::memory::Memory;
@@ -47,6 +49,29 @@ impl Memory<'_> {
         self.aliases.cuts.remove(span);
         self.aliases.away.remove(span);
         self.aliases.leaving.retain(|start| !(span.start..span.end()).contains(start));
+    }
+
+    /// From now on these blocks are being moved: what is freed of them is noted only.
+    pub(crate) fn begin_moving(&mut self, blocks: &BTreeSet<Slot>) {
+        for &block in blocks {
+            self.space.ranges.set_resting(block, true);
+            self.aliases.moving.insert(self.space[block].start, None);
+        }
+    }
+
+    /// No block is being moved any more. Frees what was freed meanwhile, and notes of the others whether some of
+    /// their memory is away.
+    pub(crate) fn end_moving(&mut self) {
+        for (start, freed) in std::mem::take(&mut self.aliases.moving) {
+            let Some(slot) = self.space.ranges.covering(start) else { continue };
+            match freed {
+                Some(tag) => self.release_claimed(slot, tag),
+                None => {
+                    let away = self.aliases.is_away(self.space[slot].span());
+                    self.space.ranges.set_resting(slot, away);
+                }
+            }
+        }
     }
 
     /// A block of which some memory is away, or was, or is lent, is freed.
