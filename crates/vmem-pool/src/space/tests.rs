@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use vmem_core::{BlockLayout, Label};
 
-use super::{Fit, GRAIN, Need, RangeState, Slot, Space, Span, StreamIx, Tag};
+use super::{CLEAN, Fit, GRAIN, MOST, Need, RangeState, Slot, Space, Span, StreamIx, Tag};
 
 const BASE: u64 = 1 << 32;
 const HOME: Span = Span::between(BASE, 1 << 40);
@@ -340,4 +340,19 @@ fn what_is_joined_has_the_latest_epoch_of_its_parts() {
             assert_eq!(space[whole].tag(), Some(Tag { lane, epoch: 3 }), "{epochs:?} {order:?}");
         }
     }
+}
+
+#[test]
+fn a_request_of_as_much_as_a_range_can_have_is_served_and_one_of_more_is_refused() {
+    let most = Need { size: MOST, alignment: GRAIN };
+    // In 32 bits its grains are one.
+    let beyond = Need { size: MOST + 3 * GRAIN, ..most };
+    let mut own = space_with(MOST / GRAIN, RangeState::Free(tag(1)));
+    assert_eq!(own.take_best(StreamIx(1), beyond), None);
+    let all = own.take_best(StreamIx(1), most).unwrap();
+    assert_eq!(own[all].size(), MOST);
+    let mut clean = space_with(MOST / GRAIN, RangeState::Free(CLEAN));
+    assert_eq!(clean.take_clean(beyond, tag(1)), None);
+    let all = clean.take_clean(most, tag(1)).unwrap();
+    assert_eq!(clean[all].size(), MOST);
 }

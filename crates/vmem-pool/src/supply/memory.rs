@@ -145,8 +145,7 @@ impl Memory<'_> {
     ) -> Result<Plan, Miss> {
         let oldest = self.aliases.oldest(need, shared, |home| self.space.is_free(home, allowed));
         let (alias, homes) = oldest.ok_or(Miss::Addresses)?;
-        let begin = alias.start;
-        Ok(Plan { alias: Some(alias), begin, ..Plan::new(Way::Resumption, homes.to_vec()) })
+        Ok(Plan { alias: Some(alias), ..Plan::new(Way::Resumption, homes.to_vec()) })
     }
 
     /// A block is freed whose memory may not be at home at its address: it is free where it is at home, at

@@ -92,7 +92,7 @@ pub(crate) struct Plan {
     homes: Vec<Span>,
     /// Addresses at which it is to be used, if not at home. Claimed as well.
     alias: Option<Span>,
-    /// Where in those addresses the request begins.
+    /// Where in the addresses of a new alias the request begins.
     begin: u64,
     /// New memory.
     fresh: Fresh,

@@ -361,3 +361,41 @@ fn a_window_outlives_the_stream_it_was_made_for() {
     finish(&device, pool);
     assert!(VirtualArena::new(device).is_ok());
 }
+
+#[test]
+fn what_new_memory_has_beyond_a_request_serves_others() {
+    let device = device();
+    let pool = arena(device.clone(), tight());
+    let stream = Stream::new(device.clone()).unwrap();
+    let mut blocks = riddle(&pool, G, 8, &stream);
+    blocks.push(alloc(&pool, 4 * G + 256, &stream));
+    assert_eq!((device.used(), pool.handle().counters().unwrap().moves), (9 * G, 1));
+    blocks.push(alloc(&pool, G - 256, &stream));
+    assert_eq!(device.used(), 9 * G);
+    pool.handle().check_invariants();
+    free_all(&pool, blocks, &stream);
+    drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
+fn an_upper_end_of_a_handle_counts_once_seven_sixteenths_of_what_there_may_be_are_held() {
+    // Two of so many handles are free, and half of one below them and of one above.
+    for (handles, grown) in [(5, SMALL), (6, 0)] {
+        let device = sim(16, 128);
+        let pool = arena(device.clone(), tight());
+        let stream = Stream::new(device.clone()).unwrap();
+        let [low, upper] = [SMALL / 2; 2].map(|size| alloc(&pool, size, &stream));
+        let mut blocks: Vec<Block> = (0..handles).map(|_| alloc(&pool, SMALL, &stream)).collect();
+        let [lower, high] = [SMALL / 2; 2].map(|size| alloc(&pool, size, &stream));
+        [3, 1].into_iter().for_each(|index| free(&pool, blocks.remove(index), &stream));
+        free_all(&pool, vec![upper, lower], &stream);
+        let held = device.used();
+        assert_eq!(held, (handles + 2) * SMALL);
+        blocks.extend([low, high, alloc(&pool, 3 * SMALL, &stream)]);
+        assert_eq!(device.used() - held, grown, "{handles}");
+        free_all(&pool, blocks, &stream);
+        drop(stream);
+        finish(&device, pool);
+    }
+}
