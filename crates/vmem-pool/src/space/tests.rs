@@ -356,3 +356,21 @@ fn a_request_of_as_much_as_a_range_can_have_is_served_and_one_of_more_is_refused
     let all = clean.take_clean(most, tag(1)).unwrap();
     assert_eq!(clean[all].size(), MOST);
 }
+
+#[test]
+fn addresses_that_two_lanes_used_last_stay_apart_and_those_of_one_join_under_the_latest_use() {
+    let dormant = |lanes: [(u32, u64); 2]| {
+        let mut space = space_with(4, RangeState::Claimed);
+        let lower = space.iter().next().map(|(slot, _)| slot).unwrap();
+        let upper = space.split(lower, BASE + 2 * GRAIN);
+        for (slot, (lane, epoch)) in [lower, upper].into_iter().zip(lanes) {
+            space.set_state(slot, RangeState::Dormant(Tag { lane: StreamIx(lane), epoch }));
+        }
+        space.check();
+        let tags = sorted(&space).into_iter().filter_map(|range| range.state().dormant());
+        tags.map(|tag| (tag.lane.0, tag.epoch)).collect::<Vec<_>>()
+    };
+    assert_eq!(dormant([(1, 7), (2, 5)]), [(1, 7), (2, 5)]);
+    assert_eq!(dormant([(1, 7), (1, 5)]), [(1, 7)]);
+    assert_eq!(dormant([(1, 5), (1, 7)]), [(1, 7)]);
+}

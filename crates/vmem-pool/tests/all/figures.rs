@@ -18,6 +18,7 @@ fn counters_follow_every_block() {
         let (a, b) = (alloc(pool, 1000, &stream), alloc(pool, 3 * MIB, &stream));
         let counters = handle.counters().unwrap();
         assert_eq!((counters.live, counters.allocations), (3 * MIB + 1000, 2));
+        assert_eq!(counters.bytes_allocated, counters.live);
         assert_eq!(counters.reserved, device.used());
         free(pool, b, &stream);
         free(pool, a, &stream);

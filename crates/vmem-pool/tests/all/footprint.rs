@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use vmem_core::{AllocErrorKind, MemoryResource, ResourceExt, Stream};
+use vmem_core::{AllocErrorKind, DriverCode, MemoryResource, ResourceExt, Stream};
 use vmem_pool::{BuildErrorKind, Chunks, Growth, Pool, PoolConfig, VirtualArena};
-use vmem_sim::{Parts, SimConfig, SimDevice};
+use vmem_sim::{CallKind, Parts, SimConfig, SimDevice};
 
 use crate::support::{
     MIB, alloc, arena, bins, chunks, device, finish, free, free_all, layout, on_both, riddle,
@@ -220,6 +220,24 @@ fn trimming_in_several_places_keeps_what_it_is_asked_to_keep() {
     assert_eq!(pool.handle().trim_to(12 * MIB).unwrap(), 4 * MIB);
     assert_eq!(device.used(), 12 * MIB);
     free_all(&pool, kept, &stream);
+    drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
+fn what_a_trim_that_failed_did_not_come_to_is_free_as_before() {
+    let device = device();
+    let pool = arena(device.clone(), PoolConfig::default());
+    let stream = Stream::new(device.clone()).unwrap();
+    let mut blocks = riddle(&pool, 2 * MIB, 8, &stream);
+    device.fail_call(Some(CallKind::Unmap), 2, DriverCode::UNKNOWN);
+    let _ = pool.handle().trim_to(0);
+    assert_eq!(device.used(), 14 * MIB);
+    device.clear_failures();
+    let before = device.calls();
+    blocks.extend([(); 3].map(|()| alloc(&pool, 2 * MIB, &stream)));
+    assert_eq!((device.calls() - before).total(), 0);
+    free_all(&pool, blocks, &stream);
     drop(stream);
     finish(&device, pool);
 }

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use vmem_core::{
-    AllocErrorKind, Block, BlockLayout, MemoryEvent, MemoryEventKind, MemoryObserver, ResourceExt,
-    Stream,
+    AllocErrorKind, Block, BlockLayout, DriverCode, MemoryEvent, MemoryEventKind, MemoryObserver,
+    ResourceExt, Stream,
 };
 use vmem_pool::{PoolConfig, RangeState, VirtualArena};
 use vmem_sim::{CallKind, SimConfig, SimDevice};
@@ -117,6 +117,28 @@ fn a_repeated_pattern_makes_no_driver_call_from_its_second_time_on() {
     assert_eq!((counters.moves, counters.returns, counters.aliased), (1, 3, 3 * G));
     free_all(&pool, kept, &stream);
     drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
+fn a_window_that_a_stream_could_not_wait_for_is_used_by_the_next_request() {
+    let device = device();
+    let pool = arena(device.clone(), tight());
+    let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+    let kept = riddle(&pool, G, 8, &a);
+    let large = alloc(&pool, 3 * G, &a);
+    keep_busy(&device, &large, &a);
+    free(&pool, large, &a);
+    device.fail_call(Some(CallKind::WaitEvent), 1, DriverCode::UNKNOWN);
+    let error = pool.allocate_on(layout(3 * G), &b).unwrap_err();
+    assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
+    device.clear_failures();
+    let large = alloc(&pool, 3 * G, &b);
+    let counters = pool.handle().counters().unwrap();
+    assert_eq!((counters.moves, counters.returns), (1, 1));
+    free(&pool, large, &b);
+    free_all(&pool, kept, &a);
+    drop((a, b));
     finish(&device, pool);
 }
 
