@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use vmem_core::{BlockLayout, Label};
 
-use super::{Fit, GRAIN, Need, RangeState, Slot, Space, Span, StreamIx, Tag};
+use super::{CLEAN, Fit, GRAIN, MOST, Need, RangeState, Slot, Space, Span, StreamIx, Tag};
 
 const BASE: u64 = 1 << 32;
 const HOME: Span = Span::between(BASE, 1 << 40);
@@ -339,4 +339,37 @@ fn what_is_joined_has_the_latest_epoch_of_its_parts() {
             assert_eq!(space[whole].tag(), Some(Tag { lane, epoch: 3 }), "{epochs:?} {order:?}");
         }
     }
+}
+
+#[test]
+fn a_request_of_as_much_as_a_range_can_have_is_served_and_one_of_more_is_refused() {
+    let most = Need { size: MOST, alignment: GRAIN };
+    // In 32 bits its grains are one.
+    let beyond = Need { size: MOST + 3 * GRAIN, ..most };
+    let mut own = space_with(MOST / GRAIN, RangeState::Free(tag(1)));
+    assert_eq!(own.take_best(StreamIx(1), beyond), None);
+    let all = own.take_best(StreamIx(1), most).unwrap();
+    assert_eq!(own[all].size(), MOST);
+    let mut clean = space_with(MOST / GRAIN, RangeState::Free(CLEAN));
+    assert_eq!(clean.take_clean(beyond, tag(1)), None);
+    let all = clean.take_clean(most, tag(1)).unwrap();
+    assert_eq!(clean[all].size(), MOST);
+}
+
+#[test]
+fn addresses_that_two_lanes_used_last_stay_apart_and_those_of_one_join_under_the_latest_use() {
+    let dormant = |lanes: [(u32, u64); 2]| {
+        let mut space = space_with(4, RangeState::Claimed);
+        let lower = space.ranges.iter().next().map(|(slot, _)| slot).unwrap();
+        let upper = space.ranges.split(lower, BASE + 2 * GRAIN);
+        for (slot, (lane, epoch)) in [lower, upper].into_iter().zip(lanes) {
+            space.set_state(slot, RangeState::Dormant(Tag { lane: StreamIx(lane), epoch }));
+        }
+        space.check();
+        let tags = sorted(&space).into_iter().filter_map(|range| range.state().dormant());
+        tags.map(|tag| (tag.lane.0, tag.epoch)).collect::<Vec<_>>()
+    };
+    assert_eq!(dormant([(1, 7), (2, 5)]), [(1, 7), (2, 5)]);
+    assert_eq!(dormant([(1, 7), (1, 5)]), [(1, 7)]);
+    assert_eq!(dormant([(1, 5), (1, 7)]), [(1, 7)]);
 }

@@ -1,11 +1,14 @@
 //! What a pool says of itself.
 
-use vmem_core::{Block, DriverCode, Features, HandleError, MemoryResource, ResourceExt, Stream};
+use vmem_core::{
+    Block, Contents, DriverCode, Features, HandleError, MemoryResource, ResourceExt, Stream,
+};
 use vmem_pool::{Growth, Pool, PoolConfig, RangeState, VirtualArena};
 use vmem_sim::CallKind;
 
+use crate::resting::Bench;
 use crate::support::{
-    MIB, alloc, arena, bins, chunks, device, finish, free, layout, on_both, touch,
+    MIB, SMALL, alloc, arena, bins, chunks, device, finish, free, layout, on_both, touch,
 };
 
 #[test]
@@ -15,6 +18,7 @@ fn counters_follow_every_block() {
         let (a, b) = (alloc(pool, 1000, &stream), alloc(pool, 3 * MIB, &stream));
         let counters = handle.counters().unwrap();
         assert_eq!((counters.live, counters.allocations), (3 * MIB + 1000, 2));
+        assert_eq!(counters.bytes_allocated, counters.live);
         assert_eq!(counters.reserved, device.used());
         free(pool, b, &stream);
         free(pool, a, &stream);
@@ -232,4 +236,24 @@ fn a_check_of_a_pool_that_is_gone_fails() {
     handle.check_invariants();
     drop(pool);
     handle.check_invariants();
+}
+
+#[test]
+fn what_goes_to_the_host_and_what_comes_back_are_counted_apart() {
+    let bench = Bench::new(32, PoolConfig::default());
+    let [a, b] = [3, 5].map(|granules| bench.alloc(granules * SMALL));
+    let counted = || {
+        let counters = bench.counters();
+        (counters.bytes_demoted, counters.bytes_promoted)
+    };
+    bench.demote(&[&a], Contents::Kept);
+    bench.demote(&[&b], Contents::Kept);
+    assert_eq!(counted(), (8 * SMALL, 0));
+    bench.promote(&[&a]);
+    bench.promote(&[&b]);
+    bench.demote(&[&a], Contents::Discarded);
+    assert_eq!(counted(), (11 * SMALL, 8 * SMALL));
+    bench.free(a);
+    bench.free(b);
+    bench.finish();
 }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use vmem_core::{AllocErrorKind, MemoryResource, ResourceExt, Stream};
+use vmem_core::{AllocErrorKind, DriverCode, MemoryResource, ResourceExt, Stream};
 use vmem_pool::{BuildErrorKind, Chunks, Growth, Pool, PoolConfig, VirtualArena};
-use vmem_sim::{Parts, SimConfig, SimDevice};
+use vmem_sim::{CallKind, Parts, SimConfig, SimDevice};
 
-use crate::support::{MIB, alloc, arena, bins, chunks, device, finish, free, layout, on_both};
+use crate::support::{
+    MIB, alloc, arena, bins, chunks, device, finish, free, free_all, layout, on_both, riddle,
+};
 
 #[test]
 fn nothing_is_held_before_the_first_request() {
@@ -148,6 +150,22 @@ fn growth_follows_its_policy() {
 }
 
 #[test]
+fn streams_grow_in_parts_of_the_addresses_that_have_room_for_all_memory_each() {
+    let device = device();
+    let memory = 256 * MIB;
+    let pool = arena(device.clone(), PoolConfig::default());
+    assert_eq!(pool.backing().address_space(), 8 * memory);
+    // Half of the addresses are for windows.
+    let streams = [(); 5].map(|()| Stream::new(device.clone()).unwrap());
+    let blocks = streams.each_ref().map(|stream| alloc(&pool, 2 * MIB, stream));
+    let places = blocks.each_ref().map(|block| block.ptr().get() - blocks[0].ptr().get());
+    assert_eq!(places, [0, memory, 2 * memory, 3 * memory, 2 * MIB]);
+    streams.iter().zip(blocks).for_each(|(stream, block)| free(&pool, block, stream));
+    drop(streams);
+    finish(&device, pool);
+}
+
+#[test]
 fn the_arena_extends_its_tail_by_what_is_missing() {
     let device = device();
     let pool = arena(device.clone(), PoolConfig::default());
@@ -189,6 +207,37 @@ fn trimming_keeps_what_it_is_asked_to_keep() {
     free(&pool, alloc(&pool, 64 * MIB, &stream), &stream);
     assert_eq!(pool.handle().trim_to(10 * MIB).unwrap(), 54 * MIB);
     assert_eq!(device.used(), 10 * MIB);
+    drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
+fn trimming_in_several_places_keeps_what_it_is_asked_to_keep() {
+    let device = device();
+    let pool = arena(device.clone(), PoolConfig::default());
+    let stream = Stream::new(device.clone()).unwrap();
+    let kept = riddle(&pool, 2 * MIB, 8, &stream);
+    assert_eq!(pool.handle().trim_to(12 * MIB).unwrap(), 4 * MIB);
+    assert_eq!(device.used(), 12 * MIB);
+    free_all(&pool, kept, &stream);
+    drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
+fn what_a_trim_that_failed_did_not_come_to_is_free_as_before() {
+    let device = device();
+    let pool = arena(device.clone(), PoolConfig::default());
+    let stream = Stream::new(device.clone()).unwrap();
+    let mut blocks = riddle(&pool, 2 * MIB, 8, &stream);
+    device.fail_call(Some(CallKind::Unmap), 2, DriverCode::UNKNOWN);
+    let _ = pool.handle().trim_to(0);
+    assert_eq!(device.used(), 14 * MIB);
+    device.clear_failures();
+    let before = device.calls();
+    blocks.extend([(); 3].map(|()| alloc(&pool, 2 * MIB, &stream)));
+    assert_eq!((device.calls() - before).total(), 0);
+    free_all(&pool, blocks, &stream);
     drop(stream);
     finish(&device, pool);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vmem_core::{Block, MemoryResource, ResourceExt, Stream};
-use vmem_pool::{Batch, Footprint, PoolConfig};
+use vmem_pool::{Batch, Footprint, PoolConfig, RangeState};
 use vmem_sim::{CallKind, SimDevice};
 
 use crate::support::{
@@ -101,6 +101,26 @@ fn take_what_came_home(seed: u64) -> u64 {
 }
 
 #[test]
+fn what_a_stream_frees_of_anothers_joins_with_none_of_its_own() {
+    on_both(&full(8 * MIB).with_initial(8 * MIB), |device, pool, handle| {
+        let [home, other] = streams(device);
+        let blocks = [alloc(pool, 4 * MIB, &home), alloc(pool, 4 * MIB, &other)];
+        let first = blocks[0].ptr();
+        blocks.iter().zip([&home, &other]).for_each(|(block, stream)| touch(device, block, stream));
+        let [lent, own] = blocks;
+        free(pool, own, &other);
+        hand_and_free(pool, lent, &home, &other);
+        let snapshot = handle.snapshot().unwrap();
+        let ranges = snapshot.segments.iter().flat_map(|segment| &segment.ranges);
+        let free_ranges = ranges.filter(|range| range.state != RangeState::Unmapped);
+        assert_eq!(free_ranges.map(|range| range.size).collect::<Vec<_>>(), [4 * MIB; 2]);
+        let again = alloc(pool, 4 * MIB, &home);
+        assert_eq!(again.ptr(), first);
+        free(pool, again, &home);
+    });
+}
+
+#[test]
 fn neighbours_that_come_home_join() {
     on_both(&full(8 * MIB), |device, pool, handle| {
         let [home, other] = streams(device);
@@ -112,6 +132,45 @@ fn neighbours_that_come_home_join() {
         touch(device, &both, &home);
         assert_eq!(handle.counters().unwrap().moves, 0);
         free(pool, both, &home);
+    });
+}
+
+#[test]
+fn what_another_stream_has_finished_with_joins_with_the_home_streams_own_without_a_wait() {
+    let config = full(8 * MIB).with_initial(8 * MIB).with_batch(Batch::STRICT);
+    on_both(&config, |device, pool, handle| {
+        let [home, other] = streams(device);
+        let [own, lent] = [(); 2].map(|()| alloc(pool, 4 * MIB, &home));
+        // A stream that the pool knows is marked at its frees.
+        drop(pool.allocate_on(layout(8 * MIB), &other).unwrap_err());
+        touch(device, &lent, &home);
+        free(pool, own, &home);
+        hand_and_free(pool, lent, &home, &other);
+        other.synchronize().unwrap();
+        let both = alloc(pool, 8 * MIB, &home);
+        touch(device, &both, &home);
+        let counters = handle.counters().unwrap();
+        assert_eq!((counters.completed, counters.waits, counters.merges), (1, 0, 0));
+        free(pool, both, &home);
+    });
+}
+
+#[test]
+fn what_comes_home_behind_a_wait_joins_with_the_home_streams_own() {
+    on_both(&full(8 * MIB).with_initial(8 * MIB), |device, pool, handle| {
+        let [home, other] = streams(device);
+        let [own, lent] = [(); 2].map(|()| alloc(pool, 4 * MIB, &home));
+        let marker = home.marker().unwrap();
+        other.wait(&marker).unwrap();
+        keep_busy(device, &lent, &other);
+        free(pool, own, &home);
+        free(pool, lent, &other);
+        let both = alloc(pool, 8 * MIB, &home);
+        touch(device, &both, &home);
+        let counters = handle.counters().unwrap();
+        assert_eq!((counters.waits, counters.merges), (1, 0));
+        free(pool, both, &home);
+        device.assert_clean();
     });
 }
 

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use vmem_core::{
-    AllocErrorKind, Block, BlockLayout, MemoryEvent, MemoryEventKind, MemoryObserver, ResourceExt,
-    Stream,
+    AllocErrorKind, Block, BlockLayout, DriverCode, MemoryEvent, MemoryEventKind, MemoryObserver,
+    ResourceExt, Stream,
 };
 use vmem_pool::{PoolConfig, RangeState, VirtualArena};
 use vmem_sim::{CallKind, SimConfig, SimDevice};
@@ -117,6 +117,28 @@ fn a_repeated_pattern_makes_no_driver_call_from_its_second_time_on() {
     assert_eq!((counters.moves, counters.returns, counters.aliased), (1, 3, 3 * G));
     free_all(&pool, kept, &stream);
     drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
+fn a_window_that_a_stream_could_not_wait_for_is_used_by_the_next_request() {
+    let device = device();
+    let pool = arena(device.clone(), tight());
+    let [a, b] = [(); 2].map(|()| Stream::new(device.clone()).unwrap());
+    let kept = riddle(&pool, G, 8, &a);
+    let large = alloc(&pool, 3 * G, &a);
+    keep_busy(&device, &large, &a);
+    free(&pool, large, &a);
+    device.fail_call(Some(CallKind::WaitEvent), 1, DriverCode::UNKNOWN);
+    let error = pool.allocate_on(layout(3 * G), &b).unwrap_err();
+    assert_eq!(error.kind(), AllocErrorKind::DeviceFault);
+    device.clear_failures();
+    let large = alloc(&pool, 3 * G, &b);
+    let counters = pool.handle().counters().unwrap();
+    assert_eq!((counters.moves, counters.returns), (1, 1));
+    free(&pool, large, &b);
+    free_all(&pool, kept, &a);
+    drop((a, b));
     finish(&device, pool);
 }
 
@@ -360,4 +382,42 @@ fn a_window_outlives_the_stream_it_was_made_for() {
     drop(second);
     finish(&device, pool);
     assert!(VirtualArena::new(device).is_ok());
+}
+
+#[test]
+fn what_new_memory_has_beyond_a_request_serves_others() {
+    let device = device();
+    let pool = arena(device.clone(), tight());
+    let stream = Stream::new(device.clone()).unwrap();
+    let mut blocks = riddle(&pool, G, 8, &stream);
+    blocks.push(alloc(&pool, 4 * G + 256, &stream));
+    assert_eq!((device.used(), pool.handle().counters().unwrap().moves), (9 * G, 1));
+    blocks.push(alloc(&pool, G - 256, &stream));
+    assert_eq!(device.used(), 9 * G);
+    pool.handle().check_invariants();
+    free_all(&pool, blocks, &stream);
+    drop(stream);
+    finish(&device, pool);
+}
+
+#[test]
+fn an_upper_end_of_a_handle_counts_once_seven_sixteenths_of_what_there_may_be_are_held() {
+    // Two of so many handles are free, and half of one below them and of one above.
+    for (handles, grown) in [(5, SMALL), (6, 0)] {
+        let device = sim(16, 128);
+        let pool = arena(device.clone(), tight());
+        let stream = Stream::new(device.clone()).unwrap();
+        let [low, upper] = [SMALL / 2; 2].map(|size| alloc(&pool, size, &stream));
+        let mut blocks: Vec<Block> = (0..handles).map(|_| alloc(&pool, SMALL, &stream)).collect();
+        let [lower, high] = [SMALL / 2; 2].map(|size| alloc(&pool, size, &stream));
+        [3, 1].into_iter().for_each(|index| free(&pool, blocks.remove(index), &stream));
+        free_all(&pool, vec![upper, lower], &stream);
+        let held = device.used();
+        assert_eq!(held, (handles + 2) * SMALL);
+        blocks.extend([low, high, alloc(&pool, 3 * SMALL, &stream)]);
+        assert_eq!(device.used() - held, grown, "{handles}");
+        free_all(&pool, blocks, &stream);
+        drop(stream);
+        finish(&device, pool);
+    }
 }

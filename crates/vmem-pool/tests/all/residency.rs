@@ -142,6 +142,23 @@ fn memory_that_is_lent_to_a_block_moves_too_and_is_at_home_there_from_then_on() 
 }
 
 #[test]
+fn what_has_settled_where_it_was_lent_is_not_taken_for_memory_that_could_be_returned() {
+    let bench = Bench::new(24, tight().with_ceiling(24 * SMALL));
+    let kept = riddle(&bench.pool, SMALL, 24, &bench.stream);
+    bench.stream.synchronize().unwrap();
+    let block = bench.alloc(5 * SMALL);
+    bench.demote(&[&block], Contents::Kept);
+    bench.promote(&[&block]);
+    assert_eq!(bench.counters().reserved, 24 * SMALL);
+    let capacity = bench.handle.capacity().unwrap();
+    assert_eq!(capacity.largest_after_trim, Some(7 * SMALL));
+    assert_eq!(bench.handle.trim_to(0).unwrap(), 7 * SMALL);
+    bench.free(block);
+    kept.into_iter().for_each(|block| bench.free(block));
+    bench.finish();
+}
+
+#[test]
 fn the_lower_end_of_a_handle_that_is_lent_stays_and_is_counted() {
     let bench = Bench::new(64, tight());
     // One handle of which the upper part is in use, and its lower end is free.
@@ -360,5 +377,53 @@ fn a_device_without_memory_on_the_host_can_still_discard() {
     bench.promote(&[&block]);
     bench.write(&block, 1);
     bench.free(block);
+    bench.finish();
+}
+
+#[test]
+fn what_rests_already_neither_moves_nor_counts_as_what_stays() {
+    let bench = Bench::new(32, PoolConfig::default());
+    let block = bench.alloc(4 * SMALL);
+    for contents in [Contents::Kept, Contents::Discarded] {
+        bench.demote(&[&block], contents);
+        let again = bench.demote(&[&block], contents);
+        assert_eq!((again.device, again.copied, again.stayed), (0, 0, 0), "{contents:?}");
+    }
+    bench.free(block);
+    bench.finish();
+}
+
+#[test]
+fn a_block_can_rest_on_the_host_in_part_while_the_rest_of_it_is_discarded() {
+    let bench = Bench::new(32, PoolConfig::default());
+    let half = SMALL / 2;
+    let [block, beside] = [SMALL + half, half].map(|size| bench.alloc(size));
+    let moved = bench.demote(&[&block], Contents::Discarded);
+    assert_eq!((moved.device, moved.stayed), (SMALL, half), "one handle is shared");
+    bench.free(beside);
+    let moved = bench.demote(&[&block], Contents::Kept);
+    assert_eq!((moved.device, moved.stayed), (SMALL, 0));
+    let it = bench.residence(&block);
+    assert_eq!((it.device, it.host, it.discarded, it.displaced), (0, half, SMALL, 0));
+    bench.promote(&[&block]);
+    assert_eq!(bench.residence(&block).device, SMALL + half);
+    bench.free(block);
+    bench.finish();
+}
+
+#[test]
+fn blocks_that_went_together_come_back_alone_with_the_handles_that_are_theirs() {
+    let bench = Bench::new(32, PoolConfig::default());
+    // The first two share a handle, the others have whole ones.
+    let sizes = [SMALL + SMALL / 2, SMALL + SMALL / 2, 2 * SMALL, 2 * SMALL];
+    let blocks = sizes.map(|size| bench.alloc(size));
+    let all = blocks.each_ref();
+    (1..).zip(all).for_each(|(tag, block)| bench.write(block, tag));
+    assert_eq!(bench.demote(&all, Contents::Kept).device, 7 * SMALL);
+    let alone = all.map(|block| bench.promote(&[block]).device);
+    assert_eq!(alone, [SMALL, SMALL, 2 * SMALL, 2 * SMALL]);
+    assert_eq!(bench.promote(&all[..2]).device, SMALL);
+    (1..).zip(all).for_each(|(tag, block)| bench.check(block, tag));
+    blocks.into_iter().for_each(|block| bench.free(block));
     bench.finish();
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vmem_core::{Contents, Device, Residency, ResidencyErrorKind};
+use vmem_core::{Contents, Device, Residency, ResidencyErrorKind, Resting};
 use vmem_pool::PoolConfig;
 use vmem_sim::{CallCounts, CallKind, CostTable, SimConfig, SimDevice};
 
@@ -50,6 +50,42 @@ fn free_memory_of_larger_handles_makes_room_for_a_wake() {
     bench.check(&block, 1);
     assert!(bench.counters().reserved <= 8 * SMALL, "{:?}", bench.counters());
     bench.free(block);
+    bench.finish();
+}
+
+#[test]
+fn a_wake_gives_up_no_more_free_memory_than_it_needs() {
+    // As much is held as may be, and a granule less.
+    for held in [8, 7] {
+        let bench = Bench::new(32, PoolConfig::default().with_ceiling(8 * SMALL));
+        let block = bench.alloc(2 * SMALL);
+        bench.demote(&[&block], Contents::Kept);
+        let other = bench.alloc(held * SMALL);
+        bench.free(other);
+        // So that the pool has seen that the free is over.
+        bench.handle.synchronize().unwrap();
+        assert_eq!(bench.counters().reserved, held * SMALL);
+        bench.promote(&[&block]);
+        assert_eq!(bench.counters().reserved, 8 * SMALL);
+        bench.free(block);
+        bench.finish();
+    }
+}
+
+#[test]
+fn what_several_blocks_lack_on_the_device_is_told_together() {
+    let bench = Bench::new(8, PoolConfig::default());
+    let blocks = [(); 2].map(|()| bench.alloc(3 * SMALL));
+    let both = blocks.each_ref();
+    bench.demote(&both, Contents::Kept);
+    let foreign = bench.device.allocate(6 * SMALL).unwrap();
+    // SAFETY: nothing is pending.
+    let error = unsafe { bench.handle.promote(&raw(&both)) }.unwrap_err();
+    assert_eq!((error.kind(), error.missing()), (ResidencyErrorKind::DeviceFull, Some(4 * SMALL)));
+    // SAFETY: contract, devices/handles: an allocation of the test's own, which nothing uses.
+    unsafe { bench.device.free(foreign) }.unwrap();
+    bench.promote(&both);
+    blocks.into_iter().for_each(|block| bench.free(block));
     bench.finish();
 }
 
@@ -134,5 +170,36 @@ fn the_calls_for_one_handle_are_made_while_the_next_is_copied() {
     assert!(taken >= u128::from(8 * piece_ns), "{taken} ns");
     bench.check(&block, 1);
     bench.free(block);
+    bench.finish();
+}
+
+#[test]
+fn memory_for_a_block_that_may_rest_is_one_handle_but_for_a_granule_that_it_does_not_fill() {
+    let bench = Bench::new(32, PoolConfig::default().with_resting(Resting::Planned));
+    for (size, handles) in [(8 * SMALL, 1), (7 * SMALL + 256, 2)] {
+        let before = bench.device.calls();
+        let block = bench.alloc(size);
+        assert_eq!((bench.device.calls() - before).of(CallKind::Create), handles, "{size}");
+        // So that the next one is of new memory too.
+        bench.free(block);
+        bench.handle.trim_to(0).unwrap();
+    }
+    bench.finish();
+}
+
+#[test]
+fn a_reserve_on_the_host_is_of_handles_of_a_sixty_fourth_of_what_was_missing() {
+    let bench = Bench::new(8, PoolConfig::default());
+    let made = |granules: u64| {
+        let filled = calls(&bench, || bench.handle.fill_host_reserve(granules * SMALL).unwrap());
+        assert_eq!(bench.counters().host_reserve, granules * SMALL);
+        filled.of(CallKind::CreateOnHost)
+    };
+    // The first has ten granules, the last 127 one each.
+    let handles = made(640);
+    assert!(handles > 64 && handles < 320, "{handles}");
+    assert_eq!(made(704), 64);
+    assert_eq!((made(96), made(32)), (0, 0), "what is more goes back");
+    bench.handle.fill_host_reserve(0).unwrap();
     bench.finish();
 }

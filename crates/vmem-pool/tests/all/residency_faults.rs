@@ -12,7 +12,7 @@ use vmem_sim::{Kernel, SimConfig, SimDevice};
 use vmem_testkit::{Countdown, FAULT_CODES, Fault, Pairs, sweep};
 
 use crate::resting::Bench;
-use crate::support::{SMALL, riddle, tight};
+use crate::support::{SMALL, riddle, sim, tight};
 
 /// Blocks that are of one handle, of several, that share one, and that use memory lent to them.
 struct Scenario {
@@ -239,5 +239,31 @@ fn a_block_that_was_displaced_is_freed_like_any_other() {
     bench.free(lost);
     bench.check(&kept, tag);
     bench.free(kept);
+    bench.finish();
+}
+
+#[test]
+fn free_memory_beside_a_block_that_could_not_be_moved_is_free_as_before() {
+    let bench = Bench::new(32, PoolConfig::default().with_host_ceiling(0));
+    let block = bench.alloc(SMALL / 2);
+    assert_eq!(bench.cannot_demote(&[&block], Contents::Kept), ResidencyErrorKind::HostFull);
+    let other = bench.alloc(SMALL / 2);
+    assert_eq!(bench.counters().reserved, SMALL);
+    bench.free(block);
+    bench.free(other);
+    bench.finish();
+}
+
+#[test]
+fn addresses_of_blocks_that_were_freed_on_the_host_are_used_again() {
+    let device = sim(16, 32);
+    let bench = Bench::over(device.clone(), device, PoolConfig::default());
+    for _ in 0..8 {
+        let block = bench.alloc(4 * SMALL);
+        bench.demote(&[&block], Contents::Kept);
+        bench.free(block);
+        bench.handle.trim_to(0).unwrap();
+        assert_eq!(bench.counters().on_host, 0);
+    }
     bench.finish();
 }
