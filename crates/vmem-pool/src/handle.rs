@@ -132,8 +132,8 @@ impl PoolHandle {
 
     /// Keeps `bytes` bytes of the host's memory ready for blocks that go to sleep, from now on: making
     /// some takes many times as long as copying as much, and a request for room should not wait for it.
-    /// What blocks give up when they wake is kept up to that, and the rest goes back to the host; 0, as
-    /// from the start, keeps nothing.
+    /// What blocks give up when they wake is kept up to that, with less than a handle more, and the rest
+    /// goes back to the host; 0, as from the start, keeps nothing.
     ///
     /// # Errors
     /// [`Unsupported`](ResidencyErrorKind::Unsupported), [`HostFull`](ResidencyErrorKind::HostFull) with

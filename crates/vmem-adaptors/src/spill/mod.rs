@@ -104,8 +104,9 @@ impl Spill {
         Self { inner: Arc::new(Inner { residency, ledger: Ledger::default() }), limit: u64::MAX }
     }
 
-    /// Returns it with a limit of the host's memory, in bytes, for what is demoted from now on through
-    /// this handle and its clones.
+    /// Returns it with a limit of the host's memory, in bytes of buffers, for what is demoted from now on
+    /// through this handle and its clones. Memory moves in whole handles, of which a buffer may have parts
+    /// only: what the host may have of these is the pool's limit.
     #[must_use]
     pub fn with_host_limit(self, limit: u64) -> Self {
         Self { limit, ..self }

@@ -239,7 +239,8 @@ impl GraphHold {
 impl Drop for GraphHold {
     fn drop(&mut self) {
         if !fork::is_child() {
-            self.cell.note(uses::mark(&self.stream));
+            // Another graph that the stream captures now is none of its business.
+            self.cell.note(uses::mark_under(&self.stream, true));
             self.cell.unpin();
         }
     }

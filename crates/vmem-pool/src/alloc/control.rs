@@ -153,8 +153,8 @@ impl<B: Backing> Core<B> {
         // What cannot be waited for stays where it is: waiting for the whole device would break whatever
         // captures. After a device fault nothing can be returned: it leaks.
         // A pool that holds nothing has nothing to wait for.
-        let on_host = self.supply.arena().map_or(0, VirtualArena::held_on_host);
-        let holds = self.supply.held() + on_host > 0;
+        // What is ready on the host waits for nothing.
+        let holds = self.supply.held() + self.streams.lock().counters.on_host > 0;
         let waited = if holds { self.streams.wait_for_markers() } else { Ok(()) };
         let waited = waited.map_err(BoxedError::from);
         let (error, rest) = match self.lock_growth() {
@@ -166,7 +166,8 @@ impl<B: Backing> Core<B> {
             }
             Err(error) => (Some(error), None),
         };
-        let held = self.streams.lock().counters.reserved;
+        let on_host = self.supply.arena().map_or(0, VirtualArena::held_on_host);
+        let held = self.streams.lock().counters.reserved + on_host;
         match waited.err().or(error) {
             Some(error) => failures.record(self.name(), &error),
             None if live == 0 && held > 0 => {

@@ -14,9 +14,12 @@ use crate::space::{CLEAN, Claim, RangeState, Slot, Space, Span, Tag};
 #[must_use = "it is finished or given up"]
 pub(crate) struct Moving {
     pub(super) to: Place,
-    /// What moves, lowest first: whole handles. Of a run that is longer than one the inside belongs to one
-    /// block.
+    /// What moves, lowest first: whole handles. Of a run that is longer than one the borders between them lie in
+    /// one block, the only one that it has.
     pub(crate) runs: Vec<Span>,
+    /// Where blocks begin and end: their first and last granules on the device, of which others may have parts
+    /// later, are to be handles of their own.
+    pub(super) edges: Vec<u64>,
     /// Free memory that moves along, claimed.
     claim: Claim,
     /// What is reported of it: bytes of it that are on the device, or are to be, those that were copied, once
@@ -91,10 +94,12 @@ impl Memory<'_> {
             handles.iter().filter(|&&(_, at)| to == Place::Device || at == Place::Device);
         let device = of_device.map(|(handle, _)| handle.size).sum();
         let runs = runs(self.space, &handles);
+        let spans = blocks.iter().map(|&block| self.space[block].span());
+        let edges = spans.flat_map(|block| [block.start, block.end()]).collect();
         let claim = self.space.claim_spans(&unused(self.space, &handles), None);
         let (handles, displaced) = (Vec::new(), Vec::new());
         let moved = Moved::new(device, 0, stayed);
-        Moving { to, runs, claim, moved, handles, displaced }
+        Moving { to, runs, edges, claim, moved, handles, displaced }
     }
 
     /// What was planned is done.
@@ -108,6 +113,10 @@ impl Memory<'_> {
             (RangeState::Free(_), Place::Host | Place::Nowhere) => RangeState::Dormant(CLEAN),
             (state, _) => state,
         });
+        if to == Place::Device {
+            // A block beside these that had been discarded may have been freed meanwhile.
+            moving.runs.iter().for_each(|&run| self.space.wake(run, |tag| tag));
+        }
         moving.moved
     }
 
@@ -184,7 +193,7 @@ fn may_move(
     })
 }
 
-/// Neighbouring handles of one place joined where the border between them lies inside a block. One that
+/// Neighbouring handles of one place joined where the border between them lies inside a live block. One that
 /// several blocks share stays alone: joined with others, it would keep all of them where they are unless
 /// all of these blocks move.
 fn runs(space: &Space, handles: &BTreeSet<(Span, Place)>) -> Vec<Span> {
@@ -193,14 +202,15 @@ fn runs(space: &Space, handles: &BTreeSet<(Span, Place)>) -> Vec<Span> {
     };
     let mut runs: Vec<((Span, Place), bool)> = Vec::new();
     for &(handle, place) in handles {
-        let inside = |border: u64| {
-            space.ranges.covering(border).is_some_and(|slot| space[slot].start < border)
+        let is_inside = |border: u64| {
+            let around = space.ranges.covering(border);
+            around.is_some_and(|slot| space[slot].is_live() && space[slot].start < border)
         };
         match runs.last_mut() {
             Some(((run, of), false))
                 if run.end() == handle.start
                     && *of == place
-                    && inside(handle.start)
+                    && is_inside(handle.start)
                     && !is_shared(handle) =>
             {
                 run.size += handle.size;

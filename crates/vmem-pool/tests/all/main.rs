@@ -4,6 +4,7 @@
 
 mod allowance;
 mod auto_trim;
+mod beside;
 mod bookkeeping;
 mod borrowed;
 mod buffers_in_captures;

@@ -203,3 +203,26 @@ fn a_reserve_on_the_host_is_of_handles_of_a_sixty_fourth_of_what_was_missing() {
     bench.handle.fill_host_reserve(0).unwrap();
     bench.finish();
 }
+
+#[test]
+fn no_more_than_was_asked_for_is_kept_ready_on_the_host() {
+    let bench = Bench::new(64, PoolConfig::default());
+    bench.handle.fill_host_reserve(SMALL).unwrap();
+    let [a, b] = [SMALL, 8 * SMALL].map(|size| bench.alloc(size));
+    bench.demote(&[&a], Contents::Kept);
+    bench.demote(&[&b], Contents::Kept);
+    bench.promote(&[&b]);
+    assert_eq!(bench.counters().host_reserve, 0, "a handle of eight granules is not kept for one");
+    bench.promote(&[&a]);
+    assert_eq!(bench.counters().host_reserve, SMALL);
+    [a, b].into_iter().for_each(|block| bench.free(block));
+    bench.finish();
+}
+
+#[test]
+fn a_reserve_of_more_than_can_be_counted_in_granules_is_refused() {
+    let bench = Bench::new(64, PoolConfig::default().with_host_ceiling(4 * SMALL));
+    let filled = bench.handle.fill_host_reserve(u64::MAX);
+    assert_eq!(filled.unwrap_err().kind(), ResidencyErrorKind::HostFull);
+    bench.finish();
+}

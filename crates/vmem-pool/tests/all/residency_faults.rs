@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use vmem_core::{
     Block, Contents, Device, DriverCode, Label, Moved, Residency, ResidencyError,
-    ResidencyErrorKind, label,
+    ResidencyErrorKind, Stream, label,
 };
 use vmem_pool::{Pending, PoolConfig};
 use vmem_sim::{Kernel, SimConfig, SimDevice};
 use vmem_testkit::{Countdown, FAULT_CODES, Fault, Pairs, sweep};
 
 use crate::resting::Bench;
-use crate::support::{SMALL, riddle, sim, tight};
+use crate::support::{SMALL, free, keep_busy, riddle, sim, tight};
 
 /// Blocks that are of one handle, of several, that share one, and that use memory lent to them.
 struct Scenario {
@@ -266,4 +266,43 @@ fn addresses_of_blocks_that_were_freed_on_the_host_are_used_again() {
         assert_eq!(bench.counters().on_host, 0);
     }
     bench.finish();
+}
+
+#[test]
+fn a_handle_that_the_driver_keeps_as_a_pool_ends_keeps_no_other_of_the_reserve() {
+    let config = SimConfig { capacity: 64 * SMALL, granularity: SMALL, ..SimConfig::default() };
+    let sim = SimDevice::with_config(config).unwrap();
+    let countdown = Countdown::new(sim.clone());
+    let bench = Bench::over(sim, countdown.clone(), PoolConfig::default());
+    bench.handle.fill_host_reserve(16 * SMALL).unwrap();
+    let Bench { device, stream, pool, handle } = bench;
+    drop((stream, handle));
+    countdown.arm(1, DriverCode::UNKNOWN);
+    drop(pool);
+    assert!(countdown.fired().is_some());
+    assert_eq!(device.host_used(), SMALL);
+    assert!(device.base().drop_failures().count() > 0, "which is reported");
+}
+
+#[test]
+fn memory_of_the_host_that_a_pool_cannot_give_back_at_its_end_is_reported() {
+    let bench = Bench::new(64, PoolConfig::default());
+    let block = bench.alloc(4 * SMALL);
+    bench.write(&block, 1);
+    bench.demote(&[&block], Contents::Kept);
+    let home = std::thread::scope(|scope| {
+        let freed = scope.spawn(|| {
+            let home = Stream::per_thread_default(bench.device.clone());
+            keep_busy(&bench.device, &block, &home);
+            free(&bench.pool, block, &home);
+            home
+        });
+        freed.join().unwrap()
+    });
+    let Bench { device, stream, pool, handle } = bench;
+    drop((stream, handle));
+    drop(pool);
+    drop(home);
+    assert!(device.host_used() > 0, "nothing covers its last use");
+    assert!(device.base().drop_failures().count() > 0);
 }

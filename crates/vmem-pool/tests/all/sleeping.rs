@@ -192,7 +192,7 @@ fn blocks_that_share_memory_with_those_of_a_label_wake_with_them() {
 }
 
 /// A bench whose driver calls can be met by hooks.
-fn hooked() -> (Arc<Countdown>, Bench) {
+pub(crate) fn hooked() -> (Arc<Countdown>, Bench) {
     let config = SimConfig { capacity: 64 * SMALL, granularity: SMALL, ..SimConfig::default() };
     let sim = SimDevice::with_config(config).unwrap();
     let countdown = Countdown::new(sim.clone());

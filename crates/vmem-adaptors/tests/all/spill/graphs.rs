@@ -151,3 +151,25 @@ fn work_on_the_home_stream_before_a_capture_with_a_hold_keeps_the_memory_where_i
         bench.finish();
     }
 }
+
+#[test]
+fn a_hold_that_is_dropped_while_its_stream_captures_another_graph_lets_its_buffer_move() {
+    let bench = Bench::new(0, 1, 1);
+    let buffer = bench.buffer();
+    bench.device.exchange_capture_mode(CaptureMode::Relaxed);
+    let lease = buffer.lease(&bench.stream).unwrap();
+    bench.device.begin_capture(&bench.stream).unwrap();
+    bench.launch(&bench.stream, Kernel::write_pattern(lease.ptr().unwrap(), SIZE, 7));
+    let hold = lease.retain_for_graph();
+    drop(lease);
+    drop(bench.device.end_capture(&bench.stream).unwrap());
+    bench.device.begin_capture(&bench.stream).unwrap();
+    drop(hold);
+    drop(bench.device.end_capture(&bench.stream).unwrap());
+    bench.device.settle();
+    assert_eq!(bench.spill.demote(SIZE), 0, "what was queued before that capture is marked");
+    bench.device.settle();
+    assert_eq!((bench.spill.demote(SIZE), bench.spill.counts().captured), (SIZE, 0));
+    drop(buffer);
+    bench.finish();
+}

@@ -5,6 +5,8 @@
 //! What cannot be undone either, because another call fails, is kept with all that belongs to it until a
 //! later attempt succeeds.
 
+use std::collections::BTreeSet;
+
 use vmem_core::{DriverError, ResidencyError, ResidencyErrorKind, Stream};
 
 use super::host::driver;
@@ -100,12 +102,18 @@ impl VirtualArena {
                 return Err(above_ceiling(ceiling, all - room - spare));
             }
         }
+        // The granules in which a block begins and ends are handles of their own on the device.
+        let borders = moving.edges.iter().flat_map(|&edge| {
+            let granule = edge / self.granule * self.granule;
+            [granule, edge.next_multiple_of(self.granule)]
+        });
+        let borders: BTreeSet<u64> = borders.collect();
         let mut swaps: Vec<Swap> = Vec::new();
         for &span in &moving.runs {
             let old = held.in_span(span);
             let (new, unmapped, mapped, inaccessible) = (Vec::new(), 0, 0, false);
             let mut swap = Swap { span, old, new, unmapped, mapped, inaccessible };
-            let acquired = self.acquire(held, &mut swap, moving.to, ceiling);
+            let acquired = self.acquire(held, &mut swap, moving.to, &borders, ceiling);
             let Err(error) = acquired else {
                 swaps.push(swap);
                 continue;
@@ -129,13 +137,18 @@ impl VirtualArena {
         held: &mut Handles,
         swap: &mut Swap,
         to: Place,
+        borders: &BTreeSet<u64>,
         ceiling: u64,
     ) -> Result<(), ResidencyError> {
         let Span { mut start, size } = swap.span;
         while start < swap.span.end() {
             let missing = swap.span.end() - start;
             let piece = match to {
-                Place::Device => self.take_of_device(held, size, missing, ceiling)?,
+                Place::Device => {
+                    let border = borders.range(start + 1..).next();
+                    let most = border.map_or(missing, |border| missing.min(border - start));
+                    self.take_of_device(held, (most, missing, size), ceiling)?
+                }
                 Place::Host => self.take_of_host(held, missing)?,
                 Place::Nowhere | Place::Displaced => break,
             };
@@ -145,22 +158,21 @@ impl VirtualArena {
         Ok(())
     }
 
-    /// A handle of at most `missing` bytes of the device's memory, for a run of so many bytes.
+    /// A handle of at most so many bytes of the device's memory, of those that are missing, of all of a run.
     fn take_of_device(
         &self,
         held: &mut Handles,
-        bytes: u64,
-        missing: u64,
+        (most, missing, all): (u64, u64, u64),
         ceiling: u64,
     ) -> Result<Piece, ResidencyError> {
-        if let Some(spare) = held.take_spare(missing) {
+        if let Some(spare) = held.take_spare(most) {
             return Ok(spare);
         }
         let room = self.room(ceiling);
         if room == 0 {
             return Err(above_ceiling(ceiling, missing));
         }
-        let most = handles::largest_to_rest(self.held(), bytes, self.granule).min(missing);
+        let most = handles::largest_to_rest(self.held(), all, self.granule).min(most);
         self.create_upto(most.min(room)).map_err(|error| {
             let full = ResidencyError::new(ResidencyErrorKind::DeviceFull);
             match error.is_out_of_memory() {

@@ -54,7 +54,8 @@ impl VirtualArena {
         held: &mut Handles,
         bytes: u64,
     ) -> Result<(), ResidencyError> {
-        let bytes = bytes.next_multiple_of(self.granule);
+        let bytes = bytes.checked_next_multiple_of(self.granule);
+        let bytes = bytes.unwrap_or(u64::MAX / self.granule * self.granule);
         held.keep = bytes;
         while held.ready_on_host() < bytes {
             let missing = bytes - held.ready_on_host();
@@ -65,11 +66,14 @@ impl VirtualArena {
             opened.map_err(driver)?;
         }
         let mut more = held.ready_on_host() - bytes;
+        let mut going = Vec::new();
         while let Some(piece) = held.take_ready(more) {
             more -= piece.size;
-            self.try_release(piece, &mut held.reserve).map_err(driver)?;
+            going.push(piece);
         }
-        Ok(())
+        // One that the driver does not take back is kept, and the others go all the same.
+        let gone = going.into_iter().map(|piece| self.try_release(piece, &mut held.reserve));
+        gone.fold(Ok(()), Result::and).map_err(driver)
     }
 
     /// A handle of at most so many bytes of the host's memory: one that is ready, or else a new one.
@@ -90,11 +94,12 @@ impl VirtualArena {
     }
 
     /// A handle of the host's memory is not used any more: it is kept ready. What is ready beyond what is to
-    /// be kept goes back, the largest first, because small ones serve every block.
+    /// be kept goes back, the largest first, because small ones serve every block; less than a handle may be
+    /// kept above that, but none that is larger than all of it.
     pub(super) fn give_to_reserve(&self, held: &mut Handles, piece: Piece) {
         held.reserve.push(piece);
         while let Some(piece) = held.take_ready(u64::MAX) {
-            if held.ready_on_host() < held.keep {
+            if held.ready_on_host() < held.keep && piece.size <= held.keep {
                 held.reserve.push(piece);
                 break;
             }
