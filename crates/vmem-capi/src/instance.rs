@@ -146,7 +146,9 @@ impl Instance {
         };
         let is_none = |held: u64| held == 0;
         let aside = self.stack().ok().and_then(|stack| stack.managed.as_ref()?.quarantined());
-        self.runtime.stats().reserved.is_none_or(is_none)
+        let stats = self.runtime.stats();
+        stats.reserved.is_none_or(is_none)
+            && stats.on_host.is_none_or(is_none)
             && aside.is_none_or(|aside| is_none(aside.bytes))
     }
 

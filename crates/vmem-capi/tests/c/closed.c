@@ -90,6 +90,28 @@ static void the_last_free_of_a_closed_device_does_not_wait(int is_opened_again) 
     destroy(held);
 }
 
+/* Nor does the last free of a block that rests on the host, with work pending on it there. */
+static void the_last_free_of_what_rests_on_the_host_does_not_wait(void) {
+    long before = held_memory();
+    open_with(CONFIG);
+    vmem_stream held = new_stream();
+    OK(vmem_hold_stream(0, held));
+    void *block = allocate(10 * MIB, held), *program;
+    OK(vmem_sleep(0, NULL, 0, NULL));
+    OK(vmem_close(0));
+    CU(cuMemAlloc_v2, (void **, size_t), &program, 64 * MIB);
+    fill(block, 10 * MIB, held);
+    fill(program, 64 * MIB, held);
+    long waited = waits();
+    OK(vmem_free(block, held));
+    CHECK(waits() == waited);
+    vmem_status status = vmem_synchronize(0);
+    CHECK(status == VMEM_OK || status == VMEM_ERROR_NOT_OPEN);
+    check_ended(before);
+    CU(cuMemFree_v2, (void *), program);
+    destroy(held);
+}
+
 /* A device ends with its last block where the driver says at once that nothing is pending, as it often does. */
 static void the_last_free_ends_a_closed_device_that_is_idle(void) {
     long before = held_memory();
@@ -116,6 +138,8 @@ int main(void) {
     for (int is_opened_again = 0; is_opened_again < 2; is_opened_again++)
         for (int i = 0; i < 20; i++)
             the_last_free_of_a_closed_device_does_not_wait(is_opened_again);
+    for (int i = 0; i < 20; i++)
+        the_last_free_of_what_rests_on_the_host_does_not_wait();
     the_last_free_ends_a_closed_device_that_is_idle();
     return 0;
 }
