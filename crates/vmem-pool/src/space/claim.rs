@@ -75,11 +75,12 @@ impl Space {
     /// The memory that is at home in a span is free there again, with the tag that it gets by the one it had
     /// while it was dormant: whose lane is the one that lent it, or the clean one.
     pub(crate) fn wake(&mut self, span: Span, mut tag: impl FnMut(Tag) -> Tag) {
-        let dormant =
-            |slot: Slot| Some((self[slot].span().common(span), self[slot].state().dormant()?));
-        let dormant: Vec<(Span, Tag)> = self.ranges.within(span).filter_map(dormant).collect();
-        for (part, home) in dormant {
-            self.change(part, RangeState::Free(tag(home)));
+        let dormant = |slot: Slot| Some((slot, self[slot].state().dormant()?));
+        let dormant: Vec<(Slot, Tag)> = self.ranges.within(span).filter_map(dormant).collect();
+        for (slot, home) in dormant {
+            self.claim(slot);
+            self.cut(slot, self[slot].span().common(span), RangeState::Dormant(home));
+            self.set_state(slot, RangeState::Free(tag(home)));
         }
     }
 
