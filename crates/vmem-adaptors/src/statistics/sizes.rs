@@ -61,5 +61,5 @@ impl serde::Serialize for SizeHistogram {
 
 #[inline]
 fn class(size: u64) -> Option<usize> {
-    Some(size.checked_ilog2()? as usize)
+    size.checked_ilog2().map(|bits| bits as usize)
 }

@@ -119,8 +119,12 @@ impl<B: Backing> Control for Core<B> {
 
     fn host_room(&self) -> u64 {
         let arena = self.supply.arena().filter(|arena| arena.can_rest());
-        let in_use = self.streams.lock().counters.on_host;
-        arena.map_or(0, |arena| arena.host_limit().saturating_sub(in_use))
+        let counters = self.streams.lock().counters;
+        arena.map_or(0, |arena| {
+            // Counted when a move ends, and held while it goes on.
+            let held = arena.held_on_host().saturating_sub(counters.host_reserve);
+            arena.host_limit().saturating_sub(held.max(counters.on_host))
+        })
     }
 
     fn check_invariants(&self) {
@@ -152,8 +156,7 @@ impl<B: Backing> Core<B> {
         }
         // What cannot be waited for stays where it is: waiting for the whole device would break whatever
         // captures. After a device fault nothing can be returned: it leaks.
-        // A pool that holds nothing has nothing to wait for.
-        // What is ready on the host waits for nothing.
+        // A pool that has nothing in use has nothing to wait for: what is ready on the host is not in use.
         let holds = self.supply.held() + self.streams.lock().counters.on_host > 0;
         let waited = if holds { self.streams.wait_for_markers() } else { Ok(()) };
         let waited = waited.map_err(BoxedError::from);
@@ -167,12 +170,17 @@ impl<B: Backing> Core<B> {
             Err(error) => (Some(error), None),
         };
         let on_host = self.supply.arena().map_or(0, VirtualArena::held_on_host);
-        let held = self.streams.lock().counters.reserved + on_host;
+        let held = self.streams.lock().counters.reserved;
         match waited.err().or(error) {
             Some(error) => failures.record(self.name(), &error),
             None if live == 0 && held > 0 => {
                 let reason = "no event covers the work on it, and nobody synchronised the device";
                 failures.record(self.name(), &format_args!("{held} B leak: {reason}"));
+            }
+            None if live == 0 && on_host > 0 => {
+                let reason = "the driver did not take it back, or no event covers the work on it";
+                let what = format_args!("{on_host} B of the host's memory leak: {reason}");
+                failures.record(self.name(), &what);
             }
             None => {}
         }

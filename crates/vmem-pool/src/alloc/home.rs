@@ -3,7 +3,7 @@
 
 use super::{Core, Found, Slow};
 use crate::Counters;
-use crate::space::{Claim, Need, Slot};
+use crate::space::{Claim, Need, Slot, StreamIx};
 use crate::streams::State;
 use crate::supply::{Backing, Miss};
 
@@ -91,7 +91,7 @@ impl<B: Backing> Core<B> {
             Err(miss @ (Miss::Ceiling | Miss::Addresses | Miss::Refused(_))) => {
                 if let Miss::Refused(_) = miss {
                     let mut state = self.streams.lock();
-                    // No more than is held, as far as that can be told without asking.
+                    // The supply has no more than is held, as far as that can be told without asking.
                     state.refused_above = state.counters.reserved;
                 }
                 self.share(slow)
@@ -106,17 +106,20 @@ impl State {
     /// again is lent: it goes home when it is freed.
     pub(super) fn finish_shared(&mut self, claim: Claim, slow: &mut Slow<'_>) -> Slot {
         let mut rest = self.lanes.rest_of(&claim, slow.lane);
-        let lender = {
-            // One lane lends all of it, or none does.
-            let mut tags = claim.free_tags().filter(|_| slow.need.size >= LEAST_LENT);
-            let lender = tags.next().and_then(|tag| self.lanes.lender(tag, slow.lane));
-            lender.filter(|_| tags.all(|tag| self.lanes.lender(tag, slow.lane) == lender))
-        };
-        if let Some(lender) = lender {
+        if slow.need.size >= LEAST_LENT
+            && let Some(lender) = self.lender_of(&claim, slow.lane)
+        {
             slow.home = lender;
             rest = self.lanes.tag_at(lender, rest);
         }
         self.space.finish(claim, None, slow.need, rest)
+    }
+
+    /// The one lane that lends all of a claim.
+    fn lender_of(&self, claim: &Claim, lane: StreamIx) -> Option<StreamIx> {
+        let mut lenders = claim.free_tags().map(|tag| self.lanes.lender(tag, lane));
+        let lender = lenders.next()??;
+        lenders.all(|other| other == Some(lender)).then_some(lender)
     }
 
     /// The most that may be held rather than take what other streams are likely to need again.

@@ -232,6 +232,7 @@ impl<B: Backing> Growing<'_, B> {
             state.memory().left(left);
         }
         self.note_host(&mut state);
+        self.note_held(&mut state);
     }
 
     /// Keeps so many bytes of the host's memory ready from now on.

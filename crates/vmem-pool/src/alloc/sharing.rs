@@ -75,13 +75,8 @@ impl<B: Backing> Core<B> {
                 state = streams.lock();
                 match ordered {
                     Ok(()) => {
-                        let waits = if claim.waited { claim.tags() } else { Vec::new() };
-                        for tag in waits {
-                            // The lender marks some frees at once, so that the next such wait is for no more
-                            // than it must.
-                            if state.lanes.lender(tag, slow.lane).is_some() {
-                                state.lanes.note_theft(tag.lane, true);
-                            }
+                        if claim.waited {
+                            state.note_wait(&claim, slow.lane);
                         }
                         *counter(&mut state.counters) += 1;
                         let slot = state.finish_shared(claim, slow);
@@ -129,9 +124,9 @@ impl State {
             BEHIND_WAITS.iter().for_each(|(name, ..)| slow.tried(name, 0));
             return None;
         }
-        let hot = lanes
-            .iter()
-            .any(|&lane| self.lanes.freer(lane).is_some_and(|lane| lane.front.marks_at_once()));
+        let hot = lanes.iter().any(|&lane| {
+            self.lanes.lane_that_freed(lane).is_some_and(|lane| lane.front.marks_at_once())
+        });
         if !hot || !slow.request.stream.is_callable_here() {
             return None;
         }
@@ -219,7 +214,7 @@ impl State {
         let lanes = self.lanes_for(slow);
         for &lane in &lanes {
             let lends = self.lanes.lender(Tag { lane, ..CLEAN }, slow.lane).is_some();
-            if !lends || self.lanes.freer(lane).is_some_and(|lane| lane.bound) {
+            if !lends || self.lanes.lane_that_freed(lane).is_some_and(|lane| lane.bound) {
                 self.lanes.contend(lane);
             }
         }
@@ -242,6 +237,16 @@ impl State {
         let lanes = std::iter::once(CLEAN.lane).chain(lanes.iter().copied());
         let fits = lanes.flat_map(|lane| self.space.fits(lane, slow.need).take(LOOKS));
         self.least_wait(fits, slow.lane)
+    }
+
+    /// A stream had to wait for what is lent to it: the lender marks some frees at once, so that the next such
+    /// wait is for no more than it must.
+    fn note_wait(&mut self, claim: &Claim, lane: StreamIx) {
+        for tag in claim.tags() {
+            if self.lanes.lender(tag, lane).is_some() {
+                self.lanes.note_theft(tag.lane, true);
+            }
+        }
     }
 
     /// Claims neighbours that several streams freed.

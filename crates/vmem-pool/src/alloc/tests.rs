@@ -62,6 +62,30 @@ fn a_lane_is_not_given_to_another_stream_while_somebody_knows_its_number() {
     device.assert_clean();
 }
 
+#[test]
+fn a_lane_that_is_set_aside_is_until_its_marker_was_waited_for_though_its_stream_ends() {
+    let device = SimDevice::new(64 << 20);
+    let arena = VirtualArena::new(device.clone()).unwrap();
+    let core = Core::new(arena, PoolConfig::default(), Fit::Best).unwrap();
+    let stream = Stream::new(device.clone()).unwrap();
+    core.deallocate(alloc(&core, &stream), &stream).unwrap();
+    core.streams.close_all().unwrap();
+    let (lane, ..) = core.streams.newest_markers().remove(0);
+    core.streams.lock().lanes.poison(lane);
+    let set_aside = || {
+        let state = core.streams.lock();
+        (state.lanes.poisoned().len(), state.quarantined() > 0)
+    };
+    assert_eq!(set_aside(), (1, true));
+    drop(stream);
+    assert_eq!(set_aside(), (1, true), "its last marker is not relied on yet");
+    core.streams.wait_for_markers().unwrap();
+    assert_eq!(set_aside(), (0, false));
+    core.shut_down();
+    drop(core);
+    device.assert_clean();
+}
+
 /// One thread waits for a stream's latest marker; meanwhile a later one is recorded and cannot be queried.
 #[test]
 fn a_lane_is_trusted_only_if_no_marker_came_after_the_one_that_was_waited_for() {
@@ -92,8 +116,7 @@ fn a_lane_is_trusted_only_if_no_marker_came_after_the_one_that_was_waited_for() 
     let later = mark();
     core.streams.lock().lanes.poison(later.0);
     for (lane, epoch) in epochs {
-        let done = core.streams.lock().lanes.complete(lane, epoch);
-        core.streams.lock().lanes.trust(lane);
+        let done = core.streams.lock().lanes.after_device_sync(lane, epoch);
         core.streams.recycle(done);
     }
     assert!(poisoned(), "the device was waited for before the later marker");

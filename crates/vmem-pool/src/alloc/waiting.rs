@@ -23,7 +23,7 @@ impl<B: Backing> Core<B> {
             }
             Wait::ForOthers => {
                 let state = self.streams.lock();
-                Ok(state.progress() != slow.seen || state.lanes.completions != slow.completions)
+                Ok(state.progress() != slow.seen || state.has_completed_since(slow))
             }
         }
     }
@@ -37,24 +37,23 @@ impl<B: Backing> Core<B> {
         let stays = streams.reuse == Reuse::Observed || !self.supply.moves();
         let set_aside = !streams.lock().lanes.poisoned().is_empty();
         if !stays && !set_aside && slow.skipped.is_empty() && !slow.short_of_addresses {
-            return Ok(streams.lock().lanes.completions != slow.completions);
+            return Ok(streams.lock().has_completed_since(slow));
         }
         streams.close_all()?;
         let state = streams.lock();
         if !set_aside && !state.has_markers_to_wait_for() {
-            return Ok(state.lanes.completions != slow.completions);
+            return Ok(state.has_completed_since(slow));
         }
-        let pending = |state: &State| state.pending().map(|(bytes, _)| bytes).sum::<u64>();
-        let before = pending(&state);
+        let before = state.pending_bytes();
         drop(state);
         match self.config.host_wait {
             None => streams.wait_for_markers()?,
             Some(limit) => self.poll_markers(limit)?,
         }
         let state = streams.lock();
-        let completed = before.saturating_sub(pending(&state));
+        let completed = before.saturating_sub(state.pending_bytes());
         slow.tried("a wait on the host", completed);
-        Ok(completed > 0 || state.lanes.completions != slow.completions)
+        Ok(completed > 0 || state.has_completed_since(slow))
     }
 
     /// Asks for the markers until all have completed or the time is over.
@@ -74,6 +73,15 @@ impl State {
     pub(super) fn progress(&self) -> u64 {
         let freed = self.counters.frees + self.counters.bytes_trimmed;
         freed + self.space.claims_ended + self.lanes.opened
+    }
+
+    /// Whether more is known to be complete than when the request looked for that.
+    fn has_completed_since(&self, slow: &Slow<'_>) -> bool {
+        self.lanes.completions != slow.completions
+    }
+
+    fn pending_bytes(&self) -> u64 {
+        self.pending().map(|(bytes, _)| bytes).sum()
     }
 
     /// What nobody holds and pending work may still touch: free memory, and addresses that memory was used

@@ -72,8 +72,7 @@ impl Space {
         }
     }
 
-    /// The memory that is at home in a span is free there again, with the tag that it gets by the one it had
-    /// while it was dormant: whose lane is the one that lent it, or the clean one.
+    /// What is dormant in a span is free again, with a tag made of the one it had.
     pub(crate) fn wake(&mut self, span: Span, mut tag: impl FnMut(Tag) -> Tag) {
         let dormant = |slot: Slot| Some((slot, self[slot].state().dormant()?));
         let dormant: Vec<(Slot, Tag)> = self.ranges.within(span).filter_map(dormant).collect();

@@ -49,7 +49,7 @@ impl Space {
     }
 
     /// The stretch that fits after mapping the fewest bytes, the lowest of equals, and how many those
-    /// are: an unmapped range below `limit`, or granules of one, with the free neighbours whose tag is
+    /// are: an unmapped range of `home`, or granules of one, with the free neighbours whose tag is
     /// `usable`. Takes `O(h + f)` steps for `h` unmapped ranges with `f` free neighbours.
     pub(crate) fn cheapest_growth(
         &self,

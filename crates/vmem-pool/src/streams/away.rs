@@ -55,11 +55,16 @@ impl Away {
         self.numbers.get(&pair).copied()
     }
 
-    /// There may be free ranges of a pair, which has this number.
-    pub(super) fn stock(&mut self, number: StreamIx, pair: Pair) {
-        self.pairs.insert(number, pair);
-        self.numbers.insert(pair, number);
-        self.stocked.insert((pair.1, number));
+    /// The number of a pair of which there may be free ranges from now on: a new one if it has none.
+    pub(super) fn stock(&mut self, pair: Pair, vacant: impl FnOnce() -> StreamIx) -> StreamIx {
+        let Self { numbers, pairs, stocked, .. } = self;
+        let number = *numbers.entry(pair).or_insert_with(|| {
+            let number = vacant();
+            pairs.insert(number, pair);
+            number
+        });
+        stocked.insert((pair.1, number));
+        number
     }
 
     /// Some numbers with which there are free ranges that are at home on this lane.
@@ -107,7 +112,7 @@ impl Away {
         self.pairs.len() > self.sweep_above
     }
 
-    /// Forgets the numbers that no range has and nobody knows, and returns them.
+    /// Forgets the numbers that no range has, and returns them. The caller knows that nobody holds one.
     pub(super) fn forget_unused(&mut self, space: &Space) -> Vec<StreamIx> {
         let mut unused: Vec<StreamIx> = self.pairs.keys().copied().collect();
         unused.retain(|&number| space.indexes.owns_nothing(number));

@@ -9,9 +9,12 @@ use crate::space::StreamIx;
 use crate::sync::thread::ThreadId;
 
 impl Lanes {
-    /// A marker covers all of a lane that has ended.
+    /// A marker covers all of a lane that has ended. One that could not be queried stays set aside until the
+    /// host has waited for the marker.
     pub(super) fn cover(&mut self, number: StreamIx) {
-        self.uncovered.remove(&number);
+        if self.table.get(number).is_none_or(|lane| !lane.poisoned) {
+            self.uncovered.remove(&number);
+        }
         self.marked.insert(number);
     }
 
@@ -65,6 +68,15 @@ impl Lanes {
             None => Some(event),
         };
         self.garbage.extend(displaced.map(Garbage::Event));
+    }
+
+    /// The device was waited for, which completed everything up to `epoch`: the same as
+    /// [`complete`](Self::complete), and the lane is to be relied on again.
+    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
+    pub(crate) fn after_device_sync(&mut self, number: StreamIx, epoch: u64) -> Vec<Event> {
+        let done = self.complete(number, epoch);
+        self.trust(number);
+        done
     }
 
     /// Notes that everything up to `epoch` has completed, and returns the markers that are of no

@@ -102,7 +102,7 @@ impl Lanes {
     }
 
     /// The lane that freed what is tagged with this number.
-    pub(crate) fn freer(&self, number: StreamIx) -> Option<&Lane> {
+    pub(crate) fn lane_that_freed(&self, number: StreamIx) -> Option<&Lane> {
         self.table.get(self.away.freed_on(number))
     }
 
@@ -119,7 +119,7 @@ impl Lanes {
 
     /// Whether a range with this tag is known to be free of pending work.
     pub(crate) fn is_complete(&self, tag: Tag) -> bool {
-        self.freer(tag.lane).is_some_and(|lane| lane.is_complete(tag.epoch))
+        self.lane_that_freed(tag.lane).is_some_and(|lane| lane.is_complete(tag.epoch))
     }
 
     /// Whether a lane that left nothing to cover this tag is why others cannot have memory with it.
@@ -137,9 +137,7 @@ impl Lanes {
         if tag.epoch == 0 {
             return Tag { lane: home, epoch: 0 };
         }
-        let pair = (tag.lane, home);
-        let number = self.away.number(pair).unwrap_or_else(|| self.table.vacant_number());
-        self.away.stock(number, pair);
+        let number = self.away.stock((tag.lane, home), || self.table.vacant_number());
         Tag { lane: number, ..tag }
     }
 

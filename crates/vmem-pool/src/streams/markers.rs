@@ -246,15 +246,8 @@ impl Streams {
     pub(crate) fn close_all(&self) -> Result<(), DriverError> {
         let state = self.lock();
         let _pin = state.pins.clone();
-        let State { space, lanes, .. } = &*state;
-        // What no marker covers may be free memory, or addresses that memory was used at.
-        let free = space.indexes.all_free().filter_map(|slot| space[slot].tag());
-        let dormant =
-            space.indexes.dormant.slots().filter_map(|slot| space[slot].state().dormant());
-        let all = free.chain(dormant).map(|tag| lanes.away.freed_on(tag.lane));
-        let mut open: BTreeSet<StreamIx> = all.collect();
-        open.retain(|&lane| lanes.table.get(lane).is_some_and(Lane::has_unmarked_frees));
-        open.extend(lanes.poisoned());
+        let mut open = state.unmarked();
+        open.extend(state.lanes.poisoned());
         drop(state);
         let mut result = Ok(());
         for lane in open {
@@ -273,10 +266,7 @@ impl Streams {
         drop(state);
         self.device.synchronize()?;
         for (lane, epoch) in epochs {
-            let mut state = self.lock();
-            let done = state.lanes.complete(lane, epoch);
-            state.lanes.trust(lane);
-            drop(state);
+            let done = self.lock().lanes.after_device_sync(lane, epoch);
             self.recycle(done);
         }
         drop(pin);
@@ -289,4 +279,18 @@ impl Streams {
 /// that is over for an invalid value.
 pub(crate) fn stands_for_nothing(error: &DriverError) -> bool {
     error.code() == DriverCode::INVALID_VALUE
+}
+
+impl State {
+    /// Lanes that have free memory, or addresses that memory was used at, which no marker covers.
+    fn unmarked(&self) -> BTreeSet<StreamIx> {
+        let Self { space, lanes, .. } = self;
+        let free = space.indexes.all_free().filter_map(|slot| space[slot].tag());
+        let dormant =
+            space.indexes.dormant.slots().filter_map(|slot| space[slot].state().dormant());
+        let all = free.chain(dormant).map(|tag| lanes.away.freed_on(tag.lane));
+        let unmarked =
+            |&lane: &StreamIx| lanes.table.get(lane).is_some_and(Lane::has_unmarked_frees);
+        all.filter(unmarked).collect()
+    }
 }

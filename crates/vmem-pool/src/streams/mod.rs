@@ -75,7 +75,6 @@ impl Streams {
     #[inline]
     pub(crate) fn lock_fast(&self) -> MutexGuard<'_, State> {
         visits::note_lock();
-        // A panic under the lock is a bug in the pool's own arithmetic; the tests look for them.
         fork::locked_in_parent(|| lock(&self.state))
     }
 

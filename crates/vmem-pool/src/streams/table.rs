@@ -87,19 +87,19 @@ impl Table {
     #[inline]
     pub(super) fn get_mut(&mut self, number: StreamIx) -> Option<&mut Lane> {
         visits::note();
-        self.own_mut(number)
+        self.get_mut_uncounted(number)
     }
 
-    /// The same of a caller's own lane.
+    /// The same, not counted as a look at a lane.
     #[inline(always)]
-    fn own_mut(&mut self, number: StreamIx) -> Option<&mut Lane> {
+    fn get_mut_uncounted(&mut self, number: StreamIx) -> Option<&mut Lane> {
         self.lanes.get_mut(number.index())?.as_mut()
     }
 
     /// The front of a lane that is open and this stream's; another stream may have its number by now.
     #[inline(always)]
     pub(super) fn open(&mut self, number: StreamIx, stream: StreamId) -> Option<&mut Front> {
-        let lane = self.own_mut(number)?;
+        let lane = self.get_mut_uncounted(number)?;
         let open = lane.stream() == Some(stream) && !lane.has_ended();
         open.then_some(&mut lane.front)
     }
@@ -109,7 +109,7 @@ impl Table {
     #[inline]
     pub(crate) fn tag_free(&mut self, number: StreamIx, bytes: u64) -> (Tag, bool) {
         let shared = self.is_shared;
-        let lane = self.own_mut(number);
+        let lane = self.get_mut_uncounted(number);
         lane.map_or((CLEAN, false), |lane| lane.front.note_free(bytes, shared))
     }
 
@@ -122,7 +122,7 @@ impl Table {
     /// A block of this size is at home on a lane from now on.
     #[inline]
     pub(crate) fn note_taken(&mut self, home: StreamIx, bytes: u64) {
-        if let Some(lane) = self.own_mut(home) {
+        if let Some(lane) = self.get_mut_uncounted(home) {
             lane.front.note_taken(bytes);
         }
     }

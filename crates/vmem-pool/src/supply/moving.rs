@@ -17,8 +17,8 @@ pub(crate) struct Moving {
     /// What moves, lowest first: whole handles. Of a run that is longer than one the borders between them lie in
     /// one block, the only one that it has.
     pub(crate) runs: Vec<Span>,
-    /// Where blocks begin and end: their first and last granules on the device, of which others may have parts
-    /// later, are to be handles of their own.
+    /// Where blocks begin and end that are the only ones of a run. A granule of the device of which such a block
+    /// has a part only, and others may have the rest later, is to be a handle of its own.
     pub(super) edges: Vec<u64>,
     /// Free memory that moves along, claimed.
     claim: Claim,
@@ -94,8 +94,8 @@ impl Memory<'_> {
             handles.iter().filter(|&&(_, at)| to == Place::Device || at == Place::Device);
         let device = of_device.map(|(handle, _)| handle.size).sum();
         let runs = runs(self.space, &handles);
-        let spans = blocks.iter().map(|&block| self.space[block].span());
-        let edges = spans.flat_map(|block| [block.start, block.end()]).collect();
+        let edges = runs.iter().filter_map(|&run| only_block(self.space, run));
+        let edges = edges.flat_map(|block| [block.start, block.end()]).collect();
         let claim = self.space.claim_spans(&unused(self.space, &handles), None);
         let (handles, displaced) = (Vec::new(), Vec::new());
         let moved = Moved::new(device, 0, stayed);
@@ -219,6 +219,13 @@ fn runs(space: &Space, handles: &BTreeSet<(Span, Place)>) -> Vec<Span> {
         }
     }
     runs.into_iter().map(|((run, _), _)| run).collect()
+}
+
+/// The only live block of a run, if it has one.
+fn only_block(space: &Space, run: Span) -> Option<Span> {
+    let mut live = space.ranges.within(run).filter(|&slot| space[slot].is_live());
+    let block = live.next()?;
+    live.next().is_none().then(|| space[block].span())
 }
 
 /// What of these handles is in no block, to be claimed.

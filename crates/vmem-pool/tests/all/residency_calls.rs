@@ -215,6 +215,10 @@ fn no_more_than_was_asked_for_is_kept_ready_on_the_host() {
     assert_eq!(bench.counters().host_reserve, 0, "a handle of eight granules is not kept for one");
     bench.promote(&[&a]);
     assert_eq!(bench.counters().host_reserve, SMALL);
+    // Nor when less is asked for than before.
+    bench.handle.fill_host_reserve(640 * SMALL).unwrap();
+    bench.handle.fill_host_reserve(SMALL).unwrap();
+    assert_eq!(bench.counters().host_reserve, SMALL);
     [a, b].into_iter().for_each(|block| bench.free(block));
     bench.finish();
 }
@@ -224,5 +228,36 @@ fn a_reserve_of_more_than_can_be_counted_in_granules_is_refused() {
     let bench = Bench::new(64, PoolConfig::default().with_host_ceiling(4 * SMALL));
     let filled = bench.handle.fill_host_reserve(u64::MAX);
     assert_eq!(filled.unwrap_err().kind(), ResidencyErrorKind::HostFull);
+    bench.finish();
+}
+
+#[test]
+fn small_blocks_that_share_a_handle_wake_in_one_handle_again() {
+    let config = SimConfig { capacity: 80 << 30, ..SimConfig::default() };
+    let sim = SimDevice::with_config(config).unwrap();
+    let bench = Bench::over(sim.clone(), sim, PoolConfig::default());
+    let made = calls(&bench, || bench.free(bench.alloc(8 << 20)));
+    assert_eq!(made.of(CallKind::Create), 1);
+    let blocks: Vec<_> = (0..16).map(|_| bench.alloc(512 << 10)).collect();
+    let all: Vec<&_> = blocks.iter().collect();
+    bench.demote(&all, Contents::Kept);
+    let made = calls(&bench, || _ = bench.promote(&all));
+    assert_eq!(made.of(CallKind::Create), 1);
+    blocks.into_iter().for_each(|block| bench.free(block));
+    bench.finish();
+}
+
+#[test]
+fn where_a_wake_may_take_no_more_a_free_handle_larger_than_a_block_does_for_it() {
+    let bench = Bench::new(32, PoolConfig::default().with_ceiling(5 * SMALL));
+    let block = bench.alloc(SMALL + SMALL / 2);
+    bench.demote(&[&block], Contents::Kept);
+    let [other, rest] = [2 * SMALL, 3 * SMALL].map(|size| bench.alloc(size));
+    bench.free(other);
+    bench.handle.synchronize().unwrap();
+    assert_eq!(bench.counters().reserved, 5 * SMALL);
+    let made = calls(&bench, || _ = bench.promote(&[&block]));
+    assert_eq!((made.of(CallKind::Create), bench.counters().reserved), (0, 5 * SMALL));
+    [block, rest].into_iter().for_each(|block| bench.free(block));
     bench.finish();
 }

@@ -1,5 +1,6 @@
 //! Physical memory and where it is mapped: in handles of whole granules, each with addresses of its own, its
-//! *home*, and at aliases besides. Driver calls are made here and in the files below only.
+//! *home*, and at aliases besides. All driver calls but those for the range of addresses are made here and in
+//! the files below.
 
 mod exchange;
 mod host;

@@ -102,7 +102,7 @@ impl VirtualArena {
                 return Err(above_ceiling(ceiling, all - room - spare));
             }
         }
-        // The granules in which a block begins and ends are handles of their own on the device.
+        // A granule in which a block begins or ends is a handle of its own on the device.
         let borders = moving.edges.iter().flat_map(|&edge| {
             let granule = edge / self.granule * self.granule;
             [granule, edge.next_multiple_of(self.granule)]
@@ -147,7 +147,8 @@ impl VirtualArena {
                 Place::Device => {
                     let border = borders.range(start + 1..).next();
                     let most = border.map_or(missing, |border| missing.min(border - start));
-                    self.take_of_device(held, (most, missing, size), ceiling)?
+                    let largest = handles::largest_to_rest(self.held(), size, self.granule);
+                    self.take_of_device(held, most, largest, missing, ceiling)?
                 }
                 Place::Host => self.take_of_host(held, missing)?,
                 Place::Nowhere | Place::Displaced => break,
@@ -158,22 +159,26 @@ impl VirtualArena {
         Ok(())
     }
 
-    /// A handle of at most so many bytes of the device's memory, of those that are missing, of all of a run.
+    /// A handle of the device's memory of at most `most` bytes, or `largest` if it is new, where `missing` are
+    /// missing. What there is without more memory serves before all, though it be larger than `most`.
     fn take_of_device(
         &self,
         held: &mut Handles,
-        (most, missing, all): (u64, u64, u64),
+        most: u64,
+        largest: u64,
+        missing: u64,
         ceiling: u64,
     ) -> Result<Piece, ResidencyError> {
-        if let Some(spare) = held.take_spare(most) {
+        let room = self.room(ceiling);
+        let spare = held.take_spare(most);
+        let spare = spare.or_else(|| if room < missing { held.take_spare(missing) } else { None });
+        if let Some(spare) = spare {
             return Ok(spare);
         }
-        let room = self.room(ceiling);
         if room == 0 {
             return Err(above_ceiling(ceiling, missing));
         }
-        let most = handles::largest_to_rest(self.held(), all, self.granule).min(most);
-        self.create_upto(most.min(room)).map_err(|error| {
+        self.create_upto(most.min(largest).min(room)).map_err(|error| {
             let full = ResidencyError::new(ResidencyErrorKind::DeviceFull);
             match error.is_out_of_memory() {
                 true => full.with_missing(missing).with_source(error),

@@ -57,6 +57,17 @@ impl VirtualArena {
         let bytes = bytes.checked_next_multiple_of(self.granule);
         let bytes = bytes.unwrap_or(u64::MAX / self.granule * self.granule);
         held.keep = bytes;
+        let (kept, mut going): (Vec<Piece>, Vec<Piece>) =
+            std::mem::take(&mut held.reserve).into_iter().partition(|piece| piece.size <= bytes);
+        held.reserve = kept;
+        let mut more = held.ready_on_host().saturating_sub(bytes);
+        while let Some(piece) = held.take_ready(more) {
+            more -= piece.size;
+            going.push(piece);
+        }
+        // One that the driver does not take back is kept, and the others go all the same.
+        let gone = going.into_iter().map(|piece| self.try_release(piece, &mut held.reserve));
+        gone.fold(Ok(()), Result::and).map_err(driver)?;
         while held.ready_on_host() < bytes {
             let missing = bytes - held.ready_on_host();
             let part = (missing / PART).clamp(self.granule, LARGEST);
@@ -65,15 +76,7 @@ impl VirtualArena {
             held.reserve.push(piece);
             opened.map_err(driver)?;
         }
-        let mut more = held.ready_on_host() - bytes;
-        let mut going = Vec::new();
-        while let Some(piece) = held.take_ready(more) {
-            more -= piece.size;
-            going.push(piece);
-        }
-        // One that the driver does not take back is kept, and the others go all the same.
-        let gone = going.into_iter().map(|piece| self.try_release(piece, &mut held.reserve));
-        gone.fold(Ok(()), Result::and).map_err(driver)
+        Ok(())
     }
 
     /// A handle of at most so many bytes of the host's memory: one that is ready, or else a new one.
