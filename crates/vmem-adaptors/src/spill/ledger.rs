@@ -130,9 +130,13 @@ impl Ledger {
         id
     }
 
-    /// Takes a buffer off, and returns its uses.
+    /// Takes a buffer off, after any move that is going on, and returns its uses. What frees it may queue work
+    /// on its memory first, which must not meet a move.
     pub(super) fn remove(&self, id: u64) -> Vec<Use> {
         let mut state = self.lock();
+        while state.entries.get(&id).is_some_and(|entry| entry.place == Place::Moving) {
+            state = fork::locked(|| self.settled.wait(state));
+        }
         let Some(entry) = state.entries.remove(&id) else { return Vec::new() };
         state.order.remove(&entry.leased);
         state.host -= entry.host;
