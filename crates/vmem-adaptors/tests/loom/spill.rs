@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use loom::model::Builder;
 use loom::thread;
-use vmem_adaptors::{Spill, Spillable};
+use vmem_adaptors::{Scrub, Spill, Spillable};
 use vmem_core::{Device, DeviceBuffer, ManualClock, MemoryResource, ResourceExt, Stream};
 use vmem_pool::{Pool, PoolConfig, PoolHandle, VirtualArena};
 use vmem_sim::{Kernel, Schedule, SimConfig, SimDevice};
@@ -137,6 +137,23 @@ fn a_buffer_that_is_dropped_beside_a_demotion_gives_its_memory_back_once() {
         let next = rig.buffer(&stream, 3);
         rig.check(&next, &stream, 3);
         drop((next, stream));
+    });
+}
+
+#[test]
+fn a_buffer_that_is_cleared_as_it_is_freed_is_not_moved_meanwhile() {
+    explore(3, |rig| {
+        let stream = rig.stream();
+        let cleared: Arc<dyn MemoryResource> = Arc::new(Scrub::new(rig.memory.clone()).unwrap());
+        let buffer = DeviceBuffer::new(cleared.clone(), GRANULE, &stream).unwrap();
+        let buffer = rig.spill.adopt(buffer);
+        stream.synchronize().unwrap();
+        let spill = rig.spill.clone();
+        let demoting = thread::spawn(move || spill.demote(u64::MAX));
+        rig.write(&buffer, &stream, 2);
+        drop(buffer);
+        demoting.join().unwrap();
+        drop((cleared, stream));
     });
 }
 
