@@ -99,7 +99,8 @@ impl PoolHandle {
     /// The others of [`Residency::demote`].
     ///
     /// # Safety
-    /// No work is queued on the blocks from this call on until it has returned; none, if contents are
+    /// No work is queued on the blocks from this call on until it has returned, nor by what frees one of them
+    /// meanwhile, as resources above the pool may that clear what is freed; none, if contents are
     /// discarded, until they were [woken](Self::wake). Work that was queued before is on streams that the
     /// pool knows because it allocated or freed on them, or `pending` is [`Wait`](Pending::Wait).
     pub unsafe fn sleep(

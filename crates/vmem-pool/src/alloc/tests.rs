@@ -12,6 +12,13 @@ use crate::{Chunks, Growth, PoolConfig, VirtualArena};
 
 const SIZE: u64 = 8 << 20;
 
+/// An arena's pool on a device, and a stream.
+fn over(device: &Arc<SimDevice>) -> (Arc<Core<VirtualArena>>, Stream) {
+    let arena = VirtualArena::new(device.clone()).unwrap();
+    let core = Core::new(arena, PoolConfig::default(), Fit::Best).unwrap();
+    (core, Stream::new(device.clone()).unwrap())
+}
+
 fn alloc(core: &Core<VirtualArena>, stream: &Stream) -> Block {
     core.allocate(&Request::new(BlockLayout::new(SIZE).unwrap(), stream)).unwrap()
 }
@@ -65,9 +72,7 @@ fn a_lane_is_not_given_to_another_stream_while_somebody_knows_its_number() {
 #[test]
 fn a_lane_that_is_set_aside_is_until_its_marker_was_waited_for_though_its_stream_ends() {
     let device = SimDevice::new(64 << 20);
-    let arena = VirtualArena::new(device.clone()).unwrap();
-    let core = Core::new(arena, PoolConfig::default(), Fit::Best).unwrap();
-    let stream = Stream::new(device.clone()).unwrap();
+    let (core, stream) = over(&device);
     core.deallocate(alloc(&core, &stream), &stream).unwrap();
     core.streams.close_all().unwrap();
     let (lane, ..) = core.streams.newest_markers().remove(0);
@@ -90,9 +95,7 @@ fn a_lane_that_is_set_aside_is_until_its_marker_was_waited_for_though_its_stream
 #[test]
 fn a_lane_is_trusted_only_if_no_marker_came_after_the_one_that_was_waited_for() {
     let device = SimDevice::new(64 << 20);
-    let arena = VirtualArena::new(device.clone()).unwrap();
-    let core = Core::new(arena, PoolConfig::default(), Fit::Best).unwrap();
-    let stream = Stream::new(device.clone()).unwrap();
+    let (core, stream) = over(&device);
     let mark = || {
         core.deallocate(alloc(&core, &stream), &stream).unwrap();
         core.streams.close_all().unwrap();

@@ -7,7 +7,7 @@ use super::lanes::{Garbage, Lanes};
 use crate::space::StreamIx;
 
 /// Events kept for recording again.
-pub(super) const IDLE_EVENTS: usize = 64;
+const IDLE_EVENTS: usize = 64;
 
 /// A closed epoch whose marker is yet to be recorded. Dropped without the lock.
 #[derive(Debug)]
@@ -58,9 +58,19 @@ impl Lanes {
             self.bequeath(before, &event, self.recorded);
             self.publish(lane, epoch, event, self.recorded);
         });
-        self.idle.extend(closing.idle.take_if(|_| self.idle.len() < IDLE_EVENTS));
+        closing.idle = closing.idle.take().and_then(|idle| self.keep_idle(idle));
         self.want_for_others(lane);
         result
+    }
+
+    /// Keeps an event for recording again, or gives it back if there are enough.
+    #[must_use = "events are destroyed by driver calls, which must not happen under the lock"]
+    pub(super) fn keep_idle(&mut self, event: IdleEvent) -> Option<IdleEvent> {
+        if self.idle.len() >= IDLE_EVENTS {
+            return Some(event);
+        }
+        self.idle.push(event);
+        None
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use vmem_core::author::{IdleEvent, StreamExt};
 use vmem_core::{DriverCode, DriverError, Event, Stream};
 
-use super::close::{IDLE_EVENTS, Record};
+use super::close::Record;
 use super::{Lane, Locked, State, Streams};
 use crate::space::StreamIx;
 
@@ -136,9 +136,11 @@ impl Streams {
         };
         idle.extend(last.recycle().ok());
         if !idle.is_empty() {
-            let mut state = self.lock();
-            let room = IDLE_EVENTS.saturating_sub(state.lanes.idle.len());
-            state.lanes.idle.extend(idle.drain(..idle.len().min(room)));
+            let surplus: Vec<IdleEvent> = {
+                let lanes = &mut self.lock().lanes;
+                idle.into_iter().filter_map(|event| lanes.keep_idle(event)).collect()
+            };
+            drop(surplus);
         }
     }
 

@@ -148,10 +148,10 @@ impl State {
         if self.aliases.lend(raw.ptr().get()) {
             return None;
         }
-        let shared = self.lanes.table.is_shared;
+        let accompanied = self.lanes.table.accompanied;
         let (lane, front) = self.lanes.open(raw.owner(), stream)?;
         let slot = self.space.ranges.end_block(raw, lane)?;
-        let (tag, close) = front.note_free(self.space[slot].size(), shared);
+        let (tag, close) = front.note_free(self.space[slot].size(), accompanied);
         self.counters.count_free(raw.layout().size());
         self.space.free(slot, tag);
         Some(close)

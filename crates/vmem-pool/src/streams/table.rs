@@ -21,7 +21,7 @@ pub(crate) struct Table {
     vacant: Vec<StreamIx>,
     by_stream: HashMap<StreamId, StreamIx>,
     /// Whether there are several streams.
-    pub(super) is_shared: bool,
+    pub(super) accompanied: bool,
 }
 
 impl Table {
@@ -47,7 +47,7 @@ impl Table {
     pub(super) fn insert(&mut self, number: StreamIx, stream: StreamId, lane: Lane) {
         self.lanes[number.index()] = Some(lane);
         self.by_stream.insert(stream, number);
-        self.is_shared = self.by_stream.len() > 1;
+        self.accompanied = self.by_stream.len() > 1;
     }
 
     /// Takes out a lane that nothing refers to.
@@ -57,7 +57,7 @@ impl Table {
         if let Some(stream) = lane.stream() {
             self.by_stream.remove(&stream);
         }
-        self.is_shared = self.by_stream.len() > 1;
+        self.accompanied = self.by_stream.len() > 1;
         Some(lane)
     }
 
@@ -108,9 +108,9 @@ impl Table {
     /// should be closed now.
     #[inline]
     pub(crate) fn tag_free(&mut self, number: StreamIx, bytes: u64) -> (Tag, bool) {
-        let shared = self.is_shared;
+        let accompanied = self.accompanied;
         let lane = self.get_mut_uncounted(number);
-        lane.map_or((CLEAN, false), |lane| lane.front.note_free(bytes, shared))
+        lane.map_or((CLEAN, false), |lane| lane.front.note_free(bytes, accompanied))
     }
 
     /// The tag of what a lane may use after work that is now queued on its stream.
@@ -134,7 +134,7 @@ impl Table {
 
     /// Whether others may come for what the lane frees who cannot close it, or are there already.
     pub(crate) fn needs_marks(&self, number: StreamIx) -> bool {
-        self.get(number).is_some_and(|lane| lane.front.needs_marks(self.is_shared))
+        self.get(number).is_some_and(|lane| lane.front.needs_marks(self.accompanied))
     }
 
     /// Begins a synchronisation of the device: returns each lane with the epoch that it will complete.

@@ -35,7 +35,7 @@ pub(crate) struct Alias {
     used: u64,
 }
 
-/// All aliases of a pool.
+/// Where a pool's memory is mapped: all its aliases, the handles at home, and what of live blocks is away.
 ///
 /// A program that repeats itself meets the same free memory again. A request is given the oldest
 /// alias that can serve it: what could not serve it the last time cannot now, so it finds the alias

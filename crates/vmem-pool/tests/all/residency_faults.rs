@@ -12,6 +12,7 @@ use vmem_sim::{Kernel, SimConfig, SimDevice};
 use vmem_testkit::{Countdown, FAULT_CODES, Fault, Pairs, sweep};
 
 use crate::resting::Bench;
+use crate::sleeping::hooked;
 use crate::support::{SMALL, free, keep_busy, riddle, sim, tight};
 
 /// Blocks that are of one handle, of several, that share one, and that use memory lent to them.
@@ -270,10 +271,7 @@ fn addresses_of_blocks_that_were_freed_on_the_host_are_used_again() {
 
 #[test]
 fn a_handle_that_the_driver_keeps_as_a_pool_ends_keeps_no_other_of_the_reserve() {
-    let config = SimConfig { capacity: 64 * SMALL, granularity: SMALL, ..SimConfig::default() };
-    let sim = SimDevice::with_config(config).unwrap();
-    let countdown = Countdown::new(sim.clone());
-    let bench = Bench::over(sim, countdown.clone(), PoolConfig::default());
+    let (countdown, bench) = hooked();
     bench.handle.fill_host_reserve(16 * SMALL).unwrap();
     let Bench { device, stream, pool, handle } = bench;
     drop((stream, handle));
