@@ -63,10 +63,11 @@ pub unsafe extern "C" fn vmem_open(device: i32, options: *const vmem_options) ->
 }
 
 /// Closes a device: it gives no more memory. Waits for the whole device, as `vmem_synchronize` does, to
-/// give back what was freed. Blocks that are still live stay valid and can be freed. With the last of them
-/// the rest goes back, if all their streams can be named or were forgotten and no work is pending on it;
-/// otherwise with `vmem_forget_stream`, `vmem_synchronize`, or when the device is opened or closed again. Streams that were held stay held until they are
-/// forgotten, but only for the blocks of before: when the device is opened again they must be held again.
+/// give back what was freed. Blocks that are still live stay valid and can be freed, those asleep too, which
+/// nothing can wake any more. With the last of them the rest goes back, if all their streams can be named or
+/// were forgotten and no work is pending on it; otherwise with `vmem_forget_stream`, `vmem_synchronize`, or
+/// when the device is opened or closed again. Streams that were held stay held until they are forgotten, but
+/// only for the blocks of before: when the device is opened again they must be held again.
 ///
 /// VMEM_ERROR_CAPTURING if the driver refused the wait for a capture: the device is still open then. After
 /// any other failure it is closed.
