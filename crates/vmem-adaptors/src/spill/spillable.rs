@@ -15,7 +15,8 @@ use super::{Spill, SpillMemory};
 /// A buffer, or other [memory](SpillMemory), that may rest on the host while nobody leases it: see
 /// [`Spill`].
 ///
-/// Its memory is freed once it is dropped, and every lease and hold with it.
+/// Its memory is freed once it is dropped, and every lease and hold with it, after a move of it that is going
+/// on: an observer that is told of a move must not drop what moves.
 #[must_use = "dropping it frees the memory"]
 pub struct Spillable<B: SpillMemory> {
     cell: Arc<Cell<B>>,

@@ -24,11 +24,12 @@ pub(super) enum Mark {
     Unknown,
 }
 
-/// Marks what is on `stream` now. What it captures is of a graph that has a hold, if `is_held`: then only
-/// what was queued before the capture is to be marked, once that is over.
-pub(super) fn mark_under(stream: &Stream, is_held: bool) -> Mark {
+/// Marks what is on `stream` now. Where it captures nobody knows when that runs, unless what it captures uses
+/// nothing here or is of a graph that has a hold (`is_safe`): then only what was queued before the capture is
+/// to be marked, once that is over.
+pub(super) fn mark_under(stream: &Stream, is_safe: bool) -> Mark {
     match mark(stream) {
-        Mark::Unknown if is_held => Mark::Pending(Use::Lost(stream.clone())),
+        Mark::Unknown if is_safe => Mark::Pending(Use::Lost(stream.clone())),
         mark => mark,
     }
 }

@@ -20,7 +20,7 @@ use super::sizes::SizeHistogram;
 #[repr(align(128))]
 pub(super) struct Counters {
     /// What it holds is touched for a few additions, in less time than a lock that puts threads to
-    /// sleep takes to be given back.
+    /// sleep takes to be given back: with `parking_lot`'s a pair takes 20 instructions more.
     counted: SpinMutex<Counted>,
     /// Apart from it: a forked child, in which every request fails, must not wait for a lock.
     failures: AtomicU64,

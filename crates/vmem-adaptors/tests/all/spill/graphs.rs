@@ -1,20 +1,26 @@
 //! Buffers that graphs use.
 
-use vmem_core::{DriverCode, Stream};
+use vmem_adaptors::Lease;
+use vmem_core::{DeviceBuffer, DriverCode, Stream};
 use vmem_sim::{CaptureMode, Kernel};
 
-use super::{Bench, SIZE};
+use super::{Bench, Buffer, Memory, SIZE};
+
+/// Begins to capture, and captures a write under a lease.
+fn captured(bench: &Bench, buffer: &Buffer) -> Lease<DeviceBuffer<Memory>> {
+    bench.device.exchange_capture_mode(CaptureMode::Relaxed);
+    let lease = buffer.lease(&bench.stream).unwrap();
+    bench.device.begin_capture(&bench.stream).unwrap();
+    bench.launch(&bench.stream, Kernel::write_pattern(lease.ptr().unwrap(), SIZE, 7));
+    lease
+}
 
 #[test]
 fn a_graph_captured_under_a_lease_keeps_the_memory_until_its_hold_is_dropped() {
     for seed in 0..8 {
         let bench = Bench::new(seed, 2, 2);
         let (buffer, launcher) = (bench.buffer(), Stream::new(bench.device.clone()).unwrap());
-        bench.device.exchange_capture_mode(CaptureMode::Relaxed);
-        let lease = buffer.lease(&bench.stream).unwrap();
-        bench.device.begin_capture(&bench.stream).unwrap();
-        let ptr = lease.ptr().unwrap();
-        bench.launch(&bench.stream, Kernel::write_pattern(ptr, SIZE, 7));
+        let lease = captured(&bench, &buffer);
         let hold = lease.retain_for_graph();
         // In the capture: its work is the graph's.
         drop(lease);
@@ -55,10 +61,7 @@ fn a_hold_keeps_the_memory_alive() {
 fn memory_that_was_captured_without_a_hold_never_moves() {
     let bench = Bench::new(0, 1, 1);
     let buffer = bench.buffer();
-    bench.device.exchange_capture_mode(CaptureMode::Relaxed);
-    let lease = buffer.lease(&bench.stream).unwrap();
-    bench.device.begin_capture(&bench.stream).unwrap();
-    bench.launch(&bench.stream, Kernel::write_pattern(lease.ptr().unwrap(), SIZE, 7));
+    let lease = captured(&bench, &buffer);
     drop(lease);
     let graph = bench.device.end_capture(&bench.stream).unwrap();
     bench.device.settle();
@@ -156,10 +159,7 @@ fn work_on_the_home_stream_before_a_capture_with_a_hold_keeps_the_memory_where_i
 fn a_hold_that_is_dropped_while_its_stream_captures_another_graph_lets_its_buffer_move() {
     let bench = Bench::new(0, 1, 1);
     let buffer = bench.buffer();
-    bench.device.exchange_capture_mode(CaptureMode::Relaxed);
-    let lease = buffer.lease(&bench.stream).unwrap();
-    bench.device.begin_capture(&bench.stream).unwrap();
-    bench.launch(&bench.stream, Kernel::write_pattern(lease.ptr().unwrap(), SIZE, 7));
+    let lease = captured(&bench, &buffer);
     let hold = lease.retain_for_graph();
     drop(lease);
     drop(bench.device.end_capture(&bench.stream).unwrap());
