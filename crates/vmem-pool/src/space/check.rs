@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::index::BySize;
+use super::index::SizeIndex;
 use super::ranges::Ranges;
 use super::{GRAIN, Slot, Space};
 
@@ -23,7 +23,7 @@ impl Space {
             }
         }
         let listed: HashSet<Slot> = indexes.all_free().collect();
-        let free: HashSet<Slot> = indexes.lanes.iter().flat_map(BySize::slots).collect();
+        let free: HashSet<Slot> = indexes.lanes.iter().flat_map(SizeIndex::slots).collect();
         assert_eq!(listed, free, "every free range is found by its size");
         for (slot, range) in ranges.iter() {
             assert_eq!(range.state().is_indexed(), indexed.contains(&slot), "exactly the free are");

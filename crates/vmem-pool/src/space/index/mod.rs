@@ -1,15 +1,15 @@
 //! Ranges that are in no block, by state, lane and size.
 
 mod bin;
-mod by_size;
 mod class;
 mod key;
 mod owners;
+mod size_index;
 
-pub(crate) use by_size::BySize;
 pub(super) use class::class_of;
 use key::Key;
 use owners::Owners;
+pub(crate) use size_index::SizeIndex;
 
 use super::range::Kind;
 use super::{GRAIN, Range, RangeState, Slot, StreamIx};
@@ -33,12 +33,12 @@ pub(crate) struct Indexes {
     /// Of some lanes the free range that changed last.
     unlisted: [Option<Slot>; UNLISTED],
     /// Free ranges by lane.
-    pub(super) lanes: Vec<BySize>,
+    pub(super) lanes: Vec<SizeIndex>,
     /// Which of those have ranges of a size.
     pub(super) owners: Owners,
-    pub(super) unmapped: BySize,
+    pub(super) unmapped: SizeIndex,
     /// Ranges mapped to memory that is in use elsewhere, or away.
-    pub(crate) dormant: BySize,
+    pub(crate) dormant: SizeIndex,
 }
 
 impl Indexes {
@@ -85,7 +85,7 @@ impl Indexes {
         let range = &ranges[slot.index()];
         let (lane, key) = (range.lane(), self.key_of(range));
         if self.lanes.len() <= lane.index() {
-            self.lanes.resize_with(lane.index() + 1, BySize::default);
+            self.lanes.resize_with(lane.index() + 1, SizeIndex::default);
         }
         let listing = self.lanes[lane.index()].insert(ranges, slot, key);
         self.owners.note(lane.index(), listing, &mut self.lanes);
@@ -154,24 +154,24 @@ impl Indexes {
 
     /// The free ranges of a lane, all of which are listed. `None` if it never had one.
     #[inline]
-    pub(super) fn of(&self, lane: StreamIx) -> Option<&BySize> {
+    pub(super) fn of(&self, lane: StreamIx) -> Option<&SizeIndex> {
         debug_assert!(self.is_listed(), "for all free ranges");
         self.lanes.get(lane.index())
     }
 
     /// All free ranges of `lane`.
     pub(crate) fn free_of(&self, lane: StreamIx) -> impl Iterator<Item = Slot> {
-        self.of(lane).into_iter().flat_map(BySize::slots)
+        self.of(lane).into_iter().flat_map(SizeIndex::slots)
     }
 
     /// Whether `lane` has no free range.
     pub(crate) fn owns_nothing(&self, lane: StreamIx) -> bool {
-        self.of(lane).is_none_or(BySize::is_empty)
+        self.of(lane).is_none_or(SizeIndex::is_empty)
     }
 
     /// The size of the largest free range of `lane`.
     pub(crate) fn largest_of(&self, lane: StreamIx) -> u64 {
-        let largest = self.of(lane).and_then(BySize::largest);
+        let largest = self.of(lane).and_then(SizeIndex::largest);
         largest.map_or(0, |grains| u64::from(grains) * GRAIN)
     }
 

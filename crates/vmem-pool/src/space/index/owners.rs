@@ -1,7 +1,7 @@
 //! Which of many indexes have ranges of a size, so that nobody needs to look into all of them.
 
 use super::class::Classes;
-use super::{BySize, Slot};
+use super::{SizeIndex, Slot};
 use crate::space::visits;
 
 /// For every class the indexes that have ranges of it, by their numbers.
@@ -23,7 +23,7 @@ impl Owners {
         &mut self,
         index: usize,
         class: Option<usize>,
-        all: &mut [BySize],
+        all: &mut [SizeIndex],
     ) {
         if let Some(class) = class {
             self.add(index, class, all);
@@ -31,7 +31,7 @@ impl Owners {
     }
 
     #[cold]
-    fn add(&mut self, index: usize, class: usize, all: &mut [BySize]) {
+    fn add(&mut self, index: usize, class: usize, all: &mut [SizeIndex]) {
         if self.lists.len() <= class {
             self.lists.resize_with(class + 1, Vec::new);
         }
@@ -54,7 +54,7 @@ impl Owners {
         &mut self,
         class: usize,
         at: usize,
-        all: &mut [BySize],
+        all: &mut [SizeIndex],
     ) -> Option<usize> {
         let list = self.lists.get_mut(class)?;
         while let Some(&listed) = list.get(at) {
@@ -71,7 +71,7 @@ impl Owners {
     }
 
     /// How many indexes have ranges: none, one, or two for all above.
-    pub(in super::super) fn count(&self, all: &[BySize]) -> usize {
+    pub(in super::super) fn count(&self, all: &[SizeIndex]) -> usize {
         let mut owners = self.classes.from(0).flat_map(|class| {
             let owns = move |&&index: &&u32| all[index as usize].occupied.has(class);
             self.lists[class].iter().filter(owns)
@@ -85,7 +85,7 @@ impl Owners {
     /// All ranges of all indexes, smallest class first.
     pub(in super::super) fn slots<'a>(
         &'a self,
-        all: &'a [BySize],
+        all: &'a [SizeIndex],
     ) -> impl Iterator<Item = Slot> + 'a {
         self.classes.from(0).flat_map(move |class| {
             let indexes = self.lists[class].iter().inspect(|_| visits::note());
@@ -94,7 +94,7 @@ impl Owners {
     }
 }
 
-impl BySize {
+impl SizeIndex {
     /// Whether there is a range of a class in whose list this index is; if not, it is to be taken off.
     fn stays_listed(&mut self, class: usize) -> bool {
         let stays = self.occupied.has(class);

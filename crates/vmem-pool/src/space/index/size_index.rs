@@ -12,13 +12,13 @@ use super::{Key, Range, Slot};
 /// many that is searched is ordered, and takes `O(log n)` steps for everything. Each range knows its
 /// position in its class.
 #[derive(Debug, Default)]
-pub(crate) struct BySize {
+pub(crate) struct SizeIndex {
     pub(super) occupied: Classes,
     /// Those up to the largest class that was ever used.
     pub(super) bins: Vec<Bin>,
 }
 
-impl BySize {
+impl SizeIndex {
     /// Adds a range of this key. Returns the class in whose list of [`Owners`](super::Owners) the index is to be put.
     #[inline(always)]
     pub(super) fn insert(&mut self, ranges: &mut [Range], slot: Slot, key: Key) -> Option<usize> {
